@@ -1,0 +1,93 @@
+//! Rows of numbers that can be copied at once: the copy shares what neither side changes.
+
+use std::sync::Arc;
+
+/// Rows in a block: large enough that a copy of the list of blocks is cheap, small enough that a
+/// change to one row copies little.
+const BLOCK_ROWS: usize = 1024;
+
+/// A growing table of rows of `stride` values.
+///
+/// Cloning costs one reference count for every 1,024 rows. Writing to a row copies its block
+/// if, and only if, a clone still shares it.
+#[derive(Debug, Clone)]
+pub(super) struct Columns<T> {
+    stride: usize,
+    rows: usize,
+    blocks: Vec<Arc<Vec<T>>>,
+}
+
+impl<T: Clone> Columns<T> {
+    /// No rows of `stride` values each.
+    pub(super) fn new(stride: usize) -> Self {
+        Columns { stride, rows: 0, blocks: Vec::new() }
+    }
+
+    /// How many rows there are.
+    pub(super) fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// The values of a row.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub(super) fn row(&self, row: usize) -> &[T] {
+        let start = row % BLOCK_ROWS * self.stride;
+        &self.blocks[row / BLOCK_ROWS][start..start + self.stride]
+    }
+
+    /// The values of a row, to be changed.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub(super) fn row_mut(&mut self, row: usize) -> &mut [T] {
+        let start = row % BLOCK_ROWS * self.stride;
+        &mut block_mut(&mut self.blocks[row / BLOCK_ROWS], self.stride)[start..start + self.stride]
+    }
+
+    /// Appends a row.
+    pub(super) fn push(&mut self, row: &[T]) {
+        debug_assert_eq!(row.len(), self.stride);
+        if self.rows.is_multiple_of(BLOCK_ROWS) {
+            // The first block grows with its rows, so that a small table stays small; later ones
+            // will most likely be filled.
+            let capacity = if self.rows == 0 { 0 } else { BLOCK_ROWS * self.stride };
+            self.blocks.push(Arc::new(Vec::with_capacity(capacity)));
+        }
+        let last = self.blocks.last_mut().expect("a block was just made where there was none");
+        block_mut(last, self.stride).extend_from_slice(row);
+        self.rows += 1;
+    }
+}
+
+/// The block, unshared. A copy keeps the room of a whole block, since it may be appended to.
+fn block_mut<T: Clone>(block: &mut Arc<Vec<T>>, stride: usize) -> &mut Vec<T> {
+    if Arc::get_mut(block).is_none() {
+        let mut copy = Vec::with_capacity(block.len().max(stride));
+        copy.extend_from_slice(block);
+        *block = Arc::new(copy);
+    }
+    Arc::get_mut(block).expect("unshared just now, and held by a unique borrow")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clone_keeps_what_it_saw() {
+        let mut columns = Columns::new(2);
+        for row in 0..2500_u32 {
+            columns.push(&[row, row * 2]);
+        }
+        let before = columns.clone();
+        columns.row_mut(1023)[1] = 7;
+        columns.push(&[1, 1]);
+        assert_eq!(before.row(1023), [1023, 2046]);
+        assert_eq!(before.len(), 2500);
+        assert_eq!(columns.row(1023), [1023, 7]);
+        assert_eq!(columns.row(2500), [1, 1]);
+        assert_eq!(columns.row(2499), [2499, 4998]);
+    }
+}

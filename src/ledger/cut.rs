@@ -1,0 +1,428 @@
+//! When and how a cut is taken: the ledger's thread, the workers' seats, the readers.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    asn::AsNames,
+    metrics::Metrics,
+    traffic::{Counts, Layout, Rule},
+};
+
+use super::{
+    book::Book,
+    snapshot::{Position, Snapshot},
+};
+
+/// How long a cut waits for the workers. They answer between two batches, so only a thread that
+/// the system does not run takes longer; its counts then come with the next cut.
+const HAND_OVER_LIMIT: Duration = Duration::from_secs(5);
+
+/// What the ledger needs to know.
+#[derive(Debug, Clone)]
+pub struct LedgerConfig {
+    /// The columns of a series.
+    pub layout: Layout,
+    /// Which flows count.
+    pub rule: Rule,
+    /// A cut is taken whenever the clock passes a multiple of this; these are the samples of push.
+    pub interval: Duration,
+    /// How long the first publication may wait for AS names that are being fetched; zero where no
+    /// names are on their way.
+    pub names_wait: Duration,
+}
+
+/// Wakes a worker that waits for messages. Called from the ledger's thread; must not block.
+pub type Waker = Arc<dyn Fn() + Send + Sync>;
+
+/// What the ledger is told.
+enum Request {
+    /// A reader wants a snapshot of at least this moment.
+    Freshen(Instant),
+    /// New AS names.
+    Names(Arc<AsNames>),
+    /// AS names won't come for now: publish without.
+    NamesFailed,
+    HandOver {
+        epoch: u64,
+        counts: Box<Counts>,
+        positions: Vec<Position>,
+        spare: mpsc::Sender<Box<Counts>>,
+    },
+    /// A worker has handed over its last counts.
+    Left,
+}
+
+/// What workers and ledger share about cuts.
+struct Gate {
+    /// Number of the newest cut that was asked for.
+    epoch: AtomicU64,
+    wakers: Vec<OnceLock<Waker>>,
+}
+
+/// A worker's place at the ledger: the table in which it counts, and the way to hand it over.
+pub struct Seat {
+    number: usize,
+    gate: Arc<Gate>,
+    requests: mpsc::Sender<Request>,
+    counts: Box<Counts>,
+    epoch: u64,
+    spare_in: mpsc::Sender<Box<Counts>>,
+    spare_out: mpsc::Receiver<Box<Counts>>,
+    layout: Layout,
+    rule: Rule,
+}
+
+impl fmt::Debug for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seat").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl Seat {
+    /// The worker's number, from 0.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Sets how the worker is woken up when a cut is due. Only the first call counts.
+    pub fn wake_with(&self, waker: Waker) {
+        // A second waker would be a second source in one seat, which nobody builds.
+        drop(self.gate.wakers[self.number].set(waker));
+    }
+
+    /// The table to count in.
+    pub fn counts(&mut self) -> &mut Counts {
+        &mut self.counts
+    }
+
+    /// Whether a cut waits for this worker. Costs one relaxed load.
+    pub fn cut_is_due(&self) -> bool {
+        self.gate.epoch.load(Ordering::Relaxed) != self.epoch
+    }
+
+    /// Hands over all that was counted, with the positions up to which it was, and goes on with an
+    /// empty table.
+    pub fn hand_over(&mut self, positions: Vec<Position>) {
+        self.epoch = self.gate.epoch.load(Ordering::Acquire);
+        let empty = self
+            .spare_out
+            .try_recv()
+            .unwrap_or_else(|_| Box::new(Counts::new(self.layout.clone(), self.rule)));
+        let counts = std::mem::replace(&mut self.counts, empty);
+        // The ledger ends after its workers; if it is gone, the process is on its way out.
+        drop(self.requests.send(Request::HandOver {
+            epoch: self.epoch,
+            counts,
+            positions,
+            spare: self.spare_in.clone(),
+        }));
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        drop(self.requests.send(Request::Left));
+    }
+}
+
+/// Tells the ledger of AS names.
+#[derive(Clone)]
+pub struct Names {
+    requests: mpsc::Sender<Request>,
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Names")
+    }
+}
+
+impl Names {
+    /// Names from now on.
+    pub fn replace(&self, names: Arc<AsNames>) {
+        drop(self.requests.send(Request::Names(names)));
+    }
+
+    /// Says that no names come for now, so that a first publication need not wait for them.
+    pub fn give_up(&self) {
+        drop(self.requests.send(Request::NamesFailed));
+    }
+}
+
+/// Reads what has been published, and asks for more.
+#[derive(Clone)]
+pub struct Reader {
+    newest: watch::Receiver<Option<Arc<Snapshot>>>,
+    intervals: watch::Receiver<Option<Arc<Snapshot>>>,
+    requests: mpsc::Sender<Request>,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reader")
+    }
+}
+
+impl Reader {
+    /// The newest snapshot; `None` before the first.
+    pub fn newest(&self) -> Option<Arc<Snapshot>> {
+        self.newest.borrow().clone()
+    }
+
+    /// Every newly published snapshot.
+    pub fn subscribe(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
+        self.newest.clone()
+    }
+
+    /// The snapshots at multiples of the interval alone.
+    pub fn subscribe_intervals(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
+        self.intervals.clone()
+    }
+
+    /// A snapshot no older than `max_age`, by a cut of its own where the newest is older. After
+    /// `wait` the newest there is, or `None` if nothing has been published.
+    pub async fn fresh(&self, max_age: Duration, wait: Duration) -> Option<Arc<Snapshot>> {
+        let now = Instant::now();
+        let fresh_enough = |snapshot: &Option<Arc<Snapshot>>| {
+            snapshot.as_ref().is_some_and(|newest| newest.taken + max_age >= now)
+        };
+        if !fresh_enough(&self.newest.borrow()) {
+            drop(self.requests.send(Request::Freshen(now)));
+            let mut newest = self.newest.clone();
+            // Late, or the ledger has ended: what there is has to do.
+            drop(tokio::time::timeout(wait, newest.wait_for(fresh_enough)).await);
+        }
+        self.newest()
+    }
+}
+
+/// Merges what the workers counted and publishes it. Runs on a thread of its own.
+pub struct Ledger {
+    interval: Duration,
+    names_wait: Duration,
+    book: Book,
+    gate: Arc<Gate>,
+    requests: mpsc::Receiver<Request>,
+    newest: watch::Sender<Option<Arc<Snapshot>>>,
+    intervals: watch::Sender<Option<Arc<Snapshot>>>,
+    seated: usize,
+    /// Hand-overs that the newest epoch still lacks.
+    missing: usize,
+    metrics: Arc<Metrics>,
+    last_cut: Option<Instant>,
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger").field("book", &self.book).finish_non_exhaustive()
+    }
+}
+
+impl Ledger {
+    /// A ledger for `workers` workers, with a seat for each.
+    pub fn new(
+        config: LedgerConfig,
+        names: Arc<AsNames>,
+        workers: usize,
+        metrics: Arc<Metrics>,
+    ) -> (Ledger, Vec<Seat>, Reader, Names) {
+        let (send, requests) = mpsc::channel();
+        let gate = Arc::new(Gate {
+            epoch: AtomicU64::new(0),
+            wakers: (0..workers).map(|_| OnceLock::new()).collect(),
+        });
+        let seats = (0..workers)
+            .map(|number| {
+                let (spare_in, spare_out) = mpsc::channel();
+                Seat {
+                    number,
+                    gate: Arc::clone(&gate),
+                    requests: send.clone(),
+                    counts: Box::new(Counts::new(config.layout.clone(), config.rule)),
+                    epoch: 0,
+                    spare_in,
+                    spare_out,
+                    layout: config.layout.clone(),
+                    rule: config.rule,
+                }
+            })
+            .collect();
+        let (newest, newest_out) = watch::channel(None);
+        let (intervals, intervals_out) = watch::channel(None);
+        let reader =
+            Reader { newest: newest_out, intervals: intervals_out, requests: send.clone() };
+        let ledger = Ledger {
+            interval: config.interval,
+            names_wait: config.names_wait,
+            book: Book::new(config.layout, names, unix_ms(SystemTime::now())),
+            gate,
+            requests,
+            newest,
+            intervals,
+            seated: workers,
+            missing: 0,
+            metrics,
+            last_cut: None,
+        };
+        (ledger, seats, reader, Names { requests: send })
+    }
+
+    /// Takes cuts until all workers have left, then a last one of all they counted.
+    pub fn run(mut self) {
+        let mut may_publish_at = Some(Instant::now() + self.names_wait);
+        let mut next_interval = self.next_interval();
+        while self.seated > 0 {
+            let now = SystemTime::now();
+            let mut wait = next_interval.duration_since(now).unwrap_or_default();
+            if let Some(at) = may_publish_at {
+                let left = at.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    may_publish_at = None;
+                    self.cut(None);
+                    continue;
+                }
+                wait = wait.min(left);
+            }
+            if wait.is_zero() {
+                let boundary = next_interval;
+                next_interval = self.next_interval();
+                if may_publish_at.is_none() {
+                    self.cut(Some(boundary));
+                }
+                continue;
+            }
+            // The clock may be set while we wait: look at it again every second.
+            match self.requests.recv_timeout(wait.min(Duration::from_secs(1))) {
+                Ok(Request::Freshen(asked)) => {
+                    let old = self.last_cut.is_none_or(|last| last < asked);
+                    if old && may_publish_at.is_none() {
+                        self.cut(None);
+                    }
+                }
+                Ok(Request::Names(names)) => {
+                    self.take_names(names);
+                    if may_publish_at.take().is_some() {
+                        self.cut(None);
+                    }
+                }
+                Ok(Request::NamesFailed) => {
+                    if may_publish_at.take().is_some() {
+                        self.cut(None);
+                    }
+                }
+                Ok(Request::HandOver { epoch, counts, positions, spare }) => {
+                    self.merge(epoch, counts, &positions, &spare);
+                }
+                Ok(Request::Left) => self.seated -= 1,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    let now = SystemTime::now();
+                    let next = self.next_interval();
+                    if next_interval > now && next < next_interval {
+                        next_interval = next;
+                    }
+                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.publish(None, Instant::now());
+    }
+
+    /// The next multiple of the interval.
+    fn next_interval(&self) -> SystemTime {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let interval = self.interval.as_millis().max(1);
+        let next = (since_epoch.as_millis() / interval + 1) * interval;
+        UNIX_EPOCH + Duration::from_millis(u64::try_from(next).unwrap_or(u64::MAX))
+    }
+
+    /// Asks all workers for what they have, merges it and publishes. At a `boundary`, the
+    /// snapshot is a sample of push, and has the boundary's time.
+    fn cut(&mut self, boundary: Option<SystemTime>) {
+        let taken = Instant::now();
+        let epoch = self.gate.epoch.load(Ordering::Relaxed) + 1;
+        self.missing = self.seated;
+        self.gate.epoch.store(epoch, Ordering::Release);
+        for waker in &self.gate.wakers {
+            if let Some(waker) = waker.get() {
+                waker();
+            }
+        }
+        let deadline = taken + HAND_OVER_LIMIT;
+        while self.missing > 0 {
+            match self.requests.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Request::HandOver { epoch, counts, positions, spare }) => {
+                    self.merge(epoch, counts, &positions, &spare);
+                }
+                Ok(Request::Left) => {
+                    self.seated -= 1;
+                    self.missing = self.missing.saturating_sub(1);
+                }
+                Ok(Request::Names(names)) => self.take_names(names),
+                // The cut at hand answers it: it was taken after the last snapshot aged.
+                Ok(Request::Freshen(_) | Request::NamesFailed) => {}
+                Err(_) => {
+                    self.metrics.cuts_incomplete.inc();
+                    tracing::warn!(
+                        missing = self.missing,
+                        "a cut was taken without all workers: is the machine short of CPU time?"
+                    );
+                    break;
+                }
+            }
+        }
+        self.publish(boundary, taken);
+    }
+
+    fn take_names(&mut self, names: Arc<AsNames>) {
+        self.metrics.as_names.set(names.len() as i64);
+        self.book.rename(names);
+    }
+
+    fn merge(
+        &mut self,
+        epoch: u64,
+        mut counts: Box<Counts>,
+        positions: &[Position],
+        spare: &mpsc::Sender<Box<Counts>>,
+    ) {
+        self.book.merge(&counts, positions);
+        self.metrics.add_counts(&counts);
+        if epoch == self.gate.epoch.load(Ordering::Relaxed) {
+            self.missing = self.missing.saturating_sub(1);
+        }
+        counts.clear();
+        // A worker that has left needs no table.
+        drop(spare.send(counts));
+    }
+
+    fn publish(&mut self, boundary: Option<SystemTime>, taken: Instant) {
+        let time_ms = unix_ms(boundary.unwrap_or_else(SystemTime::now));
+        let snapshot = Arc::new(self.book.cut(time_ms, taken));
+        self.metrics.series.set(snapshot.len() as i64);
+        self.newest.send_replace(Some(Arc::clone(&snapshot)));
+        if boundary.is_some() {
+            self.intervals.send_replace(Some(snapshot));
+        }
+        self.last_cut = Some(taken);
+        self.metrics.cuts.inc();
+        self.metrics.cut_seconds.observe(taken.elapsed().as_secs_f64());
+    }
+}
+
+/// Milliseconds since the epoch.
+fn unix_ms(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|since| i64::try_from(since.as_millis()).ok())
+        .unwrap_or_default()
+}

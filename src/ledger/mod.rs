@@ -1,0 +1,15 @@
+//! The cut: what all workers counted is merged, stamped and published as one immutable snapshot.
+//!
+//! Workers count in tables of their own ([`Seat`]). At a cut each hands over its table together
+//! with the positions up to which it counted; the [`Ledger`] merges them and publishes a
+//! [`Snapshot`], which both doors read through a [`Reader`]. Counts and positions move together,
+//! and nothing reaches a reader in any other way.
+
+mod book;
+mod columns;
+mod cut;
+mod snapshot;
+
+pub use book::Book;
+pub use cut::{Ledger, LedgerConfig, Names, Reader, Seat, Waker};
+pub use snapshot::{Position, Series, Snapshot};

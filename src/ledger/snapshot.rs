@@ -1,0 +1,146 @@
+//! What has been published: the state of all series at one cut.
+
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+use crate::{
+    asn::AsNames,
+    traffic::{Dimension, Direction, Layout, TextId},
+};
+
+use super::columns::Columns;
+
+/// How far a partition has been counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The partition's number; 0 for a source that has none.
+    pub partition: i32,
+    /// The offset of the first message that is not counted yet.
+    pub next_offset: i64,
+}
+
+/// All series at one cut. Immutable, and cheap to clone and hold: snapshots share what did not
+/// change between them.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Number of the cut; each published snapshot's is larger than those before.
+    pub sequence: u64,
+    /// The cut's time, in milliseconds since the epoch; strictly rising.
+    pub time_ms: i64,
+    /// When the cut was taken, on the monotonic clock.
+    pub taken: Instant,
+    pub(super) layout: Arc<Layout>,
+    pub(super) names: Arc<AsNames>,
+    pub(super) texts: Columns<Arc<str>>,
+    pub(super) keys: Columns<u32>,
+    pub(super) bytes: Columns<u64>,
+    pub(super) starts: Columns<i64>,
+    pub(super) live: usize,
+    pub(super) positions: Arc<BTreeMap<i32, i64>>,
+}
+
+/// Start time of a slot that no series holds.
+pub(super) const VACANT: i64 = i64::MIN;
+
+impl Snapshot {
+    /// How many series there are.
+    pub fn len(&self) -> usize {
+        self.live
+    }
+
+    /// Whether there is no series.
+    pub fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// Series sit in slots `0..slots()`, each in the same slot as long as it lives. A slot whose
+    /// series ended may be taken by another one, with a later [`Series::start_ms`].
+    pub fn slots(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The series in a slot; `None` where the slot is vacant.
+    ///
+    /// # Panics
+    /// If `slot` is not below [`Snapshot::slots`].
+    pub fn get(&self, slot: usize) -> Option<Series<'_>> {
+        let start_ms = self.starts.row(slot)[0];
+        (start_ms != VACANT).then(|| Series {
+            snapshot: self,
+            slot,
+            start_ms,
+            bytes: self.bytes.row(slot)[0],
+            direction: Direction::from_column(self.keys.row(slot)[0]),
+        })
+    }
+
+    /// All series, in the order of their slots.
+    pub fn series(&self) -> impl Iterator<Item = Series<'_>> {
+        (0..self.slots()).filter_map(|slot| self.get(slot))
+    }
+
+    /// How far each partition has been counted, by partition: exactly the messages below these
+    /// offsets are in the counts.
+    pub fn positions(&self) -> impl Iterator<Item = Position> {
+        self.positions.iter().map(|(&partition, &next_offset)| Position { partition, next_offset })
+    }
+}
+
+/// One series of a [`Snapshot`].
+#[derive(Debug, Clone, Copy)]
+pub struct Series<'s> {
+    snapshot: &'s Snapshot,
+    /// Where it sits in the snapshot.
+    pub slot: usize,
+    /// Nothing of it was counted before this time, in milliseconds since the epoch.
+    pub start_ms: i64,
+    /// The counter's value in bytes.
+    pub bytes: u64,
+    /// Which metric it belongs to.
+    pub direction: Direction,
+}
+
+impl Series<'_> {
+    /// Visits the labels (name, value) in the order of their names, without the metric name. The
+    /// value may be empty.
+    pub fn labels(&self, mut visit: impl FnMut(&'static str, &str)) {
+        let Snapshot { layout, names, texts, keys, .. } = self.snapshot;
+        let mut number = Decimal::default();
+        for (&column, dimension) in keys.row(self.slot)[1..].iter().zip(layout.dimensions()) {
+            match dimension {
+                Dimension::SourceAs => {
+                    visit("source_as", number.format(column));
+                    visit("source_as_name", names.get(column));
+                }
+                Dimension::DestinationAs => {
+                    visit("destination_as", number.format(column));
+                    visit("destination_as_name", names.get(column));
+                }
+                Dimension::Hostname => {
+                    let TextId(id) = TextId(column);
+                    visit("hostname", &texts.row(id as usize)[0]);
+                }
+            }
+        }
+    }
+}
+
+/// A number's decimal digits, written without an allocation.
+#[derive(Debug, Default)]
+struct Decimal {
+    digits: [u8; 10],
+}
+
+impl Decimal {
+    fn format(&mut self, mut number: u32) -> &str {
+        let mut start = self.digits.len();
+        loop {
+            start -= 1;
+            self.digits[start] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        std::str::from_utf8(&self.digits[start..]).expect("digits are ASCII")
+    }
+}

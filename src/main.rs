@@ -1,0 +1,2 @@
+//! Arguments, logging, signals, exit code.
+fn main() {}

@@ -1,0 +1,275 @@
+//! The program's own metrics: every name, help text and label, declared once.
+//!
+//! The flow counters are not here: they are what the program is for, and come from snapshots.
+
+use std::fmt;
+
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, core::Collector, proto::MetricType,
+};
+
+use crate::{
+    flow::{Malformed, Skipped},
+    traffic::{Counts, Ignored},
+};
+
+/// What kind of metric a [`Family`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only rises; the name ends in `_total`.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// Samples are `_bucket`, `_sum` and `_count`.
+    Histogram,
+}
+
+/// One sample line of a family.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// What follows the family's name in this line: empty, `_bucket`, `_sum` or `_count`.
+    pub suffix: &'static str,
+    /// Label names and values, not escaped.
+    pub labels: Vec<(String, String)>,
+    /// The value.
+    pub value: f64,
+}
+
+/// A metric with all its samples at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Family {
+    /// The metric's name; a counter's ends in `_total`.
+    pub name: String,
+    /// The help text, not escaped.
+    pub help: String,
+    /// The type.
+    pub kind: Kind,
+    /// The samples, in a stable order.
+    pub samples: Vec<Sample>,
+}
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $field:ident: $kind:ident($name:literal $(, $labels:expr)?);)*) => {
+        /// All metrics of the program's own. The documentation of a field is its help text.
+        pub struct Metrics {
+            registry: Registry,
+            $($(#[doc = $help])+ pub $field: $kind,)*
+        }
+
+        impl Metrics {
+            /// All metrics, at zero.
+            pub fn new() -> Self {
+                let registry = Registry::new();
+                Metrics {
+                    $($field: register(&registry, new_metric!($kind, $name, help(&[$($help),+]) $(, $labels)?)),)*
+                    registry,
+                }.with_known_labels()
+            }
+        }
+    };
+}
+
+macro_rules! new_metric {
+    (Histogram, $name:expr, $help:expr, $buckets:expr) => {
+        Histogram::with_opts(HistogramOpts::new($name, $help).buckets($buckets.to_vec()))
+    };
+    ($kind:ident, $name:expr, $help:expr, $labels:expr) => {
+        $kind::new(Opts::new($name, $help), &$labels)
+    };
+    ($kind:ident, $name:expr, $help:expr) => {
+        $kind::with_opts(Opts::new($name, $help))
+    };
+}
+
+const SECONDS: [f64; 9] = [0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0];
+
+metrics! {
+    /// Always 1; the label says which version runs.
+    build_info: IntGaugeVec("flow_exporter_build_info", ["version"]);
+    /// Messages taken from the source and decoded.
+    messages: IntCounter("flow_exporter_messages_total");
+    /// Size of the payloads of these messages, in bytes.
+    message_bytes: IntCounter("flow_exporter_message_bytes_total");
+    /// Flow records that were added to a series.
+    flows: IntCounter("flow_exporter_flows_total");
+    /// Bytes that these flow records report.
+    flow_bytes: IntCounter("flow_exporter_flow_bytes_total");
+    /// Valid flow records that no series counts, by reason.
+    flows_ignored: IntCounterVec("flow_exporter_flows_ignored_total", ["reason"]);
+    /// Bytes that these ignored flow records report, by reason.
+    flow_bytes_ignored: IntCounterVec("flow_exporter_flow_bytes_ignored_total", ["reason"]);
+    /// Valid records that are no flows, by reason.
+    records_skipped: IntCounterVec("flow_exporter_records_skipped_total", ["reason"]);
+    /// Records that could not be decoded, by reason.
+    decode_errors: IntCounterVec("flow_exporter_decode_errors_total", ["reason"]);
+    /// Flow series that exist.
+    series: IntGauge("flow_exporter_series");
+    /// Snapshots published.
+    cuts: IntCounter("flow_exporter_cuts_total");
+    /// Snapshots published without all workers, because one did not answer in time.
+    cuts_incomplete: IntCounter("flow_exporter_cuts_incomplete_total");
+    /// Time from the start of a cut to its publication.
+    cut_seconds: Histogram("flow_exporter_cut_duration_seconds", SECONDS);
+    /// Messages between what was counted and the end of the partition.
+    kafka_lag: IntGaugeVec("flow_exporter_kafka_lag_messages", ["topic", "partition"]);
+    /// Offset of the next message to be counted.
+    kafka_position: IntGaugeVec("flow_exporter_kafka_next_offset", ["topic", "partition"]);
+    /// Partitions that are being consumed.
+    kafka_partitions: IntGauge("flow_exporter_kafka_partitions");
+    /// Brokers known, by state of the connection.
+    kafka_brokers: IntGaugeVec("flow_exporter_kafka_brokers", ["state"]);
+    /// Errors that librdkafka reported, by its name for them.
+    kafka_errors: IntCounterVec("flow_exporter_kafka_errors_total", ["error"]);
+    /// Rebalances of the consumer group, by what happened.
+    kafka_rebalances: IntCounterVec("flow_exporter_kafka_rebalances_total", ["event"]);
+    /// AS names in use.
+    as_names: IntGauge("flow_exporter_as_names");
+    /// Attempts to get fresh AS names, by result.
+    as_names_refreshes: IntCounterVec("flow_exporter_as_names_refreshes_total", ["result"]);
+    /// When AS names were last confirmed to be fresh, in seconds since the epoch.
+    as_names_updated: Gauge("flow_exporter_as_names_updated_timestamp_seconds");
+    /// Requests to the HTTP server, by path (of those it serves) and status code.
+    http_requests: IntCounterVec("flow_exporter_http_requests_total", ["path", "code"]);
+    /// Connections to the HTTP server that are open.
+    http_connections: IntGauge("flow_exporter_http_connections");
+    /// Time from a scrape's arrival to its last byte.
+    scrape_seconds: Histogram("flow_exporter_scrape_duration_seconds", SECONDS);
+    /// Samples that became due to be sent, by endpoint.
+    push_generated: IntCounterVec("flow_exporter_remote_write_samples_generated_total", ["endpoint"]);
+    /// Samples that the endpoint confirmed.
+    push_confirmed: IntCounterVec("flow_exporter_remote_write_samples_confirmed_total", ["endpoint"]);
+    /// Samples that were given up, by reason.
+    push_dropped: IntCounterVec("flow_exporter_remote_write_samples_dropped_total", ["endpoint", "reason"]);
+    /// Samples that are neither confirmed nor given up.
+    push_pending: IntGaugeVec("flow_exporter_remote_write_samples_pending", ["endpoint"]);
+    /// Requests sent, by status code, or by the kind of failure where no answer came.
+    push_requests: IntCounterVec("flow_exporter_remote_write_requests_total", ["endpoint", "code"]);
+    /// Bytes of request bodies sent, compressed, retries included.
+    push_bytes: IntCounterVec("flow_exporter_remote_write_sent_bytes_total", ["endpoint"]);
+    /// When the endpoint last confirmed a request, in seconds since the epoch.
+    push_last_success: GaugeVec("flow_exporter_remote_write_last_success_timestamp_seconds", ["endpoint"]);
+    /// Time from the start of a remote-write request to its answer.
+    push_seconds: Histogram("flow_exporter_remote_write_request_duration_seconds", SECONDS);
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Label values that are known beforehand exist from the start, so that a rate sees their
+    /// first increment.
+    fn with_known_labels(self) -> Self {
+        self.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        for reason in Ignored::ALL {
+            self.flows_ignored.with_label_values(&[reason.label()]);
+            self.flow_bytes_ignored.with_label_values(&[reason.label()]);
+        }
+        for reason in Skipped::ALL {
+            self.records_skipped.with_label_values(&[reason.label()]);
+        }
+        for reason in Malformed::ALL {
+            self.decode_errors.with_label_values(&[reason.label()]);
+        }
+        #[cfg(target_os = "linux")]
+        self.registry
+            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+            .expect("the names of process metrics are not taken");
+        self
+    }
+
+    /// Adds what a worker handed over.
+    pub fn add_counts(&self, counts: &Counts) {
+        self.messages.inc_by(counts.messages);
+        self.message_bytes.inc_by(counts.payload_bytes);
+        self.flows.inc_by(counts.counted.flows);
+        self.flow_bytes.inc_by(counts.counted.bytes);
+        for reason in Ignored::ALL {
+            let ignored = counts.ignored[reason.index()];
+            self.flows_ignored.with_label_values(&[reason.label()]).inc_by(ignored.flows);
+            self.flow_bytes_ignored.with_label_values(&[reason.label()]).inc_by(ignored.bytes);
+        }
+        for reason in Skipped::ALL {
+            let skipped = counts.skipped[reason.index()];
+            self.records_skipped.with_label_values(&[reason.label()]).inc_by(skipped);
+        }
+        for reason in Malformed::ALL {
+            let malformed = counts.malformed[reason.index()];
+            self.decode_errors.with_label_values(&[reason.label()]).inc_by(malformed);
+        }
+    }
+
+    /// All metrics that have a sample, sorted by name.
+    pub fn gather(&self) -> Vec<Family> {
+        self.registry.gather().iter().filter_map(family).collect()
+    }
+}
+
+/// The help text of a metric is the first line of its documentation.
+fn help(documentation: &[&str]) -> String {
+    documentation.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+}
+
+fn register<M: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: prometheus::Result<M>,
+) -> M {
+    let metric = metric.expect("names and labels are valid, as a test shows");
+    registry.register(Box::new(metric.clone())).expect("each name is declared once");
+    metric
+}
+
+fn family(family: &prometheus::proto::MetricFamily) -> Option<Family> {
+    let kind = match family.get_field_type() {
+        MetricType::COUNTER => Kind::Counter,
+        MetricType::GAUGE => Kind::Gauge,
+        MetricType::HISTOGRAM => Kind::Histogram,
+        _ => return None,
+    };
+    let mut samples = Vec::new();
+    for metric in family.get_metric() {
+        let labels: Vec<_> = metric
+            .get_label()
+            .iter()
+            .map(|label| (label.name().to_owned(), label.value().to_owned()))
+            .collect();
+        match kind {
+            Kind::Counter => {
+                samples.push(Sample {
+                    suffix: "",
+                    labels,
+                    value: metric.get_counter().get_value(),
+                });
+            }
+            Kind::Gauge => {
+                samples.push(Sample { suffix: "", labels, value: metric.get_gauge().get_value() });
+            }
+            Kind::Histogram => {
+                let histogram = metric.get_histogram();
+                let count = histogram.get_sample_count() as f64;
+                let mut bucket = |bound: String, value: f64| {
+                    let mut labels = labels.clone();
+                    labels.push(("le".to_owned(), bound));
+                    samples.push(Sample { suffix: "_bucket", labels, value });
+                };
+                for each in histogram.get_bucket() {
+                    bucket(format!("{:?}", each.upper_bound()), each.cumulative_count() as f64);
+                }
+                bucket("+Inf".to_owned(), count);
+                let sum = histogram.get_sample_sum();
+                samples.push(Sample { suffix: "_sum", labels: labels.clone(), value: sum });
+                samples.push(Sample { suffix: "_count", labels, value: count });
+            }
+        }
+    }
+    Some(Family { name: family.name().to_owned(), help: family.help().to_owned(), kind, samples })
+}

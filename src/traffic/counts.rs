@@ -1,0 +1,182 @@
+//! The table a worker counts in between two cuts.
+
+use std::hash::{BuildHasher, Hasher};
+
+use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
+
+use crate::flow::{Decoded, Malformed, Skipped};
+
+use super::{Ignored, Layout, Rule, Texts};
+
+/// Flows and bytes that share a fate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RecordTotals {
+    /// Flow records.
+    pub flows: u64,
+    /// The bytes that they report, modulo 2^64.
+    pub bytes: u64,
+}
+
+impl RecordTotals {
+    fn add(&mut self, bytes: u64) {
+        self.flows += 1;
+        self.bytes = self.bytes.wrapping_add(bytes);
+    }
+}
+
+/// Sums by series, and what became of every record, since the table was last cleared.
+///
+/// Holds only the series that changed, with the texts that they name, so it is self-contained: it
+/// can be handed to another thread, merged there, cleared and used again.
+#[derive(Debug)]
+pub struct Counts {
+    layout: Layout,
+    rule: Rule,
+    index: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    /// The keys of all series, [`Layout::width`] columns each.
+    keys: Vec<u32>,
+    /// Bytes by series.
+    bytes: Vec<u64>,
+    texts: Texts,
+    /// Messages that were decoded, whatever they held.
+    pub messages: u64,
+    /// The size of their payloads in bytes.
+    pub payload_bytes: u64,
+    /// What was added to the series.
+    pub counted: RecordTotals,
+    /// Valid flows that no series counts, by [`Ignored::index`].
+    pub ignored: [RecordTotals; Ignored::ALL.len()],
+    /// Records that are no flows, by [`Skipped::index`].
+    pub skipped: [u64; Skipped::ALL.len()],
+    /// Records that can't be decoded, by [`Malformed::index`].
+    pub malformed: [u64; Malformed::ALL.len()],
+}
+
+impl Counts {
+    /// An empty table for series of this layout, filled by this rule.
+    pub fn new(layout: Layout, rule: Rule) -> Self {
+        Counts {
+            layout,
+            rule,
+            index: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            keys: Vec::new(),
+            bytes: Vec::new(),
+            texts: Texts::default(),
+            messages: 0,
+            payload_bytes: 0,
+            counted: RecordTotals::default(),
+            ignored: Default::default(),
+            skipped: Default::default(),
+            malformed: Default::default(),
+        }
+    }
+
+    /// Counts one record, whatever it turned out to be.
+    pub fn record(&mut self, record: &Decoded<'_>) {
+        match record {
+            Decoded::Flow(flow) => match self.rule.direction(flow) {
+                Ok(direction) => {
+                    let mut key = [0; Layout::MAX_WIDTH];
+                    let key = self.layout.key(direction, flow, &mut self.texts, &mut key);
+                    if add(
+                        &mut self.index,
+                        &self.hasher,
+                        &mut self.keys,
+                        &mut self.bytes,
+                        key,
+                        flow.bytes,
+                    ) {
+                        self.counted.add(flow.bytes);
+                    } else {
+                        self.ignored[Ignored::Overflow.index()].add(flow.bytes);
+                    }
+                }
+                Err(reason) => self.ignored[reason.index()].add(flow.bytes),
+            },
+            Decoded::Skipped(reason) => self.skipped[reason.index()] += 1,
+            Decoded::Malformed(reason) => self.malformed[reason.index()] += 1,
+        }
+    }
+
+    /// Series that have counted something.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether no series has counted anything; messages may have been seen all the same.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Keys and bytes of all series; text columns are numbers of [`Counts::texts`].
+    pub fn series(&self) -> impl Iterator<Item = (&[u32], u64)> {
+        self.keys.chunks_exact(self.layout.width()).zip(self.bytes.iter().copied())
+    }
+
+    /// The texts that the keys' text columns number.
+    pub fn texts(&self) -> &Texts {
+        &self.texts
+    }
+
+    /// Makes the table as new, but keeps its memory for the next interval.
+    pub fn clear(&mut self) {
+        self.index.clear();
+        self.keys.clear();
+        self.bytes.clear();
+        self.texts.clear();
+        self.messages = 0;
+        self.payload_bytes = 0;
+        self.counted = RecordTotals::default();
+        self.ignored = Default::default();
+        self.skipped = Default::default();
+        self.malformed = Default::default();
+    }
+}
+
+/// Adds `bytes` to the series with this key; false, and nothing added, if the sum would overflow.
+fn add(
+    index: &mut HashTable<u32>,
+    hasher: &DefaultHashBuilder,
+    keys: &mut Vec<u32>,
+    sums: &mut Vec<u64>,
+    key: &[u32],
+    bytes: u64,
+) -> bool {
+    let width = key.len();
+    let at = |keys: &[u32], slot: u32| -> std::ops::Range<usize> {
+        let start = slot as usize * width;
+        debug_assert!(start + width <= keys.len());
+        start..start + width
+    };
+    match index.entry(
+        hash_key(hasher, key),
+        |&slot| keys[at(keys, slot)] == *key,
+        |&slot| hash_key(hasher, &keys[at(keys, slot)]),
+    ) {
+        Entry::Occupied(entry) => {
+            let sum = &mut sums[*entry.get() as usize];
+            match sum.checked_add(bytes) {
+                Some(new) => *sum = new,
+                None => return false,
+            }
+        }
+        Entry::Vacant(entry) => {
+            entry.insert(u32::try_from(sums.len()).expect("fewer than 2^32 series"));
+            keys.extend_from_slice(key);
+            sums.push(bytes);
+        }
+    }
+    true
+}
+
+/// The hash of a series key: the columns, two to a word.
+pub(crate) fn hash_key(hasher: &DefaultHashBuilder, key: &[u32]) -> u64 {
+    let mut state = hasher.build_hasher();
+    for pair in key.chunks(2) {
+        let high = pair.get(1).copied().unwrap_or_default();
+        state.write_u64(u64::from(pair[0]) | u64::from(high) << 32);
+    }
+    state.finish()
+}

@@ -33,6 +33,6 @@ ENV FLOW_EXPORTER_STATE_DIR=/var/lib/flow-exporter \
     SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 VOLUME /var/lib/flow-exporter
 EXPOSE 9590
-HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
+HEALTHCHECK --interval=30s --timeout=10s --start-period=10s \
     CMD ["/usr/local/bin/flow-exporter", "health"]
 ENTRYPOINT ["/usr/local/bin/flow-exporter"]

@@ -1,6 +1,8 @@
 //! flow-exporter counts network flows by autonomous system, for Prometheus.
 pub mod asn;
 pub mod flow;
+pub mod health;
 pub mod ledger;
 pub mod metrics;
+pub mod publish;
 pub mod traffic;

@@ -6,5 +6,6 @@ pub mod health;
 pub mod ledger;
 pub mod log_limit;
 pub mod metrics;
+pub mod publish;
 pub mod source;
 pub mod traffic;

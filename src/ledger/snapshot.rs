@@ -4,19 +4,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use crate::{
     asn::AsNames,
+    source::Position,
     traffic::{Dimension, Direction, Layout, TextId},
 };
 
 use super::columns::Columns;
-
-/// How far a partition has been counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
-    /// The partition's number; 0 for a source that has none.
-    pub partition: i32,
-    /// The offset of the first message that is not counted yet.
-    pub next_offset: i64,
-}
 
 /// All series at one cut. Immutable, and cheap to clone and hold: snapshots share what did not
 /// change between them.

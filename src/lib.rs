@@ -3,4 +3,5 @@ pub mod asn;
 pub mod flow;
 pub mod ledger;
 pub mod metrics;
+pub mod names;
 pub mod traffic;

@@ -8,4 +8,5 @@ pub mod log_limit;
 pub mod metrics;
 pub mod publish;
 pub mod source;
+pub mod names;
 pub mod traffic;

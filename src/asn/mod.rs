@@ -144,6 +144,7 @@ impl AsNames {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use proptest::prelude::*;
 
@@ -299,8 +300,9 @@ mod tests {
         fn our_own_form_is_read_back(rows in prop::collection::btree_map(
             any::<u32>(), "[^\\p{Cc} ]([^\\p{Cc}]{0,60}[^\\p{Cc} ])?", 1..40,
         )) {
-            let file: String =
+            let lines: Vec<_> =
                 rows.iter().map(|(number, name)| format!("{number}\t{name}\n")).collect();
+            let file = lines.concat();
             let names = AsNames::parse(file.as_bytes()).unwrap();
             prop_assert_eq!(names.as_tsv(), &file);
             for (&number, name) in &rows {

@@ -81,6 +81,11 @@ impl Sender {
         Ok(Sender { client, template })
     }
 
+    /// The endpoint's name for logs and metrics: its URL without what may be secret.
+    pub(super) fn endpoint(&self) -> String {
+        endpoint_name(self.template.url())
+    }
+
     /// Sends a body once.
     pub(super) async fn send(&self, body: Bytes) -> Attempt {
         let mut request = self.template.try_clone().expect("a request without a body is cloned");

@@ -2,7 +2,7 @@
 //!
 //! [`Pusher::new`] checks everything that can be checked without the network; [`Pusher::run`] is
 //! one ordered stream of requests, so no two that hold the same series are ever under way at once.
-//! A slow or dead endpoint costs its own samples ([`queue`]) and nothing else: the snapshots are
+//! A slow or dead endpoint costs its own samples (`queue.rs`) and nothing else: the snapshots are
 //! published whether or not they are taken.
 
 mod account;
@@ -192,8 +192,10 @@ async fn attend<T>(
             }
         };
         tokio::select! {
-            done = &mut work => return Ok(done),
+            // News first: what is done next depends on it.
+            biased;
             () = queue.news(), if closed.is_none() => {}
+            done = &mut work => return Ok(done),
             () = deadline => return Err(Ended),
         }
     }

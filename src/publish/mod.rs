@@ -1,6 +1,9 @@
-//! The two doors: what was counted leaves by a scrape or by remote write.
+//! The two doors by which counts leave: a scrape, and remote write.
 //!
-//! Both read published [`Snapshot`](crate::ledger::Snapshot)s and nothing else.
+//! [`text`] and [`remote_write`] turn snapshots into bytes and know no sockets; [`server`] and
+//! [`pusher`] carry the bytes and know no formats.
 
 pub mod pusher;
 pub mod remote_write;
+pub mod server;
+pub mod text;

@@ -27,7 +27,8 @@ fn snapshot(series: usize) -> Snapshot {
         let other = numbers[random.random_range(0..numbers.len())];
         for router in 0..ROUTERS {
             let hostname = format!("edge{router}.fra.example.net");
-            let bytes = (random.random::<f64>() * 30.0).exp2() as u64;
+            let most = 1_u64 << random.random_range(10..34);
+            let bytes = random.random_range(0..most);
             let (source_as, destination_as) =
                 if random.random() { (ASN, other) } else { (other, ASN) };
             counts.record(&Decoded::Flow(Flow {

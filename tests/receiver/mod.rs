@@ -28,27 +28,27 @@ use tokio::{
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]
-pub struct Received {
-    pub method: Method,
-    pub uri: Uri,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Received {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
     /// Which connection it came by, counted from 0.
-    pub connection: usize,
+    pub(crate) connection: usize,
 }
 
 impl Received {
     /// The body, decompressed.
-    pub fn protobuf(&self) -> Vec<u8> {
+    pub(crate) fn protobuf(&self) -> Vec<u8> {
         snap::raw::Decoder::new().decompress_vec(&self.body).expect("a snappy block")
     }
 
-    pub fn write_request(&self) -> WriteRequest {
+    pub(crate) fn write_request(&self) -> WriteRequest {
         WriteRequest::decode(self.protobuf().as_slice()).expect("a WriteRequest")
     }
 
     /// Every sample: labels, timestamp in milliseconds, value.
-    pub fn samples(&self) -> Vec<(BTreeMap<String, String>, i64, f64)> {
+    pub(crate) fn samples(&self) -> Vec<(BTreeMap<String, String>, i64, f64)> {
         let mut samples = Vec::new();
         for series in self.write_request().timeseries {
             let labels: BTreeMap<_, _> =
@@ -61,13 +61,13 @@ impl Received {
     }
 
     /// The one timestamp that all samples have.
-    pub fn time_ms(&self) -> i64 {
+    pub(crate) fn time_ms(&self) -> i64 {
         let samples = self.samples();
         assert!(samples.iter().all(|sample| sample.1 == samples[0].1), "one time a request");
         samples[0].1
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.get_all(name).iter();
         let value = values.next()?.to_str().expect("a readable header");
         assert!(values.next().is_none(), "{name} is there twice");
@@ -77,7 +77,7 @@ impl Received {
 
 /// What a request is answered with.
 #[derive(Debug, Clone)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// A status, headers and a body.
     Status(u16, Vec<(&'static str, String)>, String),
     /// Nothing, ever.
@@ -91,7 +91,7 @@ pub enum Answer {
 }
 
 impl Answer {
-    pub fn status(status: u16) -> Self {
+    pub(crate) fn status(status: u16) -> Self {
         Answer::Status(status, Vec::new(), String::new())
     }
 }
@@ -104,7 +104,7 @@ struct Script {
 
 /// A receiver at an address of its own. It ends with this handle.
 #[derive(Debug)]
-pub struct Receiver {
+pub(crate) struct Receiver {
     address: SocketAddr,
     closed: Option<Socket>,
     script: Arc<Mutex<Script>>,
@@ -115,14 +115,14 @@ pub struct Receiver {
 
 impl Receiver {
     /// One that answers 204 to everything.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut receiver = Receiver::refusing();
         receiver.listen();
         receiver
     }
 
     /// One that has an address, but refuses connections until [`Receiver::listen`].
-    pub fn refusing() -> Self {
+    pub(crate) fn refusing() -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
         let address = socket.local_addr().expect("bound").as_socket().expect("an IP address");
@@ -138,7 +138,7 @@ impl Receiver {
     }
 
     /// Takes connections from now on.
-    pub fn listen(&mut self) {
+    pub(crate) fn listen(&mut self) {
         let socket = self.closed.take().expect("called once");
         socket.listen(16).expect("listens");
         socket.set_nonblocking(true).expect("for tokio");
@@ -164,22 +164,22 @@ impl Receiver {
         });
     }
 
-    pub fn url(&self, path_and_query: &str) -> String {
+    pub(crate) fn url(&self, path_and_query: &str) -> String {
         format!("http://{}{path_and_query}", self.address)
     }
 
     /// The answers to the next requests, before it goes back to what it always answers.
-    pub fn answer(&self, answers: impl IntoIterator<Item = Answer>) {
+    pub(crate) fn answer(&self, answers: impl IntoIterator<Item = Answer>) {
         self.script.lock().unwrap().next.extend(answers);
     }
 
     /// The answer to all requests without another one.
-    pub fn always(&self, answer: Answer) {
+    pub(crate) fn always(&self, answer: Answer) {
         self.script.lock().unwrap().always = Some(answer);
     }
 
     /// The next request, as soon as it is there.
-    pub async fn next(&mut self) -> Received {
+    pub(crate) async fn next(&mut self) -> Received {
         tokio::time::timeout(std::time::Duration::from_secs(60), self.requests.recv())
             .await
             .expect("a request within a minute")
@@ -187,7 +187,7 @@ impl Receiver {
     }
 
     /// Whether there is no request that [`Receiver::next`] has not returned.
-    pub fn is_idle(&mut self) -> bool {
+    pub(crate) fn is_idle(&mut self) -> bool {
         self.requests.try_recv().is_err()
     }
 }
@@ -204,13 +204,8 @@ async fn answer(
         let mut script = script.lock().unwrap();
         script.next.pop_front().or_else(|| script.always.clone()).unwrap_or(Answer::status(204))
     };
-    let received = Received {
-        method: head.method,
-        uri: head.uri,
-        headers: head.headers,
-        body,
-        connection,
-    };
+    let received =
+        Received { method: head.method, uri: head.uri, headers: head.headers, body, connection };
     drop(record.send(received));
     let (status, headers, body, breaks) = match answer {
         Answer::Status(status, headers, body) => (status, headers, body, false),
@@ -226,7 +221,7 @@ async fn answer(
     for (name, value) in headers {
         response = response.header(name, value);
     }
-    let body = ScriptedBody { rest: Some(body.into()), breaks };
+    let body = ScriptedBody { rest: Some(body.into()), breaks, flushed: false };
     Ok(response.body(body).expect("a valid response"))
 }
 
@@ -240,6 +235,7 @@ struct Hangup;
 struct ScriptedBody {
     rest: Option<Bytes>,
     breaks: bool,
+    flushed: bool,
 }
 
 impl Body for ScriptedBody {
@@ -248,11 +244,19 @@ impl Body for ScriptedBody {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match self.rest.take() {
             Some(rest) if !rest.is_empty() => Poll::Ready(Some(Ok(Frame::data(rest)))),
-            _ if self.breaks => Poll::Ready(Some(Err(io::Error::other("broken off")))),
+            _ if self.breaks && self.flushed => {
+                Poll::Ready(Some(Err(io::Error::other("broken off"))))
+            }
+            _ if self.breaks => {
+                // What is written goes out while more is waited for.
+                self.flushed = true;
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
             _ => Poll::Ready(None),
         }
     }

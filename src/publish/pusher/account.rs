@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use reqwest::StatusCode;
@@ -108,29 +108,4 @@ impl Account {
 /// A number of samples, for a gauge.
 fn signed(samples: usize) -> i64 {
     i64::try_from(samples).unwrap_or(i64::MAX)
-}
-
-/// How often a thing that may happen all the time is logged.
-#[derive(Debug)]
-pub(super) struct LogLimit {
-    last: Option<tokio::time::Instant>,
-}
-
-impl LogLimit {
-    /// Between two lines.
-    const INTERVAL: Duration = Duration::from_secs(60);
-
-    pub(super) fn new() -> Self {
-        LogLimit { last: None }
-    }
-
-    /// Whether to log now. What is not logged is counted in the metrics all the same.
-    pub(super) fn allows(&mut self) -> bool {
-        let now = tokio::time::Instant::now();
-        let allowed = self.last.is_none_or(|last| now - last >= Self::INTERVAL);
-        if allowed {
-            self.last = Some(now);
-        }
-        allowed
-    }
 }

@@ -54,7 +54,7 @@ pub(super) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration
     if let Ok(seconds) = value.trim().parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let date = httpdate::parse_http_date(value).ok()?;
+    let date = SystemTime::from(jiff::fmt::rfc2822::parse(value).ok()?.timestamp());
     // A date that has passed: at once.
     Some(date.duration_since(now).unwrap_or_default())
 }

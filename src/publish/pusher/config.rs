@@ -92,14 +92,15 @@ impl Default for BackoffBounds {
 /// An endpoint and how to deal with it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PusherConfig {
-    /// Where to send, without credentials.
-    pub url: Url,
+    /// Where to send: an http or https URL, without credentials.
+    pub url: String,
     /// For a request, from the connection to the end of the answer.
     pub timeout: Duration,
     /// Labels (name, value) for every series.
     pub external_labels: Vec<(String, String)>,
-    /// Further headers. Values often are keys of some service, so they are treated as secrets.
-    pub headers: Vec<(String, Secret)>,
+    /// Further headers (name, value). Values often are keys of some service, so they are never
+    /// printed.
+    pub headers: Vec<(String, String)>,
     /// How we say who we are.
     pub auth: Auth,
     /// How large a request gets at most.
@@ -113,10 +114,9 @@ pub struct PusherConfig {
 impl PusherConfig {
     /// An endpoint with the defaults for all else: 30 s for a request, as Prometheus' own sender
     /// has it, and 5 s for the last samples.
-    pub fn new(url: &str) -> Result<Self, PusherConfigError> {
-        let parsed = Url::parse(url).map_err(|error| PusherConfigError::Url(error.to_string()))?;
-        Ok(PusherConfig {
-            url: parsed,
+    pub fn new(url: impl Into<String>) -> Self {
+        PusherConfig {
+            url: url.into(),
             timeout: Duration::from_secs(30),
             external_labels: Vec::new(),
             headers: Vec::new(),
@@ -124,20 +124,17 @@ impl PusherConfig {
             batch: BatchBounds::default(),
             backoff: BackoffBounds::default(),
             shutdown_timeout: Duration::from_secs(5),
-        })
-    }
-
-    /// The endpoint's name for logs and metrics: its URL without credentials and query.
-    pub fn endpoint(&self) -> String {
-        endpoint_name(&self.url)
-    }
-
-    /// Checks what types don't, and makes the request that all requests to the endpoint begin as.
-    pub(super) fn template(&self) -> Result<(Client, Request), PusherConfigError> {
-        if !matches!(self.url.scheme(), "http" | "https") {
-            return Err(PusherConfigError::Scheme(self.url.scheme().to_owned()));
         }
-        if !self.url.username().is_empty() || self.url.password().is_some() {
+    }
+
+    /// Checks it all, and makes the request that all requests to the endpoint begin as.
+    pub(super) fn template(&self) -> Result<(Client, Request), PusherConfigError> {
+        let url =
+            Url::parse(&self.url).map_err(|error| PusherConfigError::Url(error.to_string()))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(PusherConfigError::Scheme(url.scheme().to_owned()));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
             return Err(PusherConfigError::Credentials);
         }
         let BatchBounds { series, bytes } = self.batch;
@@ -155,7 +152,7 @@ impl PusherConfig {
             .pool_max_idle_per_host(1)
             .build()
             .map_err(PusherConfigError::Client)?;
-        let request = client.post(self.url.clone()).headers(self.headers()?).timeout(self.timeout);
+        let request = client.post(url).headers(self.headers()?).timeout(self.timeout);
         let request = match &self.auth {
             Auth::None => request,
             Auth::Basic { username, .. } if username.contains(':') => {
@@ -182,7 +179,7 @@ impl PusherConfig {
             {
                 return Err(PusherConfigError::HeaderReserved(parsed));
             }
-            let mut value = HeaderValue::from_str(value.expose())
+            let mut value = HeaderValue::from_str(value)
                 .map_err(|_| PusherConfigError::HeaderValue(parsed.clone()))?;
             value.set_sensitive(true);
             headers.append(parsed, value);
@@ -199,7 +196,7 @@ impl fmt::Debug for PusherConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let header_names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("PusherConfig")
-            .field("endpoint", &self.endpoint())
+            .field("endpoint", &Url::parse(&self.url).map(|url| endpoint_name(&url)))
             .field("timeout", &self.timeout)
             .field("external_labels", &self.external_labels)
             .field("headers", &header_names)

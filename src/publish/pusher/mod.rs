@@ -2,7 +2,7 @@
 //!
 //! [`Pusher::new`] checks everything that can be checked without the network; [`Pusher::run`] is
 //! one ordered stream of requests, so no two that hold the same series are ever under way at once.
-//! A slow or dead endpoint costs its own samples ([`queue`]) and nothing else: the snapshots are
+//! A slow or dead endpoint costs its own samples (`queue.rs`) and nothing else: the snapshots are
 //! published whether or not they are taken.
 
 mod account;
@@ -16,15 +16,18 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use reqwest::StatusCode;
 use tokio::{sync::watch, time};
 
-use crate::{ledger::Snapshot, metrics::Metrics, traffic::Layout};
+use crate::{ledger::Snapshot, log_limit::LogLimit, metrics::Metrics, traffic::Layout};
 
 use super::remote_write::{Encoder, ExternalLabels, Request};
 
-use account::{Account, DropReason, LogLimit};
+use account::{Account, DropReason};
 use backoff::Backoff;
 pub use config::{Auth, BackoffBounds, PusherConfig, PusherConfigError, Secret};
 use queue::Queue;
 use sender::{Answer, Sender};
+
+/// What may happen with every request is logged once in this time.
+const LOG_PERIOD: Duration = Duration::from_secs(60);
 
 /// The sender of one endpoint.
 #[derive(Debug)]
@@ -42,18 +45,20 @@ impl Pusher {
         metrics: Arc<Metrics>,
     ) -> Result<Self, PusherConfigError> {
         let external = ExternalLabels::new(&config.external_labels, layout)?;
+        let sender = Sender::new(config)?;
+        let account = Account::new(sender.endpoint(), metrics);
         Ok(Pusher {
             stream: Stream {
-                sender: Sender::new(config)?,
+                sender,
                 backoff: Backoff::new(config.backoff),
                 shutdown_timeout: config.shutdown_timeout,
                 failing: false,
                 held: None,
-                failure_log: LogLimit::new(),
-                refusal_log: LogLimit::new(),
+                failure_log: LogLimit::new(LOG_PERIOD),
+                refusal_log: LogLimit::new(LOG_PERIOD),
             },
             encoder: Encoder::new(external, config.batch),
-            account: Account::new(config.endpoint(), metrics),
+            account,
         })
     }
 
@@ -115,12 +120,13 @@ impl Stream {
                     return Ok(());
                 }
                 Answer::Refused(status, words) => {
-                    if self.refusal_log.allows() {
+                    if let Some(held_back) = self.refusal_log.permit() {
                         tracing::warn!(
                             endpoint,
                             %status,
                             answer = words,
                             samples = request.samples,
+                            held_back,
                             "the endpoint refuses samples for good: they are dropped"
                         );
                     }
@@ -143,11 +149,12 @@ impl Stream {
                 }
                 Answer::Failed { what, retry_after } => {
                     let wait = self.backoff.after_failure(retry_after);
-                    if self.failure_log.allows() {
+                    if let Some(held_back) = self.failure_log.permit() {
                         tracing::warn!(
                             endpoint,
                             error = what,
                             retry_in = ?wait,
+                            held_back,
                             "cannot send samples, trying again"
                         );
                     }
@@ -185,8 +192,10 @@ async fn attend<T>(
             }
         };
         tokio::select! {
-            done = &mut work => return Ok(done),
+            // News first: what is done next depends on it.
+            biased;
             () = queue.news(), if closed.is_none() => {}
+            done = &mut work => return Ok(done),
             () = deadline => return Err(Ended),
         }
     }

@@ -10,10 +10,14 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     ledger::Snapshot,
+    log_limit::LogLimit,
     publish::remote_write::{Encoder, Request},
 };
 
-use super::account::{Account, DropReason, LogLimit};
+use super::{
+    LOG_PERIOD,
+    account::{Account, DropReason},
+};
 
 /// How far apart, in the samples' time, type and help of the metrics are sent.
 const METADATA_INTERVAL_MS: i64 = 60_000;
@@ -62,7 +66,7 @@ impl Queue {
             newest_ms: i64::MIN,
             metadata_ms: None,
             closed: None,
-            superseded_log: LogLimit::new(),
+            superseded_log: LogLimit::new(LOG_PERIOD),
         }
     }
 
@@ -180,10 +184,13 @@ impl Queue {
 
     fn superseded(&mut self, samples: usize) {
         self.account.dropped(samples, DropReason::Superseded);
-        if samples > 0 && self.superseded_log.allows() {
+        if samples > 0
+            && let Some(held_back) = self.superseded_log.permit()
+        {
             tracing::warn!(
                 endpoint = self.account.endpoint(),
                 samples,
+                held_back,
                 "newer samples are there before the endpoint took these: they are dropped"
             );
         }

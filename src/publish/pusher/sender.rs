@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    fmt,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -69,16 +70,27 @@ impl Code {
 }
 
 /// Sends to one endpoint.
-#[derive(Debug)]
 pub(super) struct Sender {
     client: Client,
     template: reqwest::Request,
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL's query may be secret.
+        f.debug_struct("Sender").field("endpoint", &self.endpoint()).finish_non_exhaustive()
+    }
 }
 
 impl Sender {
     pub(super) fn new(config: &PusherConfig) -> Result<Self, PusherConfigError> {
         let (client, template) = config.template()?;
         Ok(Sender { client, template })
+    }
+
+    /// The endpoint's name for logs and metrics: its URL without what may be secret.
+    pub(super) fn endpoint(&self) -> String {
+        endpoint_name(self.template.url())
     }
 
     /// Sends a body once.

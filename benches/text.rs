@@ -1,0 +1,69 @@
+//! How fast a page is rendered: bytes and series a second, on one core.
+
+use std::{borrow::Cow, hint::black_box, io::Write, sync::Arc, time::Instant};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use flate2::{Compression, write::GzEncoder};
+use flow_exporter::{
+    asn::AsNames,
+    flow::{Decoded, Flow},
+    ledger::{Book, Snapshot},
+    publish::text::{Format, Page},
+    traffic::{Counts, Layout, Rule},
+};
+
+const SERIES: u32 = 1_000_000;
+
+/// As many series, of 16 hosts and both directions.
+fn snapshot(series: u32) -> Arc<Snapshot> {
+    let asn = 64500;
+    let hosts: Vec<String> = (0..16).map(|host| format!("edge{host}.example.net")).collect();
+    let mut counts = Counts::new(Layout::original(), Rule { asn });
+    for number in 0..series {
+        let other = 65_536 + number / 32;
+        let (source_as, destination_as) = if number % 2 == 0 { (asn, other) } else { (other, asn) };
+        let hostname = Cow::Borrowed(hosts[number as usize / 2 % 16].as_str());
+        // From a few bytes to a few terabytes.
+        let bytes = u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (22 + number % 40);
+        counts.record(&Decoded::Flow(Flow { source_as, destination_as, bytes, hostname }));
+    }
+    let mut book = Book::new(Layout::original(), Arc::new(AsNames::default()), 0);
+    book.merge(&counts, &[]);
+    Arc::new(book.cut(1, Instant::now()))
+}
+
+fn text(c: &mut Criterion) {
+    let snapshot = snapshot(SERIES);
+    let whole = |sink: &mut dyn FnMut(&[u8])| {
+        let mut page = Page::new(Format::OpenMetrics, Some(Arc::clone(&snapshot)), Vec::new());
+        let mut step = Vec::new();
+        let mut more = true;
+        while more {
+            step.clear();
+            more = page.step(&mut step);
+            sink(&step);
+        }
+    };
+    let mut bytes = 0;
+    whole(&mut |step| bytes += step.len() as u64);
+
+    let mut group = c.benchmark_group("text");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(u64::from(SERIES)));
+    group.bench_function("series", |b| b.iter(|| whole(&mut |step| _ = black_box(step))));
+    group.throughput(Throughput::Bytes(bytes));
+    group.bench_function("bytes", |b| b.iter(|| whole(&mut |step| _ = black_box(step))));
+    group.bench_function("gzip", |b| {
+        b.iter(|| {
+            let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+            whole(&mut |step| {
+                gzip.write_all(step).expect("a vector takes all bytes");
+                gzip.get_mut().clear();
+            });
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, text);
+criterion_main!(benches);

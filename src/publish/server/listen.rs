@@ -1,0 +1,227 @@
+//! Where the server listens.
+
+use std::{
+    fmt, io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs},
+    str::FromStr,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that the kernel holds until they are accepted; it refuses more.
+const BACKLOG: i32 = 1024;
+
+/// An address to listen on: `host:port`, or `:port` for all addresses, IPv6 and IPv4. Port 0 takes
+/// any free one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenAddr {
+    /// `None` for all addresses. An IPv6 address stands without brackets.
+    host: Option<String>,
+    port: u16,
+}
+
+/// What is wrong with the text of a [`ListenAddr`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ListenAddrError {
+    /// No colon that a port follows.
+    #[error("`{0}` has no port: write host:port, or :port for all addresses, such as :9590")]
+    NoPort(String),
+    /// What follows the last colon is no port.
+    #[error("`{0}` is not a port: use a number from 0 (any free port) to 65535")]
+    BadPort(String),
+    /// An IPv6 address without brackets, or brackets that don't match.
+    #[error("`{0}` is not a host: write an IPv6 address in brackets, such as [::1]:9590")]
+    BadHost(String),
+}
+
+impl FromStr for ListenAddr {
+    type Err = ListenAddrError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (host, port) =
+            text.rsplit_once(':').ok_or_else(|| ListenAddrError::NoPort(text.to_owned()))?;
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let bad_host = || ListenAddrError::BadHost(host.to_owned());
+        let host = match bracketed {
+            // A zone (`fe80::1%eth0`) is left to the resolver.
+            Some(inside) if inside.contains(':') => Some(inside.to_owned()),
+            Some(_) => return Err(bad_host()),
+            None if host.contains([':', '[', ']', '/', ' ']) => return Err(bad_host()),
+            None => (!host.is_empty()).then(|| host.to_owned()),
+        };
+        // `parse` alone would accept a plus sign.
+        let port = Some(port)
+            .filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|port| port.parse().ok())
+            .ok_or_else(|| ListenAddrError::BadPort(port.to_owned()))?;
+        Ok(ListenAddr { host, port })
+    }
+}
+
+impl fmt::Display for ListenAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            None => write!(f, ":{}", self.port),
+            Some(host) if host.contains(':') => write!(f, "[{host}]:{}", self.port),
+            Some(host) => write!(f, "{host}:{}", self.port),
+        }
+    }
+}
+
+/// Sockets that listen: clients can connect, and wait until [`serve`](super::serve) runs.
+#[derive(Debug)]
+pub struct Listener {
+    pub(super) sockets: Vec<TcpListener>,
+    addrs: Vec<SocketAddr>,
+}
+
+impl Listener {
+    /// The address of the first socket, with the port that was given to it. `[::]` where one
+    /// socket takes IPv6 and IPv4.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addrs[0]
+    }
+
+    /// The addresses of all sockets; a host name may stand for several.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addrs
+    }
+}
+
+/// Listens on `addr`. A host name is resolved, which may block.
+///
+/// # Errors
+/// If the host is unknown or none of its addresses can be listened on; the message names the
+/// address and says what to do.
+pub fn bind(addr: &ListenAddr) -> io::Result<Listener> {
+    let sockets = match &addr.host {
+        None => vec![bind_all(addr.port)?],
+        Some(host) => bind_host(host, addr)?,
+    };
+    let addrs = sockets.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
+    Ok(Listener { sockets, addrs })
+}
+
+/// One socket for IPv6 and IPv4, or for IPv4 alone where there is no IPv6.
+fn bind_all(port: u16) -> io::Result<TcpListener> {
+    match listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
+        Err(error) if !is_refusal(&error) => {
+            listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
+        }
+        result => result,
+    }
+}
+
+/// A socket for each address of the host, all with the same port.
+fn bind_host(host: &str, addr: &ListenAddr) -> io::Result<Vec<TcpListener>> {
+    let resolved = (host, addr.port).to_socket_addrs().map_err(|error| {
+        let message =
+            format!("can't resolve the host of {addr}: {error}: use an address or `:port`");
+        io::Error::new(error.kind(), message)
+    })?;
+    let mut sockets: Vec<TcpListener> = Vec::new();
+    let mut seen = Vec::new();
+    let mut unavailable = None;
+    for mut resolved in resolved {
+        if seen.contains(&resolved.ip()) {
+            continue;
+        }
+        seen.push(resolved.ip());
+        if let Some(first) = sockets.first() {
+            resolved.set_port(first.local_addr()?.port());
+        }
+        match listen(resolved) {
+            Ok(socket) => sockets.push(socket),
+            Err(error) if is_refusal(&error) => return Err(error),
+            // `localhost` has an IPv6 address on machines that have no IPv6.
+            Err(error) => unavailable = Some(error),
+        }
+    }
+    match (sockets.is_empty(), unavailable) {
+        (false, _) => Ok(sockets),
+        (true, Some(error)) => Err(error),
+        (true, None) => {
+            let message = format!("the host of {addr} has no address: use an address or `:port`");
+            Err(io::Error::new(io::ErrorKind::NotFound, message))
+        }
+    }
+}
+
+/// Whether the address exists, but is not ours to take.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = || {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        if addr.is_ipv6() {
+            // All IPv6 addresses includes IPv4 by mapped ones; the system's default may differ.
+            socket.set_only_v6(!addr.ip().is_unspecified())?;
+        }
+        // Connections of a process that just ended don't keep the port from its successor. On
+        // Windows, this option would let two processes listen at once.
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        socket.bind(&addr.into())?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket.into())
+    };
+    socket().map_err(|error: io::Error| {
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => "stop what listens there, or choose another port",
+            io::ErrorKind::PermissionDenied => "choose a port above 1023",
+            _ => "choose an address of this machine, or `:port` for all",
+        };
+        io::Error::new(error.kind(), format!("can't listen on {addr}: {error}: {advice}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_and_written() {
+        for text in
+            [":9590", ":0", "localhost:9590", "127.0.0.1:80", "[::1]:9590", "[fe80::1%lo]:1"]
+        {
+            assert_eq!(
+                text.parse::<ListenAddr>().map(|addr| addr.to_string()),
+                Ok(text.to_owned())
+            );
+        }
+    }
+
+    #[test]
+    fn a_bad_address_says_how_to_write_a_good_one() {
+        for (text, error) in [
+            (
+                "9590",
+                "`9590` has no port: write host:port, or :port for all addresses, such as :9590",
+            ),
+            ("", "`` has no port: write host:port, or :port for all addresses, such as :9590"),
+            ("host:", "`` is not a port: use a number from 0 (any free port) to 65535"),
+            (":+1", "`+1` is not a port: use a number from 0 (any free port) to 65535"),
+            (":65536", "`65536` is not a port: use a number from 0 (any free port) to 65535"),
+            (
+                "::1:9590",
+                "`::1` is not a host: write an IPv6 address in brackets, such as [::1]:9590",
+            ),
+            (
+                "[host]:1",
+                "`[host]` is not a host: write an IPv6 address in brackets, such as [::1]:9590",
+            ),
+            (
+                "http://host:1",
+                "`http://host` is not a host: write an IPv6 address in brackets, such as [::1]:9590",
+            ),
+        ] {
+            assert_eq!(
+                text.parse::<ListenAddr>().map_err(|error| error.to_string()),
+                Err(error.to_owned())
+            );
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Which request gets which answer.
+
+use std::{convert::Infallible, time::Instant};
+
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Body, Incoming},
+    header::{
+        ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap,
+        HeaderName, HeaderValue, VARY,
+    },
+};
+
+use crate::{health::State, metrics::Metrics, publish::text::Page};
+
+use super::{ServerConfig, ServerState, home, negotiate, scrape::ScrapeBody};
+
+type Answer = Response<Either<Full<Bytes>, ScrapeBody>>;
+
+/// What a path is called in metrics if the server does not serve it: clients' own words would be
+/// labels without bound.
+pub(super) const OTHER: &str = "other";
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// Answers a request, and counts it.
+pub(super) async fn respond(
+    config: &ServerConfig,
+    state: &ServerState,
+    request: Request<Incoming>,
+) -> Result<Answer, Infallible> {
+    let arrived = Instant::now();
+    let (parts, body) = request.into_parts();
+    let has_body = !body.is_end_stream();
+    // Nothing reads it.
+    drop(body);
+    let known = ["/metrics", "/-/healthy", "/-/ready", "/"];
+    let path = known.into_iter().find(|known| *known == parts.uri.path()).unwrap_or(OTHER);
+    let mut answer = if path == OTHER {
+        plain(StatusCode::NOT_FOUND, "Nothing is here. See / for what is.\n")
+    } else if parts.method != Method::GET && parts.method != Method::HEAD {
+        let allowed = plain(StatusCode::METHOD_NOT_ALLOWED, "Use GET or HEAD.\n");
+        with_header(allowed, ALLOW, "GET, HEAD")
+    } else if has_body {
+        plain(StatusCode::PAYLOAD_TOO_LARGE, "Send no body.\n")
+    } else {
+        match path {
+            "/metrics" => metrics(config, state, &parts.method, &parts.headers, arrived).await,
+            "/-/healthy" => healthy(state),
+            "/-/ready" => ready(state),
+            _ => with_header(
+                full(StatusCode::OK, "text/html; charset=utf-8", home::render(state)),
+                CONTENT_SECURITY_POLICY,
+                "default-src 'none'; style-src 'unsafe-inline'",
+            ),
+        }
+    };
+    if has_body {
+        // What was not read would be taken for the next request.
+        answer = with_header(answer, CONNECTION, "close");
+    }
+    count(&state.metrics, path, answer.status().as_str());
+    Ok(answer)
+}
+
+/// Counts a request by the path, of those served, and the code it was answered with.
+pub(super) fn count(metrics: &Metrics, path: &str, code: &str) {
+    metrics.http_requests.with_label_values(&[path, code]).inc();
+}
+
+/// The page to be scraped.
+async fn metrics(
+    config: &ServerConfig,
+    state: &ServerState,
+    method: &Method,
+    headers: &HeaderMap,
+    arrived: Instant,
+) -> Answer {
+    let format = negotiate::format(headers);
+    let gzip = negotiate::gzip(headers);
+    let snapshot = if method == Method::HEAD {
+        // hyper drops the body, so nobody sees its numbers: they need not be fresh.
+        state.reader.newest()
+    } else {
+        state.reader.fresh(config.max_age, config.cut_wait).await
+    };
+    let page = Page::new(format, snapshot, state.metrics.gather());
+    let body = ScrapeBody::new(page, gzip, arrived, state.metrics.clone());
+    let mut answer = Response::new(Either::Right(body));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+    if gzip {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    answer
+}
+
+/// Whether the process works: 503 once a component has died, since only a restart helps then.
+fn healthy(state: &ServerState) -> Answer {
+    let components = state.health.components();
+    lines(components.iter().filter(|(_, state)| *state == State::Died), "Healthy.\n")
+}
+
+/// Whether the program does what it is for.
+fn ready(state: &ServerState) -> Answer {
+    let mut components = state.health.components();
+    if state.reader.newest().is_none() {
+        let reason = "nothing is published yet: the first counts come within seconds";
+        components.push(("counters".to_owned(), State::Starting(reason.to_owned())));
+    }
+    lines(components.iter().filter(|(_, state)| !state.is_ready()), "Ready.\n")
+}
+
+/// 503 with a line for each of the components, or 200 with `fine` if there is none.
+fn lines<'c>(components: impl Iterator<Item = &'c (String, State)>, fine: &'static str) -> Answer {
+    let mut text = String::new();
+    for (name, state) in components {
+        text.extend([name, ": ", state.word(), ": ", state.reason().unwrap_or_default(), "\n"]);
+    }
+    if text.is_empty() {
+        plain(StatusCode::OK, fine)
+    } else {
+        plain(StatusCode::SERVICE_UNAVAILABLE, text)
+    }
+}
+
+fn plain(status: StatusCode, text: impl Into<Bytes>) -> Answer {
+    full(status, TEXT, text)
+}
+
+fn full(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Either::Left(Full::new(body.into())));
+    *answer.status_mut() = status;
+    with_header(answer, CONTENT_TYPE, content_type)
+}
+
+fn with_header(mut answer: Answer, name: HeaderName, value: &'static str) -> Answer {
+    answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    answer
+}

@@ -1,0 +1,81 @@
+//! The body of an answer to `/metrics`: rendered while it is sent.
+
+use std::{
+    io::{self, Write},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
+use hyper::body::{Body, Frame};
+
+use crate::{metrics::Metrics, publish::text::Page};
+
+/// A page, rendered step by step as the connection takes it, so that neither a large page nor a
+/// slow client costs memory. Gives way after each step, since rendering never waits for anything.
+#[derive(Debug)]
+pub(super) struct ScrapeBody {
+    page: Page,
+    /// `None` for plain text.
+    gzip: Option<GzEncoder<Vec<u8>>>,
+    /// A step's text on its way to the encoder.
+    text: Vec<u8>,
+    /// Whether the page goes on.
+    more: bool,
+    /// Whether others had their turn since the last step.
+    gave_way: bool,
+    arrived: Instant,
+    metrics: Arc<Metrics>,
+}
+
+impl ScrapeBody {
+    /// The body of a scrape that arrived at `arrived`; its end is observed in `metrics`.
+    pub(super) fn new(page: Page, gzip: bool, arrived: Instant, metrics: Arc<Metrics>) -> Self {
+        let gzip = gzip.then(|| GzEncoder::new(Vec::new(), Compression::fast()));
+        ScrapeBody { page, gzip, text: Vec::new(), more: true, gave_way: true, arrived, metrics }
+    }
+
+    /// The next part of the body; empty if the encoder holds back.
+    fn step(&mut self) -> io::Result<Vec<u8>> {
+        self.text.clear();
+        self.more = self.page.step(&mut self.text);
+        match &mut self.gzip {
+            None => Ok(std::mem::take(&mut self.text)),
+            Some(gzip) => {
+                gzip.write_all(&self.text)?;
+                if !self.more {
+                    gzip.try_finish()?;
+                }
+                Ok(std::mem::take(gzip.get_mut()))
+            }
+        }
+    }
+}
+
+impl Body for ScrapeBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if self.gave_way {
+            if !self.more {
+                self.metrics.scrape_seconds.observe(self.arrived.elapsed().as_secs_f64());
+                return Poll::Ready(None);
+            }
+            self.gave_way = false;
+            let part = self.step()?;
+            if !part.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(part.into()))));
+            }
+        }
+        self.gave_way = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}

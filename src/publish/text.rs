@@ -1,0 +1,244 @@
+//! From a snapshot to the page that Prometheus scrapes.
+//!
+//! Two formats: [text 0.0.4](https://prometheus.io/docs/instrumenting/exposition_formats/) and
+//! [OpenMetrics 1.0](https://prometheus.io/docs/specs/om/open_metrics_spec/). A page is rendered in
+//! steps into a buffer of the caller's, so a million series need no more memory than one step.
+
+use std::{io::Write, sync::Arc, vec};
+
+use crate::{
+    ledger::{Series, Snapshot},
+    metrics::{Family, Kind, Sample},
+    traffic::Direction,
+};
+
+/// A step of [`Page::step`] ends with the first line past this many bytes.
+pub const STEP_BYTES: usize = 64 * 1024;
+
+/// How a page is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus' text format 0.0.4.
+    Prometheus,
+    /// `OpenMetrics` 1.0.
+    OpenMetrics,
+}
+
+impl Format {
+    /// The value of the `Content-Type` header.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Format::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// What is to be written next.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    /// The name and type of a flow counter.
+    Header(Direction),
+    /// The series of a flow counter, from this slot on.
+    Series(Direction, usize),
+    /// The program's own metrics.
+    Own,
+    /// What ends the page.
+    End,
+    /// Nothing.
+    Done,
+}
+
+/// A page that is being rendered: received bytes, then transmitted bytes, each in the order of the
+/// snapshot's slots, then the program's own metrics.
+#[derive(Debug)]
+pub struct Page {
+    format: Format,
+    snapshot: Option<Arc<Snapshot>>,
+    own: vec::IntoIter<Family>,
+    next: Next,
+}
+
+impl Page {
+    /// A page of which nothing is rendered yet. Without a snapshot, the flow counters are
+    /// announced, but have no series.
+    pub fn new(format: Format, snapshot: Option<Arc<Snapshot>>, own: Vec<Family>) -> Self {
+        let next = Next::Header(Direction::ALL[0]);
+        Page { format, snapshot, own: own.into_iter(), next }
+    }
+
+    /// Appends the next [`STEP_BYTES`] of the page (or a line more, or what is left) to `out`.
+    /// Returns whether there is more to come.
+    pub fn step(&mut self, out: &mut Vec<u8>) -> bool {
+        let full = out.len() + STEP_BYTES;
+        // Most lines fit into what is left over, so that the buffer does not grow.
+        out.reserve(STEP_BYTES + 1024);
+        while out.len() < full {
+            self.next = match self.next {
+                Next::Header(direction) => {
+                    header(out, self.format, direction.metric(), direction.help(), Kind::Counter);
+                    Next::Series(direction, 0)
+                }
+                Next::Series(direction, slot) => self.series(out, full, direction, slot),
+                Next::Own => match self.own.next() {
+                    Some(family) => {
+                        own(out, self.format, &family);
+                        Next::Own
+                    }
+                    None => Next::End,
+                },
+                Next::End => {
+                    if self.format == Format::OpenMetrics {
+                        out.extend_from_slice(b"# EOF\n");
+                    }
+                    Next::Done
+                }
+                Next::Done => return false,
+            };
+        }
+        true
+    }
+
+    /// Writes series until `out` holds `full` bytes or none is left. Returns what comes next.
+    fn series(&self, out: &mut Vec<u8>, full: usize, direction: Direction, from: usize) -> Next {
+        if let Some(snapshot) = &self.snapshot {
+            for slot in from..snapshot.slots() {
+                if let Some(series) = snapshot.get(slot)
+                    && series.direction == direction
+                {
+                    flow(out, &series);
+                    if out.len() >= full {
+                        return Next::Series(direction, slot + 1);
+                    }
+                }
+            }
+        }
+        match direction {
+            Direction::Receive => Next::Header(Direction::Transmit),
+            Direction::Transmit => Next::Own,
+        }
+    }
+}
+
+/// The lines that announce a metric.
+fn header(out: &mut Vec<u8>, format: Format, name: &str, help: &str, kind: Kind) {
+    let (name, kind) = match (kind, format) {
+        (Kind::Gauge, _) => (name, "gauge"),
+        (Kind::Histogram, _) => (name, "histogram"),
+        (Kind::Counter, Format::Prometheus) => (name, "counter"),
+        // OpenMetrics names a counter without the `_total` of its samples. A counter that lacks it
+        // can't be one there without changing its name, so its type is not told.
+        (Kind::Counter, Format::OpenMetrics) => match name.strip_suffix("_total") {
+            Some(family) => (family, "counter"),
+            None => (name, "unknown"),
+        },
+    };
+    out.extend_from_slice(b"# HELP ");
+    out.extend_from_slice(name.as_bytes());
+    out.push(b' ');
+    match format {
+        Format::Prometheus => {
+            escaped(out, help, |text| memchr::memchr2(b'\\', b'\n', text));
+        }
+        Format::OpenMetrics => escaped(out, help, special),
+    }
+    out.extend_from_slice(b"\n# TYPE ");
+    out.extend_from_slice(name.as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(kind.as_bytes());
+    out.push(b'\n');
+}
+
+/// The line of a flow series.
+fn flow(out: &mut Vec<u8>, series: &Series<'_>) {
+    out.extend_from_slice(series.direction.metric().as_bytes());
+    let mut labels = Labels::new(out);
+    series.labels(|name, value| labels.add(name, value));
+    labels.end();
+    decimal(out, series.bytes);
+    out.push(b'\n');
+}
+
+/// A metric of the program's own, with all its lines.
+fn own(out: &mut Vec<u8>, format: Format, family: &Family) {
+    header(out, format, &family.name, &family.help, family.kind);
+    for Sample { suffix, labels: pairs, value } in &family.samples {
+        out.extend_from_slice(family.name.as_bytes());
+        out.extend_from_slice(suffix.as_bytes());
+        let mut labels = Labels::new(out);
+        for (name, value) in pairs {
+            labels.add(name, value);
+        }
+        labels.end();
+        float(out, *value);
+        out.push(b'\n');
+    }
+}
+
+/// Writes labels in braces; nothing if there are none.
+struct Labels<'o> {
+    out: &'o mut Vec<u8>,
+    /// What the next label begins with.
+    open: u8,
+}
+
+impl<'o> Labels<'o> {
+    fn new(out: &'o mut Vec<u8>) -> Self {
+        Labels { out, open: b'{' }
+    }
+
+    fn add(&mut self, name: &str, value: &str) {
+        self.out.push(self.open);
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"=\"");
+        escaped(self.out, value, special);
+        self.out.push(b'"');
+        self.open = b',';
+    }
+
+    /// Ends with the space before the value.
+    fn end(self) {
+        self.out.extend_from_slice(if self.open == b'{' { b" " } else { b"} " });
+    }
+}
+
+/// Where in a label value (or a help text of `OpenMetrics`) the first byte is that needs an escape.
+fn special(text: &[u8]) -> Option<usize> {
+    memchr::memchr3(b'\\', b'\n', b'"', text)
+}
+
+/// Writes `text` with a backslash before each byte that `find` finds; line feeds become `\n`.
+fn escaped(out: &mut Vec<u8>, text: &str, find: impl Fn(&[u8]) -> Option<usize>) {
+    let mut rest = text.as_bytes();
+    while let Some(at) = find(rest) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(&[b'\\', if rest[at] == b'\n' { b'n' } else { rest[at] }]);
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+}
+
+/// Writes an integer exactly: a double holds no more than 53 bits of it.
+fn decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
+}
+
+/// Writes a double as both formats spell it: Rust's shortest digits, but for the infinities.
+fn float(out: &mut Vec<u8>, number: f64) {
+    let written = if number.is_infinite() {
+        out.write_all(if number > 0.0 { b"+Inf" } else { b"-Inf" })
+    } else {
+        write!(out, "{number}")
+    };
+    written.expect("a vector takes all bytes");
+}

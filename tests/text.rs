@@ -1,0 +1,230 @@
+//! What a page looks like, byte by byte.
+
+use std::{borrow::Cow, sync::Arc, time::Instant};
+
+use flow_exporter::{
+    asn::AsNames,
+    flow::{Decoded, Flow},
+    ledger::{Book, Snapshot},
+    metrics::{Family, Kind, Metrics, Sample},
+    publish::text::{Format, Page, STEP_BYTES},
+    traffic::{Counts, Layout, Rule},
+};
+use insta::assert_snapshot;
+
+const ASN: u32 = 64500;
+
+/// A snapshot of these flows: source AS, destination AS, bytes, hostname.
+fn snapshot(flows: &[(u32, u32, u64, &str)]) -> Arc<Snapshot> {
+    let mut counts = Counts::new(Layout::original(), Rule { asn: ASN });
+    for &(source_as, destination_as, bytes, hostname) in flows {
+        let hostname = Cow::Borrowed(hostname);
+        counts.record(&Decoded::Flow(Flow { source_as, destination_as, bytes, hostname }));
+    }
+    let mut book = Book::new(Layout::original(), Arc::new(AsNames::default()), 0);
+    book.merge(&counts, &[]);
+    Arc::new(book.cut(1, Instant::now()))
+}
+
+fn rendered(format: Format, snapshot: Option<Arc<Snapshot>>, own: Vec<Family>) -> String {
+    let mut page = Page::new(format, snapshot, own);
+    let mut out = Vec::new();
+    while page.step(&mut out) {}
+    String::from_utf8(out).expect("a page is UTF-8")
+}
+
+fn flows() -> Arc<Snapshot> {
+    snapshot(&[
+        (ASN, 64501, 10, "edge1"),
+        (64501, ASN, u64::MAX, "edge1"),
+        (64502, ASN, 0, ""),
+        (ASN, 4_294_967_295, 9_007_199_254_740_993, "a \"quote\", a back\\slash\nand Ü"),
+    ])
+}
+
+fn own() -> Vec<Family> {
+    let sample = |suffix, labels: &[(&str, &str)], value| Sample {
+        suffix,
+        labels: labels.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        value,
+    };
+    let family = |name: &str, help: &str, kind, samples| Family {
+        name: name.to_owned(),
+        help: help.to_owned(),
+        kind,
+        samples,
+    };
+    vec![
+        family(
+            "errors_total",
+            "Errors: \"quoted\", back\\slash\nand line feed.",
+            Kind::Counter,
+            vec![sample("", &[("reason", "a\"b\\c\nd")], 3.0), sample("", &[], 1e15)],
+        ),
+        family(
+            "restarts",
+            "A counter without its suffix.",
+            Kind::Counter,
+            vec![sample("", &[], 1.0)],
+        ),
+        family(
+            "extremes",
+            "What doubles can be.",
+            Kind::Gauge,
+            [0.1, -0.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1_762_000_000.25, 5e-9]
+                .map(|value| sample("", &[], value))
+                .into(),
+        ),
+        family(
+            "wait_seconds",
+            "A histogram.",
+            Kind::Histogram,
+            vec![
+                sample("_bucket", &[("le", "0.5")], 1.0),
+                sample("_bucket", &[("le", "1.0")], 2.0),
+                sample("_bucket", &[("le", "+Inf")], 3.0),
+                sample("_sum", &[], 7.25),
+                sample("_count", &[], 3.0),
+            ],
+        ),
+    ]
+}
+
+#[test]
+fn the_text_format() {
+    assert_snapshot!(rendered(Format::Prometheus, Some(flows()), own()), @r##"
+    # HELP flow_receive_bytes_total Bytes received.
+    # TYPE flow_receive_bytes_total counter
+    flow_receive_bytes_total{destination_as="64500",destination_as_name="",hostname="edge1",source_as="64501",source_as_name=""} 18446744073709551615
+    flow_receive_bytes_total{destination_as="64500",destination_as_name="",hostname="",source_as="64502",source_as_name=""} 0
+    # HELP flow_transmit_bytes_total Bytes transferred.
+    # TYPE flow_transmit_bytes_total counter
+    flow_transmit_bytes_total{destination_as="64501",destination_as_name="",hostname="edge1",source_as="64500",source_as_name=""} 10
+    flow_transmit_bytes_total{destination_as="4294967295",destination_as_name="",hostname="a \"quote\", a back\\slash\nand Ü",source_as="64500",source_as_name=""} 9007199254740993
+    # HELP errors_total Errors: "quoted", back\\slash\nand line feed.
+    # TYPE errors_total counter
+    errors_total{reason="a\"b\\c\nd"} 3
+    errors_total 1000000000000000
+    # HELP restarts A counter without its suffix.
+    # TYPE restarts counter
+    restarts 1
+    # HELP extremes What doubles can be.
+    # TYPE extremes gauge
+    extremes 0.1
+    extremes -0
+    extremes +Inf
+    extremes -Inf
+    extremes NaN
+    extremes 1762000000.25
+    extremes 0.000000005
+    # HELP wait_seconds A histogram.
+    # TYPE wait_seconds histogram
+    wait_seconds_bucket{le="0.5"} 1
+    wait_seconds_bucket{le="1.0"} 2
+    wait_seconds_bucket{le="+Inf"} 3
+    wait_seconds_sum 7.25
+    wait_seconds_count 3
+    "##);
+}
+
+#[test]
+fn open_metrics() {
+    assert_snapshot!(rendered(Format::OpenMetrics, Some(flows()), own()), @r##"
+    # HELP flow_receive_bytes Bytes received.
+    # TYPE flow_receive_bytes counter
+    flow_receive_bytes_total{destination_as="64500",destination_as_name="",hostname="edge1",source_as="64501",source_as_name=""} 18446744073709551615
+    flow_receive_bytes_total{destination_as="64500",destination_as_name="",hostname="",source_as="64502",source_as_name=""} 0
+    # HELP flow_transmit_bytes Bytes transferred.
+    # TYPE flow_transmit_bytes counter
+    flow_transmit_bytes_total{destination_as="64501",destination_as_name="",hostname="edge1",source_as="64500",source_as_name=""} 10
+    flow_transmit_bytes_total{destination_as="4294967295",destination_as_name="",hostname="a \"quote\", a back\\slash\nand Ü",source_as="64500",source_as_name=""} 9007199254740993
+    # HELP errors Errors: \"quoted\", back\\slash\nand line feed.
+    # TYPE errors counter
+    errors_total{reason="a\"b\\c\nd"} 3
+    errors_total 1000000000000000
+    # HELP restarts A counter without its suffix.
+    # TYPE restarts unknown
+    restarts 1
+    # HELP extremes What doubles can be.
+    # TYPE extremes gauge
+    extremes 0.1
+    extremes -0
+    extremes +Inf
+    extremes -Inf
+    extremes NaN
+    extremes 1762000000.25
+    extremes 0.000000005
+    # HELP wait_seconds A histogram.
+    # TYPE wait_seconds histogram
+    wait_seconds_bucket{le="0.5"} 1
+    wait_seconds_bucket{le="1.0"} 2
+    wait_seconds_bucket{le="+Inf"} 3
+    wait_seconds_sum 7.25
+    wait_seconds_count 3
+    # EOF
+    "##);
+}
+
+#[test]
+fn flow_counters_are_announced_before_there_are_series() {
+    assert_snapshot!(rendered(Format::OpenMetrics, None, vec![]), @r##"
+    # HELP flow_receive_bytes Bytes received.
+    # TYPE flow_receive_bytes counter
+    # HELP flow_transmit_bytes Bytes transferred.
+    # TYPE flow_transmit_bytes counter
+    # EOF
+    "##);
+    assert_eq!(
+        rendered(Format::Prometheus, None, vec![]),
+        rendered(Format::Prometheus, Some(snapshot(&[])), vec![]),
+    );
+}
+
+#[test]
+fn a_large_page_comes_in_steps_that_make_up_the_whole() {
+    let hosts: Vec<String> = (0..20_000).map(|number| format!("host{number}")).collect();
+    let flows: Vec<_> = hosts
+        .iter()
+        .enumerate()
+        .map(|(number, host)| {
+            let number = number as u32;
+            let (source, destination) =
+                if number.is_multiple_of(3) { (ASN, number) } else { (number, ASN) };
+            (source, destination, u64::from(number), host.as_str())
+        })
+        .collect();
+    let snapshot = snapshot(&flows);
+    let mut page = Page::new(Format::OpenMetrics, Some(Arc::clone(&snapshot)), own());
+    let (mut whole, mut step, mut more) = (Vec::new(), Vec::new(), true);
+    while more {
+        step.clear();
+        more = page.step(&mut step);
+        assert!(step.len() < STEP_BYTES + 1024, "a step of {} bytes", step.len());
+        assert!(!more || step.len() >= STEP_BYTES, "a step of {} bytes", step.len());
+        assert!(step.ends_with(b"\n") || step.is_empty(), "a step ends with a line");
+        whole.extend_from_slice(&step);
+    }
+    let whole = String::from_utf8(whole).expect("a page is UTF-8");
+    assert_eq!(whole, rendered(Format::OpenMetrics, Some(snapshot), own()));
+    let receive = whole.lines().filter(|line| line.starts_with("flow_receive_bytes_total{"));
+    let transmit = whole.lines().filter(|line| line.starts_with("flow_transmit_bytes_total{"));
+    assert_eq!((receive.count(), transmit.count()), (13_333, 6_667));
+    assert!(!page.step(&mut step), "nothing follows the end");
+}
+
+#[test]
+fn the_programs_own_metrics_have_a_name_and_type_in_open_metrics() {
+    let own = Metrics::new().gather();
+    assert!(own.iter().any(|family| family.name == "process_start_time_seconds"));
+    let page = rendered(Format::OpenMetrics, None, own.clone());
+    for family in own {
+        let (name, kind) = match family.kind {
+            Kind::Counter => {
+                (family.name.strip_suffix("_total").expect("counters end in _total"), "counter")
+            }
+            Kind::Gauge => (family.name.as_str(), "gauge"),
+            Kind::Histogram => (family.name.as_str(), "histogram"),
+        };
+        assert!(page.contains(&format!("\n# TYPE {name} {kind}\n{}", family.name)), "{name}");
+    }
+}

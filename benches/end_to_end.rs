@@ -39,7 +39,7 @@ use std::{
 use crate::{
     exporter::{Exporter, count},
     produce::{Flows, Producer},
-    servers::{Kafka, Process, wait_for},
+    servers::{Kafka, Process},
 };
 
 const TOPIC: &str = "pmacct.acct";
@@ -55,14 +55,15 @@ const ROUNDS: usize = 3;
 /// than connections and a page without flows take, less than the first answer with messages.
 const FIRST_DATA_BYTES: u64 = 512 << 10;
 
-/// A program is done when it was quiet for so long: longer than it would ever wait for a broker.
+/// A program is done when it was not busy for so long: longer than it ever waits for a broker.
 const QUIET: Duration = Duration::from_millis(1200);
 
-/// A quiet program uses no more processor time than this while [`QUIET`].
-const QUIET_TICKS: u64 = 6;
+/// How often a program is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Two of these may be the rest that a program does while it waits.
-const REST_TICKS: u64 = 2;
+/// A program is busy while it uses at least this much processor time between two looks. It takes
+/// less to wait for more messages.
+const BUSY: Duration = Duration::from_millis(3);
 
 /// Processor time is counted in ticks of this many a second, on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -244,24 +245,20 @@ impl Watch {
     /// Waits until the process `id` has nothing more to do.
     fn until_quiet(self, id: u32) -> Run {
         let first = self.first_data.join().expect("there is data");
-        let mut samples = vec![(first, processor_ticks(id))];
-        let ticks = wait_for("end of the work", RUN_LIMIT, || {
-            // Finer than the pause between looks, since the end is read from these.
-            for _ in 0..5 {
-                samples.push((Instant::now(), processor_ticks(id)));
-                thread::sleep(Duration::from_millis(2));
+        let mut last = first;
+        let mut before = threads_time(id);
+        while last.elapsed() < QUIET {
+            assert!(first.elapsed() < RUN_LIMIT, "still busy after {RUN_LIMIT:?}");
+            thread::sleep(LOOK_INTERVAL);
+            let now = threads_time(id);
+            if now.saturating_sub(before) >= BUSY {
+                last = Instant::now();
             }
-            let &(now, ticks) = samples.last().expect("samples");
-            let before = samples.iter().rev().find(|(then, _)| now - *then >= QUIET);
-            match before {
-                Some((_, before)) if ticks - before <= QUIET_TICKS => Ok(ticks),
-                _ => Err(format!("{ticks} ticks of processor time, and still busy")),
-            }
-        });
-        let last = samples.iter().find(|(_, then)| then + REST_TICKS >= ticks);
+            before = now;
+        }
         Run {
-            seconds: (last.expect("samples").0 - first).as_secs_f64(),
-            processor_seconds: ticks as f64 / TICKS_PER_SECOND,
+            seconds: (last - first).as_secs_f64(),
+            processor_seconds: processor_ticks(id) as f64 / TICKS_PER_SECOND,
             peak_mib: mib(status_bytes(id, "VmHWM:")),
         }
     }
@@ -273,6 +270,17 @@ fn loopback_bytes() -> u64 {
     let line = interfaces.lines().find_map(|line| line.trim().strip_prefix("lo:"));
     let received = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
     received.expect("a count of received bytes")
+}
+
+/// Processor time that the threads which a process has now have used: finer than ticks.
+fn threads_time(id: u32) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{id}/task")).expect("the process runs");
+    // A thread may end between the two.
+    let files = tasks.flatten().filter_map(|task| fs::read(task.path().join("schedstat")).ok());
+    let nanoseconds = files.filter_map(|file| {
+        String::from_utf8_lossy(&file).split_whitespace().next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanoseconds.sum())
 }
 
 /// Processor time that a process has used, in user and in system mode.

@@ -16,7 +16,7 @@ use crate::{
     exporter::{Exporter, count},
     produce::ASN,
     series::Series,
-    servers::{Kafka, Pmacctd, unused_address},
+    servers::{Kafka, Pmacctd, unused_address, wait_for},
 };
 
 const TOPIC: &str = "pmacct.acct";
@@ -80,7 +80,7 @@ fn real_flows_of_pmacctd_are_counted_as_it_saw_them() {
     let socket = |address: Ipv4Addr| UdpSocket::bind((address, 5353)).expect("an address");
     let (own, google, private) = (socket(own), socket(google), socket(private));
     let mut sent = Written::new();
-    let mut traffic = || {
+    let traffic = |sent: &mut Written| {
         for (source, destination, asns, packets, size) in [
             (&own, &google, (ASN, GOOGLE), 100, 500),
             (&google, &own, (GOOGLE, ASN), 300, 1400),
@@ -94,14 +94,18 @@ fn real_flows_of_pmacctd_are_counted_as_it_saw_them() {
             *sent.entry(asns).or_default() += packets * (size as u64 + HEADERS);
         }
     };
-    // Some is written by the clock, and some when pmacctd stops.
-    traffic();
+    // In two batches, so that series get several records.
+    traffic(&mut sent);
     exporter.wait_for_more("flow_exporter_flows_total", 2, LIMIT);
-    traffic();
+    traffic(&mut sent);
+    wait_for("record of every packet", LIMIT, || {
+        let (written, _) = written(&kafka);
+        if written == sent { Ok(()) } else { Err(format!("{written:?} instead of {sent:?}")) }
+    });
     pmacctd.stop();
 
     let (written, markers) = written(&kafka);
-    assert_eq!(written, sent, "pmacctd saw every packet");
+    assert_eq!(written, sent);
     let records = kafka.end_offset(TOPIC, 0).unsigned_abs();
     exporter.wait_for_sum("flow_exporter_messages_total", records, LIMIT);
     let page = exporter.page();

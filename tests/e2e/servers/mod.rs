@@ -27,7 +27,7 @@ pub(crate) const START_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// The pause between two looks at something that is awaited.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Addresses that one test process can hand out.
 const ADDRESSES_PER_PROCESS: u32 = 64;

@@ -2,7 +2,10 @@
 //!
 //! The flow counters are not here: they are what the program is for, and come from snapshots.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+};
 
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
@@ -54,6 +57,7 @@ macro_rules! metrics {
         /// All metrics of the program's own. The documentation of a field is its help text.
         pub struct Metrics {
             registry: Registry,
+            push_moves: Mutex<()>,
             $($(#[doc = $help])+ pub $field: $kind,)*
         }
 
@@ -64,6 +68,7 @@ macro_rules! metrics {
                 Metrics {
                     $($field: register(&registry, new_metric!($kind, $name, help(&[$($help),+]) $(, $labels)?)),)*
                     registry,
+                    push_moves: Mutex::new(()),
                 }.with_known_labels()
             }
         }
@@ -208,8 +213,16 @@ impl Metrics {
         }
     }
 
+    /// Runs `moves`, in which samples go from one of the push metrics to another. Who gathers sees
+    /// all of it or nothing, so each sample is always in exactly one place.
+    pub fn move_samples(&self, moves: impl FnOnce(&Self)) {
+        let _alone = self.push_moves.lock().unwrap_or_else(PoisonError::into_inner);
+        moves(self);
+    }
+
     /// All metrics that have a sample, sorted by name.
     pub fn gather(&self) -> Vec<Family> {
+        let _still = self.push_moves.lock().unwrap_or_else(PoisonError::into_inner);
         self.registry.gather().iter().filter_map(family).collect()
     }
 }

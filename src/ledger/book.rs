@@ -6,12 +6,13 @@ use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 
 use crate::{
     asn::AsNames,
+    source::Position,
     traffic::{Counts, Layout, TextId, Texts, hash_key},
 };
 
 use super::{
     columns::Columns,
-    snapshot::{Position, Snapshot, VACANT},
+    snapshot::{Snapshot, VACANT},
 };
 
 /// The running totals of all series. Merging and snapshots; no I/O, no clock.

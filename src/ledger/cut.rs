@@ -15,13 +15,11 @@ use tokio::sync::watch;
 use crate::{
     asn::AsNames,
     metrics::Metrics,
+    source::Position,
     traffic::{Counts, Layout, Rule},
 };
 
-use super::{
-    book::Book,
-    snapshot::{Position, Snapshot},
-};
+use super::{book::Book, snapshot::Snapshot};
 
 /// How long a cut waits for the workers. They answer between two batches, so only a thread that
 /// the system does not run takes longer; its counts then come with the next cut.
@@ -189,6 +187,12 @@ impl Reader {
         self.intervals.clone()
     }
 
+    /// Returns when the ledger has published its last snapshot.
+    pub async fn ended(&self) {
+        let mut newest = self.newest.clone();
+        while newest.changed().await.is_ok() {}
+    }
+
     /// A snapshot no older than `max_age`, by a cut of its own where the newest is older. After
     /// `wait` the newest there is, or `None` if nothing has been published.
     pub async fn fresh(&self, max_age: Duration, wait: Duration) -> Option<Arc<Snapshot>> {
@@ -303,10 +307,11 @@ impl Ledger {
                 wait = wait.min(left);
             }
             if wait.is_zero() {
-                let boundary = next_interval;
+                // After a pause of the whole machine, several boundaries have passed: the newest
+                // is the one that this cut belongs to.
                 next_interval = self.next_interval();
                 if may_publish_at.is_none() {
-                    self.cut(Some(boundary));
+                    self.cut(Some(next_interval - self.interval));
                 }
                 continue;
             }
@@ -343,7 +348,8 @@ impl Ledger {
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
         }
-        self.publish(None, Instant::now());
+        // The last counts are a sample of push as well: nobody will send them later.
+        self.publish(SystemTime::now(), true, Instant::now());
     }
 
     /// The next multiple of the interval.
@@ -358,6 +364,7 @@ impl Ledger {
     /// snapshot is a sample of push, and has the boundary's time.
     fn cut(&mut self, boundary: Option<SystemTime>) {
         let taken = Instant::now();
+        let time = boundary.unwrap_or_else(SystemTime::now);
         let epoch = self.gate.epoch.load(Ordering::Relaxed) + 1;
         self.missing = self.seated;
         self.gate.epoch.store(epoch, Ordering::Release);
@@ -389,7 +396,7 @@ impl Ledger {
                 }
             }
         }
-        self.publish(boundary, taken);
+        self.publish(time, boundary.is_some(), taken);
     }
 
     fn take_names(&mut self, names: Arc<AsNames>) {
@@ -414,12 +421,11 @@ impl Ledger {
         drop(spare.send(counts));
     }
 
-    fn publish(&mut self, boundary: Option<SystemTime>, taken: Instant) {
-        let time_ms = unix_ms(boundary.unwrap_or_else(SystemTime::now));
-        let snapshot = Arc::new(self.book.cut(time_ms, taken));
+    fn publish(&mut self, time: SystemTime, is_sample: bool, taken: Instant) {
+        let snapshot = Arc::new(self.book.cut(unix_ms(time), taken));
         self.metrics.series.set(snapshot.len() as i64);
         self.newest.send_replace(Some(Arc::clone(&snapshot)));
-        if boundary.is_some() {
+        if is_sample {
             self.intervals.send_replace(Some(snapshot));
         }
         self.last_cut = Some(taken);

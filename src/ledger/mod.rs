@@ -12,4 +12,4 @@ mod snapshot;
 
 pub use book::Book;
 pub use cut::{Ledger, LedgerConfig, Names, Reader, Seat, Waker};
-pub use snapshot::{Position, Series, Snapshot};
+pub use snapshot::{Series, Snapshot, Vocabulary};

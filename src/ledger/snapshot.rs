@@ -4,19 +4,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use crate::{
     asn::AsNames,
+    source::Position,
     traffic::{Dimension, Direction, Layout, TextId},
 };
 
 use super::columns::Columns;
-
-/// How far a partition has been counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
-    /// The partition's number; 0 for a source that has none.
-    pub partition: i32,
-    /// The offset of the first message that is not counted yet.
-    pub next_offset: i64,
-}
 
 /// All series at one cut. Immutable, and cheap to clone and hold: snapshots share what did not
 /// change between them.
@@ -78,6 +70,46 @@ impl Snapshot {
         (0..self.slots()).filter_map(|slot| self.get(slot))
     }
 
+    /// The columns of the series' keys.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Visits the labels (name, value) that a column of a key stands for, in the order of their
+    /// names. The value may be empty.
+    pub fn labels_of(
+        &self,
+        dimension: Dimension,
+        column: u32,
+        mut visit: impl FnMut(&'static str, &str),
+    ) {
+        let mut number = Decimal::default();
+        match dimension {
+            Dimension::SourceAs => {
+                visit("source_as", number.format(column));
+                visit("source_as_name", self.names.get(column));
+            }
+            Dimension::DestinationAs => {
+                visit("destination_as", number.format(column));
+                visit("destination_as_name", self.names.get(column));
+            }
+            Dimension::Hostname => {
+                let TextId(id) = TextId(column);
+                visit("hostname", &self.texts.row(id as usize)[0]);
+            }
+        }
+    }
+
+    /// What the columns of this snapshot's keys mean.
+    pub fn vocabulary(&self) -> Vocabulary {
+        Vocabulary { layout: Arc::clone(&self.layout), names: Arc::clone(&self.names) }
+    }
+
+    /// Whether the columns of this snapshot's keys mean what they do by `vocabulary`.
+    pub fn speaks(&self, vocabulary: &Vocabulary) -> bool {
+        Arc::ptr_eq(&self.layout, &vocabulary.layout) && Arc::ptr_eq(&self.names, &vocabulary.names)
+    }
+
     /// How far each partition has been counted, by partition: exactly the messages below these
     /// offsets are in the counts.
     pub fn positions(&self) -> impl Iterator<Item = Position> {
@@ -103,25 +135,25 @@ impl Series<'_> {
     /// Visits the labels (name, value) in the order of their names, without the metric name. The
     /// value may be empty.
     pub fn labels(&self, mut visit: impl FnMut(&'static str, &str)) {
-        let Snapshot { layout, names, texts, keys, .. } = self.snapshot;
-        let mut number = Decimal::default();
-        for (&column, dimension) in keys.row(self.slot)[1..].iter().zip(layout.dimensions()) {
-            match dimension {
-                Dimension::SourceAs => {
-                    visit("source_as", number.format(column));
-                    visit("source_as_name", names.get(column));
-                }
-                Dimension::DestinationAs => {
-                    visit("destination_as", number.format(column));
-                    visit("destination_as_name", names.get(column));
-                }
-                Dimension::Hostname => {
-                    let TextId(id) = TextId(column);
-                    visit("hostname", &texts.row(id as usize)[0]);
-                }
-            }
+        for (&column, &dimension) in self.columns().iter().zip(self.snapshot.layout.dimensions()) {
+            self.snapshot.labels_of(dimension, column, &mut visit);
         }
     }
+
+    /// The series' key without the direction: a column for each of the layout's dimensions.
+    /// [`Snapshot::labels_of`] says what they mean.
+    pub fn columns(&self) -> &[u32] {
+        &self.snapshot.keys.row(self.slot)[1..]
+    }
+}
+
+/// What turns the columns of a key into labels: as long as it is the same, so are the labels.
+#[derive(Debug, Clone)]
+pub struct Vocabulary {
+    /// One allocation for each book, so it also tells the texts of one book from another's. A
+    /// book only ever adds texts.
+    layout: Arc<Layout>,
+    names: Arc<AsNames>,
 }
 
 /// A number's decimal digits, written without an allocation.

@@ -1,6 +1,9 @@
-//! The doors by which counts leave: a page to be scraped, and remote write.
+//! The two doors by which counts leave: a scrape, and remote write.
 //!
-//! Both read published snapshots and nothing else, so they can't disagree.
+//! [`text`] and [`remote_write`] turn snapshots into bytes and know no sockets; [`server`] and
+//! [`pusher`] carry the bytes and know no formats.
 
+pub mod pusher;
+pub mod remote_write;
 pub mod server;
 pub mod text;

@@ -56,6 +56,15 @@ impl Dimension {
     pub const fn is_text(self) -> bool {
         matches!(self, Dimension::Hostname)
     }
+
+    /// The names of its labels, sorted.
+    pub const fn label_names(self) -> &'static [&'static str] {
+        match self {
+            Dimension::SourceAs => &["source_as", "source_as_name"],
+            Dimension::DestinationAs => &["destination_as", "destination_as_name"],
+            Dimension::Hostname => &["hostname"],
+        }
+    }
 }
 
 /// The columns of a series key after the direction, in order.

@@ -1,0 +1,365 @@
+//! From Kafka to the page: flow-exporter against a bare librdkafka consumer that only counts
+//! bytes, on the same topic of a real Kafka, and the memory that a series takes.
+//!
+//! `scripts/bench` installs what this needs, and runs it. Both programs are watched from outside,
+//! in the same way: the time runs from the first data that a program gets over the loopback
+//! interface to the last moment at which it is busy; processor time and memory are those of the
+//! process, start-up included. Only then does one scrape confirm that all was counted, since on a
+//! page of this size each look would be work of its own.
+
+#[path = "../tests/e2e/exporter.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
+mod exporter;
+#[path = "../tests/e2e/http.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
+mod http;
+#[path = "../tests/e2e/page.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
+mod page;
+#[path = "../tests/e2e/produce.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
+mod produce;
+#[path = "../tests/e2e/query.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
+mod query;
+#[path = "../tests/e2e/series.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
+mod series;
+#[path = "../tests/e2e/servers/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the tests use the rest")]
+mod servers;
+
+use std::{
+    env, fs,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    exporter::{Exporter, count},
+    produce::{Flows, Producer},
+    servers::{Kafka, Process, wait_for},
+};
+
+const TOPIC: &str = "pmacct.acct";
+const PARTITIONS: i32 = 4;
+/// Records in the topic, unless the command line says otherwise.
+const RECORDS: u64 = 4_000_000;
+/// Series that the records belong to: two directions, so many devices, so many other AS.
+const HOSTS: usize = 20;
+const PEERS: usize = 2_000;
+const ROUNDS: usize = 3;
+
+/// A program has got its first data when so many bytes have passed the loopback interface: more
+/// than connections and a page without flows take, less than the first answer with messages.
+const FIRST_DATA_BYTES: u64 = 512 << 10;
+
+/// A program is done when it was quiet for so long: longer than it would ever wait for a broker.
+const QUIET: Duration = Duration::from_millis(1200);
+
+/// A quiet program uses no more processor time than this while [`QUIET`].
+const QUIET_TICKS: u64 = 6;
+
+/// Two of these may be the rest that a program does while it waits.
+const REST_TICKS: u64 = 2;
+
+/// Processor time is counted in ticks of this many a second, on every Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// How long one run may take.
+const RUN_LIMIT: Duration = Duration::from_secs(300);
+
+/// What a run took.
+#[derive(Clone, Copy)]
+struct Run {
+    /// From the first to the last record.
+    seconds: f64,
+    /// Processor time of the whole process.
+    processor_seconds: f64,
+    /// The most memory that it had.
+    peak_mib: f64,
+}
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    if let [command, brokers, records] = &arguments[..]
+        && command == "consume"
+    {
+        bare::consume(brokers, TOPIC, PARTITIONS, records.parse().expect("a number"));
+    }
+    // Cargo adds a flag of its own.
+    let records = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(RECORDS);
+    rates(records);
+    memory();
+}
+
+/// Measures both programs in turn, and prints a table.
+fn rates(records: u64) {
+    let kafka = Kafka::start();
+    kafka.create_topic(TOPIC, PARTITIONS);
+    let began = Instant::now();
+    let series = 2 * HOSTS * PEERS;
+    produce(&kafka, TOPIC, records, (HOSTS, PEERS), |flows, record, _| flows.write_random(record));
+    println!(
+        "{records} records of {series} series in {PARTITIONS} partitions, \
+         produced in {:.1} s; {ROUNDS} rounds",
+        began.elapsed().as_secs_f64()
+    );
+    // Once for the broker, whose code gets faster.
+    run_bare(&kafka, records);
+    let (mut bare, mut ours) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        bare.push(run_bare(&kafka, records));
+        ours.push(run_exporter(&kafka, records));
+    }
+    let millions = records as f64 / 1e6;
+    let row = |runs: &[Run]| {
+        [
+            records as f64 / median(runs, |run| run.seconds),
+            median(runs, |run| run.processor_seconds) / millions,
+            median(runs, |run| run.peak_mib),
+        ]
+    };
+    let (bare, ours) = (row(&bare), row(&ours));
+    println!("{:16} {:>10} {:>14} {:>10}", "median", "flows/s", "CPU s/million", "peak MiB");
+    for (name, [rate, processor, peak]) in [("bare consumer", bare), ("flow-exporter", ours)] {
+        println!("{name:16} {rate:>10.0} {processor:>14.3} {peak:>10.1}");
+    }
+    let ratio = |column: usize| ours[column] / bare[column];
+    println!("{:16} {:>10.2} {:>14.2} {:>10.2}", "ratio", ratio(0), ratio(1), ratio(2));
+}
+
+/// Measures the memory that a series takes, and prints it.
+fn memory() {
+    const SERIES: u64 = 1_000_000;
+    let kafka = Kafka::start();
+    let resident = |topic: &str, series: usize, sizes: (usize, usize)| {
+        kafka.create_topic(topic, PARTITIONS);
+        produce(&kafka, topic, SERIES, sizes, |flows, record, number| {
+            flows.write(number % series, 1000, record);
+        });
+        let watch = Watch::new();
+        let exporter = Exporter::start(&count(&kafka.brokers(), topic));
+        watch.until_quiet(exporter.id());
+        let page = exporter.page();
+        assert_eq!(page.sum("flow_exporter_messages_total"), SERIES);
+        (page.sum("flow_exporter_series"), status_bytes(exporter.id(), "VmRSS:"))
+    };
+    let (few, small) = resident("few", 1, (1, 1));
+    let (many, large) = resident("many", SERIES as usize, (20, 25_000));
+    let each = (large as f64 - small as f64) / (many - few) as f64;
+    println!(
+        "memory after a scrape: {:.1} MiB with {few} series, {:.1} MiB with {many}: \
+         {each:.0} bytes a series",
+        mib(small),
+        mib(large)
+    );
+}
+
+/// Fills a topic with so many records, evenly, from a thread for each partition. `write` writes a
+/// record of flows with so many devices and other AS, given its number within the topic.
+fn produce(
+    kafka: &Kafka,
+    topic: &str,
+    records: u64,
+    (hosts, peers): (usize, usize),
+    write: impl Fn(&mut Flows, &mut String, usize) + Sync,
+) {
+    let fill = |partition: i32| {
+        let mut flows = Flows::new(partition.unsigned_abs(), hosts, peers);
+        let mut producer = Producer::new(&kafka.client(), topic);
+        let mut record = String::new();
+        let numbers = (partition.unsigned_abs() as usize..).step_by(PARTITIONS as usize);
+        for number in numbers.take_while(|&number| (number as u64) < records) {
+            record.clear();
+            write(&mut flows, &mut record, number);
+            producer.send(partition, &record);
+        }
+        producer.flush();
+    };
+    thread::scope(|scope| {
+        for partition in 0..PARTITIONS {
+            let fill = &fill;
+            scope.spawn(move || fill(partition));
+        }
+    });
+}
+
+fn run_bare(kafka: &Kafka, records: u64) -> Run {
+    let directory = tempfile::TempDir::new().expect("a temporary directory");
+    let mut command = Command::new(env::current_exe().expect("a path of our own"));
+    command.args(["consume", &kafka.brokers(), &records.to_string()]);
+    let watch = Watch::new();
+    let consumer = Process::start("bare consumer", &mut command, directory.path().join("log"));
+    let run = watch.until_quiet(consumer.id());
+    let log = consumer.log();
+    assert!(log.contains(&format!("{records} records")), "not all was consumed: {log}");
+    print("bare consumer", &run, log.trim());
+    run
+}
+
+fn run_exporter(kafka: &Kafka, records: u64) -> Run {
+    let arguments = count(&kafka.brokers(), TOPIC);
+    let watch = Watch::new();
+    let exporter = Exporter::start(&arguments);
+    let run = watch.until_quiet(exporter.id());
+    let counted = exporter.page().sum("flow_exporter_messages_total");
+    assert_eq!(counted, records, "not all was counted");
+    print("flow-exporter", &run, &format!("{counted} records by its page"));
+    run
+}
+
+fn print(name: &str, run: &Run, said: &str) {
+    let Run { seconds, processor_seconds, peak_mib } = run;
+    println!("{name:16} {seconds:.2} s, CPU {processor_seconds:.2} s, {peak_mib:.1} MiB; {said}");
+}
+
+fn median(runs: &[Run], figure: impl Fn(&Run) -> f64) -> f64 {
+    let mut figures: Vec<f64> = runs.iter().map(figure).collect();
+    figures.sort_unstable_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// Watches a program from before its start.
+struct Watch {
+    first_data: thread::JoinHandle<Instant>,
+}
+
+impl Watch {
+    /// To be made before the program is started.
+    fn new() -> Self {
+        let before = loopback_bytes();
+        let first_data = thread::spawn(move || {
+            let end = Instant::now() + RUN_LIMIT;
+            while loopback_bytes() < before + FIRST_DATA_BYTES {
+                assert!(Instant::now() < end, "no data within {RUN_LIMIT:?}");
+                thread::sleep(Duration::from_millis(1));
+            }
+            Instant::now()
+        });
+        Watch { first_data }
+    }
+
+    /// Waits until the process `id` has nothing more to do.
+    fn until_quiet(self, id: u32) -> Run {
+        let first = self.first_data.join().expect("there is data");
+        let mut samples = vec![(first, processor_ticks(id))];
+        let ticks = wait_for("end of the work", RUN_LIMIT, || {
+            // Finer than the pause between looks, since the end is read from these.
+            for _ in 0..5 {
+                samples.push((Instant::now(), processor_ticks(id)));
+                thread::sleep(Duration::from_millis(2));
+            }
+            let &(now, ticks) = samples.last().expect("samples");
+            let before = samples.iter().rev().find(|(then, _)| now - *then >= QUIET);
+            match before {
+                Some((_, before)) if ticks - before <= QUIET_TICKS => Ok(ticks),
+                _ => Err(format!("{ticks} ticks of processor time, and still busy")),
+            }
+        });
+        let last = samples.iter().find(|(_, then)| then + REST_TICKS >= ticks);
+        Run {
+            seconds: (last.expect("samples").0 - first).as_secs_f64(),
+            processor_seconds: ticks as f64 / TICKS_PER_SECOND,
+            peak_mib: mib(status_bytes(id, "VmHWM:")),
+        }
+    }
+}
+
+/// Bytes that the loopback interface has carried.
+fn loopback_bytes() -> u64 {
+    let interfaces = read("/proc/net/dev");
+    let line = interfaces.lines().find_map(|line| line.trim().strip_prefix("lo:"));
+    let received = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    received.expect("a count of received bytes")
+}
+
+/// Processor time that a process has used, in user and in system mode.
+fn processor_ticks(id: u32) -> u64 {
+    let stat = read(&format!("/proc/{id}/stat"));
+    // The second field, the name, is in parentheses; utime and stime are the 14th and 15th.
+    let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
+    let times = fields.split_whitespace().skip(11).take(2);
+    times.map(|ticks| ticks.parse::<u64>().expect("ticks")).sum()
+}
+
+/// A line of a process' status that is in KiB.
+fn status_bytes(id: u32, name: &str) -> u64 {
+    let status = read(&format!("/proc/{id}/status"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.expect("a size in KiB") * 1024
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(file).unwrap_or_else(|error| panic!("reading {file}: {error}"))
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// The least that a consumer can do.
+mod bare {
+    #![allow(unsafe_code, reason = "librdkafka's batches have no safe form in the rdkafka crate")]
+
+    use std::{ptr, thread, time::Instant};
+
+    use rdkafka::{
+        ClientConfig, Offset, TopicPartitionList,
+        bindings::{
+            rd_kafka_consume_batch_queue, rd_kafka_message_destroy, rd_kafka_queue_get_consumer,
+        },
+        consumer::{BaseConsumer, Consumer},
+        types::RDKafkaRespErr,
+    };
+
+    /// Messages in a batch.
+    const BATCH: usize = 10_000;
+
+    /// How long to wait for a batch, in milliseconds.
+    const PATIENCE: i32 = 100;
+
+    /// Counts the bytes of so many messages, prints the sum, and waits to be ended.
+    pub(crate) fn consume(brokers: &str, topic: &str, partitions: i32, records: u64) -> ! {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", brokers).set("group.id", "unused");
+        let consumer: BaseConsumer = config.create().expect("a Kafka client");
+        let mut assignment = TopicPartitionList::new();
+        for partition in 0..partitions {
+            assignment
+                .add_partition_offset(topic, partition, Offset::Beginning)
+                .expect("the beginning is an offset");
+        }
+        consumer.assign(&assignment).expect("partitions are assigned");
+        // SAFETY: the client lives as long as the consumer, which is never dropped; so does the
+        // queue, which counts its users.
+        let queue = unsafe { rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
+        let mut messages = vec![ptr::null_mut(); BATCH];
+        let (mut records_left, mut bytes) = (records, 0);
+        let mut first = None;
+        while records_left > 0 {
+            // SAFETY: there is room for BATCH pointers; as many as the result says are messages,
+            // which are ours until each is destroyed, once.
+            unsafe {
+                let got =
+                    rd_kafka_consume_batch_queue(queue, PATIENCE, messages.as_mut_ptr(), BATCH);
+                for &message in messages.iter().take(usize::try_from(got).unwrap_or(0)) {
+                    if (*message).err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+                        first.get_or_insert_with(Instant::now);
+                        records_left -= 1;
+                        bytes += (*message).len;
+                    }
+                    rd_kafka_message_destroy(message);
+                }
+            }
+        }
+        let seconds = first.expect("records").elapsed().as_secs_f64();
+        println!("{records} records, {bytes} bytes, {seconds:.2} s by its own clock");
+        loop {
+            // To be measured, a process has to be there.
+            thread::park();
+        }
+    }
+}

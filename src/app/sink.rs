@@ -1,0 +1,81 @@
+//! Where source, decoder, counter and ledger meet: what a worker does with a message.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    flow::{Decoded, pmacct},
+    ledger::{Reader, Seat},
+    log_limit::LogLimit,
+    source::{Message, Position, Progress, Sink},
+};
+
+/// How much of a message that can't be decoded is logged.
+const SAMPLE_BYTES: usize = 300;
+
+static LOG_MALFORMED: LogLimit = LogLimit::new(Duration::from_secs(30));
+
+/// Decodes and counts, in the table of one seat at the ledger.
+#[derive(Debug)]
+pub(super) struct CountingSink(pub(super) Seat);
+
+impl Sink for CountingSink {
+    fn message(&mut self, Message { position, payload }: Message<'_>) {
+        let counts = self.0.counts();
+        counts.messages += 1;
+        counts.payload_bytes += payload.len() as u64;
+        pmacct::decode(payload, &mut |record| {
+            if let Decoded::Malformed(reason) = &record
+                && let Some(held_back) = LOG_MALFORMED.permit()
+            {
+                let sample = &payload[..payload.len().min(SAMPLE_BYTES)];
+                tracing::warn!(
+                    reason = reason.label(),
+                    origin = position.origin,
+                    partition = position.partition,
+                    offset = position.offset,
+                    held_back,
+                    "a record can't be decoded and is not counted; its message begins with {:?}",
+                    String::from_utf8_lossy(sample)
+                );
+            }
+            counts.record(&record);
+        });
+    }
+
+    fn cut_is_due(&self) -> bool {
+        self.0.cut_is_due()
+    }
+
+    fn hand_over(&mut self, positions: Vec<Position>) {
+        self.0.hand_over(positions);
+    }
+
+    fn wake_with(&mut self, waker: Arc<dyn Fn() + Send + Sync>) {
+        self.0.wake_with(waker);
+    }
+}
+
+/// What a source asks about publication, answered for its own threads.
+#[derive(Debug)]
+pub(super) struct Published {
+    pub(super) reader: Reader,
+    pub(super) runtime: tokio::runtime::Handle,
+}
+
+impl Progress for Published {
+    fn published(&self) -> Vec<Position> {
+        self.reader.newest().map(|snapshot| snapshot.positions().collect()).unwrap_or_default()
+    }
+
+    fn settle(&self, wait: Duration) -> Option<Vec<Position>> {
+        let asked = std::time::Instant::now();
+        let snapshot = self.runtime.block_on(self.reader.fresh(Duration::ZERO, wait))?;
+        (snapshot.taken >= asked).then(|| snapshot.positions().collect())
+    }
+
+    fn last(&self, wait: Duration) -> Option<Vec<Position>> {
+        let ended = self.reader.ended();
+        self.runtime.block_on(async { tokio::time::timeout(wait, ended).await.ok() })?;
+        Some(self.published())
+    }
+}

@@ -1,0 +1,372 @@
+//! The command line: flags as typed.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
+
+use crate::source::{
+    input::Input,
+    kafka::{PartitionChoice, StartOffset},
+};
+
+/// Counts network flows by autonomous system, for Prometheus: scraped or pushed.
+#[derive(Debug, Parser)]
+#[command(name = "flow-exporter", version, args_conflicts_with_subcommands = true)]
+#[command(after_help = "Every flag can be given by its environment variable instead; flags win. \
+    Go's spelling with a single dash (-asn=15169) works as well.")]
+pub struct Cli {
+    /// What to do; to count flows if nothing else is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub count: CountFlags,
+}
+
+/// What else the program does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show it with made-up traffic: a broker inside this process, realistic flows, the metrics.
+    Demo(DemoFlags),
+    /// Ask a running flow-exporter whether it is well; exits with 0 or 1.
+    Health(HealthFlags),
+}
+
+/// Flags for counting flows.
+#[derive(Debug, Args)]
+#[allow(missing_docs)]
+pub struct CountFlags {
+    #[command(flatten)]
+    pub source: SourceFlags,
+    /// The AS being monitored: flows from it count as transmitted, flows to it as received.
+    /// 0 counts flows that have no AS number at one end, which is inaccurate.
+    #[arg(long, env = "FLOW_EXPORTER_ASN", default_value_t = 0, help_heading = "Counting")]
+    pub asn: u32,
+    #[command(flatten)]
+    pub common: CommonFlags,
+}
+
+/// Where flows come from.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Source")]
+pub struct SourceFlags {
+    /// Kafka brokers to begin with, host:port separated by commas.
+    #[arg(long, alias = "broker", env = "FLOW_EXPORTER_BROKERS", value_name = "HOST:PORT,…")]
+    pub brokers: Option<String>,
+    /// The Kafka topic that holds the flows.
+    #[arg(long, env = "FLOW_EXPORTER_TOPIC")]
+    pub topic: Option<String>,
+    /// The partitions to consume: all, or numbers separated by commas.
+    #[arg(long, env = "FLOW_EXPORTER_PARTITIONS", default_value = "all", value_name = "all|N,…")]
+    pub partitions: PartitionChoice,
+    /// Share the partitions with other processes of this Kafka consumer group. Without it, this
+    /// process counts all partitions itself and needs no rights on any group.
+    #[arg(long, env = "FLOW_EXPORTER_GROUP", value_name = "NAME")]
+    pub group: Option<String>,
+    /// Where to begin: stored (where counting stopped, else latest), latest, earliest, or a time
+    /// as in 2026-11-24T06:00:00Z. In a group, its committed offsets come first.
+    #[arg(long, env = "FLOW_EXPORTER_START", default_value = "stored", value_name = "WHERE")]
+    pub start: StartOffset,
+    /// A setting for librdkafka, such as security.protocol=SASL_SSL. Repeatable; in the
+    /// environment variable, one a line.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_KAFKA_CONFIG",
+        hide_env_values = true,
+        value_name = "KEY=VALUE",
+        value_delimiter = '\n'
+    )]
+    pub kafka_config: Vec<String>,
+    /// A file of such settings, one a line; the place for passwords. --kafka-config wins.
+    #[arg(long, env = "FLOW_EXPORTER_KAFKA_CONFIG_FILE", value_name = "FILE")]
+    pub kafka_config_file: Option<PathBuf>,
+    /// Threads that decode and count. By default one for each core.
+    #[arg(long, env = "FLOW_EXPORTER_WORKERS", value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: Option<u16>,
+    /// Read records from a file, or with - from standard input, instead of Kafka: one a line.
+    #[arg(long, env = "FLOW_EXPORTER_INPUT", value_name = "FILE|-")]
+    pub input: Option<Input>,
+    /// End when the input does, instead of serving what was counted.
+    #[arg(long, env = "FLOW_EXPORTER_EXIT_AT_END", requires = "input")]
+    pub exit_at_end: bool,
+}
+
+/// Flags that counting and the demo share.
+#[derive(Debug, Args)]
+#[allow(missing_docs)]
+pub struct CommonFlags {
+    #[command(flatten)]
+    pub names: NameFlags,
+    /// The address for scrapes; without a host, all addresses, IPv6 and IPv4. none for no scrapes.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_ADDR",
+        default_value = ":9590",
+        value_name = "[HOST]:PORT|none",
+        help_heading = "Scrape"
+    )]
+    pub addr: String,
+    #[command(flatten)]
+    pub push: PushFlags,
+    /// The directory for what is kept across restarts (fetched AS names); none to keep nothing.
+    /// The default is flow-exporter-data in the working directory, for the demo none.
+    #[arg(long, env = "FLOW_EXPORTER_STATE_DIR", value_name = "DIR|none", help_heading = "State")]
+    pub state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub log: LogFlags,
+}
+
+/// AS names.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "AS names")]
+pub struct NameFlags {
+    /// Where names of autonomous systems come from: auto (fetched from RIPE, else from
+    /// cidr-report), a file or URL, embedded (those built in), or none. The default is auto, for
+    /// the demo embedded.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_AS_NAMES",
+        value_name = "auto|FILE|URL|embedded|none",
+        hide_default_value = true
+    )]
+    pub as_names: Option<String>,
+    /// How often fresh names are looked for.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_AS_NAMES_REFRESH",
+        default_value = "24h",
+        value_name = "DURATION",
+        value_parser = duration
+    )]
+    pub as_names_refresh: Duration,
+}
+
+/// Remote write.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Push")]
+pub struct PushFlags {
+    /// Where to push samples by Prometheus remote write; an http or https URL.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_REMOTE_WRITE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub remote_write_url: Option<String>,
+    /// How often all series are pushed.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_REMOTE_WRITE_INTERVAL",
+        default_value = "15s",
+        value_name = "DURATION",
+        value_parser = duration
+    )]
+    pub remote_write_interval: Duration,
+    /// How long the receiver may take to answer a request.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_REMOTE_WRITE_TIMEOUT",
+        default_value = "30s",
+        value_name = "DURATION",
+        value_parser = duration
+    )]
+    pub remote_write_timeout: Duration,
+    /// A label for every series that is pushed. Repeatable; in the environment variable, one a
+    /// line. instance is the host name and job is flow-exporter unless given; an empty value
+    /// leaves a label out.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_EXTERNAL_LABEL",
+        value_name = "NAME=VALUE",
+        value_delimiter = '\n'
+    )]
+    pub external_label: Vec<String>,
+    /// An HTTP header for every push, such as X-Scope-OrgID=tenant. Repeatable; in the
+    /// environment variable, one a line.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_REMOTE_WRITE_HEADER",
+        hide_env_values = true,
+        value_name = "NAME=VALUE",
+        value_delimiter = '\n'
+    )]
+    pub remote_write_header: Vec<String>,
+    /// User name for basic authentication.
+    #[arg(long, env = "FLOW_EXPORTER_REMOTE_WRITE_USERNAME", value_name = "NAME")]
+    pub remote_write_username: Option<String>,
+    /// File with the password for basic authentication; the environment variable
+    /// FLOW_EXPORTER_REMOTE_WRITE_PASSWORD holds the password itself.
+    #[arg(long, env = "FLOW_EXPORTER_REMOTE_WRITE_PASSWORD_FILE", value_name = "FILE")]
+    pub remote_write_password_file: Option<PathBuf>,
+    /// File with a bearer token; the environment variable
+    /// FLOW_EXPORTER_REMOTE_WRITE_BEARER_TOKEN holds the token itself.
+    #[arg(long, env = "FLOW_EXPORTER_REMOTE_WRITE_BEARER_TOKEN_FILE", value_name = "FILE")]
+    pub remote_write_bearer_token_file: Option<PathBuf>,
+}
+
+/// Log lines.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Logging")]
+pub struct LogFlags {
+    /// How log lines look.
+    #[arg(long, env = "FLOW_EXPORTER_LOG_FORMAT", default_value = "text", value_enum)]
+    pub log_format: LogFormat,
+    /// The least level that is logged: error, warn, info, debug or trace; or by module, as in
+    /// info,librdkafka=debug.
+    #[arg(long, env = "FLOW_EXPORTER_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
+    pub log_level: String,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people; in colour on a terminal.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Flags for the demo.
+#[derive(Debug, Args)]
+#[allow(missing_docs)]
+pub struct DemoFlags {
+    /// The AS whose traffic is made up and monitored.
+    #[arg(long, default_value_t = 64500, help_heading = "Demo")]
+    pub asn: u32,
+    /// Flow records a second, on average over a day.
+    #[arg(long, default_value_t = 2000, value_name = "N", help_heading = "Demo",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate: u32,
+    /// Only produce, into the topic of a real broker.
+    #[arg(long, requires = "brokers", help_heading = "Demo")]
+    pub produce_only: bool,
+    /// The real broker to produce into.
+    #[arg(long, requires = "produce_only", value_name = "HOST:PORT,…", help_heading = "Demo")]
+    pub brokers: Option<String>,
+    /// The topic to produce into.
+    #[arg(long, default_value = "pmacct.acct", help_heading = "Demo")]
+    pub topic: String,
+    #[command(flatten)]
+    pub common: CommonFlags,
+}
+
+/// Flags for asking a running process.
+#[derive(Debug, Args)]
+pub struct HealthFlags {
+    /// Where it answers.
+    #[arg(long, default_value = "http://127.0.0.1:9590/-/healthy")]
+    pub url: String,
+}
+
+/// A command line that is none, or a wish for help.
+#[derive(Debug)]
+pub enum Refusal {
+    /// Text to print; the wish is fulfilled.
+    Print(String),
+    /// What is wrong with the flags, in one line.
+    Wrong(String),
+}
+
+impl Cli {
+    /// Reads the command line (the program's own name first) and the environment.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Refusal> {
+        let command = Cli::command();
+        let known: Vec<String> = long_flags(&command);
+        let arguments = arguments.into_iter().map(|argument| go_spelling(argument, &known));
+        Cli::try_parse_from(arguments).map_err(|error| match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                Refusal::Print(error.render().to_string())
+            }
+            _ => Refusal::Wrong(one_line(&error.render().to_string())),
+        })
+    }
+}
+
+/// The names of all long flags, subcommands' included.
+fn long_flags(command: &clap::Command) -> Vec<String> {
+    let own = command
+        .get_arguments()
+        .flat_map(|argument| argument.get_long_and_visible_aliases().unwrap_or_default());
+    let hidden =
+        command.get_arguments().flat_map(|argument| argument.get_all_aliases().unwrap_or_default());
+    let mut names: Vec<String> = own.chain(hidden).map(str::to_owned).collect();
+    names.extend(["help".to_owned(), "version".to_owned()]);
+    names.extend(command.get_subcommands().flat_map(long_flags));
+    names
+}
+
+/// `-asn=15169` as `--asn=15169`, where the flag is known by that name.
+fn go_spelling(argument: OsString, known: &[String]) -> OsString {
+    let Some(text) = argument.to_str() else { return argument };
+    let Some(flag) = text.strip_prefix('-') else { return argument };
+    let name = flag.split('=').next().unwrap_or(flag);
+    if known.iter().any(|known| known == name) { format!("-{text}").into() } else { argument }
+}
+
+/// clap's message without its advice, in one line.
+fn one_line(message: &str) -> String {
+    let body = message.split("\n\n").next().unwrap_or(message);
+    let body = body.strip_prefix("error: ").unwrap_or(body);
+    let words: Vec<&str> = body.split_whitespace().collect();
+    words.join(" ")
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration >= Duration::from_millis(100) => Ok(duration),
+        Ok(_) => Err("the shortest is 100ms".to_owned()),
+        Err(error) => Err(format!("{error}; write it as in 15s, 5m, 24h")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arguments: &[&str]) -> Result<Cli, Refusal> {
+        Cli::read(std::iter::once(&"flow-exporter").chain(arguments).map(OsString::from))
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_originals_command_line_works_with_one_dash_or_two() {
+        for arguments in [
+            &["--brokers=a:9092,b:9092", "--topic=pmacct.acct", "--asn=15169"][..],
+            &["-brokers=a:9092,b:9092", "-topic=pmacct.acct", "-asn=15169"],
+            &["-broker", "a:9092,b:9092", "-topic", "pmacct.acct", "-asn", "15169"],
+        ] {
+            let cli = read(arguments).expect("the original's flags");
+            assert_eq!(cli.count.source.brokers.as_deref(), Some("a:9092,b:9092"));
+            assert_eq!(cli.count.source.topic.as_deref(), Some("pmacct.acct"));
+            assert_eq!(cli.count.asn, 15169);
+            assert_eq!(cli.count.source.partitions, PartitionChoice::All);
+            assert_eq!(cli.count.common.addr, ":9590");
+        }
+    }
+
+    #[test]
+    fn a_wrong_flag_is_explained_in_one_line() {
+        for (arguments, expected) in [
+            (&["--asn=many"][..], "--asn"),
+            (&["--partitions=a"], "no partition number"),
+            (&["--start=yesterday"], "stored, latest, earliest"),
+            (&["--remote-write-interval=1ms"], "shortest"),
+            (&["--borkers=a"], "--borkers"),
+            (&["-x"], "-x"),
+            (&["--exit-at-end"], "--input"),
+        ] {
+            match read(arguments) {
+                Err(Refusal::Wrong(line)) => {
+                    assert!(line.contains(expected), "{line}");
+                    assert!(!line.contains('\n') && !line.starts_with("error"), "{line}");
+                }
+                other => panic!("{arguments:?}: {other:?}"),
+            }
+        }
+    }
+}

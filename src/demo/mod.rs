@@ -1,0 +1,137 @@
+//! The demo: a Kafka broker inside this process, and routers that never were.
+//!
+//! Everything behind the broker is the real thing: the demo's records are consumed, counted and
+//! published as any others. `--produce-only` writes them to a real broker instead.
+
+pub mod model;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use rdkafka::{
+    ClientConfig,
+    error::{KafkaError, RDKafkaErrorCode},
+    mocking::MockCluster,
+    producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer},
+};
+
+use model::Model;
+
+/// Partitions of the demo's topic.
+const PARTITIONS: i32 = 4;
+/// How often records are produced; in between, the routers count.
+const PERIOD: Duration = Duration::from_millis(100);
+/// What the first records cover, so that there is something to see at once.
+const HEAD_START: Duration = Duration::from_secs(10);
+/// How long the last records may take to reach the broker.
+const FLUSH_LIMIT: Duration = Duration::from_secs(5);
+
+/// What to make up, and where to write it.
+#[derive(Debug, Clone)]
+pub struct DemoConfig {
+    /// The AS whose traffic is made up.
+    pub asn: u32,
+    /// Flow records a second.
+    pub rate: u32,
+    /// The topic to write to.
+    pub topic: String,
+    /// The real broker to write to; without one, a broker inside this process.
+    pub brokers: Option<String>,
+}
+
+/// A demo at work.
+pub struct Demo {
+    /// Where its broker listens.
+    pub brokers: String,
+    stop: Arc<AtomicBool>,
+    producer: JoinHandle<()>,
+    _cluster: Option<MockCluster<'static, DefaultProducerContext>>,
+}
+
+impl std::fmt::Debug for Demo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Demo").field("brokers", &self.brokers).finish_non_exhaustive()
+    }
+}
+
+impl Demo {
+    /// Starts the broker, where there is none, and the routers.
+    pub fn start(config: DemoConfig) -> Result<Self, KafkaError> {
+        let (cluster, brokers) = match config.brokers {
+            Some(brokers) => (None, brokers),
+            None => {
+                let cluster = MockCluster::new(1)?;
+                cluster.create_topic(&config.topic, PARTITIONS, 1)?;
+                let brokers = cluster.bootstrap_servers();
+                (Some(cluster), brokers)
+            }
+        };
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", &brokers)
+            .set("linger.ms", "50")
+            .set("compression.type", "lz4")
+            .create()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let routers = Model::new(config.asn, 1);
+        let producer = thread::Builder::new()
+            .name("demo-routers".to_owned())
+            .spawn(move || produce(&producer, routers, &config.topic, config.rate, &stopped))
+            .map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
+        Ok(Demo { brokers, stop, producer, _cluster: cluster })
+    }
+
+    /// Stops the routers, then the broker.
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.producer.thread().unpark();
+        if self.producer.join().is_err() {
+            tracing::error!("the demo's routers panicked");
+        }
+    }
+}
+
+fn produce(
+    producer: &BaseProducer,
+    mut routers: Model,
+    topic: &str,
+    rate: u32,
+    stop: &AtomicBool,
+) {
+    let mut record = Vec::with_capacity(512);
+    let mut due = f64::from(rate) * HEAD_START.as_secs_f64();
+    let mut last = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        while due >= 1.0 && !stop.load(Ordering::Relaxed) {
+            record.clear();
+            routers.write_record(now, &mut record);
+            let mut message = BaseRecord::<(), [u8]>::to(topic).payload(&record);
+            while let Err((error, back)) = producer.send(message) {
+                if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+                    tracing::warn!("the demo's routers can't write to {topic}: {error}");
+                    break;
+                }
+                producer.poll(PERIOD);
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                message = back;
+            }
+            due -= 1.0;
+        }
+        producer.poll(Duration::ZERO);
+        thread::park_timeout(PERIOD);
+        due += last.elapsed().as_secs_f64() * f64::from(rate);
+        last = Instant::now();
+    }
+    if let Err(error) = producer.flush(FLUSH_LIMIT) {
+        tracing::debug!("the demo's last records did not reach the broker: {error}");
+    }
+}

@@ -1,0 +1,207 @@
+//! The push door: sends snapshots to one remote-write endpoint.
+//!
+//! [`Pusher::new`] checks everything that can be checked without the network; [`Pusher::run`] is
+//! one ordered stream of requests, so no two that hold the same series are ever under way at once.
+//! A slow or dead endpoint costs its own samples ([`queue`]) and nothing else: the snapshots are
+//! published whether or not they are taken.
+
+mod account;
+mod backoff;
+mod config;
+mod queue;
+mod sender;
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use reqwest::StatusCode;
+use tokio::{sync::watch, time};
+
+use crate::{ledger::Snapshot, metrics::Metrics, traffic::Layout};
+
+use super::remote_write::{Encoder, ExternalLabels, Request};
+
+use account::{Account, DropReason, LogLimit};
+use backoff::Backoff;
+pub use config::{Auth, BackoffBounds, PusherConfig, PusherConfigError, Secret};
+use queue::Queue;
+use sender::{Answer, Sender};
+
+/// The sender of one endpoint.
+#[derive(Debug)]
+pub struct Pusher {
+    stream: Stream,
+    encoder: Encoder,
+    account: Account,
+}
+
+impl Pusher {
+    /// A pusher of series of `layout`; does not touch the network.
+    pub fn new(
+        config: &PusherConfig,
+        layout: &Layout,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, PusherConfigError> {
+        let external = ExternalLabels::new(&config.external_labels, layout)?;
+        Ok(Pusher {
+            stream: Stream {
+                sender: Sender::new(config)?,
+                backoff: Backoff::new(config.backoff),
+                shutdown_timeout: config.shutdown_timeout,
+                failing: false,
+                held: None,
+                failure_log: LogLimit::new(),
+                refusal_log: LogLimit::new(),
+            },
+            encoder: Encoder::new(external, config.batch),
+            account: Account::new(config.endpoint(), metrics),
+        })
+    }
+
+    /// Sends each snapshot that comes, until the other end of the channel is gone: that is how it
+    /// learns that the program ends. Then the last snapshot is sent within
+    /// [`PusherConfig::shutdown_timeout`] and without second tries; not even that if the endpoint
+    /// is not well at that moment.
+    pub async fn run(self, snapshots: watch::Receiver<Option<Arc<Snapshot>>>) {
+        let Pusher { mut stream, encoder, account } = self;
+        let mut queue = Queue::new(snapshots, encoder, account);
+        while let Some(request) = queue.next().await {
+            if stream.deliver(&mut queue, &request).await.is_err() {
+                let samples = queue.abandon();
+                tracing::warn!(
+                    endpoint = queue.account().endpoint(),
+                    samples,
+                    "the program ends before the endpoint took the last samples: they are dropped"
+                );
+                return;
+            }
+        }
+    }
+}
+
+/// The program ends, and there is no more time for what is pending.
+struct Ended;
+
+/// The one ordered stream of requests to an endpoint.
+#[derive(Debug)]
+struct Stream {
+    sender: Sender,
+    backoff: Backoff,
+    shutdown_timeout: Duration,
+    /// Whether the last request failed.
+    failing: bool,
+    /// With what status the endpoint said that its operator is needed, if it did so last.
+    held: Option<StatusCode>,
+    failure_log: LogLimit,
+    refusal_log: LogLimit,
+}
+
+impl Stream {
+    /// Sends a request, the same bytes again if need be, until it is confirmed, refused or
+    /// superseded.
+    async fn deliver(&mut self, queue: &mut Queue, request: &Request) -> Result<(), Ended> {
+        loop {
+            queue.account().sent(request.body.len());
+            let sending = self.sender.send(request.body.clone());
+            let attempt = attend(queue, self.shutdown_timeout, sending).await?;
+            queue.account().attempted(&attempt);
+            let endpoint = queue.account().endpoint();
+            let wait = match attempt.answer {
+                Answer::Confirmed => {
+                    if self.failing {
+                        tracing::info!(endpoint, "the endpoint takes samples again");
+                    }
+                    self.is_well();
+                    queue.confirm(request);
+                    return Ok(());
+                }
+                Answer::Refused(status, words) => {
+                    if self.refusal_log.allows() {
+                        tracing::warn!(
+                            endpoint,
+                            %status,
+                            answer = words,
+                            samples = request.samples,
+                            "the endpoint refuses samples for good: they are dropped"
+                        );
+                    }
+                    self.is_well();
+                    queue.refuse(request, DropReason::Refused(status));
+                    return Ok(());
+                }
+                Answer::Held(status, words) => {
+                    let wait = self.backoff.longest();
+                    if self.held.replace(status) != Some(status) {
+                        tracing::error!(
+                            endpoint,
+                            %status,
+                            answer = words,
+                            retry_every = ?wait,
+                            "NOTHING IS PUSHED: check the endpoint's URL and credentials"
+                        );
+                    }
+                    wait
+                }
+                Answer::Failed { what, retry_after } => {
+                    let wait = self.backoff.after_failure(retry_after);
+                    if self.failure_log.allows() {
+                        tracing::warn!(
+                            endpoint,
+                            error = what,
+                            retry_in = ?wait,
+                            "cannot send samples, trying again"
+                        );
+                    }
+                    wait
+                }
+            };
+            self.failing = true;
+            pause(queue, wait).await?;
+            if queue.supersede() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn is_well(&mut self) {
+        self.backoff.reset();
+        self.failing = false;
+        self.held = None;
+    }
+}
+
+/// Does `work` while the queue takes in what comes. Once no more comes, `work` has `grace` left.
+async fn attend<T>(
+    queue: &mut Queue,
+    grace: Duration,
+    work: impl Future<Output = T>,
+) -> Result<T, Ended> {
+    let mut work = pin!(work);
+    loop {
+        let closed = queue.closed();
+        let deadline = async {
+            match closed {
+                Some(at) => time::sleep_until(at + grace).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            done = &mut work => return Ok(done),
+            () = queue.news(), if closed.is_none() => {}
+            () = deadline => return Err(Ended),
+        }
+    }
+}
+
+/// Waits while the queue takes in what comes; not a moment longer than something can come.
+async fn pause(queue: &mut Queue, wait: Duration) -> Result<(), Ended> {
+    let mut over = pin!(time::sleep(wait));
+    loop {
+        if queue.closed().is_some() {
+            return Err(Ended);
+        }
+        tokio::select! {
+            () = &mut over => return Ok(()),
+            () = queue.news() => {}
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Labels that the operator adds to every series.
+
+use crate::traffic::Layout;
+
+/// The label that holds the metric's name.
+pub(super) const METRIC_NAME: &str = "__name__";
+
+/// Why labels can't be added to the series.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LabelError {
+    /// Remote-Write 1.0, Labels: names match `[a-zA-Z_][a-zA-Z0-9_]*`.
+    #[error(
+        "external label {0:?}: a label's name has letters, digits and underscores, and does not \
+         begin with a digit"
+    )]
+    Name(String),
+    /// The same name twice.
+    #[error("external label {0:?} is given twice: give it once")]
+    Twice(String),
+    /// A name that the series have already.
+    #[error("external label {0:?}: the series have a label of this name already, choose another")]
+    Taken(String),
+}
+
+/// Labels that are the same for all series of an endpoint: valid, unique, sorted by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExternalLabels {
+    sorted: Vec<(String, String)>,
+}
+
+impl ExternalLabels {
+    /// Checks `labels` (name, value) for series of `layout`. A label without a value is left out,
+    /// since to Prometheus it is the same as no label.
+    pub fn new(labels: &[(String, String)], layout: &Layout) -> Result<Self, LabelError> {
+        let mut sorted = labels.to_vec();
+        sorted.sort();
+        for pair in sorted.windows(2) {
+            if pair[0].0 == pair[1].0 {
+                return Err(LabelError::Twice(pair[0].0.clone()));
+            }
+        }
+        for (name, _) in &sorted {
+            if !is_label_name(name) {
+                return Err(LabelError::Name(name.clone()));
+            }
+            if series_labels(layout).any(|taken| taken == name) {
+                return Err(LabelError::Taken(name.clone()));
+            }
+        }
+        sorted.retain(|(_, value)| !value.is_empty());
+        Ok(ExternalLabels { sorted })
+    }
+
+    /// Name and value of the label at a place in the order of names.
+    pub fn get(&self, place: usize) -> Option<(&str, &str)> {
+        self.sorted.get(place).map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+/// The names of the labels of series of `layout`, the metric's name included.
+fn series_labels(layout: &Layout) -> impl Iterator<Item = &'static str> {
+    let dimensions = layout.dimensions().iter();
+    std::iter::once(METRIC_NAME)
+        .chain(dimensions.flat_map(|dimension| dimension.label_names().iter().copied()))
+}
+
+fn is_label_name(name: &str) -> bool {
+    !name.starts_with(|first: char| first.is_ascii_digit())
+        && !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}

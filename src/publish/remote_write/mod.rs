@@ -1,0 +1,25 @@
+//! From snapshots to the bodies of remote-write requests.
+//!
+//! Knows neither sockets nor clocks: series and samples go in, protobuf in a snappy block comes
+//! out. The generated types in [`proto`] are for those who read requests; the [`Encoder`] writes
+//! its bytes itself, because a tree of owned strings for each of a hundred thousand series would
+//! cost more than all the rest.
+
+mod labels;
+mod v1;
+
+pub use labels::{ExternalLabels, LabelError};
+pub use v1::{BatchBounds, Encoder, Request};
+
+/// The messages of both protocol versions, generated from `proto/`.
+#[allow(clippy::all, clippy::pedantic, unreachable_pub, missing_debug_implementations)]
+pub mod proto {
+    /// Remote-Write 1.0.
+    pub mod v1 {
+        include!(concat!(env!("OUT_DIR"), "/prometheus.rs"));
+    }
+    /// Remote-Write 2.0.
+    pub mod v2 {
+        include!(concat!(env!("OUT_DIR"), "/io.prometheus.write.v2.rs"));
+    }
+}

@@ -1,0 +1,281 @@
+//! Messages from a file or standard input: one record a line.
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, IsTerminal, Read},
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use memchr::{memchr, memrchr};
+
+use crate::health::{Component, State};
+
+use super::{Message, Place, Position, Sink};
+
+/// How much is read at once.
+const CHUNK_BYTES: usize = 1 << 20;
+/// The longest line that is taken as a record. A longer one is handed over cut off, so that it
+/// is counted as malformed, and the rest of it is left out.
+const LONGEST_LINE: usize = 4 << 20;
+/// Chunks read ahead of the sink.
+const CHUNKS_AHEAD: usize = 2;
+/// How often a sink that waits for input looks around, should a wake-up get lost.
+const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+
+/// What to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// Standard input.
+    Stdin,
+    /// A file, from its beginning.
+    File(PathBuf),
+}
+
+impl FromStr for Input {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(if text == "-" { Input::Stdin } else { Input::File(text.into()) })
+    }
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Input::Stdin => f.write_str("standard input"),
+            Input::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// An input that has been opened.
+pub struct InputSource {
+    name: String,
+    reader: Box<dyn Read + Send>,
+    progress: ProgressBar,
+}
+
+impl fmt::Debug for InputSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InputSource").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+enum Event {
+    /// Whole lines, each with its line feed but for the last one of all.
+    Lines(Vec<u8>),
+    /// The input has ended, or can't be read on.
+    End(io::Result<()>),
+    /// A cut is due.
+    Wake,
+    Stop,
+}
+
+impl InputSource {
+    /// Opens the input.
+    pub fn open(input: &Input) -> io::Result<Self> {
+        let (reader, progress): (Box<dyn Read + Send>, _) = match input {
+            Input::Stdin => (Box::new(io::stdin()), ProgressBar::hidden()),
+            Input::File(path) => {
+                let file = File::open(path)?;
+                let progress = progress_bar(&file, path)?;
+                (Box::new(file), progress)
+            }
+        };
+        Ok(InputSource { name: input.to_string(), reader, progress })
+    }
+
+    /// Starts reading into one sink. `on_end` is called with the result when the input has ended
+    /// and all of it is counted; the sink goes on answering cuts until it is stopped.
+    pub fn start<S: Sink>(
+        self,
+        mut sink: S,
+        component: Component,
+        on_end: impl FnOnce(&io::Result<()>) + Send + 'static,
+    ) -> io::Result<RunningInputSource> {
+        let (events, inbox) = mpsc::sync_channel(CHUNKS_AHEAD);
+        let wake = events.clone();
+        // If there is no room, the sink is at work and sees the cut by itself.
+        sink.wake_with(Arc::new(move || drop(wake.try_send(Event::Wake))));
+        let InputSource { name, reader, progress } = self;
+        component.set(State::Ready);
+        let chunks = events.clone();
+        // A read from standard input can't be interrupted, so nobody waits for this thread: it
+        // ends with the input, or with the process.
+        drop(thread::Builder::new().name("input-read".to_owned()).spawn(move || {
+            let result = read_lines(reader, &chunks);
+            // If the sink is gone, the process is about to go.
+            drop(chunks.send(Event::End(result)));
+        })?);
+        let worker = Worker { name, sink, inbox, progress, next_offset: 0, moved: false };
+        let worker = thread::Builder::new()
+            .name("input".to_owned())
+            .spawn(move || worker.run(&component, on_end))?;
+        Ok(RunningInputSource { events, worker })
+    }
+}
+
+/// An input at work.
+#[derive(Debug)]
+pub struct RunningInputSource {
+    events: mpsc::SyncSender<Event>,
+    worker: JoinHandle<io::Result<()>>,
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Event")
+    }
+}
+
+impl RunningInputSource {
+    /// Has the sink hand over what it counted. Waits for what has been read ahead.
+    pub fn stop(&self) {
+        // If the worker is gone, there is nothing to stop.
+        drop(self.events.send(Event::Stop));
+    }
+
+    /// Waits for the sink's end. An error is one of reading the input.
+    pub fn join(self) -> io::Result<()> {
+        drop(self.events);
+        self.worker.join().unwrap_or_else(|_| Err(io::Error::other("the input's worker panicked")))
+    }
+}
+
+struct Worker<S> {
+    name: String,
+    sink: S,
+    inbox: mpsc::Receiver<Event>,
+    progress: ProgressBar,
+    next_offset: i64,
+    moved: bool,
+}
+
+impl<S: Sink> Worker<S> {
+    fn run(
+        mut self,
+        component: &Component,
+        on_end: impl FnOnce(&io::Result<()>),
+    ) -> io::Result<()> {
+        let mut on_end = Some(on_end);
+        let mut result = Ok(());
+        loop {
+            match self.inbox.recv_timeout(LONGEST_SLEEP) {
+                Ok(Event::Lines(lines)) => self.take(&lines),
+                Ok(Event::End(ended)) => {
+                    self.progress.finish_and_clear();
+                    match &ended {
+                        Ok(()) => {
+                            tracing::info!("the end of {}: all of it is counted", self.name);
+                            component.set(State::Ready);
+                        }
+                        Err(error) => {
+                            component
+                                .set(State::Failing(format!("reading {}: {error}", self.name)));
+                        }
+                    }
+                    if let Some(on_end) = on_end.take() {
+                        on_end(&ended);
+                    }
+                    result = ended;
+                }
+                Ok(Event::Wake) | Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Ok(Event::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            }
+            if self.sink.cut_is_due() {
+                self.hand_over();
+            }
+        }
+        self.hand_over();
+        result
+    }
+
+    fn take(&mut self, lines: &[u8]) {
+        let mut rest = lines;
+        while !rest.is_empty() {
+            let end = memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+            let line = &rest[..end];
+            let payload = line.strip_suffix(b"\n").unwrap_or(line);
+            let position = Place { origin: &self.name, partition: 0, offset: self.next_offset };
+            if !payload.is_empty() {
+                self.sink.message(Message { position, payload });
+            }
+            self.next_offset += end as i64;
+            rest = &rest[end..];
+            if self.sink.cut_is_due() {
+                self.moved = true;
+                self.hand_over();
+            }
+        }
+        self.moved = true;
+        self.progress.inc(lines.len() as u64);
+    }
+
+    fn hand_over(&mut self) {
+        let position = Position { partition: 0, next_offset: self.next_offset };
+        let moved = std::mem::take(&mut self.moved);
+        self.sink.hand_over(moved.then_some(position).into_iter().collect());
+    }
+}
+
+/// Reads to the end and sends whole lines; what follows the last line feed is a line as well.
+fn read_lines(mut reader: impl Read, lines: &mpsc::SyncSender<Event>) -> io::Result<()> {
+    let mut buffer = Vec::new();
+    // Whether the beginning of the line at hand was sent already, cut off.
+    let mut cut_off = false;
+    loop {
+        let old = buffer.len();
+        buffer.resize(old + CHUNK_BYTES, 0);
+        let read = match reader.read(&mut buffer[old..]) {
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(error) => return Err(error),
+        };
+        buffer.truncate(old + read);
+        if cut_off {
+            let skip = memchr(b'\n', &buffer[old..]).map(|at| old + at + 1);
+            buffer.drain(..skip.unwrap_or(buffer.len()));
+            cut_off = skip.is_none();
+        }
+        let end = read == 0;
+        let whole = match memrchr(b'\n', &buffer) {
+            _ if end => buffer.len(),
+            Some(at) => at + 1,
+            None if buffer.len() > LONGEST_LINE => {
+                cut_off = true;
+                buffer.len()
+            }
+            None => 0,
+        };
+        let rest = buffer.split_off(whole);
+        let full = std::mem::replace(&mut buffer, rest);
+        if !full.is_empty() && lines.send(Event::Lines(full)).is_err() {
+            return Ok(());
+        }
+        if end {
+            return Ok(());
+        }
+    }
+}
+
+/// A progress bar over a regular file, where there is a terminal to show it.
+fn progress_bar(file: &File, path: &Path) -> io::Result<ProgressBar> {
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory"));
+    }
+    if !metadata.is_file() || !io::stderr().is_terminal() {
+        return Ok(ProgressBar::hidden());
+    }
+    let style = ProgressStyle::with_template(
+        "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+    )
+    .map_err(io::Error::other)?;
+    Ok(ProgressBar::new(metadata.len()).with_style(style).with_message(path.display().to_string()))
+}

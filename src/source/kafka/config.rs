@@ -1,0 +1,245 @@
+//! What the Kafka source needs to know, and how the flags' texts become it.
+
+use std::{fmt, str::FromStr};
+
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+
+/// Which partitions to consume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PartitionChoice {
+    /// All of the topic's, new ones included.
+    All,
+    /// These alone, sorted and without repetition.
+    These(Vec<i32>),
+}
+
+impl FromStr for PartitionChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "all" {
+            return Ok(PartitionChoice::All);
+        }
+        let parse = |part: &str| match part.trim().parse::<i32>() {
+            Ok(partition) if partition >= 0 => Ok(partition),
+            _ => Err(format!("{part:?} is no partition number; give all, or numbers as in 0,3,5")),
+        };
+        let mut partitions = text.split(',').map(parse).collect::<Result<Vec<_>, _>>()?;
+        partitions.sort_unstable();
+        partitions.dedup();
+        Ok(PartitionChoice::These(partitions))
+    }
+}
+
+/// Where a partition begins for which no position is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartOffset {
+    /// Where counting stopped last time; where that is not known, at the end.
+    Stored,
+    /// At the end: what is written from now on.
+    Latest,
+    /// With the oldest message that the broker has.
+    Earliest,
+    /// With the first message whose timestamp is not before this, in milliseconds since the epoch.
+    At(i64),
+}
+
+impl FromStr for StartOffset {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "stored" => Ok(StartOffset::Stored),
+            "latest" => Ok(StartOffset::Latest),
+            "earliest" => Ok(StartOffset::Earliest),
+            time => time.parse::<jiff::Timestamp>().map_or_else(
+                |_| {
+                    Err("give stored, latest, earliest, or a time as in 2026-11-24T06:00:00Z"
+                        .to_owned())
+                },
+                |at| Ok(StartOffset::At(at.as_millisecond())),
+            ),
+        }
+    }
+}
+
+/// A Kafka source's configuration.
+#[derive(Clone)]
+pub struct KafkaConfig {
+    /// Bootstrap brokers, `host:port` separated by commas.
+    pub brokers: String,
+    /// The topic that holds the flows.
+    pub topic: String,
+    /// Which partitions to consume; only without a group.
+    pub partitions: PartitionChoice,
+    /// The consumer group that shares the partitions among its members; without one, this process
+    /// assigns them to itself.
+    pub group: Option<String>,
+    /// Where partitions begin.
+    pub start: StartOffset,
+    /// Settings that go to librdkafka as they are, in order; later ones win.
+    pub settings: Vec<(String, String)>,
+}
+
+impl fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Settings may be passwords: their names will do.
+        f.debug_struct("KafkaConfig")
+            .field("brokers", &self.brokers)
+            .field("topic", &self.topic)
+            .field("partitions", &self.partitions)
+            .field("group", &self.group)
+            .field("start", &self.start)
+            .field("settings", &self.settings.iter().map(|(key, _)| key).collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+/// Why librdkafka does not take a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidKafkaConfig {
+    /// A setting that has a flag of its own.
+    #[error("--kafka-config {key}: this is not for the operator to set; {instead}")]
+    Reserved {
+        /// The setting.
+        key: String,
+        /// What to do.
+        instead: &'static str,
+    },
+    /// A setting that librdkafka does not know, or a value that it does not take. The value is not
+    /// repeated: it may be a secret.
+    #[error(
+        "--kafka-config {key}: librdkafka does not take this setting or its value ({reason}); see \
+         librdkafka's CONFIGURATION.md"
+    )]
+    Refused {
+        /// The setting.
+        key: String,
+        /// librdkafka's words.
+        reason: String,
+    },
+    /// Settings that contradict each other, or files that can't be read.
+    #[error("librdkafka does not take the configuration: {0}")]
+    Inconsistent(String),
+}
+
+/// Settings that this source decides on itself, and what the operator gives instead.
+const RESERVED: [(&str, &str); 12] = [
+    ("bootstrap.servers", "give --brokers"),
+    ("metadata.broker.list", "give --brokers"),
+    ("group.id", "give --group"),
+    ("auto.offset.reset", "give --start"),
+    ("enable.auto.commit", "offsets are committed when their counts are published"),
+    ("enable.auto.offset.store", "offsets are committed when their counts are published"),
+    ("auto.commit.enable", "offsets are committed when their counts are published"),
+    ("auto.commit.interval.ms", "offsets are committed when their counts are published"),
+    ("partition.assignment.strategy", "groups rebalance cooperatively"),
+    ("group.protocol", "groups rebalance cooperatively"),
+    ("enable.partition.eof", "it is set as the source needs it"),
+    ("statistics.interval.ms", "it is set as the metrics need it"),
+];
+
+/// The name of a group that is never joined: librdkafka assigns partitions only to a consumer that
+/// has one.
+const NO_GROUP: &str = "flow-exporter-without-group";
+
+impl KafkaConfig {
+    /// The settings for librdkafka.
+    pub(super) fn lower(&self) -> Result<ClientConfig, InvalidKafkaConfig> {
+        let mut config = ClientConfig::new();
+        // Flow records are small and come in large batches. Fetching ahead more than this buys no
+        // speed, and librdkafka's default of 64 MiB for each partition is most of a small
+        // machine's memory.
+        config.set("queued.max.messages.kbytes", "16384");
+        config.set("fetch.wait.max.ms", "250");
+        config.set("client.id", "flow-exporter");
+        for (key, value) in &self.settings {
+            if let Some((_, instead)) = RESERVED.iter().find(|(reserved, _)| reserved == key) {
+                return Err(InvalidKafkaConfig::Reserved { key: key.clone(), instead });
+            }
+            // Tried alone first, so that an error names the setting without its value.
+            let mut alone = ClientConfig::new();
+            alone.set(key, value);
+            if let Err(rdkafka::error::KafkaError::ClientConfig(_, reason, ..)) =
+                alone.create_native_config()
+            {
+                let reason = if value.is_empty() { reason } else { reason.replace(value, "...") };
+                return Err(InvalidKafkaConfig::Refused { key: key.clone(), reason });
+            }
+            config.set(key, value);
+        }
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", self.group.as_deref().unwrap_or(NO_GROUP))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set(
+                "auto.offset.reset",
+                match self.start {
+                    StartOffset::Earliest | StartOffset::At(_) => "earliest",
+                    StartOffset::Stored | StartOffset::Latest => "latest",
+                },
+            )
+            .set("statistics.interval.ms", "1000")
+            .set_log_level(RDKafkaLogLevel::Info);
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(settings: &[(&str, &str)]) -> KafkaConfig {
+        KafkaConfig {
+            brokers: "a:9092".to_owned(),
+            topic: "pmacct.acct".to_owned(),
+            partitions: PartitionChoice::All,
+            group: None,
+            start: StartOffset::Stored,
+            settings: settings.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect(),
+        }
+    }
+
+    #[test]
+    fn partitions_are_all_or_a_list() {
+        assert_eq!("all".parse(), Ok(PartitionChoice::All));
+        assert_eq!("5,0, 3,3".parse(), Ok(PartitionChoice::These(vec![0, 3, 5])));
+        for wrong in ["", "0,", "-1", "a", "0;1"] {
+            assert!(wrong.parse::<PartitionChoice>().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_start_is_a_word_or_a_time() {
+        assert_eq!("latest".parse(), Ok(StartOffset::Latest));
+        assert_eq!("1970-01-01T00:00:01.5Z".parse(), Ok(StartOffset::At(1500)));
+        assert_eq!("1970-01-01T01:00:00+01:00".parse(), Ok(StartOffset::At(0)));
+        for wrong in ["", "newest", "2026-11-24", "1700000000"] {
+            assert!(wrong.parse::<StartOffset>().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn settings_pass_through_and_mistakes_are_named_without_their_values() {
+        let lowered = config(&[("sasl.password", "hunter2"), ("fetch.wait.max.ms", "10")]);
+        let lowered = lowered.lower().expect("valid settings");
+        assert_eq!(lowered.get("fetch.wait.max.ms"), Some("10"));
+        assert_eq!(lowered.get("sasl.password"), Some("hunter2"));
+
+        let reserved = config(&[("group.id", "mine")]).lower().expect_err("reserved");
+        assert!(reserved.to_string().contains("give --group"), "{reserved}");
+        let unknown = config(&[("sasl.pasword", "hunter2")]).lower().expect_err("unknown");
+        assert!(unknown.to_string().contains("sasl.pasword"), "{unknown}");
+        assert!(!unknown.to_string().contains("hunter2"), "{unknown}");
+        let value = config(&[("security.protocol", "hunter2")]).lower().expect_err("value");
+        assert!(!value.to_string().contains("hunter2"), "{value}");
+    }
+
+    #[test]
+    fn passwords_are_not_in_the_debug_output() {
+        let shown = format!("{:?}", config(&[("sasl.password", "hunter2")]));
+        assert!(shown.contains("sasl.password") && !shown.contains("hunter2"), "{shown}");
+    }
+}

@@ -1,0 +1,77 @@
+//! What a worker is told, and how it is woken up.
+
+use std::{
+    fmt,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc},
+    time::Duration,
+};
+
+use super::queue::PartitionQueue;
+
+/// An order to a worker.
+pub(super) enum Command {
+    /// Read this partition from `start` on.
+    Assign {
+        queue: PartitionQueue,
+        /// The offset of the first message.
+        start: i64,
+    },
+    /// Read these partitions no longer; answer once nothing of them will be given to the sink.
+    Revoke { partitions: Vec<i32>, done: mpsc::Sender<()> },
+    /// Hand over and end.
+    Stop,
+}
+
+/// Orders for one worker, and the bell that wakes it.
+#[derive(Default)]
+pub(super) struct Inbox {
+    state: Mutex<State>,
+    bell: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    rung: bool,
+    commands: Vec<Command>,
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Inbox")
+    }
+}
+
+impl Inbox {
+    /// Wakes the worker, now or when it next waits.
+    pub(super) fn ring(&self) {
+        self.lock().rung = true;
+        self.bell.notify_one();
+    }
+
+    /// Gives the worker an order and wakes it.
+    pub(super) fn send(&self, command: Command) {
+        let mut state = self.lock();
+        state.commands.push(command);
+        state.rung = true;
+        drop(state);
+        self.bell.notify_one();
+    }
+
+    /// Takes the orders, oldest first; waits for the bell for at most `wait`.
+    pub(super) fn take(&self, wait: Duration) -> Vec<Command> {
+        let mut state = self.lock();
+        if !wait.is_zero() {
+            (state, _) = self
+                .bell
+                .wait_timeout_while(state, wait, |state| !state.rung)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        state.rung = false;
+        std::mem::take(&mut state.commands)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Whoever panicked left nothing half-done: the state is changed in single steps.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

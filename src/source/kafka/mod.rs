@@ -1,0 +1,179 @@
+//! Messages from a Kafka topic, through librdkafka.
+//!
+//! One control thread ([`control`]) owns the consumer: it finds the topic's partitions, decides
+//! where each begins, assigns them (or joins a consumer group that does), and watches over brokers
+//! and lag. Workers ([`worker`]) read the partitions' queues ([`queue`]), partition N by worker N
+//! modulo their number.
+
+mod config;
+mod context;
+mod control;
+mod inbox;
+mod queue;
+mod worker;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
+};
+
+use rdkafka::{
+    config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+};
+
+use crate::{
+    health::{Component, State},
+    metrics::Metrics,
+    source::{Progress, Sink},
+};
+
+pub use config::{InvalidKafkaConfig, KafkaConfig, PartitionChoice, StartOffset};
+use context::Context;
+use control::Control;
+use inbox::Inbox;
+use worker::{Standing, Worker};
+
+/// Where all assigned partitions stand.
+#[derive(Debug, Default)]
+struct Standings(Mutex<BTreeMap<i32, Arc<Standing>>>);
+
+impl Standings {
+    fn add(&self, partition: i32, start: i64) -> Arc<Standing> {
+        let standing = Arc::new(Standing { next_offset: AtomicI64::new(start) });
+        self.lock().insert(partition, Arc::clone(&standing));
+        standing
+    }
+
+    fn remove(&self, partition: i32) {
+        self.lock().remove(&partition);
+    }
+
+    /// Partitions with the offset of their next message.
+    fn all(&self) -> Vec<(i32, i64)> {
+        let next = |standing: &Standing| standing.next_offset.load(Ordering::Relaxed);
+        self.lock().iter().map(|(&partition, standing)| (partition, next(standing))).collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<i32, Arc<Standing>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A Kafka source that has not started yet.
+pub struct KafkaSource {
+    config: KafkaConfig,
+    consumer: Arc<BaseConsumer<Context>>,
+    group_events: mpsc::Receiver<control::GroupEvent>,
+    metrics: Arc<Metrics>,
+}
+
+impl std::fmt::Debug for KafkaSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaSource").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// A Kafka source at work.
+#[derive(Debug)]
+pub struct RunningKafkaSource {
+    stop: mpsc::Sender<()>,
+    control: JoinHandle<Result<(), KafkaError>>,
+}
+
+impl KafkaSource {
+    /// Checks the configuration; asks nobody yet.
+    pub fn new(config: KafkaConfig, metrics: Arc<Metrics>) -> Result<Self, InvalidKafkaConfig> {
+        let (send, group_events) = mpsc::channel();
+        let context = Context::new(Arc::clone(&metrics), send, config.group.is_some());
+        let consumer = BaseConsumer::from_config_and_context(&config.lower()?, context)
+            .map_err(|error| InvalidKafkaConfig::Inconsistent(error.to_string()))?;
+        Ok(KafkaSource { config, consumer: Arc::new(consumer), group_events, metrics })
+    }
+
+    /// Starts reading, with one worker thread for each sink. Waits for brokers and topic as long
+    /// as it takes, and says so through `component`. `on_end` is called when the source ends by
+    /// itself, which it does for errors that no waiting mends.
+    pub fn start<S: Sink>(
+        self,
+        sinks: Vec<S>,
+        progress: Arc<dyn Progress>,
+        component: Component,
+        on_end: impl FnOnce() + Send + 'static,
+    ) -> io::Result<RunningKafkaSource> {
+        let KafkaSource { config, consumer, group_events, metrics } = self;
+        let standings = Arc::new(Standings::default());
+        let topic: Arc<str> = config.topic.as_str().into();
+        let mut inboxes = Vec::new();
+        let mut workers = Vec::new();
+        for (number, mut sink) in sinks.into_iter().enumerate() {
+            let inbox = Arc::new(Inbox::default());
+            let bell = Arc::clone(&inbox);
+            sink.wake_with(Arc::new(move || bell.ring()));
+            inboxes.push(Arc::clone(&inbox));
+            let reporter = Arc::clone(&consumer);
+            let worker = Worker {
+                topic: Arc::clone(&topic),
+                sink,
+                inbox,
+                on_error: Arc::new({
+                    let topic = Arc::clone(&topic);
+                    move |partition, error| {
+                        let text = format!("topic {topic}, partition {partition}: {error}");
+                        reporter.context().report(Some(error), &text);
+                    }
+                }),
+                standings: Arc::clone(&standings),
+            };
+            let name = format!("kafka-{number}");
+            workers.push(thread::Builder::new().name(name).spawn(move || worker.run())?);
+        }
+        let (stop, stop_asked) = mpsc::channel();
+        component.set(State::Starting(format!("asking {} for topic {topic}", config.brokers)));
+        let control = Control {
+            config,
+            consumer,
+            inboxes,
+            standings,
+            group_events,
+            progress,
+            metrics,
+            component,
+            stop: stop_asked,
+            assigned: BTreeMap::new(),
+            to_take_up: None,
+            first_count: None,
+            trouble: None,
+            committed: BTreeMap::new(),
+        };
+        let control = thread::Builder::new().name("kafka-control".to_owned()).spawn(move || {
+            let result = control.run(workers);
+            on_end();
+            result
+        })?;
+        Ok(RunningKafkaSource { stop, control })
+    }
+}
+
+impl RunningKafkaSource {
+    /// Has the workers hand over and end. Returns at once; [`RunningKafkaSource::join`] waits.
+    pub fn stop(&self) {
+        // If it has ended by itself, there is nothing to stop.
+        let _ended = self.stop.send(());
+    }
+
+    /// Waits for the end, which comes once the last positions are published and committed.
+    pub fn join(self) -> Result<(), KafkaError> {
+        drop(self.stop);
+        self.control.join().unwrap_or_else(|_| {
+            Err(KafkaError::ClientCreation("the control thread panicked".to_owned()))
+        })
+    }
+}

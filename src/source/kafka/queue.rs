@@ -1,0 +1,193 @@
+//! A partition's own queue in librdkafka, read in batches without copying.
+//!
+//! The one place with unsafe code. `rdkafka` wraps these queues, but hands messages out one by
+//! one, each with an event of its own around it; librdkafka's batch call costs about half of that
+//! for messages of this size. The four calls below keep to what rdkafka.h promises:
+//!
+//! - a queue made by `rd_kafka_queue_get_partition` is ours until `rd_kafka_queue_destroy`, and
+//!   must go before its client: [`PartitionQueue`] holds the client;
+//! - messages from `rd_kafka_consume_batch_queue` are ours until `rd_kafka_message_destroy`, and
+//!   payload pointers are valid until then: [`Batch`] owns them and lends payloads;
+//! - the callback of `rd_kafka_queue_cb_event_enable` runs under the queue's lock, so that once
+//!   the call that disables it has returned, it does not run any more: its opaque pointer, the
+//!   inbox, lives in the `PartitionQueue` that disables it first.
+#![allow(unsafe_code)]
+
+use std::{ffi::CString, fmt, os::raw::c_void, ptr::NonNull, slice, sync::Arc};
+
+use rdkafka::{
+    bindings::{
+        rd_kafka_consume_batch_queue, rd_kafka_get_watermark_offsets, rd_kafka_message_destroy,
+        rd_kafka_message_t, rd_kafka_queue_cb_event_enable, rd_kafka_queue_destroy,
+        rd_kafka_queue_forward, rd_kafka_queue_get_partition, rd_kafka_queue_t, rd_kafka_t,
+    },
+    consumer::{BaseConsumer, Consumer},
+    error::RDKafkaErrorCode,
+    types::RDKafkaRespErr,
+};
+
+use super::{context::Context, inbox::Inbox};
+
+/// The queue of one partition, split off from the client's.
+pub(super) struct PartitionQueue {
+    partition: i32,
+    queue: NonNull<rd_kafka_queue_t>,
+    /// What the callback points to.
+    _inbox: Arc<Inbox>,
+    /// The queue must not outlive it.
+    _client: Arc<BaseConsumer<Context>>,
+}
+
+// SAFETY: librdkafka's queues may be used from any thread, and the other fields are Send.
+unsafe impl Send for PartitionQueue {}
+
+impl fmt::Debug for PartitionQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PartitionQueue").field("partition", &self.partition).finish_non_exhaustive()
+    }
+}
+
+impl PartitionQueue {
+    /// Splits the partition's queue off, so that its messages come here and nowhere else, and
+    /// rings `inbox` whenever it stops being empty. To be called before the partition is assigned.
+    ///
+    /// `None` if librdkafka knows no such partition.
+    pub(super) fn split(
+        client: Arc<BaseConsumer<Context>>,
+        topic: &str,
+        partition: i32,
+        inbox: Arc<Inbox>,
+    ) -> Option<Self> {
+        let topic = CString::new(topic).ok()?;
+        // SAFETY: client and topic are valid; a forward target of NULL ends forwarding; the opaque
+        // pointer is valid until the callback is disabled (see the module's documentation).
+        unsafe {
+            let queue = NonNull::new(rd_kafka_queue_get_partition(
+                client.client().native_ptr(),
+                topic.as_ptr(),
+                partition,
+            ))?;
+            rd_kafka_queue_forward(queue.as_ptr(), std::ptr::null_mut());
+            rd_kafka_queue_cb_event_enable(
+                queue.as_ptr(),
+                Some(ring),
+                Arc::as_ptr(&inbox).cast_mut().cast(),
+            );
+            Some(PartitionQueue { partition, queue, _inbox: inbox, _client: client })
+        }
+    }
+
+    pub(super) fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    /// Fills `batch`, which must be empty, with messages that are there; does not wait.
+    pub(super) fn read(&self, batch: &mut Batch) {
+        debug_assert_eq!(batch.filled, 0);
+        // SAFETY: the queue is valid, and the array has room for as many messages as we say.
+        let count = unsafe {
+            rd_kafka_consume_batch_queue(
+                self.queue.as_ptr(),
+                0,
+                batch.messages.as_mut_ptr(),
+                batch.messages.len(),
+            )
+        };
+        // -1 would be an error, which this call has none of.
+        batch.filled = usize::try_from(count).unwrap_or(0);
+    }
+}
+
+impl Drop for PartitionQueue {
+    fn drop(&mut self) {
+        // SAFETY: the queue is ours and valid; the callback is gone before the inbox is.
+        unsafe {
+            rd_kafka_queue_cb_event_enable(self.queue.as_ptr(), None, std::ptr::null_mut());
+            rd_kafka_queue_destroy(self.queue.as_ptr());
+        }
+    }
+}
+
+unsafe extern "C" fn ring(_client: *mut rd_kafka_t, inbox: *mut c_void) {
+    // SAFETY: `PartitionQueue::split` passed a pointer to an inbox that outlives the callback.
+    unsafe { &*inbox.cast::<Inbox>() }.ring();
+}
+
+/// Messages taken from a queue at once.
+pub(super) struct Batch {
+    /// The first `filled` are messages that we own.
+    messages: Box<[*mut rd_kafka_message_t]>,
+    filled: usize,
+}
+
+/// What a queue gave.
+pub(super) enum Item<'a> {
+    Message { offset: i64, payload: &'a [u8] },
+    Error(RDKafkaErrorCode),
+}
+
+impl Batch {
+    /// An empty batch for at most `size` messages.
+    pub(super) fn new(size: usize) -> Self {
+        Batch { messages: vec![std::ptr::null_mut(); size].into(), filled: 0 }
+    }
+
+    /// Gives every message to `take`, in order, and each back to librdkafka afterwards. Returns
+    /// how many there were.
+    pub(super) fn drain(&mut self, mut take: impl FnMut(Item<'_>)) -> usize {
+        let filled = std::mem::take(&mut self.filled);
+        for &message in &self.messages[..filled] {
+            // SAFETY: the pointer came from `rd_kafka_consume_batch_queue` and is destroyed here,
+            // once, after the borrow of its payload has ended. A panic in `take` leaks the rest.
+            unsafe {
+                let view = &*message;
+                if view.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    let payload = if view.payload.is_null() {
+                        &[]
+                    } else {
+                        slice::from_raw_parts(view.payload.cast::<u8>(), view.len)
+                    };
+                    take(Item::Message { offset: view.offset, payload });
+                } else {
+                    take(Item::Error(view.err.into()));
+                }
+                rd_kafka_message_destroy(message);
+            }
+        }
+        filled
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch").field("filled", &self.filled).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.drain(|_| {});
+    }
+}
+
+/// The partition's end as the last fetch told it: the offset after its newest message. Asks
+/// nobody; `None` before the first fetch.
+pub(super) fn known_end(
+    client: &BaseConsumer<Context>,
+    topic: &str,
+    partition: i32,
+) -> Option<i64> {
+    let topic = CString::new(topic).ok()?;
+    let (mut low, mut high) = (-1, -1);
+    // SAFETY: client, topic and both targets are valid for the duration of the call.
+    let error = unsafe {
+        rd_kafka_get_watermark_offsets(
+            client.client().native_ptr(),
+            topic.as_ptr(),
+            partition,
+            &raw mut low,
+            &raw mut high,
+        )
+    };
+    (error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
+}

@@ -1,0 +1,71 @@
+//! Where messages come from: each source hands borrowed payloads, with a position, to its sinks.
+//!
+//! A source runs one thread for each sink and gives every partition to one of them. Decoding and
+//! counting happen inside [`Sink::message`], on that thread, while the payload still lies in the
+//! source's own buffer: there is no copy, no channel and no lock for a message. Sources know
+//! nothing of JSON or series.
+
+pub mod input;
+pub mod kafka;
+
+use std::{sync::Arc, time::Duration};
+
+/// How far a partition has been counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The partition's number; 0 for a source that has none.
+    pub partition: i32,
+    /// The offset of the first message that is not counted yet. A source without partitions counts
+    /// bytes instead of messages.
+    pub next_offset: i64,
+}
+
+/// One message, as long as the source's buffer holds it.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// Where it stands.
+    pub position: Place<'a>,
+    /// What it holds; empty for a message without a value.
+    pub payload: &'a [u8],
+}
+
+/// Where a message stands, for log lines.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The topic, or the file.
+    pub origin: &'a str,
+    /// The partition; 0 for a source that has none.
+    pub partition: i32,
+    /// The message's offset; in a file, the number of its first byte.
+    pub offset: i64,
+}
+
+/// Takes the messages of some partitions. Lives on one of the source's threads.
+pub trait Sink: Send + 'static {
+    /// Takes one message.
+    fn message(&mut self, message: Message<'_>);
+
+    /// Whether [`Sink::hand_over`] is wanted. Asked between batches, so it must cost nothing.
+    fn cut_is_due(&self) -> bool;
+
+    /// All messages below these positions have been given to this sink.
+    fn hand_over(&mut self, positions: Vec<Position>);
+
+    /// Gives the sink the means to wake its thread when a cut is due.
+    fn wake_with(&mut self, waker: Arc<dyn Fn() + Send + Sync>);
+}
+
+/// What became of the messages that the sinks took. Calls may block for as long as they are told
+/// to, and are made from the source's own threads.
+pub trait Progress: Send + Sync + 'static {
+    /// Positions up to which counts are published.
+    fn published(&self) -> Vec<Position>;
+
+    /// Has everything published that sinks hold at this moment, and says up to where it is.
+    /// `None` if that could not be done within `wait`.
+    fn settle(&self, wait: Duration) -> Option<Vec<Position>>;
+
+    /// Waits until the last publication, after all sinks are gone. `None` if there was none
+    /// within `wait`.
+    fn last(&self, wait: Duration) -> Option<Vec<Position>>;
+}

@@ -1,0 +1,123 @@
+//! The program under test, as a user starts it.
+
+use std::{
+    ffi::OsStr,
+    net::Ipv4Addr,
+    process::{Command, ExitStatus},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    http,
+    page::Page,
+    produce::ASN,
+    series::{Totals, compare},
+    servers::{Process, START_LIMIT, STOP_LIMIT, unused_address, wait_for},
+};
+
+/// A running flow-exporter.
+pub(crate) struct Exporter {
+    address: Ipv4Addr,
+    process: Process,
+    _directory: TempDir,
+}
+
+/// The arguments for counting a topic from its first message: those that every test needs.
+pub(crate) fn count(brokers: &str, topic: &str) -> Vec<String> {
+    vec![
+        format!("--brokers={brokers}"),
+        format!("--topic={topic}"),
+        format!("--asn={ASN}"),
+        "--start=earliest".to_owned(),
+        "--as-names=none".to_owned(),
+    ]
+}
+
+impl Exporter {
+    /// Starts the program with these arguments, with its page at an address of its own.
+    pub(crate) fn start<A: AsRef<OsStr>>(arguments: &[A]) -> Self {
+        Self::start_at(unused_address(), arguments)
+    }
+
+    /// Starts the program with these arguments, with its page at this address.
+    pub(crate) fn start_at<A: AsRef<OsStr>>(address: Ipv4Addr, arguments: &[A]) -> Self {
+        let addr = format!("--addr={address}:9590");
+        let own = [addr.as_ref(), OsStr::new("--log-format=json")];
+        let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).chain(own).collect();
+        Self::start_as_is(address, &arguments)
+    }
+
+    /// Starts the program with just these arguments, which put its page at this address.
+    pub(crate) fn start_as_is<A: AsRef<OsStr>>(address: Ipv4Addr, arguments: &[A]) -> Self {
+        let directory = TempDir::with_prefix("flow-exporter-").expect("a temporary directory");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flow-exporter"));
+        // What it keeps (names, later on its state) stays in a directory of its own.
+        command
+            .args(arguments)
+            .current_dir(directory.path())
+            .env("HOME", directory.path())
+            .env("XDG_CACHE_HOME", directory.path().join("cache"));
+        let log = directory.path().join("log");
+        let process = Process::start("flow-exporter", &mut command, log);
+        let mut exporter = Exporter { address, process, _directory: directory };
+        wait_for("page of flow-exporter", START_LIMIT, || {
+            exporter.process.assert_running();
+            http::get(&exporter.page_url()).map(|_| ())
+        });
+        exporter
+    }
+
+    /// Where its page is.
+    pub(crate) fn page_url(&self) -> String {
+        format!("http://{}:9590/metrics", self.address)
+    }
+
+    /// The process id.
+    #[allow(dead_code, reason = "the benchmark looks at the process, tests only at what it says")]
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Its log so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Its page as it is now.
+    pub(crate) fn page(&self) -> Page {
+        Page(http::get(&self.page_url()).expect("flow-exporter always answers"))
+    }
+
+    /// Waits until its page has just these flow series with these values.
+    pub(crate) fn wait_for_totals(&self, expected: &Totals, limit: Duration) {
+        wait_for("expected totals on the page", limit, || compare(expected, &self.page().totals()));
+    }
+
+    /// Waits until the samples of one of its own metrics have this sum.
+    pub(crate) fn wait_for_sum(&self, metric: &str, expected: u64, limit: Duration) {
+        wait_for(&format!("{metric} of {expected}"), limit, || {
+            let sum = self.page().sum(metric);
+            if sum == expected { Ok(()) } else { Err(format!("it is {sum}")) }
+        });
+    }
+
+    /// Waits until one of its own metrics is above this, and returns it.
+    pub(crate) fn wait_for_more(&self, metric: &str, than: u64, limit: Duration) -> u64 {
+        wait_for(&format!("{metric} above {than}"), limit, || {
+            let sum = self.page().sum(metric);
+            if sum > than { Ok(sum) } else { Err(format!("it is {sum}")) }
+        })
+    }
+
+    /// Whether it says that it is ready, or what it says instead.
+    pub(crate) fn ready(&self) -> Result<(), String> {
+        http::get(&format!("http://{}:9590/-/ready", self.address)).map(|_| ())
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        self.process.terminate(STOP_LIMIT)
+    }
+}

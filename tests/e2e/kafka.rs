@@ -1,0 +1,149 @@
+//! What happens to brokers, topics, partitions and groups while flows are counted.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    exporter::{Exporter, count},
+    produce::{Flows, Producer, unnamed},
+    series::compare,
+    servers::{Kafka, VictoriaMetrics, wait_for},
+};
+
+const TOPIC: &str = "pmacct.acct";
+
+/// How long something may take to be noticed and counted. librdkafka looks for a lost broker every
+/// 10 s at most, and for new topics and partitions as often as the program tells it.
+const COUNT_LIMIT: Duration = Duration::from_secs(60);
+
+const RECORDS: u64 = 20_000;
+
+#[test]
+fn a_broker_may_be_down_at_the_start_and_go_away_and_come_back() {
+    let mut kafka = Kafka::stopped();
+    let exporter = Exporter::start(&count(&kafka.brokers(), TOPIC));
+    assert!(exporter.page().totals().is_empty());
+    assert!(exporter.ready().is_err());
+
+    let mut flows = Flows::new(1, 3, 100);
+    let produce_and_wait = |kafka: &Kafka, flows: &mut Flows| {
+        Producer::new(&kafka.client(), TOPIC).send_flows(flows, RECORDS, 2);
+        exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
+    };
+    kafka.up();
+    kafka.create_topic(TOPIC, 2);
+    produce_and_wait(&kafka, &mut flows);
+
+    for stop in [Kafka::stop, Kafka::kill] {
+        stop(&mut kafka);
+        wait_for("word that the broker is away", COUNT_LIMIT, || match exporter.ready() {
+            Ok(()) => Err("it says that it is ready".to_owned()),
+            Err(_) => Ok(()),
+        });
+        // Meanwhile, the page says what it said before.
+        compare(&flows.totals(unnamed), &exporter.page().totals()).expect("nothing changes");
+        kafka.up();
+        produce_and_wait(&kafka, &mut flows);
+        wait_for("ready flow-exporter", COUNT_LIMIT, || exporter.ready());
+    }
+
+    exporter.wait_for_sum("flow_exporter_messages_total", flows.records(), COUNT_LIMIT);
+    exporter.wait_for_sum("flow_exporter_kafka_lag_messages", 0, COUNT_LIMIT);
+    assert!(exporter.stop().success());
+}
+
+#[test]
+fn what_appears_after_the_start_is_counted_from_its_beginning() {
+    let kafka = Kafka::start();
+    let mut arguments = count(&kafka.brokers(), TOPIC);
+    // Whoever starts at the end of a topic still wants all of what was not there yet.
+    arguments.retain(|argument| !argument.starts_with("--start="));
+    arguments.push("--start=latest".to_owned());
+    let exporter = Exporter::start(&arguments);
+    wait_for("word about the missing topic", COUNT_LIMIT, || {
+        let log = exporter.log();
+        log.contains(TOPIC).then_some(()).ok_or(log)
+    });
+
+    // A topic.
+    kafka.create_topic(TOPIC, 2);
+    let mut flows = Flows::new(2, 3, 100);
+    let mut producer = Producer::new(&kafka.client(), TOPIC);
+    producer.send_flows(&mut flows, RECORDS, 2);
+    exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
+
+    // Two partitions; a producer of its own, since the first does not know them yet.
+    kafka.grow_topic(TOPIC, 4);
+    let mut producer = Producer::new(&kafka.client(), TOPIC);
+    producer.send_flows(&mut flows, RECORDS, 4);
+    exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
+    exporter.wait_for_sum("flow_exporter_kafka_partitions", 4, COUNT_LIMIT);
+    assert!(exporter.stop().success());
+}
+
+#[test]
+fn start_latest_leaves_out_what_was_there_before() {
+    let kafka = Kafka::start();
+    kafka.create_topic(TOPIC, 2);
+    let mut producer = Producer::new(&kafka.client(), TOPIC);
+    producer.send_flows(&mut Flows::new(3, 3, 100), RECORDS, 2);
+    // Every record is there, and it stands behind them.
+    let mut arguments = count(&kafka.brokers(), TOPIC);
+    arguments.retain(|argument| !argument.starts_with("--start="));
+    let exporter = Exporter::start(&arguments);
+    exporter.wait_for_sum("flow_exporter_kafka_next_offset", RECORDS, COUNT_LIMIT);
+
+    let mut flows = Flows::new(4, 3, 100);
+    producer.send_flows(&mut flows, RECORDS, 2);
+    exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
+    assert!(exporter.stop().success());
+}
+
+#[test]
+fn two_processes_of_a_group_count_each_flow_once_when_one_stops() {
+    const PARTITIONS: i32 = 4;
+    let kafka = Kafka::start();
+    kafka.create_topic(TOPIC, PARTITIONS);
+    let victoria = VictoriaMetrics::start();
+    // What a process has counted outlives it where it was pushed.
+    let start = |instance: &str| {
+        let mut arguments = count(&kafka.brokers(), TOPIC);
+        arguments.push("--group=flows".to_owned());
+        arguments.push(format!("--external-label=instance={instance}"));
+        arguments.push(format!("--remote-write-url={}", victoria.write_url()));
+        arguments.push("--remote-write-interval=1s".to_owned());
+        Exporter::start(&arguments)
+    };
+    let (staying, leaving) = (start("staying"), start("leaving"));
+    for exporter in [&staying, &leaving] {
+        exporter.wait_for_sum("flow_exporter_kafka_partitions", 2, COUNT_LIMIT);
+    }
+
+    let mut flows = Flows::new(5, 3, 100);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut producer = Producer::new(&kafka.client(), TOPIC);
+            while !done.load(Ordering::Relaxed) {
+                producer.send_flows(&mut flows, 200, PARTITIONS);
+            }
+        });
+        // One process leaves while flows keep coming.
+        let counted = |exporter: &Exporter, than: u64| {
+            exporter.wait_for_more("flow_exporter_flows_total", than, COUNT_LIMIT)
+        };
+        counted(&leaving, 5_000);
+        assert!(leaving.stop().success());
+        staying.wait_for_sum("flow_exporter_kafka_partitions", 4, COUNT_LIMIT);
+        let before = counted(&staying, 0);
+        counted(&staying, before + 5_000);
+        done.store(true, Ordering::Relaxed);
+    });
+    wait_for("expected totals in VictoriaMetrics", COUNT_LIMIT, || {
+        compare(&flows.totals(unnamed), &victoria.totals()?)
+    });
+    assert!(staying.stop().success());
+}

@@ -1,0 +1,80 @@
+//! Kafka behind passwords and TLS.
+
+use std::{fs, time::Duration};
+
+use tempfile::TempDir;
+
+use crate::{
+    exporter::{Exporter, count},
+    produce::{Flows, Producer, unnamed},
+    servers::{Kafka, Security},
+};
+
+const TOPIC: &str = "pmacct.acct";
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[test]
+fn brokers_behind_sasl_and_tls_are_reached_and_secrets_stay_secret() {
+    let kafka = Kafka::start_secured();
+    kafka.create_topic(TOPIC, 2);
+    let mut flows = Flows::new(6, 3, 100);
+    Producer::new(&kafka.client(), TOPIC).send_flows(&mut flows, 10_000, 2);
+    let expected = flows.totals(unnamed);
+    let Security { sasl_brokers, tls_brokers, user, authority, .. } = kafka.security();
+    let Security { plain_password, scram_password, .. } = kafka.security();
+    let directory = TempDir::new().expect("a temporary directory");
+
+    let start = |brokers: &str, settings: &[String], file: Option<&str>| {
+        let mut arguments = count(brokers, TOPIC);
+        arguments.extend(settings.iter().map(|setting| format!("--kafka-config={setting}")));
+        if let Some(text) = file {
+            let path = directory.path().join("kafka.properties");
+            fs::write(&path, text).expect("the settings are written");
+            arguments.push(format!("--kafka-config-file={}", path.display()));
+        }
+        Exporter::start(&arguments)
+    };
+    let counts = |exporter: Exporter| {
+        exporter.wait_for_totals(&expected, LIMIT);
+        let log = exporter.log();
+        assert!(!log.contains(plain_password) && !log.contains(scram_password), "{log}");
+        assert!(exporter.stop().success());
+    };
+
+    // Everything in the file.
+    counts(start(
+        sasl_brokers,
+        &[],
+        Some(&format!(
+            "# A user whose password is stored as a hash.\n\
+             security.protocol=SASL_PLAINTEXT\nsasl.mechanism=SCRAM-SHA-256\n\
+             sasl.username={user}\nsasl.password={scram_password}\n"
+        )),
+    ));
+    // The password in the file, the rest by flags.
+    let plain = [
+        "security.protocol=sasl_plaintext".to_owned(),
+        "sasl.mechanism=PLAIN".to_owned(),
+        format!("sasl.username={user}"),
+    ];
+    let password = format!("sasl.password={plain_password}\n");
+    counts(start(sasl_brokers, &plain, Some(&password)));
+    // All by flags.
+    let tls = |authority: &str| {
+        ["security.protocol=ssl".to_owned(), format!("ssl.ca.location={authority}")]
+    };
+    counts(start(tls_brokers, &tls(&authority.display().to_string()), None));
+
+    // A wrong password, and a broker that nobody vouches for: it says why, and counts nothing.
+    let refused = |exporter: Exporter, secret: &str| {
+        exporter.wait_for_more("flow_exporter_kafka_errors_total", 0, LIMIT);
+        assert!(exporter.ready().is_err());
+        assert!(exporter.page().totals().is_empty());
+        assert!(!exporter.log().contains(secret), "{}", exporter.log());
+        assert!(exporter.stop().success());
+    };
+    let password = "sasl.password=not-the-password\n";
+    refused(start(sasl_brokers, &plain, Some(password)), "not-the-password");
+    let tls = ["security.protocol=ssl".to_owned()];
+    refused(start(tls_brokers, &tls, None), plain_password);
+}

@@ -1,0 +1,272 @@
+//! Apache Kafka: one node that is broker and controller.
+
+use std::{
+    env, fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+};
+use tempfile::TempDir;
+
+use crate::http;
+
+use super::{Process, START_LIMIT, STOP_LIMIT, unused_address, wait_for};
+
+/// How long the broker may take for one answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// The user that the listener with SASL knows.
+const USER: &str = "flow-exporter";
+
+/// What the listeners with SASL and with TLS ask of their clients.
+pub(crate) struct Security {
+    /// Where clients log in with SASL: `HOST:PORT`.
+    pub(crate) sasl_brokers: String,
+    /// Where clients speak TLS: `HOST:PORT`.
+    pub(crate) tls_brokers: String,
+    /// The user's name.
+    pub(crate) user: &'static str,
+    /// The password for the mechanism PLAIN.
+    pub(crate) plain_password: &'static str,
+    /// The password for the mechanism SCRAM-SHA-256.
+    pub(crate) scram_password: &'static str,
+    /// The authority that signed the broker's certificate, as a PEM file.
+    pub(crate) authority: PathBuf,
+}
+
+/// A Kafka broker.
+pub(crate) struct Kafka {
+    address: Ipv4Addr,
+    process: Option<Process>,
+    directory: TempDir,
+    /// Present where the broker has listeners with SASL and TLS as well.
+    security: Option<Security>,
+}
+
+impl Kafka {
+    /// A broker that answers.
+    pub(crate) fn start() -> Self {
+        let mut kafka = Self::stopped();
+        kafka.up();
+        kafka
+    }
+
+    /// A broker that answers, also to clients with SASL and TLS.
+    pub(crate) fn start_secured() -> Self {
+        let mut kafka = Self::new(true);
+        kafka.up();
+        kafka
+    }
+
+    /// A broker that is set up but does not run yet.
+    pub(crate) fn stopped() -> Self {
+        Self::new(false)
+    }
+
+    fn new(secured: bool) -> Self {
+        let directory = TempDir::with_prefix("kafka-").expect("a temporary directory");
+        let address = unused_address();
+        let security = secured.then(|| Security {
+            sasl_brokers: format!("{address}:9094"),
+            tls_brokers: format!("{address}:9095"),
+            user: USER,
+            plain_password: "plain-secret",
+            scram_password: "scram-secret",
+            authority: make_certificates(directory.path(), address),
+        });
+        let kafka = Kafka { address, process: None, directory, security };
+        fs::write(kafka.properties(), kafka.settings()).expect("server.properties is written");
+        let mut format = java("-XX:+UseSerialGC");
+        format.args(["kafka.tools.StorageTool", "format", "--standalone"]);
+        format.args(["-t", "b2V4cG9ydGVyLWUyZS1rYQ", "-c"]).arg(kafka.properties());
+        if let Some(security) = &kafka.security {
+            let credentials = format!("name={USER},password={}", security.scram_password);
+            format.arg("--add-scram").arg(format!("SCRAM-SHA-256=[{credentials}]"));
+        }
+        run(&mut format);
+        kafka
+    }
+
+    /// Starts the broker and waits until it answers.
+    pub(crate) fn up(&mut self) {
+        assert!(self.process.is_none(), "the broker runs already");
+        let mut command = java("-Xmx1g");
+        command.arg("kafka.Kafka").arg(self.properties());
+        let log = self.directory.path().join("log");
+        let mut process = Process::start("Kafka", &mut command, log);
+        let client: BaseConsumer = self.client().create().expect("a Kafka client");
+        wait_for("answer from Kafka", START_LIMIT, || {
+            process.assert_running();
+            let metadata = client.fetch_metadata(None, Duration::from_millis(500));
+            let brokers = metadata.map_err(|error| error.to_string())?.brokers().len();
+            (brokers > 0).then_some(()).ok_or_else(|| "it knows no broker yet".to_owned())
+        });
+        self.process = Some(process);
+    }
+
+    /// Stops the broker as an operator does.
+    pub(crate) fn stop(&mut self) {
+        self.process.take().expect("the broker runs").terminate(STOP_LIMIT);
+    }
+
+    /// Stops the broker as a power failure does.
+    pub(crate) fn kill(&mut self) {
+        self.process.take().expect("the broker runs").kill();
+    }
+
+    /// The address to start from, `HOST:PORT`.
+    pub(crate) fn brokers(&self) -> String {
+        format!("{}:9092", self.address)
+    }
+
+    /// The address to start from.
+    pub(crate) fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// How to get in by the listeners with SASL and TLS.
+    pub(crate) fn security(&self) -> &Security {
+        self.security.as_ref().expect("a secured broker")
+    }
+
+    /// Creates a topic.
+    pub(crate) fn create_topic(&self, topic: &str, partitions: i32) {
+        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let created = http::block_on(self.admin().create_topics([&new], &Self::options()));
+        created.expect("an answer from Kafka")[0].as_ref().expect("the topic is created");
+    }
+
+    /// Gives a topic more partitions, up to `partitions` in all.
+    pub(crate) fn grow_topic(&self, topic: &str, partitions: usize) {
+        let new = NewPartitions::new(topic, partitions);
+        let grown = http::block_on(self.admin().create_partitions([&new], &Self::options()));
+        grown.expect("an answer from Kafka")[0].as_ref().expect("the partitions are added");
+    }
+
+    /// The offset after the last message of a partition.
+    pub(crate) fn end_offset(&self, topic: &str, partition: i32) -> i64 {
+        let client: BaseConsumer = self.client().create().expect("a Kafka client");
+        client.fetch_watermarks(topic, partition, ANSWER_LIMIT).expect("offsets from Kafka").1
+    }
+
+    /// Settings for a client of our own.
+    pub(crate) fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.brokers());
+        config
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.client().create().expect("a Kafka client")
+    }
+
+    fn options() -> AdminOptions {
+        // The operation's timeout makes the broker answer only once the change is made.
+        AdminOptions::new()
+            .request_timeout(Some(ANSWER_LIMIT))
+            .operation_timeout(Some(ANSWER_LIMIT))
+    }
+
+    fn properties(&self) -> PathBuf {
+        self.directory.path().join("server.properties")
+    }
+
+    fn settings(&self) -> String {
+        let (address, directory) = (self.address, self.directory.path().display());
+        let (mut secured, mut more) = (String::new(), String::new());
+        if let Some(security) = &self.security {
+            let Security { sasl_brokers, tls_brokers, user, plain_password, .. } = security;
+            secured = format!(",SASL_PLAINTEXT://{sasl_brokers},SSL://{tls_brokers}");
+            let login = "org.apache.kafka.common.security";
+            more = format!(
+                "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256\n\
+                 listener.name.sasl_plaintext.plain.sasl.jaas.config=\
+                 {login}.plain.PlainLoginModule required user_{user}=\"{plain_password}\";\n\
+                 listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config=\
+                 {login}.scram.ScramLoginModule required;\n\
+                 ssl.keystore.type=PEM\n\
+                 ssl.keystore.location={directory}/keystore.pem\n"
+            );
+        }
+        format!(
+            "process.roles=broker,controller\n\
+             node.id=1\n\
+             controller.quorum.bootstrap.servers={address}:9093\n\
+             listeners=CONTROLLER://{address}:9093,PLAINTEXT://{address}:9092{secured}\n\
+             advertised.listeners=PLAINTEXT://{address}:9092{secured}\n\
+             controller.listener.names=CONTROLLER\n\
+             inter.broker.listener.name=PLAINTEXT\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,\
+             SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL\n\
+             log.dirs={directory}/data\n\
+             auto.create.topics.enable=false\n\
+             offsets.topic.num.partitions=1\n\
+             offsets.topic.replication.factor=1\n\
+             transaction.state.log.num.partitions=1\n\
+             transaction.state.log.replication.factor=1\n\
+             transaction.state.log.min.isr=1\n\
+             group.initial.rebalance.delay.ms=0\n\
+             log.retention.ms=-1\n\
+             log.message.timestamp.before.max.ms=9223372036854775807\n\
+             {more}"
+        )
+    }
+}
+
+/// A Java machine with Kafka's classes and one setting of its own; the class is still to be named.
+fn java(setting: &str) -> Command {
+    let jars = jars();
+    assert!(jars.is_dir(), "no Kafka in {}: scripts/e2e fetches it", jars.display());
+    let mut command = Command::new("java");
+    command.arg(setting).arg("-cp").arg(jars.join("*"));
+    command
+}
+
+/// Where the scripts keep Kafka.
+fn jars() -> PathBuf {
+    let cache = env::var_os("XDG_CACHE_HOME").map_or_else(
+        || Path::new(&env::var_os("HOME").expect("HOME is set")).join(".cache"),
+        PathBuf::from,
+    );
+    cache.join("flow-exporter-e2e/kafka-4.1.0")
+}
+
+/// Makes an authority and, signed by it, a certificate for the broker's address in `keystore.pem`;
+/// returns the authority's file.
+fn make_certificates(directory: &Path, address: Ipv4Addr) -> PathBuf {
+    let openssl = |arguments: &str| {
+        run(Command::new("openssl").args(arguments.split_whitespace()).current_dir(directory));
+    };
+    let name = format!("subjectAltName=IP:{address}");
+    openssl(
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.pem",
+    );
+    openssl(&format!(
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=broker -addext {name} \
+         -addext basicConstraints=CA:FALSE -CA ca.pem -CAkey ca.key -keyout server.key -out server.crt"
+    ));
+    let read = |name| fs::read_to_string(directory.join(name)).expect("openssl wrote the file");
+    let keystore = read("server.key") + &read("server.crt");
+    fs::write(directory.join("keystore.pem"), keystore).expect("keystore.pem is written");
+    directory.join("ca.pem")
+}
+
+/// Runs a program to its end.
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("starting {command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

@@ -1,0 +1,263 @@
+//! A remote-write receiver in this process: it records what it is sent, and misbehaves on command.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use flow_exporter::publish::remote_write::proto::v1::WriteRequest;
+use http_body_util::BodyExt;
+use hyper::{
+    HeaderMap, Method, Request, Response, Uri,
+    body::{Body, Frame, Incoming},
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use prost::Message;
+use socket2::{Domain, Socket, Type};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, mpsc},
+    task::JoinSet,
+};
+
+/// A request as it arrived.
+#[derive(Debug, Clone)]
+pub struct Received {
+    pub method: Method,
+    pub uri: Uri,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// Which connection it came by, counted from 0.
+    pub connection: usize,
+}
+
+impl Received {
+    /// The body, decompressed.
+    pub fn protobuf(&self) -> Vec<u8> {
+        snap::raw::Decoder::new().decompress_vec(&self.body).expect("a snappy block")
+    }
+
+    pub fn write_request(&self) -> WriteRequest {
+        WriteRequest::decode(self.protobuf().as_slice()).expect("a WriteRequest")
+    }
+
+    /// Every sample: labels, timestamp in milliseconds, value.
+    pub fn samples(&self) -> Vec<(BTreeMap<String, String>, i64, f64)> {
+        let mut samples = Vec::new();
+        for series in self.write_request().timeseries {
+            let labels: BTreeMap<_, _> =
+                series.labels.into_iter().map(|label| (label.name, label.value)).collect();
+            for sample in series.samples {
+                samples.push((labels.clone(), sample.timestamp, sample.value));
+            }
+        }
+        samples
+    }
+
+    /// The one timestamp that all samples have.
+    pub fn time_ms(&self) -> i64 {
+        let samples = self.samples();
+        assert!(samples.iter().all(|sample| sample.1 == samples[0].1), "one time a request");
+        samples[0].1
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.get_all(name).iter();
+        let value = values.next()?.to_str().expect("a readable header");
+        assert!(values.next().is_none(), "{name} is there twice");
+        Some(value)
+    }
+}
+
+/// What a request is answered with.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// A status, headers and a body.
+    Status(u16, Vec<(&'static str, String)>, String),
+    /// Nothing, ever.
+    Stall,
+    /// The connection is closed instead.
+    Reset,
+    /// A status, and a body that breaks off.
+    Break(u16),
+    /// Once the gate has been opened.
+    Gated(Arc<Notify>, u16),
+}
+
+impl Answer {
+    pub fn status(status: u16) -> Self {
+        Answer::Status(status, Vec::new(), String::new())
+    }
+}
+
+#[derive(Debug, Default)]
+struct Script {
+    next: VecDeque<Answer>,
+    always: Option<Answer>,
+}
+
+/// A receiver at an address of its own. It ends with this handle.
+#[derive(Debug)]
+pub struct Receiver {
+    address: SocketAddr,
+    closed: Option<Socket>,
+    script: Arc<Mutex<Script>>,
+    requests: mpsc::UnboundedReceiver<Received>,
+    record: mpsc::UnboundedSender<Received>,
+    tasks: JoinSet<()>,
+}
+
+impl Receiver {
+    /// One that answers 204 to everything.
+    pub fn new() -> Self {
+        let mut receiver = Receiver::refusing();
+        receiver.listen();
+        receiver
+    }
+
+    /// One that has an address, but refuses connections until [`Receiver::listen`].
+    pub fn refusing() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+        let address = socket.local_addr().expect("bound").as_socket().expect("an IP address");
+        let (record, requests) = mpsc::unbounded_channel();
+        Receiver {
+            address,
+            closed: Some(socket),
+            script: Arc::default(),
+            requests,
+            record,
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Takes connections from now on.
+    pub fn listen(&mut self) {
+        let socket = self.closed.take().expect("called once");
+        socket.listen(16).expect("listens");
+        socket.set_nonblocking(true).expect("for tokio");
+        let listener = TcpListener::from_std(socket.into()).expect("a listener");
+        let (script, record) = (Arc::clone(&self.script), self.record.clone());
+        self.tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            for connection in 0.. {
+                let (stream, _) = listener.accept().await.expect("accepts");
+                let (script, record) = (Arc::clone(&script), record.clone());
+                connections.spawn(async move {
+                    let service = service_fn(move |request| {
+                        answer(request, connection, Arc::clone(&script), record.clone())
+                    });
+                    // It ends with an error where the script says so.
+                    drop(
+                        hyper::server::conn::http1::Builder::new()
+                            .serve_connection(TokioIo::new(stream), service)
+                            .await,
+                    );
+                });
+            }
+        });
+    }
+
+    pub fn url(&self, path_and_query: &str) -> String {
+        format!("http://{}{path_and_query}", self.address)
+    }
+
+    /// The answers to the next requests, before it goes back to what it always answers.
+    pub fn answer(&self, answers: impl IntoIterator<Item = Answer>) {
+        self.script.lock().unwrap().next.extend(answers);
+    }
+
+    /// The answer to all requests without another one.
+    pub fn always(&self, answer: Answer) {
+        self.script.lock().unwrap().always = Some(answer);
+    }
+
+    /// The next request, as soon as it is there.
+    pub async fn next(&mut self) -> Received {
+        tokio::time::timeout(std::time::Duration::from_secs(60), self.requests.recv())
+            .await
+            .expect("a request within a minute")
+            .expect("the receiver lives")
+    }
+
+    /// Whether there is no request that [`Receiver::next`] has not returned.
+    pub fn is_idle(&mut self) -> bool {
+        self.requests.try_recv().is_err()
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    connection: usize,
+    script: Arc<Mutex<Script>>,
+    record: mpsc::UnboundedSender<Received>,
+) -> Result<Response<ScriptedBody>, Hangup> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(|_| Hangup)?.to_bytes();
+    let answer = {
+        let mut script = script.lock().unwrap();
+        script.next.pop_front().or_else(|| script.always.clone()).unwrap_or(Answer::status(204))
+    };
+    let received = Received {
+        method: head.method,
+        uri: head.uri,
+        headers: head.headers,
+        body,
+        connection,
+    };
+    drop(record.send(received));
+    let (status, headers, body, breaks) = match answer {
+        Answer::Status(status, headers, body) => (status, headers, body, false),
+        Answer::Stall => std::future::pending().await,
+        Answer::Reset => return Err(Hangup),
+        Answer::Break(status) => (status, Vec::new(), "beginning".to_owned(), true),
+        Answer::Gated(gate, status) => {
+            gate.notified().await;
+            (status, Vec::new(), String::new(), false)
+        }
+    };
+    let mut response = Response::builder().status(status);
+    for (name, value) in headers {
+        response = response.header(name, value);
+    }
+    let body = ScriptedBody { rest: Some(body.into()), breaks };
+    Ok(response.body(body).expect("a valid response"))
+}
+
+/// Ends a connection.
+#[derive(Debug, thiserror::Error)]
+#[error("hung up")]
+struct Hangup;
+
+/// A body that may break off before its end.
+#[derive(Debug)]
+struct ScriptedBody {
+    rest: Option<Bytes>,
+    breaks: bool,
+}
+
+impl Body for ScriptedBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match self.rest.take() {
+            Some(rest) if !rest.is_empty() => Poll::Ready(Some(Ok(Frame::data(rest)))),
+            _ if self.breaks => Poll::Ready(Some(Err(io::Error::other("broken off")))),
+            _ => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        !self.breaks && self.rest.as_ref().is_none_or(Bytes::is_empty)
+    }
+}

@@ -14,22 +14,28 @@ use flow_exporter::{
 
 const SERIES: u32 = 1_000_000;
 
-/// As many series, of 16 hosts and both directions.
+/// As many series, of 16 hosts, both directions and 31,250 named AS in no order.
 fn snapshot(series: u32) -> Arc<Snapshot> {
     let asn = 64500;
+    let names = AsNames::embedded();
+    let numbers: Vec<u32> = names.iter().map(|(number, _)| number).collect();
     let hosts: Vec<String> = (0..16).map(|host| format!("edge{host}.example.net")).collect();
     let mut counts = Counts::new(Layout::original(), Rule { asn });
     for number in 0..series {
-        let other = 65_536 + number / 32;
-        let (source_as, destination_as) = if number % 2 == 0 { (asn, other) } else { (other, asn) };
+        // A prime, so that no AS comes twice before all have come.
+        let other = numbers[(number / 32) as usize * 50_021 % numbers.len()];
+        let (source_as, destination_as) =
+            if number.is_multiple_of(2) { (asn, other) } else { (other, asn) };
         let hostname = Cow::Borrowed(hosts[number as usize / 2 % 16].as_str());
         // From a few bytes to a few terabytes.
         let bytes = u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (22 + number % 40);
         counts.record(&Decoded::Flow(Flow { source_as, destination_as, bytes, hostname }));
     }
-    let mut book = Book::new(Layout::original(), Arc::new(AsNames::default()), 0);
+    let mut book = Book::new(Layout::original(), Arc::new(names), 0);
     book.merge(&counts, &[]);
-    Arc::new(book.cut(1, Instant::now()))
+    let snapshot = Arc::new(book.cut(1, Instant::now()));
+    assert_eq!(snapshot.len(), series as usize);
+    snapshot
 }
 
 fn text(c: &mut Criterion) {

@@ -197,11 +197,12 @@ impl Reader {
     /// `wait` the newest there is, or `None` if nothing has been published.
     pub async fn fresh(&self, max_age: Duration, wait: Duration) -> Option<Arc<Snapshot>> {
         let now = Instant::now();
+        let oldest = now.checked_sub(max_age).unwrap_or(now);
         let fresh_enough = |snapshot: &Option<Arc<Snapshot>>| {
-            snapshot.as_ref().is_some_and(|newest| newest.taken + max_age >= now)
+            snapshot.as_ref().is_some_and(|newest| newest.taken >= oldest)
         };
         if !fresh_enough(&self.newest.borrow()) {
-            drop(self.requests.send(Request::Freshen(now)));
+            drop(self.requests.send(Request::Freshen(oldest)));
             let mut newest = self.newest.clone();
             // Late, or the ledger has ended: what there is has to do.
             drop(tokio::time::timeout(wait, newest.wait_for(fresh_enough)).await);
@@ -224,6 +225,9 @@ pub struct Ledger {
     missing: usize,
     metrics: Arc<Metrics>,
     last_cut: Option<Instant>,
+    /// A reader wants a snapshot of at least this moment, and said so during a cut, which may have
+    /// been taken before.
+    asked: Option<Instant>,
 }
 
 impl fmt::Debug for Ledger {
@@ -277,6 +281,7 @@ impl Ledger {
             missing: 0,
             metrics,
             last_cut: None,
+            asked: None,
         };
         (ledger, seats, reader, Names { requests: send })
     }
@@ -286,6 +291,10 @@ impl Ledger {
         let mut may_publish_at = Some(Instant::now() + self.names_wait);
         let mut next_interval = self.next_interval();
         while self.seated > 0 {
+            if self.asked.take() > self.last_cut {
+                self.cut(None);
+                continue;
+            }
             let now = SystemTime::now();
             let mut wait = next_interval.duration_since(now).unwrap_or_default();
             if let Some(at) = may_publish_at {
@@ -375,8 +384,8 @@ impl Ledger {
                     self.missing = self.missing.saturating_sub(1);
                 }
                 Ok(Request::Names(names)) => self.take_names(names),
-                // The cut at hand answers it: it was taken after the last snapshot aged.
-                Ok(Request::Freshen(_) | Request::NamesFailed) => {}
+                Ok(Request::Freshen(asked)) => self.asked = self.asked.max(Some(asked)),
+                Ok(Request::NamesFailed) => {}
                 Err(_) => {
                     self.metrics.cuts_incomplete.inc();
                     tracing::warn!(

@@ -109,6 +109,7 @@ pub async fn serve(
         .into_iter()
         .map(TcpListener::from_std)
         .collect::<io::Result<Vec<TcpListener>>>()?;
+    routes::announce(&state.metrics);
     let (config, state) = (Arc::new(config), Arc::new(state));
     let mut shutdown = pin!(shutdown);
     let (stop, stopping) = watch::channel(false);

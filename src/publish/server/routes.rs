@@ -23,6 +23,9 @@ type Answer = Response<Either<Full<Bytes>, ScrapeBody>>;
 /// labels without bound.
 pub(super) const OTHER: &str = "other";
 
+/// What is served.
+const PATHS: [&str; 4] = ["/metrics", "/-/healthy", "/-/ready", "/"];
+
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Answers a request, and counts it.
@@ -36,8 +39,7 @@ pub(super) async fn respond(
     let has_body = !body.is_end_stream();
     // Nothing reads it.
     drop(body);
-    let known = ["/metrics", "/-/healthy", "/-/ready", "/"];
-    let path = known.into_iter().find(|known| *known == parts.uri.path()).unwrap_or(OTHER);
+    let path = PATHS.into_iter().find(|known| *known == parts.uri.path()).unwrap_or(OTHER);
     let mut answer = if path == OTHER {
         plain(StatusCode::NOT_FOUND, "Nothing is here. See / for what is.\n")
     } else if parts.method != Method::GET && parts.method != Method::HEAD {
@@ -63,6 +65,14 @@ pub(super) async fn respond(
     }
     count(&state.metrics, path, answer.status().as_str());
     Ok(answer)
+}
+
+/// Has the counters of what is served exist from the start, so that a rate sees their first
+/// increment.
+pub(super) fn announce(metrics: &Metrics) {
+    for path in PATHS {
+        metrics.http_requests.with_label_values(&[path, "200"]);
+    }
 }
 
 /// Counts a request by the path, of those served, and the code it was answered with.

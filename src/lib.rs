@@ -10,3 +10,4 @@ pub mod publish;
 pub mod source;
 pub mod names;
 pub mod traffic;
+pub mod demo;

@@ -97,13 +97,7 @@ impl Demo {
     }
 }
 
-fn produce(
-    producer: &BaseProducer,
-    mut routers: Model,
-    topic: &str,
-    rate: u32,
-    stop: &AtomicBool,
-) {
+fn produce(producer: &BaseProducer, mut routers: Model, topic: &str, rate: u32, stop: &AtomicBool) {
     let mut record = Vec::with_capacity(512);
     let mut due = f64::from(rate) * HEAD_START.as_secs_f64();
     let mut last = Instant::now();

@@ -73,18 +73,15 @@ pub enum Malformed {
     WrongType,
     /// A number that is used is negative, has a fraction, or is too large.
     NumberOutOfRange,
-    /// It is longer than a source accepts.
-    TooLong,
 }
 
 impl Malformed {
     /// All reasons, in the order of [`Malformed::index`].
-    pub const ALL: [Malformed; 5] = [
+    pub const ALL: [Malformed; 4] = [
         Malformed::Syntax,
         Malformed::NotARecord,
         Malformed::WrongType,
         Malformed::NumberOutOfRange,
-        Malformed::TooLong,
     ];
 
     /// The reason as a label value.
@@ -94,7 +91,6 @@ impl Malformed {
             Malformed::NotARecord => "not_a_record",
             Malformed::WrongType => "wrong_type",
             Malformed::NumberOutOfRange => "number_out_of_range",
-            Malformed::TooLong => "too_long",
         }
     }
 

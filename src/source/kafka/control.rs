@@ -40,6 +40,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// How long a rebalance may wait for counts to be published before partitions are given away.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long a commit is tried again while the group rebalances.
+const COMMIT_LIMIT: Duration = Duration::from_secs(10);
+
 static LOG_WAITING: LogLimit = LogLimit::new(Duration::from_secs(30));
 static LOG_MISSING_PARTITION: LogLimit = LogLimit::new(Duration::from_secs(60));
 
@@ -454,12 +457,29 @@ impl Control {
         if moved.is_empty() {
             return;
         }
-        match self.consumer.commit(&list, mode) {
-            Ok(()) => self.committed.extend(moved),
-            Err(error) => self.consumer.context().report(
-                error.rdkafka_error_code(),
-                &format!("committing offsets of {moved:?}: {error}"),
-            ),
+        let deadline = Instant::now() + COMMIT_LIMIT;
+        loop {
+            match self.consumer.commit(&list, mode) {
+                Ok(()) => self.committed.extend(moved),
+                // The group is between two generations: what we have is still ours to commit once
+                // the next one stands.
+                Err(error)
+                    if error.rdkafka_error_code()
+                        == Some(RDKafkaErrorCode::RebalanceInProgress)
+                        && Instant::now() < deadline =>
+                {
+                    drop(self.consumer.poll(POLL));
+                    continue;
+                }
+                Err(error) => self.consumer.context().report(
+                    error.rdkafka_error_code(),
+                    &format!(
+                        "committing offsets {moved:?} (partition, offset): {error}; whoever reads \
+                         these partitions next counts again what is not committed"
+                    ),
+                ),
+            }
+            return;
         }
     }
 

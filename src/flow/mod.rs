@@ -3,6 +3,7 @@
 //! Knows neither Kafka nor counters. A payload goes in; each record in it comes out as a
 //! [`Decoded`], borrowed from the payload wherever the format allows it.
 
+mod json;
 pub mod pmacct;
 
 use std::borrow::Cow;
@@ -64,7 +65,7 @@ impl Skipped {
 /// Why a record can't be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
-    /// It is not JSON, or is cut off.
+    /// It is not JSON, is cut off, or nests too deep.
     Syntax,
     /// It is JSON, but neither an object nor an array of objects.
     NotARecord,

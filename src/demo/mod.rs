@@ -1,0 +1,3 @@
+//! Traffic to try the program with.
+
+pub mod model;

@@ -66,14 +66,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
 
     // Bind.
     let listener = listen
-        .map(|address| {
-            server::bind(&address).map_err(|error| {
-                refuse(
-                    "--addr: ",
-                    &format_args!("can't listen on {address}: {error}; is it in use already?"),
-                )
-            })
-        })
+        .map(|address| server::bind(&address).map_err(|error| refuse("--addr: ", &error)))
         .transpose()?;
     match &listener {
         Some(listener) if demo.is_some() => tracing::info!(

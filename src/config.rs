@@ -103,7 +103,9 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let workers = match source {
             SourceConfig::Input { .. } => 1,
-            _ => workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get)),
+            SourceConfig::Kafka(_) => {
+                workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get))
+            }
         };
         let names_source = flags
             .names

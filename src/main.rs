@@ -52,7 +52,7 @@ fn main() -> ExitCode {
                     let config = DemoConfig { asn, rate, topic, brokers: Some(brokers) };
                     runtime.block_on(produce(config))
                 }
-                None => Config::demo(flags)
+                None => Config::demo(*flags)
                     .map_err(Into::into)
                     .and_then(|config| runtime.block_on(app::run(config, stop_signal()))),
             }

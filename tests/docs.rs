@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_DOCS=1 cargo test --test docs` writes them.
 
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
 use std::{env, fmt::Write as _, fs, path::PathBuf};
 
 use clap::CommandFactory;

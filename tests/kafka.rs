@@ -1,6 +1,8 @@
 //! The program on librdkafka's mock cluster: quick, and able to fail on command. What only a real
 //! broker can show is in `tests/e2e`.
 
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
 // These modules serve the tests with real servers as well, so not all of them is used here.
 #[allow(dead_code)]
 #[path = "e2e/exporter.rs"]
@@ -221,9 +223,9 @@ fn partitions_that_are_named_are_read_and_no_others() {
         record.clear();
         let partition = number % 3;
         if partition == 1 {
-            unread.write_next(&mut record)
+            unread.write_next(&mut record);
         } else {
-            read.write_next(&mut record)
+            read.write_next(&mut record);
         }
         producer.send(partition, &record);
     }

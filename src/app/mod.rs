@@ -19,7 +19,7 @@ use crate::{
         pusher::Pusher,
         server::{self, ServerConfig, ServerState},
     },
-    traffic::Layout,
+    traffic::{Layout, Rule},
 };
 
 use sink::{CountingSink, Published};
@@ -34,13 +34,6 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
     let Config { demo, mut source, workers, rule, names: names_config, listen, interval, push } =
         config;
     let refuse = |flag: &str, error: &dyn std::fmt::Display| ConfigError(format!("{flag}{error}"));
-    if rule.asn == 0 {
-        tracing::warn!(
-            "--asn is not given or 0: flows without an AS number at one end count as the monitored \
-             AS's own, so the data will be inaccurate"
-        );
-    }
-
     // Construct.
     let metrics = Arc::new(Metrics::new());
     let health = Health::new();
@@ -49,12 +42,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
     if let (Some(demo), SourceConfig::Kafka(kafka)) = (&demo, &mut source) {
         kafka.brokers.clone_from(&demo.brokers);
     }
-    let about = match &source {
-        SourceConfig::Kafka(kafka) => {
-            format!("AS {}, from topic {} of {}", rule.asn, kafka.topic, kafka.brokers)
-        }
-        SourceConfig::Input { input, .. } => format!("AS {}, from {input}", rule.asn),
-    };
+    let about = about(rule, &source);
     let source_component = health.register("source");
     let source = Source::new(source, &metrics)?;
     let (as_names, refresher) =
@@ -68,14 +56,13 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
     let listener = listen
         .map(|address| server::bind(&address).map_err(|error| refuse("--addr: ", &error)))
         .transpose()?;
-    match &listener {
-        Some(listener) if demo.is_some() => tracing::info!(
-            "made-up traffic of AS {}; look at http://localhost:{}/metrics",
-            rule.asn,
-            listener.local_addr().port()
-        ),
-        Some(listener) => tracing::info!(address = %listener.local_addr(), "serving /metrics"),
-        None => {}
+    if let Some(listener) = &listener {
+        let address = listener.local_addr();
+        tracing::info!(%address, "serving /metrics");
+        if demo.is_some() {
+            let port = address.port();
+            tracing::info!("made-up traffic; look at http://localhost:{port}/");
+        }
     }
 
     // Run.
@@ -151,6 +138,22 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
     source_result?;
     anyhow::ensure!(ledger_well, "the ledger panicked; see the log above");
     Ok(())
+}
+
+/// What is counted and from where, in a line. Warns of an AS that gives no good picture.
+fn about(rule: Rule, source: &SourceConfig) -> String {
+    if rule.asn == 0 {
+        tracing::warn!(
+            "--asn is not given or 0: flows without an AS number at one end count as the monitored \
+             AS's own, so the data will be inaccurate"
+        );
+    }
+    match source {
+        SourceConfig::Kafka(kafka) => {
+            format!("AS {}, from topic {} of {}", rule.asn, kafka.topic, kafka.brokers)
+        }
+        SourceConfig::Input { input, .. } => format!("AS {}, from {input}", rule.asn),
+    }
 }
 
 /// Completes when the program is to end.

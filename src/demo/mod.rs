@@ -63,14 +63,13 @@ impl std::fmt::Debug for Demo {
 impl Demo {
     /// Starts the broker, where there is none, and the routers.
     pub fn start(config: DemoConfig) -> Result<Self, KafkaError> {
-        let (cluster, brokers) = match config.brokers {
-            Some(brokers) => (None, brokers),
-            None => {
-                let cluster = MockCluster::new(1)?;
-                cluster.create_topic(&config.topic, PARTITIONS, 1)?;
-                let brokers = cluster.bootstrap_servers();
-                (Some(cluster), brokers)
-            }
+        let (cluster, brokers) = if let Some(brokers) = config.brokers {
+            (None, brokers)
+        } else {
+            let cluster = MockCluster::new(1)?;
+            cluster.create_topic(&config.topic, PARTITIONS, 1)?;
+            let brokers = cluster.bootstrap_servers();
+            (Some(cluster), brokers)
         };
         let producer: BaseProducer = ClientConfig::new()
             .set("bootstrap.servers", &brokers)

@@ -11,6 +11,7 @@ use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
+    metadata::{MetadataPartition, MetadataTopic},
     types::RDKafkaRespErr,
 };
 
@@ -24,7 +25,7 @@ use crate::{
 use super::{
     Standings,
     config::{KafkaConfig, PartitionChoice, StartOffset},
-    context::Context,
+    context::{Context, concerns_groups},
     inbox::{Command, Inbox},
     queue::{PartitionQueue, known_end},
 };
@@ -147,20 +148,16 @@ impl Control {
         // group.
         let code = error.rdkafka_error_code();
         let expected = match code {
-            // The discovery says so, with what to do.
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                true
-            }
-            // Reported as a global error already.
-            Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure) => {
-                true
-            }
             Some(
-                RDKafkaErrorCode::GroupAuthorizationFailed
-                | RDKafkaErrorCode::CoordinatorNotAvailable
-                | RDKafkaErrorCode::NotCoordinator,
-            ) => self.config.group.is_none(),
-            _ => false,
+                // The discovery says so, with what to do.
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                // Reported as a global error already.
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::BrokerTransportFailure,
+            ) => true,
+            Some(code) => self.config.group.is_none() && concerns_groups(code),
+            None => false,
         };
         if !expected {
             self.consumer.context().report(code, &error.to_string());
@@ -175,9 +172,9 @@ impl Control {
             .fetch_metadata(Some(topic), ANSWER_LIMIT)
             .map_err(|error| self.unreachable(brokers, &error))?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let error = found.and_then(rdkafka::metadata::MetadataTopic::error);
+        let error = found.and_then(MetadataTopic::error);
         let partitions: BTreeSet<i32> =
-            found.iter().flat_map(|found| found.partitions()).map(|p| p.id()).collect();
+            found.iter().flat_map(|found| found.partitions()).map(MetadataPartition::id).collect();
         match error {
             None if !partitions.is_empty() => {}
             None
@@ -408,16 +405,16 @@ impl Control {
                 break;
             }
         }
-        match self.progress.settle(deadline.saturating_duration_since(Instant::now())) {
-            Some(positions) => {
-                let theirs = positions.into_iter().filter(|p| partitions.contains(&p.partition));
-                self.commit(theirs.collect(), CommitMode::Sync);
-            }
-            None => tracing::error!(
+        let left = deadline.saturating_duration_since(Instant::now());
+        if let Some(positions) = self.progress.settle(left) {
+            let theirs = positions.into_iter().filter(|p| partitions.contains(&p.partition));
+            self.commit(theirs.collect(), CommitMode::Sync);
+        } else {
+            tracing::error!(
                 ?partitions,
                 "counts could not be published before these partitions went to another member of \
                  the group, which will count again what is not committed"
-            ),
+            );
         }
         let mut list = TopicPartitionList::new();
         for &partition in partitions {

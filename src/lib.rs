@@ -6,7 +6,7 @@ pub mod health;
 pub mod ledger;
 pub mod log_limit;
 pub mod metrics;
+pub mod names;
 pub mod publish;
 pub mod source;
-pub mod names;
 pub mod traffic;

@@ -27,7 +27,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show it with made-up traffic: a broker inside this process, realistic flows, the metrics.
-    Demo(DemoFlags),
+    Demo(Box<DemoFlags>),
     /// Ask a running flow-exporter whether it is well; exits with 0 or 1.
     Health(HealthFlags),
 }
@@ -67,8 +67,8 @@ pub struct SourceFlags {
     /// as in 2026-11-24T06:00:00Z. In a group, its committed offsets come first.
     #[arg(long, env = "FLOW_EXPORTER_START", default_value = "stored", value_name = "WHERE")]
     pub start: StartOffset,
-    /// A setting for librdkafka, such as security.protocol=SASL_SSL. Repeatable; in the
-    /// environment variable, one a line.
+    /// A setting for librdkafka, KEY=VALUE, such as `security.protocol=SASL_SSL`. Repeatable; in
+    /// the environment variable, one a line.
     #[arg(
         long,
         env = "FLOW_EXPORTER_KAFKA_CONFIG",
@@ -196,11 +196,11 @@ pub struct PushFlags {
     #[arg(long, env = "FLOW_EXPORTER_REMOTE_WRITE_USERNAME", value_name = "NAME")]
     pub remote_write_username: Option<String>,
     /// File with the password for basic authentication; the environment variable
-    /// FLOW_EXPORTER_REMOTE_WRITE_PASSWORD holds the password itself.
+    /// `FLOW_EXPORTER_REMOTE_WRITE_PASSWORD` holds the password itself.
     #[arg(long, env = "FLOW_EXPORTER_REMOTE_WRITE_PASSWORD_FILE", value_name = "FILE")]
     pub remote_write_password_file: Option<PathBuf>,
     /// File with a bearer token; the environment variable
-    /// FLOW_EXPORTER_REMOTE_WRITE_BEARER_TOKEN holds the token itself.
+    /// `FLOW_EXPORTER_REMOTE_WRITE_BEARER_TOKEN` holds the token itself.
     #[arg(long, env = "FLOW_EXPORTER_REMOTE_WRITE_BEARER_TOKEN_FILE", value_name = "FILE")]
     pub remote_write_bearer_token_file: Option<PathBuf>,
 }

@@ -20,6 +20,8 @@ use crate::{
 /// What the program is to do, checked as far as it can be without doing it.
 #[derive(Debug)]
 pub struct Config {
+    /// The demo in front of the source, if any: its broker is the one to consume from.
+    pub demo: Option<DemoConfig>,
     /// Where flows come from.
     pub source: SourceConfig,
     /// Threads that decode and count.
@@ -48,8 +50,6 @@ pub enum SourceConfig {
         /// Whether to end with it.
         exit_at_end: bool,
     },
-    /// The demo, consumed through Kafka.
-    Demo(DemoConfig),
 }
 
 /// What is wrong with the configuration, in one line that names the flag and says what to do.
@@ -81,8 +81,17 @@ impl Config {
     pub fn demo(flags: DemoFlags) -> Result<Self, ConfigError> {
         let DemoFlags { asn, rate, topic, mut common, .. } = flags;
         common.state_dir.get_or_insert_with(|| NONE.into());
+        let source = SourceConfig::Kafka(KafkaConfig {
+            brokers: String::new(),
+            topic: topic.clone(),
+            partitions: PartitionChoice::All,
+            group: None,
+            start: StartOffset::Earliest,
+            settings: Vec::new(),
+        });
         let demo = DemoConfig { asn, rate, topic, brokers: None };
-        Config::new(SourceConfig::Demo(demo), None, asn, common, "embedded")
+        let config = Config::new(source, None, asn, common, "embedded")?;
+        Ok(Config { demo: Some(demo), ..config })
     }
 
     fn new(
@@ -94,8 +103,9 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let workers = match source {
             SourceConfig::Input { .. } => 1,
-            _ => workers
-                .unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get)),
+            SourceConfig::Kafka(_) => {
+                workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get))
+            }
         };
         let names_source = flags
             .names
@@ -106,9 +116,9 @@ impl Config {
             .map_err(|error| ConfigError(format!("--as-names: {error}")))?;
         let listen = match flags.addr.as_str() {
             NONE => None,
-            address => Some(
-                address.parse().map_err(|error| ConfigError(format!("--addr: {error}")))?,
-            ),
+            address => {
+                Some(address.parse().map_err(|error| ConfigError(format!("--addr: {error}")))?)
+            }
         };
         let interval = flags.push.remote_write_interval;
         let push = push(flags.push)?;
@@ -122,9 +132,18 @@ impl Config {
         let names = NamesConfig {
             source: names_source,
             refresh: flags.names.as_names_refresh,
-            cache: state_dir(flags.state_dir)?,
+            cache_dir: state_dir(flags.state_dir)?,
         };
-        Ok(Config { source, workers, rule: Rule { asn }, names, listen, interval, push })
+        Ok(Config {
+            demo: None,
+            source,
+            workers,
+            rule: Rule { asn },
+            names,
+            listen,
+            interval,
+            push,
+        })
     }
 }
 
@@ -237,13 +256,11 @@ fn push(flags: PushFlags) -> Result<Option<PusherConfig>, ConfigError> {
             ));
         }
     };
-    let config = PusherConfig {
-        url,
-        timeout: flags.remote_write_timeout,
-        external_labels: labels,
-        headers: pairs(flags.remote_write_header, "--remote-write-header")?,
-        auth,
-    };
+    let mut config = PusherConfig::new(url);
+    config.timeout = flags.remote_write_timeout;
+    config.external_labels = labels;
+    config.headers = pairs(flags.remote_write_header, "--remote-write-header")?;
+    config.auth = auth;
     Ok(Some(config))
 }
 
@@ -257,11 +274,7 @@ fn pair(text: &str, at: impl Fn() -> String) -> Result<(String, String), ConfigE
     }
 }
 
-fn secret(
-    file: Option<&Path>,
-    flag: &str,
-    variable: &str,
-) -> Result<Option<Secret>, ConfigError> {
+fn secret(file: Option<&Path>, flag: &str, variable: &str) -> Result<Option<Secret>, ConfigError> {
     let text = match file {
         Some(file) => fs::read_to_string(file)
             .map_err(|error| ConfigError(format!("{flag} {}: {error}", file.display())))?,

@@ -1,12 +1,29 @@
 //! flow-exporter counts network flows by autonomous system, for Prometheus.
+//!
+//! Read [`app`] first: it wires the stages in the order in which the data passes them. The types
+//! that travel between them are [`source::Message`], [`flow::Decoded`], [`traffic::Counts`] and
+//! [`ledger::Snapshot`].
+//!
+//! What holds everywhere, said as what is absent:
+//!
+//! - no copy, channel or lock for a message between the source's buffer and the counter;
+//! - no way from a worker's table to a reader but through a published snapshot, so scrape and push
+//!   can't disagree;
+//! - no commit of an offset whose counts are not published;
+//! - no flow of AS 0 made from something that could not be decoded: what is not counted in a
+//!   series is counted by reason.
+pub mod app;
 pub mod asn;
 pub mod cli;
+pub mod config;
+pub mod demo;
 pub mod flow;
 pub mod health;
 pub mod ledger;
 pub mod log_limit;
 pub mod metrics;
 pub mod names;
+pub mod probe;
 pub mod publish;
 pub mod source;
 pub mod traffic;

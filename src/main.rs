@@ -1,2 +1,133 @@
 //! Arguments, logging, signals, exit code.
-fn main() {}
+
+use std::{env, io::IsTerminal, process::ExitCode};
+
+use flow_exporter::{
+    app,
+    cli::{Cli, Command, LogFlags, LogFormat, Refusal},
+    config::{Config, ConfigError},
+    demo::{Demo, DemoConfig},
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Something went wrong while running.
+const FAILED: u8 = 1;
+/// The flags, files or environment are wrong.
+const BAD_CONFIGURATION: u8 = 2;
+/// Threads for HTTP in and out. Counting has its own.
+const ASYNC_THREADS: usize = 2;
+
+fn main() -> ExitCode {
+    let cli = match Cli::read(env::args_os()) {
+        Ok(cli) => cli,
+        Err(Refusal::Print(text)) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(Refusal::Wrong(line)) => return refuse(&format!("{line}; see flow-exporter --help")),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(ASYNC_THREADS)
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("starting the runtime: {error}")),
+    };
+    let result = match cli.command {
+        Some(Command::Health(flags)) => {
+            return match runtime.block_on(flow_exporter::probe::is_well(&flags.url)) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&format!("{error:#}")),
+            };
+        }
+        Some(Command::Demo(flags)) => {
+            if let Err(line) = log(&flags.common.log) {
+                return refuse(&line);
+            }
+            match flags.brokers {
+                Some(brokers) => {
+                    let (asn, rate, topic) = (flags.asn, flags.rate, flags.topic);
+                    let config = DemoConfig { asn, rate, topic, brokers: Some(brokers) };
+                    runtime.block_on(produce(config))
+                }
+                None => Config::demo(*flags)
+                    .map_err(Into::into)
+                    .and_then(|config| runtime.block_on(app::run(config, stop_signal()))),
+            }
+        }
+        None => {
+            if let Err(line) = log(&cli.count.common.log) {
+                return refuse(&line);
+            }
+            Config::count(cli.count)
+                .map_err(Into::into)
+                .and_then(|config| runtime.block_on(app::run(config, stop_signal())))
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => match error.downcast_ref::<ConfigError>() {
+            Some(error) => refuse(&error.to_string()),
+            None => fail(&format!("{error:#}")),
+        },
+    }
+}
+
+/// Writes the demo's records to a real broker until told to stop.
+async fn produce(config: DemoConfig) -> anyhow::Result<()> {
+    tracing::info!(config.brokers, config.topic, "producing made-up traffic");
+    let demo = Demo::start(config)?;
+    stop_signal().await;
+    demo.stop();
+    Ok(())
+}
+
+fn log(flags: &LogFlags) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&flags.log_level).map_err(|error| {
+        format!("--log-level {}: {error}; give a level such as info", flags.log_level)
+    })?;
+    let output = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match flags.log_format {
+        LogFormat::Text => output.with_target(false).init(),
+        LogFormat::Json => output.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+/// Completes with SIGINT or SIGTERM. A second one ends the process at once.
+async fn stop_signal() {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        tracing::error!("signals can't be received: stop the process with SIGKILL");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    // Kept until the process ends, so its handle is not needed.
+    drop(tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::warn!("told to stop a second time: ending at once");
+        std::process::exit(i32::from(FAILED));
+    }));
+}
+
+fn refuse(line: &str) -> ExitCode {
+    eprintln!("flow-exporter: {line}");
+    ExitCode::from(BAD_CONFIGURATION)
+}
+
+fn fail(line: &str) -> ExitCode {
+    eprintln!("flow-exporter: {line}");
+    ExitCode::from(FAILED)
+}

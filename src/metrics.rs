@@ -28,6 +28,30 @@ pub enum Kind {
     Histogram,
 }
 
+impl Kind {
+    /// The type as exposition formats call it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+/// What is known of a metric beforehand.
+#[derive(Debug, Clone, Copy)]
+pub struct Declared {
+    /// The name.
+    pub name: &'static str,
+    /// The help text.
+    pub help: &'static str,
+    /// The type.
+    pub kind: Kind,
+    /// The names of the labels.
+    pub labels: &'static [&'static str],
+}
+
 /// One sample line of a family.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
@@ -62,6 +86,14 @@ macro_rules! metrics {
         }
 
         impl Metrics {
+            /// All of the program's own metrics, in the order in which they are declared.
+            pub const DECLARED: &[Declared] = &[$(Declared {
+                name: $name,
+                help: concat!($($help),+),
+                kind: kind!($kind),
+                labels: labels!($kind $(, $labels)?),
+            }),*];
+
             /// All metrics, at zero.
             pub fn new() -> Self {
                 let registry = Registry::new();
@@ -72,6 +104,33 @@ macro_rules! metrics {
                 }.with_known_labels()
             }
         }
+    };
+}
+
+macro_rules! kind {
+    (Histogram) => {
+        Kind::Histogram
+    };
+    (IntCounter) => {
+        Kind::Counter
+    };
+    (IntCounterVec) => {
+        Kind::Counter
+    };
+    ($kind:ident) => {
+        Kind::Gauge
+    };
+}
+
+macro_rules! labels {
+    (Histogram, $buckets:expr) => {
+        &[]
+    };
+    ($kind:ident, $labels:expr) => {
+        &$labels
+    };
+    ($kind:ident) => {
+        &[]
     };
 }
 

@@ -63,14 +63,13 @@ impl std::fmt::Debug for Demo {
 impl Demo {
     /// Starts the broker, where there is none, and the routers.
     pub fn start(config: DemoConfig) -> Result<Self, KafkaError> {
-        let (cluster, brokers) = match config.brokers {
-            Some(brokers) => (None, brokers),
-            None => {
-                let cluster = MockCluster::new(1)?;
-                cluster.create_topic(&config.topic, PARTITIONS, 1)?;
-                let brokers = cluster.bootstrap_servers();
-                (Some(cluster), brokers)
-            }
+        let (cluster, brokers) = if let Some(brokers) = config.brokers {
+            (None, brokers)
+        } else {
+            let cluster = MockCluster::new(1)?;
+            cluster.create_topic(&config.topic, PARTITIONS, 1)?;
+            let brokers = cluster.bootstrap_servers();
+            (Some(cluster), brokers)
         };
         let producer: BaseProducer = ClientConfig::new()
             .set("bootstrap.servers", &brokers)
@@ -97,13 +96,7 @@ impl Demo {
     }
 }
 
-fn produce(
-    producer: &BaseProducer,
-    mut routers: Model,
-    topic: &str,
-    rate: u32,
-    stop: &AtomicBool,
-) {
+fn produce(producer: &BaseProducer, mut routers: Model, topic: &str, rate: u32, stop: &AtomicBool) {
     let mut record = Vec::with_capacity(512);
     let mut due = f64::from(rate) * HEAD_START.as_secs_f64();
     let mut last = Instant::now();

@@ -3,6 +3,7 @@
 //! Knows neither Kafka nor counters. A payload goes in; each record in it comes out as a
 //! [`Decoded`], borrowed from the payload wherever the format allows it.
 
+mod json;
 pub mod pmacct;
 
 use std::borrow::Cow;
@@ -64,7 +65,7 @@ impl Skipped {
 /// Why a record can't be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
-    /// It is not JSON, or is cut off.
+    /// It is not JSON, is cut off, or nests too deep.
     Syntax,
     /// It is JSON, but neither an object nor an array of objects.
     NotARecord,
@@ -72,18 +73,15 @@ pub enum Malformed {
     WrongType,
     /// A number that is used is negative, has a fraction, or is too large.
     NumberOutOfRange,
-    /// It is longer than a source accepts.
-    TooLong,
 }
 
 impl Malformed {
     /// All reasons, in the order of [`Malformed::index`].
-    pub const ALL: [Malformed; 5] = [
+    pub const ALL: [Malformed; 4] = [
         Malformed::Syntax,
         Malformed::NotARecord,
         Malformed::WrongType,
         Malformed::NumberOutOfRange,
-        Malformed::TooLong,
     ];
 
     /// The reason as a label value.
@@ -93,7 +91,6 @@ impl Malformed {
             Malformed::NotARecord => "not_a_record",
             Malformed::WrongType => "wrong_type",
             Malformed::NumberOutOfRange => "number_out_of_range",
-            Malformed::TooLong => "too_long",
         }
     }
 

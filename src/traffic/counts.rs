@@ -34,10 +34,9 @@ pub struct Counts {
     rule: Rule,
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
-    /// The keys of all series, [`Layout::width`] columns each.
-    keys: Vec<u32>,
-    /// Bytes by series.
-    bytes: Vec<u64>,
+    /// All series, one row each: the key ([`Layout::width`] columns), then its bytes
+    /// ([`SUM_COLUMNS`]). Side by side, so that finding a series brings its sum into the cache.
+    rows: Vec<u32>,
     texts: Texts,
     /// Messages that were decoded, whatever they held.
     pub messages: u64,
@@ -61,8 +60,7 @@ impl Counts {
             rule,
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
-            keys: Vec::new(),
-            bytes: Vec::new(),
+            rows: Vec::new(),
             texts: Texts::default(),
             messages: 0,
             payload_bytes: 0,
@@ -80,14 +78,7 @@ impl Counts {
                 Ok(direction) => {
                     let mut key = [0; Layout::MAX_WIDTH];
                     let key = self.layout.key(direction, flow, &mut self.texts, &mut key);
-                    if add(
-                        &mut self.index,
-                        &self.hasher,
-                        &mut self.keys,
-                        &mut self.bytes,
-                        key,
-                        flow.bytes,
-                    ) {
+                    if add(&mut self.index, &self.hasher, &mut self.rows, key, flow.bytes) {
                         self.counted.add(flow.bytes);
                     } else {
                         self.ignored[Ignored::Overflow.index()].add(flow.bytes);
@@ -102,17 +93,21 @@ impl Counts {
 
     /// Series that have counted something.
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.index.len()
     }
 
     /// Whether no series has counted anything; messages may have been seen all the same.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.index.is_empty()
     }
 
     /// Keys and bytes of all series; text columns are numbers of [`Counts::texts`].
     pub fn series(&self) -> impl Iterator<Item = (&[u32], u64)> {
-        self.keys.chunks_exact(self.layout.width()).zip(self.bytes.iter().copied())
+        let width = self.layout.width();
+        self.rows.chunks_exact(width + SUM_COLUMNS).map(move |row| {
+            let (key, sum) = row.split_at(width);
+            (key, read_sum(sum))
+        })
     }
 
     /// The texts that the keys' text columns number.
@@ -123,8 +118,7 @@ impl Counts {
     /// Makes the table as new, but keeps its memory for the next interval.
     pub fn clear(&mut self) {
         self.index.clear();
-        self.keys.clear();
-        self.bytes.clear();
+        self.rows.clear();
         self.texts.clear();
         self.messages = 0;
         self.payload_bytes = 0;
@@ -135,37 +129,48 @@ impl Counts {
     }
 }
 
+/// Columns of a row that hold the sum: the lower half, then the upper one.
+const SUM_COLUMNS: usize = 2;
+
+fn read_sum(columns: &[u32]) -> u64 {
+    u64::from(columns[0]) | u64::from(columns[1]) << 32
+}
+
+fn sum_columns(sum: u64) -> [u32; SUM_COLUMNS] {
+    [sum as u32, (sum >> 32) as u32]
+}
+
 /// Adds `bytes` to the series with this key; false, and nothing added, if the sum would overflow.
 fn add(
     index: &mut HashTable<u32>,
     hasher: &DefaultHashBuilder,
-    keys: &mut Vec<u32>,
-    sums: &mut Vec<u64>,
+    rows: &mut Vec<u32>,
     key: &[u32],
     bytes: u64,
 ) -> bool {
     let width = key.len();
-    let at = |keys: &[u32], slot: u32| -> std::ops::Range<usize> {
-        let start = slot as usize * width;
-        debug_assert!(start + width <= keys.len());
-        start..start + width
+    let stride = width + SUM_COLUMNS;
+    let key_of = |slot: u32| {
+        let start = slot as usize * stride;
+        &rows[start..start + width]
     };
     match index.entry(
         hash_key(hasher, key),
-        |&slot| keys[at(keys, slot)] == *key,
-        |&slot| hash_key(hasher, &keys[at(keys, slot)]),
+        // Column by column: keys are too short for what a call to compare memory costs.
+        |&slot| key_of(slot).iter().zip(key).all(|(column, other)| column == other),
+        |&slot| hash_key(hasher, key_of(slot)),
     ) {
         Entry::Occupied(entry) => {
-            let sum = &mut sums[*entry.get() as usize];
-            match sum.checked_add(bytes) {
-                Some(new) => *sum = new,
-                None => return false,
-            }
+            let start = *entry.get() as usize * stride + width;
+            let sum = &mut rows[start..start + SUM_COLUMNS];
+            let Some(new) = read_sum(sum).checked_add(bytes) else { return false };
+            sum.copy_from_slice(&sum_columns(new));
         }
         Entry::Vacant(entry) => {
-            entry.insert(u32::try_from(sums.len()).expect("fewer than 2^32 series"));
-            keys.extend_from_slice(key);
-            sums.push(bytes);
+            let slot = rows.len() / stride;
+            entry.insert(u32::try_from(slot).expect("fewer than 2^32 series"));
+            rows.extend_from_slice(key);
+            rows.extend_from_slice(&sum_columns(bytes));
         }
     }
     true

@@ -153,6 +153,8 @@ impl KafkaConfig {
         config.set("queued.max.messages.kbytes", "16384");
         config.set("fetch.wait.max.ms", "250");
         config.set("client.id", "flow-exporter");
+        // OpenSSL is built in and knows no place for certificates of its own.
+        config.set("ssl.ca.location", "probe");
         for (key, value) in &self.settings {
             if let Some((_, instead)) = RESERVED.iter().find(|(reserved, _)| reserved == key) {
                 return Err(InvalidKafkaConfig::Reserved { key: key.clone(), instead });
@@ -182,7 +184,8 @@ impl KafkaConfig {
                 },
             )
             .set("statistics.interval.ms", "1000")
-            .set_log_level(RDKafkaLogLevel::Info);
+            // What is shown is for our own log level to say.
+            .set_log_level(RDKafkaLogLevel::Debug);
         Ok(config)
     }
 }

@@ -14,6 +14,7 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
+    topic_partition_list::TopicPartitionListElem,
     types::RDKafkaRespErr,
 };
 
@@ -79,6 +80,16 @@ impl Context {
     }
 }
 
+/// Whether an error comes from a group's coordinator.
+pub(super) fn concerns_groups(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::GroupAuthorizationFailed
+            | RDKafkaErrorCode::CoordinatorNotAvailable
+            | RDKafkaErrorCode::NotCoordinator
+    )
+}
+
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match (level, facility) {
@@ -124,14 +135,7 @@ impl ClientContext for Context {
             self.brokers_up.store(0, Ordering::Relaxed);
         }
         // Without a group, its coordinator may well refuse us: nothing depends on it.
-        let of_group = matches!(
-            code,
-            Some(
-                RDKafkaErrorCode::GroupAuthorizationFailed
-                    | RDKafkaErrorCode::CoordinatorNotAvailable
-                    | RDKafkaErrorCode::NotCoordinator
-            )
-        );
+        let of_group = code.is_some_and(concerns_groups);
         if self.in_group || !of_group {
             self.report(code, reason);
         }
@@ -157,7 +161,7 @@ impl ConsumerContext for Context {
             }
             return;
         }
-        let numbers = partitions.elements().iter().map(|element| element.partition()).collect();
+        let numbers = partitions.elements().iter().map(TopicPartitionListElem::partition).collect();
         let event =
             if assigned { GroupEvent::Assigned(numbers) } else { GroupEvent::Revoked(numbers) };
         // The control thread answers it as soon as this poll returns. It is gone only after it

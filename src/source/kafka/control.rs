@@ -11,6 +11,7 @@ use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
+    metadata::{MetadataPartition, MetadataTopic},
     types::RDKafkaRespErr,
 };
 
@@ -24,7 +25,7 @@ use crate::{
 use super::{
     Standings,
     config::{KafkaConfig, PartitionChoice, StartOffset},
-    context::Context,
+    context::{Context, concerns_groups},
     inbox::{Command, Inbox},
     queue::{PartitionQueue, known_end},
 };
@@ -39,6 +40,9 @@ const DISCOVERY: Duration = Duration::from_secs(10);
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// How long a rebalance may wait for counts to be published before partitions are given away.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a commit is tried again while the group rebalances.
+const COMMIT_LIMIT: Duration = Duration::from_secs(10);
 
 static LOG_WAITING: LogLimit = LogLimit::new(Duration::from_secs(30));
 static LOG_MISSING_PARTITION: LogLimit = LogLimit::new(Duration::from_secs(60));
@@ -144,20 +148,16 @@ impl Control {
         // group.
         let code = error.rdkafka_error_code();
         let expected = match code {
-            // The discovery says so, with what to do.
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                true
-            }
-            // Reported as a global error already.
-            Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure) => {
-                true
-            }
             Some(
-                RDKafkaErrorCode::GroupAuthorizationFailed
-                | RDKafkaErrorCode::CoordinatorNotAvailable
-                | RDKafkaErrorCode::NotCoordinator,
-            ) => self.config.group.is_none(),
-            _ => false,
+                // The discovery says so, with what to do.
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                // Reported as a global error already.
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::BrokerTransportFailure,
+            ) => true,
+            Some(code) => self.config.group.is_none() && concerns_groups(code),
+            None => false,
         };
         if !expected {
             self.consumer.context().report(code, &error.to_string());
@@ -172,9 +172,9 @@ impl Control {
             .fetch_metadata(Some(topic), ANSWER_LIMIT)
             .map_err(|error| self.unreachable(brokers, &error))?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let error = found.and_then(rdkafka::metadata::MetadataTopic::error);
+        let error = found.and_then(MetadataTopic::error);
         let partitions: BTreeSet<i32> =
-            found.iter().flat_map(|found| found.partitions()).map(|p| p.id()).collect();
+            found.iter().flat_map(|found| found.partitions()).map(MetadataPartition::id).collect();
         match error {
             None if !partitions.is_empty() => {}
             None
@@ -405,16 +405,16 @@ impl Control {
                 break;
             }
         }
-        match self.progress.settle(deadline.saturating_duration_since(Instant::now())) {
-            Some(positions) => {
-                let theirs = positions.into_iter().filter(|p| partitions.contains(&p.partition));
-                self.commit(theirs.collect(), CommitMode::Sync);
-            }
-            None => tracing::error!(
+        let left = deadline.saturating_duration_since(Instant::now());
+        if let Some(positions) = self.progress.settle(left) {
+            let theirs = positions.into_iter().filter(|p| partitions.contains(&p.partition));
+            self.commit(theirs.collect(), CommitMode::Sync);
+        } else {
+            tracing::error!(
                 ?partitions,
                 "counts could not be published before these partitions went to another member of \
                  the group, which will count again what is not committed"
-            ),
+            );
         }
         let mut list = TopicPartitionList::new();
         for &partition in partitions {
@@ -454,12 +454,29 @@ impl Control {
         if moved.is_empty() {
             return;
         }
-        match self.consumer.commit(&list, mode) {
-            Ok(()) => self.committed.extend(moved),
-            Err(error) => self.consumer.context().report(
-                error.rdkafka_error_code(),
-                &format!("committing offsets of {moved:?}: {error}"),
-            ),
+        let deadline = Instant::now() + COMMIT_LIMIT;
+        loop {
+            match self.consumer.commit(&list, mode) {
+                Ok(()) => self.committed.extend(moved),
+                // The group is between two generations: what we have is still ours to commit once
+                // the next one stands.
+                Err(error)
+                    if error.rdkafka_error_code()
+                        == Some(RDKafkaErrorCode::RebalanceInProgress)
+                        && Instant::now() < deadline =>
+                {
+                    drop(self.consumer.poll(POLL));
+                    continue;
+                }
+                Err(error) => self.consumer.context().report(
+                    error.rdkafka_error_code(),
+                    &format!(
+                        "committing offsets {moved:?} (partition, offset): {error}; whoever reads \
+                         these partitions next counts again what is not committed"
+                    ),
+                ),
+            }
+            return;
         }
     }
 

@@ -1,0 +1,127 @@
+//! Records per second on the hot path: decoding alone, and decoding and counting into 80,000
+//! series. Run beside two baselines over the same payloads, so that the figures are ratios: a scan
+//! for one byte (what reading the payload costs at least) and a full parse into a tree.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use flow_exporter::{
+    flow::{Decoded, pmacct},
+    traffic::{Counts, Layout, Rule},
+};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+
+/// The monitored AS, as in the recorded input.
+const ASN: u32 = 64512;
+const RECORDS: u32 = 100_000;
+/// Peer AS numbers, each with both directions and 4 routers: 80,000 series.
+const PEERS: u32 = 10_000;
+const ROUTERS: u32 = 4;
+
+/// One payload for each record: the recorded one with other values.
+fn payloads() -> Vec<String> {
+    let recorded = include_str!("../tests/fixtures/pmacct/purge.json").trim_end();
+    let mut random = SmallRng::seed_from_u64(1);
+    (0..RECORDS)
+        .map(|_| {
+            let peer = 1000 + random.random_range(0..PEERS);
+            let (source, destination) = if random.random() { (ASN, peer) } else { (peer, ASN) };
+            let mut replace = {
+                let mut record = recorded.to_owned();
+                move |from: &str, to: String| {
+                    assert!(record.contains(from), "{from} is in the recorded input");
+                    record = record.replacen(from, &to, 1);
+                    record.clone()
+                }
+            };
+            let router = random.random_range(0..ROUTERS);
+            replace("\"label\": \"\"", format!("\"label\": \"edge{router}.fra.example.net\""));
+            replace("\"as_src\": 64512", format!("\"as_src\": {source}"));
+            replace("\"as_dst\": 15169", format!("\"as_dst\": {destination}"));
+            replace("127.0.0.1", format!("192.0.2.{}", random.random::<u8>()));
+            replace("127.200.0.1", format!("198.51.100.{}", random.random::<u8>()));
+            replace("53554", random.random_range(1024..u16::MAX).to_string());
+            replace("\"packets\": 50", format!("\"packets\": {}", random.random_range(1..2000)));
+            let bytes = 1_u64 << random.random_range(6..34);
+            replace("\"bytes\": 26400", format!("\"bytes\": {}", random.random_range(40..bytes)))
+        })
+        .collect()
+}
+
+fn decode(criterion: &mut Criterion) {
+    let payloads = payloads();
+    let mut group = criterion.benchmark_group("decode");
+    group.throughput(Throughput::Elements(payloads.len() as u64));
+    group.sample_size(20);
+
+    group.bench_function("baseline: scan for a byte", |bench| {
+        bench.iter(|| {
+            payloads
+                .iter()
+                .map(|payload| memchr::memchr_iter(b'}', payload.as_bytes()).count())
+                .sum::<usize>()
+        });
+    });
+
+    group.bench_function("baseline: parse into a tree", |bench| {
+        bench.iter(|| {
+            for payload in &payloads {
+                black_box(sonic_rs::from_slice::<sonic_rs::Value>(payload.as_bytes()))
+                    .expect("payloads are JSON");
+            }
+        });
+    });
+
+    group.bench_function("decode", |bench| {
+        bench.iter(|| {
+            let mut flows = 0;
+            for payload in &payloads {
+                pmacct::decode(payload.as_bytes(), &mut |decoded| {
+                    flows += u32::from(matches!(black_box(decoded), Decoded::Flow(_)));
+                });
+            }
+            assert_eq!(flows, RECORDS);
+        });
+    });
+
+    let messages: Vec<String> = payloads.chunks(50).map(|records| records.join("\n")).collect();
+    group.bench_function("decode, 50 records to a message", |bench| {
+        bench.iter(|| {
+            let mut flows = 0;
+            for message in &messages {
+                pmacct::decode(message.as_bytes(), &mut |decoded| {
+                    flows += u32::from(matches!(black_box(decoded), Decoded::Flow(_)));
+                });
+            }
+            assert_eq!(flows, RECORDS);
+        });
+    });
+
+    let mut counts = Counts::new(Layout::original(), Rule { asn: ASN });
+    // Every series is there before the first record is timed.
+    for router in 0..ROUTERS {
+        for peer in 1000..1000 + PEERS {
+            for (source_as, destination_as) in [(ASN, peer), (peer, ASN)] {
+                counts.record(&Decoded::Flow(flow_exporter::flow::Flow {
+                    source_as,
+                    destination_as,
+                    bytes: 0,
+                    hostname: format!("edge{router}.fra.example.net").into(),
+                }));
+            }
+        }
+    }
+    assert_eq!(counts.len(), 80_000);
+    group.bench_function("decode and count into 80,000 series", |bench| {
+        bench.iter(|| {
+            for payload in &payloads {
+                pmacct::decode(payload.as_bytes(), &mut |decoded| counts.record(&decoded));
+            }
+        });
+    });
+    assert_eq!(counts.len(), 80_000);
+    group.finish();
+}
+
+criterion_group!(benches, decode);
+criterion_main!(benches);

@@ -1,0 +1,171 @@
+//! Wiring: the stages, in the order in which the data passes them; then running and draining.
+
+mod sink;
+mod source;
+
+use std::{sync::Arc, thread};
+
+use anyhow::Context as _;
+use tokio::sync::watch;
+
+use crate::{
+    config::{Config, ConfigError, SourceConfig},
+    demo::Demo,
+    health::{Health, State},
+    ledger::{Ledger, LedgerConfig},
+    metrics::Metrics,
+    names::{self, Announcement},
+    publish::{
+        pusher::Pusher,
+        server::{self, ServerConfig, ServerState},
+    },
+    traffic::{Layout, Rule},
+};
+
+use sink::{CountingSink, Published};
+use source::Source;
+
+/// Runs until `stop` completes, the input ends and the program is to end with it, or a part fails.
+///
+/// # Errors
+/// [`ConfigError`] for what the operator can mend before the next start; others for what went
+/// wrong while running.
+pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let Config { demo, mut source, workers, rule, names: names_config, listen, interval, push } =
+        config;
+    let refuse = |flag: &str, error: &dyn std::fmt::Display| ConfigError(format!("{flag}{error}"));
+    // Construct.
+    let metrics = Arc::new(Metrics::new());
+    let health = Health::new();
+    let layout = Layout::original();
+    let demo = demo.map(Demo::start).transpose().context("starting the demo")?;
+    if let (Some(demo), SourceConfig::Kafka(kafka)) = (&demo, &mut source) {
+        kafka.brokers.clone_from(&demo.brokers);
+    }
+    let about = about(rule, &source);
+    let source_component = health.register("source");
+    let source = Source::new(source, &metrics)?;
+    let (as_names, refresher) =
+        names::load_initial(names_config).map_err(|error| refuse("", &error))?;
+    let pusher = push
+        .map(|config| Pusher::new(&config, &layout, Arc::clone(&metrics)))
+        .transpose()
+        .map_err(|error| refuse("push: ", &error))?;
+
+    // Bind.
+    let listener = listen
+        .map(|address| server::bind(&address).map_err(|error| refuse("--addr: ", &error)))
+        .transpose()?;
+    if let Some(listener) = &listener {
+        let address = listener.local_addr();
+        tracing::info!(%address, "serving /metrics");
+        if demo.is_some() {
+            let port = address.port();
+            tracing::info!("made-up traffic; look at http://localhost:{port}/");
+        }
+    }
+
+    // Run.
+    let names_wait = refresher.first_wait();
+    let ledger_config = LedgerConfig { layout, rule, interval, names_wait };
+    let (ledger, seats, reader, names_sink) =
+        Ledger::new(ledger_config, as_names, workers, Arc::clone(&metrics));
+    let (end, ended) = watch::channel(false);
+    let refresh = tokio::spawn(refresher.run(
+        Arc::clone(&metrics),
+        until_end(ended.clone()),
+        move |announcement| match announcement {
+            Announcement::Replace(names) => names_sink.replace(names),
+            Announcement::Keep => names_sink.give_up(),
+        },
+    ));
+    let mut push = pusher.map(|pusher| tokio::spawn(pusher.run(reader.subscribe_intervals())));
+    let serve = listener.map(|listener| {
+        let state = ServerState {
+            about,
+            reader: reader.clone(),
+            metrics: Arc::clone(&metrics),
+            health: health.clone(),
+        };
+        tokio::spawn(server::serve(listener, ServerConfig::default(), state, until_end(ended)))
+    });
+    let published = Published { reader, runtime: tokio::runtime::Handle::current() };
+    let ledger_component = health.register("ledger");
+    ledger_component.set(State::Ready);
+    let (ledger_alive, ledger_ended) = tokio::sync::oneshot::channel::<()>();
+    let ledger = thread::Builder::new()
+        .name("ledger".to_owned())
+        .spawn(move || {
+            let _alive = ledger_alive;
+            ledger.run();
+            ledger_component.finish();
+        })
+        .context("starting the ledger's thread")?;
+    let (source_end, source_ended) = tokio::sync::oneshot::channel();
+    let sinks = seats.into_iter().map(CountingSink).collect();
+    let source = source.start(sinks, Arc::new(published), source_component, move || {
+        // The receiver is gone only when the program is ending already.
+        let _ending = source_end.send(());
+    })?;
+    tokio::select! {
+        () = stop => tracing::info!("stopping: counting what is at hand, then the last push"),
+        Ok(()) = source_ended => tracing::info!("the source has ended: stopping"),
+        _ = ledger_ended => tracing::error!("the ledger has ended: stopping"),
+        () = ended_early(&mut push) => tracing::error!("the pusher has ended: stopping"),
+    }
+
+    // Drain, in the order of the data. The ledger ends when the last worker has left; the pusher
+    // when the ledger has published its last snapshot.
+    source.stop();
+    let drained = tokio::task::spawn_blocking(move || {
+        let result = source.join();
+        (result, ledger.join().is_ok())
+    });
+    let (source_result, ledger_well) = drained.await.context("waiting for the source")?;
+    if let Some(push) = push
+        && !push.is_finished()
+    {
+        push.await.context("waiting for the last push")?;
+    }
+    end.send_replace(true);
+    if let Some(serve) = serve {
+        serve.await.context("waiting for the server")?.context("serving HTTP")?;
+    }
+    refresh.await.context("waiting for the refresher of AS names")?;
+    if let Some(demo) = demo {
+        demo.stop();
+    }
+    source_result?;
+    anyhow::ensure!(ledger_well, "the ledger panicked; see the log above");
+    Ok(())
+}
+
+/// What is counted and from where, in a line. Warns of an AS that gives no good picture.
+fn about(rule: Rule, source: &SourceConfig) -> String {
+    if rule.asn == 0 {
+        tracing::warn!(
+            "--asn is not given or 0: flows without an AS number at one end count as the monitored \
+             AS's own, so the data will be inaccurate"
+        );
+    }
+    match source {
+        SourceConfig::Kafka(kafka) => {
+            format!("AS {}, from topic {} of {}", rule.asn, kafka.topic, kafka.brokers)
+        }
+        SourceConfig::Input { input, .. } => format!("AS {}, from {input}", rule.asn),
+    }
+}
+
+/// Completes when the program is to end.
+async fn until_end(mut ended: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is an end as well.
+    let _changed = ended.wait_for(|ended| *ended).await;
+}
+
+/// Completes if the task ends, which is not expected of it.
+async fn ended_early(task: &mut Option<tokio::task::JoinHandle<()>>) {
+    match task {
+        Some(task) => drop(task.await),
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,91 @@
+//! The source that was chosen, whichever it is.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use crate::{
+    config::{ConfigError, SourceConfig},
+    health::Component,
+    metrics::Metrics,
+    source::{
+        Progress,
+        input::{InputSource, RunningInputSource},
+        kafka::{KafkaSource, RunningKafkaSource},
+    },
+};
+
+use super::sink::CountingSink;
+
+/// A source that has not started yet.
+pub(super) enum Source {
+    Kafka(KafkaSource),
+    Input { source: InputSource, exit_at_end: bool },
+}
+
+/// A source at work.
+pub(super) enum Running {
+    Kafka(RunningKafkaSource),
+    Input(RunningInputSource),
+}
+
+impl Source {
+    /// Checks and opens what can be before anything runs.
+    pub(super) fn new(config: SourceConfig, metrics: &Arc<Metrics>) -> Result<Self, ConfigError> {
+        match config {
+            SourceConfig::Kafka(config) => KafkaSource::new(config, Arc::clone(metrics))
+                .map(Source::Kafka)
+                .map_err(|error| ConfigError(error.to_string())),
+            SourceConfig::Input { input, exit_at_end } => InputSource::open(&input)
+                .map(|source| Source::Input { source, exit_at_end })
+                .map_err(|error| ConfigError(format!("--input {input}: {error}"))),
+        }
+    }
+
+    /// Starts a worker for each sink. `on_end` is called when the program is to end with the
+    /// source.
+    pub(super) fn start(
+        self,
+        mut sinks: Vec<CountingSink>,
+        progress: Arc<dyn Progress>,
+        component: Component,
+        on_end: impl FnOnce() + Send + 'static,
+    ) -> anyhow::Result<Running> {
+        match self {
+            Source::Kafka(source) => source
+                .start(sinks, progress, component, on_end)
+                .map(Running::Kafka)
+                .context("starting the Kafka source's threads"),
+            Source::Input { source, exit_at_end } => {
+                let sink = sinks.pop().context("an input needs a worker")?;
+                let on_end = move |result: &std::io::Result<()>| {
+                    if exit_at_end || result.is_err() {
+                        on_end();
+                    }
+                };
+                source
+                    .start(sink, component, on_end)
+                    .map(Running::Input)
+                    .context("starting the input's threads")
+            }
+        }
+    }
+}
+
+impl Running {
+    /// Has the workers hand over and end; does not wait.
+    pub(super) fn stop(&self) {
+        match self {
+            Running::Kafka(source) => source.stop(),
+            Running::Input(source) => source.stop(),
+        }
+    }
+
+    /// Waits for the end.
+    pub(super) fn join(self) -> anyhow::Result<()> {
+        match self {
+            Running::Kafka(source) => source.join().context("consuming from Kafka"),
+            Running::Input(source) => source.join().context("reading the input"),
+        }
+    }
+}

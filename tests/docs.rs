@@ -1,0 +1,69 @@
+//! README.md's tables of flags and metrics are what the program says of itself.
+//!
+//! `UPDATE_DOCS=1 cargo test --test docs` writes them.
+
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+use std::{env, fmt::Write as _, fs, path::PathBuf};
+
+use clap::CommandFactory;
+use flow_exporter::{cli::Cli, metrics::Metrics};
+
+fn check(marker: &str, table: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(&path).unwrap();
+    let begin = format!("<!-- {marker} -->\n");
+    let start = readme.find(&begin).expect("README.md has the table's marker") + begin.len();
+    let end = start + readme[start..].find("<!-- end -->").expect("the table's end is marked");
+    if env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, format!("{}{table}{}", &readme[..start], &readme[end..])).unwrap();
+    } else {
+        assert_eq!(&readme[start..end], table, "run UPDATE_DOCS=1 cargo test --test docs");
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
+}
+
+#[test]
+fn readme_lists_every_flag_with_its_variable_and_default() {
+    let mut table = String::from("| flag | default | what it is for |\n|---|---|---|\n");
+    let command = Cli::command();
+    for argument in command.get_arguments().filter(|argument| argument.get_long().is_some()) {
+        let (Some(name), Some(variable)) = (argument.get_long(), argument.get_env()) else {
+            // Only help and version have no variable.
+            assert!(matches!(argument.get_long(), Some("help" | "version")), "{argument}");
+            continue;
+        };
+        let defaults: Vec<_> =
+            argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+        let default = match defaults.join(",") {
+            text if text.is_empty() || text == "false" => String::new(),
+            text => format!("`{text}`"),
+        };
+        let help = argument.get_long_help().or(argument.get_help()).expect("every flag has help");
+        let variable = variable.to_string_lossy();
+        let help = one_line(&help.to_string());
+        writeln!(table, "| `--{name}`<br>`{variable}` | {default} | {help} |").unwrap();
+    }
+    check("flags", &table);
+}
+
+#[test]
+fn readme_lists_every_metric_with_its_labels_and_help() {
+    let mut table = String::from("| metric | type | labels | what it says |\n|---|---|---|---|\n");
+    for metric in Metrics::DECLARED {
+        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        writeln!(
+            table,
+            "| `{}` | {} | {} | {} |",
+            metric.name,
+            metric.kind.word(),
+            labels.join(", "),
+            one_line(metric.help.trim())
+        )
+        .unwrap();
+    }
+    check("metrics", &table);
+}

@@ -97,15 +97,19 @@ fn real_flows_of_pmacctd_are_counted_as_it_saw_them() {
     // In two batches, so that series get several records.
     traffic(&mut sent);
     exporter.wait_for_more("flow_exporter_flows_total", 2, LIMIT);
+    let first = sent.clone();
     traffic(&mut sent);
-    wait_for("record of every packet", LIMIT, || {
+    wait_for("records of the second batch", LIMIT, || {
         let (written, _) = written(&kafka);
-        if written == sent { Ok(()) } else { Err(format!("{written:?} instead of {sent:?}")) }
+        let more = first.iter().all(|(asns, bytes)| written.get(asns).unwrap_or(&0) > bytes);
+        if more { Ok(()) } else { Err(format!("{written:?} of {sent:?}")) }
     });
     pmacctd.stop();
 
-    let (written, markers) = written(&kafka);
-    assert_eq!(written, sent);
+    // A busy machine loses a packet now and then, before pmacctd sees it: its word counts.
+    let (mut written, markers) = written(&kafka);
+    assert!(written.keys().eq(sent.keys()), "{written:?} of {sent:?}");
+    assert!(written.iter().all(|(asns, bytes)| *bytes <= sent[asns]), "{written:?} of {sent:?}");
     let records = kafka.end_offset(TOPIC, 0).unsigned_abs();
     exporter.wait_for_sum("flow_exporter_messages_total", records, LIMIT);
     let page = exporter.page();
@@ -128,8 +132,8 @@ fn real_flows_of_pmacctd_are_counted_as_it_saw_them() {
             assert_eq!(name.is_empty(), asn != GOOGLE, "{asn} is {name}");
         }
     }
-    let foreign = sent.remove(&(64_999, GOOGLE)).expect("traffic that is not ours");
-    assert_eq!(seen, sent);
+    let foreign = written.remove(&(64_999, GOOGLE)).expect("traffic that is not ours");
+    assert_eq!(seen, written);
     assert_eq!(page.sum("flow_exporter_flow_bytes_ignored_total"), foreign);
     assert!(exporter.stop().success());
 }

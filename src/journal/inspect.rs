@@ -1,6 +1,7 @@
 //! Looking at a journal and mending it, for the command line: `state verify`, `repair`, `show`.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
@@ -55,7 +56,7 @@ pub struct Report {
     /// All segments, the oldest first.
     pub segments: Vec<SegmentReport>,
     /// The cursors by name.
-    pub cursors: Vec<(String, Cursor)>,
+    pub cursors: BTreeMap<String, Cursor>,
     /// Cursors that can't be read.
     pub broken_cursors: Vec<Broken>,
     /// The state after the newest cut that can be read in the newest segment.
@@ -82,12 +83,8 @@ fn examine(
     visit: &mut dyn FnMut(u64, u64, &Cut) -> Result<(), Error>,
 ) -> Result<Report, Error> {
     let numbers = segment::list(dir)?;
-    let mut report = Report {
-        segments: Vec::new(),
-        cursors: Vec::new(),
-        broken_cursors: Vec::new(),
-        state: None,
-    };
+    let (cursors, broken_cursors) = read_cursors(dir)?;
+    let mut report = Report { segments: Vec::new(), cursors, broken_cursors, state: None };
     for (place, &number) in numbers.iter().enumerate() {
         let next = match numbers.get(place + 1) {
             Some(&next) => Next::of(dir, next)?,
@@ -96,13 +93,6 @@ fn examine(
         let (segment, state) = examine_segment(dir, number, next, visit)?;
         report.segments.push(segment);
         report.state = state;
-    }
-    for (name, cursor) in read_cursors(dir)? {
-        match cursor {
-            Ok(cursor) => report.cursors.push((name, cursor)),
-            Err(Error::Broken(broken)) => report.broken_cursors.push(broken),
-            Err(error) => return Err(error),
-        }
     }
     Ok(report)
 }
@@ -259,19 +249,14 @@ pub fn repair(dir: &Path) -> Result<Repaired, Error> {
             next = Next::of(dir, number)?;
         }
     }
-    for (name, cursor) in read_cursors(dir)? {
-        match cursor {
-            Ok(_) => {}
-            Err(Error::Broken(broken)) => {
-                let to = dir.join(format!("cursor-{name}.broken"));
-                let bytes = fs::metadata(&broken.path).map_or(0, |file| file.len());
-                fs::rename(&broken.path, &to).map_err(io_error("can't rename", &broken.path))?;
-                sync_dir(&dir.join(CURSORS))?;
-                sync_dir(dir)?;
-                repaired.moved.push(Moved { broken, to, bytes, cuts: 0, newest: None });
-            }
-            Err(error) => return Err(error),
-        }
+    for broken in read_cursors(dir)?.1 {
+        let name = broken.path.file_name().unwrap_or_default().to_string_lossy();
+        let to = dir.join(format!("cursor-{name}.broken"));
+        let bytes = fs::metadata(&broken.path).map_or(0, |file| file.len());
+        fs::rename(&broken.path, &to).map_err(io_error("can't rename", &broken.path))?;
+        sync_dir(&dir.join(CURSORS))?;
+        sync_dir(dir)?;
+        repaired.moved.push(Moved { broken, to, bytes, cuts: 0, newest: None });
     }
     Ok(repaired)
 }

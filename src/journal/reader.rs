@@ -90,8 +90,10 @@ impl Log {
         segments: BTreeMap<u64, Segment>,
         place: Place,
     ) -> Result<Self, Error> {
-        let cursors = read_cursors(dir)?.into_iter().map(|(name, cursor)| Ok((name, cursor?)));
-        let cursors = cursors.collect::<Result<_, Error>>()?;
+        let (cursors, broken) = read_cursors(dir)?;
+        if let Some(broken) = broken.into_iter().next() {
+            return Err(broken.into());
+        }
         let published = Arc::new(Mutex::new(Published { segments, place, cursors }));
         Ok(Log { dir: Arc::from(dir), published })
     }
@@ -157,26 +159,29 @@ impl Log {
     }
 }
 
-/// The cursors that a directory holds, by name, as far as they can be read.
-pub(super) fn read_cursors(dir: &Path) -> Result<Vec<(String, Result<Cursor, Error>)>, Error> {
+/// The cursors that a directory holds, and those that can't be read.
+pub(super) fn read_cursors(dir: &Path) -> Result<(BTreeMap<String, Cursor>, Vec<Broken>), Error> {
     let dir = dir.join(CURSORS);
-    let mut cursors = Vec::new();
+    let (mut cursors, mut broken) = (BTreeMap::new(), Vec::new());
     let entries = match dir.read_dir() {
         Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(cursors),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok((cursors, broken)),
         Err(error) => return Err(io_error("can't list", &dir)(error)),
     };
     for entry in entries {
         let path = entry.map_err(io_error("can't list", &dir))?.path();
-        if path.extension().is_some_and(|extension| extension == "new") {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with('.') {
             continue;
         }
         let bytes = fs::read(&path).map_err(io_error("can't read", &path))?;
-        if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
-            cursors.push((name.to_owned(), read_cursor(&path, &bytes)));
+        match read_cursor(&path, &bytes) {
+            Ok(cursor) => drop(cursors.insert(name.into_owned(), cursor)),
+            Err(Error::Broken(damaged)) => broken.push(damaged),
+            Err(error) => return Err(error),
         }
     }
-    Ok(cursors)
+    Ok((cursors, broken))
 }
 
 fn read_cursor(path: &Path, bytes: &[u8]) -> Result<Cursor, Error> {
@@ -310,13 +315,12 @@ impl Reader {
             let number = {
                 let published = log.lock();
                 let fits = |segment: &&Segment| segment.header.sequence <= target.sequence;
-                match published.segments.values().rev().find(fits) {
-                    Some(segment) => segment.header.number,
+                if let Some(segment) = published.segments.values().rev().find(fits) {
+                    segment.header.number
+                } else {
                     // Deleted just now.
-                    None => {
-                        drop(published);
-                        return Reader::open(log, Start::After(target));
-                    }
+                    drop(published);
+                    return Reader::open(log, Start::After(target));
                 }
             };
             let load = || {
@@ -386,7 +390,7 @@ impl Reader {
             };
             let mut why = Why::Dropped;
             if self.state.sequence < next.sequence {
-                self.segment.to_the_end_of_file()?;
+                self.segment.include_all()?;
                 match self.segment.step(&mut self.cut, &mut self.state) {
                     Ok(true) => return Ok(Step::Cut),
                     Ok(false) => {}

@@ -473,7 +473,7 @@ impl SegmentReader {
     }
 
     /// Moves the end to that of the file.
-    pub(super) fn to_the_end_of_file(&mut self) -> Result<(), Error> {
+    pub(super) fn include_all(&mut self) -> Result<(), Error> {
         self.end = self.file.metadata().map_err(io_error("can't read", &self.path))?.len();
         Ok(())
     }

@@ -312,7 +312,7 @@ impl Journal {
         };
         let dir = self.log.dir().to_owned();
         let path = dir.join(segment::file_name(header.number));
-        let unfinished = path.with_extension(UNFINISHED);
+        let unfinished = unfinished(&path);
         let written = self.write_segment(&unfinished, &header, cut, before, live).and_then(
             |(file, checkpoint_bytes, live)| {
                 fs::rename(&unfinished, &path).map_err(io_error("can't rename", &unfinished))?;
@@ -501,8 +501,12 @@ impl Live {
     }
 }
 
-/// Name extension of a segment that is being written.
-const UNFINISHED: &str = "new";
+/// The name of a file that is being written and will get the name `path`. No other file of the
+/// journal begins with a dot.
+fn unfinished(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.new"))
+}
 
 /// Reads the newest segment, cuts off an interrupted write, and gets ready to append to it.
 fn recover(dir: &Path, number: u64) -> Result<(State, Active, u64), Error> {
@@ -572,7 +576,8 @@ fn remove_unfinished(dir: &Path) -> Result<(), Error> {
     for dir in [dir.to_owned(), dir.join(reader::CURSORS)] {
         for entry in dir.read_dir().map_err(io_error("can't list", &dir))? {
             let path = entry.map_err(io_error("can't list", &dir))?.path();
-            if path.extension().is_some_and(|extension| extension == UNFINISHED) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with('.') && name.ends_with(".new") {
                 fs::remove_file(&path).map_err(io_error("can't remove", &path))?;
             }
         }
@@ -601,7 +606,7 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), Error> {
 
 /// Writes a file whole or not at all, and durably.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let unfinished = path.with_added_extension(UNFINISHED);
+    let unfinished = unfinished(path);
     let write = || -> io::Result<()> {
         let mut file = File::create(&unfinished)?;
         file.write_all(bytes)?;

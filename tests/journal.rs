@@ -552,7 +552,9 @@ fn a_cut_that_does_not_fit_is_refused_and_changes_nothing() {
     let (mut journal, ..) = open(dir.path());
     let mut model = states[1].clone();
     let bytes = fs::read(newest(dir.path())).expect("readable");
-    let mistakes: [fn(&mut Cut); 7] = [
+    let mistakes: [fn(&mut Cut); 9] = [
+        |cut| [0, 0].into_iter().for_each(|id| cut.end(id)),
+        |cut| [2, 2].into_iter().for_each(|id| cut.start(id, 5, b"twice")),
         |cut| cut.end(2),
         |cut| cut.start(1, 5, b"taken"),
         |cut| cut.start(9, 5, b"out of turn"),
@@ -644,7 +646,7 @@ fn old_segments_are_deleted_by_age_and_as_soon_as_nobody_needs_them() {
     for hour in 5..10 {
         append(&mut journal, hour * (hour_ms + 1));
     }
-    assert_eq!(segments(dir.path()).len(), 6);
+    assert_eq!(segments(dir.path()).len(), 5);
     let lost = append(&mut journal, 40 * hour_ms).expect("something is too old");
     assert_eq!(lost, Lost { cuts: 4, samples: 4, why: Why::Dropped });
     assert_eq!(segments(dir.path()).len(), 2);

@@ -124,20 +124,24 @@ impl Encoder {
         Ok(())
     }
 
-    /// Appends a column of numbers of very different sizes, as two sections: the length of each in
-    /// bits (few different ones: they compress well), and all bits below the highest one (noise:
-    /// they don't, so they are packed, whatever the bounds of bytes).
+    /// Appends a column of numbers of very different sizes: their greatest common divisor (bytes
+    /// of sampled flows are multiples of the sampling rate) and, of the quotients, two sections:
+    /// the length of each in bits (few different ones: they compress well), and all bits below the
+    /// highest one (noise: they don't, so they are packed, whatever the bounds of bytes).
     pub(super) fn column(
         &mut self,
         out: &mut Vec<u8>,
-        numbers: impl Iterator<Item = u64>,
+        numbers: impl Iterator<Item = u64> + Clone,
     ) -> io::Result<()> {
         let mut lengths = std::mem::take(&mut self.lengths);
         let mut bits = std::mem::take(&mut self.bits);
         lengths.clear();
         bits.clear();
         let (mut held, mut holds) = (0_u128, 0);
+        let divisor = greatest_common_divisor(numbers.clone()).max(1);
+        put(out, divisor);
         for number in numbers {
+            let number = number / divisor;
             let length = u64::BITS - number.leading_zeros();
             lengths.push(length as u8);
             if length > 1 {
@@ -157,6 +161,21 @@ impl Encoder {
         self.bits = bits;
         Ok(())
     }
+}
+
+/// 0 where all are 0.
+fn greatest_common_divisor(numbers: impl Iterator<Item = u64>) -> u64 {
+    let mut divisor = 0;
+    for number in numbers {
+        let mut rest = number;
+        while rest != 0 {
+            (divisor, rest) = (rest, divisor % rest);
+        }
+        if divisor == 1 {
+            break;
+        }
+    }
+    divisor
 }
 
 /// Reads what an [`Encoder`] wrote.
@@ -192,6 +211,7 @@ impl Decoder {
         count: usize,
         mut visit: impl FnMut(usize, u64),
     ) -> Result<(), Malformed> {
+        let divisor = input.number()?;
         let lengths = self.section(input)?;
         let bits = self.section(input)?;
         if lengths.len() != count {
@@ -222,7 +242,7 @@ impl Decoder {
                 }
                 _ => return Err(Malformed),
             };
-            visit(place, number);
+            visit(place, number.checked_mul(divisor).ok_or(Malformed)?);
         }
         if bits.is_empty() && holds < 8 && held == 0 { Ok(()) } else { Err(Malformed) }
     }
@@ -236,9 +256,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn numbers_come_back(numbers in prop::collection::vec(any::<(u64, u8)>(), 0..300)) {
-            let numbers: Vec<u64> =
-                numbers.into_iter().map(|(number, shift)| number >> (shift % 64)).collect();
+        fn numbers_come_back(numbers in prop::collection::vec(any::<(u64, u8)>(), 0..300), factor in 1_u64..50) {
+            let numbers: Vec<u64> = numbers
+                .into_iter()
+                .map(|(number, shift)| (number >> (shift % 64)) / factor * factor)
+                .collect();
             let mut out = Vec::new();
             for &number in &numbers {
                 put(&mut out, number);

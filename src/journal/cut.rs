@@ -112,8 +112,9 @@ impl Cut {
         self.changed.iter().copied().zip(self.increments.chunks_exact(self.width.max(1)))
     }
 
-    /// Puts ends, starts and increments into the order of the series' numbers.
-    pub(super) fn sort(&mut self) {
+    /// Puts ends, starts and increments into the order of the series' numbers; false where one
+    /// comes twice.
+    pub(super) fn sort(&mut self) -> bool {
         self.ended.sort_unstable();
         self.started.sort_unstable_by_key(|&(id, ..)| id);
         if !self.changed.is_sorted() {
@@ -127,5 +128,8 @@ impl Cut {
                 .collect();
             self.changed.sort_unstable();
         }
+        self.ended.is_sorted_by(|id, next| id < next)
+            && self.started.is_sorted_by(|(id, ..), (next, ..)| id < next)
+            && self.changed.is_sorted_by(|id, next| id < next)
     }
 }

@@ -288,7 +288,7 @@ impl fmt::Debug for Reader {
 impl Reader {
     /// Begins to read; `None` while the log has no cut.
     pub fn open(log: &Log, start: Start) -> Result<Option<(Reader, Placed)>, Error> {
-        let (target, placed) = {
+        let (mut target, mut placed) = {
             let published = log.lock();
             let Some((_, oldest)) = published.segments.first_key_value() else {
                 return Ok(None);
@@ -331,6 +331,14 @@ impl Reader {
             let (segment, state) = match load() {
                 Ok(loaded) => loaded,
                 Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => continue,
+                Err(Error::Broken(broken)) => {
+                    // All but the newest can be done without.
+                    let Some(next) = log.lock().after(number) else { return Err(broken.into()) };
+                    let lost = Lost::between(target.totals, next.totals, Why::Broken(broken));
+                    placed = Placed::Later(lost);
+                    target = Cursor { sequence: next.sequence, totals: next.totals };
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             let mut reader =

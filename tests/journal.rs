@@ -149,14 +149,14 @@ impl Model {
             row.counts.iter_mut().zip(increments).for_each(|(count, more)| *count += more);
             cut.add(id, &increments);
         }
-        let topic: Arc<str> =
-            Arc::from(if increment_sum(&changes) % 2 == 0 { "flows" } else { "" });
-        cut.positions.push(Position { topic, partition: 3, next_offset: next.time_ms / 7 });
-        cut.positions.push(Position {
-            topic: Arc::from("flows"),
-            partition: (next.sequence % 3) as i32,
-            next_offset: i64::MAX - next.time_ms,
-        });
+        // One source has a topic without a name.
+        for topic in ["flows", "", "flows", "other"] {
+            cut.positions.push(Position {
+                topic: Arc::from(topic),
+                partition: (next.sequence % 3) as i32 + cut.positions.len() as i32 - 1,
+                next_offset: i64::MAX - next.time_ms,
+            });
+        }
         for position in &cut.positions {
             next.positions
                 .insert((Arc::clone(&position.topic), position.partition), position.next_offset);
@@ -179,10 +179,6 @@ impl Model {
         *self = next;
         Ok(appended)
     }
-}
-
-fn increment_sum(changes: &BTreeMap<u32, u64>) -> u64 {
-    changes.values().fold(0, |sum, more| sum.wrapping_add(*more))
 }
 
 fn open(dir: &Path) -> (Journal, Option<Model>, u64) {
@@ -737,11 +733,11 @@ fn show_tells_what_there_is() {
     show(dir.path(), true, &mut shown).expect("readable");
     let shown = String::from_utf8(shown).expect("text");
     for part in [
-        ": cut 2 of 1970-01-01T00:00:02Z (sample), 1 series changed, 0 started, 0 ended, 2 positions",
+        ": cut 2 of 1970-01-01T00:00:02Z (sample), 1 series changed, 0 started, 0 ended, 4 positions",
         "checkpoint of cut 0 with 0 series",
         "2 cuts up to 2 of 1970-01-01T00:00:02Z, 2 of them samples",
         "state: cut 2 of 1970-01-01T00:00:02Z, 2 series of 2 counts",
-        "position: topic flows partition 2 next offset",
+        "position: topic other partition 4 next offset",
         "cursor: slow after cut 0",
     ] {
         assert!(shown.contains(part), "{part:?} is not in:\n{shown}");

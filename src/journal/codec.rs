@@ -266,26 +266,26 @@ mod tests {
                 put(&mut out, number);
                 put_signed(&mut out, number.cast_signed());
             }
-            let mut encoder = Encoder::new().unwrap();
-            encoder.column(&mut out, numbers.iter().copied()).unwrap();
+            let mut encoder = Encoder::new().expect("memory");
+            encoder.column(&mut out, numbers.iter().copied()).expect("encoded");
             let mut input = Input(&out);
             for &number in &numbers {
                 prop_assert_eq!(input.number(), Ok(number));
                 prop_assert_eq!(input.signed(), Ok(number.cast_signed()));
             }
             let mut read = Vec::new();
-            let mut decoder = Decoder::new().unwrap();
+            let mut decoder = Decoder::new().expect("memory");
             decoder.column(&mut input, numbers.len(), |place, number| {
                 assert_eq!(place, read.len());
                 read.push(number);
-            }).unwrap();
+            }).expect("decoded");
             prop_assert_eq!(read, numbers);
             prop_assert_eq!(input.end(), Ok(()));
         }
 
         #[test]
         fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let mut decoder = Decoder::new().unwrap();
+            let mut decoder = Decoder::new().expect("memory");
             let mut input = Input(&bytes);
             while !input.0.is_empty() && decoder.column(&mut input, 3, |_, _| {}).is_ok() {}
             let mut input = Input(&bytes);

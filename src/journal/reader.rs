@@ -288,7 +288,7 @@ impl fmt::Debug for Reader {
 impl Reader {
     /// Begins to read; `None` while the log has no cut.
     pub fn open(log: &Log, start: Start) -> Result<Option<(Reader, Placed)>, Error> {
-        let (mut target, mut placed) = {
+        let (wanted, mut target, mut placed) = {
             let published = log.lock();
             let Some((_, oldest)) = published.segments.first_key_value() else {
                 return Ok(None);
@@ -297,16 +297,19 @@ impl Reader {
             let place = published.place;
             let newest = Cursor { sequence: place.sequence, totals: place.totals };
             match start {
-                Start::Oldest => (oldest, Placed::There),
-                Start::Newest => (newest, Placed::There),
-                Start::After(cursor) if cursor.sequence > newest.sequence => {
-                    (newest, Placed::Earlier)
+                Start::Oldest => (oldest.totals, oldest, Placed::There),
+                Start::Newest => (newest.totals, newest, Placed::There),
+                Start::After(cursor) => {
+                    let wanted = cursor.totals;
+                    if cursor.sequence > newest.sequence {
+                        (wanted, newest, Placed::Earlier)
+                    } else if cursor.sequence < oldest.sequence {
+                        let lost = Lost::between(wanted, oldest.totals, Why::Dropped);
+                        (wanted, oldest, Placed::Later(lost))
+                    } else {
+                        (wanted, cursor, Placed::There)
+                    }
                 }
-                Start::After(cursor) if cursor.sequence < oldest.sequence => (
-                    oldest,
-                    Placed::Later(Lost::between(cursor.totals, oldest.totals, Why::Dropped)),
-                ),
-                Start::After(cursor) => (cursor, Placed::There),
             }
         };
         loop {
@@ -334,7 +337,7 @@ impl Reader {
                 Err(Error::Broken(broken)) => {
                     // All but the newest can be done without.
                     let Some(next) = log.lock().after(number) else { return Err(broken.into()) };
-                    let lost = Lost::between(target.totals, next.totals, Why::Broken(broken));
+                    let lost = Lost::between(wanted, next.totals, Why::Broken(broken));
                     placed = Placed::Later(lost);
                     target = Cursor { sequence: next.sequence, totals: next.totals };
                     continue;
@@ -348,8 +351,7 @@ impl Reader {
                     Step::Cut => {}
                     Step::End => break,
                     Step::Lost(lost) => {
-                        let to = reader.state.totals;
-                        let lost = Lost::between(target.totals, to, lost.why);
+                        let lost = Lost::between(wanted, reader.state.totals, lost.why);
                         return Ok(Some((reader, Placed::Later(lost))));
                     }
                 }

@@ -332,22 +332,25 @@ fn ids(input: &mut Input<'_>, count: usize, out: &mut Vec<u32>) -> Result<(), Ma
 
 fn put_positions(out: &mut Vec<u8>, positions: &[Position]) {
     put(out, positions.len() as u64);
-    let mut topic: &str = "";
+    let mut topic = None;
     for position in positions {
-        // Empty: the topic of the one before.
-        let same = *position.topic == *topic;
-        put_bytes(out, if same { b"" } else { position.topic.as_bytes() });
+        if topic == Some(&position.topic) {
+            put(out, 0);
+        } else {
+            put(out, position.topic.len() as u64 + 1);
+            out.extend_from_slice(position.topic.as_bytes());
+        }
         put_signed(out, i64::from(position.partition));
         put_signed(out, position.next_offset);
-        topic = &position.topic;
+        topic = Some(&position.topic);
     }
 }
 
 fn positions(input: &mut Input<'_>, mut visit: impl FnMut(Position)) -> Result<(), Malformed> {
     let mut topic: Arc<str> = Arc::from("");
     for _ in 0..input.count()? {
-        let name = input.bytes()?;
-        if !name.is_empty() {
+        if let Some(length) = input.number()?.checked_sub(1) {
+            let name = input.take(usize::try_from(length).map_err(|_| Malformed)?)?;
             topic = Arc::from(str::from_utf8(name).map_err(|_| Malformed)?);
         }
         visit(Position {

@@ -150,10 +150,10 @@ impl Model {
             cut.add(id, &increments);
         }
         // One source has a topic without a name.
-        for topic in ["flows", "", "flows", "other"] {
+        for topic in ["flows", "", "other"] {
             cut.positions.push(Position {
                 topic: Arc::from(topic),
-                partition: (next.sequence % 3) as i32 + cut.positions.len() as i32 - 1,
+                partition: (next.sequence % 3) as i32 - 1,
                 next_offset: i64::MAX - next.time_ms,
             });
         }
@@ -317,7 +317,7 @@ fn check_damaged(dir: &Path, states: &[Model]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
     fn a_crash_loses_nothing_that_was_acknowledged(
@@ -733,11 +733,11 @@ fn show_tells_what_there_is() {
     show(dir.path(), true, &mut shown).expect("readable");
     let shown = String::from_utf8(shown).expect("text");
     for part in [
-        ": cut 2 of 1970-01-01T00:00:02Z (sample), 1 series changed, 0 started, 0 ended, 4 positions",
+        ": cut 2 of 1970-01-01T00:00:02Z (sample), 1 series changed, 0 started, 0 ended, 3 positions",
         "checkpoint of cut 0 with 0 series",
         "2 cuts up to 2 of 1970-01-01T00:00:02Z, 2 of them samples",
         "state: cut 2 of 1970-01-01T00:00:02Z, 2 series of 2 counts",
-        "position: topic other partition 4 next offset",
+        "position: topic other partition 1 next offset",
         "cursor: slow after cut 0",
     ] {
         assert!(shown.contains(part), "{part:?} is not in:\n{shown}");

@@ -19,6 +19,7 @@ pub mod config;
 pub mod demo;
 pub mod flow;
 pub mod health;
+pub mod journal;
 pub mod ledger;
 pub mod log_limit;
 pub mod metrics;

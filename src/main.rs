@@ -11,6 +11,9 @@ use flow_exporter::{
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Something went wrong while running.
 const FAILED: u8 = 1;
 /// The flags, files or environment are wrong.

@@ -150,7 +150,9 @@ impl KafkaConfig {
         // Flow records are small and come in large batches. Fetching ahead more than this buys no
         // speed, and librdkafka's default of 64 MiB for each partition is most of a small
         // machine's memory.
-        config.set("queued.max.messages.kbytes", "16384");
+        config.set("queued.max.messages.kbytes", "8192");
+        // Where that is reached, fetching goes on as soon as there is room, not a second later.
+        config.set("fetch.queue.backoff.ms", "5");
         config.set("fetch.wait.max.ms", "250");
         config.set("client.id", "flow-exporter");
         // OpenSSL is built in and knows no place for certificates of its own.

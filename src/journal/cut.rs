@@ -1,0 +1,135 @@
+//! A cut: what changed since the one before.
+
+use std::{ops::Range, sync::Arc};
+
+/// How far a partition of a topic has been counted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partition's number.
+    pub partition: i32,
+    /// Exactly the messages below this offset are counted.
+    pub next_offset: i64,
+}
+
+/// A series that begins with a cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Started<'c> {
+    /// Its number, as long as it lives.
+    pub id: u32,
+    /// Nothing of it was counted before, in milliseconds since the epoch.
+    pub start_ms: i64,
+    /// What it is, in the caller's own form.
+    pub definition: &'c [u8],
+}
+
+/// What changed since the cut before. To be applied in this order: series end, series start,
+/// counts grow.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// The cut's number, larger than that of the cut before.
+    pub sequence: u64,
+    /// The cut's time, in milliseconds since the epoch.
+    pub time_ms: i64,
+    /// Whether it is a sample to be pushed.
+    pub is_sample: bool,
+    /// The positions that changed.
+    pub positions: Vec<Position>,
+    /// Sums beside the series, in the caller's own form; empty where they did not change.
+    pub tallies: Vec<u8>,
+    pub(super) width: usize,
+    pub(super) ended: Vec<u32>,
+    pub(super) started: Vec<(u32, i64, Range<usize>)>,
+    pub(super) definitions: Vec<u8>,
+    pub(super) changed: Vec<u32>,
+    /// `width` numbers for each of `changed`.
+    pub(super) increments: Vec<u64>,
+}
+
+impl Cut {
+    /// A cut without changes, of series that have `width` counts each.
+    pub fn new(width: usize) -> Self {
+        Cut { width, ..Cut::default() }
+    }
+
+    /// Makes it a cut without changes again, and keeps the memory.
+    pub fn clear(&mut self) {
+        (self.sequence, self.time_ms, self.is_sample) = (0, 0, false);
+        self.positions.clear();
+        self.tallies.clear();
+        self.ended.clear();
+        self.started.clear();
+        self.definitions.clear();
+        self.changed.clear();
+        self.increments.clear();
+    }
+
+    /// Counts in a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Ends a series, whose number can be used again from this cut on.
+    pub fn end(&mut self, id: u32) {
+        self.ended.push(id);
+    }
+
+    /// Starts a series with counts of zero. Numbers are slots: the smallest that was never used,
+    /// or any whose series has ended.
+    pub fn start(&mut self, id: u32, start_ms: i64, definition: &[u8]) {
+        let begin = self.definitions.len();
+        self.definitions.extend_from_slice(definition);
+        self.started.push((id, start_ms, begin..self.definitions.len()));
+    }
+
+    /// Adds to the counts of a series, once in a cut.
+    ///
+    /// # Panics
+    /// If the row has another number of counts than [`Cut::width`].
+    pub fn add(&mut self, id: u32, increments: &[u64]) {
+        assert_eq!(increments.len(), self.width, "a row has a fixed number of counts");
+        self.changed.push(id);
+        self.increments.extend_from_slice(increments);
+    }
+
+    /// The series that end.
+    pub fn ended(&self) -> &[u32] {
+        &self.ended
+    }
+
+    /// The series that start.
+    pub fn started(&self) -> impl ExactSizeIterator<Item = Started<'_>> {
+        self.started.iter().map(|(id, start_ms, definition)| Started {
+            id: *id,
+            start_ms: *start_ms,
+            definition: &self.definitions[definition.clone()],
+        })
+    }
+
+    /// The series whose counts grow, with the increments.
+    pub fn changed(&self) -> impl ExactSizeIterator<Item = (u32, &[u64])> {
+        self.changed.iter().copied().zip(self.increments.chunks_exact(self.width.max(1)))
+    }
+
+    /// Puts ends, starts and increments into the order of the series' numbers; false where one
+    /// comes twice.
+    pub(super) fn sort(&mut self) -> bool {
+        self.ended.sort_unstable();
+        self.started.sort_unstable_by_key(|&(id, ..)| id);
+        if !self.changed.is_sorted() {
+            let mut order: Vec<usize> = (0..self.changed.len()).collect();
+            order.sort_unstable_by_key(|&row| self.changed[row]);
+            let width = self.width;
+            self.increments = order
+                .iter()
+                .flat_map(|&row| &self.increments[row * width..(row + 1) * width])
+                .copied()
+                .collect();
+            self.changed.sort_unstable();
+        }
+        self.ended.is_sorted_by(|id, next| id < next)
+            && self.started.is_sorted_by(|(id, ..), (next, ..)| id < next)
+            && self.changed.is_sorted_by(|id, next| id < next)
+    }
+}

@@ -1,0 +1,129 @@
+//! The log on disk: every cut, in order, each durable before anybody sees it.
+//!
+//! The one store of the program. Recovery reads it ([`Journal::open`]), and whoever pushes reads
+//! the same log from a durable cursor of its own ([`Reader`]), while it is being written.
+//!
+//! It holds a neutral form: numbered series with an opaque definition and a short row of counts.
+//! What a series means, it doesn't know; nor Kafka, nor sockets, nor the clock (time is an
+//! argument). `docs/journal.md` describes the format.
+//!
+//! Begin reading at `writer.rs`; the rules that everything rests on:
+//! - A segment begins with a checkpoint, the whole state, and comes to be by a rename once it is
+//!   synced. So a segment needs no other one, and older ones can be deleted whole.
+//! - A cut is one record, and only one is unsynced at any time. So what a crash can leave behind
+//!   is at most one broken record, the last one.
+//! - A cut beyond the sequence at which the next segment begins is void: its sync failed, and the
+//!   next segment has its counts.
+
+mod codec;
+mod cut;
+mod inspect;
+mod reader;
+mod segment;
+mod state;
+mod writer;
+
+use std::{fmt, io, path::PathBuf};
+
+pub use cut::{Cut, Position, Started};
+pub use inspect::{Moved, Repaired, Report, SegmentReport, repair, show, verify};
+pub use reader::{Cursor, Log, Lost, Placed, Reader, Start, Step, Why};
+pub use segment::FORMAT_VERSION;
+pub use state::{Head, Series, Source, State, Totals};
+pub use writer::{Appended, Journal, JournalConfig, Recovered};
+
+/// Why the journal can't do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file system refused. What was asked for did not happen and may be tried again.
+    #[error("{doing} {}: {source}", path.display())]
+    Io {
+        /// What was being done, as in "can't write".
+        doing: &'static str,
+        /// To which file or directory.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Another process holds the directory.
+    #[error(
+        "the state directory {} is in use by another process: stop it, or give this one another --state-dir",
+        .0.display()
+    )]
+    Locked(PathBuf),
+    /// Written by a later version of the program.
+    #[error(
+        "{} has format version {version}, and this program reads up to {FORMAT_VERSION}: use a newer flow-exporter, or another --state-dir",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format version.
+        version: u32,
+    },
+    /// The file does not hold what was written to it.
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    /// The cut or the state that was handed in does not continue the log. A mistake of the caller;
+    /// nothing was written.
+    #[error("this cut does not continue the journal: {0}")]
+    Unfit(&'static str),
+    /// A cursor's name is a file name of 1 to 100 letters, digits, `-`, `_` or `.`, and does not
+    /// begin with a dot.
+    #[error("{0:?} can't be a cursor's name: use letters, digits, '-', '_' and '.'")]
+    CursorName(String),
+}
+
+/// A file does not hold what was written to it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{} is broken at offset {offset}: {damage}. See what there is with 'flow-exporter state verify' and 'show'; 'flow-exporter state repair' keeps what comes before and sets the rest aside",
+    path.display()
+)]
+pub struct Broken {
+    /// The file.
+    pub path: PathBuf,
+    /// Where in the file the broken record begins, in bytes.
+    pub offset: u64,
+    /// What is wrong.
+    pub damage: Damage,
+}
+
+/// What is wrong with a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// The file ends within it.
+    Incomplete,
+    /// No record begins here.
+    NoRecord,
+    /// Its checksum is another one.
+    Checksum,
+    /// It is as it was written, but makes no sense where it stands.
+    Meaning(&'static str),
+}
+
+impl Damage {
+    /// Whether an interrupted write leaves this behind.
+    const fn may_be_torn(self) -> bool {
+        !matches!(self, Damage::Meaning(_))
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Damage::Incomplete => "the record is incomplete",
+            Damage::NoRecord => "no record begins there",
+            Damage::Checksum => "the record's checksum does not match",
+            Damage::Meaning(what) => what,
+        })
+    }
+}
+
+/// Adds what was being done to an error of the file system.
+fn io_error(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
+    let path = path.into();
+    move |source| Error::Io { doing, path, source }
+}

@@ -1,0 +1,616 @@
+//! The one writer: opening, recovery, appending, rotation, caps.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, BufWriter, Write},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    Error,
+    codec::RECORD_LIMIT_BYTES,
+    cut::Cut,
+    io_error,
+    reader::{self, Log, Lost, Place, Why},
+    segment::{self, FRAME_BYTES, Header, Kind, RecordWriter, SegmentReader},
+    state::{Source, State, Totals},
+};
+
+/// A segment is let grow to this many times its checkpoint, so that checkpoints take a small part
+/// of the disk and of the time.
+const CHECKPOINTS_IN_SEGMENT: u64 = 4;
+
+/// Parts of the cap that a segment may take, so that the cap can be kept by deleting whole ones.
+const SEGMENTS_IN_CAP: u64 = 4;
+
+/// The newest segments that are kept even if no cursor needs them: should the newest one turn out
+/// to be unreadable, there is still the state that the one before it ended with.
+const KEPT_SEGMENTS: usize = 2;
+
+/// The bounds of a journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalConfig {
+    /// A segment that has grown to this is followed by a new one; but not before it has grown to 4
+    /// times its checkpoint.
+    pub segment_bytes: u64,
+    /// A segment of this age is followed by a new one. What is kept for its age is kept by segments.
+    pub segment_age: Duration,
+    /// All segments together. The oldest are deleted rather than going beyond, read or not, but
+    /// never the newest: below 8 times the size of a checkpoint, the cap can't be kept.
+    pub max_bytes: u64,
+    /// A segment of which the newest cut is older than this is deleted, read or not.
+    pub max_age: Duration,
+}
+
+impl Default for JournalConfig {
+    fn default() -> Self {
+        JournalConfig {
+            segment_bytes: 32 << 20,
+            segment_age: Duration::from_secs(3600),
+            max_bytes: 1 << 30,
+            max_age: Duration::from_secs(14 * 24 * 3600),
+        }
+    }
+}
+
+/// What was found in the directory.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The state after the newest cut; `None` where there is no journal yet.
+    pub state: Option<State>,
+    /// Bytes of an interrupted write that were cut off the end.
+    pub torn_bytes: u64,
+}
+
+/// What became of a cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// Bytes that its record takes.
+    pub bytes: u64,
+    /// Bytes of the checkpoint that was written with it; 0 where none was due.
+    pub checkpoint_bytes: u64,
+    /// What the caps deleted that the slowest cursor had not read yet.
+    pub lost: Option<Lost>,
+}
+
+/// The log on disk, held by this process. Its one writer.
+pub struct Journal {
+    config: JournalConfig,
+    log: Log,
+    /// Held locked as long as this lives.
+    _lock: File,
+    active: Option<Active>,
+    live: Live,
+    width: usize,
+    record_writer: RecordWriter,
+    /// What the caps deleted unread and no [`Appended`] has told of yet.
+    lost: Option<Lost>,
+    /// The record being written, to be used again.
+    payload: Vec<u8>,
+    record: Vec<u8>,
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").field("log", &self.log).finish_non_exhaustive()
+    }
+}
+
+/// The newest segment, which is appended to.
+struct Active {
+    path: PathBuf,
+    file: File,
+    header: Header,
+    checkpoint_bytes: u64,
+    /// Where the next record goes: all before is durable.
+    end: u64,
+    /// A sync has failed, or bytes of a failed write could not be cut off: what is on disk behind
+    /// `end` is not known, so nothing is appended any more.
+    closed: bool,
+}
+
+impl Journal {
+    /// Takes the directory, which is made if it does not exist, and recovers what it holds.
+    ///
+    /// An interrupted write at the end is cut off.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] where another process holds it, [`Error::Newer`] and [`Error::Broken`]
+    /// where it can't be read, [`Error::Io`].
+    pub fn open(dir: &Path, config: JournalConfig) -> Result<(Journal, Recovered), Error> {
+        create_dir(dir)?;
+        create_dir(&dir.join(reader::CURSORS))?;
+        let lock = lock(dir)?;
+        remove_unfinished(dir)?;
+        let segments = scan(dir)?;
+        let newest = segments.keys().next_back().copied();
+        let (state, active, torn_bytes) = match newest {
+            Some(number) => {
+                let (state, active, torn_bytes) = recover(dir, number)?;
+                (Some(state), Some(active), torn_bytes)
+            }
+            None => (None, None, 0),
+        };
+        let live = state.as_ref().map(Live::of).unwrap_or_default();
+        let width = state.as_ref().map_or(0, State::width);
+        let place = state.as_ref().map_or(Place::default(), |state| Place {
+            sequence: state.sequence,
+            totals: state.totals,
+            end: active.as_ref().map_or(0, |active| active.end),
+        });
+        let journal = Journal {
+            config,
+            log: Log::new(dir, segments, place)?,
+            _lock: lock,
+            active,
+            live,
+            width,
+            record_writer: RecordWriter::new().map_err(io_error("can't compress for", dir))?,
+            lost: None,
+            payload: Vec::new(),
+            record: Vec::new(),
+        };
+        Ok((journal, Recovered { state, torn_bytes }))
+    }
+
+    /// The log, for readers and their cursors.
+    pub fn log(&self) -> Log {
+        self.log.clone()
+    }
+
+    /// Bytes that all segments take.
+    pub fn bytes(&self) -> u64 {
+        self.log.lock().segments.values().map(|segment| segment.bytes).sum()
+    }
+
+    /// Begins a new segment with the next cut, so that a checkpoint holds what the caller knows
+    /// better by then: another identity, or more counts for each series.
+    pub fn begin_segment(&mut self) {
+        if let Some(active) = &mut self.active {
+            active.closed = true;
+        }
+    }
+
+    /// Appends a cut and syncs it: once this has returned `Ok`, the cut is durable.
+    ///
+    /// `before` gives the state that the cut changes, which is that after the last cut for which
+    /// this returned `Ok`; it is asked for where a checkpoint is due. The cut is sorted.
+    /// `now_ms` is the clock, in milliseconds since the epoch.
+    ///
+    /// # Errors
+    /// After an [`Error::Io`], nothing has happened, and the same or a larger cut can be tried
+    /// again at any time. After a crash however, the cut may turn out to have been written.
+    /// [`Error::Unfit`] where the cut does not fit the state.
+    pub fn append(
+        &mut self,
+        cut: &mut Cut,
+        before: &dyn Source,
+        now_ms: i64,
+    ) -> Result<Appended, Error> {
+        if !cut.sort() {
+            return Err(Error::Unfit("one series ends, starts or counts twice"));
+        }
+        self.payload.clear();
+        let raw = cut.definitions.len() + cut.tallies.len() + cut.increments.len() * 8;
+        if raw + (cut.started.len() + cut.changed.len()) * 16 > RECORD_LIMIT_BYTES {
+            return Err(Error::Unfit("its record would be larger than 1 GiB"));
+        }
+        self.record_writer
+            .cut(&mut self.payload, cut)
+            .map_err(io_error("can't compress for", self.log.dir()))?;
+        let bytes = (FRAME_BYTES + self.payload.len()) as u64;
+        let (checkpoint_bytes, live) = if self.new_segment_is_due(now_ms) {
+            let estimate = self.active.as_ref().map_or(0, |active| active.checkpoint_bytes);
+            self.make_room(estimate + bytes, now_ms);
+            self.append_in_new_segment(cut, before, now_ms)?
+        } else {
+            self.make_room(bytes, now_ms);
+            (0, self.append_in_active(cut)?)
+        };
+        self.live = live;
+        self.width = cut.width;
+        let active = self.active.as_ref().expect("just appended to");
+        let samples = if cut.is_sample { u64::from(self.live.count) } else { 0 };
+        let mut published = self.log.lock();
+        let segment = published
+            .segments
+            .entry(active.header.number)
+            .or_insert_with(|| reader::Segment { header: active.header, bytes: 0 });
+        segment.bytes = active.end;
+        published.place = Place {
+            sequence: cut.sequence,
+            totals: Totals {
+                cuts: published.place.totals.cuts + u64::from(cut.is_sample),
+                samples: published.place.totals.samples + samples,
+            },
+            end: active.end,
+        };
+        drop(published);
+        self.delete_read();
+        Ok(Appended { bytes, checkpoint_bytes, lost: self.lost.take() })
+    }
+
+    fn new_segment_is_due(&self, now_ms: i64) -> bool {
+        self.active.as_ref().is_none_or(|active| {
+            let full = self
+                .config
+                .segment_bytes
+                .min(self.config.max_bytes / SEGMENTS_IN_CAP)
+                .max(active.checkpoint_bytes * CHECKPOINTS_IN_SEGMENT);
+            active.closed
+                || active.end >= full
+                || older(active.header.created_ms, now_ms, self.config.segment_age)
+        })
+    }
+
+    fn append_in_active(&mut self, cut: &Cut) -> Result<Live, Error> {
+        if cut.width != self.width {
+            return Err(Error::Unfit("it has another number of counts for each series"));
+        }
+        if cut.sequence <= self.log.lock().place.sequence {
+            return Err(Error::Unfit("its sequence is not larger than the one before"));
+        }
+        let live = self.live.clone().after(cut)?;
+        let active = self.active.as_mut().expect("there is one, or a new one would be due");
+        self.record.clear();
+        segment::frame(
+            &mut self.record,
+            active.header.number,
+            active.end,
+            Kind::Cut,
+            &self.payload,
+        );
+        if let Err(source) = active.file.write_all_at(&self.record, active.end) {
+            // What was written of it must not stay in the way of the next try.
+            active.closed = active.file.set_len(active.end).is_err();
+            return Err(io_error("can't write", &active.path)(source));
+        }
+        if let Err(source) = active.file.sync_data() {
+            // The kernel may have dropped the pages or not, and says so only once. So whether the
+            // record is there is not known, and a sync that succeeds later would prove nothing.
+            active.closed = true;
+            // Readers don't take it for a cut in any case; gone is better still.
+            drop(active.file.set_len(active.end));
+            return Err(io_error("can't sync", &active.path)(source));
+        }
+        active.end += self.record.len() as u64;
+        Ok(live)
+    }
+
+    /// Writes checkpoint and cut into a new file and makes it the newest segment.
+    fn append_in_new_segment(
+        &mut self,
+        cut: &Cut,
+        before: &dyn Source,
+        now_ms: i64,
+    ) -> Result<(u64, Live), Error> {
+        let Place { sequence, totals, .. } = self.log.lock().place;
+        let mut sequence_given = 0;
+        let mut live = Live::default();
+        let mut width = 0;
+        before.head(&mut |head| {
+            sequence_given = head.sequence;
+            width = head.width;
+            live = Live::new(head.slots);
+        });
+        if self.active.is_some() && sequence_given != sequence {
+            return Err(Error::Unfit("the state given with it is not that of the cut before"));
+        }
+        if cut.sequence <= sequence_given {
+            return Err(Error::Unfit("its sequence is not larger than the one before"));
+        }
+        if cut.width != width || width > usize::from(u8::MAX) {
+            return Err(Error::Unfit("it has another number of counts for each series"));
+        }
+        let header = Header {
+            number: self.next_number()?,
+            created_ms: now_ms,
+            sequence: sequence_given,
+            totals,
+        };
+        let dir = self.log.dir().to_owned();
+        let path = dir.join(segment::file_name(header.number));
+        let unfinished = unfinished(&path);
+        let written = self.write_segment(&unfinished, &header, cut, before, live).and_then(
+            |(file, checkpoint_bytes, live)| {
+                fs::rename(&unfinished, &path).map_err(io_error("can't rename", &unfinished))?;
+                Ok((file, checkpoint_bytes, live))
+            },
+        );
+        let (file, checkpoint_bytes, live) = written.inspect_err(|_| {
+            // What there is of it takes room that the next try needs.
+            drop(fs::remove_file(&unfinished));
+        })?;
+        if let Err(error) = sync_dir(&dir) {
+            // It may or may not be there after a crash. The number is taken, and the next one's
+            // checkpoint makes its cut void.
+            drop(fs::remove_file(&path));
+            self.begin_segment();
+            return Err(error);
+        }
+        let end = checkpoint_bytes + self.record.len() as u64;
+        self.active = Some(Active { path, file, header, checkpoint_bytes, end, closed: false });
+        Ok((checkpoint_bytes, live))
+    }
+
+    /// Writes and syncs header, checkpoint and cut. Returns the file, how long it is without the
+    /// cut, and which series live after the cut.
+    fn write_segment(
+        &mut self,
+        path: &Path,
+        header: &Header,
+        cut: &Cut,
+        before: &dyn Source,
+        mut live: Live,
+    ) -> Result<(File, u64, Live), Error> {
+        let write = |source| io_error("can't write", path)(source);
+        let file = File::create(path).map_err(write)?;
+        let mut out = BufWriter::with_capacity(1 << 18, &file);
+        let checkpoint_bytes = self
+            .record_writer
+            .checkpoint(header, before, |id| live.set(id), |bytes| out.write_all(bytes))
+            .map_err(write)?;
+        if self.active.is_some() && live.words_used() != self.live.words_used() {
+            return Err(Error::Unfit("the state given with it has other series than the journal"));
+        }
+        let live = live.after(cut)?;
+        self.record.clear();
+        segment::frame(&mut self.record, header.number, checkpoint_bytes, Kind::Cut, &self.payload);
+        out.write_all(&self.record).and_then(|()| out.flush()).map_err(write)?;
+        drop(out);
+        file.sync_all().map_err(write)?;
+        Ok((file, checkpoint_bytes, live))
+    }
+
+    /// A number that no segment has, not even one that could not be removed.
+    fn next_number(&self) -> Result<u64, Error> {
+        Ok(segment::list(self.log.dir())?.last().map_or(1, |newest| newest + 1))
+    }
+
+    /// Deletes the oldest segments until `bytes` more keep to the cap, and those that are too old.
+    fn make_room(&mut self, bytes: u64, now_ms: i64) {
+        loop {
+            let mut published = self.log.lock();
+            let mut segments = published.segments.values();
+            let (Some(oldest), Some(next)) = (segments.next(), segments.next()) else { return };
+            let all: u64 = published.segments.values().map(|segment| segment.bytes).sum();
+            let full = all + bytes > self.config.max_bytes;
+            if !full && !older(next.header.created_ms, now_ms, self.config.max_age) {
+                return;
+            }
+            let (begin, end) = (oldest.header, next.header);
+            if let Some(slowest) = published.slowest()
+                && slowest.sequence < end.sequence
+            {
+                let mut from = slowest.totals;
+                if slowest.sequence < begin.sequence {
+                    from = begin.totals;
+                }
+                let more = Lost::between(from, end.totals, Why::Dropped);
+                let lost = self.lost.get_or_insert(Lost { cuts: 0, samples: 0, why: Why::Dropped });
+                lost.cuts += more.cuts;
+                lost.samples += more.samples;
+            }
+            published.segments.remove(&begin.number);
+            drop(published);
+            self.delete(begin.number);
+        }
+    }
+
+    /// Deletes the segments that no cursor needs any more.
+    fn delete_read(&self) {
+        loop {
+            let mut published = self.log.lock();
+            if published.segments.len() <= KEPT_SEGMENTS {
+                return;
+            }
+            let mut segments = published.segments.values();
+            let (Some(oldest), Some(next)) = (segments.next(), segments.next()) else { return };
+            if published.slowest().is_some_and(|slowest| slowest.sequence < next.header.sequence) {
+                return;
+            }
+            let number = oldest.header.number;
+            published.segments.remove(&number);
+            drop(published);
+            self.delete(number);
+        }
+    }
+
+    /// Deletes a segment's file. One that can't be deleted is left: the next start finds it.
+    fn delete(&self, number: u64) {
+        drop(fs::remove_file(self.log.dir().join(segment::file_name(number))));
+    }
+}
+
+/// Whether what was made at `made_ms` is older than `age`; never where the clock went back.
+fn older(made_ms: i64, now_ms: i64, age: Duration) -> bool {
+    let passed = u128::try_from(now_ms.saturating_sub(made_ms)).unwrap_or_default();
+    passed > age.as_millis()
+}
+
+/// Which numbers have a living series: one bit for each.
+#[derive(Debug, Clone, Default)]
+struct Live {
+    words: Vec<u64>,
+    slots: usize,
+    count: u32,
+}
+
+impl Live {
+    fn new(slots: u32) -> Self {
+        let slots = slots as usize;
+        Live { words: vec![0; slots.div_ceil(64)], slots, count: 0 }
+    }
+
+    fn of(state: &State) -> Self {
+        let mut live = Live::new(state.slots());
+        state.series().for_each(|series| live.set(series.id));
+        live
+    }
+
+    /// The bits up to the last one that is set.
+    fn words_used(&self) -> &[u64] {
+        let used = self.words.iter().rposition(|&word| word != 0).map_or(0, |last| last + 1);
+        &self.words[..used]
+    }
+
+    fn get(&self, id: u32) -> bool {
+        let id = id as usize;
+        self.words.get(id / 64).is_some_and(|word| word >> (id % 64) & 1 == 1)
+    }
+
+    fn set(&mut self, id: u32) {
+        let id = id as usize;
+        if id >= self.slots {
+            self.slots = id + 1;
+            self.words.resize(self.slots.div_ceil(64), 0);
+        }
+        self.words[id / 64] |= 1 << (id % 64);
+        self.count += 1;
+    }
+
+    /// Those that live after a cut, by the rules by which it is read.
+    fn after(mut self, cut: &Cut) -> Result<Self, Error> {
+        for &id in &cut.ended {
+            if !self.get(id) {
+                return Err(Error::Unfit("it ends a series that does not exist"));
+            }
+            self.words[id as usize / 64] &= !(1 << (id % 64));
+            self.count -= 1;
+        }
+        let slots = self.slots + cut.started.len();
+        for &(id, start_ms, _) in &cut.started {
+            if id as usize >= slots {
+                return Err(Error::Unfit("it starts a series with a number out of turn"));
+            }
+            if self.get(id) || start_ms == i64::MIN {
+                return Err(Error::Unfit("it starts a series with a number that another one has"));
+            }
+            self.set(id);
+        }
+        if !cut.changed.iter().all(|&id| self.get(id)) {
+            return Err(Error::Unfit("it counts for a series that does not exist"));
+        }
+        Ok(self)
+    }
+}
+
+/// The name of a file that is being written and will get the name `path`. No other file of the
+/// journal begins with a dot.
+fn unfinished(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.new"))
+}
+
+/// Reads the newest segment, cuts off an interrupted write, and gets ready to append to it.
+fn recover(dir: &Path, number: u64) -> Result<(State, Active, u64), Error> {
+    let mut reader = SegmentReader::open(dir, number)?;
+    let mut state = reader.checkpoint()?;
+    let checkpoint_bytes = reader.at;
+    let mut cut = Cut::default();
+    let mut end = reader.at;
+    let broken = loop {
+        match reader.step(&mut cut, &mut state) {
+            Ok(true) => end = reader.at,
+            Ok(false) => break None,
+            Err(Error::Broken(broken)) => break Some(broken),
+            Err(error) => return Err(error),
+        }
+    };
+    let torn_bytes = reader.end - end;
+    if let Some(broken) = broken
+        && (!broken.damage.may_be_torn() || reader.find_record(end)?)
+    {
+        return Err(broken.into());
+    }
+    let path = reader.path().to_owned();
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .map_err(io_error("can't open for writing", &path))?;
+    if torn_bytes > 0 {
+        file.set_len(end).map_err(io_error("can't cut off the torn end of", &path))?;
+    }
+    // What was read may not be durable yet: the process, but not the machine, may have crashed
+    // before it was synced. It is published from now on.
+    file.sync_all().map_err(io_error("can't sync", &path))?;
+    let header = reader.header;
+    Ok((state, Active { path, file, header, checkpoint_bytes, end, closed: false }, torn_bytes))
+}
+
+/// The headers of all segments.
+fn scan(dir: &Path) -> Result<BTreeMap<u64, reader::Segment>, Error> {
+    let mut segments = BTreeMap::new();
+    for number in segment::list(dir)? {
+        let reader = SegmentReader::open(dir, number)?;
+        segments.insert(number, reader::Segment { header: reader.header, bytes: reader.end });
+    }
+    Ok(segments)
+}
+
+/// Takes the directory for this process as long as the file is open.
+pub(super) fn lock(dir: &Path) -> Result<File, Error> {
+    let path = dir.join("lock");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(io_error("can't open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked(dir.to_owned())),
+        Err(TryLockError::Error(source)) => Err(io_error("can't lock", &path)(source)),
+    }
+}
+
+/// Removes what an interrupted process had not finished.
+fn remove_unfinished(dir: &Path) -> Result<(), Error> {
+    for dir in [dir.to_owned(), dir.join(reader::CURSORS)] {
+        for entry in dir.read_dir().map_err(io_error("can't list", &dir))? {
+            let path = entry.map_err(io_error("can't list", &dir))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with('.') && name.ends_with(".new") {
+                fs::remove_file(&path).map_err(io_error("can't remove", &path))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn create_dir(dir: &Path) -> Result<(), Error> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(dir).map_err(io_error("can't make the directory", dir))?;
+    // Where a whole path was made, its upper parts are the operator's: one sync is what the
+    // journal's own files need.
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
+        _ => sync_dir(Path::new(".")),
+    }
+}
+
+/// Makes durable which files a directory has.
+pub(super) fn sync_dir(dir: &Path) -> Result<(), Error> {
+    let sync = |dir: &Path| -> io::Result<()> { File::open(dir)?.sync_all() };
+    sync(dir).map_err(io_error("can't sync the directory", dir))
+}
+
+/// Writes a file whole or not at all, and durably.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let unfinished = unfinished(path);
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&unfinished)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, path)
+    };
+    write().map_err(io_error("can't write", path))?;
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}

@@ -28,6 +28,8 @@ pub struct Cli {
 pub enum Command {
     /// Show it with made-up traffic: a broker inside this process, realistic flows, the metrics.
     Demo(Box<DemoFlags>),
+    /// Look at the state directory of a flow-exporter that does not run, or repair it.
+    State(StateFlags),
     /// Ask a running flow-exporter whether it is well; exits with 0 or 1.
     Health(HealthFlags),
 }
@@ -109,7 +111,8 @@ pub struct CommonFlags {
     pub addr: String,
     #[command(flatten)]
     pub push: PushFlags,
-    /// The directory for what is kept across restarts (fetched AS names); none to keep nothing.
+    /// The directory for what is kept across restarts: counts, positions in the topic, fetched AS
+    /// names. One process at a time. none to keep nothing and begin from zero after each start.
     /// The default is flow-exporter-data in the working directory, for the demo none.
     #[arg(long, env = "FLOW_EXPORTER_STATE_DIR", value_name = "DIR|none", help_heading = "State")]
     pub state_dir: Option<PathBuf>,
@@ -249,6 +252,45 @@ pub struct DemoFlags {
     pub topic: String,
     #[command(flatten)]
     pub common: CommonFlags,
+}
+
+/// Flags for the state directory.
+#[derive(Debug, Args)]
+pub struct StateFlags {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: StateAction,
+}
+
+/// What to do with a state directory.
+#[derive(Debug, Subcommand)]
+pub enum StateAction {
+    /// Read all of the journal and say whether it is sound.
+    Verify(StateDir),
+    /// Keep what comes before the first broken record, and set the rest aside.
+    Repair(StateDir),
+    /// Say what the journal holds.
+    Show {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        dir: StateDir,
+        /// Each record, not just each segment.
+        #[arg(long)]
+        records: bool,
+    },
+}
+
+/// Which state directory.
+#[derive(Debug, Args)]
+pub struct StateDir {
+    /// The directory that --state-dir names when counting.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_STATE_DIR",
+        default_value = "flow-exporter-data",
+        value_name = "DIR"
+    )]
+    pub state_dir: PathBuf,
 }
 
 /// Flags for asking a running process.

@@ -1,6 +1,12 @@
 //! Flags, lowered once into the stages' own configurations.
 
-use std::{fmt, fs, num::NonZero, path::Path, path::PathBuf, thread};
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    num::NonZero,
+    path::{Path, PathBuf},
+    thread,
+};
 
 use crate::{
     cli::{CommonFlags, CountFlags, DemoFlags, PushFlags, SourceFlags},
@@ -30,6 +36,8 @@ pub struct Config {
     pub rule: Rule,
     /// Where AS names come from.
     pub names: NamesConfig,
+    /// The directory for what is kept across restarts; `None` to keep nothing.
+    pub state_dir: Option<PathBuf>,
     /// Where scrapes are answered, if anywhere.
     pub listen: Option<ListenAddr>,
     /// How often a sample of all series is taken.
@@ -88,6 +96,7 @@ impl Config {
             group: None,
             start: StartOffset::Earliest,
             settings: Vec::new(),
+            stored: BTreeMap::new(),
         });
         let demo = DemoConfig { asn, rate, topic, brokers: None };
         let config = Config::new(source, None, asn, common, "embedded")?;
@@ -129,10 +138,11 @@ impl Config {
                     .to_owned(),
             ));
         }
+        let state_dir = state_dir(flags.state_dir)?;
         let names = NamesConfig {
             source: names_source,
             refresh: flags.names.as_names_refresh,
-            cache_dir: state_dir(flags.state_dir)?,
+            cache_dir: state_dir.clone(),
         };
         Ok(Config {
             demo: None,
@@ -140,6 +150,7 @@ impl Config {
             workers,
             rule: Rule { asn },
             names,
+            state_dir,
             listen,
             interval,
             push,
@@ -193,6 +204,7 @@ fn source(flags: SourceFlags) -> Result<SourceConfig, ConfigError> {
         group: flags.group,
         start: flags.start,
         settings,
+        stored: BTreeMap::new(),
     }))
 }
 
@@ -310,7 +322,7 @@ fn state_dir(named: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
                 Ok(()) => Ok(Some(directory)),
                 Err(error) => {
                     tracing::warn!(
-                        "nothing is kept across restarts: the directory {DEFAULT_STATE_DIR} can't \
+                        "counts live in memory alone and begin from zero after a restart: the directory {DEFAULT_STATE_DIR} can't \
                          be made here ({error}); give --state-dir"
                     );
                     Ok(None)

@@ -4,9 +4,10 @@ use std::{env, io::IsTerminal, process::ExitCode};
 
 use flow_exporter::{
     app,
-    cli::{Cli, Command, LogFlags, LogFormat, Refusal},
+    cli::{Cli, Command, LogFlags, LogFormat, Refusal, StateAction, StateDir},
     config::{Config, ConfigError},
     demo::{Demo, DemoConfig},
+    journal::{self, Moved},
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
                 Err(error) => fail(&format!("{error:#}")),
             };
         }
+        Some(Command::State(flags)) => return state(flags.action),
         Some(Command::Demo(flags)) => {
             if let Err(line) = log(&flags.common.log) {
                 return refuse(&line);
@@ -75,6 +77,41 @@ fn main() -> ExitCode {
             Some(error) => refuse(&error.to_string()),
             None => fail(&format!("{error:#}")),
         },
+    }
+}
+
+/// Looks at a journal, or repairs it.
+fn state(action: StateAction) -> ExitCode {
+    let journal = |dir: &StateDir| dir.state_dir.join(app::JOURNAL);
+    let mut out = std::io::stdout().lock();
+    let result = match action {
+        StateAction::Show { dir, records } => journal::show(&journal(&dir), records, &mut out),
+        StateAction::Verify(dir) => {
+            let directory = journal(&dir);
+            let checked = journal::show(&directory, false, &mut out)
+                .and_then(|()| journal::verify(&directory));
+            match checked {
+                Ok(report) => match report.broken().next() {
+                    Some(broken) => return fail(&broken.to_string()),
+                    None => Ok(()),
+                },
+                Err(error) => Err(error),
+            }
+        }
+        StateAction::Repair(dir) => journal::repair(&journal(&dir)).map(|repaired| {
+            for Moved { broken, to, bytes, cuts, .. } in &repaired.moved {
+                println!("{broken}");
+                println!("  set aside in {}: {bytes} bytes, {cuts} cuts", to.display());
+            }
+            match repaired.newest {
+                Some((sequence, _)) => println!("counting goes on after cut {sequence}"),
+                None => println!("no state is left: counting begins from zero"),
+            }
+        }),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string()),
     }
 }
 

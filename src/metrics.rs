@@ -175,6 +175,12 @@ metrics! {
     cuts_incomplete: IntCounter("flow_exporter_cuts_incomplete_total");
     /// Time from the start of a cut to its publication.
     cut_seconds: Histogram("flow_exporter_cut_duration_seconds", SECONDS);
+    /// Bytes that the journal takes on disk.
+    journal_bytes: IntGauge("flow_exporter_journal_bytes");
+    /// Bytes written to the journal, checkpoints included.
+    journal_written: IntCounter("flow_exporter_journal_written_bytes_total");
+    /// Cuts that the disk refused; their counts come with a later one.
+    journal_errors: IntCounter("flow_exporter_journal_errors_total");
     /// Messages between what was counted and the end of the partition.
     kafka_lag: IntGaugeVec("flow_exporter_kafka_lag_messages", ["topic", "partition"]);
     /// Offset of the next message to be counted.

@@ -65,7 +65,7 @@ impl Exporter {
     fn build(listener: Listener, config: ServerConfig, publishes: bool) -> Self {
         let metrics = Arc::new(Metrics::new());
         let (ledger, mut seats, reader, _) = Ledger::new(
-            LedgerConfig {
+            &LedgerConfig {
                 layout: Layout::original(),
                 rule: Rule { asn: ASN },
                 interval: Duration::from_secs(86_400),
@@ -74,7 +74,10 @@ impl Exporter {
             Arc::new(AsNames::default()),
             1,
             Arc::clone(&metrics),
-        );
+            None,
+            Health::new().register("ledger"),
+        )
+        .expect("there is no journal to refuse it");
         let (worker, orders) = mpsc::channel();
         let mut seat = seats.pop().expect("one worker has one seat");
         let waker = worker.clone();

@@ -8,6 +8,7 @@ use std::{
 
 use flow_exporter::{
     asn::AsNames,
+    health::Health,
     ledger::{Ledger, LedgerConfig},
     metrics::Metrics,
     traffic::{Layout, Rule},
@@ -25,7 +26,10 @@ async fn who_asks_during_a_cut_gets_the_next_one() {
         names_wait: Duration::ZERO,
     };
     let names = Arc::new(AsNames::default());
-    let (ledger, mut seats, reader, _) = Ledger::new(config, names, 1, Arc::new(Metrics::new()));
+    let component = Health::new().register("ledger");
+    let (ledger, mut seats, reader, _) =
+        Ledger::new(&config, names, 1, Arc::new(Metrics::new()), None, component)
+            .expect("there is no journal to refuse it");
     let mut seat = seats.pop().expect("one worker has one seat");
     let (wake, woken) = mpsc::channel();
     seat.wake_with(Arc::new(move || wake.send(()).expect("the test waits")));

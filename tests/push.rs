@@ -22,6 +22,7 @@ use std::{
 use flow_exporter::{
     asn::AsNames,
     flow::Decoded,
+    health::Health,
     ledger::{Ledger, LedgerConfig, Snapshot},
     metrics::Metrics,
     publish::{
@@ -725,8 +726,15 @@ async fn what_the_ledger_counted_last_arrives() {
         interval: Duration::from_secs(86_400),
         names_wait: Duration::ZERO,
     };
-    let (ledger, mut seats, reader, _names) =
-        Ledger::new(ledger_config, Arc::new(AsNames::default()), 1, Arc::clone(&metrics));
+    let (ledger, mut seats, reader, _names) = Ledger::new(
+        &ledger_config,
+        Arc::new(AsNames::default()),
+        1,
+        Arc::clone(&metrics),
+        None,
+        Health::new().register("ledger"),
+    )
+    .expect("there is no journal to refuse it");
     let pusher =
         Pusher::new(&config(&receiver), &Layout::original(), Arc::clone(&metrics)).unwrap();
     let task = tokio::spawn(pusher.run(reader.subscribe_intervals()));

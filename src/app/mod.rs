@@ -3,16 +3,16 @@
 mod sink;
 mod source;
 
-use std::{sync::Arc, thread};
+use std::{io, path::Path, sync::Arc, thread};
 
 use anyhow::Context as _;
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     config::{Config, ConfigError, SourceConfig},
     demo::Demo,
-    health::{Health, State},
-    ledger::{Ledger, LedgerConfig},
+    health::Health,
+    ledger::{Identity, Ledger, LedgerConfig, Store, StoreError},
     metrics::Metrics,
     names::{self, Announcement},
     publish::{
@@ -25,14 +25,26 @@ use crate::{
 use sink::{CountingSink, Published};
 use source::Source;
 
+/// The journal's place in the state directory.
+pub const JOURNAL: &str = "journal";
+
 /// Runs until `stop` completes, the input ends and the program is to end with it, or a part fails.
 ///
 /// # Errors
 /// [`ConfigError`] for what the operator can mend before the next start; others for what went
 /// wrong while running.
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let Config { demo, mut source, workers, rule, names: names_config, listen, interval, push } =
-        config;
+    let Config {
+        demo,
+        mut source,
+        workers,
+        rule,
+        names: names_config,
+        state_dir,
+        listen,
+        interval,
+        push,
+    } = config;
     let refuse = |flag: &str, error: &dyn std::fmt::Display| ConfigError(format!("{flag}{error}"));
     // Construct.
     let metrics = Arc::new(Metrics::new());
@@ -43,6 +55,8 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         kafka.brokers.clone_from(&demo.brokers);
     }
     let about = about(rule, &source);
+    let store = store(&mut source, state_dir.as_deref(), rule, &layout)
+        .map_err(|error| refuse("--state-dir: ", &error))?;
     let source_component = health.register("source");
     let source = Source::new(source, &metrics)?;
     let (as_names, refresher) =
@@ -58,18 +72,22 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         .transpose()?;
     if let Some(listener) = &listener {
         let address = listener.local_addr();
-        tracing::info!(%address, "serving /metrics");
-        if demo.is_some() {
-            let port = address.port();
-            tracing::info!("made-up traffic; look at http://localhost:{port}/");
-        }
+        let made_up = demo.is_some();
+        tracing::info!(%address, made_up, "look at http://localhost:{}/", address.port());
     }
 
     // Run.
     let names_wait = refresher.first_wait();
     let ledger_config = LedgerConfig { layout, rule, interval, names_wait };
-    let (ledger, seats, reader, names_sink) =
-        Ledger::new(ledger_config, as_names, workers, Arc::clone(&metrics));
+    let (ledger, seats, reader, names_sink) = Ledger::new(
+        &ledger_config,
+        as_names,
+        workers,
+        Arc::clone(&metrics),
+        store,
+        health.register("ledger"),
+    )
+    .map_err(|error| refuse("--state-dir: ", &error))?;
     let (end, ended) = watch::channel(false);
     let refresh = tokio::spawn(refresher.run(
         Arc::clone(&metrics),
@@ -90,15 +108,12 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         tokio::spawn(server::serve(listener, ServerConfig::default(), state, until_end(ended)))
     });
     let published = Published { reader, runtime: tokio::runtime::Handle::current() };
-    let ledger_component = health.register("ledger");
-    ledger_component.set(State::Ready);
     let (ledger_alive, ledger_ended) = tokio::sync::oneshot::channel::<()>();
     let ledger = thread::Builder::new()
         .name("ledger".to_owned())
         .spawn(move || {
             let _alive = ledger_alive;
             ledger.run();
-            ledger_component.finish();
         })
         .context("starting the ledger's thread")?;
     let (source_end, source_ended) = tokio::sync::oneshot::channel();
@@ -114,30 +129,48 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         () = ended_early(&mut push) => tracing::error!("the pusher has ended: stopping"),
     }
 
-    // Drain, in the order of the data. The ledger ends when the last worker has left; the pusher
-    // when the ledger has published its last snapshot.
-    source.stop();
-    let drained = tokio::task::spawn_blocking(move || {
-        let result = source.join();
-        (result, ledger.join().is_ok())
-    });
-    let (source_result, ledger_well) = drained.await.context("waiting for the source")?;
-    if let Some(push) = push
-        && !push.is_finished()
-    {
-        push.await.context("waiting for the last push")?;
+    Running { source, ledger, push, end, serve, refresh, demo }.drain().await
+}
+
+/// All that runs, in the order in which it ends.
+struct Running {
+    source: source::Running,
+    ledger: thread::JoinHandle<()>,
+    push: Option<JoinHandle<()>>,
+    end: watch::Sender<bool>,
+    serve: Option<JoinHandle<io::Result<()>>>,
+    refresh: JoinHandle<()>,
+    demo: Option<Demo>,
+}
+
+impl Running {
+    /// Drains the stages in the order of the data. The ledger ends when the last worker has left;
+    /// the pusher when the ledger has published its last snapshot.
+    async fn drain(self) -> anyhow::Result<()> {
+        let Running { source, ledger, push, end, serve, refresh, demo } = self;
+        source.stop();
+        let drained = tokio::task::spawn_blocking(move || {
+            let result = source.join();
+            (result, ledger.join().is_ok())
+        });
+        let (source_result, ledger_well) = drained.await.context("waiting for the source")?;
+        if let Some(push) = push
+            && !push.is_finished()
+        {
+            push.await.context("waiting for the last push")?;
+        }
+        end.send_replace(true);
+        if let Some(serve) = serve {
+            serve.await.context("waiting for the server")?.context("serving HTTP")?;
+        }
+        refresh.await.context("waiting for the refresher of AS names")?;
+        if let Some(demo) = demo {
+            demo.stop();
+        }
+        source_result?;
+        anyhow::ensure!(ledger_well, "the ledger panicked; see the log above");
+        Ok(())
     }
-    end.send_replace(true);
-    if let Some(serve) = serve {
-        serve.await.context("waiting for the server")?.context("serving HTTP")?;
-    }
-    refresh.await.context("waiting for the refresher of AS names")?;
-    if let Some(demo) = demo {
-        demo.stop();
-    }
-    source_result?;
-    anyhow::ensure!(ledger_well, "the ledger panicked; see the log above");
-    Ok(())
 }
 
 /// What is counted and from where, in a line. Warns of an AS that gives no good picture.
@@ -156,6 +189,24 @@ fn about(rule: Rule, source: &SourceConfig) -> String {
     }
 }
 
+/// The journal, where counts are to survive; the source goes on where it ends.
+fn store(
+    source: &mut SourceConfig,
+    state_dir: Option<&Path>,
+    rule: Rule,
+    layout: &Layout,
+) -> Result<Option<Store>, StoreError> {
+    let (SourceConfig::Kafka(kafka), Some(directory)) = (source, state_dir) else {
+        tracing::info!("counts live in memory alone and begin from zero after a restart");
+        return Ok(None);
+    };
+    let topic = kafka.topic.as_str().into();
+    let identity = Identity { topic, rule, layout: layout.clone() };
+    let store = Store::open(&directory.join(JOURNAL), &identity)?;
+    kafka.stored = store.positions().collect();
+    Ok(Some(store))
+}
+
 /// Completes when the program is to end.
 async fn until_end(mut ended: watch::Receiver<bool>) {
     // An error means that the sender is gone, which is an end as well.
@@ -163,7 +214,7 @@ async fn until_end(mut ended: watch::Receiver<bool>) {
 }
 
 /// Completes if the task ends, which is not expected of it.
-async fn ended_early(task: &mut Option<tokio::task::JoinHandle<()>>) {
+async fn ended_early(task: &mut Option<JoinHandle<()>>) {
     match task {
         Some(task) => drop(task.await),
         None => std::future::pending().await,

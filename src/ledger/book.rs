@@ -13,6 +13,7 @@ use crate::{
 use super::{
     columns::Columns,
     snapshot::{Snapshot, VACANT},
+    store::{Column, Definition, is_live},
 };
 
 /// The running totals of all series. Merging and snapshots; no I/O, no clock.
@@ -29,6 +30,12 @@ pub struct Book {
     keys: Columns<u32>,
     bytes: Columns<u64>,
     starts: Columns<i64>,
+    /// Time of the cut that last changed each series, in milliseconds since the epoch.
+    changes: Columns<i64>,
+    /// Slots in which anything has changed since [`Book::settled`], each once.
+    touched: Vec<u32>,
+    /// Which slots are in `touched`.
+    is_touched: Vec<bool>,
     vacant: Vec<u32>,
     live: usize,
     positions: Arc<BTreeMap<i32, i64>>,
@@ -51,6 +58,9 @@ impl Book {
             keys: Columns::new(width),
             bytes: Columns::new(1),
             starts: Columns::new(1),
+            changes: Columns::new(1),
+            touched: Vec::new(),
+            is_touched: Vec::new(),
             vacant: Vec::new(),
             live: 0,
             positions: Arc::default(),
@@ -100,18 +110,74 @@ impl Book {
         if changed.is_empty() {
             return;
         }
-        let layout = Arc::clone(&self.layout);
+        self.end_where(|book, slot| {
+            book.keys.row(slot)[1..].iter().zip(book.layout.dimensions()).any(
+                |(column, dimension)| !dimension.is_text() && changed.binary_search(column).is_ok(),
+            )
+        });
+    }
+
+    /// The names of autonomous systems.
+    pub fn names(&self) -> &AsNames {
+        &self.names
+    }
+
+    /// Slots in which anything has changed since [`Book::settled`].
+    pub fn touched(&self) -> &[u32] {
+        &self.touched
+    }
+
+    /// Says that what was touched is published.
+    pub fn settled(&mut self) {
+        for slot in self.touched.drain(..) {
+            self.is_touched[slot as usize] = false;
+        }
+    }
+
+    /// Ends the series for which `ends` (which gets the slot) is true.
+    pub(super) fn end_where(&mut self, ends: impl Fn(&Book, usize) -> bool) {
         for slot in 0..self.keys.len() {
-            let renamed = self.starts.row(slot)[0] != VACANT
-                && self.keys.row(slot)[1..].iter().zip(layout.dimensions()).any(
-                    |(column, dimension)| {
-                        !dimension.is_text() && changed.binary_search(column).is_ok()
-                    },
-                );
-            if renamed {
+            if is_live(self.starts.row(slot)[0]) && ends(self, slot) {
                 self.end(slot);
             }
         }
+    }
+
+    /// Begins to load what was counted before: the number of the last cut, and positions.
+    pub(super) fn restore(&mut self, sequence: u64, positions: impl Iterator<Item = (i32, i64)>) {
+        self.sequence = sequence;
+        self.positions = Arc::new(positions.collect());
+    }
+
+    /// Loads the next slot: it holds this series.
+    pub(super) fn restore_series(
+        &mut self,
+        definition: &Definition<'_>,
+        start_ms: i64,
+        changed_ms: i64,
+        bytes: u64,
+    ) {
+        let mut key = vec![definition.direction as u32];
+        for column in &definition.columns {
+            key.push(match *column {
+                Column::As { number, .. } => number,
+                Column::Text(text) => self.text(text),
+            });
+        }
+        let slot = self.push(&key, start_ms, bytes);
+        self.changes.row_mut(slot as usize)[0] = changed_ms;
+        let Book { index, hasher, keys, .. } = self;
+        index.insert_unique(hash_key(hasher, &key), slot, |&slot| {
+            hash_key(hasher, keys.row(slot as usize))
+        });
+        self.live += 1;
+    }
+
+    /// Loads the next slot: it is vacant.
+    pub(super) fn restore_vacant(&mut self) {
+        let key = vec![0; self.layout.width()];
+        let slot = self.push(&key, VACANT, 0);
+        self.vacant.push(slot);
     }
 
     /// Takes a snapshot with the time of this cut, which is moved past the previous cut's where
@@ -119,16 +185,25 @@ impl Book {
     pub fn cut(&mut self, time_ms: i64, taken: Instant) -> Snapshot {
         self.sequence += 1;
         self.time_ms = time_ms.max(self.time_ms + 1);
+        for &slot in &self.touched {
+            self.changes.row_mut(slot as usize)[0] = self.time_ms;
+        }
+        Snapshot { taken, ..self.snapshot() }
+    }
+
+    /// The book as it is, as of the newest cut.
+    pub(super) fn snapshot(&self) -> Snapshot {
         Snapshot {
             sequence: self.sequence,
             time_ms: self.time_ms,
-            taken,
+            taken: Instant::now(),
             layout: Arc::clone(&self.layout),
             names: Arc::clone(&self.names),
             texts: self.shared_texts.clone(),
             keys: self.keys.clone(),
             bytes: self.bytes.clone(),
             starts: self.starts.clone(),
+            changes: self.changes.clone(),
             live: self.live,
             positions: Arc::clone(&self.positions),
         }
@@ -149,35 +224,51 @@ impl Book {
             |&slot| keys.row(slot as usize) == key,
             |&slot| hash_key(hasher, keys.row(slot as usize)),
         );
-        match entry {
+        let slot = match entry {
             Entry::Occupied(entry) => {
-                let slot = *entry.get() as usize;
-                let sum = &mut self.bytes.row_mut(slot)[0];
-                if let Some(new) = sum.checked_add(bytes) {
-                    *sum = new;
-                } else {
+                let slot = *entry.get();
+                let sum = &mut self.bytes.row_mut(slot as usize)[0];
+                let (new, overflows) = sum.overflowing_add(bytes);
+                *sum = new;
+                if overflows {
                     // A counter never falls while its identity lasts, so a sum that passes 2^64
                     // goes on as a new series of the same labels.
-                    let rest = sum.wrapping_add(bytes);
-                    *sum = rest;
-                    self.starts.row_mut(slot)[0] = self.time_ms;
+                    self.starts.row_mut(slot as usize)[0] = self.time_ms;
                 }
+                slot
             }
             Entry::Vacant(entry) => {
+                self.live += 1;
                 if let Some(slot) = self.vacant.pop() {
                     entry.insert(slot);
-                    let slot = slot as usize;
-                    self.keys.row_mut(slot).copy_from_slice(key);
-                    self.bytes.row_mut(slot)[0] = bytes;
-                    self.starts.row_mut(slot)[0] = self.time_ms;
+                    let row = slot as usize;
+                    self.keys.row_mut(row).copy_from_slice(key);
+                    self.bytes.row_mut(row)[0] = bytes;
+                    self.starts.row_mut(row)[0] = self.time_ms;
+                    slot
                 } else {
                     entry.insert(u32::try_from(self.bytes.len()).expect("fewer than 2^32 series"));
-                    self.keys.push(key);
-                    self.bytes.push(&[bytes]);
-                    self.starts.push(&[self.time_ms]);
+                    self.push(key, self.time_ms, bytes)
                 }
-                self.live += 1;
             }
+        };
+        self.touch(slot);
+    }
+
+    /// Appends a slot, and returns its number.
+    fn push(&mut self, key: &[u32], start_ms: i64, bytes: u64) -> u32 {
+        let slot = u32::try_from(self.bytes.len()).expect("fewer than 2^32 series");
+        self.keys.push(key);
+        self.bytes.push(&[bytes]);
+        self.starts.push(&[start_ms]);
+        self.changes.push(&[start_ms]);
+        self.is_touched.push(false);
+        slot
+    }
+
+    fn touch(&mut self, slot: u32) {
+        if !std::mem::replace(&mut self.is_touched[slot as usize], true) {
+            self.touched.push(slot);
         }
     }
 
@@ -189,5 +280,6 @@ impl Book {
         self.starts.row_mut(slot)[0] = VACANT;
         self.vacant.push(slot as u32);
         self.live -= 1;
+        self.touch(slot as u32);
     }
 }

@@ -14,16 +14,24 @@ use tokio::sync::watch;
 
 use crate::{
     asn::AsNames,
+    health::{Component, State},
+    log_limit::LogLimit,
     metrics::Metrics,
     source::Position,
     traffic::{Counts, Layout, Rule},
 };
 
-use super::{book::Book, snapshot::Snapshot};
+use super::{
+    book::Book,
+    snapshot::Snapshot,
+    store::{Store, StoreError},
+};
 
 /// How long a cut waits for the workers. They answer between two batches, so only a thread that
 /// the system does not run takes longer; its counts then come with the next cut.
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(5);
+
+static LOG_DISK: LogLimit = LogLimit::new(Duration::from_secs(30));
 
 /// What the ledger needs to know.
 #[derive(Debug, Clone)]
@@ -216,6 +224,11 @@ pub struct Ledger {
     interval: Duration,
     names_wait: Duration,
     book: Book,
+    /// Where cuts become durable; without one, counts live in memory alone.
+    store: Option<Store>,
+    component: Component,
+    /// Names that replace the book's once it has nothing unpublished.
+    new_names: Option<Arc<AsNames>>,
     gate: Arc<Gate>,
     requests: mpsc::Receiver<Request>,
     newest: watch::Sender<Option<Arc<Snapshot>>>,
@@ -237,13 +250,16 @@ impl fmt::Debug for Ledger {
 }
 
 impl Ledger {
-    /// A ledger for `workers` workers, with a seat for each.
+    /// A ledger for `workers` workers, with a seat for each. What `store` holds from before is
+    /// published at once.
     pub fn new(
-        config: LedgerConfig,
+        config: &LedgerConfig,
         names: Arc<AsNames>,
         workers: usize,
         metrics: Arc<Metrics>,
-    ) -> (Ledger, Vec<Seat>, Reader, Names) {
+        mut store: Option<Store>,
+        component: Component,
+    ) -> Result<(Ledger, Vec<Seat>, Reader, Names), StoreError> {
         let (send, requests) = mpsc::channel();
         let gate = Arc::new(Gate {
             epoch: AtomicU64::new(0),
@@ -265,14 +281,27 @@ impl Ledger {
                 }
             })
             .collect();
-        let (newest, newest_out) = watch::channel(None);
+        let restored = match &mut store {
+            Some(store) => store.load(&config.layout, &names)?,
+            None => None,
+        };
+        let now_ms = unix_ms(SystemTime::now());
+        let book = restored
+            .unwrap_or_else(|| Book::new(config.layout.clone(), Arc::clone(&names), now_ms));
+        let before = store.as_ref().and_then(Store::durable).cloned();
+        metrics.series.set(before.as_ref().map_or(0, |before| before.len() as i64));
+        let (newest, newest_out) = watch::channel(before);
         let (intervals, intervals_out) = watch::channel(None);
         let reader =
             Reader { newest: newest_out, intervals: intervals_out, requests: send.clone() };
         let ledger = Ledger {
             interval: config.interval,
             names_wait: config.names_wait,
-            book: Book::new(config.layout, names, unix_ms(SystemTime::now())),
+            book,
+            store,
+            component,
+            // While fresh names are on their way, series keep those under which they were counted.
+            new_names: config.names_wait.is_zero().then_some(names),
             gate,
             requests,
             newest,
@@ -283,11 +312,12 @@ impl Ledger {
             last_cut: None,
             asked: None,
         };
-        (ledger, seats, reader, Names { requests: send })
+        Ok((ledger, seats, reader, Names { requests: send }))
     }
 
     /// Takes cuts until all workers have left, then a last one of all they counted.
     pub fn run(mut self) {
+        self.component.set(State::Ready);
         let mut may_publish_at = Some(Instant::now() + self.names_wait);
         let mut next_interval = self.next_interval();
         while self.seated > 0 {
@@ -350,6 +380,7 @@ impl Ledger {
         }
         // The last counts are a sample of push as well: nobody will send them later.
         self.publish(SystemTime::now(), true, Instant::now());
+        self.component.finish();
     }
 
     /// The next multiple of the interval.
@@ -365,6 +396,13 @@ impl Ledger {
     fn cut(&mut self, boundary: Option<SystemTime>) {
         let taken = Instant::now();
         let time = boundary.unwrap_or_else(SystemTime::now);
+        // The journal takes a series' end only for one that it knows, so names change while all
+        // that was counted is published.
+        if self.book.touched().is_empty()
+            && let Some(names) = self.new_names.take()
+        {
+            self.book.rename(names);
+        }
         let epoch = self.gate.epoch.load(Ordering::Relaxed) + 1;
         self.missing = self.seated;
         self.gate.epoch.store(epoch, Ordering::Release);
@@ -401,7 +439,7 @@ impl Ledger {
 
     fn take_names(&mut self, names: Arc<AsNames>) {
         self.metrics.as_names.set(names.len() as i64);
-        self.book.rename(names);
+        self.new_names = Some(names);
     }
 
     fn merge(
@@ -423,12 +461,37 @@ impl Ledger {
 
     fn publish(&mut self, time: SystemTime, is_sample: bool, taken: Instant) {
         let snapshot = Arc::new(self.book.cut(unix_ms(time), taken));
+        self.last_cut = Some(taken);
+        if let Some(store) = &mut self.store {
+            let now_ms = unix_ms(SystemTime::now());
+            match store.append(&snapshot, self.book.touched(), is_sample, now_ms) {
+                Ok(bytes) => {
+                    self.metrics.journal_written.inc_by(bytes);
+                    self.metrics.journal_bytes.set(store.bytes() as i64);
+                    self.component.set(State::Ready);
+                }
+                Err(error) => {
+                    // Nothing is published before it is durable; counting goes on, and the next
+                    // cut has all of it.
+                    self.metrics.journal_errors.inc();
+                    let text = format!(
+                        "nothing new is published: {error}; counting goes on, and publishing as \
+                         soon as the disk takes it. Make room, or see to the disk"
+                    );
+                    if LOG_DISK.permit().is_some() {
+                        tracing::error!("{text}");
+                    }
+                    self.component.set(State::Failing(text));
+                    return;
+                }
+            }
+        }
+        self.book.settled();
         self.metrics.series.set(snapshot.len() as i64);
         self.newest.send_replace(Some(Arc::clone(&snapshot)));
         if is_sample {
             self.intervals.send_replace(Some(snapshot));
         }
-        self.last_cut = Some(taken);
         self.metrics.cuts.inc();
         self.metrics.cut_seconds.observe(taken.elapsed().as_secs_f64());
     }

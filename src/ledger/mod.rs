@@ -9,7 +9,9 @@ mod book;
 mod columns;
 mod cut;
 mod snapshot;
+mod store;
 
 pub use book::Book;
 pub use cut::{Ledger, LedgerConfig, Names, Reader, Seat, Waker};
 pub use snapshot::{Series, Snapshot, Vocabulary};
+pub use store::{Identity, Store, StoreError};

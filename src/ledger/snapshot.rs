@@ -26,6 +26,7 @@ pub struct Snapshot {
     pub(super) keys: Columns<u32>,
     pub(super) bytes: Columns<u64>,
     pub(super) starts: Columns<i64>,
+    pub(super) changes: Columns<i64>,
     pub(super) live: usize,
     pub(super) positions: Arc<BTreeMap<i32, i64>>,
 }

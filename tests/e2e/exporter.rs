@@ -116,6 +116,11 @@ impl Exporter {
         http::get(&format!("http://{}:9590/-/ready", self.address)).map(|_| ())
     }
 
+    /// Ends it at once (SIGKILL).
+    pub(crate) fn kill(mut self) {
+        self.process.kill();
+    }
+
     /// Asks it to stop, and waits until it has.
     pub(crate) fn stop(mut self) -> ExitStatus {
         self.process.terminate(STOP_LIMIT)

@@ -13,6 +13,7 @@ mod query;
 mod series;
 mod servers;
 
+mod crash;
 mod databases;
 mod drop_in;
 mod kafka;

@@ -1,6 +1,6 @@
 //! What the Kafka source needs to know, and how the flags' texts become it.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
@@ -79,6 +79,9 @@ pub struct KafkaConfig {
     pub start: StartOffset,
     /// Settings that go to librdkafka as they are, in order; later ones win.
     pub settings: Vec<(String, String)>,
+    /// How far partitions are counted already, by partition: there they go on. A partition that
+    /// is not among others here is new, and read from its beginning.
+    pub stored: BTreeMap<i32, i64>,
 }
 
 impl fmt::Debug for KafkaConfig {
@@ -91,6 +94,7 @@ impl fmt::Debug for KafkaConfig {
             .field("group", &self.group)
             .field("start", &self.start)
             .field("settings", &self.settings.iter().map(|(key, _)| key).collect::<Vec<_>>())
+            .field("stored", &self.stored)
             .finish()
     }
 }
@@ -178,13 +182,9 @@ impl KafkaConfig {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("partition.assignment.strategy", "cooperative-sticky")
-            .set(
-                "auto.offset.reset",
-                match self.start {
-                    StartOffset::Earliest | StartOffset::At(_) => "earliest",
-                    StartOffset::Stored | StartOffset::Latest => "latest",
-                },
-            )
+            // Every partition is given an offset to begin with. One that the broker has no more
+            // is behind the oldest message, or from a topic of the same name before this one.
+            .set("auto.offset.reset", "earliest")
             .set("statistics.interval.ms", "1000")
             // What is shown is for our own log level to say.
             .set_log_level(RDKafkaLogLevel::Debug);
@@ -204,6 +204,7 @@ mod tests {
             group: None,
             start: StartOffset::Stored,
             settings: settings.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect(),
+            stored: BTreeMap::new(),
         }
     }
 

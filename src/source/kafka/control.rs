@@ -216,13 +216,20 @@ impl Control {
             );
         }
         let start = self.config.start;
+        let mut known = Vec::new();
         let mut starts = TopicPartitionList::new();
         for &partition in &wanted {
-            if partitions.contains(&partition) && !self.assigned.contains_key(&partition) {
-                let start = if partition >= first_count { StartOffset::Earliest } else { start };
-                self.ask_for(&mut starts, partition, start);
+            if !partitions.contains(&partition) || self.assigned.contains_key(&partition) {
+                continue;
             }
+            if let Some(&offset) = self.config.stored.get(&partition) {
+                known.push((partition, offset));
+                continue;
+            }
+            let new = partition >= first_count || !self.config.stored.is_empty();
+            self.ask_for(&mut starts, partition, if new { StartOffset::Earliest } else { start });
         }
+        self.take_up(&known)?;
         if starts.count() > 0 {
             let starts = self.resolve(&starts)?;
             self.take_up(&starts)?;
@@ -302,6 +309,9 @@ impl Control {
             queues.push((inbox, Command::Assign { queue, start }));
             list.add_partition_offset(topic, partition, Offset::Offset(start)).map_err(failed)?;
         }
+        if starts.is_empty() && self.config.group.is_none() {
+            return Ok(());
+        }
         self.consumer.incremental_assign(&list).map_err(failed)?;
         for (inbox, command) in queues {
             inbox.send(command);
@@ -367,7 +377,11 @@ impl Control {
         for element in committed.elements() {
             let partition = element.partition();
             match (element.error(), element.offset()) {
-                (Ok(()), Offset::Offset(offset)) => starts.push((partition, offset)),
+                // What we counted of it ourselves may be more than we came to commit.
+                (Ok(()), Offset::Offset(offset)) => {
+                    let stored = self.config.stored.get(&partition).copied();
+                    starts.push((partition, stored.map_or(offset, |stored| stored.max(offset))));
+                }
                 (Ok(()), _) => {
                     let new = self.first_count.is_some_and(|first| partition >= first);
                     let start = if new { StartOffset::Earliest } else { *start };

@@ -67,7 +67,8 @@ impl VictoriaMetrics {
         Ok(totals)
     }
 
-    fn url(&self) -> String {
+    /// Where it answers questions.
+    pub(crate) fn url(&self) -> String {
         format!("http://{}:8428", self.address)
     }
 }

@@ -1,0 +1,153 @@
+//! Every flow is counted once, and no counter ever falls, whatever ends the program.
+
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+// These modules serve the tests with real servers as well, so not all of them is used here.
+#[allow(dead_code)]
+#[path = "e2e/exporter.rs"]
+mod exporter;
+#[allow(dead_code)]
+#[path = "e2e/http.rs"]
+mod http;
+#[allow(dead_code)]
+#[path = "e2e/page.rs"]
+mod page;
+#[allow(dead_code)]
+#[path = "e2e/produce.rs"]
+mod produce;
+#[allow(dead_code)]
+#[path = "e2e/query.rs"]
+mod query;
+#[allow(dead_code)]
+#[path = "e2e/series.rs"]
+mod series;
+#[allow(dead_code, unused_imports)]
+#[path = "e2e/servers/mod.rs"]
+mod servers;
+
+use std::{path::Path, time::Duration};
+
+use exporter::{Exporter, count};
+use produce::{Flows, Producer, unnamed};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use rdkafka::{ClientConfig, mocking::MockCluster, producer::DefaultProducerContext};
+use series::Totals;
+
+const TOPIC: &str = "pmacct.acct";
+const PARTITIONS: i32 = 4;
+const LIMIT: Duration = Duration::from_secs(60);
+const KILLS: u32 = 25;
+
+type Cluster = MockCluster<'static, DefaultProducerContext>;
+
+fn cluster() -> (Cluster, Producer) {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic(TOPIC, PARTITIONS, 1).unwrap();
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", cluster.bootstrap_servers());
+    let producer = Producer::new(&config, TOPIC);
+    (cluster, producer)
+}
+
+fn arguments(cluster: &Cluster, state: &Path) -> Vec<String> {
+    let mut arguments = count(&cluster.bootstrap_servers(), TOPIC);
+    arguments.push(format!("--state-dir={}", state.display()));
+    // Cuts at an interval as well as for scrapes.
+    arguments.push("--remote-write-interval=200ms".to_owned());
+    arguments
+}
+
+/// No series of `before` is gone or lower in `after`.
+fn assert_none_fell(before: &Totals, after: &Totals) {
+    for (series, bytes) in before {
+        let now = after.get(series);
+        assert!(now.is_some_and(|now| now >= bytes), "{series:?} was {bytes} and is {now:?}");
+    }
+}
+
+#[test]
+fn killed_at_any_moment_it_counts_each_flow_once_and_nothing_published_falls() {
+    let (cluster, mut producer) = cluster();
+    let state = tempfile::tempdir().unwrap();
+    let arguments = arguments(&cluster, state.path());
+    let mut random = SmallRng::seed_from_u64(4);
+    let mut flows = Flows::new(11, 3, 50);
+    let mut seen = Totals::new();
+    for _ in 0..KILLS {
+        let exporter = Exporter::start(&arguments);
+        assert_none_fell(&seen, &exporter.page().totals());
+        producer.send_flows(&mut flows, random.random_range(100..2000), PARTITIONS);
+        // Killed somewhere between the first of these records and the last.
+        for _ in 0..random.random_range(0..6) {
+            let now = exporter.page().totals();
+            assert_none_fell(&seen, &now);
+            seen = now;
+        }
+        exporter.kill();
+    }
+    let exporter = Exporter::start(&arguments);
+    assert_none_fell(&seen, &exporter.page().totals());
+    exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
+    let page = exporter.page();
+    assert_eq!(page.sum("flow_exporter_journal_errors_total"), 0);
+    assert!(page.sum("flow_exporter_journal_written_bytes_total") > 0);
+}
+
+#[test]
+fn a_restart_serves_what_was_published_before_any_broker_answers() {
+    let (cluster, mut producer) = cluster();
+    let state = tempfile::tempdir().unwrap();
+    let arguments = arguments(&cluster, state.path());
+    let mut flows = Flows::new(12, 2, 20);
+    let exporter = Exporter::start(&arguments);
+    producer.send_flows(&mut flows, 1000, PARTITIONS);
+    exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
+    assert!(exporter.stop().success());
+
+    cluster.broker_down(1).unwrap();
+    let exporter = Exporter::start(&arguments);
+    assert_eq!(exporter.page().totals(), flows.totals(unnamed));
+    cluster.broker_up(1).unwrap();
+    producer.send_flows(&mut flows, 1000, PARTITIONS);
+    exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
+}
+
+#[test]
+fn counts_of_another_as_are_not_mixed_with_what_the_directory_holds() {
+    let (cluster, mut producer) = cluster();
+    let state = tempfile::tempdir().unwrap();
+    let mut arguments = arguments(&cluster, state.path());
+    let mut flows = Flows::new(13, 1, 5);
+    let exporter = Exporter::start(&arguments);
+    producer.send_flows(&mut flows, 100, PARTITIONS);
+    exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
+    assert!(exporter.stop().success());
+
+    arguments.push("--asn=1".to_owned());
+    arguments.retain(|argument| *argument != format!("--asn={}", produce::ASN));
+    arguments.push("--addr=none".to_owned());
+    arguments.push("--remote-write-url=http://127.0.0.1:9/".to_owned());
+    let refused = std::process::Command::new(env!("CARGO_BIN_EXE_flow-exporter"))
+        .args(&arguments)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("another --state-dir"), "{said}");
+}
+
+#[test]
+fn two_processes_do_not_share_a_directory() {
+    let (cluster, _producer) = cluster();
+    let state = tempfile::tempdir().unwrap();
+    let arguments = arguments(&cluster, state.path());
+    let _first = Exporter::start(&arguments);
+    let second = std::process::Command::new(env!("CARGO_BIN_EXE_flow-exporter"))
+        .args(&arguments)
+        .arg("--addr=127.0.0.1:0")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(2), "{said}");
+    assert!(said.contains("in use by another process"), "{said}");
+}

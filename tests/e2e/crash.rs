@@ -66,9 +66,9 @@ fn killed_hundreds_of_times_it_counts_each_flow_once_on_the_page_and_in_a_databa
     });
     assert!(exporter.stop().success());
 
-    let exported = query::export(&victoria.url()).expect("VictoriaMetrics exports");
-    assert_eq!(exported.len(), expected.len());
-    for query::Exported { series, samples } in exported {
+    let all = query::export(&victoria.url()).expect("VictoriaMetrics exports");
+    assert_eq!(all.len(), expected.len());
+    for query::Exported { series, samples } in all {
         let falls = samples.windows(2).find(|pair| pair[1].1 < pair[0].1);
         assert_eq!(falls, None, "{series:?} falls between these samples");
     }

@@ -297,7 +297,11 @@ pub struct StateDir {
 #[derive(Debug, Args)]
 pub struct HealthFlags {
     /// Where it answers.
-    #[arg(long, default_value = "http://127.0.0.1:9590/-/healthy")]
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_HEALTH_URL",
+        default_value = "http://127.0.0.1:9590/-/healthy"
+    )]
     pub url: String,
 }
 

@@ -63,6 +63,7 @@ pub(super) fn render(state: &ServerState) -> String {
 <a href="/-/healthy">Healthy? <code>/-/healthy</code></a>
 </nav>
 </main>
+<footer>Names of autonomous systems: RouteViews, NRO, <a href="https://db-ip.com">IP Geolocation by DB-IP</a></footer>
 </body>
 </html>
 "#

@@ -1,37 +1,16 @@
 //! Every flow is counted once, and no counter ever falls, whatever ends the program.
 
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-// These modules serve the tests with real servers as well, so not all of them is used here.
-#[allow(dead_code)]
-#[path = "e2e/exporter.rs"]
-mod exporter;
-#[allow(dead_code)]
-#[path = "e2e/http.rs"]
-mod http;
-#[allow(dead_code)]
-#[path = "e2e/page.rs"]
-mod page;
-#[allow(dead_code)]
-#[path = "e2e/produce.rs"]
-mod produce;
-#[allow(dead_code)]
-#[path = "e2e/query.rs"]
-mod query;
-#[allow(dead_code)]
-#[path = "e2e/series.rs"]
-mod series;
-#[allow(dead_code, unused_imports)]
-#[path = "e2e/servers/mod.rs"]
-mod servers;
-
 use std::{path::Path, time::Duration};
 
-use exporter::{Exporter, count};
-use produce::{Flows, Producer, unnamed};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use rdkafka::{ClientConfig, mocking::MockCluster, producer::DefaultProducerContext};
-use series::Totals;
+
+use crate::{
+    exporter::{Exporter, count},
+    produce,
+    produce::{Flows, Producer, unnamed},
+    series::Totals,
+};
 
 const TOPIC: &str = "pmacct.acct";
 const PARTITIONS: i32 = 4;

@@ -1,43 +1,22 @@
 //! The program on librdkafka's mock cluster: quick, and able to fail on command. What only a real
 //! broker can show is in `tests/e2e`.
 
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-// These modules serve the tests with real servers as well, so not all of them is used here.
-#[allow(dead_code)]
-#[path = "e2e/exporter.rs"]
-mod exporter;
-#[allow(dead_code)]
-#[path = "e2e/http.rs"]
-mod http;
-#[allow(dead_code)]
-#[path = "e2e/page.rs"]
-mod page;
-#[allow(dead_code)]
-#[path = "e2e/produce.rs"]
-mod produce;
-#[allow(dead_code)]
-#[path = "e2e/query.rs"]
-mod query;
-#[allow(dead_code)]
-#[path = "e2e/series.rs"]
-mod series;
-#[allow(dead_code, unused_imports)]
-#[path = "e2e/servers/mod.rs"]
-mod servers;
-
 use std::{collections::BTreeMap, time::Duration};
 
-use exporter::{Exporter, count};
-use produce::{ASN, Flows, Producer, unnamed};
 use rdkafka::{
     ClientConfig,
     mocking::MockCluster,
     producer::DefaultProducerContext,
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
-use series::{Series, sum};
-use servers::wait_for;
+
+use crate::{
+    exporter::{Exporter, count},
+    http,
+    produce::{ASN, Flows, Producer, unnamed},
+    series::{self, Series, sum},
+    servers::wait_for,
+};
 
 const TOPIC: &str = "pmacct.acct";
 /// How long something may take that has no reason to take long, on a busy machine.

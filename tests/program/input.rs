@@ -1,30 +1,5 @@
 //! Flows from a file or standard input, and what the program says to wrong flags.
 
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-// These modules serve the tests with real servers as well, so not all of them is used here.
-#[allow(dead_code)]
-#[path = "e2e/exporter.rs"]
-mod exporter;
-#[allow(dead_code)]
-#[path = "e2e/http.rs"]
-mod http;
-#[allow(dead_code)]
-#[path = "e2e/page.rs"]
-mod page;
-#[allow(dead_code)]
-#[path = "e2e/produce.rs"]
-mod produce;
-#[allow(dead_code)]
-#[path = "e2e/query.rs"]
-mod query;
-#[allow(dead_code)]
-#[path = "e2e/series.rs"]
-mod series;
-#[allow(dead_code, unused_imports)]
-#[path = "e2e/servers/mod.rs"]
-mod servers;
-
 use std::{
     fs,
     io::Write as _,
@@ -32,11 +7,14 @@ use std::{
     time::Duration,
 };
 
-use exporter::Exporter;
-use page::Page;
-use produce::{ASN, Flows, unnamed};
-use series::compare;
-use servers::{unused_address, wait_for};
+use crate::{
+    exporter::Exporter,
+    http,
+    page::Page,
+    produce::{ASN, Flows, unnamed},
+    series::compare,
+    servers::{unused_address, wait_for},
+};
 
 const LIMIT: Duration = Duration::from_secs(60);
 

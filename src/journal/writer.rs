@@ -27,6 +27,9 @@ const CHECKPOINTS_IN_SEGMENT: u64 = 4;
 /// Parts of the cap that a segment may take, so that the cap can be kept by deleting whole ones.
 const SEGMENTS_IN_CAP: u64 = 4;
 
+/// Buffers keep this much for the next cut.
+const KEPT_BUFFER_BYTES: usize = 1 << 20;
+
 /// The newest segments that are kept even if no cursor needs them: should the newest one turn out
 /// to be unreadable, there is still the state that the one before it ended with.
 const KEPT_SEGMENTS: usize = 2;
@@ -231,6 +234,11 @@ impl Journal {
         };
         drop(published);
         self.delete_read();
+        // The first cut of many series, and a checkpoint, take far more than all that follow.
+        self.payload.clear();
+        self.payload.shrink_to(KEPT_BUFFER_BYTES);
+        self.record.clear();
+        self.record.shrink_to(KEPT_BUFFER_BYTES);
         Ok(Appended { bytes, checkpoint_bytes, lost: self.lost.take() })
     }
 

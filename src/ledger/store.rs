@@ -16,6 +16,10 @@ use super::{
 /// Counts of a series: its bytes.
 const WIDTH: usize = 1;
 
+/// After a cut with more changes than this, its memory is given back: such a cut is the first of
+/// many series, and none that follow are like it.
+const KEPT_CHANGES: usize = 1 << 17;
+
 /// Why there is no store to work with.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -222,7 +226,11 @@ impl Store {
             }
         }
         let source = Checkpoint { snapshot: before, identity: identity.as_bytes(), topic };
-        match journal.append(cut, &source, now_ms) {
+        let appended = journal.append(cut, &source, now_ms);
+        if touched.len() > KEPT_CHANGES {
+            *cut = Cut::new(WIDTH);
+        }
+        match appended {
             Ok(appended) => {
                 *durable = Some(Arc::clone(snapshot));
                 Ok(appended.bytes + appended.checkpoint_bytes)

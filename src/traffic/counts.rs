@@ -115,8 +115,14 @@ impl Counts {
         &self.texts
     }
 
-    /// Makes the table as new, but keeps its memory for the next interval.
+    /// Makes the table as new, but keeps its memory for the next interval; not though what one
+    /// burst took and the interval after it did not need.
     pub fn clear(&mut self) {
+        let capacity = self.index.capacity();
+        if capacity > KEPT_SERIES && capacity / 8 > self.index.len() {
+            self.index = HashTable::new();
+            self.rows = Vec::new();
+        }
         self.index.clear();
         self.rows.clear();
         self.texts.clear();
@@ -128,6 +134,9 @@ impl Counts {
         self.malformed = Default::default();
     }
 }
+
+/// A table with room for no more series than this keeps it.
+const KEPT_SERIES: usize = 1 << 15;
 
 /// Columns of a row that hold the sum: the lower half, then the upper one.
 const SUM_COLUMNS: usize = 2;

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, bail};
@@ -20,6 +20,7 @@ use reqwest::{Client, StatusCode, header};
 
 use crate::{
     asn::{AsNames, MAX_TABLE_BYTES, ParseError},
+    log_limit::LogLimit,
     metrics::Metrics,
 };
 
@@ -339,7 +340,7 @@ impl Refresher {
     async fn rounds(&mut self, metrics: &Metrics, announce: &mut impl FnMut(Announcement)) {
         let mut first = true;
         let mut failures = 0;
-        let mut warned: Option<Instant> = None;
+        let failure_log = LogLimit::new(WARN_INTERVAL);
         loop {
             let result = self.round(metrics).await;
             match &result {
@@ -358,8 +359,7 @@ impl Refresher {
             };
             let wait = FIRST_RETRY.saturating_mul(1 << failures.min(16)).min(self.refresh);
             failures += 1;
-            if warned.is_none_or(|warned| warned.elapsed() >= WARN_INTERVAL) {
-                warned = Some(Instant::now());
+            if failure_log.permit().is_some() {
                 tracing::warn!(
                     names_in_use = self.in_use.len(),
                     next_attempt = %humantime::format_duration(wait),

@@ -13,7 +13,7 @@ use crate::{
 use super::{
     columns::Columns,
     snapshot::{Snapshot, VACANT},
-    store::{Column, Definition, is_live},
+    store::{Column, Definition},
 };
 
 /// The running totals of all series. Merging and snapshots; no I/O, no clock.
@@ -117,11 +117,6 @@ impl Book {
         });
     }
 
-    /// The names of autonomous systems.
-    pub fn names(&self) -> &AsNames {
-        &self.names
-    }
-
     /// Slots in which anything has changed since [`Book::settled`].
     pub fn touched(&self) -> &[u32] {
         &self.touched
@@ -135,9 +130,9 @@ impl Book {
     }
 
     /// Ends the series for which `ends` (which gets the slot) is true.
-    pub(super) fn end_where(&mut self, ends: impl Fn(&Book, usize) -> bool) {
+    fn end_where(&mut self, ends: impl Fn(&Book, usize) -> bool) {
         for slot in 0..self.keys.len() {
-            if is_live(self.starts.row(slot)[0]) && ends(self, slot) {
+            if self.starts.row(slot)[0] != VACANT && ends(self, slot) {
                 self.end(slot);
             }
         }
@@ -272,7 +267,8 @@ impl Book {
         }
     }
 
-    fn end(&mut self, slot: usize) {
+    /// Ends the series in a slot.
+    pub(super) fn end(&mut self, slot: usize) {
         let hash = hash_key(&self.hasher, self.keys.row(slot));
         if let Ok(entry) = self.index.find_entry(hash, |&other| other as usize == slot) {
             entry.remove();

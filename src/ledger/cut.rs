@@ -354,7 +354,7 @@ impl Ledger {
                     }
                 }
                 Ok(Request::Names(names)) => {
-                    self.take_names(names);
+                    self.new_names = Some(names);
                     if may_publish_at.take().is_some() {
                         self.cut(None);
                     }
@@ -421,7 +421,7 @@ impl Ledger {
                     self.seated -= 1;
                     self.missing = self.missing.saturating_sub(1);
                 }
-                Ok(Request::Names(names)) => self.take_names(names),
+                Ok(Request::Names(names)) => self.new_names = Some(names),
                 Ok(Request::Freshen(asked)) => self.asked = self.asked.max(Some(asked)),
                 Ok(Request::NamesFailed) => {}
                 Err(_) => {
@@ -435,11 +435,6 @@ impl Ledger {
             }
         }
         self.publish(time, boundary.is_some(), taken);
-    }
-
-    fn take_names(&mut self, names: Arc<AsNames>) {
-        self.metrics.as_names.set(names.len() as i64);
-        self.new_names = Some(names);
     }
 
     fn merge(

@@ -8,10 +8,7 @@ use crate::{
     traffic::{Dimension, Direction, Layout, Rule},
 };
 
-use super::{
-    book::Book,
-    snapshot::{Snapshot, VACANT},
-};
+use super::{book::Book, snapshot::Snapshot};
 
 /// Counts of a series: its bytes.
 const WIDTH: usize = 1;
@@ -151,22 +148,23 @@ impl Store {
         let positions = state.positions.iter();
         book.restore(state.sequence, positions.map(|(&(_, partition), &next)| (partition, next)));
         let mut definitions = definitions.into_iter();
+        let mut renamed = Vec::new();
         for slot in 0..state.slots() {
             let Some(series) = state.get(slot) else {
                 book.restore_vacant();
                 continue;
             };
             let definition = definitions.next().ok_or(StoreError::Definition)?;
+            if definition.names().any(|(asn, name)| names.get(asn) != name) {
+                renamed.push(slot as usize);
+            }
             book.restore_series(&definition, series.start_ms, series.changed_ms, series.counts[0]);
         }
         self.durable = Some(Arc::new(book.snapshot()));
         // A series that had no name, of an AS that has one now, can't go on under that name.
-        book.end_where(|book, slot| {
-            let series = state.get(slot as u32);
-            series.and_then(|series| Definition::read(layout, series.definition)).is_some_and(
-                |definition| definition.names().any(|(asn, name)| book.names().get(asn) != name),
-            )
-        });
+        for slot in renamed {
+            book.end(slot);
+        }
         Ok(Some(book))
     }
 
@@ -361,9 +359,4 @@ fn read_text<'d>(bytes: &mut &'d [u8]) -> Option<&'d str> {
     let (text, rest) = bytes.split_at_checked(length)?;
     *bytes = rest;
     std::str::from_utf8(text).ok()
-}
-
-/// Whether a slot holds a series.
-pub(super) const fn is_live(start_ms: i64) -> bool {
-    start_ms != VACANT
 }

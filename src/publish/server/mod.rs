@@ -10,15 +10,7 @@ mod routes;
 mod scrape;
 mod stall;
 
-use std::{
-    future::Future,
-    io,
-    net::SocketAddr,
-    pin::pin,
-    sync::Arc,
-    task::Poll,
-    time::{Duration, Instant},
-};
+use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -30,7 +22,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{health::Health, ledger::Reader, metrics::Metrics};
+use crate::{health::Health, ledger::Reader, log_limit::LogLimit, metrics::Metrics};
 
 use self::stall::StallLimit;
 pub use listen::{ListenAddr, ListenAddrError, Listener, bind};
@@ -114,7 +106,7 @@ pub async fn serve(
     let mut shutdown = pin!(shutdown);
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
-    let mut full_logged: Option<Instant> = None;
+    let full_log = LogLimit::new(FULL_LOG_INTERVAL);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
@@ -125,10 +117,7 @@ pub async fn serve(
                 connections.spawn(connection(stream, config, state, stopping.clone(), served));
             }
         }
-        if connections.len() >= config.max_connections
-            && full_logged.is_none_or(|logged| logged.elapsed() > FULL_LOG_INTERVAL)
-        {
-            full_logged = Some(Instant::now());
+        if connections.len() >= config.max_connections && full_log.permit().is_some() {
             tracing::warn!(
                 connections = connections.len(),
                 "as many HTTP connections are open as are served at once; others wait"

@@ -45,7 +45,6 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 const COMMIT_LIMIT: Duration = Duration::from_secs(10);
 
 static LOG_WAITING: LogLimit = LogLimit::new(Duration::from_secs(30));
-static LOG_MISSING_PARTITION: LogLimit = LogLimit::new(Duration::from_secs(60));
 
 /// What the group did.
 pub(super) enum GroupEvent {
@@ -207,14 +206,6 @@ impl Control {
             PartitionChoice::All => partitions.iter().copied().collect(),
             PartitionChoice::These(these) => these.clone(),
         };
-        let missing: Vec<_> = wanted.iter().filter(|p| !partitions.contains(p)).collect();
-        if !missing.is_empty() && LOG_MISSING_PARTITION.permit().is_some() {
-            tracing::warn!(
-                "topic {topic} has partitions 0 to {}, but --partitions names {missing:?}; \
-                 waiting for them",
-                count - 1
-            );
-        }
         let start = self.config.start;
         let mut known = Vec::new();
         let mut starts = TopicPartitionList::new();

@@ -99,6 +99,8 @@ pub struct SourceFlags {
 #[allow(missing_docs)]
 pub struct CommonFlags {
     #[command(flatten)]
+    pub time: TimeFlags,
+    #[command(flatten)]
     pub names: NameFlags,
     /// The address for scrapes; without a host, all addresses, IPv6 and IPv4. none for no scrapes.
     #[arg(
@@ -109,6 +111,9 @@ pub struct CommonFlags {
         help_heading = "Scrape"
     )]
     pub addr: String,
+    /// Tell in OpenMetrics when each flow series began, by a line of its own.
+    #[arg(long, env = "FLOW_EXPORTER_OPENMETRICS_CREATED", help_heading = "Scrape")]
+    pub openmetrics_created: bool,
     #[command(flatten)]
     pub push: PushFlags,
     /// The directory for what is kept across restarts: counts, positions in the topic, fetched AS
@@ -118,6 +123,46 @@ pub struct CommonFlags {
     pub state_dir: Option<PathBuf>,
     #[command(flatten)]
     pub log: LogFlags,
+}
+
+/// To which time flows belong.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Counting")]
+pub struct TimeFlags {
+    /// Which flows a sample counts: those of messages with timestamps before it (event), or those
+    /// read before it (arrival). By event, a backlog is pushed as what it was when it was.
+    #[arg(long, env = "FLOW_EXPORTER_TIMESTAMPS", default_value = "event", value_enum)]
+    pub timestamps: TimestampChoice,
+    /// How long a sample waits for messages that are on their way, or behind younger ones because
+    /// the clocks of collectors differ. What comes later still is in the next sample, and counted
+    /// as late.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_MAX_LATENESS",
+        default_value = "500ms",
+        value_name = "DURATION",
+        value_parser = duration_or_zero
+    )]
+    pub max_lateness: Duration,
+    /// After how long without a flow a series ends; 0s for never. If flows come again, it begins
+    /// anew from zero.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_SERIES_TTL",
+        default_value = "24h",
+        value_name = "DURATION",
+        value_parser = duration_or_zero
+    )]
+    pub series_ttl: Duration,
+}
+
+/// To which time flows belong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TimestampChoice {
+    /// The timestamp of their message.
+    Event,
+    /// When their message is read.
+    Arrival,
 }
 
 /// AS names.
@@ -359,11 +404,16 @@ fn one_line(message: &str) -> String {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(duration) if duration >= Duration::from_millis(100) => Ok(duration),
-        Ok(_) => Err("the shortest is 100ms".to_owned()),
-        Err(error) => Err(format!("{error}; write it as in 15s, 5m, 24h")),
+    match duration_or_zero(text) {
+        Ok(duration) if duration < Duration::from_millis(100) => {
+            Err("the shortest is 100ms".to_owned())
+        }
+        other => other,
     }
+}
+
+fn duration_or_zero(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write it as in 15s, 5m, 24h"))
 }
 
 #[cfg(test)]

@@ -6,11 +6,13 @@ use std::{
     num::NonZero,
     path::{Path, PathBuf},
     thread,
+    time::Duration,
 };
 
 use crate::{
-    cli::{CommonFlags, CountFlags, DemoFlags, PushFlags, SourceFlags},
+    cli::{CommonFlags, CountFlags, DemoFlags, PushFlags, SourceFlags, TimeFlags, TimestampChoice},
     demo::DemoConfig,
+    ledger::Timestamps,
     names::NamesConfig,
     publish::{
         pusher::{Auth, PusherConfig, Secret},
@@ -34,14 +36,20 @@ pub struct Config {
     pub workers: usize,
     /// Which flows count.
     pub rule: Rule,
+    /// To which sample flows belong.
+    pub timestamps: Timestamps,
+    /// After how long without a flow a series ends, if ever.
+    pub series_ttl: Option<Duration>,
     /// Where AS names come from.
     pub names: NamesConfig,
     /// The directory for what is kept across restarts; `None` to keep nothing.
     pub state_dir: Option<PathBuf>,
     /// Where scrapes are answered, if anywhere.
     pub listen: Option<ListenAddr>,
+    /// Whether `OpenMetrics` pages tell when series began.
+    pub created: bool,
     /// How often a sample of all series is taken.
-    pub interval: std::time::Duration,
+    pub interval: Duration,
     /// Where samples are pushed to, if anywhere.
     pub push: Option<PusherConfig>,
 }
@@ -130,6 +138,11 @@ impl Config {
             }
         };
         let interval = flags.push.remote_write_interval;
+        let TimeFlags { timestamps, max_lateness, series_ttl } = flags.time;
+        let timestamps = match timestamps {
+            TimestampChoice::Event => Timestamps::Event { max_lateness },
+            TimestampChoice::Arrival => Timestamps::Arrival,
+        };
         let push = push(flags.push)?;
         if listen.is_none() && push.is_none() {
             return Err(ConfigError(
@@ -146,12 +159,19 @@ impl Config {
         };
         Ok(Config {
             demo: None,
-            source,
             workers,
             rule: Rule { asn },
+            // Lines have no timestamps.
+            timestamps: match source {
+                SourceConfig::Input { .. } => Timestamps::Arrival,
+                SourceConfig::Kafka(_) => timestamps,
+            },
+            series_ttl: Some(series_ttl).filter(|ttl| !ttl.is_zero()),
             names,
             state_dir,
+            source,
             listen,
+            created: flags.openmetrics_created,
             interval,
             push,
         })

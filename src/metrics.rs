@@ -155,6 +155,10 @@ metrics! {
     messages: IntCounter("flow_exporter_messages_total");
     /// Size of the payloads of these messages, in bytes.
     message_bytes: IntCounter("flow_exporter_message_bytes_total");
+    /// Messages that came too late for the sample of their time; they are in the next one.
+    late_messages: IntCounter("flow_exporter_late_messages_total");
+    /// Messages whose timestamp was no use, by what was wrong with it; their arrival counts.
+    untimed_messages: IntCounterVec("flow_exporter_untimed_messages_total", ["reason"]);
     /// Flow records that were added to a series.
     flows: IntCounter("flow_exporter_flows_total");
     /// Bytes that these flow records report.
@@ -169,6 +173,10 @@ metrics! {
     decode_errors: IntCounterVec("flow_exporter_decode_errors_total", ["reason"]);
     /// Flow series that exist.
     series: IntGauge("flow_exporter_series");
+    /// Flow series that ended because nothing was counted in them for so long.
+    series_expired: IntCounter("flow_exporter_series_expired_total");
+    /// Time of the newest sample, in seconds since the epoch: all before it is counted.
+    sample_time: Gauge("flow_exporter_sample_timestamp_seconds");
     /// Snapshots published.
     cuts: IntCounter("flow_exporter_cuts_total");
     /// Snapshots published without all workers, because one did not answer in time.
@@ -261,6 +269,7 @@ impl Metrics {
     pub fn add_counts(&self, counts: &Counts) {
         self.messages.inc_by(counts.messages);
         self.message_bytes.inc_by(counts.payload_bytes);
+        self.late_messages.inc_by(counts.late_messages);
         self.flows.inc_by(counts.counted.flows);
         self.flow_bytes.inc_by(counts.counted.bytes);
         for reason in Ignored::ALL {

@@ -13,7 +13,7 @@ use flow_exporter::{
     asn::AsNames,
     flow::{Decoded, Flow},
     health::{Health, State},
-    ledger::{Ledger, LedgerConfig},
+    ledger::{Ledger, LedgerConfig, Timestamps},
     metrics::Metrics,
     publish::server::{ListenAddr, Listener, ServerConfig, ServerState, bind, serve},
     traffic::{Layout, Rule},
@@ -69,6 +69,8 @@ impl Exporter {
                 layout: Layout::original(),
                 rule: Rule { asn: ASN },
                 interval: Duration::from_secs(86_400),
+                timestamps: Timestamps::Arrival,
+                series_ttl: None,
                 names_wait: Duration::ZERO,
             },
             Arc::new(AsNames::default()),
@@ -87,7 +89,7 @@ impl Exporter {
                 match order {
                     Order::Count(flows) => {
                         for (source_as, destination_as, bytes, hostname) in &flows {
-                            seat.counts().record(&Decoded::Flow(Flow {
+                            seat.counts(None).record(&Decoded::Flow(Flow {
                                 source_as: *source_as,
                                 destination_as: *destination_as,
                                 bytes: *bytes,

@@ -1,52 +1,312 @@
-//! When cuts are taken.
+//! When cuts are taken, and what is in them.
+
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::{
+    collections::BTreeMap,
+    path::Path,
     pin::pin,
     sync::{Arc, mpsc},
-    time::Duration,
+    thread::JoinHandle,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use flow_exporter::{
     asn::AsNames,
+    flow::{Decoded, Flow},
     health::Health,
-    ledger::{Ledger, LedgerConfig},
+    journal::{Log, Reader as JournalReader, Start, Step},
+    ledger::{Identity, Ledger, LedgerConfig, Reader, Seat, Snapshot, Store, Timestamps},
     metrics::Metrics,
+    source::Position,
     traffic::{Layout, Rule},
 };
 
+const RULE: Rule = Rule { asn: 64500 };
 /// Ends a test that would hang.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Some moment long ago, a multiple of the interval.
+const T: i64 = 1_600_000_005_000;
+const INTERVAL_MS: i64 = 15_000;
+const LATENESS_MS: i64 = 1_000;
+
+fn config() -> LedgerConfig {
+    LedgerConfig {
+        layout: Layout::original(),
+        rule: RULE,
+        interval: Duration::from_millis(INTERVAL_MS as u64),
+        timestamps: Timestamps::Event { max_lateness: Duration::from_millis(LATENESS_MS as u64) },
+        series_ttl: None,
+        names_wait: Duration::ZERO,
+    }
+}
+
+/// A ledger at work, and the seats of its workers.
+struct Bench {
+    seats: Vec<Seat>,
+    woken: mpsc::Receiver<()>,
+    reader: Reader,
+    metrics: Arc<Metrics>,
+    ledger: JoinHandle<()>,
+}
+
+impl Bench {
+    fn start(config: &LedgerConfig, workers: usize, directory: Option<&Path>) -> Self {
+        let store = directory.map(|directory| Store::open(directory, &identity()).unwrap());
+        let metrics = Arc::new(Metrics::new());
+        let (ledger, seats, reader, _) = Ledger::new(
+            config,
+            Arc::new(AsNames::default()),
+            workers,
+            Arc::clone(&metrics),
+            store,
+            Health::new().register("ledger"),
+        )
+        .unwrap();
+        let (wake, woken) = mpsc::channel();
+        for seat in &seats {
+            let wake = wake.clone();
+            // The test may be over.
+            seat.wake_with(Arc::new(move || _ = wake.send(())));
+        }
+        let ledger = std::thread::spawn(move || ledger.run());
+        Bench { seats, woken, reader, metrics, ledger }
+    }
+
+    /// Answers cuts until `done` gives something.
+    fn answer_until<T>(&mut self, done: impl Fn(&Reader) -> Option<T>) -> T {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = done(&self.reader) {
+                return found;
+            }
+            assert!(Instant::now() < end, "still not there: {:?}", self.reader.newest());
+            // A publication rings no bell: look again soon.
+            if self.woken.recv_timeout(Duration::from_millis(10)).is_ok() {
+                self.hand_over();
+            }
+        }
+    }
+
+    /// Answers cuts until a snapshot is one that is wanted.
+    fn until(&mut self, wanted: impl Fn(&Snapshot) -> bool) -> Arc<Snapshot> {
+        self.answer_until(|reader| reader.newest().filter(|newest| wanted(newest)))
+    }
+
+    /// Answers cuts until messages of this time may be counted.
+    fn until_taken_from(&mut self, time_ms: i64) {
+        self.answer_until(|reader| reader.awaited().filter(|&awaited| awaited > time_ms));
+        self.hand_over();
+    }
+
+    fn hand_over(&mut self) {
+        for seat in self.seats.iter_mut().filter(|seat| seat.cut_is_due()) {
+            seat.hand_over(Vec::new());
+        }
+    }
+
+    fn end(self) -> Arc<Metrics> {
+        drop(self.seats);
+        self.ledger.join().expect("the ledger ends with its workers");
+        self.metrics
+    }
+}
+
+fn identity() -> Identity {
+    Identity { topic: "t".into(), rule: RULE, layout: Layout::original() }
+}
+
+/// A flow of some bytes from an AS, in a message of this time.
+fn count(seat: &mut Seat, time_ms: i64, source_as: u32, bytes: u64) {
+    let flow = Flow { source_as, destination_as: RULE.asn, bytes, hostname: "a".into() };
+    seat.counts(Some(time_ms)).record(&Decoded::Flow(flow));
+}
+
+/// What the samples in a journal count: time, and bytes by slot.
+fn samples(directory: &Path) -> Vec<(i64, BTreeMap<u32, u64>)> {
+    let (journal, _) = flow_exporter::journal::Journal::open(
+        directory,
+        flow_exporter::journal::JournalConfig::default(),
+    )
+    .unwrap();
+    let log: Log = journal.log();
+    let (mut reader, _) = JournalReader::open(&log, Start::Oldest).unwrap().unwrap();
+    let mut samples = Vec::new();
+    while reader.step().unwrap() == Step::Cut {
+        if reader.cut().is_sample {
+            let state = reader.state();
+            let series = state.series().map(|series| (series.id, series.counts[0])).collect();
+            samples.push((state.time_ms, series));
+        }
+    }
+    samples
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+}
+
+fn sum(metrics: &Metrics, name: &str) -> f64 {
+    let families = metrics.gather();
+    let family = families.iter().find(|family| family.name == name).unwrap();
+    family.samples.iter().map(|sample| sample.value).sum()
+}
 
 #[tokio::test]
 async fn who_asks_during_a_cut_gets_the_next_one() {
-    let config = LedgerConfig {
-        layout: Layout::original(),
-        rule: Rule { asn: 64500 },
-        interval: Duration::from_secs(86_400),
-        names_wait: Duration::ZERO,
-    };
-    let names = Arc::new(AsNames::default());
-    let component = Health::new().register("ledger");
-    let (ledger, mut seats, reader, _) =
-        Ledger::new(&config, names, 1, Arc::new(Metrics::new()), None, component)
-            .expect("there is no journal to refuse it");
-    let mut seat = seats.pop().expect("one worker has one seat");
-    let (wake, woken) = mpsc::channel();
-    seat.wake_with(Arc::new(move || wake.send(()).expect("the test waits")));
-    let ledger = std::thread::spawn(move || ledger.run());
-
+    let config = LedgerConfig { timestamps: Timestamps::Arrival, ..config() };
+    let config = LedgerConfig { interval: Duration::from_secs(86_400), ..config };
+    let mut bench = Bench::start(&config, 1, None);
     // The first cut waits for us. What is counted from now on need not be in it.
-    woken.recv_timeout(PATIENCE).expect("a first cut");
-    let mut fresh = pin!(reader.fresh(Duration::ZERO, PATIENCE));
+    bench.woken.recv_timeout(PATIENCE).expect("a first cut");
+    let mut fresh = pin!(bench.reader.fresh(Duration::ZERO, PATIENCE));
     tokio::select! {
         biased;
         _ = &mut fresh => panic!("nothing is published yet"),
         () = async {} => {}
     }
-    seat.hand_over(vec![]);
-    woken.recv_timeout(PATIENCE).expect("a second cut, for the one who asked");
-    seat.hand_over(vec![]);
+    bench.seats[0].hand_over(vec![]);
+    bench.woken.recv_timeout(PATIENCE).expect("a second cut, for the one who asked");
+    bench.seats[0].hand_over(vec![]);
     assert_eq!(fresh.await.map(|snapshot| snapshot.sequence), Some(2));
-    drop(seat);
-    ledger.join().expect("the ledger ends with its workers");
+    drop(bench.seats);
+    bench.ledger.join().expect("the ledger ends with its workers");
+}
+
+#[test]
+fn a_sample_counts_exactly_the_messages_from_before_it_in_whatever_order_they_come() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(&config(), 2, Some(directory.path()));
+    bench.until(|_| true);
+    // The first messages of both workers: the first sample is the one after the older of them.
+    bench.seats[0].passed(T + 5_000);
+    bench.seats[1].passed(T + 20_000);
+    bench.until_taken_from(T);
+    assert_eq!(bench.reader.awaited(), Some(T + INTERVAL_MS + LATENESS_MS));
+
+    // Clocks of collectors differ: a message of the next sample comes before one of this.
+    count(&mut bench.seats[0], T + 5_000, 1, 1);
+    count(&mut bench.seats[0], T + INTERVAL_MS, 1, 10);
+    count(&mut bench.seats[0], T + INTERVAL_MS - 1, 1, 100);
+    bench.seats[0].passed(T + INTERVAL_MS + LATENESS_MS);
+    let snapshot = bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
+    assert_eq!(snapshot.series().map(|series| series.bytes).collect::<Vec<_>>(), [101]);
+    bench.until_taken_from(T + 2 * INTERVAL_MS);
+
+    count(&mut bench.seats[1], T + 20_000, 2, 1_000);
+    // Too late for the sample that it belongs to.
+    count(&mut bench.seats[1], T + 14_000, 2, 10_000);
+    bench.seats[0].passed(T + 2 * INTERVAL_MS + LATENESS_MS);
+    bench.seats[1].passed(T + 2 * INTERVAL_MS + LATENESS_MS);
+    bench.until(|snapshot| snapshot.time_ms == T + 2 * INTERVAL_MS);
+    let metrics = bench.end();
+    assert_eq!(sum(&metrics, "flow_exporter_late_messages_total"), 1.0);
+    assert_eq!(
+        samples(directory.path()),
+        [
+            (T + INTERVAL_MS, BTreeMap::from([(0, 101)])),
+            (T + 2 * INTERVAL_MS, BTreeMap::from([(0, 111), (1, 11_000)])),
+        ]
+    );
+}
+
+#[test]
+fn what_was_counted_ahead_of_a_sample_survives_a_crash_with_its_position() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start(&config(), 1, Some(directory.path()));
+    bench.until(|_| true);
+    bench.seats[0].passed(T);
+    bench.until_taken_from(T);
+    count(&mut bench.seats[0], T, 1, 1);
+    count(&mut bench.seats[0], T + INTERVAL_MS, 2, 10);
+    bench.seats[0].passed(T + INTERVAL_MS + LATENESS_MS);
+    bench.woken.recv_timeout(PATIENCE).expect("the first sample's cut");
+    bench.seats[0].hand_over(vec![Position { partition: 0, next_offset: 2 }]);
+    bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
+    bench.end();
+
+    let store = Store::open(directory.path(), &identity()).unwrap();
+    assert_eq!(store.positions().collect::<Vec<_>>(), [(0, 2)], "both messages are counted");
+    drop(store);
+    let mut bench = Bench::start(&config(), 1, Some(directory.path()));
+    assert_eq!(bench.reader.awaited(), Some(T + 2 * INTERVAL_MS + LATENESS_MS));
+    bench.seats[0].passed(T + 2 * INTERVAL_MS + LATENESS_MS);
+    let snapshot = bench.until(|snapshot| snapshot.time_ms == T + 2 * INTERVAL_MS);
+    assert_eq!(snapshot.series().map(|series| series.bytes).collect::<Vec<_>>(), [1, 10]);
+    bench.end();
+}
+
+#[test]
+fn a_series_without_flows_ends_and_comes_back_from_zero_with_a_new_start() {
+    let ttl = Duration::from_secs(30);
+    let mut bench = Bench::start(&LedgerConfig { series_ttl: Some(ttl), ..config() }, 1, None);
+    bench.until(|_| true);
+    bench.seats[0].passed(T);
+    bench.until_taken_from(T);
+    let mut seen = Vec::new();
+    for (place, sources) in [&[1, 2][..], &[2], &[2], &[2], &[1, 2]].into_iter().enumerate() {
+        let start_ms = T + place as i64 * INTERVAL_MS;
+        for &source in sources {
+            count(&mut bench.seats[0], start_ms, source, 7);
+        }
+        let moment_ms = start_ms + INTERVAL_MS;
+        bench.seats[0].passed(moment_ms + LATENESS_MS);
+        let snapshot = bench.until(|snapshot| snapshot.time_ms == moment_ms);
+        bench.until_taken_from(moment_ms);
+        let series = |source: u32| {
+            let found = snapshot.series().find(|series| series.columns()[2] == source);
+            found.map(|series| (series.start_ms - T, series.bytes))
+        };
+        seen.push((series(1), series(2)));
+    }
+    let start = -LATENESS_MS;
+    let again = 4 * INTERVAL_MS;
+    assert_eq!(
+        seen,
+        [
+            (Some((start, 7)), Some((start, 7))),
+            (Some((start, 7)), Some((start, 14))),
+            (Some((start, 7)), Some((start, 21))),
+            (None, Some((start, 28))),
+            (Some((again, 7)), Some((start, 35))),
+        ]
+    );
+    let metrics = bench.end();
+    assert_eq!(sum(&metrics, "flow_exporter_series_expired_total"), 1.0);
+}
+
+#[test]
+fn no_sample_is_of_a_time_before_the_last_one_after_the_clock_was_set_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    // What a clock that was an hour fast left behind.
+    let future = (since.as_millis() as i64 / INTERVAL_MS + 240) * INTERVAL_MS;
+    let mut bench = Bench::start(&config(), 1, Some(directory.path()));
+    bench.until(|_| true);
+    bench.seats[0].passed(future - 1);
+    bench.until_taken_from(future - 1 - LATENESS_MS);
+    count(&mut bench.seats[0], future - 1, 1, 1);
+    bench.seats[0].passed(future + LATENESS_MS);
+    bench.until(|snapshot| snapshot.time_ms == future);
+    bench.end();
+    let before = samples(directory.path());
+
+    for (timestamps, bytes) in [(config().timestamps, 11), (Timestamps::Arrival, 21)] {
+        let config = LedgerConfig { timestamps, ..config() };
+        let mut bench = Bench::start(&config, 1, Some(directory.path()));
+        bench.seats[0].counts(None).record(&Decoded::Flow(Flow {
+            source_as: 1,
+            destination_as: RULE.asn,
+            bytes: 10,
+            hostname: "a".into(),
+        }));
+        // Whoever scrapes sees it all the same.
+        drop(std::thread::spawn({
+            let reader = bench.reader.clone();
+            move || block_on(reader.fresh(Duration::ZERO, PATIENCE))
+        }));
+        bench.until(|snapshot| snapshot.series().map(|each| each.bytes).sum::<u64>() == bytes);
+        bench.end();
+        assert_eq!(samples(directory.path()), before, "the next sample waits for the clock");
+    }
 }

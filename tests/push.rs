@@ -23,7 +23,7 @@ use flow_exporter::{
     asn::AsNames,
     flow::Decoded,
     health::Health,
-    ledger::{Ledger, LedgerConfig, Snapshot},
+    ledger::{Ledger, LedgerConfig, Snapshot, Timestamps},
     metrics::Metrics,
     publish::{
         pusher::{Auth, BackoffBounds, Pusher, PusherConfig, PusherConfigError, Secret},
@@ -724,6 +724,8 @@ async fn what_the_ledger_counted_last_arrives() {
         rule: Rule { asn: ASN },
         // Longer than the test: only the last cut is a sample.
         interval: Duration::from_secs(86_400),
+        timestamps: Timestamps::Arrival,
+        series_ttl: None,
         names_wait: Duration::ZERO,
     };
     let (ledger, mut seats, reader, _names) = Ledger::new(
@@ -740,7 +742,7 @@ async fn what_the_ledger_counted_last_arrives() {
     let task = tokio::spawn(pusher.run(reader.subscribe_intervals()));
     let ledger = thread::spawn(move || ledger.run());
     let mut seat = seats.pop().expect("a seat");
-    seat.counts().record(&Decoded::Flow(flow(1, ASN, 42, "edge1")));
+    seat.counts(None).record(&Decoded::Flow(flow(1, ASN, 42, "edge1")));
     seat.hand_over(Vec::new());
     drop(seat);
     assert_eq!(receiver.next().await.samples()[0].2, 42.0);

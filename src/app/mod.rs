@@ -39,9 +39,12 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         mut source,
         workers,
         rule,
+        timestamps,
+        series_ttl,
         names: names_config,
         state_dir,
         listen,
+        created,
         interval,
         push,
     } = config;
@@ -78,7 +81,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
 
     // Run.
     let names_wait = refresher.first_wait();
-    let ledger_config = LedgerConfig { layout, rule, interval, names_wait };
+    let ledger_config = LedgerConfig { layout, rule, interval, timestamps, series_ttl, names_wait };
     let (ledger, seats, reader, names_sink) = Ledger::new(
         &ledger_config,
         as_names,
@@ -105,7 +108,8 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
             metrics: Arc::clone(&metrics),
             health: health.clone(),
         };
-        tokio::spawn(server::serve(listener, ServerConfig::default(), state, until_end(ended)))
+        let server = ServerConfig { created, ..ServerConfig::default() };
+        tokio::spawn(server::serve(listener, server, state, until_end(ended)))
     });
     let published = Published { reader, runtime: tokio::runtime::Handle::current() };
     let (ledger_alive, ledger_ended) = tokio::sync::oneshot::channel::<()>();

@@ -19,8 +19,8 @@ static LOG_MALFORMED: LogLimit = LogLimit::new(Duration::from_secs(30));
 pub(super) struct CountingSink(pub(super) Seat);
 
 impl Sink for CountingSink {
-    fn message(&mut self, Message { position, payload }: Message<'_>) {
-        let counts = self.0.counts();
+    fn message(&mut self, Message { position, time_ms, payload }: Message<'_>) {
+        let counts = self.0.counts(time_ms);
         counts.messages += 1;
         counts.payload_bytes += payload.len() as u64;
         pmacct::decode(payload, &mut |record| {
@@ -40,6 +40,14 @@ impl Sink for CountingSink {
             }
             counts.record(&record);
         });
+    }
+
+    fn holds_from(&self) -> Option<i64> {
+        self.0.holds_from()
+    }
+
+    fn passed(&mut self, time_ms: i64) {
+        self.0.passed(time_ms);
     }
 
     fn cut_is_due(&self) -> bool {
@@ -63,6 +71,10 @@ pub(super) struct Published {
 }
 
 impl Progress for Published {
+    fn awaited(&self) -> Option<i64> {
+        self.reader.awaited()
+    }
+
     fn published(&self) -> Vec<Position> {
         self.reader.newest().map(|snapshot| snapshot.positions().collect()).unwrap_or_default()
     }

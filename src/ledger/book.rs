@@ -79,6 +79,18 @@ impl Book {
         self.live == 0
     }
 
+    /// Time of the newest cut, in milliseconds since the epoch.
+    pub fn time_ms(&self) -> i64 {
+        self.time_ms
+    }
+
+    /// Says that nothing is counted before `from_ms` (milliseconds since the epoch).
+    pub(super) fn begin(&mut self, from_ms: i64) {
+        if self.is_empty() {
+            self.time_ms = from_ms;
+        }
+    }
+
     /// Adds what one worker counted, with how far it counted.
     pub fn merge(&mut self, counts: &Counts, positions: &[Position]) {
         let text_ids: Vec<u32> = counts.texts().iter().map(|text| self.text(text)).collect();
@@ -93,6 +105,11 @@ impl Book {
             }
             self.add(key, bytes);
         }
+        self.advance(positions);
+    }
+
+    /// Takes note of how far partitions are counted.
+    pub(super) fn advance(&mut self, positions: &[Position]) {
         if !positions.is_empty() {
             Arc::make_mut(&mut self.positions).extend(
                 positions.iter().map(|position| (position.partition, position.next_offset)),
@@ -115,6 +132,14 @@ impl Book {
                 |(column, dimension)| !dimension.is_text() && changed.binary_search(column).is_ok(),
             )
         });
+    }
+
+    /// Ends the series that have not changed since `before_ms` (milliseconds since the epoch).
+    /// Returns how many.
+    pub(super) fn expire(&mut self, before_ms: i64) -> u64 {
+        let living = self.live;
+        self.end_where(|book, slot| book.changes.row(slot)[0] < before_ms);
+        (living - self.live) as u64
     }
 
     /// Slots in which anything has changed since [`Book::settled`].
@@ -175,11 +200,10 @@ impl Book {
         self.vacant.push(slot);
     }
 
-    /// Takes a snapshot with the time of this cut, which is moved past the previous cut's where
-    /// the clock did not move on.
+    /// Takes a snapshot with the time of this cut, which is never before that of the previous one.
     pub fn cut(&mut self, time_ms: i64, taken: Instant) -> Snapshot {
         self.sequence += 1;
-        self.time_ms = time_ms.max(self.time_ms + 1);
+        self.time_ms = time_ms.max(self.time_ms);
         for &slot in &self.touched {
             self.changes.row_mut(slot as usize)[0] = self.time_ms;
         }

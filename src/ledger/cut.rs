@@ -1,12 +1,9 @@
-//! When and how a cut is taken: the ledger's thread, the workers' seats, the readers.
+//! When and how a cut is taken: the ledger's thread.
 
 use std::{
+    collections::BTreeMap,
     fmt,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
-        mpsc,
-    },
+    sync::{Arc, mpsc},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -23,6 +20,9 @@ use crate::{
 
 use super::{
     book::Book,
+    reader::{Names, Reader},
+    schedule::{Schedule, Timestamps, milliseconds},
+    seat::{Bin, Gate, Order, Seat},
     snapshot::Snapshot,
     store::{Store, StoreError},
 };
@@ -31,7 +31,18 @@ use super::{
 /// the system does not run takes longer; its counts then come with the next cut.
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(5);
 
+/// How often the clock is looked at while nothing happens: it may be set.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// Counts of a time further ahead than this are a sign that the clock was wrong. Receivers refuse
+/// samples of a future further ahead.
+const FUTURE_LIMIT_MS: i64 = 10 * 60 * 1000;
+
+/// The time of a book before it is known from when on the data are.
+const NOT_BEGUN: i64 = 0;
+
 static LOG_DISK: LogLimit = LogLimit::new(Duration::from_secs(30));
+static LOG_CLOCK: LogLimit = LogLimit::new(Duration::from_secs(60));
 
 /// What the ledger needs to know.
 #[derive(Debug, Clone)]
@@ -40,27 +51,30 @@ pub struct LedgerConfig {
     pub layout: Layout,
     /// Which flows count.
     pub rule: Rule,
-    /// A cut is taken whenever the clock passes a multiple of this; these are the samples of push.
+    /// Samples for push are of the multiples of this since the epoch.
     pub interval: Duration,
+    /// To which sample a message belongs.
+    pub timestamps: Timestamps,
+    /// A series that has not changed for this long, in the samples' time, ends; `None` for never.
+    pub series_ttl: Option<Duration>,
     /// How long the first publication may wait for AS names that are being fetched; zero where no
     /// names are on their way.
     pub names_wait: Duration,
 }
 
-/// Wakes a worker that waits for messages. Called from the ledger's thread; must not block.
-pub type Waker = Arc<dyn Fn() + Send + Sync>;
-
 /// What the ledger is told.
-enum Request {
+pub(super) enum Request {
     /// A reader wants a snapshot of at least this moment.
     Freshen(Instant),
     /// New AS names.
     Names(Arc<AsNames>),
     /// AS names won't come for now: publish without.
     NamesFailed,
+    /// The partitions of a worker have come this far in time.
+    Passed { worker: usize, time_ms: i64 },
     HandOver {
         epoch: u64,
-        counts: Box<Counts>,
+        bins: Vec<Bin>,
         positions: Vec<Position>,
         spare: mpsc::Sender<Box<Counts>>,
     },
@@ -68,162 +82,16 @@ enum Request {
     Left,
 }
 
-/// What workers and ledger share about cuts.
-struct Gate {
-    /// Number of the newest cut that was asked for.
-    epoch: AtomicU64,
-    wakers: Vec<OnceLock<Waker>>,
-}
-
-/// A worker's place at the ledger: the table in which it counts, and the way to hand it over.
-pub struct Seat {
-    number: usize,
-    gate: Arc<Gate>,
-    requests: mpsc::Sender<Request>,
-    counts: Box<Counts>,
-    epoch: u64,
-    spare_in: mpsc::Sender<Box<Counts>>,
-    spare_out: mpsc::Receiver<Box<Counts>>,
-    layout: Layout,
-    rule: Rule,
-}
-
-impl fmt::Debug for Seat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seat").field("number", &self.number).finish_non_exhaustive()
-    }
-}
-
-impl Seat {
-    /// The worker's number, from 0.
-    pub fn number(&self) -> usize {
-        self.number
-    }
-
-    /// Sets how the worker is woken up when a cut is due. Only the first call counts.
-    pub fn wake_with(&self, waker: Waker) {
-        // A second waker would be a second source in one seat, which nobody builds.
-        drop(self.gate.wakers[self.number].set(waker));
-    }
-
-    /// The table to count in.
-    pub fn counts(&mut self) -> &mut Counts {
-        &mut self.counts
-    }
-
-    /// Whether a cut waits for this worker. Costs one relaxed load.
-    pub fn cut_is_due(&self) -> bool {
-        self.gate.epoch.load(Ordering::Relaxed) != self.epoch
-    }
-
-    /// Hands over all that was counted, with the positions up to which it was, and goes on with an
-    /// empty table.
-    pub fn hand_over(&mut self, positions: Vec<Position>) {
-        self.epoch = self.gate.epoch.load(Ordering::Acquire);
-        let empty = self
-            .spare_out
-            .try_recv()
-            .unwrap_or_else(|_| Box::new(Counts::new(self.layout.clone(), self.rule)));
-        let counts = std::mem::replace(&mut self.counts, empty);
-        // The ledger ends after its workers; if it is gone, the process is on its way out.
-        drop(self.requests.send(Request::HandOver {
-            epoch: self.epoch,
-            counts,
-            positions,
-            spare: self.spare_in.clone(),
-        }));
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        drop(self.requests.send(Request::Left));
-    }
-}
-
-/// Tells the ledger of AS names.
-#[derive(Clone)]
-pub struct Names {
-    requests: mpsc::Sender<Request>,
-}
-
-impl fmt::Debug for Names {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Names")
-    }
-}
-
-impl Names {
-    /// Names from now on.
-    pub fn replace(&self, names: Arc<AsNames>) {
-        drop(self.requests.send(Request::Names(names)));
-    }
-
-    /// Says that no names come for now, so that a first publication need not wait for them.
-    pub fn give_up(&self) {
-        drop(self.requests.send(Request::NamesFailed));
-    }
-}
-
-/// Reads what has been published, and asks for more.
-#[derive(Clone)]
-pub struct Reader {
-    newest: watch::Receiver<Option<Arc<Snapshot>>>,
-    intervals: watch::Receiver<Option<Arc<Snapshot>>>,
-    requests: mpsc::Sender<Request>,
-}
-
-impl fmt::Debug for Reader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Reader")
-    }
-}
-
-impl Reader {
-    /// The newest snapshot; `None` before the first.
-    pub fn newest(&self) -> Option<Arc<Snapshot>> {
-        self.newest.borrow().clone()
-    }
-
-    /// Every newly published snapshot.
-    pub fn subscribe(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
-        self.newest.clone()
-    }
-
-    /// The snapshots at multiples of the interval alone.
-    pub fn subscribe_intervals(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
-        self.intervals.clone()
-    }
-
-    /// Returns when the ledger has published its last snapshot.
-    pub async fn ended(&self) {
-        let mut newest = self.newest.clone();
-        while newest.changed().await.is_ok() {}
-    }
-
-    /// A snapshot no older than `max_age`, by a cut of its own where the newest is older. After
-    /// `wait` the newest there is, or `None` if nothing has been published.
-    pub async fn fresh(&self, max_age: Duration, wait: Duration) -> Option<Arc<Snapshot>> {
-        let now = Instant::now();
-        let oldest = now.checked_sub(max_age).unwrap_or(now);
-        let fresh_enough = |snapshot: &Option<Arc<Snapshot>>| {
-            snapshot.as_ref().is_some_and(|newest| newest.taken >= oldest)
-        };
-        if !fresh_enough(&self.newest.borrow()) {
-            drop(self.requests.send(Request::Freshen(oldest)));
-            let mut newest = self.newest.clone();
-            // Late, or the ledger has ended: what there is has to do.
-            drop(tokio::time::timeout(wait, newest.wait_for(fresh_enough)).await);
-        }
-        self.newest()
-    }
-}
-
 /// Merges what the workers counted and publishes it. Runs on a thread of its own.
 pub struct Ledger {
-    interval: Duration,
     names_wait: Duration,
+    series_ttl_ms: Option<i64>,
+    schedule: Schedule,
+    /// What is counted before this belongs in the book; a moment, or as [`Schedule::bound`] has it.
+    bound_ms: i64,
     book: Book,
+    /// What was counted for later samples than the next one, by their time.
+    ahead: BTreeMap<i64, Vec<Box<Counts>>>,
     /// Where cuts become durable; without one, counts live in memory alone.
     store: Option<Store>,
     component: Component,
@@ -261,43 +129,45 @@ impl Ledger {
         component: Component,
     ) -> Result<(Ledger, Vec<Seat>, Reader, Names), StoreError> {
         let (send, requests) = mpsc::channel();
-        let gate = Arc::new(Gate {
-            epoch: AtomicU64::new(0),
-            wakers: (0..workers).map(|_| OnceLock::new()).collect(),
-        });
-        let seats = (0..workers)
-            .map(|number| {
-                let (spare_in, spare_out) = mpsc::channel();
-                Seat {
-                    number,
-                    gate: Arc::clone(&gate),
-                    requests: send.clone(),
-                    counts: Box::new(Counts::new(config.layout.clone(), config.rule)),
-                    epoch: 0,
-                    spare_in,
-                    spare_out,
-                    layout: config.layout.clone(),
-                    rule: config.rule,
-                }
-            })
-            .collect();
         let restored = match &mut store {
-            Some(store) => store.load(&config.layout, &names)?,
+            Some(store) => store.load(&config.layout, config.rule, &names)?,
             None => None,
         };
-        let now_ms = unix_ms(SystemTime::now());
-        let book = restored
-            .unwrap_or_else(|| Book::new(config.layout.clone(), Arc::clone(&names), now_ms));
+        let now_ms = now_ms();
+        let (book, ahead) = restored.unwrap_or_else(|| {
+            (Book::new(config.layout.clone(), Arc::clone(&names), NOT_BEGUN), BTreeMap::new())
+        });
+        let last_ms = Some(book.time_ms()).filter(|&time_ms| time_ms != NOT_BEGUN);
+        let schedule = Schedule::new(config.interval, config.timestamps, workers, last_ms, now_ms);
+        let order = Order {
+            interval_ms: milliseconds(config.interval).max(1),
+            lateness_ms: match config.timestamps {
+                Timestamps::Event { max_lateness } => Some(milliseconds(max_lateness)),
+                Timestamps::Arrival => None,
+            },
+        };
+        let gate = Arc::new(Gate::new(workers, schedule.bound()));
+        let seat =
+            |number| Seat::new(number, &gate, send.clone(), order, &config.layout, config.rule);
+        let seats = (0..workers).map(seat).collect();
         let before = store.as_ref().and_then(Store::durable).cloned();
         metrics.series.set(before.as_ref().map_or(0, |before| before.len() as i64));
         let (newest, newest_out) = watch::channel(before);
         let (intervals, intervals_out) = watch::channel(None);
-        let reader =
-            Reader { newest: newest_out, intervals: intervals_out, requests: send.clone() };
-        let ledger = Ledger {
-            interval: config.interval,
+        let reader = Reader {
+            newest: newest_out,
+            intervals: intervals_out,
+            requests: send.clone(),
+            gate: Arc::clone(&gate),
+            order,
+        };
+        let mut ledger = Ledger {
             names_wait: config.names_wait,
+            series_ttl_ms: config.series_ttl.map(milliseconds),
+            bound_ms: schedule.bound(),
+            schedule,
             book,
+            ahead,
             store,
             component,
             // While fresh names are on their way, series keep those under which they were counted.
@@ -312,6 +182,9 @@ impl Ledger {
             last_cut: None,
             asked: None,
         };
+        if ledger.schedule.open_ms().is_some() && last_ms.is_none() {
+            ledger.book.begin(now_ms);
+        }
         Ok((ledger, seats, reader, Names { requests: send }))
     }
 
@@ -319,40 +192,29 @@ impl Ledger {
     pub fn run(mut self) {
         self.component.set(State::Ready);
         let mut may_publish_at = Some(Instant::now() + self.names_wait);
-        let mut next_interval = self.next_interval();
         while self.seated > 0 {
-            if self.asked.take() > self.last_cut {
+            if let Some(at) = may_publish_at
+                && at <= Instant::now()
+            {
+                may_publish_at = None;
                 self.cut(None);
-                continue;
             }
-            let now = SystemTime::now();
-            let mut wait = next_interval.duration_since(now).unwrap_or_default();
-            if let Some(at) = may_publish_at {
-                let left = at.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    may_publish_at = None;
+            if may_publish_at.is_none() {
+                if self.asked.take() > self.last_cut {
                     self.cut(None);
+                }
+                let now_ms = now_ms();
+                if let Some(from_ms) = self.schedule.begin(now_ms) {
+                    self.book.begin(from_ms);
+                    self.gate.ask(self.schedule.bound());
+                }
+                if let Some(moment_ms) = self.schedule.due(now_ms) {
+                    self.cut(Some(moment_ms));
                     continue;
                 }
-                wait = wait.min(left);
             }
-            if wait.is_zero() {
-                // After a pause of the whole machine, several boundaries have passed: the newest
-                // is the one that this cut belongs to.
-                next_interval = self.next_interval();
-                if may_publish_at.is_none() {
-                    self.cut(Some(next_interval - self.interval));
-                }
-                continue;
-            }
-            // The clock may be set while we wait: look at it again every second.
-            match self.requests.recv_timeout(wait.min(Duration::from_secs(1))) {
-                Ok(Request::Freshen(asked)) => {
-                    let old = self.last_cut.is_none_or(|last| last < asked);
-                    if old && may_publish_at.is_none() {
-                        self.cut(None);
-                    }
-                }
+            match self.requests.recv_timeout(self.wait(may_publish_at)) {
+                Ok(Request::Freshen(asked)) => self.asked = self.asked.max(Some(asked)),
                 Ok(Request::Names(names)) => {
                     self.new_names = Some(names);
                     if may_publish_at.take().is_some() {
@@ -364,58 +226,104 @@ impl Ledger {
                         self.cut(None);
                     }
                 }
-                Ok(Request::HandOver { epoch, counts, positions, spare }) => {
-                    self.merge(epoch, counts, &positions, &spare);
+                Ok(Request::Passed { worker, time_ms }) => self.schedule.passed(worker, time_ms),
+                Ok(Request::HandOver { epoch, bins, positions, spare }) => {
+                    self.merge(epoch, bins, &positions, &spare);
                 }
                 Ok(Request::Left) => self.seated -= 1,
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    let now = SystemTime::now();
-                    let next = self.next_interval();
-                    if next_interval > now && next < next_interval {
-                        next_interval = next;
-                    }
-                }
+                Err(mpsc::RecvTimeoutError::Timeout) => self.look_at_clock(),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
         }
-        // The last counts are a sample of push as well: nobody will send them later.
-        self.publish(SystemTime::now(), true, Instant::now());
+        self.take_last_cut();
         self.component.finish();
     }
 
-    /// The next multiple of the interval.
-    fn next_interval(&self) -> SystemTime {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let interval = self.interval.as_millis().max(1);
-        let next = (since_epoch.as_millis() / interval + 1) * interval;
-        UNIX_EPOCH + Duration::from_millis(u64::try_from(next).unwrap_or(u64::MAX))
+    /// How long nothing is to do, if nothing comes.
+    fn wait(&self, may_publish_at: Option<Instant>) -> Duration {
+        let until_names = may_publish_at.map(|at| at.saturating_duration_since(Instant::now()));
+        let until_sample = self
+            .schedule
+            .open_ms()
+            .and_then(|open_ms| u64::try_from(open_ms - now_ms()).ok())
+            .map(Duration::from_millis);
+        until_names.into_iter().chain(until_sample).fold(LONGEST_SLEEP, Duration::min)
     }
 
-    /// Asks all workers for what they have, merges it and publishes. At a `boundary`, the
-    /// snapshot is a sample of push, and has the boundary's time.
-    fn cut(&mut self, boundary: Option<SystemTime>) {
-        let taken = Instant::now();
-        let time = boundary.unwrap_or_else(SystemTime::now);
-        // The journal takes a series' end only for one that it knows, so names change while all
-        // that was counted is published.
-        if self.book.touched().is_empty()
-            && let Some(names) = self.new_names.take()
-        {
-            self.book.rename(names);
+    /// Tells of counts that are of the future: the samples wait for the clock to pass them.
+    fn look_at_clock(&self) {
+        let ahead_ms = self.book.time_ms() - now_ms();
+        if ahead_ms > FUTURE_LIMIT_MS && !self.book.is_empty() && LOG_CLOCK.permit().is_some() {
+            tracing::error!(
+                ahead = ?Duration::from_millis(ahead_ms.unsigned_abs()),
+                "the newest counts are of a time that is still to come, so samples wait: set the \
+                 clock, or if it was wrong before, remove the state directory"
+            );
         }
-        let epoch = self.gate.epoch.load(Ordering::Relaxed) + 1;
-        self.missing = self.seated;
-        self.gate.epoch.store(epoch, Ordering::Release);
-        for waker in &self.gate.wakers {
-            if let Some(waker) = waker.get() {
-                waker();
+    }
+
+    /// The cut after which nobody counts.
+    fn take_last_cut(&mut self) {
+        let now_ms = now_ms();
+        if self.store.is_none() {
+            let rest = std::mem::take(&mut self.ahead);
+            for counts in rest.into_values().flatten() {
+                self.count(&counts);
             }
         }
-        let deadline = taken + HAND_OVER_LIMIT;
+        // What was counted since the last sample makes one more, of no round moment: else it would
+        // have to wait for the next start. While a backlog is worked off it does wait, since there
+        // is no telling which moment it makes complete.
+        let is_sample = self.schedule.is_live(now_ms) && now_ms > self.book.time_ms();
+        self.publish(self.in_between(now_ms), is_sample, Instant::now());
+    }
+
+    /// The time for a cut that is of no sample: before the next sample's.
+    fn in_between(&self, now_ms: i64) -> i64 {
+        self.schedule.open_ms().map_or(NOT_BEGUN, |open_ms| now_ms.min(open_ms - 1))
+    }
+
+    /// Asks all workers for what they have, merges it and publishes, as the sample of a moment or,
+    /// without one, for whoever asked.
+    fn cut(&mut self, moment_ms: Option<i64>) {
+        let taken = Instant::now();
+        // The journal takes a series' end only for one that it knows, so series are ended while
+        // all that was counted is published.
+        if self.book.touched().is_empty() {
+            if let Some(names) = self.new_names.take() {
+                self.book.rename(names);
+            }
+            if let (Some(moment_ms), Some(ttl_ms)) = (moment_ms, self.series_ttl_ms) {
+                let ended = self.book.expire(moment_ms.saturating_sub(ttl_ms));
+                self.metrics.series_expired.inc_by(ended);
+            }
+        }
+        self.bound_ms = self.schedule.bound();
+        if let Some(moment_ms) = moment_ms {
+            // What workers count after they have handed over is for the next sample.
+            self.schedule.close(moment_ms, now_ms());
+        }
+        self.missing = self.seated;
+        self.gate.ask(self.schedule.bound());
+        self.collect(taken + HAND_OVER_LIMIT);
+        while let Some(due) = self.ahead.first_entry()
+            && *due.key() <= self.bound_ms
+        {
+            for counts in due.remove() {
+                self.count(&counts);
+            }
+        }
+        let time_ms = moment_ms.unwrap_or_else(|| self.in_between(now_ms()));
+        self.publish(time_ms, moment_ms.is_some(), taken);
+        self.bound_ms = self.schedule.bound();
+    }
+
+    /// Takes what the workers hand over.
+    fn collect(&mut self, deadline: Instant) {
         while self.missing > 0 {
             match self.requests.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Request::HandOver { epoch, counts, positions, spare }) => {
-                    self.merge(epoch, counts, &positions, &spare);
+                Ok(Request::HandOver { epoch, bins, positions, spare }) => {
+                    self.merge(epoch, bins, &positions, &spare);
                 }
                 Ok(Request::Left) => {
                     self.seated -= 1;
@@ -423,6 +331,7 @@ impl Ledger {
                 }
                 Ok(Request::Names(names)) => self.new_names = Some(names),
                 Ok(Request::Freshen(asked)) => self.asked = self.asked.max(Some(asked)),
+                Ok(Request::Passed { worker, time_ms }) => self.schedule.passed(worker, time_ms),
                 Ok(Request::NamesFailed) => {}
                 Err(_) => {
                     self.metrics.cuts_incomplete.inc();
@@ -434,32 +343,42 @@ impl Ledger {
                 }
             }
         }
-        self.publish(time, boundary.is_some(), taken);
     }
 
     fn merge(
         &mut self,
         epoch: u64,
-        mut counts: Box<Counts>,
+        bins: Vec<Bin>,
         positions: &[Position],
         spare: &mpsc::Sender<Box<Counts>>,
     ) {
-        self.book.merge(&counts, positions);
-        self.metrics.add_counts(&counts);
-        if epoch == self.gate.epoch.load(Ordering::Relaxed) {
+        self.book.advance(positions);
+        for Bin { bound_ms, mut counts } in bins {
+            if bound_ms > self.bound_ms {
+                self.ahead.entry(bound_ms).or_default().push(counts);
+                continue;
+            }
+            self.count(&counts);
+            counts.clear();
+            // A worker that has left needs no table.
+            drop(spare.send(counts));
+        }
+        if epoch == self.gate.epoch() {
             self.missing = self.missing.saturating_sub(1);
         }
-        counts.clear();
-        // A worker that has left needs no table.
-        drop(spare.send(counts));
     }
 
-    fn publish(&mut self, time: SystemTime, is_sample: bool, taken: Instant) {
-        let snapshot = Arc::new(self.book.cut(unix_ms(time), taken));
+    fn count(&mut self, counts: &Counts) {
+        self.book.merge(counts, &[]);
+        self.metrics.add_counts(counts);
+    }
+
+    fn publish(&mut self, time_ms: i64, is_sample: bool, taken: Instant) {
+        let snapshot = Arc::new(self.book.cut(time_ms, taken));
         self.last_cut = Some(taken);
         if let Some(store) = &mut self.store {
-            let now_ms = unix_ms(SystemTime::now());
-            match store.append(&snapshot, self.book.touched(), is_sample, now_ms) {
+            let touched = self.book.touched();
+            match store.append(&snapshot, touched, &self.ahead, is_sample, now_ms()) {
                 Ok(bytes) => {
                     self.metrics.journal_written.inc_by(bytes);
                     self.metrics.journal_bytes.set(store.bytes() as i64);
@@ -483,6 +402,9 @@ impl Ledger {
         }
         self.book.settled();
         self.metrics.series.set(snapshot.len() as i64);
+        if is_sample {
+            self.metrics.sample_time.set(snapshot.time_ms as f64 / 1000.0);
+        }
         self.newest.send_replace(Some(Arc::clone(&snapshot)));
         if is_sample {
             self.intervals.send_replace(Some(snapshot));
@@ -492,9 +414,10 @@ impl Ledger {
     }
 }
 
-/// Milliseconds since the epoch.
-fn unix_ms(time: SystemTime) -> i64 {
-    time.duration_since(UNIX_EPOCH)
+/// The clock, in milliseconds since the epoch.
+fn now_ms() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
         .ok()
         .and_then(|since| i64::try_from(since.as_millis()).ok())
         .unwrap_or_default()

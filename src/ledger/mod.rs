@@ -8,10 +8,16 @@
 mod book;
 mod columns;
 mod cut;
+mod reader;
+mod schedule;
+mod seat;
 mod snapshot;
 mod store;
 
 pub use book::Book;
-pub use cut::{Ledger, LedgerConfig, Names, Reader, Seat, Waker};
+pub use cut::{Ledger, LedgerConfig};
+pub use reader::{Names, Reader};
+pub use schedule::Timestamps;
+pub use seat::{Seat, Waker};
 pub use snapshot::{Series, Snapshot, Vocabulary};
 pub use store::{Identity, Store, StoreError};

@@ -16,7 +16,8 @@ use super::columns::Columns;
 pub struct Snapshot {
     /// Number of the cut; each published snapshot's is larger than those before.
     pub sequence: u64,
-    /// The cut's time, in milliseconds since the epoch; strictly rising.
+    /// The cut's time, in milliseconds since the epoch: never before that of another published
+    /// one, and after it where both are samples.
     pub time_ms: i64,
     /// When the cut was taken, on the monotonic clock.
     pub taken: Instant,

@@ -1,11 +1,11 @@
 //! The ledger's side of the journal: cuts as records, and the book from what was recovered.
 
-use std::{fmt::Write as _, io, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fmt::Write as _, io, path::Path, sync::Arc};
 
 use crate::{
     asn::AsNames,
     journal::{self, Cut, Head, Journal, JournalConfig, State},
-    traffic::{Dimension, Direction, Layout, Rule},
+    traffic::{Counts, Dimension, Direction, Layout, Rule},
 };
 
 use super::{book::Book, snapshot::Snapshot};
@@ -38,6 +38,9 @@ pub enum StoreError {
     #[error("the journal defines a series in a way that this version does not understand")]
     Definition,
 }
+
+/// Tables of what is counted for later samples, by the samples' time.
+pub(super) type Ahead = BTreeMap<i64, Vec<Box<Counts>>>;
 
 /// What is counted, and of whom: counts under one identity never mix with those under another.
 #[derive(Debug, Clone)]
@@ -74,6 +77,8 @@ pub struct Store {
     recovered: Option<State>,
     /// The state after the newest durable cut.
     durable: Option<Arc<Snapshot>>,
+    /// What was counted ahead, as it is in the newest durable cut.
+    tallies: Vec<u8>,
     cut: Cut,
 }
 
@@ -101,6 +106,7 @@ impl Store {
             topic: Arc::clone(&identity.topic),
             recovered: recovered.state,
             durable: None,
+            tallies: Vec::new(),
             cut: Cut::new(WIDTH),
         })
     }
@@ -116,16 +122,19 @@ impl Store {
         self.journal.bytes()
     }
 
-    /// The book as it was at the newest durable cut, if there is one.
+    /// The book as it was at the newest durable cut, if there is one, and what was counted ahead.
     ///
     /// Series keep the names under which they were counted, where `names` has others, until the
     /// book is told of names again.
     pub(super) fn load(
         &mut self,
         layout: &Layout,
+        rule: Rule,
         names: &AsNames,
-    ) -> Result<Option<Book>, StoreError> {
+    ) -> Result<Option<(Book, Ahead)>, StoreError> {
         let Some(state) = self.recovered.take() else { return Ok(None) };
+        let ahead = read_ahead(layout, rule, &state.tallies).ok_or(StoreError::Definition)?;
+        self.tallies.clone_from(&state.tallies);
         let mut recorded = String::new();
         let mut definitions = Vec::new();
         for series in state.series() {
@@ -165,7 +174,7 @@ impl Store {
         for slot in renamed {
             book.end(slot);
         }
-        Ok(Some(book))
+        Ok(Some((book, ahead)))
     }
 
     /// The state after the newest durable cut.
@@ -185,11 +194,16 @@ impl Store {
         &mut self,
         snapshot: &Arc<Snapshot>,
         touched: &[u32],
+        ahead: &Ahead,
         is_sample: bool,
         now_ms: i64,
     ) -> io::Result<u64> {
-        let Store { journal, identity, topic, durable, cut, .. } = self;
+        let Store { journal, identity, topic, durable, tallies, cut, .. } = self;
         cut.clear();
+        write_ahead(ahead, &mut cut.tallies);
+        if cut.tallies == *tallies {
+            cut.tallies.clear();
+        }
         cut.sequence = snapshot.sequence;
         cut.time_ms = snapshot.time_ms;
         cut.is_sample = is_sample;
@@ -223,20 +237,53 @@ impl Store {
                 cut.add(id, &[new.bytes - counted]);
             }
         }
-        let source = Checkpoint { snapshot: before, identity: identity.as_bytes(), topic };
+        let source = Checkpoint { snapshot: before, identity: identity.as_bytes(), topic, tallies };
         let appended = journal.append(cut, &source, now_ms);
+        let changed = std::mem::take(&mut cut.tallies);
         if touched.len() > KEPT_CHANGES {
             *cut = Cut::new(WIDTH);
         }
         match appended {
             Ok(appended) => {
                 *durable = Some(Arc::clone(snapshot));
+                if !changed.is_empty() {
+                    *tallies = changed;
+                }
                 Ok(appended.bytes + appended.checkpoint_bytes)
             }
             Err(error @ journal::Error::Io { .. }) => Err(io::Error::other(error)),
             Err(error) => panic!("{error}; stopping, since going on would count wrongly"),
         }
     }
+}
+
+/// Writes what is counted ahead in the form that cuts hold as tallies: for each table the sample's
+/// time in eight bytes, lowest first, then the table. Nothing at all is a single zero byte, since
+/// no tallies mean that they are as before.
+fn write_ahead(ahead: &Ahead, out: &mut Vec<u8>) {
+    for (bound_ms, tables) in ahead {
+        for counts in tables.iter().filter(|counts| !counts.is_empty()) {
+            out.extend_from_slice(&bound_ms.to_le_bytes());
+            counts.encode(out);
+        }
+    }
+    if out.is_empty() {
+        out.push(0);
+    }
+}
+
+fn read_ahead(layout: &Layout, rule: Rule, mut tallies: &[u8]) -> Option<Ahead> {
+    let mut ahead = Ahead::new();
+    if matches!(tallies, [] | [0]) {
+        return Some(ahead);
+    }
+    while !tallies.is_empty() {
+        let (bound_ms, rest) = tallies.split_first_chunk()?;
+        tallies = rest;
+        let counts = Counts::decode(layout, rule, &mut tallies)?;
+        ahead.entry(i64::from_le_bytes(*bound_ms)).or_default().push(Box::new(counts));
+    }
+    Some(ahead)
 }
 
 fn at(topic: &Arc<str>, partition: i32, next_offset: i64) -> journal::Position {
@@ -248,11 +295,12 @@ struct Checkpoint<'s> {
     snapshot: Option<&'s Snapshot>,
     identity: &'s [u8],
     topic: &'s Arc<str>,
+    tallies: &'s [u8],
 }
 
 impl journal::Source for Checkpoint<'_> {
     fn head(&self, visit: &mut dyn FnMut(Head<'_>)) {
-        let Checkpoint { snapshot, identity, topic } = self;
+        let Checkpoint { snapshot, identity, topic, tallies } = self;
         let positions: Vec<_> = snapshot
             .iter()
             .flat_map(|snapshot| snapshot.positions())
@@ -263,7 +311,7 @@ impl journal::Source for Checkpoint<'_> {
             sequence: snapshot.map_or(0, |snapshot| snapshot.sequence),
             time_ms: snapshot.map_or(0, |snapshot| snapshot.time_ms),
             positions: &positions,
-            tallies: &[],
+            tallies,
             width: WIDTH,
             slots: snapshot.map_or(0, |snapshot| snapshot.slots() as u32),
             live: snapshot.map_or(0, |snapshot| snapshot.len() as u32),

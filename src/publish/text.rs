@@ -54,6 +54,7 @@ enum Next {
 #[derive(Debug)]
 pub struct Page {
     format: Format,
+    created: bool,
     snapshot: Option<Arc<Snapshot>>,
     own: vec::IntoIter<Family>,
     next: Next,
@@ -64,7 +65,14 @@ impl Page {
     /// announced, but have no series.
     pub fn new(format: Format, snapshot: Option<Arc<Snapshot>>, own: Vec<Family>) -> Self {
         let next = Next::Header(Direction::ALL[0]);
-        Page { format, snapshot, own: own.into_iter(), next }
+        Page { format, created: false, snapshot, own: own.into_iter(), next }
+    }
+
+    /// With `created`, each flow series tells when it began, where the format can say so
+    /// (`OpenMetrics` 1.0, Counter: `_created`).
+    #[must_use]
+    pub fn with_created(self, created: bool) -> Self {
+        Page { created: created && self.format == Format::OpenMetrics, ..self }
     }
 
     /// Appends the next [`STEP_BYTES`] of the page (or a line more, or what is left) to `out`.
@@ -107,6 +115,9 @@ impl Page {
                     && series.direction == direction
                 {
                     flow(out, &series);
+                    if self.created {
+                        created_line(out, &series);
+                    }
                     if out.len() >= full {
                         return Next::Series(direction, slot + 1);
                     }
@@ -152,11 +163,25 @@ fn header(out: &mut Vec<u8>, format: Format, name: &str, help: &str, kind: Kind)
 /// The line of a flow series.
 fn flow(out: &mut Vec<u8>, series: &Series<'_>) {
     out.extend_from_slice(series.direction.metric().as_bytes());
+    flow_labels(out, series);
+    decimal(out, series.bytes);
+    out.push(b'\n');
+}
+
+/// When a flow series began, in seconds since the epoch.
+fn created_line(out: &mut Vec<u8>, series: &Series<'_>) {
+    let name = series.direction.metric();
+    out.extend_from_slice(name.strip_suffix("_total").unwrap_or(name).as_bytes());
+    out.extend_from_slice(b"_created");
+    flow_labels(out, series);
+    float(out, series.start_ms as f64 / 1000.0);
+    out.push(b'\n');
+}
+
+fn flow_labels(out: &mut Vec<u8>, series: &Series<'_>) {
     let mut labels = Labels::new(out);
     series.labels(|name, value| labels.add(name, value));
     labels.end();
-    decimal(out, series.bytes);
-    out.push(b'\n');
 }
 
 /// A metric of the program's own, with all its lines.

@@ -204,7 +204,8 @@ impl<S: Sink> Worker<S> {
             let payload = line.strip_suffix(b"\n").unwrap_or(line);
             let position = Place { origin: &self.name, partition: 0, offset: self.next_offset };
             if !payload.is_empty() {
-                self.sink.message(Message { position, payload });
+                // Lines have no time of their own.
+                self.sink.message(Message { position, time_ms: None, payload });
             }
             self.next_offset += end as i64;
             rest = &rest[end..];

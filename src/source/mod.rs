@@ -25,6 +25,9 @@ pub struct Position {
 pub struct Message<'a> {
     /// Where it stands.
     pub position: Place<'a>,
+    /// Its timestamp, in milliseconds since the epoch; `None` where it has none that makes sense,
+    /// or where timestamps don't count: then it is of now.
+    pub time_ms: Option<i64>,
     /// What it holds; empty for a message without a value.
     pub payload: &'a [u8],
 }
@@ -45,6 +48,16 @@ pub trait Sink: Send + 'static {
     /// Takes one message.
     fn message(&mut self, message: Message<'_>);
 
+    /// Messages with timestamps from this one on (milliseconds since the epoch) are to be held back
+    /// for now, with all that come after them in their partitions. `None` where all messages are
+    /// taken as they come. Asked before each batch; it moves on with each sample.
+    fn holds_from(&self) -> Option<i64>;
+
+    /// All partitions of this sink have come at least this far in time (milliseconds since the
+    /// epoch): what they still give is younger, as far as anybody knows. Called once for each
+    /// value of [`Sink::holds_from`] that it reaches.
+    fn passed(&mut self, time_ms: i64);
+
     /// Whether [`Sink::hand_over`] is wanted. Asked between batches, so it must cost nothing.
     fn cut_is_due(&self) -> bool;
 
@@ -58,6 +71,10 @@ pub trait Sink: Send + 'static {
 /// What became of the messages that the sinks took. Calls may block for as long as they are told
 /// to, and are made from the source's own threads.
 pub trait Progress: Send + Sync + 'static {
+    /// The time (milliseconds since the epoch) that all partitions must have passed for the next
+    /// sample to be taken; `None` where samples don't wait for partitions.
+    fn awaited(&self) -> Option<i64>;
+
     /// Positions up to which counts are published.
     fn published(&self) -> Vec<Position>;
 

@@ -6,7 +6,7 @@ use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 
 use crate::flow::{Decoded, Malformed, Skipped};
 
-use super::{Ignored, Layout, Rule, Texts};
+use super::{Ignored, Layout, Rule, TextId, Texts};
 
 /// Flows and bytes that share a fate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct Counts {
     pub messages: u64,
     /// The size of their payloads in bytes.
     pub payload_bytes: u64,
+    /// Messages of these that came after the sample to which they belong.
+    pub late_messages: u64,
     /// What was added to the series.
     pub counted: RecordTotals,
     /// Valid flows that no series counts, by [`Ignored::index`].
@@ -64,6 +66,7 @@ impl Counts {
             texts: Texts::default(),
             messages: 0,
             payload_bytes: 0,
+            late_messages: 0,
             counted: RecordTotals::default(),
             ignored: Default::default(),
             skipped: Default::default(),
@@ -115,6 +118,50 @@ impl Counts {
         &self.texts
     }
 
+    /// Appends the series and the texts that they name, for [`Counts::decode`]: numbers of four
+    /// bytes, lowest first. What else was counted stays behind.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        put_number(out, self.texts.iter().count());
+        for text in self.texts.iter() {
+            put_number(out, text.len());
+            out.extend_from_slice(text.as_bytes());
+        }
+        put_number(out, self.len());
+        out.extend(self.rows.iter().flat_map(|column| column.to_le_bytes()));
+    }
+
+    /// Reads a table from the beginning of `bytes` and moves on behind it. `None` if they hold
+    /// none of this layout.
+    pub fn decode(layout: &Layout, rule: Rule, bytes: &mut &[u8]) -> Option<Self> {
+        let mut counts = Counts::new(layout.clone(), rule);
+        let texts = take_number(bytes)?;
+        for number in 0..texts {
+            let length = take_number(bytes)? as usize;
+            let (text, rest) = bytes.split_at_checked(length)?;
+            *bytes = rest;
+            let TextId(id) = counts.texts.intern(std::str::from_utf8(text).ok()?);
+            if id != number {
+                return None;
+            }
+        }
+        for _ in 0..take_number(bytes)? {
+            let mut row = [0; Layout::MAX_WIDTH + SUM_COLUMNS];
+            let row = &mut row[..layout.width() + SUM_COLUMNS];
+            for column in row.iter_mut() {
+                *column = take_number(bytes)?;
+            }
+            let (key, sum) = row.split_at(layout.width());
+            let mut columns = key[1..].iter().zip(layout.dimensions());
+            if columns.any(|(&column, dimension)| dimension.is_text() && column >= texts) {
+                return None;
+            }
+            if !add(&mut counts.index, &counts.hasher, &mut counts.rows, key, read_sum(sum)) {
+                return None;
+            }
+        }
+        Some(counts)
+    }
+
     /// Makes the table as new, but keeps its memory for the next interval; not though what one
     /// burst took and the interval after it did not need.
     pub fn clear(&mut self) {
@@ -128,6 +175,7 @@ impl Counts {
         self.texts.clear();
         self.messages = 0;
         self.payload_bytes = 0;
+        self.late_messages = 0;
         self.counted = RecordTotals::default();
         self.ignored = Default::default();
         self.skipped = Default::default();
@@ -140,6 +188,17 @@ const KEPT_SERIES: usize = 1 << 15;
 
 /// Columns of a row that hold the sum: the lower half, then the upper one.
 const SUM_COLUMNS: usize = 2;
+
+fn put_number(out: &mut Vec<u8>, number: usize) {
+    let number = u32::try_from(number).expect("tables have fewer than 2^32 of anything");
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+fn take_number(bytes: &mut &[u8]) -> Option<u32> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(u32::from_le_bytes(*number))
+}
 
 fn read_sum(columns: &[u32]) -> u64 {
     u64::from(columns[0]) | u64::from(columns[1]) << 32

@@ -56,6 +56,8 @@ pub struct ServerConfig {
     pub cut_wait: Duration,
     /// How long connections may go on after the shutdown has begun.
     pub shutdown_deadline: Duration,
+    /// Whether `OpenMetrics` pages tell when series began.
+    pub created: bool,
 }
 
 impl Default for ServerConfig {
@@ -68,6 +70,7 @@ impl Default for ServerConfig {
             max_age: Duration::from_secs(1),
             cut_wait: Duration::from_secs(2),
             shutdown_deadline: Duration::from_secs(5),
+            created: false,
         }
     }
 }

@@ -96,7 +96,7 @@ async fn metrics(
     } else {
         state.reader.fresh(config.max_age, config.cut_wait).await
     };
-    let page = Page::new(format, snapshot, state.metrics.gather());
+    let page = Page::new(format, snapshot, state.metrics.gather()).with_created(config.created);
     let body = ScrapeBody::new(page, gzip, arrived, state.metrics.clone());
     let mut answer = Response::new(Either::Right(body));
     let headers = answer.headers_mut();

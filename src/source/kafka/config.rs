@@ -139,7 +139,7 @@ const RESERVED: [(&str, &str); 12] = [
     ("auto.commit.interval.ms", "offsets are committed when their counts are published"),
     ("partition.assignment.strategy", "groups rebalance cooperatively"),
     ("group.protocol", "groups rebalance cooperatively"),
-    ("enable.partition.eof", "it is set as the source needs it"),
+    ("enable.partition.eof", "the source asks for ends itself"),
     ("statistics.interval.ms", "it is set as the metrics need it"),
 ];
 

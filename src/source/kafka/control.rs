@@ -23,21 +23,22 @@ use crate::{
 };
 
 use super::{
-    Standings,
     config::{KafkaConfig, PartitionChoice, StartOffset},
     context::{Context, concerns_groups},
+    ends::Ends,
     inbox::{Command, Inbox},
     queue::{PartitionQueue, known_end},
+    standing::Standings,
 };
 
 /// How often events of the consumer are looked for.
 const POLL: Duration = Duration::from_millis(100);
 /// How often lag, health and commits are looked after, and a topic that is not there yet.
-const TICK: Duration = Duration::from_secs(1);
+pub(super) const TICK: Duration = Duration::from_secs(1);
 /// How often new partitions are looked for.
 const DISCOVERY: Duration = Duration::from_secs(10);
 /// How long a question to the brokers may take. Events wait meanwhile, and so does a stop.
-const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// How long a rebalance may wait for counts to be published before partitions are given away.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -65,6 +66,8 @@ pub(super) struct Control {
     pub(super) stop: mpsc::Receiver<()>,
     /// Partitions given to workers, and where each began.
     pub(super) assigned: BTreeMap<i32, i64>,
+    /// Whether the group has ever told which partitions are ours.
+    pub(super) joined: bool,
     /// Partitions that the group assigned and that are not taken up yet.
     pub(super) to_take_up: Option<Vec<i32>>,
     /// How many partitions the topic had when it was first seen; those beyond are new.
@@ -73,6 +76,7 @@ pub(super) struct Control {
     pub(super) trouble: Option<String>,
     /// What the group has been told, by partition.
     pub(super) committed: BTreeMap<i32, i64>,
+    pub(super) ends: Ends,
 }
 
 /// Why a topic can't be read for now, in words for the operator.
@@ -118,6 +122,7 @@ impl Control {
                 Some(Ok(_)) => tracing::error!("Kafka: a message came past its partition's queue"),
             }
             self.answer_group();
+            self.ask_for_ends();
             let now = Instant::now();
             if now < next_tick {
                 continue;
@@ -140,6 +145,15 @@ impl Control {
             }
         }
         Ok(())
+    }
+
+    /// Whether all partitions that are ours to read are with the workers.
+    pub(super) fn takes_part(&self) -> bool {
+        if self.config.group.is_some() {
+            self.joined && self.to_take_up.is_none()
+        } else {
+            self.first_count.is_some() && self.trouble.is_none()
+        }
     }
 
     fn take_error(&self, error: &KafkaError) {
@@ -321,6 +335,7 @@ impl Control {
             match event {
                 GroupEvent::Assigned(partitions) => {
                     self.metrics.kafka_rebalances.with_label_values(&["assigned"]).inc();
+                    self.joined = true;
                     self.to_take_up = Some(partitions);
                     self.take_up_from_group();
                 }

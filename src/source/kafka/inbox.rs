@@ -57,15 +57,17 @@ impl Inbox {
         self.bell.notify_one();
     }
 
-    /// Takes the orders, oldest first; waits for the bell for at most `wait`.
-    pub(super) fn take(&self, wait: Duration) -> Vec<Command> {
-        let mut state = self.lock();
+    /// Waits for the bell for at most `wait`.
+    pub(super) fn wait(&self, wait: Duration) {
         if !wait.is_zero() {
-            (state, _) = self
-                .bell
-                .wait_timeout_while(state, wait, |state| !state.rung)
-                .unwrap_or_else(PoisonError::into_inner);
+            let state = self.lock();
+            drop(self.bell.wait_timeout_while(state, wait, |state| !state.rung));
         }
+    }
+
+    /// Takes the orders, oldest first.
+    pub(super) fn take(&self) -> Vec<Command> {
+        let mut state = self.lock();
         state.rung = false;
         std::mem::take(&mut state.commands)
     }

@@ -2,24 +2,22 @@
 //!
 //! One control thread ([`control`]) owns the consumer: it finds the topic's partitions, decides
 //! where each begins, assigns them (or joins a consumer group that does), and watches over brokers
-//! and lag. Workers ([`worker`]) read the partitions' queues ([`queue`]), partition N by worker N
+//! and lag, and asks where partitions end ([`ends`]). Workers ([`worker`]) read the partitions' queues ([`queue`]), partition N by worker N
 //! modulo their number.
 
 mod config;
 mod context;
 mod control;
+mod ends;
 mod inbox;
 mod queue;
+mod standing;
 mod worker;
 
 use std::{
     collections::BTreeMap,
     io,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering},
-        mpsc,
-    },
+    sync::{Arc, mpsc},
     thread::{self, JoinHandle},
 };
 
@@ -38,34 +36,10 @@ use crate::{
 pub use config::{InvalidKafkaConfig, KafkaConfig, PartitionChoice, StartOffset};
 use context::Context;
 use control::Control;
+use ends::Ends;
 use inbox::Inbox;
-use worker::{Standing, Worker};
-
-/// Where all assigned partitions stand.
-#[derive(Debug, Default)]
-struct Standings(Mutex<BTreeMap<i32, Arc<Standing>>>);
-
-impl Standings {
-    fn add(&self, partition: i32, start: i64) -> Arc<Standing> {
-        let standing = Arc::new(Standing { next_offset: AtomicI64::new(start) });
-        self.lock().insert(partition, Arc::clone(&standing));
-        standing
-    }
-
-    fn remove(&self, partition: i32) {
-        self.lock().remove(&partition);
-    }
-
-    /// Partitions with the offset of their next message.
-    fn all(&self) -> Vec<(i32, i64)> {
-        let next = |standing: &Standing| standing.next_offset.load(Ordering::Relaxed);
-        self.lock().iter().map(|(&partition, standing)| (partition, next(standing))).collect()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<i32, Arc<Standing>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use standing::Standings;
+use worker::Worker;
 
 /// A Kafka source that has not started yet.
 pub struct KafkaSource {
@@ -130,6 +104,10 @@ impl KafkaSource {
                         reporter.context().report(Some(error), &text);
                     }
                 }),
+                on_untimed: Arc::new({
+                    let metrics = Arc::clone(&metrics);
+                    move |reason| metrics.untimed_messages.with_label_values(&[reason]).inc()
+                }),
                 standings: Arc::clone(&standings),
             };
             let name = format!("kafka-{number}");
@@ -148,10 +126,12 @@ impl KafkaSource {
             component,
             stop: stop_asked,
             assigned: BTreeMap::new(),
+            joined: false,
             to_take_up: None,
             first_count: None,
             trouble: None,
             committed: BTreeMap::new(),
+            ends: Ends::default(),
         };
         let control = thread::Builder::new().name("kafka-control".to_owned()).spawn(move || {
             let result = control.run(workers);

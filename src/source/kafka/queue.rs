@@ -2,7 +2,7 @@
 //!
 //! The one place with unsafe code. `rdkafka` wraps these queues, but hands messages out one by
 //! one, each with an event of its own around it; librdkafka's batch call costs about half of that
-//! for messages of this size. The four calls below keep to what rdkafka.h promises:
+//! for messages of this size. The calls below keep to what rdkafka.h promises:
 //!
 //! - a queue made by `rd_kafka_queue_get_partition` is ours until `rd_kafka_queue_destroy`, and
 //!   must go before its client: [`PartitionQueue`] holds the client;
@@ -13,16 +13,19 @@
 //!   inbox, lives in the `PartitionQueue` that disables it first.
 #![allow(unsafe_code)]
 
-use std::{ffi::CString, fmt, os::raw::c_void, ptr::NonNull, slice, sync::Arc};
+use std::{ffi::CString, fmt, ops::ControlFlow, os::raw::c_void, ptr::NonNull, slice, sync::Arc};
 
 use rdkafka::{
+    Offset, TopicPartitionList,
     bindings::{
         rd_kafka_consume_batch_queue, rd_kafka_get_watermark_offsets, rd_kafka_message_destroy,
-        rd_kafka_message_t, rd_kafka_queue_cb_event_enable, rd_kafka_queue_destroy,
-        rd_kafka_queue_forward, rd_kafka_queue_get_partition, rd_kafka_queue_t, rd_kafka_t,
+        rd_kafka_message_t, rd_kafka_message_timestamp, rd_kafka_position, rd_kafka_queue_cb_event_enable,
+        rd_kafka_queue_destroy, rd_kafka_queue_forward, rd_kafka_queue_get_partition,
+        rd_kafka_queue_t, rd_kafka_t,
     },
     consumer::{BaseConsumer, Consumer},
     error::RDKafkaErrorCode,
+    topic_partition_list::TopicPartitionListElem,
     types::RDKafkaRespErr,
 };
 
@@ -35,7 +38,7 @@ pub(super) struct PartitionQueue {
     /// What the callback points to.
     _inbox: Arc<Inbox>,
     /// The queue must not outlive it.
-    _client: Arc<BaseConsumer<Context>>,
+    client: Arc<BaseConsumer<Context>>,
 }
 
 // SAFETY: librdkafka's queues may be used from any thread, and the other fields are Send.
@@ -73,7 +76,7 @@ impl PartitionQueue {
                 Some(ring),
                 Arc::as_ptr(&inbox).cast_mut().cast(),
             );
-            Some(PartitionQueue { partition, queue, _inbox: inbox, _client: client })
+            Some(PartitionQueue { partition, queue, _inbox: inbox, client })
         }
     }
 
@@ -81,9 +84,14 @@ impl PartitionQueue {
         self.partition
     }
 
+    /// See [`position`].
+    pub(super) fn position(&self, topic: &str) -> Option<i64> {
+        position(&self.client, topic, self.partition)
+    }
+
     /// Fills `batch`, which must be empty, with messages that are there; does not wait.
     pub(super) fn read(&self, batch: &mut Batch) {
-        debug_assert_eq!(batch.filled, 0);
+        debug_assert!(batch.is_empty());
         // SAFETY: the queue is valid, and the array has room for as many messages as we say.
         let count = unsafe {
             rd_kafka_consume_batch_queue(
@@ -95,6 +103,7 @@ impl PartitionQueue {
         };
         // -1 would be an error, which this call has none of.
         batch.filled = usize::try_from(count).unwrap_or(0);
+        batch.taken = 0;
     }
 }
 
@@ -115,58 +124,105 @@ unsafe extern "C" fn ring(_client: *mut rd_kafka_t, inbox: *mut c_void) {
 
 /// Messages taken from a queue at once.
 pub(super) struct Batch {
-    /// The first `filled` are messages that we own.
+    /// Those from `taken` up to `filled` are messages that we own.
     messages: Box<[*mut rd_kafka_message_t]>,
+    taken: usize,
     filled: usize,
 }
 
 /// What a queue gave.
 pub(super) enum Item<'a> {
-    Message { offset: i64, payload: &'a [u8] },
+    Message {
+        offset: i64,
+        /// In milliseconds since the epoch; `None` where the message has none.
+        time_ms: Option<i64>,
+        payload: &'a [u8],
+    },
     Error(RDKafkaErrorCode),
 }
+
+// SAFETY: the messages are ours alone, and librdkafka has them destroyed on any thread.
+unsafe impl Send for Batch {}
 
 impl Batch {
     /// An empty batch for at most `size` messages.
     pub(super) fn new(size: usize) -> Self {
-        Batch { messages: vec![std::ptr::null_mut(); size].into(), filled: 0 }
+        Batch { messages: vec![std::ptr::null_mut(); size].into(), taken: 0, filled: 0 }
     }
 
-    /// Gives every message to `take`, in order, and each back to librdkafka afterwards. Returns
-    /// how many there were.
-    pub(super) fn drain(&mut self, mut take: impl FnMut(Item<'_>)) -> usize {
-        let filled = std::mem::take(&mut self.filled);
-        for &message in &self.messages[..filled] {
-            // SAFETY: the pointer came from `rd_kafka_consume_batch_queue` and is destroyed here,
-            // once, after the borrow of its payload has ended. A panic in `take` leaks the rest.
-            unsafe {
+    /// Whether all that was read is taken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.taken == self.filled
+    }
+
+    /// Gives the messages to `take`, in order, until it breaks: then the one at hand stays, with
+    /// those behind it. Each that is taken goes back to librdkafka. Returns how many were.
+    pub(super) fn drain(&mut self, mut take: impl FnMut(Item<'_>) -> ControlFlow<()>) -> usize {
+        let before = self.taken;
+        while self.taken < self.filled {
+            let message = self.messages[self.taken];
+            // SAFETY: the pointer came from `rd_kafka_consume_batch_queue`, and is valid until it
+            // is destroyed below, after the borrow of its payload has ended.
+            let item = unsafe {
                 let view = &*message;
-                if view.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-                    let payload = if view.payload.is_null() {
-                        &[]
-                    } else {
-                        slice::from_raw_parts(view.payload.cast::<u8>(), view.len)
-                    };
-                    take(Item::Message { offset: view.offset, payload });
-                } else {
-                    take(Item::Error(view.err.into()));
+                match view.err {
+                    RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {
+                        let payload = if view.payload.is_null() {
+                            &[]
+                        } else {
+                            slice::from_raw_parts(view.payload.cast::<u8>(), view.len)
+                        };
+                        let time_ms = rd_kafka_message_timestamp(message, std::ptr::null_mut());
+                        let time_ms = (time_ms >= 0).then_some(time_ms);
+                        Item::Message { offset: view.offset, time_ms, payload }
+                    }
+                    error => Item::Error(error.into()),
                 }
-                rd_kafka_message_destroy(message);
+            };
+            if take(item).is_break() {
+                break;
             }
+            self.taken += 1;
+            // SAFETY: as above; it is destroyed once, since `taken` has moved past it. A panic in
+            // `take` leaves it and the rest to be destroyed with the batch.
+            unsafe { rd_kafka_message_destroy(message) };
         }
-        filled
+        self.taken - before
     }
 }
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Batch").field("filled", &self.filled).finish_non_exhaustive()
+        f.debug_struct("Batch")
+            .field("taken", &self.taken)
+            .field("filled", &self.filled)
+            .finish_non_exhaustive()
     }
 }
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        self.drain(|_| {});
+        self.drain(|_| ControlFlow::Continue(()));
+    }
+}
+
+/// The offset up to which librdkafka has given a partition to us, past offsets that hold no
+/// messages (such as the marks of transactions). An error that it gave counts as an offset as
+/// well, so this is for telling time, not for counting. `None` if it is not known.
+pub(super) fn position(
+    client: &BaseConsumer<Context>,
+    topic: &str,
+    partition: i32,
+) -> Option<i64> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(topic, partition);
+    // SAFETY: client and list are valid for the duration of the call, which asks nobody.
+    let error = unsafe { rd_kafka_position(client.client().native_ptr(), list.ptr()) };
+    match list.elements().first().map(TopicPartitionListElem::offset) {
+        Some(Offset::Offset(offset)) if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {
+            Some(offset)
+        }
+        _ => None,
     }
 }
 

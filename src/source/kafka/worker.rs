@@ -1,11 +1,14 @@
 //! A worker: reads its partitions in turns and gives each message to its sink.
+//!
+//! Where timestamps count, a partition whose next message is too young for now is held back, and
+//! the sink is told how far in time all partitions are: a held one as far as its next message, one
+//! that is read to its end as far as the moment at which the broker said where that is
+//! (`ends.rs`).
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
+    ops::ControlFlow,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rdkafka::error::RDKafkaErrorCode;
@@ -15,6 +18,7 @@ use crate::source::{Message, Place, Position, Sink};
 use super::{
     inbox::{Command, Inbox},
     queue::{Batch, Item, PartitionQueue},
+    standing::{Standing, Standings},
 };
 
 /// Messages taken from one partition before it is the next one's turn, and before a cut is looked
@@ -25,18 +29,26 @@ const BATCH_MESSAGES: usize = 1000;
 /// How long a worker sleeps at most when nobody rings. Only a lost wake-up would need it.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
-/// Where a partition stands, as others may see it.
-#[derive(Debug)]
-pub(super) struct Standing {
-    /// Offset of the next message to be given to the sink.
-    pub(super) next_offset: AtomicI64,
-}
+/// Timestamps of before September 2001 are no milliseconds since the epoch: most likely they are
+/// seconds.
+const EARLIEST_MS: i64 = 1_000_000_000_000;
+
+/// Clocks of producers may be ahead by this. Messages of a time further ahead would have to wait
+/// too long.
+const LATEST_AHEAD_MS: i64 = 10_000;
 
 struct Assigned {
+    /// What was read and is not given to the sink yet. Goes before the queue, and with it the
+    /// client.
+    batch: Batch,
     queue: PartitionQueue,
     next_offset: i64,
+    /// Up to which offset there is no further message, where that is past `next_offset`.
+    read_to: Option<i64>,
     /// Whether `next_offset` has moved since the last hand-over.
     moved: bool,
+    /// The timestamp of the next message, where it is too young for now.
+    held_ms: Option<i64>,
     standing: Arc<Standing>,
 }
 
@@ -47,29 +59,37 @@ pub(super) struct Worker<S> {
     pub(super) inbox: Arc<Inbox>,
     /// Tells of an error in a partition.
     pub(super) on_error: Arc<dyn Fn(i32, RDKafkaErrorCode) + Send + Sync>,
+    /// Counts a message whose timestamp is no use, for this reason.
+    pub(super) on_untimed: Arc<dyn Fn(&str) + Send + Sync>,
     /// Where each partition stands, shared with the control thread.
-    pub(super) standings: Arc<super::Standings>,
+    pub(super) standings: Arc<Standings>,
 }
 
 impl<S: Sink> Worker<S> {
     /// Runs on a thread of its own. Ends with a last hand-over.
     pub(super) fn run(mut self) {
         let mut partitions: Vec<Assigned> = Vec::new();
-        let mut batch = Batch::new(BATCH_MESSAGES);
         // Last positions of revoked partitions that are not handed over yet.
         let mut left_behind: Vec<Position> = Vec::new();
         let mut idle = false;
         loop {
             let wait = if idle { LONGEST_SLEEP } else { Duration::ZERO };
-            for command in self.inbox.take(wait) {
+            self.inbox.wait(wait);
+            // Before the orders: a time at which we had no partitions was set after any that we
+            // are given before it.
+            let none_until_ms = self.standings.none_until_ms();
+            for command in self.inbox.take() {
                 match command {
                     Command::Assign { queue, start } => {
                         let standing = self.standings.add(queue.partition(), start);
                         left_behind.retain(|left| left.partition != queue.partition());
                         partitions.push(Assigned {
+                            batch: Batch::new(BATCH_MESSAGES),
                             queue,
                             next_offset: start,
+                            read_to: None,
                             moved: true,
+                            held_ms: None,
                             standing,
                         });
                     }
@@ -91,11 +111,12 @@ impl<S: Sink> Worker<S> {
             }
             idle = true;
             for assigned in &mut partitions {
-                idle &= self.read(assigned, &mut batch) == 0;
+                idle &= self.read(assigned) == 0;
                 if self.sink.cut_is_due() {
                     break;
                 }
             }
+            self.report_time(&partitions, none_until_ms);
             if self.sink.cut_is_due() {
                 self.hand_over(&mut partitions, &mut left_behind);
                 idle = false;
@@ -107,25 +128,76 @@ impl<S: Sink> Worker<S> {
         }
     }
 
-    fn read(&mut self, assigned: &mut Assigned, batch: &mut Batch) -> usize {
-        assigned.queue.read(batch);
-        let Worker { topic, sink, on_error, .. } = self;
-        let partition = assigned.queue.partition();
-        let mut next_offset = None;
-        let taken = batch.drain(|item| match item {
-            Item::Message { offset, payload } => {
-                let position = Place { origin: topic, partition, offset };
-                sink.message(Message { position, payload });
-                next_offset = Some(offset + 1);
+    fn read(&mut self, assigned: &mut Assigned) -> usize {
+        let holds_from = self.sink.holds_from();
+        assigned.held_ms = None;
+        if assigned.batch.is_empty() {
+            assigned.queue.read(&mut assigned.batch);
+        }
+        if assigned.batch.is_empty() {
+            // What is left below the end, if anything, may be offsets without messages.
+            if !assigned.standing.is_at_end(assigned.next_offset) {
+                assigned.read_to = assigned.queue.position(&self.topic);
             }
-            Item::Error(error) => on_error(partition, error),
+            return 0;
+        }
+        let now_ms = now_ms();
+        let Worker { topic, sink, on_error, on_untimed, .. } = self;
+        let Assigned { batch, queue, next_offset, held_ms, .. } = assigned;
+        let partition = queue.partition();
+        let before = *next_offset;
+        let taken = batch.drain(|item| {
+            match item {
+                Item::Message { offset, time_ms, payload } => {
+                    if offset < *next_offset {
+                        // librdkafka begins a batch anew after some errors.
+                        return ControlFlow::Continue(());
+                    }
+                    let time_ms = match holds_from.map(|from| (from, usable(time_ms, now_ms))) {
+                        None => None,
+                        Some((from, Ok(time_ms))) if time_ms >= from => {
+                            *held_ms = Some(time_ms);
+                            return ControlFlow::Break(());
+                        }
+                        Some((_, Ok(time_ms))) => Some(time_ms),
+                        // The first sample is found by the times of messages: this one's is now.
+                        Some((from, Err(_))) if from < EARLIEST_MS => {
+                            *held_ms = Some(now_ms);
+                            return ControlFlow::Break(());
+                        }
+                        Some((_, Err(reason))) => {
+                            on_untimed(reason);
+                            None
+                        }
+                    };
+                    let position = Place { origin: topic, partition, offset };
+                    sink.message(Message { position, time_ms, payload });
+                    *next_offset = offset + 1;
+                }
+                Item::Error(error) => on_error(partition, error),
+            }
+            ControlFlow::Continue(())
         });
-        if let Some(next) = next_offset {
-            assigned.next_offset = next;
+        if *next_offset != before {
+            assigned.read_to = None;
             assigned.moved = true;
-            assigned.standing.next_offset.store(next, Ordering::Relaxed);
+            assigned.standing.advance(*next_offset);
         }
         taken
+    }
+
+    /// Tells the sink how far in time all partitions are, if that is far enough.
+    fn report_time(&mut self, partitions: &[Assigned], none_until_ms: Option<i64>) {
+        let Some(wanted) = self.sink.holds_from() else { return };
+        let passed = if partitions.is_empty() {
+            none_until_ms
+        } else {
+            // `None` is the least.
+            partitions.iter().map(Assigned::passed_ms).min().flatten()
+        };
+        if let Some(time_ms) = passed.filter(|&time_ms| time_ms >= wanted) {
+            self.sink.passed(time_ms);
+        }
     }
 
     fn hand_over(&mut self, partitions: &mut [Assigned], left_behind: &mut Vec<Position>) {
@@ -141,4 +213,26 @@ impl Assigned {
     fn position(&self) -> Position {
         Position { partition: self.queue.partition(), next_offset: self.next_offset }
     }
+
+    /// How far the partition is in time, if that is known: what it still gives is younger.
+    fn passed_ms(&self) -> Option<i64> {
+        let read_to = self.read_to.map_or(self.next_offset, |to| to.max(self.next_offset));
+        self.held_ms.or_else(|| self.standing.passed_ms(read_to))
+    }
+}
+
+/// The timestamp, or why it is no use.
+fn usable(time_ms: Option<i64>, now_ms: i64) -> Result<i64, &'static str> {
+    match time_ms {
+        None => Err("absent"),
+        Some(time_ms) if time_ms < EARLIEST_MS => Err("past"),
+        Some(time_ms) if time_ms > now_ms.saturating_add(LATEST_AHEAD_MS) => Err("future"),
+        Some(time_ms) => Ok(time_ms),
+    }
+}
+
+/// The clock, in milliseconds since the epoch.
+pub(super) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,0 +1,103 @@
+//! Who reads what has been published, and who tells the ledger of names.
+
+use std::{
+    fmt,
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+
+use crate::asn::AsNames;
+
+use super::{
+    cut::Request,
+    seat::{Gate, Order},
+    snapshot::Snapshot,
+};
+
+/// Tells the ledger of AS names.
+#[derive(Clone)]
+pub struct Names {
+    pub(super) requests: mpsc::Sender<Request>,
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Names")
+    }
+}
+
+impl Names {
+    /// Names from now on.
+    pub fn replace(&self, names: Arc<AsNames>) {
+        drop(self.requests.send(Request::Names(names)));
+    }
+
+    /// Says that no names come for now, so that a first publication need not wait for them.
+    pub fn give_up(&self) {
+        drop(self.requests.send(Request::NamesFailed));
+    }
+}
+
+/// Reads what has been published, and asks for more.
+#[derive(Clone)]
+pub struct Reader {
+    pub(super) newest: watch::Receiver<Option<Arc<Snapshot>>>,
+    pub(super) intervals: watch::Receiver<Option<Arc<Snapshot>>>,
+    pub(super) requests: mpsc::Sender<Request>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) order: Order,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reader")
+    }
+}
+
+impl Reader {
+    /// The newest snapshot; `None` before the first.
+    pub fn newest(&self) -> Option<Arc<Snapshot>> {
+        self.newest.borrow().clone()
+    }
+
+    /// Every newly published snapshot.
+    pub fn subscribe(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
+        self.newest.clone()
+    }
+
+    /// The snapshots at multiples of the interval alone.
+    pub fn subscribe_intervals(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
+        self.intervals.clone()
+    }
+
+    /// The time (milliseconds since the epoch) that all partitions must have passed for the next
+    /// sample to be taken; `None` if samples don't wait for partitions.
+    pub fn awaited(&self) -> Option<i64> {
+        self.gate.holds_from(self.order)
+    }
+
+    /// Returns when the ledger has published its last snapshot.
+    pub async fn ended(&self) {
+        let mut newest = self.newest.clone();
+        while newest.changed().await.is_ok() {}
+    }
+
+    /// A snapshot no older than `max_age`, by a cut of its own where the newest is older. After
+    /// `wait` the newest there is, or `None` if nothing has been published.
+    pub async fn fresh(&self, max_age: Duration, wait: Duration) -> Option<Arc<Snapshot>> {
+        let now = Instant::now();
+        let oldest = now.checked_sub(max_age).unwrap_or(now);
+        let fresh_enough = |snapshot: &Option<Arc<Snapshot>>| {
+            snapshot.as_ref().is_some_and(|newest| newest.taken >= oldest)
+        };
+        if !fresh_enough(&self.newest.borrow()) {
+            drop(self.requests.send(Request::Freshen(oldest)));
+            let mut newest = self.newest.clone();
+            // Late, or the ledger has ended: what there is has to do.
+            drop(tokio::time::timeout(wait, newest.wait_for(fresh_enough)).await);
+        }
+        self.newest()
+    }
+}

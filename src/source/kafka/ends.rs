@@ -1,0 +1,99 @@
+//! Where partitions end: asked when a sample waits to hear that nothing older is to come.
+//!
+//! A partition that has been read to the end that the broker names has given all messages from
+//! before the question. An empty queue alone says nothing: the connection may be down, with an
+//! hour of messages behind it.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{Offset, TopicPartitionList, consumer::Consumer};
+
+use super::{
+    control::{ANSWER_LIMIT, Control, TICK},
+    worker::now_ms,
+};
+
+/// How long samples wait for a partition of which no broker answers while others do. What comes of
+/// it later is late.
+const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+
+/// What the control thread remembers about ends.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    /// Not asked again before this, after a failure.
+    retry_at: Option<Instant>,
+    /// Partitions of which no broker answers, and since when.
+    silent: BTreeMap<i32, Instant>,
+}
+
+impl Control {
+    /// Asks for the ends of partitions, where the next sample waits for that.
+    pub(super) fn ask_for_ends(&mut self) {
+        let Some(awaited_ms) = self.progress.awaited() else { return };
+        // Before the question, so that what is written after it is not taken as seen.
+        let asked_ms = now_ms();
+        if asked_ms < awaited_ms || self.ends.retry_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        self.ends.retry_at = None;
+        let partitions = self.standings.unasked_since(awaited_ms);
+        let complete = self.takes_part()
+            && self.standings.none_until_ms().is_none_or(|until_ms| until_ms < awaited_ms);
+        if partitions.is_empty() && !complete {
+            return;
+        }
+        let heard = partitions.is_empty() || self.ask_for_ends_of(&partitions, asked_ms);
+        if heard && complete {
+            self.standings.complete(asked_ms);
+        }
+        if heard {
+            for inbox in &self.inboxes {
+                inbox.ring();
+            }
+        } else {
+            self.ends.retry_at = Some(Instant::now() + TICK);
+        }
+    }
+
+    /// Says whether any broker answered.
+    fn ask_for_ends_of(&mut self, partitions: &[i32], asked_ms: i64) -> bool {
+        let mut list = TopicPartitionList::new();
+        for &partition in partitions {
+            list.add_partition_offset(&self.config.topic, partition, Offset::End)
+                .expect("the list takes any offset that is not stored");
+        }
+        let Ok(answer) = self.consumer.offsets_for_times(list, ANSWER_LIMIT) else {
+            return false;
+        };
+        let mut silent = Vec::new();
+        for element in answer.elements() {
+            let partition = element.partition();
+            let Some(standing) = self.standings.get(partition) else { continue };
+            match (element.error(), element.offset()) {
+                (Ok(()), Offset::Offset(offset)) => {
+                    standing.ends(offset, asked_ms);
+                    self.ends.silent.remove(&partition);
+                }
+                _ => silent.push((partition, standing)),
+            }
+        }
+        let heard = silent.len() < partitions.len();
+        if !silent.is_empty() {
+            self.ends.retry_at = Some(Instant::now() + TICK);
+        }
+        for (partition, standing) in silent {
+            let since = *self.ends.silent.entry(partition).or_insert_with(Instant::now);
+            if heard && since.elapsed() >= SILENCE_LIMIT {
+                standing.excuse();
+                tracing::warn!(
+                    partition,
+                    "no broker answers for this partition: samples don't wait for it any longer"
+                );
+            }
+        }
+        heard
+    }
+}

@@ -1,0 +1,130 @@
+//! Where partitions stand: what workers and the control thread tell each other about them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+};
+
+/// A time before all others.
+const NEVER: i64 = i64::MIN;
+
+/// Where one partition stands.
+#[derive(Debug)]
+pub(super) struct Standing {
+    /// Offset of the next message to be given to the sink.
+    next_offset: AtomicI64,
+    /// The partition's end, by the broker's newest answer, and when it was asked, in milliseconds
+    /// since the epoch. The offset is written first and read last, so that it is never older than
+    /// the time.
+    end_offset: AtomicI64,
+    end_asked_ms: AtomicI64,
+    /// Whether nobody waits for it, because its broker has been silent for too long.
+    excused: AtomicBool,
+}
+
+impl Standing {
+    fn new(next_offset: i64) -> Self {
+        Standing {
+            next_offset: AtomicI64::new(next_offset),
+            end_offset: AtomicI64::new(i64::MAX),
+            end_asked_ms: AtomicI64::new(NEVER),
+            excused: AtomicBool::new(false),
+        }
+    }
+
+    /// All below this offset was given to the sink.
+    pub(super) fn advance(&self, next_offset: i64) {
+        self.next_offset.store(next_offset, Ordering::Relaxed);
+    }
+
+    /// Takes the broker's answer: the partition ended at `offset` after `asked_ms`.
+    pub(super) fn ends(&self, offset: i64, asked_ms: i64) {
+        self.end_offset.store(offset, Ordering::Relaxed);
+        self.end_asked_ms.store(asked_ms, Ordering::Release);
+        self.excused.store(false, Ordering::Relaxed);
+    }
+
+    /// Does not wait for it any more.
+    pub(super) fn excuse(&self) {
+        self.excused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the end that is known lies at or below this offset.
+    pub(super) fn is_at_end(&self, next_offset: i64) -> bool {
+        next_offset >= self.end_offset.load(Ordering::Relaxed)
+    }
+
+    /// Until when it is known to have given all that there was, if it was read up to this offset.
+    pub(super) fn passed_ms(&self, next_offset: i64) -> Option<i64> {
+        if self.excused.load(Ordering::Relaxed) {
+            return Some(i64::MAX);
+        }
+        let asked_ms = self.end_asked_ms.load(Ordering::Acquire);
+        (self.is_at_end(next_offset) && asked_ms != NEVER).then_some(asked_ms)
+    }
+}
+
+/// Where all assigned partitions stand.
+#[derive(Debug)]
+pub(super) struct Standings {
+    partitions: Mutex<BTreeMap<i32, Arc<Standing>>>,
+    /// Until when no partitions but those at hand were to be read, in milliseconds since the epoch.
+    complete_ms: AtomicI64,
+}
+
+impl Default for Standings {
+    fn default() -> Self {
+        Standings { partitions: Mutex::default(), complete_ms: AtomicI64::new(NEVER) }
+    }
+}
+
+impl Standings {
+    pub(super) fn add(&self, partition: i32, start: i64) -> Arc<Standing> {
+        let standing = Arc::new(Standing::new(start));
+        self.lock().insert(partition, Arc::clone(&standing));
+        standing
+    }
+
+    pub(super) fn remove(&self, partition: i32) {
+        self.lock().remove(&partition);
+    }
+
+    /// Partitions with the offset of their next message.
+    pub(super) fn all(&self) -> Vec<(i32, i64)> {
+        let next = |standing: &Standing| standing.next_offset.load(Ordering::Relaxed);
+        self.lock().iter().map(|(&partition, standing)| (partition, next(standing))).collect()
+    }
+
+    pub(super) fn get(&self, partition: i32) -> Option<Arc<Standing>> {
+        self.lock().get(&partition).cloned()
+    }
+
+    /// Partitions of which the end was not asked for since `ms`.
+    pub(super) fn unasked_since(&self, ms: i64) -> Vec<i32> {
+        let unasked = |standing: &Standing| {
+            let asked_ms = standing.end_asked_ms.load(Ordering::Relaxed);
+            asked_ms == NEVER || asked_ms < ms
+        };
+        let partitions = self.lock();
+        partitions.iter().filter(|(_, each)| unasked(each)).map(|(&number, _)| number).collect()
+    }
+
+    /// Says that up to this time, there were no partitions to read but those that workers have
+    /// been told of.
+    pub(super) fn complete(&self, ms: i64) {
+        self.complete_ms.store(ms, Ordering::Release);
+    }
+
+    /// Up to when a worker without partitions is known to have missed none. To be asked before it
+    /// looks at its orders.
+    pub(super) fn none_until_ms(&self) -> Option<i64> {
+        Some(self.complete_ms.load(Ordering::Acquire)).filter(|&ms| ms != NEVER)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<i32, Arc<Standing>>> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -106,6 +106,8 @@ pub struct Ledger {
     missing: usize,
     metrics: Arc<Metrics>,
     last_cut: Option<Instant>,
+    /// No sample of before this can be taken any more.
+    last_sample_ms: Option<i64>,
     /// A reader wants a snapshot of at least this moment, and said so during a cut, which may have
     /// been taken before.
     asked: Option<Instant>,
@@ -180,6 +182,7 @@ impl Ledger {
             missing: 0,
             metrics,
             last_cut: None,
+            last_sample_ms: last_ms,
             asked: None,
         };
         if ledger.schedule.open_ms().is_some() && last_ms.is_none() {
@@ -274,7 +277,7 @@ impl Ledger {
         // What was counted since the last sample makes one more, of no round moment: else it would
         // have to wait for the next start. While a backlog is worked off it does wait, since there
         // is no telling which moment it makes complete.
-        let is_sample = self.schedule.is_live(now_ms) && now_ms > self.book.time_ms();
+        let is_sample = self.schedule.is_live(now_ms) && self.last_sample_ms < Some(now_ms);
         self.publish(self.in_between(now_ms), is_sample, Instant::now());
     }
 
@@ -403,6 +406,7 @@ impl Ledger {
         self.book.settled();
         self.metrics.series.set(snapshot.len() as i64);
         if is_sample {
+            self.last_sample_ms = Some(snapshot.time_ms);
             self.metrics.sample_time.set(snapshot.time_ms as f64 / 1000.0);
         }
         self.newest.send_replace(Some(Arc::clone(&snapshot)));

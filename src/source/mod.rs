@@ -50,7 +50,7 @@ pub trait Sink: Send + 'static {
 
     /// Messages with timestamps from this one on (milliseconds since the epoch) are to be held back
     /// for now, with all that come after them in their partitions. `None` where all messages are
-    /// taken as they come. Asked before each batch; it moves on with each sample.
+    /// taken as they come. Asked before each batch; a hand-over may move it on.
     fn holds_from(&self) -> Option<i64>;
 
     /// All partitions of this sink have come at least this far in time (milliseconds since the

@@ -19,9 +19,9 @@ use rdkafka::{
     Offset, TopicPartitionList,
     bindings::{
         rd_kafka_consume_batch_queue, rd_kafka_get_watermark_offsets, rd_kafka_message_destroy,
-        rd_kafka_message_t, rd_kafka_message_timestamp, rd_kafka_position, rd_kafka_queue_cb_event_enable,
-        rd_kafka_queue_destroy, rd_kafka_queue_forward, rd_kafka_queue_get_partition,
-        rd_kafka_queue_t, rd_kafka_t,
+        rd_kafka_message_t, rd_kafka_message_timestamp, rd_kafka_position,
+        rd_kafka_queue_cb_event_enable, rd_kafka_queue_destroy, rd_kafka_queue_forward,
+        rd_kafka_queue_get_partition, rd_kafka_queue_t, rd_kafka_t,
     },
     consumer::{BaseConsumer, Consumer},
     error::RDKafkaErrorCode,
@@ -209,11 +209,7 @@ impl Drop for Batch {
 /// The offset up to which librdkafka has given a partition to us, past offsets that hold no
 /// messages (such as the marks of transactions). An error that it gave counts as an offset as
 /// well, so this is for telling time, not for counting. `None` if it is not known.
-pub(super) fn position(
-    client: &BaseConsumer<Context>,
-    topic: &str,
-    partition: i32,
-) -> Option<i64> {
+pub(super) fn position(client: &BaseConsumer<Context>, topic: &str, partition: i32) -> Option<i64> {
     let mut list = TopicPartitionList::new();
     list.add_partition(topic, partition);
     // SAFETY: client and list are valid for the duration of the call, which asks nobody.

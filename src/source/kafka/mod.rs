@@ -26,7 +26,7 @@ use std::{
 use rdkafka::{
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
 };
 
 use crate::{
@@ -37,7 +37,7 @@ use crate::{
 
 pub use config::{InvalidKafkaConfig, KafkaConfig, PartitionChoice, StartOffset};
 use context::Context;
-use control::Control;
+use control::{Commits, Control, Event};
 use inbox::Inbox;
 use worker::{Standing, Worker};
 
@@ -56,6 +56,12 @@ impl Standings {
         self.lock().remove(&partition);
     }
 
+    /// The offset of a partition's next message.
+    fn next(&self, partition: i32) -> Option<i64> {
+        let standings = self.lock();
+        standings.get(&partition).map(|standing| standing.next_offset.load(Ordering::Relaxed))
+    }
+
     /// Partitions with the offset of their next message.
     fn all(&self) -> Vec<(i32, i64)> {
         let next = |standing: &Standing| standing.next_offset.load(Ordering::Relaxed);
@@ -71,7 +77,7 @@ impl Standings {
 pub struct KafkaSource {
     config: KafkaConfig,
     consumer: Arc<BaseConsumer<Context>>,
-    group_events: mpsc::Receiver<control::GroupEvent>,
+    events: mpsc::Receiver<Event>,
     metrics: Arc<Metrics>,
 }
 
@@ -91,11 +97,11 @@ pub struct RunningKafkaSource {
 impl KafkaSource {
     /// Checks the configuration; asks nobody yet.
     pub fn new(config: KafkaConfig, metrics: Arc<Metrics>) -> Result<Self, InvalidKafkaConfig> {
-        let (send, group_events) = mpsc::channel();
+        let (send, events) = mpsc::channel();
         let context = Context::new(Arc::clone(&metrics), send, config.group.is_some());
         let consumer = BaseConsumer::from_config_and_context(&config.lower()?, context)
             .map_err(|error| InvalidKafkaConfig::Inconsistent(error.to_string()))?;
-        Ok(KafkaSource { config, consumer: Arc::new(consumer), group_events, metrics })
+        Ok(KafkaSource { config, consumer: Arc::new(consumer), events, metrics })
     }
 
     /// Starts reading, with one worker thread for each sink. Waits for brokers and topic as long
@@ -108,7 +114,7 @@ impl KafkaSource {
         component: Component,
         on_end: impl FnOnce() + Send + 'static,
     ) -> io::Result<RunningKafkaSource> {
-        let KafkaSource { config, consumer, group_events, metrics } = self;
+        let KafkaSource { config, consumer, events, metrics } = self;
         let standings = Arc::new(Standings::default());
         let topic: Arc<str> = config.topic.as_str().into();
         let mut inboxes = Vec::new();
@@ -125,9 +131,14 @@ impl KafkaSource {
                 inbox,
                 on_error: Arc::new({
                     let topic = Arc::clone(&topic);
-                    move |partition, error| {
+                    move |partition, error, offset| {
+                        let context = reporter.context();
+                        if error == RDKafkaErrorCode::AutoOffsetReset {
+                            context.tell(Event::Refused { partition, offset });
+                            return;
+                        }
                         let text = format!("topic {topic}, partition {partition}: {error}");
-                        reporter.context().report(Some(error), &text);
+                        context.report(Some(error), &text);
                     }
                 }),
                 standings: Arc::clone(&standings),
@@ -142,7 +153,7 @@ impl KafkaSource {
             consumer,
             inboxes,
             standings,
-            group_events,
+            events,
             progress,
             metrics,
             component,
@@ -151,7 +162,8 @@ impl KafkaSource {
             to_take_up: None,
             first_count: None,
             trouble: None,
-            committed: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            commits: Commits::default(),
         };
         let control = thread::Builder::new().name("kafka-control".to_owned()).spawn(move || {
             let result = control.run(workers);

@@ -122,8 +122,15 @@ pub(super) struct Batch {
 
 /// What a queue gave.
 pub(super) enum Item<'a> {
-    Message { offset: i64, payload: &'a [u8] },
-    Error(RDKafkaErrorCode),
+    Message {
+        offset: i64,
+        payload: &'a [u8],
+    },
+    /// What librdkafka says instead of a message, with the offset that it was about to fetch.
+    Error {
+        error: RDKafkaErrorCode,
+        offset: i64,
+    },
 }
 
 impl Batch {
@@ -149,7 +156,7 @@ impl Batch {
                     };
                     take(Item::Message { offset: view.offset, payload });
                 } else {
-                    take(Item::Error(view.err.into()));
+                    take(Item::Error { error: view.err.into(), offset: view.offset });
                 }
                 rd_kafka_message_destroy(message);
             }

@@ -45,8 +45,8 @@ pub(super) struct Worker<S> {
     pub(super) topic: Arc<str>,
     pub(super) sink: S,
     pub(super) inbox: Arc<Inbox>,
-    /// Tells of an error in a partition.
-    pub(super) on_error: Arc<dyn Fn(i32, RDKafkaErrorCode) + Send + Sync>,
+    /// Tells of an error in a partition, and at which offset.
+    pub(super) on_error: Arc<dyn Fn(i32, RDKafkaErrorCode, i64) + Send + Sync>,
     /// Where each partition stands, shared with the control thread.
     pub(super) standings: Arc<super::Standings>,
 }
@@ -118,7 +118,7 @@ impl<S: Sink> Worker<S> {
                 sink.message(Message { position, payload });
                 next_offset = Some(offset + 1);
             }
-            Item::Error(error) => on_error(partition, error),
+            Item::Error { error, offset } => on_error(partition, error, offset),
         });
         if let Some(next) = next_offset {
             assigned.next_offset = next;

@@ -2,6 +2,7 @@
 
 mod commit;
 mod group;
+mod refused;
 mod solo;
 mod starts;
 
@@ -14,7 +15,7 @@ use std::{
 
 use rdkafka::{
     Offset, TopicPartitionList,
-    consumer::{BaseConsumer, CommitMode, Consumer},
+    consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
     metadata::{MetadataPartition, MetadataTopic},
     types::RDKafkaRespErr,
@@ -27,6 +28,8 @@ use crate::{
     source::Progress,
 };
 
+pub(super) use commit::Commits;
+
 use super::{
     Standings,
     config::KafkaConfig,
@@ -35,9 +38,9 @@ use super::{
     queue::{PartitionQueue, known_end},
 };
 
-/// How often events of the consumer are looked for.
+/// How often events of the consumer and new publications to commit are looked for.
 const POLL: Duration = Duration::from_millis(100);
-/// How often lag, health and commits are looked after, and a topic that is not there yet.
+/// How often lag and health are looked after, and a topic that is not there yet.
 const TICK: Duration = Duration::from_secs(1);
 /// How often new partitions are looked for.
 const DISCOVERY: Duration = Duration::from_secs(10);
@@ -48,10 +51,17 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 
 static LOG_WAITING: LogLimit = LogLimit::new(Duration::from_secs(30));
 
-/// What the group did.
-pub(super) enum GroupEvent {
+/// What the control thread is told by librdkafka's callbacks and by workers.
+pub(super) enum Event {
+    /// The group gave us these partitions.
     Assigned(Vec<i32>),
+    /// The group wants these partitions back.
     Revoked(Vec<i32>),
+    /// What became of offsets that were to be committed: partition, offset, whether it is.
+    CommitAnswered(Vec<(i32, i64, bool)>),
+    /// The broker does not have the offset that was to be fetched, or below 0 does not say which;
+    /// fetching this partition has ended.
+    Refused { partition: i32, offset: i64 },
 }
 
 /// The control thread's state.
@@ -60,7 +70,7 @@ pub(super) struct Control {
     pub(super) consumer: Arc<BaseConsumer<Context>>,
     pub(super) inboxes: Vec<Arc<Inbox>>,
     pub(super) standings: Arc<Standings>,
-    pub(super) group_events: mpsc::Receiver<GroupEvent>,
+    pub(super) events: mpsc::Receiver<Event>,
     pub(super) progress: Arc<dyn Progress>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) component: Component,
@@ -73,8 +83,10 @@ pub(super) struct Control {
     pub(super) first_count: Option<i32>,
     /// What keeps partitions from being found, in words for the operator.
     pub(super) trouble: Option<String>,
-    /// What the group has been told, by partition.
-    pub(super) committed: BTreeMap<i32, i64>,
+    /// Partitions that can't be read on at this offset.
+    pub(super) refused: BTreeMap<i32, i64>,
+    /// What the group has been told.
+    pub(super) commits: Commits,
 }
 
 /// Why a topic can't be read for now, in words for the operator.
@@ -98,7 +110,7 @@ impl Control {
         }
         let last = self.progress.last(SETTLE_LIMIT);
         if self.config.group.is_some() {
-            self.commit(last.unwrap_or_default(), CommitMode::Sync);
+            self.commit_now(last.unwrap_or_default());
         }
         // The consumer leaves the group when it is dropped, with nobody here to answer.
         self.consumer.context().close();
@@ -119,7 +131,10 @@ impl Control {
                 // Queues are split off before their partitions are assigned.
                 Some(Ok(_)) => tracing::error!("Kafka: a message came past its partition's queue"),
             }
-            self.answer_group();
+            self.take_events();
+            if self.config.group.is_some() {
+                self.commit_published();
+            }
             let now = Instant::now();
             if now < next_tick {
                 continue;
@@ -136,12 +151,31 @@ impl Control {
                 next_discovery = Instant::now() + if settled { DISCOVERY } else { Duration::ZERO };
             }
             self.take_up_from_group();
+            self.restart_refused();
             self.report();
-            if self.config.group.is_some() {
-                self.commit(self.progress.published(), CommitMode::Async);
-            }
         }
         Ok(())
+    }
+
+    fn take_events(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            match event {
+                Event::Assigned(partitions) => {
+                    self.metrics.kafka_rebalances.with_label_values(&["assigned"]).inc();
+                    self.to_take_up = Some(partitions);
+                    self.take_up_from_group();
+                }
+                Event::Revoked(partitions) => {
+                    self.metrics.kafka_rebalances.with_label_values(&["revoked"]).inc();
+                    self.give_away(&partitions);
+                }
+                Event::CommitAnswered(answers) => self.commits.answered(&answers),
+                Event::Refused { partition, offset } => {
+                    self.refused.insert(partition, offset);
+                    self.restart_refused();
+                }
+            }
+        }
     }
 
     fn take_error(&self, error: &KafkaError) {
@@ -239,12 +273,51 @@ impl Control {
         for (inbox, command) in queues {
             inbox.send(command);
         }
-        self.assigned.extend(starts.iter().copied());
+        for &(partition, start) in starts {
+            self.assigned.insert(partition, start);
+            let labels = [topic.as_str(), &partition.to_string()];
+            self.metrics.kafka_lost.with_label_values(&labels);
+            self.metrics.kafka_remade.with_label_values(&labels);
+        }
+        if self.config.group.is_some() {
+            self.commits.taken_up(starts, &self.progress.published());
+        }
         self.metrics.kafka_partitions.set(self.assigned.len() as i64);
         if !starts.is_empty() {
             tracing::info!(topic, ?starts, "reading partitions (number, first offset)");
         }
         Ok(())
+    }
+
+    /// Has the workers let go of partitions, and waits for it.
+    fn let_go(&self, partitions: &[i32], deadline: Instant) {
+        let (done, all_done) = mpsc::channel();
+        for inbox in &self.inboxes {
+            let done = done.clone();
+            inbox.send(Command::Revoke { partitions: partitions.to_vec(), done });
+        }
+        drop(done);
+        for _ in &self.inboxes {
+            // A worker answers between two batches.
+            if all_done.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_err() {
+                tracing::error!("a Kafka worker does not let go of its partitions");
+                break;
+            }
+        }
+    }
+
+    /// Has librdkafka fetch partitions no longer.
+    fn unassign(&self, partitions: &[i32]) {
+        let mut list = TopicPartitionList::new();
+        for &partition in partitions {
+            list.add_partition(&self.config.topic, partition);
+        }
+        if let Err(error) = self.consumer.incremental_unassign(&list) {
+            self.consumer.context().report(
+                error.rdkafka_error_code(),
+                &format!("giving up partitions {partitions:?}: {error}"),
+            );
+        }
     }
 
     /// Shows how brokers and partitions fare.
@@ -256,6 +329,9 @@ impl Control {
                 let lag = (end - next_offset).max(0);
                 self.metrics.kafka_lag.with_label_values(&labels).set(lag);
             }
+        }
+        if self.config.group.is_some() {
+            self.report_uncommitted();
         }
         let context = self.consumer.context();
         if let Some(trouble) = &self.trouble {

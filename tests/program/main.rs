@@ -29,3 +29,4 @@ mod servers;
 mod crash;
 mod input;
 mod kafka;
+mod positions;

@@ -2,7 +2,7 @@
 //!
 //! The one place with unsafe code. `rdkafka` wraps these queues, but hands messages out one by
 //! one, each with an event of its own around it; librdkafka's batch call costs about half of that
-//! for messages of this size. The four calls below keep to what rdkafka.h promises:
+//! for messages of this size. The calls below keep to what rdkafka.h promises:
 //!
 //! - a queue made by `rd_kafka_queue_get_partition` is ours until `rd_kafka_queue_destroy`, and
 //!   must go before its client: [`PartitionQueue`] holds the client;
@@ -16,10 +16,12 @@
 use std::{ffi::CString, fmt, os::raw::c_void, ptr::NonNull, slice, sync::Arc};
 
 use rdkafka::{
+    TopicPartitionList,
     bindings::{
-        rd_kafka_consume_batch_queue, rd_kafka_get_watermark_offsets, rd_kafka_message_destroy,
-        rd_kafka_message_t, rd_kafka_queue_cb_event_enable, rd_kafka_queue_destroy,
-        rd_kafka_queue_forward, rd_kafka_queue_get_partition, rd_kafka_queue_t, rd_kafka_t,
+        rd_kafka_commit_queue, rd_kafka_consume_batch_queue, rd_kafka_get_watermark_offsets,
+        rd_kafka_message_destroy, rd_kafka_message_t, rd_kafka_queue_cb_event_enable,
+        rd_kafka_queue_destroy, rd_kafka_queue_forward, rd_kafka_queue_get_consumer,
+        rd_kafka_queue_get_partition, rd_kafka_queue_t, rd_kafka_t,
     },
     consumer::{BaseConsumer, Consumer},
     error::RDKafkaErrorCode,
@@ -197,4 +199,29 @@ pub(super) fn known_end(
         )
     };
     (error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
+}
+
+/// Commits offsets to the consumer's group without waiting. What became of it comes to the context's
+/// `commit_callback` in one of the next polls; with `rdkafka`'s own call it never comes.
+pub(super) fn commit(
+    client: &BaseConsumer<Context>,
+    offsets: &TopicPartitionList,
+) -> Result<(), RDKafkaErrorCode> {
+    let client = client.client().native_ptr();
+    // SAFETY: client and offsets are valid for the duration of the call, which copies the offsets;
+    // librdkafka holds on to the consumer's queue for as long as its answer takes, so that our
+    // reference can go. Without a callback, the answer is an event of that queue.
+    let error = unsafe {
+        let queue = rd_kafka_queue_get_consumer(client);
+        if queue.is_null() {
+            return Err(RDKafkaErrorCode::UnknownGroup);
+        }
+        let error = rd_kafka_commit_queue(client, offsets.ptr(), queue, None, std::ptr::null_mut());
+        rd_kafka_queue_destroy(queue);
+        error
+    };
+    match error {
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        error => Err(error.into()),
+    }
 }

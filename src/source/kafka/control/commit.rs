@@ -11,7 +11,7 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 
-use crate::source::Position;
+use crate::source::{Position, kafka::queue::commit};
 
 use super::{Control, POLL, TICK};
 
@@ -102,9 +102,9 @@ impl Control {
         if moved.is_empty() {
             return;
         }
-        match self.consumer.commit(&self.list(&moved), CommitMode::Async) {
+        match commit(&self.consumer, &self.list(&moved)) {
             Ok(()) => self.commits.asked.extend(moved),
-            Err(error) => self.not_committed(&moved, &error),
+            Err(error) => self.not_committed(&moved, error),
         }
     }
 
@@ -124,15 +124,14 @@ impl Control {
                 }
                 // The group is between two generations: what we have is still ours to commit once
                 // the next one stands.
-                Err(error)
-                    if error.rdkafka_error_code()
-                        == Some(RDKafkaErrorCode::RebalanceInProgress)
-                        && Instant::now() < deadline =>
+                Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::RebalanceInProgress))
+                    if Instant::now() < deadline =>
                 {
                     drop(self.consumer.poll(POLL));
                 }
                 Err(error) => {
-                    self.not_committed(&moved, &error);
+                    let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+                    self.not_committed(&moved, code);
                     return false;
                 }
             }
@@ -160,10 +159,10 @@ impl Control {
         list
     }
 
-    fn not_committed(&mut self, moved: &[(i32, i64)], error: &KafkaError) {
+    fn not_committed(&mut self, moved: &[(i32, i64)], error: RDKafkaErrorCode) {
         self.commits.pause = Some(Instant::now() + TICK);
         self.consumer.context().report(
-            error.rdkafka_error_code(),
+            Some(error),
             &format!(
                 "committing offsets {moved:?} (partition, offset): {error}; whoever reads these \
                  partitions next counts again what is not committed"

@@ -195,6 +195,12 @@ metrics! {
     kafka_position: IntGaugeVec("flow_exporter_kafka_next_offset", ["topic", "partition"]);
     /// Partitions that are being consumed.
     kafka_partitions: IntGauge("flow_exporter_kafka_partitions");
+    /// Messages that Kafka deleted before they were counted, as told by their offsets.
+    kafka_lost: IntCounterVec("flow_exporter_kafka_messages_lost_total", ["topic", "partition"]);
+    /// Times that a partition was found to be deleted and made anew, and was read from its beginning.
+    kafka_remade: IntCounterVec("flow_exporter_kafka_partitions_remade_total", ["topic", "partition"]);
+    /// Messages whose counts are published but not committed to the group: should this process die now, another member counts them again.
+    kafka_uncommitted: IntGaugeVec("flow_exporter_kafka_uncommitted_messages", ["topic", "partition"]);
     /// Brokers known, by state of the connection.
     kafka_brokers: IntGaugeVec("flow_exporter_kafka_brokers", ["state"]);
     /// Errors that librdkafka reported, by its name for them.

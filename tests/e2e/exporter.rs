@@ -116,6 +116,16 @@ impl Exporter {
         http::get(&format!("http://{}:9590/-/ready", self.address)).map(|_| ())
     }
 
+    /// Lets it do nothing at all for a while (SIGSTOP), until `resume`.
+    pub(crate) fn pause(&self) {
+        self.process.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&self) {
+        self.process.signal("CONT");
+    }
+
     /// Ends it at once (SIGKILL).
     pub(crate) fn kill(mut self) {
         self.process.kill();

@@ -18,4 +18,5 @@ mod databases;
 mod drop_in;
 mod kafka;
 mod pmacct;
+mod positions;
 mod security;

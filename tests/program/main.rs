@@ -29,4 +29,5 @@ mod servers;
 mod crash;
 mod input;
 mod kafka;
+mod positions;
 mod time;

@@ -182,9 +182,9 @@ impl KafkaConfig {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("partition.assignment.strategy", "cooperative-sticky")
-            // Every partition is given an offset to begin with. One that the broker has no more
-            // is behind the oldest message, or from a topic of the same name before this one.
-            .set("auto.offset.reset", "earliest")
+            // Every partition is given an offset to begin with. Where the broker does not have it,
+            // the control thread finds out why, and decides (`control/refused.rs`).
+            .set("auto.offset.reset", "error")
             .set("statistics.interval.ms", "1000")
             // What is shown is for our own log level to say.
             .set_log_level(RDKafkaLogLevel::Debug);

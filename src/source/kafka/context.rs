@@ -20,14 +20,14 @@ use rdkafka::{
 
 use crate::{log_limit::LogLimit, metrics::Metrics};
 
-use super::control::GroupEvent;
+use super::control::Event;
 
 static LOG_ERRORS: LogLimit = LogLimit::new(Duration::from_secs(10));
 
 /// What callbacks and the control thread share.
 pub(super) struct Context {
     metrics: Arc<Metrics>,
-    group_events: mpsc::Sender<GroupEvent>,
+    events: mpsc::Sender<Event>,
     /// Whether this consumer is a member of a group.
     in_group: bool,
     /// Brokers to which a connection stands.
@@ -38,14 +38,10 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(
-        metrics: Arc<Metrics>,
-        group_events: mpsc::Sender<GroupEvent>,
-        in_group: bool,
-    ) -> Self {
+    pub(super) fn new(metrics: Arc<Metrics>, events: mpsc::Sender<Event>, in_group: bool) -> Self {
         Context {
             metrics,
-            group_events,
+            events,
             in_group,
             brokers_up: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
@@ -66,6 +62,11 @@ impl Context {
     /// From now on rebalances are answered at once, by giving everything up.
     pub(super) fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells the control thread, which is gone only after it has called [`Context::close`].
+    pub(super) fn tell(&self, event: Event) {
+        drop(self.events.send(event));
     }
 
     /// Counts and logs an error.
@@ -162,16 +163,23 @@ impl ConsumerContext for Context {
             return;
         }
         let numbers = partitions.elements().iter().map(TopicPartitionListElem::partition).collect();
-        let event =
-            if assigned { GroupEvent::Assigned(numbers) } else { GroupEvent::Revoked(numbers) };
-        // The control thread answers it as soon as this poll returns. It is gone only after it
-        // has called `close`.
-        drop(self.group_events.send(event));
+        let event = if assigned { Event::Assigned(numbers) } else { Event::Revoked(numbers) };
+        // The control thread answers it as soon as this poll returns.
+        self.tell(event);
     }
 
-    fn commit_callback(&self, result: Result<(), KafkaError>, _offsets: &TopicPartitionList) {
-        if let Err(error) = result {
+    fn commit_callback(&self, result: Result<(), KafkaError>, offsets: &TopicPartitionList) {
+        // Between two generations of the group nothing can be committed; it is tried again.
+        if let Err(error) = &result
+            && error.rdkafka_error_code() != Some(RDKafkaErrorCode::RebalanceInProgress)
+        {
             self.report(error.rdkafka_error_code(), &format!("committing offsets: {error}"));
         }
+        let answers = offsets.elements().into_iter().filter_map(|element| {
+            let offset = element.offset().to_raw()?;
+            let confirmed = result.is_ok() && element.error().is_ok();
+            Some((element.partition(), offset, confirmed))
+        });
+        self.tell(Event::CommitAnswered(answers.collect()));
     }
 }

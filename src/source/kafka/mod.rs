@@ -1,9 +1,9 @@
 //! Messages from a Kafka topic, through librdkafka.
 //!
 //! One control thread ([`control`]) owns the consumer: it finds the topic's partitions, decides
-//! where each begins, assigns them (or joins a consumer group that does), and watches over brokers
-//! and lag, and asks where partitions end ([`ends`]). Workers ([`worker`]) read the partitions' queues ([`queue`]), partition N by worker N
-//! modulo their number.
+//! where each begins, assigns them (or joins a consumer group that does), watches over brokers and
+//! lag, and asks where partitions end ([`ends`]). Workers ([`worker`]) read the partitions' queues
+//! ([`queue`]), partition N by worker N modulo their number.
 
 mod config;
 mod context;
@@ -24,7 +24,7 @@ use std::{
 use rdkafka::{
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
 };
 
 use crate::{
@@ -35,7 +35,7 @@ use crate::{
 
 pub use config::{InvalidKafkaConfig, KafkaConfig, PartitionChoice, StartOffset};
 use context::Context;
-use control::Control;
+use control::{Commits, Control, Event};
 use ends::Ends;
 use inbox::Inbox;
 use standing::Standings;
@@ -45,7 +45,7 @@ use worker::Worker;
 pub struct KafkaSource {
     config: KafkaConfig,
     consumer: Arc<BaseConsumer<Context>>,
-    group_events: mpsc::Receiver<control::GroupEvent>,
+    events: mpsc::Receiver<Event>,
     metrics: Arc<Metrics>,
 }
 
@@ -65,11 +65,11 @@ pub struct RunningKafkaSource {
 impl KafkaSource {
     /// Checks the configuration; asks nobody yet.
     pub fn new(config: KafkaConfig, metrics: Arc<Metrics>) -> Result<Self, InvalidKafkaConfig> {
-        let (send, group_events) = mpsc::channel();
+        let (send, events) = mpsc::channel();
         let context = Context::new(Arc::clone(&metrics), send, config.group.is_some());
         let consumer = BaseConsumer::from_config_and_context(&config.lower()?, context)
             .map_err(|error| InvalidKafkaConfig::Inconsistent(error.to_string()))?;
-        Ok(KafkaSource { config, consumer: Arc::new(consumer), group_events, metrics })
+        Ok(KafkaSource { config, consumer: Arc::new(consumer), events, metrics })
     }
 
     /// Starts reading, with one worker thread for each sink. Waits for brokers and topic as long
@@ -82,7 +82,7 @@ impl KafkaSource {
         component: Component,
         on_end: impl FnOnce() + Send + 'static,
     ) -> io::Result<RunningKafkaSource> {
-        let KafkaSource { config, consumer, group_events, metrics } = self;
+        let KafkaSource { config, consumer, events, metrics } = self;
         let standings = Arc::new(Standings::default());
         let topic: Arc<str> = config.topic.as_str().into();
         let mut inboxes = Vec::new();
@@ -99,9 +99,15 @@ impl KafkaSource {
                 inbox,
                 on_error: Arc::new({
                     let topic = Arc::clone(&topic);
-                    move |partition, error| {
+                    move |partition, error, offset| {
+                        let context = reporter.context();
+                        if error == RDKafkaErrorCode::AutoOffsetReset {
+                            context.tell(Event::Refused { partition, offset });
+                            return;
+                        }
                         let text = format!("topic {topic}, partition {partition}: {error}");
-                        reporter.context().report(Some(error), &text);
+                        context.report(Some(error), &text);
+                        context.tell(Event::Stumbled { partition });
                     }
                 }),
                 on_untimed: Arc::new({
@@ -120,7 +126,7 @@ impl KafkaSource {
             consumer,
             inboxes,
             standings,
-            group_events,
+            events,
             progress,
             metrics,
             component,
@@ -130,7 +136,8 @@ impl KafkaSource {
             to_take_up: None,
             first_count: None,
             trouble: None,
-            committed: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            commits: Commits::default(),
             ends: Ends::default(),
         };
         let control = thread::Builder::new().name("kafka-control".to_owned()).spawn(move || {

@@ -18,10 +18,11 @@ use std::{ffi::CString, fmt, ops::ControlFlow, os::raw::c_void, ptr::NonNull, sl
 use rdkafka::{
     Offset, TopicPartitionList,
     bindings::{
-        rd_kafka_consume_batch_queue, rd_kafka_get_watermark_offsets, rd_kafka_message_destroy,
-        rd_kafka_message_t, rd_kafka_message_timestamp, rd_kafka_position,
-        rd_kafka_queue_cb_event_enable, rd_kafka_queue_destroy, rd_kafka_queue_forward,
-        rd_kafka_queue_get_partition, rd_kafka_queue_t, rd_kafka_t,
+        rd_kafka_commit_queue, rd_kafka_consume_batch_queue, rd_kafka_get_watermark_offsets,
+        rd_kafka_message_destroy, rd_kafka_message_t, rd_kafka_message_timestamp,
+        rd_kafka_position, rd_kafka_queue_cb_event_enable, rd_kafka_queue_destroy,
+        rd_kafka_queue_forward, rd_kafka_queue_get_consumer, rd_kafka_queue_get_partition,
+        rd_kafka_queue_t, rd_kafka_t,
     },
     consumer::{BaseConsumer, Consumer},
     error::RDKafkaErrorCode,
@@ -138,7 +139,8 @@ pub(super) enum Item<'a> {
         time_ms: Option<i64>,
         payload: &'a [u8],
     },
-    Error(RDKafkaErrorCode),
+    /// What librdkafka says instead of a message, with the offset that it was about to fetch.
+    Error { error: RDKafkaErrorCode, offset: i64 },
 }
 
 // SAFETY: the messages are ours alone, and librdkafka has them destroyed on any thread.
@@ -176,7 +178,7 @@ impl Batch {
                         let time_ms = (time_ms >= 0).then_some(time_ms);
                         Item::Message { offset: view.offset, time_ms, payload }
                     }
-                    error => Item::Error(error.into()),
+                    error => Item::Error { error: error.into(), offset: view.offset },
                 }
             };
             if take(item).is_break() {
@@ -242,4 +244,29 @@ pub(super) fn known_end(
         )
     };
     (error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
+}
+
+/// Commits offsets to the consumer's group without waiting. What became of it comes to the context's
+/// `commit_callback` in one of the next polls; with `rdkafka`'s own call it never comes.
+pub(super) fn commit(
+    client: &BaseConsumer<Context>,
+    offsets: &TopicPartitionList,
+) -> Result<(), RDKafkaErrorCode> {
+    let client = client.client().native_ptr();
+    // SAFETY: client and offsets are valid for the duration of the call, which copies the offsets;
+    // librdkafka holds on to the consumer's queue for as long as its answer takes, so that our
+    // reference can go. Without a callback, the answer is an event of that queue.
+    let error = unsafe {
+        let queue = rd_kafka_queue_get_consumer(client);
+        if queue.is_null() {
+            return Err(RDKafkaErrorCode::UnknownGroup);
+        }
+        let error = rd_kafka_commit_queue(client, offsets.ptr(), queue, None, std::ptr::null_mut());
+        rd_kafka_queue_destroy(queue);
+        error
+    };
+    match error {
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        error => Err(error.into()),
+    }
 }

@@ -35,9 +35,14 @@ impl Standing {
         }
     }
 
-    /// All below this offset was given to the sink.
+    /// Says that all below this offset was given to the sink.
     pub(super) fn advance(&self, next_offset: i64) {
         self.next_offset.store(next_offset, Ordering::Relaxed);
+    }
+
+    /// All below this offset was given to the sink.
+    pub(super) fn next_offset(&self) -> i64 {
+        self.next_offset.load(Ordering::Relaxed)
     }
 
     /// Takes the broker's answer: the partition ended at `offset` after `asked_ms`.
@@ -94,8 +99,7 @@ impl Standings {
 
     /// Partitions with the offset of their next message.
     pub(super) fn all(&self) -> Vec<(i32, i64)> {
-        let next = |standing: &Standing| standing.next_offset.load(Ordering::Relaxed);
-        self.lock().iter().map(|(&partition, standing)| (partition, next(standing))).collect()
+        self.lock().iter().map(|(&partition, each)| (partition, each.next_offset())).collect()
     }
 
     pub(super) fn get(&self, partition: i32) -> Option<Arc<Standing>> {

@@ -57,8 +57,8 @@ pub(super) struct Worker<S> {
     pub(super) topic: Arc<str>,
     pub(super) sink: S,
     pub(super) inbox: Arc<Inbox>,
-    /// Tells of an error in a partition.
-    pub(super) on_error: Arc<dyn Fn(i32, RDKafkaErrorCode) + Send + Sync>,
+    /// Tells of an error in a partition, and at which offset.
+    pub(super) on_error: Arc<dyn Fn(i32, RDKafkaErrorCode, i64) + Send + Sync>,
     /// Counts a message whose timestamp is no use, for this reason.
     pub(super) on_untimed: Arc<dyn Fn(&str) + Send + Sync>,
     /// Where each partition stands, shared with the control thread.
@@ -150,7 +150,7 @@ impl<S: Sink> Worker<S> {
             match item {
                 Item::Message { offset, time_ms, payload } => {
                     if offset < *next_offset {
-                        // librdkafka begins a batch anew after some errors.
+                        // Counted already.
                         return ControlFlow::Continue(());
                     }
                     let time_ms = match holds_from.map(|from| (from, usable(time_ms, now_ms))) {
@@ -174,7 +174,7 @@ impl<S: Sink> Worker<S> {
                     sink.message(Message { position, time_ms, payload });
                     *next_offset = offset + 1;
                 }
-                Item::Error(error) => on_error(partition, error),
+                Item::Error { error, offset } => on_error(partition, error, offset),
             }
             ControlFlow::Continue(())
         });

@@ -9,7 +9,7 @@ use std::{
 };
 
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
@@ -137,11 +137,29 @@ impl Kafka {
         self.security.as_ref().expect("a secured broker")
     }
 
-    /// Creates a topic.
+    /// Creates a topic. Waits while one of this name is still being deleted.
     pub(crate) fn create_topic(&self, topic: &str, partitions: i32) {
         let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
-        let created = http::block_on(self.admin().create_topics([&new], &Self::options()));
-        created.expect("an answer from Kafka")[0].as_ref().expect("the topic is created");
+        wait_for("new topic", ANSWER_LIMIT, || {
+            let created = http::block_on(self.admin().create_topics([&new], &Self::options()));
+            let created = created.expect("an answer from Kafka").remove(0);
+            created.map(drop).map_err(|(_, error)| error.to_string())
+        });
+    }
+
+    /// Deletes a topic.
+    pub(crate) fn delete_topic(&self, topic: &str) {
+        let deleted = http::block_on(self.admin().delete_topics(&[topic], &Self::options()));
+        deleted.expect("an answer from Kafka")[0].as_ref().expect("the topic is deleted");
+    }
+
+    /// Deletes all messages of a partition, as retention does.
+    pub(crate) fn delete_records(&self, topic: &str, partition: i32) {
+        let mut ends = TopicPartitionList::new();
+        ends.add_partition_offset(topic, partition, Offset::End).expect("a valid offset");
+        let deleted = http::block_on(self.admin().delete_records(&ends, &Self::options()));
+        let deleted = deleted.expect("an answer from Kafka");
+        deleted.elements()[0].error().expect("the records are deleted");
     }
 
     /// Gives a topic more partitions, up to `partitions` in all.

@@ -74,7 +74,7 @@ impl Process {
     }
 
     /// Sends a signal by its name.
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.id().to_string()]).status();
         assert!(status.is_ok_and(|status| status.success()), "sending SIG{name} to {}", self.name);
     }

@@ -1,0 +1,189 @@
+//! What Kafka no longer has, and topics that are deleted and made anew.
+
+use std::{path::Path, time::Duration};
+
+use tempfile::TempDir;
+
+use crate::{
+    exporter::{Exporter, count},
+    produce::{Flows, Producer, unnamed},
+    series::{Totals, compare, sum},
+    servers::{Kafka, wait_for},
+};
+
+const TOPIC: &str = "pmacct.acct";
+const PARTITIONS: i32 = 2;
+/// librdkafka asks for a topic that it misses every few seconds, and we for partitions every 10 s.
+const COUNT_LIMIT: Duration = Duration::from_secs(60);
+const LOST: &str = "flow_exporter_kafka_messages_lost_total";
+const REMADE: &str = "flow_exporter_kafka_partitions_remade_total";
+
+fn arguments(kafka: &Kafka, state: &Path, group: bool) -> Vec<String> {
+    let mut arguments = count(&kafka.brokers(), TOPIC);
+    arguments.push(format!("--state-dir={}", state.display()));
+    if group {
+        arguments.push("--group=flows".to_owned());
+    }
+    arguments
+}
+
+fn send(kafka: &Kafka, flows: &mut Flows, records: u64) {
+    Producer::new(&kafka.client(), TOPIC).send_flows(flows, records, PARTITIONS);
+}
+
+/// Sends flows that are deleted at once.
+fn send_and_delete(kafka: &Kafka, records: u64) {
+    send(kafka, &mut Flows::new(99, 3, 100), records);
+    for partition in 0..PARTITIONS {
+        kafka.delete_records(TOPIC, partition);
+    }
+}
+
+fn remake(kafka: &Kafka) {
+    kafka.delete_topic(TOPIC);
+    // The name is free a moment after the topic is gone.
+    kafka.create_topic(TOPIC, PARTITIONS);
+}
+
+fn wait_for_totals_of(exporters: &[&Exporter], expected: &Totals) {
+    wait_for("expected totals on all pages", COUNT_LIMIT, || {
+        compare(expected, &sum(exporters.iter().map(|exporter| exporter.page().totals())))
+    });
+}
+
+fn loses_what_kafka_deletes(group: bool) {
+    let kafka = Kafka::start();
+    kafka.create_topic(TOPIC, PARTITIONS);
+    let state = TempDir::new().expect("a temporary directory");
+    let arguments = arguments(&kafka, state.path(), group);
+    let mut flows = Flows::new(41, 3, 100);
+    let exporter = Exporter::start(&arguments);
+    send(&kafka, &mut flows, 2000);
+    exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
+    assert!(exporter.stop().success());
+
+    // While it is away: exactly these are lost.
+    send_and_delete(&kafka, 500);
+    send(&kafka, &mut flows, 2000);
+    let exporter = Exporter::start(&arguments);
+    exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
+    exporter.wait_for_sum(LOST, 500, COUNT_LIMIT);
+    assert!(exporter.log().contains("messages are lost"), "{}", exporter.log());
+
+    // While it stands still. A fetch that waits at the broker still gets the first of them, so
+    // each is either counted or lost.
+    let counted = exporter.page().sum("flow_exporter_messages_total");
+    exporter.pause();
+    send_and_delete(&kafka, 30_000);
+    send(&kafka, &mut flows, 2000);
+    exporter.resume();
+    wait_for("each message as counted or lost", COUNT_LIMIT, || {
+        let page = exporter.page();
+        let now = page.sum("flow_exporter_messages_total") - counted;
+        let lost = page.sum(LOST) - 500;
+        let as_expected = lost > 0 && now >= 2000 && now + lost == 32_000;
+        if as_expected { Ok(()) } else { Err(format!("{now} counted, {lost} lost")) }
+    });
+
+    // From then on, none is.
+    let lost = exporter.page().sum(LOST);
+    let counted = exporter.page().sum("flow_exporter_messages_total");
+    send(&kafka, &mut flows, 2000);
+    exporter.wait_for_sum("flow_exporter_messages_total", counted + 2000, COUNT_LIMIT);
+    assert_eq!(exporter.page().sum(LOST), lost);
+    assert_eq!(exporter.page().sum(REMADE), 0);
+    assert!(exporter.stop().success());
+}
+
+#[test]
+fn messages_that_kafka_deleted_are_counted_as_lost() {
+    loses_what_kafka_deletes(false);
+}
+
+#[test]
+fn a_member_of_a_group_counts_messages_that_kafka_deleted_as_lost() {
+    loses_what_kafka_deletes(true);
+}
+
+fn counts_all_of_topics_made_anew(group: bool) {
+    let kafka = Kafka::start();
+    kafka.create_topic(TOPIC, PARTITIONS);
+    let state = TempDir::new().expect("a temporary directory");
+    let arguments = arguments(&kafka, state.path(), group);
+    let mut flows = Flows::new(42, 3, 100);
+    let exporter = Exporter::start(&arguments);
+    send(&kafka, &mut flows, 2000);
+    exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
+    assert!(exporter.stop().success());
+
+    // While it is away.
+    remake(&kafka);
+    send(&kafka, &mut flows, 1000);
+    let exporter = Exporter::start(&arguments);
+    exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
+    let remade = exporter.page().sum(REMADE);
+
+    // While it runs.
+    remake(&kafka);
+    send(&kafka, &mut flows, 400);
+    exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
+    send(&kafka, &mut flows, 3000);
+    exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
+    let now = exporter.page().sum(REMADE);
+    println!("group {group}: {remade} partitions found made anew at the start, {now} then");
+    assert!(now > remade, "{now} after {remade}");
+    assert_eq!(exporter.page().sum(LOST), 0);
+    exporter.kill();
+
+    // What the journal has is a position in the newest topic.
+    let exporter = Exporter::start(&arguments);
+    wait_for_totals_of(&[&exporter], &flows.totals(unnamed));
+    send(&kafka, &mut flows, 1000);
+    exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
+    assert_eq!(exporter.page().sum(REMADE), 0);
+    assert!(exporter.stop().success());
+}
+
+#[test]
+fn a_topic_that_is_made_anew_is_counted_from_its_beginning() {
+    counts_all_of_topics_made_anew(false);
+}
+
+#[test]
+fn members_of_a_group_count_a_topic_that_is_made_anew_from_its_beginning() {
+    counts_all_of_topics_made_anew(true);
+}
+
+#[test]
+fn a_member_that_was_killed_comes_back_without_counting_anything_twice() {
+    let kafka = Kafka::start();
+    kafka.create_topic(TOPIC, PARTITIONS);
+    let states = [(); 2].map(|()| TempDir::new().expect("a temporary directory"));
+    let start = |number: usize| {
+        let mut arguments = arguments(&kafka, states[number].path(), true);
+        arguments.push("--kafka-config=session.timeout.ms=6000".to_owned());
+        Exporter::start(&arguments)
+    };
+    let (one, other) = (start(0), start(1));
+    for exporter in [&one, &other] {
+        exporter.wait_for_sum("flow_exporter_kafka_partitions", 1, COUNT_LIMIT);
+    }
+    let mut flows = Flows::new(43, 3, 100);
+    send(&kafka, &mut flows, 2000);
+    wait_for_totals_of(&[&one, &other], &flows.totals(unnamed));
+    for exporter in [&one, &other] {
+        exporter.wait_for_sum("flow_exporter_kafka_uncommitted_messages", 0, COUNT_LIMIT);
+    }
+    // All is published and committed when it dies, so nothing is counted again.
+    one.kill();
+    other.wait_for_sum("flow_exporter_kafka_partitions", 2, COUNT_LIMIT);
+    send(&kafka, &mut flows, 2000);
+    // Its counts come back with it, at their old value.
+    let one = start(0);
+    wait_for_totals_of(&[&one, &other], &flows.totals(unnamed));
+    one.wait_for_sum("flow_exporter_kafka_partitions", 1, COUNT_LIMIT);
+    send(&kafka, &mut flows, 2000);
+    wait_for_totals_of(&[&one, &other], &flows.totals(unnamed));
+    assert!(one.stop().success());
+    assert!(other.stop().success());
+}

@@ -1,7 +1,6 @@
 //! When and how a cut is taken: the ledger's thread.
 
 use std::{
-    collections::BTreeMap,
     fmt,
     sync::{Arc, mpsc},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -24,7 +23,7 @@ use super::{
     schedule::{Schedule, Timestamps, milliseconds},
     seat::{Bin, Gate, Order, Seat},
     snapshot::Snapshot,
-    store::{Store, StoreError},
+    store::{Ahead, Store, StoreError},
 };
 
 /// How long a cut waits for the workers. They answer between two batches, so only a thread that
@@ -91,7 +90,7 @@ pub struct Ledger {
     bound_ms: i64,
     book: Book,
     /// What was counted for later samples than the next one, by their time.
-    ahead: BTreeMap<i64, Vec<Box<Counts>>>,
+    ahead: Ahead,
     /// Where cuts become durable; without one, counts live in memory alone.
     store: Option<Store>,
     component: Component,
@@ -137,7 +136,7 @@ impl Ledger {
         };
         let now_ms = now_ms();
         let (book, ahead) = restored.unwrap_or_else(|| {
-            (Book::new(config.layout.clone(), Arc::clone(&names), NOT_BEGUN), BTreeMap::new())
+            (Book::new(config.layout.clone(), Arc::clone(&names), NOT_BEGUN), Ahead::new())
         });
         let last_ms = Some(book.time_ms()).filter(|&time_ms| time_ms != NOT_BEGUN);
         let schedule = Schedule::new(config.interval, config.timestamps, workers, last_ms, now_ms);
@@ -358,7 +357,7 @@ impl Ledger {
         self.book.advance(positions);
         for Bin { bound_ms, mut counts } in bins {
             if bound_ms > self.bound_ms {
-                self.ahead.entry(bound_ms).or_default().push(counts);
+                self.ahead.entry(bound_ms).or_default().push(*counts);
                 continue;
             }
             self.count(&counts);

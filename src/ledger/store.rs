@@ -40,7 +40,7 @@ pub enum StoreError {
 }
 
 /// Tables of what is counted for later samples, by the samples' time.
-pub(super) type Ahead = BTreeMap<i64, Vec<Box<Counts>>>;
+pub(super) type Ahead = BTreeMap<i64, Vec<Counts>>;
 
 /// What is counted, and of whom: counts under one identity never mix with those under another.
 #[derive(Debug, Clone)]
@@ -281,7 +281,7 @@ fn read_ahead(layout: &Layout, rule: Rule, mut tallies: &[u8]) -> Option<Ahead> 
         let (bound_ms, rest) = tallies.split_first_chunk()?;
         tallies = rest;
         let counts = Counts::decode(layout, rule, &mut tallies)?;
-        ahead.entry(i64::from_le_bytes(*bound_ms)).or_default().push(Box::new(counts));
+        ahead.entry(i64::from_le_bytes(*bound_ms)).or_default().push(counts);
     }
     Some(ahead)
 }

@@ -201,6 +201,8 @@ metrics! {
     kafka_remade: IntCounterVec("flow_exporter_kafka_partitions_remade_total", ["topic", "partition"]);
     /// Messages whose counts are published but not committed to the group: should this process die now, another member counts them again.
     kafka_uncommitted: IntGaugeVec("flow_exporter_kafka_uncommitted_messages", ["topic", "partition"]);
+    /// Messages that were counted but could not be committed when their partition went to another member, which counts them again.
+    kafka_left_uncommitted: IntCounterVec("flow_exporter_kafka_messages_left_uncommitted_total", ["topic", "partition"]);
     /// Brokers known, by state of the connection.
     kafka_brokers: IntGaugeVec("flow_exporter_kafka_brokers", ["state"]);
     /// Errors that librdkafka reported, by its name for them.

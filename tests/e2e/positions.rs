@@ -171,10 +171,14 @@ fn a_member_that_was_killed_comes_back_without_counting_anything_twice() {
     let mut flows = Flows::new(43, 3, 100);
     send(&kafka, &mut flows, 2000);
     wait_for_totals_of(&[&one, &other], &flows.totals(unnamed));
-    for exporter in [&one, &other] {
-        exporter.wait_for_sum("flow_exporter_kafka_uncommitted_messages", 0, COUNT_LIMIT);
-    }
     // All is published and committed when it dies, so nothing is counted again.
+    for partition in 0..PARTITIONS {
+        wait_for("committed offset", COUNT_LIMIT, || {
+            let (end, committed) =
+                (kafka.end_offset(TOPIC, partition), kafka.committed("flows", TOPIC, partition));
+            (committed == Some(end)).then_some(()).ok_or_else(|| format!("{committed:?} of {end}"))
+        });
+    }
     one.kill();
     other.wait_for_sum("flow_exporter_kafka_partitions", 2, COUNT_LIMIT);
     send(&kafka, &mut flows, 2000);
@@ -186,4 +190,37 @@ fn a_member_that_was_killed_comes_back_without_counting_anything_twice() {
     wait_for_totals_of(&[&one, &other], &flows.totals(unnamed));
     assert!(one.stop().success());
     assert!(other.stop().success());
+}
+
+fn counts_all_of_a_partition_added_meanwhile(group: bool) {
+    let kafka = Kafka::start();
+    kafka.create_topic(TOPIC, PARTITIONS);
+    let state = TempDir::new().expect("a temporary directory");
+    let mut arguments = arguments(&kafka, state.path(), group);
+    // From their ends on, unless it knows better.
+    arguments.retain(|argument| !argument.starts_with("--start="));
+    arguments.push("--start=latest".to_owned());
+    let mut flows = Flows::new(44, 3, 100);
+    let exporter = Exporter::start(&arguments);
+    exporter.wait_for_sum("flow_exporter_kafka_partitions", 2, COUNT_LIMIT);
+    send(&kafka, &mut flows, 2000);
+    exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
+    assert!(exporter.stop().success());
+
+    kafka.grow_topic(TOPIC, 3);
+    Producer::new(&kafka.client(), TOPIC).send_flows(&mut flows, 3000, 3);
+    let exporter = Exporter::start(&arguments);
+    exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
+    exporter.wait_for_sum("flow_exporter_kafka_partitions", 3, COUNT_LIMIT);
+    assert!(exporter.stop().success());
+}
+
+#[test]
+fn a_partition_that_was_added_meanwhile_is_counted_from_its_beginning() {
+    counts_all_of_a_partition_added_meanwhile(false);
+}
+
+#[test]
+fn a_group_counts_a_partition_that_was_added_meanwhile_from_its_beginning() {
+    counts_all_of_a_partition_added_meanwhile(true);
 }

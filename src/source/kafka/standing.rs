@@ -97,6 +97,11 @@ impl Standings {
         self.lock().remove(&partition);
     }
 
+    /// The offset of a partition's next message.
+    pub(super) fn next(&self, partition: i32) -> Option<i64> {
+        self.lock().get(&partition).map(|standing| standing.next_offset())
+    }
+
     /// Partitions with the offset of their next message.
     pub(super) fn all(&self) -> Vec<(i32, i64)> {
         self.lock().iter().map(|(&partition, each)| (partition, each.next_offset())).collect()

@@ -175,6 +175,19 @@ impl Kafka {
         client.fetch_watermarks(topic, partition, ANSWER_LIMIT).expect("offsets from Kafka").1
     }
 
+    /// The offset that a group has committed of a partition; `None` for none.
+    pub(crate) fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<i64> {
+        let client: BaseConsumer =
+            self.client().set("group.id", group).create().expect("a Kafka client");
+        let mut list = TopicPartitionList::new();
+        list.add_partition(topic, partition);
+        let committed = client.committed_offsets(list, ANSWER_LIMIT).expect("offsets from Kafka");
+        match committed.elements()[0].offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        }
+    }
+
     /// Settings for a client of our own.
     pub(crate) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();

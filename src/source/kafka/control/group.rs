@@ -33,6 +33,8 @@ impl Control {
             self.look_at_topic()?;
         }
         let committed = self.committed(partitions)?;
+        let known = committed.len() == partitions.len();
+        let came_while_away = !known && self.was_here_before()?;
         let mut starts = Vec::new();
         let mut unknown = TopicPartitionList::new();
         let mut remade = Vec::new();
@@ -48,7 +50,9 @@ impl Control {
             } else if let Some(stored) = stored {
                 starts.push((partition, stored));
             } else {
-                let new = self.first_count.is_some_and(|first| partition >= first);
+                let appeared = self.first_count.is_some_and(|first| partition >= first);
+                let new = appeared || came_while_away;
+
                 let start = if new { StartOffset::Earliest } else { self.config.start };
                 self.ask_for(&mut unknown, partition, start);
             }
@@ -65,6 +69,14 @@ impl Control {
         }
         self.commits.group_has(&committed);
         Ok(starts)
+    }
+
+    /// Whether both this process and its group have counted the topic before. A partition that
+    /// neither knows is new then: members commit where each begins.
+    fn was_here_before(&self) -> Result<bool, Trouble> {
+        let first_count = self.first_count.unwrap_or(0);
+        let all: Vec<i32> = (0..first_count).collect();
+        Ok(!self.config.stored.is_empty() && !self.committed(&all)?.is_empty())
     }
 
     /// What the group has committed of these partitions; those without an offset are left out.
@@ -95,18 +107,19 @@ impl Control {
             pending.retain(|partition| !partitions.contains(partition));
         }
         let deadline = Instant::now() + SETTLE_LIMIT;
+        let ends: BTreeMap<i32, i64> =
+            partitions.iter().filter_map(|&p| Some((p, self.standings.next(p)?))).collect();
         self.let_go(partitions, deadline);
+        // Where they come back to us before anybody else commits, we go on where we were.
+        self.config.stored.retain(|partition, _| !partitions.contains(partition));
         let left = deadline.saturating_duration_since(Instant::now());
-        if let Some(positions) = self.progress.settle(left) {
-            let theirs: Vec<_> =
-                positions.into_iter().filter(|p| partitions.contains(&p.partition)).collect();
-            // Where they come back to us before anybody else commits, we go on where we were.
-            self.config.stored.retain(|partition, _| !partitions.contains(partition));
-            if !self.commit_now(theirs.clone()) {
-                let ours = theirs.iter().map(|p| (p.partition, p.next_offset));
-                self.config.stored.extend(ours);
+        if let Some(mut positions) = self.progress.settle(left) {
+            positions.retain(|position| partitions.contains(&position.partition));
+            if !self.commit_now(positions) {
+                self.note_left_uncommitted(&ends);
             }
         } else {
+            self.note_left_uncommitted(&ends);
             tracing::error!(
                 ?partitions,
                 "counts could not be published before these partitions went to another member of \
@@ -124,5 +137,17 @@ impl Control {
         }
         self.metrics.kafka_partitions.set(self.assigned.len() as i64);
         self.unassign(partitions);
+    }
+
+    /// Counts what another member will count again, and remembers these positions as our own.
+    fn note_left_uncommitted(&mut self, ends: &BTreeMap<i32, i64>) {
+        for (&partition, &end) in ends {
+            let start = self.assigned.get(&partition).copied().unwrap_or(end);
+            let left = end - self.commits.confirmed(partition).unwrap_or(start);
+            let labels = [self.config.topic.as_str(), &partition.to_string()];
+            let metric = self.metrics.kafka_left_uncommitted.with_label_values(&labels);
+            metric.inc_by(left.max(0).unsigned_abs());
+        }
+        self.config.stored.extend(ends);
     }
 }

@@ -297,6 +297,9 @@ impl Control {
             let labels = [topic.as_str(), &partition.to_string()];
             self.metrics.kafka_lost.with_label_values(&labels);
             self.metrics.kafka_remade.with_label_values(&labels);
+            if self.config.group.is_some() {
+                self.metrics.kafka_left_uncommitted.with_label_values(&labels);
+            }
         }
         if self.config.group.is_some() {
             self.commits.taken_up(starts, &self.progress.published());

@@ -48,7 +48,7 @@ impl Control {
 
     /// Finds out why the broker refused a partition's offset, reads on, and counts it.
     fn restart(&mut self, partition: i32, low: i64, high: i64) -> Result<(), Trouble> {
-        let Some(next) = self.standings.get(partition).map(|at| at.next_offset()) else {
+        let Some(next) = self.standings.next(partition) else {
             return Ok(());
         };
         // librdkafka does not say the offset where a log was cut back.

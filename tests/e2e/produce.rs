@@ -90,29 +90,29 @@ impl Flows {
     /// The totals of all series that have a record, with names as `name` gives them.
     pub(crate) fn totals(&self, name: impl Fn(u32) -> String) -> Totals {
         let with_bytes = self.bytes.iter().enumerate().filter(|&(_, &bytes)| bytes > 0);
-        with_bytes
-            .map(|(number, &bytes)| {
-                let (receive, hostname, peer) = self.place(number);
-                let own = (ASN.to_string(), name(ASN));
-                let peer = (peer.to_string(), name(peer));
-                let (metric, source, destination) = if receive {
-                    ("flow_receive_bytes_total", peer, own)
-                } else {
-                    ("flow_transmit_bytes_total", own, peer)
-                };
-                let (source_as, source_as_name) = source;
-                let (destination_as, destination_as_name) = destination;
-                let series = Series {
-                    metric: metric.to_owned(),
-                    source_as,
-                    source_as_name,
-                    destination_as,
-                    destination_as_name,
-                    hostname,
-                };
-                (series, bytes)
-            })
-            .collect()
+        with_bytes.map(|(number, &bytes)| (self.series(number, &name), bytes)).collect()
+    }
+
+    /// The series with this number, with names as `name` gives them.
+    pub(crate) fn series(&self, number: usize, name: impl Fn(u32) -> String) -> Series {
+        let (receive, hostname, peer) = self.place(number);
+        let own = (ASN.to_string(), name(ASN));
+        let peer = (peer.to_string(), name(peer));
+        let (metric, source, destination) = if receive {
+            ("flow_receive_bytes_total", peer, own)
+        } else {
+            ("flow_transmit_bytes_total", own, peer)
+        };
+        let (source_as, source_as_name) = source;
+        let (destination_as, destination_as_name) = destination;
+        Series {
+            metric: metric.to_owned(),
+            source_as,
+            source_as_name,
+            destination_as,
+            destination_as_name,
+            hostname,
+        }
     }
 
     /// The number of every AS in these flows.
@@ -176,8 +176,13 @@ impl Producer {
         Producer { client: client.expect("a Kafka client"), topic: topic.to_owned(), sent: 0 }
     }
 
-    /// Hands over a message; waits where too many have not been confirmed yet.
+    /// Hands over a message of this moment; waits where too many have not been confirmed yet.
     pub(crate) fn send(&mut self, partition: i32, payload: &str) {
+        self.send_at(partition, payload, None);
+    }
+
+    /// As [`Producer::send`], a message with a timestamp, in milliseconds.
+    pub(crate) fn send_at(&mut self, partition: i32, payload: &str, time_ms: Option<i64>) {
         self.sent += 1;
         if self.sent.is_multiple_of(SENDS_PER_POLL) {
             self.client.poll(Duration::ZERO);
@@ -185,6 +190,7 @@ impl Producer {
         let end = Instant::now() + CONFIRM_LIMIT;
         let mut record =
             BaseRecord::<(), str>::to(&self.topic).partition(partition).payload(payload);
+        record.timestamp = time_ms;
         while let Err((error, refused)) = self.client.send(record) {
             let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
             assert!(error == full && Instant::now() < end, "sending to {}: {error}", self.topic);

@@ -1,5 +1,6 @@
 //! From Kafka to the page: flow-exporter against a bare librdkafka consumer that only counts
-//! bytes, on the same topic of a real Kafka, and the memory that a series takes.
+//! bytes, on the same topic of a real Kafka; the same with a state directory and without; and the
+//! memory that a series takes.
 //!
 //! `scripts/bench` installs what this needs, and runs it. Both programs are watched from outside,
 //! in the same way: the time runs from the first data that a program gets over the loopback
@@ -36,6 +37,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tempfile::TempDir;
+
 use crate::{
     exporter::{Exporter, count},
     produce::{Flows, Producer},
@@ -50,6 +53,12 @@ const RECORDS: u64 = 4_000_000;
 const HOSTS: usize = 20;
 const PEERS: usize = 2_000;
 const ROUNDS: usize = 3;
+
+/// Rounds of counting with and without state: the difference is smaller than that of two runs.
+const STATE_ROUNDS: usize = 5;
+
+/// How often a sample is taken in these, so that a run of seconds has several durable cuts.
+const STATE_INTERVAL: &str = "--remote-write-interval=1s";
 
 /// A program has got its first data when so many bytes have passed the loopback interface: more
 /// than connections and a page without flows take, less than the first answer with messages.
@@ -112,7 +121,7 @@ fn rates(records: u64) {
     let (mut bare, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         bare.push(run_bare(&kafka, records));
-        ours.push(run_exporter(&kafka, records));
+        ours.push(run_exporter(&kafka, records, &[]));
     }
     let millions = records as f64 / 1e6;
     let row = |runs: &[Run]| {
@@ -129,6 +138,36 @@ fn rates(records: u64) {
     }
     let ratio = |column: usize| ours[column] / bare[column];
     println!("{:16} {:>10.2} {:>14.2} {:>10.2}", "ratio", ratio(0), ratio(1), ratio(2));
+    state(&kafka, records);
+}
+
+/// Measures what it costs to make counts durable, on a topic that is filled, and prints it.
+fn state(kafka: &Kafka, records: u64) {
+    let with = || {
+        // Beside what is built, since directories for temporary files may be in memory.
+        let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+        let state = format!("--state-dir={}", directory.path().join("state").display());
+        run_exporter(kafka, records, &[&state, STATE_INTERVAL])
+    };
+    let without = || run_exporter(kafka, records, &["--state-dir=none", STATE_INTERVAL]);
+    let (mut durable, mut in_memory) = (Vec::new(), Vec::new());
+    for round in 0..STATE_ROUNDS {
+        // Each goes first in turn, so that what drifts with time drifts for both.
+        if round % 2 == 0 {
+            durable.push(with());
+            in_memory.push(without());
+        } else {
+            in_memory.push(without());
+            durable.push(with());
+        }
+    }
+    let rate = |runs: &[Run]| records as f64 / median(runs, |run| run.seconds);
+    let (durable, in_memory) = (rate(&durable), rate(&in_memory));
+    println!(
+        "with a state directory {durable:.0} flows/s, without {in_memory:.0}: \
+         ratio {:.3} (medians of {STATE_ROUNDS}, a cut a second)",
+        durable / in_memory
+    );
 }
 
 /// Measures the memory that a series takes, and prints it.
@@ -188,7 +227,7 @@ fn produce(
 }
 
 fn run_bare(kafka: &Kafka, records: u64) -> Run {
-    let directory = tempfile::TempDir::new().expect("a temporary directory");
+    let directory = TempDir::new().expect("a temporary directory");
     let mut command = Command::new(env::current_exe().expect("a path of our own"));
     command.args(["consume", &kafka.brokers(), &records.to_string()]);
     let watch = Watch::new();
@@ -200,8 +239,9 @@ fn run_bare(kafka: &Kafka, records: u64) -> Run {
     run
 }
 
-fn run_exporter(kafka: &Kafka, records: u64) -> Run {
-    let arguments = count(&kafka.brokers(), TOPIC);
+fn run_exporter(kafka: &Kafka, records: u64, more: &[&str]) -> Run {
+    let mut arguments = count(&kafka.brokers(), TOPIC);
+    arguments.extend(more.iter().map(|&argument| argument.to_owned()));
     let watch = Watch::new();
     let exporter = Exporter::start(&arguments);
     let run = watch.until_quiet(exporter.id());

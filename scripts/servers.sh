@@ -3,6 +3,10 @@
 
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/flow-exporter-e2e"
 kafka_version=4.1.0
+# Go modules. Prometheus counts 3.16 as 0.316 there; the newest Mimir has no version at all.
+prometheus_version=0.316.0
+victoria_metrics_version=1.150.0
+mimir_version=1.3.1-0.20260423142704-aced80d74930
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
@@ -66,6 +70,53 @@ END
     mvn -q -B -f "$scratch/pom.xml" dependency:copy-dependencies -DoutputDirectory="$scratch/jars"
     mv "$scratch/jars" "$jars"
     rm -r "$scratch"
+}
+
+# Builds a server from its Go module, once: build_go NAME VERSION MODULE COMMAND, where COMMAND is the
+# package of the program within the module. It is then at $cache/NAME-VERSION/NAME.
+build_go() {
+    local name=$1 version=$2 module=$3 command=$4 scratch
+    if [ -d "$cache/$name-$version" ]; then return; fi
+    need_go
+    echo "building $name $version, which takes minutes"
+    mkdir -p "$cache"
+    # Complete or not there at all.
+    scratch=$(mktemp -d "$cache/building.XXXXXX")
+    mkdir "$scratch/module" "$scratch/done"
+    (
+        cd "$scratch/module"
+        # What a module replaces counts only in its own go.mod: so ours is a copy of it.
+        local own
+        own=$(go mod download -json "$module@v$version" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+        sed 's/^module .*/module local/' "$own/go.mod" >go.mod
+        if [ -e "$own/go.sum" ]; then cat "$own/go.sum" >go.sum; fi
+        go mod edit -require="$module@v$version"
+        go build -mod=mod -ldflags='-s -w' -o "$scratch/done/$name" "$module/$command"
+    )
+    mv "$scratch/done" "$cache/$name-$version"
+    rm -r "$scratch"
+}
+
+# Go from 1.21 on fetches by itself the release that a module asks for, where it may.
+need_go() {
+    PATH="$PATH:/usr/local/go/bin"
+    need go=golang-go
+    local version
+    version=$(go env GOVERSION)
+    case "$version" in
+    go1.[0-9] | go1.[0-9].* | go1.1[0-9] | go1.1[0-9].* | go1.20 | go1.20.*)
+        echo "$version is too old to build servers with: install Go 1.26 or later" >&2
+        exit 1
+        ;;
+    esac
+}
+
+# Servers that Debian does not have, or only in versions that know less.
+build_servers() {
+    build_go victoria-metrics "$victoria_metrics_version" \
+        github.com/VictoriaMetrics/VictoriaMetrics app/victoria-metrics
+    build_go prometheus "$prometheus_version" github.com/prometheus/prometheus cmd/prometheus
+    build_go mimir "$mimir_version" github.com/grafana/mimir cmd/mimir
 }
 
 # Runs a command in a process group of its own and ends all of the group with this script, so that

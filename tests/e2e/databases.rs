@@ -1,17 +1,22 @@
-//! Flows produced, counted, and found again in Prometheus and VictoriaMetrics.
+//! Flows produced, counted, and found again in databases.
 
 use std::{
-    fs, thread,
+    fs,
+    net::Ipv4Addr,
+    thread,
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 
 use crate::{
-    exporter::{Exporter, count},
+    exporter::{Exporter, count, push},
     produce::{Flows, Producer, unnamed},
+    query,
     series::{Totals, compare, sum},
-    servers::{Kafka, Prometheus, VictoriaMetrics, unused_address, wait_for},
+    servers::{
+        Database, Kafka, Mimir, PrometheusSettings, VictoriaMetrics, unused_address, wait_for,
+    },
 };
 
 const TOPIC: &str = "pmacct.acct";
@@ -33,6 +38,17 @@ fn name(asn: u32) -> String {
 
 #[test]
 fn a_million_records_are_the_same_totals_everywhere() {
+    same_totals(PrometheusSettings::debian(), &[&VictoriaMetrics::start()]);
+}
+
+#[test]
+#[ignore = "needs servers that take minutes to build: scripts/e2e all"]
+fn a_million_records_are_the_same_totals_in_newer_servers_and_mimir() {
+    same_totals(PrometheusSettings::newer(), &[&VictoriaMetrics::start_newer(), &Mimir::start()]);
+}
+
+/// Counts known flows with a process for each database, one of which is scraped as well.
+fn same_totals(prometheus: PrometheusSettings, others: &[&dyn Database]) {
     // Each partition is compressed in another way.
     const CODECS: [(i32, &str); 4] = [(0, "gzip"), (1, "snappy"), (2, "lz4"), (3, "zstd")];
     const RECORDS: u64 = 1_000_000;
@@ -41,9 +57,8 @@ fn a_million_records_are_the_same_totals_everywhere() {
 
     let kafka = Kafka::start();
     kafka.create_topic(TOPIC, 4);
-    let victoria = VictoriaMetrics::start();
     let scraped = unused_address();
-    let prometheus = Prometheus::start(&[format!("{scraped}:9590")]);
+    let prometheus = prometheus.start(&[format!("{scraped}:9590")]);
 
     let directory = TempDir::new().expect("a temporary directory");
     let names = directory.path().join("names");
@@ -53,15 +68,15 @@ fn a_million_records_are_the_same_totals_everywhere() {
     fs::write(&names, lines.concat()).expect("the names are written");
     let names = format!("--as-names={}", names.display());
 
-    let pushing_to = |url: String| {
+    let pushing_to = |address: Ipv4Addr, database: &dyn Database| {
         let mut arguments = count(&kafka.brokers(), TOPIC);
         arguments.retain(|argument| !argument.starts_with("--as-names="));
-        arguments.extend([names.clone(), format!("--remote-write-url={url}")]);
-        arguments.push("--remote-write-interval=1s".to_owned());
-        arguments
+        arguments.push(names.clone());
+        arguments.extend(push(&[database.write_url()], "1s", directory.path()));
+        Exporter::start_at(address, &arguments)
     };
-    let to_prometheus = Exporter::start_at(scraped, &pushing_to(prometheus.write_url()));
-    let to_victoria = Exporter::start(&pushing_to(victoria.write_url()));
+    let mut exporters = vec![pushing_to(scraped, &prometheus)];
+    exporters.extend(others.iter().map(|database| pushing_to(unused_address(), *database)));
 
     let produce = |(partition, codec): (i32, &str)| {
         let mut flows = Flows::new(partition.unsigned_abs(), HOSTS, PEERS);
@@ -83,7 +98,7 @@ fn a_million_records_are_the_same_totals_everywhere() {
     let foreign_bytes: u64 = produced.iter().map(|flows| flows.foreign_bytes).sum();
     let counted: u64 = produced.iter().map(|flows| flows.counted).sum();
 
-    for exporter in [&to_prometheus, &to_victoria] {
+    for exporter in &exporters {
         exporter.wait_for_totals(&expected, ARRIVAL_LIMIT);
         let page = exporter.page();
         assert_eq!(page.sum("flow_exporter_messages_total"), RECORDS);
@@ -93,25 +108,22 @@ fn a_million_records_are_the_same_totals_everywhere() {
         assert_eq!(ignored, foreign_bytes);
         assert_eq!(page.sum("flow_exporter_decode_errors_total"), 0);
     }
-    for (door, totals) in [
-        ("scraped by Prometheus", &(|| prometheus.totals("scrape")) as &dyn Fn() -> _),
-        ("pushed to Prometheus", &|| prometheus.totals("flow-exporter")),
-        ("pushed to VictoriaMetrics", &|| victoria.totals()),
-    ] {
+    let arrived = |door: String, totals: &dyn Fn() -> Result<Totals, String>| {
         wait_for(&format!("expected totals {door}"), ARRIVAL_LIMIT, || {
-            totals().and_then(|found: Totals| compare(&expected, &found))
+            totals().and_then(|found| compare(&expected, &found))
         });
+    };
+    arrived(format!("scraped by {}", prometheus.name()), &|| prometheus.scraped_totals());
+    for database in [&prometheus as &dyn Database].iter().chain(others) {
+        arrived(format!("pushed to {}", database.name()), &|| database.totals());
+        let samples = database.samples().expect("the database answers");
+        compare(&expected, &query::newest(&samples)).expect("samples end with the totals");
+        query::assert_rising(&samples);
     }
-    for exporter in [to_prometheus, to_victoria] {
-        // Every sample has been accounted for. Some may have been dropped: when a receiver is busy,
-        // newer ones with all the bytes of the older take their place.
-        wait_for("sum of samples", ARRIVAL_LIMIT, || {
-            let page = exporter.page();
-            let of = |what| page.sum(&format!("flow_exporter_remote_write_samples_{what}"));
-            let parts = of("confirmed_total") + of("pending") + of("dropped_total");
-            let generated = of("generated_total");
-            if parts == generated { Ok(()) } else { Err(format!("{parts}, not {generated}")) }
-        });
+    for exporter in exporters {
+        // Some samples may have been dropped: when a receiver is busy, newer ones with all the
+        // bytes of the older take their place.
+        exporter.wait_for_account(ARRIVAL_LIMIT);
         assert!(exporter.stop().success());
     }
 }
@@ -122,8 +134,8 @@ fn a_receiver_that_is_away_delays_neither_counting_nor_scrapes_and_gets_all_in_t
     kafka.create_topic(TOPIC, 2);
     let mut victoria = VictoriaMetrics::stopped();
     let mut arguments = count(&kafka.brokers(), TOPIC);
-    arguments.push(format!("--remote-write-url={}", victoria.write_url()));
-    arguments.push("--remote-write-interval=1s".to_owned());
+    let directory = TempDir::new().expect("a temporary directory");
+    arguments.extend(push(&[victoria.write_url()], "1s", directory.path()));
     let exporter = Exporter::start(&arguments);
     let mut producer = Producer::new(&kafka.client(), TOPIC);
     let mut flows = Flows::new(7, 4, 500);

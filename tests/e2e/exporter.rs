@@ -2,7 +2,10 @@
 
 use std::{
     ffi::OsStr,
+    fmt::Write as _,
+    fs,
     net::Ipv4Addr,
+    path::Path,
     process::{Command, ExitStatus},
     time::Duration,
 };
@@ -33,6 +36,23 @@ pub(crate) fn count(brokers: &str, topic: &str) -> Vec<String> {
         "--start=earliest".to_owned(),
         "--as-names=none".to_owned(),
     ]
+}
+
+/// The arguments for pushing to these receivers at this interval, such as `1s`. Several need a
+/// configuration file, which is written to `directory`.
+pub(crate) fn push(urls: &[String], interval: &str, directory: &Path) -> Vec<String> {
+    let receivers = if let [url] = urls {
+        format!("--remote-write-url={url}")
+    } else {
+        let mut text = "remote_write:\n".to_owned();
+        for url in urls {
+            writeln!(text, "  - url: {url}").expect("a string takes all that is written");
+        }
+        let file = directory.join("flow-exporter.yml");
+        fs::write(&file, text).expect("the configuration is written");
+        format!("--config={}", file.display())
+    };
+    vec![receivers, format!("--remote-write-interval={interval}")]
 }
 
 impl Exporter {
@@ -124,6 +144,22 @@ impl Exporter {
     /// Lets it go on.
     pub(crate) fn resume(&self) {
         self.process.signal("CONT");
+    }
+
+    /// Waits until every sample of push has been accounted for: what was generated is confirmed,
+    /// pending, or dropped.
+    pub(crate) fn wait_for_account(&self, limit: Duration) {
+        // A page may be made while a sample is on its way from one to the other.
+        wait_for("sum of samples", limit, || {
+            let page = self.page();
+            let of = |what| page.sum(&format!("flow_exporter_remote_write_samples_{what}"));
+            let (confirmed, pending) = (of("confirmed_total"), of("pending"));
+            let (dropped, generated) = (of("dropped_total"), of("generated_total"));
+            if confirmed + pending + dropped == generated {
+                return Ok(());
+            }
+            Err(format!("{confirmed} + {pending} + {dropped} are not {generated}"))
+        });
     }
 
     /// Ends it at once (SIGKILL).

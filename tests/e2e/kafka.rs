@@ -10,7 +10,7 @@ use crate::{
     exporter::{Exporter, count},
     produce::{Flows, Producer, unnamed},
     series::compare,
-    servers::{Kafka, VictoriaMetrics, wait_for},
+    servers::{Database, Kafka, VictoriaMetrics, wait_for},
 };
 
 const TOPIC: &str = "pmacct.acct";

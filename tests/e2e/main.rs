@@ -1,5 +1,7 @@
 //! Tests with real servers: Apache Kafka, pmacctd, Prometheus and VictoriaMetrics, and the program
-//! between them as a user starts it. `scripts/e2e` installs what they need, and runs them.
+//! between them as a user starts it. `scripts/e2e` installs what they need, and runs them. Those
+//! that are ignored need servers that take minutes to build, newer ones and Mimir: `scripts/e2e all`
+//! does.
 //!
 //! Each test starts servers of its own (`servers`), produces known flows (`produce`), and compares
 //! every series (`series`) on the page (`page`) and in the databases (`query`) with what it
@@ -15,6 +17,7 @@ mod servers;
 
 mod crash;
 mod databases;
+mod disk;
 mod drop_in;
 mod kafka;
 mod pmacct;

@@ -10,16 +10,21 @@ use crate::{
 };
 
 /// A pattern of PromQL that matches the names of the flow metrics.
-pub(crate) const FLOW_METRICS: &str = "flow_(receive|transmit)_bytes_total";
+const FLOW_METRICS: &str = "flow_(receive|transmit)_bytes_total";
+
+/// How far back a range reaches: more than any test that asks for one.
+const RANGE: &str = "12h";
 
 #[derive(Deserialize)]
-struct Answer {
-    data: Data,
+#[serde(bound(deserialize = "S: Deserialize<'de>"))]
+struct Answer<S> {
+    data: Data<S>,
 }
 
 #[derive(Deserialize)]
-struct Data {
-    result: Vec<InstantSample>,
+#[serde(bound(deserialize = "S: Deserialize<'de>"))]
+struct Data<S> {
+    result: Vec<S>,
 }
 
 #[derive(Deserialize)]
@@ -28,32 +33,68 @@ struct InstantSample {
     value: (f64, String),
 }
 
-/// The newest value of every series that `selector` selects, by Prometheus' query API.
-pub(crate) fn instant(url: &str, selector: &str) -> Result<Totals, String> {
-    let body = http::get_with(&format!("{url}/api/v1/query"), &[("query", selector)])?;
-    let answer: Answer = sonic_rs::from_str(&body).map_err(|error| error.to_string())?;
+#[derive(Deserialize)]
+struct RangeOfSamples {
+    metric: BTreeMap<String, String>,
+    values: Vec<(f64, String)>,
+}
+
+/// The newest value of every flow series of a job, by Prometheus' query API.
+pub(crate) fn instant(url: &str, job: &str) -> Result<Totals, String> {
     let mut totals = Totals::new();
-    for sample in answer.data.result {
-        let value: f64 = sample.value.1.parse().expect("Prometheus sends numbers as text");
-        let series = Series::from_database(sample.metric);
-        let twice = totals.insert(series.clone(), whole(value));
-        assert!(twice.is_none(), "{selector} selects {series:?} of several instances");
+    for sample in ask::<InstantSample>(url, &selector(job))? {
+        *totals.entry(Series::from_database(sample.metric)).or_default() += count(&sample.value.1);
     }
     Ok(totals)
 }
 
-/// All samples of a series.
+/// All samples of all flow series of a job, by Prometheus' query API, which leaves out stale
+/// markers.
+pub(crate) fn range(url: &str, job: &str) -> Result<Vec<Exported>, String> {
+    let ranges = ask::<RangeOfSamples>(url, &format!("{}[{RANGE}]", selector(job)))?;
+    let exported = |RangeOfSamples { metric, values }| {
+        let samples = values.iter().map(|(seconds, value)| (milliseconds(*seconds), count(value)));
+        let samples = samples.collect();
+        Exported { series: Series::from_database(metric), samples, stale: Vec::new() }
+    };
+    Ok(ranges.into_iter().map(exported).collect())
+}
+
+fn selector(job: &str) -> String {
+    format!("{{__name__=~\"{FLOW_METRICS}\", job=\"{job}\"}}")
+}
+
+fn ask<S: for<'de> Deserialize<'de>>(url: &str, query: &str) -> Result<Vec<S>, String> {
+    let body = http::get_with(&format!("{url}/api/v1/query"), &[("query", query)])?;
+    let answer: Answer<S> = sonic_rs::from_str(&body).map_err(|error| error.to_string())?;
+    Ok(answer.data.result)
+}
+
+fn count(value: &str) -> u64 {
+    whole(value.parse().expect("Prometheus sends numbers as text"))
+}
+
+/// A time in milliseconds, which Prometheus sends as seconds with a fraction.
+fn milliseconds(seconds: f64) -> i64 {
+    (seconds * 1000.0).round() as i64
+}
+
+/// All samples of a series of one instance.
 pub(crate) struct Exported {
     /// The series.
     pub(crate) series: Series,
     /// Timestamps in milliseconds and values, oldest first.
     pub(crate) samples: Vec<(i64, u64)>,
+    #[expect(dead_code, reason = "push sends no stale markers yet")]
+    /// The timestamps of stale markers, where the database shows them, oldest first.
+    pub(crate) stale: Vec<i64>,
 }
 
 #[derive(Deserialize)]
 struct ExportedLine {
     metric: BTreeMap<String, String>,
-    values: Vec<f64>,
+    /// A stale marker is null.
+    values: Vec<Option<f64>>,
     timestamps: Vec<i64>,
 }
 
@@ -63,10 +104,45 @@ pub(crate) fn export(url: &str) -> Result<Vec<Exported>, String> {
     let body = http::get_with(&format!("{url}/api/v1/export"), &[("match[]", &selector)])?;
     let exported = |line: &str| {
         let line: ExportedLine = sonic_rs::from_str(line).map_err(|error| error.to_string())?;
-        let mut samples: Vec<_> =
-            line.timestamps.into_iter().zip(line.values.into_iter().map(whole)).collect();
+        let (mut samples, mut stale) = (Vec::new(), Vec::new());
+        for (time, value) in line.timestamps.into_iter().zip(line.values) {
+            match value {
+                Some(value) => samples.push((time, whole(value))),
+                None => stale.push(time),
+            }
+        }
         samples.sort_unstable();
-        Ok(Exported { series: Series::from_database(line.metric), samples })
+        stale.sort_unstable();
+        // Where an answer was lost, the same sample is sent again, and stored again.
+        samples.dedup();
+        stale.dedup();
+        Ok(Exported { series: Series::from_database(line.metric), samples, stale })
     };
     body.lines().map(exported).collect()
+}
+
+/// The newest value of every series, summed over instances.
+pub(crate) fn newest(all: &[Exported]) -> Totals {
+    let mut totals = Totals::new();
+    for exported in all {
+        let newest = exported.samples.last().map_or(0, |&(_, value)| value);
+        *totals.entry(exported.series.clone()).or_default() += newest;
+    }
+    totals
+}
+
+/// That no series ever falls, nor has two samples of one time: a counter that does is counted
+/// twice by whoever takes its rate.
+pub(crate) fn assert_rising(all: &[Exported]) {
+    for Exported { series, samples, .. } in all {
+        let fall = samples.windows(2).find(|pair| pair[1].0 <= pair[0].0 || pair[1].1 < pair[0].1);
+        assert_eq!(fall, None, "{series:?} falls between these samples");
+    }
+}
+
+/// That every series begins with a zero, so that its first increment counts in a rate.
+pub(crate) fn assert_zero_first(all: &[Exported]) {
+    for Exported { series, samples, .. } in all {
+        assert_eq!(samples.first().map(|&(_, value)| value), Some(0), "{series:?} begins so");
+    }
 }

@@ -1,7 +1,7 @@
 //! Apache Kafka: one node that is broker and controller.
 
 use std::{
-    env, fs,
+    fs,
     net::Ipv4Addr,
     path::{Path, PathBuf},
     process::Command,
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::http;
 
-use super::{Process, START_LIMIT, STOP_LIMIT, unused_address, wait_for};
+use super::{Process, START_LIMIT, STOP_LIMIT, cached, unused_address, wait_for};
 
 /// How long the broker may take for one answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -254,20 +254,9 @@ impl Kafka {
 
 /// A Java machine with Kafka's classes and one setting of its own; the class is still to be named.
 fn java(setting: &str) -> Command {
-    let jars = jars();
-    assert!(jars.is_dir(), "no Kafka in {}: scripts/e2e fetches it", jars.display());
     let mut command = Command::new("java");
-    command.arg(setting).arg("-cp").arg(jars.join("*"));
+    command.arg(setting).arg("-cp").arg(cached("kafka-4.1.0").join("*"));
     command
-}
-
-/// Where the scripts keep Kafka.
-fn jars() -> PathBuf {
-    let cache = env::var_os("XDG_CACHE_HOME").map_or_else(
-        || Path::new(&env::var_os("HOME").expect("HOME is set")).join(".cache"),
-        PathBuf::from,
-    );
-    cache.join("flow-exporter-e2e/kafka-4.1.0")
 }
 
 /// Makes an authority and, signed by it, a certificate for the broker's address in `keystore.pem`;

@@ -2,23 +2,44 @@
 //! of them can listen on their usual ports at the same time.
 
 mod kafka;
+mod mimir;
 mod pmacctd;
 mod process;
 mod prometheus;
 mod victoria_metrics;
 
 use std::{
+    env,
     net::Ipv4Addr,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
+use crate::{query::Exported, series::Totals};
+
 pub(crate) use kafka::{Kafka, Security};
+pub(crate) use mimir::Mimir;
 pub(crate) use pmacctd::Pmacctd;
 pub(crate) use process::Process;
-pub(crate) use prometheus::Prometheus;
+pub(crate) use prometheus::Settings as PrometheusSettings;
 pub(crate) use victoria_metrics::VictoriaMetrics;
+
+/// What takes remote write and answers questions about it.
+pub(crate) trait Database {
+    /// What to call it.
+    fn name(&self) -> &str;
+
+    /// Where it takes remote write.
+    fn write_url(&self) -> String;
+
+    /// The newest value of every flow series that was pushed, summed over instances.
+    fn totals(&self) -> Result<Totals, String>;
+
+    /// All samples of all flow series that were pushed.
+    fn samples(&self) -> Result<Vec<Exported>, String>;
+}
 
 /// How long a server may take to answer for the first time, on a machine that is busy.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(60);
@@ -31,6 +52,17 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Addresses that one test process can hand out.
 const ADDRESSES_PER_PROCESS: u32 = 64;
+
+/// Where the scripts keep the servers that Debian does not have.
+fn cached(path: &str) -> PathBuf {
+    let cache = env::var_os("XDG_CACHE_HOME").map_or_else(
+        || Path::new(&env::var_os("HOME").expect("HOME is set")).join(".cache"),
+        PathBuf::from,
+    );
+    let path = cache.join("flow-exporter-e2e").join(path);
+    assert!(path.exists(), "no {}: scripts/e2e brings it, or scripts/e2e all", path.display());
+    path
+}
 
 /// A loopback address that nobody else uses: made of the process id and a count, all of 127/8
 /// but 127.0/16, where other programs live, and 127.255/16, which ends in a broadcast address.

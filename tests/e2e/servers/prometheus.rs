@@ -1,15 +1,88 @@
 //! Prometheus, which scrapes and takes remote write.
 
-use std::{fs, net::Ipv4Addr, process::Command};
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use tempfile::TempDir;
 
-use crate::{http, query, series::Totals};
+use crate::{
+    http,
+    query::{self, Exported},
+    series::Totals,
+};
 
-use super::{Process, START_LIMIT, unused_address, wait_for};
+use super::{Database, Process, START_LIMIT, cached, unused_address, wait_for};
+
+/// The job of what it scrapes.
+const SCRAPED: &str = "scrape";
+
+/// The job of what flow-exporter pushes, unless told otherwise.
+const PUSHED: &str = "flow-exporter";
+
+/// A Prometheus still to be started.
+pub(crate) struct Settings {
+    name: &'static str,
+    program: PathBuf,
+    out_of_order_window: &'static str,
+}
+
+impl Settings {
+    /// Debian's, which knows remote write 1.0 alone.
+    pub(crate) fn debian() -> Self {
+        Settings { name: "Prometheus", program: "prometheus".into(), out_of_order_window: "0s" }
+    }
+
+    /// A newer one, which knows remote write 1.0 and 2.0.
+    pub(crate) fn newer() -> Self {
+        let program = cached("prometheus-0.316.0/prometheus");
+        Settings { name: "Prometheus 3.16", program, out_of_order_window: "0s" }
+    }
+
+    #[expect(dead_code, reason = "push sends samples in order yet")]
+    /// It takes samples that are older than others by up to this, as in `30m`.
+    pub(crate) fn out_of_order(self, window: &'static str) -> Self {
+        Settings { out_of_order_window: window, ..self }
+    }
+
+    /// Starts it; it scrapes these targets (`HOST:PORT`) every second.
+    pub(crate) fn start(self, targets: &[String]) -> Prometheus {
+        let directory = TempDir::with_prefix("prometheus-").expect("a temporary directory");
+        let address = unused_address();
+        let configuration = directory.path().join("prometheus.yml");
+        let settings = format!(
+            "global: {{scrape_interval: 1s}}\n\
+             storage: {{tsdb: {{out_of_order_time_window: {window}}}}}\n\
+             scrape_configs:\n- job_name: {SCRAPED}\n  static_configs: [{{targets: {targets:?}}}]\n",
+            window = self.out_of_order_window,
+        );
+        fs::write(&configuration, settings).expect("prometheus.yml is written");
+        let process = self.run(address, directory.path(), &configuration);
+        Prometheus { name: self.name, address, _process: process, _directory: directory }
+    }
+
+    fn run(&self, address: Ipv4Addr, directory: &Path, configuration: &Path) -> Process {
+        let mut command = Command::new(&self.program);
+        command
+            .arg(format!("--config.file={}", configuration.display()))
+            .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))
+            .arg(format!("--web.listen-address={address}:9090"))
+            .arg("--web.enable-remote-write-receiver");
+        let mut process = Process::start(self.name, &mut command, directory.join("log"));
+        wait_for("ready Prometheus", START_LIMIT, || {
+            process.assert_running();
+            http::get(&format!("http://{address}:9090/-/ready")).map(|_| ())
+        });
+        process
+    }
+}
 
 /// A Prometheus server.
 pub(crate) struct Prometheus {
+    name: &'static str,
     address: Ipv4Addr,
     // Dropped before the directory, which it writes to.
     _process: Process,
@@ -17,39 +90,35 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    /// A server that scrapes these targets (`HOST:PORT`) every second as the job `scrape`.
-    pub(crate) fn start(targets: &[String]) -> Self {
-        let directory = TempDir::with_prefix("prometheus-").expect("a temporary directory");
-        let address = unused_address();
-        let configuration = directory.path().join("prometheus.yml");
-        let settings = format!(
-            "global: {{scrape_interval: 1s}}\n\
-             scrape_configs:\n- job_name: scrape\n  static_configs: [{{targets: {targets:?}}}]\n"
-        );
-        fs::write(&configuration, settings).expect("prometheus.yml is written");
-        let mut command = Command::new("prometheus");
-        command
-            .arg(format!("--config.file={}", configuration.display()))
-            .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))
-            .arg(format!("--web.listen-address={address}:9090"))
-            .arg("--web.enable-remote-write-receiver");
-        let log = directory.path().join("log");
-        let mut process = Process::start("Prometheus", &mut command, log);
-        wait_for("ready Prometheus", START_LIMIT, || {
-            process.assert_running();
-            http::get(&format!("http://{address}:9090/-/ready")).map(|_| ())
-        });
-        Prometheus { address, _process: process, _directory: directory }
+    /// The newest value of every flow series that it scraped.
+    pub(crate) fn scraped_totals(&self) -> Result<Totals, String> {
+        query::instant(&self.url(), SCRAPED)
     }
 
-    /// Where it takes remote write.
-    pub(crate) fn write_url(&self) -> String {
-        format!("http://{}:9090/api/v1/write", self.address)
+    /// All samples of all flow series that it scraped.
+    pub(crate) fn scraped_samples(&self) -> Result<Vec<Exported>, String> {
+        query::range(&self.url(), SCRAPED)
     }
 
-    /// The newest value of every flow series of a job.
-    pub(crate) fn totals(&self, job: &str) -> Result<Totals, String> {
-        let selector = format!("{{__name__=~\"{}\", job=\"{job}\"}}", query::FLOW_METRICS);
-        query::instant(&format!("http://{}:9090", self.address), &selector)
+    fn url(&self) -> String {
+        format!("http://{}:9090", self.address)
+    }
+}
+
+impl Database for Prometheus {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn write_url(&self) -> String {
+        format!("{}/api/v1/write", self.url())
+    }
+
+    fn totals(&self) -> Result<Totals, String> {
+        query::instant(&self.url(), PUSHED)
+    }
+
+    fn samples(&self) -> Result<Vec<Exported>, String> {
+        query::range(&self.url(), PUSHED)
     }
 }

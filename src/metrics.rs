@@ -148,6 +148,9 @@ macro_rules! new_metric {
 
 const SECONDS: [f64; 9] = [0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0];
 
+/// What is wrong with timestamps: there is none, or it is of another age, or ahead of the clock.
+const UNTIMED: [&str; 3] = ["absent", "past", "future"];
+
 metrics! {
     /// Always 1; the label says which version runs.
     build_info: IntGaugeVec("flow_exporter_build_info", ["version"]);
@@ -265,6 +268,9 @@ impl Metrics {
         }
         for reason in Malformed::ALL {
             self.decode_errors.with_label_values(&[reason.label()]);
+        }
+        for reason in UNTIMED {
+            self.untimed_messages.with_label_values(&[reason]);
         }
         #[cfg(target_os = "linux")]
         self.registry

@@ -228,3 +228,29 @@ fn the_programs_own_metrics_have_a_name_and_type_in_open_metrics() {
         assert!(page.contains(&format!("\n# TYPE {name} {kind}\n{}", family.name)), "{name}");
     }
 }
+
+#[test]
+fn openmetrics_tells_when_a_series_began_where_that_is_asked_for() {
+    let began_ms = 1_762_000_000_250;
+    let mut counts = Counts::new(Layout::original(), Rule { asn: ASN });
+    counts.record(&Decoded::Flow(Flow {
+        source_as: ASN,
+        destination_as: 64501,
+        bytes: 10,
+        hostname: "edge1".into(),
+    }));
+    let mut book = Book::new(Layout::original(), Arc::new(AsNames::default()), began_ms);
+    book.merge(&counts, &[]);
+    let snapshot = Arc::new(book.cut(began_ms + 15_000, Instant::now()));
+    let lines = |format, asked| {
+        let snapshot = Some(Arc::clone(&snapshot));
+        let mut page = Page::new(format, snapshot, vec![]).with_created(asked);
+        let mut out = Vec::new();
+        while page.step(&mut out) {}
+        let text = String::from_utf8(out).expect("a page is UTF-8");
+        text.lines().filter(|line| line.contains("_created{")).collect::<Vec<_>>().join("\n")
+    };
+    assert_snapshot!(lines(Format::OpenMetrics, true), @r#"flow_transmit_bytes_created{destination_as="64501",destination_as_name="",hostname="edge1",source_as="64500",source_as_name=""} 1762000000.25"#);
+    assert_eq!(lines(Format::OpenMetrics, false), "");
+    assert_eq!(lines(Format::Prometheus, true), "", "the format has no place for it");
+}

@@ -267,17 +267,17 @@ impl Ledger {
     /// The cut after which nobody counts.
     fn take_last_cut(&mut self) {
         let now_ms = now_ms();
-        if self.store.is_none() {
-            let rest = std::mem::take(&mut self.ahead);
-            for counts in rest.into_values().flatten() {
-                self.count(&counts);
-            }
-        }
         // What was counted since the last sample makes one more, of no round moment: else it would
         // have to wait for the next start. While a backlog is worked off it does wait, since there
         // is no telling which moment it makes complete.
         let is_sample = self.schedule.is_live(now_ms) && self.last_sample_ms < Some(now_ms);
-        self.publish(self.in_between(now_ms), is_sample, Instant::now());
+        if is_sample || self.store.is_none() {
+            for counts in std::mem::take(&mut self.ahead).into_values().flatten() {
+                self.count(&counts);
+            }
+        }
+        let time_ms = if is_sample { now_ms } else { self.in_between(now_ms) };
+        self.publish(time_ms, is_sample, Instant::now());
     }
 
     /// The time for a cut that is of no sample: before the next sample's.

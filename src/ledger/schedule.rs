@@ -24,6 +24,9 @@ pub enum Timestamps {
 /// length, as long as all that is behind is read. Of longer ones, the end gets one.
 const LONGEST_GAP_MS: i64 = 3600 * 1000;
 
+/// A sample that waits for partitions no longer than this is no sign of a backlog.
+const LIVE_SLACK_MS: i64 = 10 * 1000;
+
 /// The moments of samples: multiples of the interval since the epoch. All times are milliseconds
 /// since the epoch. Knows no clock.
 #[derive(Debug)]
@@ -126,10 +129,12 @@ impl Schedule {
         self.open_ms = Some(if gap { reached } else { next });
     }
 
-    /// Whether the next sample is of a moment that is still to come, so that what is counted up
-    /// to now is all there is.
+    /// Whether the next sample is as good as now, so that what is counted is all there is.
     pub(super) fn is_live(&self, now_ms: i64) -> bool {
-        self.open_ms.is_some_and(|open| now_ms < open && open - now_ms <= self.interval_ms)
+        let waits_ms = self.lateness_ms.unwrap_or_default().saturating_add(LIVE_SLACK_MS);
+        self.open_ms.is_some_and(|open| {
+            open > now_ms.saturating_sub(waits_ms) && open - now_ms <= self.interval_ms
+        })
     }
 
     fn next_after(&self, time_ms: i64) -> i64 {
@@ -180,6 +185,14 @@ mod tests {
         schedule.passed(0, 3_600_000 + 121_000);
         schedule.close(90_000, NOW);
         assert_eq!(schedule.open_ms(), Some(3_600_000 + 120_000));
+    }
+
+    #[test]
+    fn a_sample_that_waits_for_its_last_messages_is_live_and_a_backlog_is_not() {
+        let schedule = Schedule::new(INTERVAL, EVENT, 1, Some(90_000), NOW);
+        for (now_ms, live) in [(89_999, false), (90_000, true), (115_999, true), (116_000, false)] {
+            assert_eq!(schedule.is_live(now_ms), live, "at {now_ms}");
+        }
     }
 
     #[test]

@@ -147,3 +147,27 @@ fn two_processes_of_a_group_count_each_flow_once_when_one_stops() {
     });
     assert!(staying.stop().success());
 }
+
+#[test]
+fn offsets_without_messages_such_as_the_marks_of_transactions_hold_back_no_sample() {
+    let kafka = Kafka::start();
+    kafka.create_topic(TOPIC, 2);
+    let mut config = kafka.client();
+    config.set("transactional.id", "collector");
+    let mut producer = Producer::new(&config, TOPIC);
+    let mut flows = Flows::new(6, 2, 10);
+    producer.in_transaction(|producer| producer.send_flows(&mut flows, 1000, 2));
+    let mut arguments = count(&kafka.brokers(), TOPIC);
+    arguments.push("--remote-write-interval=1s".to_owned());
+    let exporter = Exporter::start(&arguments);
+    exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
+    // The last offset of each partition is a mark, which is never read.
+    let sampled = || exporter.page().sum("flow_exporter_sample_timestamp_seconds");
+    let first = sampled();
+    wait_for("further samples", COUNT_LIMIT, || match sampled() {
+        time if time >= first + 3 => Ok(()),
+        time => Err(format!("the newest is {} s after the first", time - first)),
+    });
+    exporter.wait_for_sum("flow_exporter_messages_total", flows.records(), COUNT_LIMIT);
+    assert!(exporter.stop().success());
+}

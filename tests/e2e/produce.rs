@@ -211,6 +211,15 @@ impl Producer {
         self.flush();
     }
 
+    /// Does this in a transaction of its own, for which the client needs a `transactional.id`.
+    #[allow(dead_code, reason = "the mock cluster has no use for it")]
+    pub(crate) fn in_transaction(&mut self, work: impl FnOnce(&mut Self)) {
+        self.client.init_transactions(CONFIRM_LIMIT).expect("a coordinator");
+        self.client.begin_transaction().expect("a transaction");
+        work(self);
+        self.client.commit_transaction(CONFIRM_LIMIT).expect("a commit");
+    }
+
     /// Waits until Kafka has confirmed everything.
     pub(crate) fn flush(&self) {
         self.client.flush(CONFIRM_LIMIT).expect("Kafka confirms what was sent");

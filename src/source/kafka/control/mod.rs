@@ -131,7 +131,10 @@ impl Control {
                 // Queues are split off before their partitions are assigned.
                 Some(Ok(_)) => tracing::error!("Kafka: a message came past its partition's queue"),
             }
-            self.take_events();
+            // After the group's events: librdkafka takes whatever we assign for the answer to them.
+            if self.take_events() {
+                self.restart_refused();
+            }
             if self.config.group.is_some() {
                 self.commit_published();
             }
@@ -157,7 +160,9 @@ impl Control {
         Ok(())
     }
 
-    fn take_events(&mut self) {
+    /// Does what events ask for. Returns whether any partition can't be read on.
+    fn take_events(&mut self) -> bool {
+        let mut refused = false;
         while let Ok(event) = self.events.try_recv() {
             match event {
                 Event::Assigned(partitions) => {
@@ -172,10 +177,11 @@ impl Control {
                 Event::CommitAnswered(answers) => self.commits.answered(&answers),
                 Event::Refused { partition, offset } => {
                     self.refused.insert(partition, offset);
-                    self.restart_refused();
+                    refused = true;
                 }
             }
         }
+        refused
     }
 
     fn take_error(&self, error: &KafkaError) {

@@ -1,6 +1,6 @@
 //! What Kafka no longer has, and topics that are deleted and made anew.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, thread, time::Duration};
 
 use tempfile::TempDir;
 
@@ -223,4 +223,49 @@ fn a_partition_that_was_added_meanwhile_is_counted_from_its_beginning() {
 #[test]
 fn a_group_counts_a_partition_that_was_added_meanwhile_from_its_beginning() {
     counts_all_of_a_partition_added_meanwhile(true);
+}
+
+#[test]
+fn what_a_member_that_stood_still_counts_twice_is_no_more_than_it_says() {
+    const MESSAGES: &str = "flow_exporter_messages_total";
+    const REBALANCES: &str = "flow_exporter_kafka_rebalances_total";
+    let kafka = Kafka::start();
+    kafka.create_topic(TOPIC, PARTITIONS);
+    let states = [(); 2].map(|()| TempDir::new().expect("a temporary directory"));
+    let [one, other] = states.each_ref().map(|state| {
+        let mut arguments = arguments(&kafka, state.path(), true);
+        arguments.push("--kafka-config=session.timeout.ms=6000".to_owned());
+        Exporter::start(&arguments)
+    });
+    for exporter in [&one, &other] {
+        exporter.wait_for_sum("flow_exporter_kafka_partitions", 1, COUNT_LIMIT);
+    }
+    let rebalances = one.page().sum(REBALANCES);
+    let mut flows = Flows::new(45, 3, 100);
+    // It stops in the midst of counting, with messages that it has read ahead.
+    thread::scope(|scope| {
+        scope.spawn(|| send(&kafka, &mut flows, 400_000));
+        one.wait_for_more(MESSAGES, 0, COUNT_LIMIT);
+        one.pause();
+    });
+    other.wait_for_sum("flow_exporter_kafka_partitions", 2, COUNT_LIMIT);
+    other.wait_for_sum("flow_exporter_kafka_lag_messages", 0, COUNT_LIMIT);
+    one.resume();
+    // It learns that its partition was another's, and gets one again.
+    one.wait_for_more(REBALANCES, rebalances + 1, COUNT_LIMIT);
+    one.wait_for_sum("flow_exporter_kafka_partitions", 1, COUNT_LIMIT);
+    send(&kafka, &mut flows, 2000);
+    for partition in 0..PARTITIONS {
+        wait_for("all counted", COUNT_LIMIT, || {
+            let (end, committed) =
+                (kafka.end_offset(TOPIC, partition), kafka.committed("flows", TOPIC, partition));
+            (committed == Some(end)).then_some(()).ok_or_else(|| format!("{committed:?} of {end}"))
+        });
+    }
+    let pages = [one.page(), other.page()];
+    let counted: u64 = pages.iter().map(|page| page.sum(MESSAGES)).sum();
+    let twice = counted.checked_sub(flows.records()).expect("nothing is left out");
+    let said = pages[0].sum("flow_exporter_kafka_messages_left_uncommitted_total");
+    eprintln!("{twice} messages counted twice, it says {said}");
+    assert!(twice <= said, "{twice} messages are counted twice, it says {said}");
 }

@@ -52,7 +52,6 @@ impl Control {
             } else {
                 let appeared = self.first_count.is_some_and(|first| partition >= first);
                 let new = appeared || came_while_away;
-
                 let start = if new { StartOffset::Earliest } else { self.config.start };
                 self.ask_for(&mut unknown, partition, start);
             }

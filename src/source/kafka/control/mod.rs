@@ -137,7 +137,10 @@ impl Control {
                 // Queues are split off before their partitions are assigned.
                 Some(Ok(_)) => tracing::error!("Kafka: a message came past its partition's queue"),
             }
-            self.take_events();
+            // After the group's events: librdkafka takes whatever we assign for the answer to them.
+            if self.take_events() {
+                self.restart_refused();
+            }
             self.ask_for_ends();
             if self.config.group.is_some() {
                 self.commit_published();
@@ -164,7 +167,10 @@ impl Control {
         Ok(())
     }
 
-    fn take_events(&mut self) {
+    /// Does what events ask for. Returns whether any partition can't be read on.
+    fn take_events(&mut self) -> bool {
+        let mut refused = false;
+        let mut stumbled = BTreeSet::new();
         while let Ok(event) = self.events.try_recv() {
             match event {
                 Event::Assigned(partitions) => {
@@ -180,11 +186,15 @@ impl Control {
                 Event::CommitAnswered(answers) => self.commits.answered(&answers),
                 Event::Refused { partition, offset } => {
                     self.refused.insert(partition, offset);
-                    self.restart_refused();
+                    refused = true;
                 }
-                Event::Stumbled { partition } => self.restart_stumbled(partition),
+                Event::Stumbled { partition } => _ = stumbled.insert(partition),
             }
         }
+        if self.to_take_up.is_none() {
+            stumbled.into_iter().for_each(|partition| self.restart_stumbled(partition));
+        }
+        refused
     }
 
     /// Whether all partitions that are ours to read are with the workers.

@@ -13,7 +13,7 @@ impl Control {
     /// asked what they have, it is tried again later.
     pub(super) fn restart_refused(&mut self) {
         self.refused.retain(|partition, _| self.assigned.contains_key(partition));
-        if self.refused.is_empty() {
+        if self.refused.is_empty() || self.to_take_up.is_some() {
             return;
         }
         let refused: Vec<_> = self.refused.keys().copied().collect();
@@ -48,13 +48,11 @@ impl Control {
 
     /// Finds out why the broker refused a partition's offset, reads on, and counts it.
     fn restart(&mut self, partition: i32, low: i64, high: i64) -> Result<(), Trouble> {
-        let Some(next) = self.standings.next(partition) else {
-            return Ok(());
-        };
+        let next = self.standings.next(partition);
         // librdkafka does not say the offset where a log was cut back.
         let position = self.refused.get(&partition).copied().filter(|&offset| offset >= 0);
-        let position = position.unwrap_or(next);
-        if position < next {
+        let Some(position) = position.or(next) else { return Ok(()) };
+        if next.is_some_and(|next| position < next) {
             // Word from before the partition was last taken up.
             self.refused.remove(&partition);
             return Ok(());
@@ -71,6 +69,8 @@ impl Control {
         } else {
             position
         };
+        // Should it fail half-way, it begins with this again.
+        self.refused.insert(partition, position);
         self.let_go(&[partition], Instant::now() + SETTLE_LIMIT);
         self.unassign(&[partition]);
         self.take_up(&[(partition, start)])?;

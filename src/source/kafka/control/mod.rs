@@ -192,7 +192,9 @@ impl Control {
             }
         }
         if self.to_take_up.is_none() {
-            stumbled.into_iter().for_each(|partition| self.restart_stumbled(partition));
+            for partition in stumbled {
+                self.restart_stumbled(partition);
+            }
         }
         refused
     }

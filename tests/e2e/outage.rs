@@ -14,7 +14,7 @@ use crate::{
     history::History,
     link::Link,
     series::compare,
-    servers::{Database, Kafka, VictoriaMetrics, wait_for},
+    servers::{Database, Kafka, VictoriaMetrics, unused_address, wait_for},
 };
 
 const TOPIC: &str = "pmacct.acct";
@@ -34,7 +34,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// A sample every 15 minutes, 6.7 million in all; a series changes in every fourth.
 #[test]
 fn after_a_week_away_a_receiver_gets_every_sample_over_a_slow_link() {
-    outage(Duration::from_secs(15 * 60), 4);
+    outage(WEEK, Duration::from_secs(15 * 60), 4, 0);
 }
 
 /// A sample every 15 seconds, 403 million in all, which take an hour; a series changes in every
@@ -42,13 +42,20 @@ fn after_a_week_away_a_receiver_gets_every_sample_over_a_slow_link() {
 #[test]
 #[ignore = "takes an hour or two: scripts/e2e all"]
 fn after_a_week_away_a_receiver_gets_every_sample_of_every_15_seconds_over_a_slow_link() {
-    outage(Duration::from_secs(15), 20);
+    outage(WEEK, Duration::from_secs(15), 20, 0);
 }
 
-fn outage(interval: Duration, one_in: u32) {
+#[test]
+fn killed_while_it_sends_what_has_waited_the_receiver_gets_every_sample() {
+    outage(Duration::from_secs(24 * 60 * 60), Duration::from_secs(5 * 60), 4, 3);
+}
+
+/// A receiver is away for so long; while it gets what it missed, the program is killed so many
+/// times.
+fn outage(span: Duration, interval: Duration, one_in: u32, kills: u64) {
     let kafka = Kafka::start();
     kafka.create_topic(TOPIC, PARTITIONS);
-    let history = History::new(WEEK, interval, SIZES, one_in);
+    let history = History::new(span, interval, SIZES, one_in);
     let produced = history.produce(&kafka, TOPIC, PARTITIONS as usize);
 
     let victoria = VictoriaMetrics::start();
@@ -60,7 +67,8 @@ fn outage(interval: Duration, one_in: u32) {
     arguments.push(format!("--state-dir={}", directory.path().join("state").display()));
     let url = format!("http://{}/api/v1/write", link.address());
     arguments.extend(push(&[url], &format!("{}s", interval.as_secs()), directory.path()));
-    let exporter = Exporter::start(&arguments);
+    let address = unused_address();
+    let mut exporter = Exporter::start_at(address, &arguments);
     let millions = u32::try_from(produced.records / 1_000_000).expect("fewer than 2^32") + 1;
     let limit = LIMIT * millions;
     exporter.wait_for_sum("flow_exporter_messages_total", produced.records, limit);
@@ -74,6 +82,16 @@ fn outage(interval: Duration, one_in: u32) {
     let began = Instant::now();
     // Four times as long as samples of 8 bytes take on the link.
     let limit = LIMIT + Duration::from_secs(4 * 8 * backlog / BYTES_PER_SECOND);
+    for kill in 0..kills {
+        // Evenly over what there is to send.
+        let less_than = backlog * (kills - kill) / (kills + 1);
+        wait_for("shorter backlog", limit, || match exporter.page().sum(pending) {
+            left if (1..less_than).contains(&left) => Ok(()),
+            left => Err(format!("it is {left}")),
+        });
+        exporter.kill();
+        exporter = Exporter::start_at(address, &arguments);
+    }
     exporter.wait_for_sum(pending, 0, limit);
     let (seconds, carried) = (began.elapsed().as_secs_f64(), link.carried());
     wait_for("expected totals in VictoriaMetrics", LIMIT, || {
@@ -81,7 +99,7 @@ fn outage(interval: Duration, one_in: u32) {
     });
     let samples = history.check(&victoria);
     eprintln!(
-        "{backlog} samples of {WEEK:?} in {seconds:.0} s, {:.2} bytes each on the link and {:.2} \
+        "{backlog} samples of {span:?} in {seconds:.0} s, {:.2} bytes each on the link and {:.2} \
          on disk; {resident} MiB before, {} MiB after; {samples} found, each as produced",
         carried as f64 / backlog as f64,
         journal as f64 / backlog as f64,

@@ -161,5 +161,6 @@ fn a_receiver_that_is_away_delays_neither_counting_nor_scrapes_and_gets_all_in_t
     count_while_away(&mut flows);
     victoria.up();
     arrives(&victoria, &flows);
+    exporter.wait_for_account(ARRIVAL_LIMIT);
     assert!(exporter.stop().success());
 }

@@ -38,7 +38,7 @@ pub(crate) fn get(url: &str) -> Result<String, String> {
 }
 
 /// As [`get`], with parameters still to be encoded.
-pub(crate) fn get_with(url: &str, parameters: &[(&str, &str)]) -> Result<String, String> {
+pub(crate) fn get_with(url: &str, parameters: &[(&str, String)]) -> Result<String, String> {
     let url = reqwest::Url::parse_with_params(url, parameters);
     get(url.map_err(|error| error.to_string())?.as_str())
 }

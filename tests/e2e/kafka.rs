@@ -145,6 +145,7 @@ fn two_processes_of_a_group_count_each_flow_once_when_one_stops() {
     wait_for("expected totals in VictoriaMetrics", COUNT_LIMIT, || {
         compare(&flows.totals(unnamed), &victoria.totals()?)
     });
+    staying.wait_for_account(COUNT_LIMIT);
     assert!(staying.stop().success());
 }
 

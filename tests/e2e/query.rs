@@ -42,7 +42,7 @@ struct RangeOfSamples {
 /// The newest value of every flow series of a job, by Prometheus' query API.
 pub(crate) fn instant(url: &str, job: &str) -> Result<Totals, String> {
     let mut totals = Totals::new();
-    for sample in ask::<InstantSample>(url, &selector(job))? {
+    for sample in ask::<InstantSample>(url, &flows_with(&format!("job=\"{job}\"")))? {
         *totals.entry(Series::from_database(sample.metric)).or_default() += count(&sample.value.1);
     }
     Ok(totals)
@@ -51,7 +51,8 @@ pub(crate) fn instant(url: &str, job: &str) -> Result<Totals, String> {
 /// All samples of all flow series of a job, by Prometheus' query API, which leaves out stale
 /// markers.
 pub(crate) fn range(url: &str, job: &str) -> Result<Vec<Exported>, String> {
-    let ranges = ask::<RangeOfSamples>(url, &format!("{}[{RANGE}]", selector(job)))?;
+    let selector = flows_with(&format!("job=\"{job}\""));
+    let ranges = ask::<RangeOfSamples>(url, &format!("{selector}[{RANGE}]"))?;
     let exported = |RangeOfSamples { metric, values }| {
         let samples = values.iter().map(|(seconds, value)| (milliseconds(*seconds), count(value)));
         let samples = samples.collect();
@@ -60,12 +61,13 @@ pub(crate) fn range(url: &str, job: &str) -> Result<Vec<Exported>, String> {
     Ok(ranges.into_iter().map(exported).collect())
 }
 
-fn selector(job: &str) -> String {
-    format!("{{__name__=~\"{FLOW_METRICS}\", job=\"{job}\"}}")
+/// A selector of flow series, by a label with a value.
+fn flows_with(matcher: &str) -> String {
+    format!("{{__name__=~\"{FLOW_METRICS}\", {matcher}}}")
 }
 
 fn ask<S: for<'de> Deserialize<'de>>(url: &str, query: &str) -> Result<Vec<S>, String> {
-    let body = http::get_with(&format!("{url}/api/v1/query"), &[("query", query)])?;
+    let body = http::get_with(&format!("{url}/api/v1/query"), &[("query", query.to_owned())])?;
     let answer: Answer<S> = sonic_rs::from_str(&body).map_err(|error| error.to_string())?;
     Ok(answer.data.result)
 }
@@ -98,10 +100,12 @@ struct ExportedLine {
     timestamps: Vec<i64>,
 }
 
-/// All samples of all flow series, by the export API of VictoriaMetrics.
-pub(crate) fn export(url: &str) -> Result<Vec<Exported>, String> {
-    let selector = format!("{{__name__=~\"{FLOW_METRICS}\"}}");
-    let body = http::get_with(&format!("{url}/api/v1/export"), &[("match[]", &selector)])?;
+/// All samples of those flow series that any of the matchers matches (a label with a value, or
+/// nothing), by the export API of VictoriaMetrics.
+pub(crate) fn export(url: &str, matchers: &[&str]) -> Result<Vec<Exported>, String> {
+    let selectors = matchers.iter().map(|matcher| flows_with(matcher));
+    let selectors: Vec<_> = selectors.map(|selector| ("match[]", selector)).collect();
+    let body = http::get_with(&format!("{url}/api/v1/export"), &selectors)?;
     let exported = |line: &str| {
         let line: ExportedLine = sonic_rs::from_str(line).map_err(|error| error.to_string())?;
         let (mut samples, mut stale) = (Vec::new(), Vec::new());

@@ -69,7 +69,8 @@ impl VictoriaMetrics {
         self.process.take().expect("the server runs").terminate(STOP_LIMIT);
     }
 
-    fn url(&self) -> String {
+    /// Where it answers questions.
+    pub(crate) fn url(&self) -> String {
         format!("http://{}:8428", self.address)
     }
 }
@@ -89,6 +90,6 @@ impl Database for VictoriaMetrics {
 
     fn samples(&self) -> Result<Vec<Exported>, String> {
         http::get(&format!("{}/internal/force_flush", self.url()))?;
-        query::export(&self.url())
+        query::export(&self.url(), &[""])
     }
 }

@@ -169,7 +169,7 @@ impl Names {
 #[derive(Clone)]
 pub struct Reader {
     newest: watch::Receiver<Option<Arc<Snapshot>>>,
-    intervals: watch::Receiver<Option<Arc<Snapshot>>>,
+    news: watch::Receiver<()>,
     requests: mpsc::Sender<Request>,
 }
 
@@ -190,9 +190,9 @@ impl Reader {
         self.newest.clone()
     }
 
-    /// The snapshots at multiples of the interval alone.
-    pub fn subscribe_intervals(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
-        self.intervals.clone()
+    /// Changes after each publication, and closes after the last.
+    pub fn news(&self) -> watch::Receiver<()> {
+        self.news.clone()
     }
 
     /// Returns when the ledger has published its last snapshot.
@@ -232,7 +232,7 @@ pub struct Ledger {
     gate: Arc<Gate>,
     requests: mpsc::Receiver<Request>,
     newest: watch::Sender<Option<Arc<Snapshot>>>,
-    intervals: watch::Sender<Option<Arc<Snapshot>>>,
+    news: watch::Sender<()>,
     seated: usize,
     /// Hand-overs that the newest epoch still lacks.
     missing: usize,
@@ -291,9 +291,8 @@ impl Ledger {
         let before = store.as_ref().and_then(Store::durable).cloned();
         metrics.series.set(before.as_ref().map_or(0, |before| before.len() as i64));
         let (newest, newest_out) = watch::channel(before);
-        let (intervals, intervals_out) = watch::channel(None);
-        let reader =
-            Reader { newest: newest_out, intervals: intervals_out, requests: send.clone() };
+        let (news, news_out) = watch::channel(());
+        let reader = Reader { newest: newest_out, news: news_out, requests: send.clone() };
         let ledger = Ledger {
             interval: config.interval,
             names_wait: config.names_wait,
@@ -305,7 +304,7 @@ impl Ledger {
             gate,
             requests,
             newest,
-            intervals,
+            news,
             seated: workers,
             missing: 0,
             metrics,
@@ -483,10 +482,8 @@ impl Ledger {
         }
         self.book.settled();
         self.metrics.series.set(snapshot.len() as i64);
-        self.newest.send_replace(Some(Arc::clone(&snapshot)));
-        if is_sample {
-            self.intervals.send_replace(Some(snapshot));
-        }
+        self.newest.send_replace(Some(snapshot));
+        self.news.send_replace(());
         self.metrics.cuts.inc();
         self.metrics.cut_seconds.observe(taken.elapsed().as_secs_f64());
     }

@@ -14,4 +14,4 @@ mod store;
 pub use book::Book;
 pub use cut::{Ledger, LedgerConfig, Names, Reader, Seat, Waker};
 pub use snapshot::{Series, Snapshot, Vocabulary};
-pub use store::{Identity, Store, StoreError};
+pub use store::{Column, Definition, Identity, Store, StoreError};

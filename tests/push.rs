@@ -666,9 +666,9 @@ fn a_configuration_that_cannot_work_is_an_error() {
         PusherConfigError::Label(LabelError::Taken(_))
     ));
     for batch in [
-        BatchBounds { series: 0, bytes: 1 },
-        BatchBounds { series: 1, bytes: 0 },
-        BatchBounds { series: 1, bytes: 33 << 20 },
+        BatchBounds { series: 0, samples: 1, bytes: 1 },
+        BatchBounds { series: 1, samples: 1, bytes: 0 },
+        BatchBounds { series: 1, samples: 1, bytes: 33 << 20 },
     ] {
         let config = PusherConfig { batch, ..PusherConfig::new(url) };
         assert!(matches!(error(config), PusherConfigError::Batch(_)));

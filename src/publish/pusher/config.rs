@@ -137,8 +137,8 @@ impl PusherConfig {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(PusherConfigError::Credentials);
         }
-        let BatchBounds { series, bytes } = self.batch;
-        if series == 0 || bytes == 0 || bytes > MAX_REQUEST_BYTES {
+        let BatchBounds { series, samples, bytes } = self.batch;
+        if series == 0 || samples == 0 || bytes == 0 || bytes > MAX_REQUEST_BYTES {
             return Err(PusherConfigError::Batch(self.batch));
         }
         let BackoffBounds { min, max, retry_after_max } = self.backoff;
@@ -254,7 +254,7 @@ pub enum PusherConfigError {
     Label(#[from] LabelError),
     /// Requests of nothing, or larger than any receiver takes.
     #[error(
-        "a request needs room for a series and a byte, and has at most {MAX_REQUEST_BYTES} bytes: {0:?}"
+        "a request needs room for a series, a sample and a byte, and has at most {MAX_REQUEST_BYTES} bytes: {0:?}"
     )]
     Batch(BatchBounds),
     /// Waiting times that contradict each other.

@@ -18,7 +18,7 @@ use tokio::{sync::watch, time};
 
 use crate::{ledger::Snapshot, log_limit::LogLimit, metrics::Metrics, traffic::Layout};
 
-use super::remote_write::{Encoder, ExternalLabels, Request};
+use super::remote_write::{ExternalLabels, OldEncoder, Request};
 
 use account::{Account, DropReason};
 use backoff::Backoff;
@@ -33,7 +33,7 @@ const LOG_PERIOD: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Pusher {
     stream: Stream,
-    encoder: Encoder,
+    encoder: OldEncoder,
     account: Account,
 }
 
@@ -57,7 +57,7 @@ impl Pusher {
                 failure_log: LogLimit::new(LOG_PERIOD),
                 refusal_log: LogLimit::new(LOG_PERIOD),
             },
-            encoder: Encoder::new(external, config.batch),
+            encoder: OldEncoder::new(external, config.batch),
             account,
         })
     }

@@ -11,7 +11,7 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     ledger::Snapshot,
     log_limit::LogLimit,
-    publish::remote_write::{Encoder, Request},
+    publish::remote_write::{OldEncoder, Request},
 };
 
 use super::{
@@ -29,7 +29,7 @@ pub(super) type Snapshots = watch::Receiver<Option<Arc<Snapshot>>>;
 #[derive(Debug)]
 pub(super) struct Queue {
     snapshots: Snapshots,
-    encoder: Encoder,
+    encoder: OldEncoder,
     account: Account,
     current: Option<Current>,
     /// The newest snapshot, if its turn has not come.
@@ -54,7 +54,7 @@ struct Current {
 }
 
 impl Queue {
-    pub(super) fn new(mut snapshots: Snapshots, encoder: Encoder, account: Account) -> Self {
+    pub(super) fn new(mut snapshots: Snapshots, encoder: OldEncoder, account: Account) -> Self {
         // What is there already is news to us.
         snapshots.mark_changed();
         Queue {

@@ -5,11 +5,21 @@
 //! its bytes itself, because a tree of owned strings for each of a hundred thousand series would
 //! cost more than all the rest.
 
+mod batch;
+mod encoder;
+mod families;
 mod labels;
+mod old;
+mod pool;
 mod v1;
+mod v2;
 
+pub use batch::{Batch, BatchBounds, BatchSeries, SAMPLE_MAX_BYTES, STALE, Sample};
+pub use encoder::{Compression, Encoder, Protocol, StartTimestamps};
+pub use families::{Families, FamilyId, FamilyMetadata};
 pub use labels::{ExternalLabels, LabelError};
-pub use v1::{BatchBounds, Encoder, Request};
+pub use old::{OldEncoder, Request};
+pub use pool::{LabelPool, LabelSet, Order};
 
 /// The messages of both protocol versions, generated from `proto/`.
 #[allow(clippy::all, clippy::pedantic, unreachable_pub, missing_debug_implementations)]

@@ -94,11 +94,9 @@ impl Bookmark {
         Ok(())
     }
 
-    /// What makes the newest note durable, to be done on whatever thread may wait for the disk.
-    pub fn syncer(&self) -> Result<impl FnOnce() -> Result<(), Error> + Send + 'static, Error> {
-        let path = self.path.clone();
-        let file = self.file.try_clone().map_err(io_error("can't sync", &path))?;
-        Ok(move || file.sync_data().map_err(io_error("can't sync", path)))
+    /// Makes the newest note durable. Waits for the disk.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.file.sync_data().map_err(io_error("can't sync", &self.path))
     }
 }
 

@@ -130,7 +130,7 @@ impl Config {
             }
         };
         let interval = flags.push.remote_write_interval;
-        let push = push(flags.push)?;
+        let push = push(flags.push)?.map(|push| PusherConfig { interval, ..push });
         if listen.is_none() && push.is_none() {
             return Err(ConfigError(
                 "--addr none without --remote-write-url: nobody would see what is counted; give \

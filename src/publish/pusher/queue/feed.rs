@@ -402,6 +402,11 @@ impl Feed {
         tally.generated += self.window.samples() as u64;
     }
 
+    /// What is before this place, another feed sends.
+    pub(super) fn raise_floor(&mut self) {
+        self.mark.floor_ms = self.mark.floor_ms.max(self.reader.state().time_ms);
+    }
+
     /// Time of the oldest sample in the window.
     pub(super) fn oldest_ms(&self) -> Option<i64> {
         self.window.oldest_ms()

@@ -70,6 +70,8 @@ pub(super) struct Queue {
     order: Order,
     max_age: Option<Duration>,
     stale_on_exit: bool,
+    /// The shelf was opened, and what it is behind was counted.
+    is_open: bool,
     /// Whether the log says beforehand how many samples there are: not if idle series get none.
     is_estimated: bool,
     own: Option<Own>,
@@ -120,7 +122,7 @@ struct Opening {
 /// The batch that was handed out.
 #[derive(Debug)]
 struct Outstanding {
-    from: From,
+    from: Side,
     /// Samples that are not settled.
     left: usize,
     /// How far the window is when they are.
@@ -128,7 +130,7 @@ struct Outstanding {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum From {
+enum Side {
     Live,
     Backlog,
     Own,
@@ -161,6 +163,7 @@ impl Queue {
             order: config.order,
             max_age: config.max_age,
             stale_on_exit: config.stale_on_exit,
+            is_open: false,
             is_estimated: rules.idle_ms.is_none(),
             own: own.map(Own::new),
             own_cuts: 0,
@@ -201,7 +204,9 @@ impl Queue {
 
     /// Lets the shelf do something that may take its time. May be dropped at any time: the work
     /// goes on, and is waited for by the next call, which does not begin its own then.
-    async fn work(&mut self, job: impl FnOnce(&mut Shelf) + Send + 'static) {
+    ///
+    /// Returns whether there was no error.
+    async fn work(&mut self, job: impl FnOnce(&mut Shelf) + Send + 'static) -> bool {
         if !matches!(self.place, Place::Away(_)) {
             let place = std::mem::replace(&mut self.place, Place::Moving);
             self.place = Place::Away(tokio::task::spawn_blocking(move || match place {
@@ -220,13 +225,13 @@ impl Queue {
                 other => (other, None),
             }));
         }
-        let was_new = self.seen == Cursor::default() && self.shelf().is_none();
-        let Place::Away(working) = &mut self.place else { return };
+        let Place::Away(working) = &mut self.place else { return true };
         let (place, error) = working.await.expect("reading the log does not panic");
         self.place = place;
         if let Place::Home(shelf) = &mut self.place {
             let tally = std::mem::take(&mut shelf.tally);
-            if was_new {
+            if !self.is_open {
+                self.is_open = true;
                 self.seen = shelf.live_mark().end;
                 self.fresh = self.log.end();
                 if self.is_estimated {
@@ -236,6 +241,7 @@ impl Queue {
             self.observe();
             self.count(tally);
         }
+        let is_well = error.is_none();
         if let Some(error) = error {
             if let Some(held_back) = self.error_log.permit() {
                 tracing::error!(
@@ -245,12 +251,14 @@ impl Queue {
                     "the queue can't go on for now, and tries again"
                 );
             }
-            let news = self.closed.is_none();
-            tokio::select! {
-                () = time::sleep(RETRY_WAIT) => {}
-                () = self.news(), if news => {}
+            if self.closed.is_none() {
+                tokio::select! {
+                    () = time::sleep(RETRY_WAIT) => {}
+                    () = self.news() => {}
+                }
             }
         }
+        is_well
     }
 
     /// Counts what reading came to.
@@ -295,7 +303,7 @@ impl Queue {
 
     /// Takes in what is new in the log.
     fn observe(&mut self) {
-        if matches!(self.place, Place::New(_)) {
+        if !self.is_open {
             return;
         }
         let end = self.log.end();
@@ -350,11 +358,11 @@ impl Queue {
     }
 
     /// The next samples of what is in a window.
-    fn hand_out(&mut self, from: From) -> Option<Batch> {
+    fn hand_out(&mut self, from: Side) -> Option<Batch> {
         let (bounds, oldest_ms) = (self.bounds, self.oldest_ms());
         let Place::Home(shelf) = &mut self.place else { return None };
         let Shelf { live, backlog, pool, .. } = &mut **shelf;
-        let feed = if from == From::Live { live } else { backlog }.as_mut()?;
+        let feed = if from == Side::Live { live } else { backlog }.as_mut()?;
         loop {
             let out = feed.hand_out(pool, bounds, oldest_ms)?;
             let HandedOut { mut batch, samples, too_old, newest_ms } = out;
@@ -392,7 +400,7 @@ impl Queue {
         self.account.generated(batch.samples() as u64);
         self.is_maybe_sent = false;
         self.outstanding =
-            Some(Outstanding { from: From::Own, left: batch.samples(), samples: 0 });
+            Some(Outstanding { from: Side::Own, left: batch.samples(), samples: 0 });
         Some(batch)
     }
 
@@ -406,9 +414,9 @@ impl Queue {
         self.outstanding = None;
         if let Place::Home(shelf) = &mut self.place {
             let feed = match from {
-                From::Live => &mut shelf.live,
-                From::Backlog => &mut shelf.backlog,
-                From::Own => return,
+                Side::Live => &mut shelf.live,
+                Side::Backlog => &mut shelf.backlog,
+                Side::Own => return,
             };
             if let Some(feed) = feed {
                 feed.mark.done += samples;
@@ -423,10 +431,9 @@ impl Batches for Queue {
     async fn next(&mut self) -> Option<Batch> {
         loop {
             if self.shelf().is_none_or(|shelf| shelf.live.is_none() && self.seen.sequence > 0) {
-                if self.closed.is_some() && self.log.end().sequence == 0 {
+                if !self.work(Shelf::read).await && self.closed.is_some() {
                     return None;
                 }
-                self.work(Shelf::read).await;
                 continue;
             }
             if let Some(fresh) = self.split_at() {
@@ -436,21 +443,25 @@ impl Batches for Queue {
             if let Some(batch) = self.hand_out_own(false) {
                 return Some(batch);
             }
-            if let Some(batch) = self.hand_out(From::Live) {
+            if let Some(batch) = self.hand_out(Side::Live) {
                 return Some(batch);
             }
             let end = self.seen;
             let shelf = self.shelf()?;
             if shelf.live.as_ref().is_some_and(|live| live.can_read(end)) {
-                self.work(Shelf::read).await;
+                if !self.work(Shelf::read).await && self.closed.is_some() {
+                    return None;
+                }
                 continue;
             }
-            if let Some(batch) = self.hand_out(From::Backlog) {
+            if let Some(batch) = self.hand_out(Side::Backlog) {
                 return Some(batch);
             }
             let shelf = self.shelf()?;
             if shelf.has_backlog() || shelf.save_is_due() {
-                self.work(Shelf::read).await;
+                if !self.work(Shelf::read).await && self.closed.is_some() {
+                    return None;
+                }
                 continue;
             }
             if let Some(batch) = self.hand_out_own(true) {

@@ -131,13 +131,13 @@ impl Shelf {
 
     /// Lets newer samples go first: what is before `fresh` becomes an older part.
     pub(super) fn split(&mut self, fresh: Cursor) {
-        let Shelf { log, pool, labeler, rules, .. } = self;
+        let Shelf { log, pool, labeler, rules, tally, .. } = self;
         let Some(mut older) = self.live.take() else { return };
-        let mut tally = Tally::default();
         let mut context = Context { log, pool, labeler, rules: *rules };
         let mark = Mark::new(fresh, older.mark.end_ms);
-        match Feed::open(mark, None, false, &mut context, &mut tally) {
-            Ok(Some(live)) => {
+        match Feed::open(mark, None, false, &mut context, tally) {
+            Ok(Some(mut live)) => {
+                live.raise_floor();
                 older.until = Some(fresh);
                 self.live = Some(live);
                 if self.backlog.is_none() && self.ranges.is_empty() {
@@ -291,7 +291,7 @@ pub(super) fn samples_between(from: Cursor, to: Cursor) -> u64 {
 }
 
 /// The cursor of this name; a new one begins at the end of the log, and is kept from now on.
-pub(super) fn claim(log: &Log, name: &str) -> Result<Cursor, Error> {
+pub(in crate::publish::pusher) fn claim(log: &Log, name: &str) -> Result<Cursor, Error> {
     if let Some(&cursor) = log.cursors().get(name) {
         return Ok(cursor);
     }

@@ -7,13 +7,13 @@ use reqwest::{
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 
-use crate::publish::remote_write::{BatchBounds, LabelError};
+use crate::publish::remote_write::{BatchBounds, LabelError, StartTimestamps};
 
 /// Receivers refuse requests above this size before compression.
 const MAX_REQUEST_BYTES: usize = 32 << 20;
 
 /// The header that says which protocol the body has.
-const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
+pub(super) const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
 
 const USER_AGENT: &str = concat!("flow-exporter/", env!("CARGO_PKG_VERSION"));
 
@@ -89,6 +89,29 @@ impl Default for BackoffBounds {
     }
 }
 
+/// Which protocol requests have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ProtocolChoice {
+    /// 2.0 where the receiver is found to understand it, and 1.0 elsewhere.
+    #[default]
+    Auto,
+    /// Remote-Write 1.0.
+    V1,
+    /// Remote-Write 2.0. What the receiver does not understand is held.
+    V2,
+}
+
+/// How requests are compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CompressionChoice {
+    /// zstd where the receiver says that it takes it and does not understand 2.0, and snappy
+    /// elsewhere.
+    #[default]
+    Auto,
+    /// Snappy, as the specifications want it.
+    Snappy,
+}
+
 /// An endpoint and how to deal with it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PusherConfig {
@@ -109,6 +132,18 @@ pub struct PusherConfig {
     pub backoff: BackoffBounds,
     /// For the last samples, after the ledger has ended.
     pub shutdown_timeout: Duration,
+    /// Which protocol requests have.
+    pub protocol: ProtocolChoice,
+    /// How requests are compressed.
+    pub compression: CompressionChoice,
+    /// Where 2.0 has the start times of counters.
+    pub start_timestamps: StartTimestamps,
+    /// How many bytes of request bodies go out in a second at most, on average.
+    pub bandwidth: Option<u64>,
+    /// Fresh samples go out up to so much later than they are there: each host has a moment of its
+    /// own in this time, made of its name and the external labels, so that a fleet does not fire
+    /// at once. Samples that waited already go out at once.
+    pub spread: Duration,
 }
 
 impl PusherConfig {
@@ -124,6 +159,11 @@ impl PusherConfig {
             batch: BatchBounds::default(),
             backoff: BackoffBounds::default(),
             shutdown_timeout: Duration::from_secs(5),
+            protocol: ProtocolChoice::Auto,
+            compression: CompressionChoice::Auto,
+            start_timestamps: StartTimestamps::default(),
+            bandwidth: None,
+            spread: Duration::ZERO,
         }
     }
 
@@ -184,10 +224,7 @@ impl PusherConfig {
             value.set_sensitive(true);
             headers.append(parsed, value);
         }
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("snappy"));
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-        headers.insert(VERSION, HeaderValue::from_static("0.1.0"));
         Ok(headers)
     }
 }
@@ -204,6 +241,10 @@ impl fmt::Debug for PusherConfig {
             .field("batch", &self.batch)
             .field("backoff", &self.backoff)
             .field("shutdown_timeout", &self.shutdown_timeout)
+            .field("protocol", &self.protocol)
+            .field("compression", &self.compression)
+            .field("bandwidth", &self.bandwidth)
+            .field("spread", &self.spread)
             .finish_non_exhaustive()
     }
 }

@@ -69,10 +69,6 @@ impl Signals {
         &self.endpoint
     }
 
-    pub(super) fn is_well(&self) -> bool {
-        self.condition == Condition::Well
-    }
-
     /// A request begins.
     pub(super) fn sent(&self, bytes: usize) {
         self.metrics.push_bytes.with_label_values(&[&self.endpoint]).inc_by(bytes as u64);

@@ -9,7 +9,6 @@ use std::{
     future::poll_fn,
     path::PathBuf,
     pin::pin,
-    sync::Arc,
     task::Poll,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -129,7 +128,7 @@ impl Stream {
         let result = loop {
             let (batch, fresh) = next(queue).await;
             let Some(batch) = batch else { break Ok(()) };
-            if fresh {
+            if fresh && !self.offset.is_zero() {
                 // At the end there is no time for it.
                 let _closed = pause(queue, self.offset).await;
             }
@@ -195,7 +194,10 @@ impl Stream {
                     }
                 }
                 Verdict::Held(refusal) => self.hold(queue, &refusal).await?,
-                Verdict::Refused(_) | Verdict::TooLarge(_) if form != settled => {
+                // Not where the settled form is not understood: then this is the better one.
+                Verdict::Refused(_) | Verdict::TooLarge(_)
+                    if form != settled && tried.is_empty() =>
+                {
                     self.negotiation.postpone(now);
                 }
                 Verdict::Refused(refusal) => {

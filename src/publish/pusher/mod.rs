@@ -37,7 +37,7 @@ use quarantine::Quarantine;
 use queue::Queue;
 use sender::Sender;
 use signals::Signals;
-use stream::{Stream, Witness};
+use stream::{Stream, Suspects, Witness};
 
 /// What may happen with every request is logged once in this time.
 const LOG_PERIOD: Duration = Duration::from_secs(60);
@@ -89,6 +89,7 @@ impl Pusher {
             witness,
             signals: Signals::new(endpoint.clone(), Arc::clone(&metrics), component),
             refused_whole: false,
+            suspects: Suspects::new(),
             sender,
         };
         let account = Account::new(endpoint, metrics);
@@ -125,5 +126,9 @@ fn offset(config: &PusherConfig) -> Duration {
 /// An endpoint's name as that of a file.
 fn file_name(endpoint: &str) -> String {
     let plain = |each: char| each.is_ascii_alphanumeric() || "-_.".contains(each);
-    endpoint.chars().map(|each| if plain(each) { each } else { '_' }).take(FILE_NAME_LIMIT).collect()
+    endpoint
+        .chars()
+        .map(|each| if plain(each) { each } else { '_' })
+        .take(FILE_NAME_LIMIT)
+        .collect()
 }

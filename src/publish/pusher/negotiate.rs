@@ -123,8 +123,7 @@ impl Negotiation {
         match (content.protocol, content.compression) {
             (Protocol::V2, _) => self.protocols != ProtocolChoice::V1,
             (Protocol::V1, Compression::Zstd) => {
-                self.protocols != ProtocolChoice::V2
-                    && self.compressions == CompressionChoice::Auto
+                self.protocols != ProtocolChoice::V2 && self.compressions == CompressionChoice::Auto
             }
             (Protocol::V1, Compression::Snappy) => self.protocols != ProtocolChoice::V2,
         }
@@ -185,9 +184,7 @@ impl Negotiation {
                 self.settle(Content::V1, now);
                 Some(Content::V1)
             }
-            (Protocol::V1, Compression::Snappy) => {
-                self.may_use(Content::V2).then_some(Content::V2)
-            }
+            (Protocol::V1, Compression::Snappy) => self.may_use(Content::V2).then_some(Content::V2),
         }
     }
 

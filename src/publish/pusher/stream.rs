@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use hashbrown::HashSet;
 use tokio::time::{self, Instant};
 
 use crate::publish::remote_write::{
@@ -56,6 +57,11 @@ pub(super) trait Batches {
     fn limit(&mut self, bounds: BatchBounds);
 }
 
+/// How many series are remembered as refused, and for how long. Then they are all forgotten, which
+/// costs the requests of finding those again that are still refused.
+const SUSPECTS_MAX: usize = 10_000;
+const SUSPECTS_FOR: Duration = Duration::from_secs(60 * 60);
+
 /// The program ends, and there is no more time for what is pending.
 pub(super) struct Ended;
 
@@ -95,7 +101,11 @@ impl Witness {
         self.time_ms = now_ms.max(self.time_ms.saturating_add(1));
         let value = now.as_secs_f64();
         let mut batch = Batch::default();
-        batch.push(self.labels, self.family, &[Sample { time_ms: self.time_ms, value, start_ms: 0 }]);
+        batch.push(
+            self.labels,
+            self.family,
+            &[Sample { time_ms: self.time_ms, value, start_ms: 0 }],
+        );
         batch
     }
 }
@@ -119,6 +129,48 @@ pub(super) struct Stream {
     pub(super) signals: Signals,
     /// Whether the last batch was refused as a whole.
     pub(super) refused_whole: bool,
+    pub(super) suspects: Suspects,
+}
+
+/// Series that were refused by themselves. A handle that has become another series' costs a
+/// request, until that is taken.
+#[derive(Debug)]
+pub(super) struct Suspects {
+    series: HashSet<LabelSet>,
+    since: Instant,
+}
+
+impl Suspects {
+    pub(super) fn new() -> Self {
+        Suspects { series: HashSet::new(), since: Instant::now() }
+    }
+
+    /// Has these series, which go in a request of their own, sent after the others.
+    fn set_apart(&mut self, delivery: &mut Delivery) {
+        if self.since.elapsed() > SUSPECTS_FOR {
+            *self = Suspects::new();
+        }
+        if !self.series.is_empty() {
+            delivery.set_apart(|labels| self.series.contains(&labels));
+        }
+    }
+
+    fn refused(&mut self, batch: &Batch) {
+        if batch.len() == 1 {
+            if self.series.len() >= SUSPECTS_MAX {
+                *self = Suspects::new();
+            }
+            self.series.extend(batch.series().map(|series| series.labels));
+        }
+    }
+
+    fn taken(&mut self, batch: &Batch) {
+        if !self.series.is_empty() {
+            for series in batch.series() {
+                self.series.remove(&series.labels);
+            }
+        }
+    }
 }
 
 impl Stream {
@@ -143,6 +195,7 @@ impl Stream {
     /// Sends a batch until each sample of it is confirmed or given up.
     async fn deliver(&mut self, queue: &mut impl Batches, batch: Batch) -> Result<(), Ended> {
         let mut delivery = Delivery::new(batch, queue.maybe_sent(), self.refused_whole);
+        self.suspects.set_apart(&mut delivery);
         let mut form = self.begin(queue, &mut delivery).await?;
         // In which the next part was not understood.
         let mut tried: Vec<Content> = Vec::new();
@@ -156,6 +209,7 @@ impl Stream {
                 Verdict::Confirmed => {
                     self.understood(form);
                     let Some((batch, lost)) = delivery.confirmed() else { break };
+                    self.suspects.taken(&batch);
                     queue.confirm(batch);
                     self.lose(queue, lost).await;
                 }
@@ -299,8 +353,7 @@ impl Stream {
     async fn stores_others(&mut self, queue: &mut impl Batches) -> Result<bool, Ended> {
         let form = self.negotiation.settled();
         let batch = self.witness.batch(SystemTime::now());
-        let body =
-            self.encoder.encode(&batch, &self.witness.pool, form.protocol, form.compression);
+        let body = self.encoder.encode(&batch, &self.witness.pool, form.protocol, form.compression);
         Ok(self.send(queue, body, form, 1).await? == Verdict::Confirmed)
     }
 
@@ -332,6 +385,7 @@ impl Stream {
                 queue.confirm(batch);
             } else {
                 self.signals.refused(&refusal, batch.samples());
+                self.suspects.refused(&batch);
                 self.keep(&batch, queue.pool(), &refusal).await;
                 queue.give_up(batch, DropReason::Refused(refusal.status));
             }
@@ -344,9 +398,10 @@ impl Stream {
         let path = quarantine.path().to_owned();
         let lines = quarantine::lines(batch, pool, refusal, jiff::Timestamp::now());
         let written = tokio::task::spawn_blocking(move || quarantine.add(&lines)).await;
-        if let Ok(Err(error)) = written {
-            let (endpoint, path) = (self.signals.endpoint(), path.display());
-            tracing::warn!(endpoint, %path, %error, "cannot keep refused samples for you");
+        match written {
+            Ok(Ok(true)) | Err(_) => {}
+            Ok(Ok(false)) => self.signals.not_kept(&path, "it is full for today"),
+            Ok(Err(error)) => self.signals.not_kept(&path, &error.to_string()),
         }
     }
 

@@ -85,7 +85,7 @@ async fn invalid_samples_what_the_receiver_refuses_as_a_whole_costs_few_requests
 
 #[tokio::test]
 async fn partial_write_is_counted_and_not_sent_again() {
-    for status in [400, 204] {
+    for status in [400, 200] {
         let state = tempfile::tempdir().unwrap();
         let mut receiver = Receiver::new();
         let headers = vec![("x-prometheus-remote-write-samples-written", "3".to_owned())];
@@ -115,6 +115,78 @@ async fn partial_write_of_a_real_receiver_loses_what_is_bad() {
     assert_eq!(push.end().await, samples(5, 4, [("http_400", 1)]));
     assert_eq!(store.lock().unwrap().len(), 4);
     assert!(!store.lock().unwrap().sources().contains("3"));
+}
+
+#[tokio::test]
+async fn retries_on_partial_writes_a_5xx_is_sent_again_as_a_whole() {
+    let mut receiver = Receiver::new();
+    let store = receiver.store(Kind::Prometheus3);
+    let headers = vec![("x-prometheus-remote-write-samples-written", "3".to_owned())];
+    receiver.answer([Answer::Status(503, headers, String::new())]);
+    let config = PusherConfig { protocol: ProtocolChoice::V2, ..config(&receiver) };
+    let mut push = Push::start(&config);
+    push.publish(1_000, 1);
+    let first = receiver.next().await;
+    assert_eq!(receiver.next().await.body, first.body);
+    assert_eq!(push.end().await, samples(5, 5, []));
+    assert_eq!(store.lock().unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn response_the_body_of_a_2xx_is_ignored() {
+    let mut receiver = Receiver::new();
+    receiver.always(Answer::Status(200, Vec::new(), "error: nothing was stored".to_owned()));
+    let mut push = Push::start(&config(&receiver));
+    push.publish(1_000, 1);
+    receiver.next().await;
+    assert_eq!(push.end().await, samples(5, 5, []));
+    assert!(receiver.is_idle());
+}
+
+#[tokio::test]
+async fn whatever_a_receiver_does_each_sample_is_stored_once() {
+    for kind in [Kind::Prometheus3, Kind::Prometheus2, Kind::VictoriaMetrics] {
+        let receiver = Receiver::new();
+        let store = receiver.store(kind);
+        store.lock().unwrap().strict = true;
+        let (stored, requests) = (Arc::clone(&store), Mutex::new(0_u32));
+        receiver.judge(move |received| {
+            let mut requests = requests.lock().unwrap();
+            *requests += 1;
+            // The first one is taken, so that other forms are tried amid the trouble.
+            let trouble = match *requests * 7 % 11 {
+                1 => Some(Answer::status(500)),
+                2 => Some(Answer::Reset),
+                3 => Some(Answer::status(503)),
+                4 => Some(Answer::status(429)),
+                5 => Some(Answer::Break(502)),
+                _ => None,
+            };
+            // Sometimes all of it is stored, and the answer is trouble all the same.
+            if trouble.is_some() && *requests % 2 == 0 {
+                return trouble;
+            }
+            let answer = stored.lock().unwrap().write(received);
+            Some(match trouble {
+                Some(Answer::Status(429, ..)) | None => answer,
+                Some(trouble) => trouble,
+            })
+        });
+        let config = PusherConfig {
+            protocol: ProtocolChoice::Auto,
+            compression: CompressionChoice::Auto,
+            ..in_batches_of(2, config(&receiver))
+        };
+        let mut push = Push::start(&config);
+        for time in 1..=20 {
+            push.publish(time * 1_000, 1);
+            push.until(|push| Samples::of(&push.metrics).pending == 0).await;
+            push.until_generated(time as u64 * 5).await;
+            push.until(|push| Samples::of(&push.metrics).pending == 0).await;
+        }
+        assert_eq!(push.end().await, samples(100, 100, []), "{kind:?}");
+        assert_eq!(store.lock().unwrap().len(), 100, "{kind:?}");
+    }
 }
 
 #[tokio::test]
@@ -294,12 +366,12 @@ async fn trouble_with_an_endpoint_is_told_and_does_not_make_the_program_unready(
 #[tokio::test]
 async fn response_an_answer_that_never_ends_is_cut_off() {
     for status in [503, 204] {
-        let mut receiver = Receiver::new();
+        let receiver = Receiver::new();
         receiver.answer([Answer::Trickle(status)]);
         let mut push = Push::start(&config(&receiver));
         let begun = Instant::now();
         push.publish(1_000, 1);
-        receiver.next().await;
+        push.until_confirmed(5).await;
         assert_eq!(push.end().await, samples(5, 5, []));
         // Far below the 30 s of the request.
         assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());

@@ -6,7 +6,7 @@
 mod store;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     fmt, io,
     net::SocketAddr,
     pin::Pin,

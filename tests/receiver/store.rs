@@ -85,7 +85,7 @@ impl Store {
             .iter()
             .map(|(labels, time_ms, value)| self.check(labels, *time_ms, *value))
             .collect();
-        let first = results.iter().find_map(|result| result.as_ref().err().cloned());
+        let first = results.iter().find_map(|result| result.as_ref().err().copied());
         let partial =
             received.form() == "2.0" && first.as_ref().is_none_or(|(status, _)| *status < 500);
         let mut written = 0;

@@ -172,16 +172,22 @@ impl Delivery {
         Some((part.batch, self.reconsider()))
     }
 
-    /// This many samples of the next part were taken, and the others never will be. Which ones
-    /// these are is not known: the number is right.
-    pub(super) fn partly(&mut self, written: usize) -> Option<(Batch, Batch, Vec<Lost>)> {
+    /// This many samples of the next part were taken, and the others never will be: which ones
+    /// these are is not known, but the number is right. Returns both, and those that were lost by
+    /// what is known now.
+    pub(super) fn partly(
+        &mut self,
+        written: usize,
+        refusal: Refusal,
+    ) -> Option<(Batch, Lost, Vec<Lost>)> {
+        let maybe_stored = self.next()?.maybe_stored;
         let (batch, lost) = self.confirmed()?;
         let mut count = 0;
-        let (taken, refused) = divide(&batch, |_, _, _| {
+        let (taken, batch) = divide(&batch, |_, _, _| {
             count += 1;
             count <= written
         });
-        Some((taken, refused, lost))
+        Some((taken, Lost { batch, refusal, maybe_stored }, lost))
     }
 
     /// The next part was refused: the samples that are lost by that.
@@ -575,8 +581,8 @@ mod tests {
     fn a_partial_write_is_divided_by_number() {
         let (batch, _) = batch(3, 2);
         let mut delivery = Delivery::new(batch, false, false);
-        let (taken, refused, lost) = delivery.partly(4).expect("it was next");
-        assert_eq!((taken.samples(), refused.samples(), lost.len()), (4, 2, 0));
+        let (taken, refused, lost) = delivery.partly(4, refusal()).expect("it was next");
+        assert_eq!((taken.samples(), refused.batch.samples(), lost.len()), (4, 2, 0));
     }
 
     #[test]

@@ -211,22 +211,23 @@ impl Stream {
                     let Some((batch, lost)) = delivery.confirmed() else { break };
                     self.suspects.taken(&batch);
                     queue.confirm(batch);
-                    self.lose(queue, lost).await;
+                    self.lose(queue, lost, None).await;
                 }
                 Verdict::Partial { written, refusal } => {
                     self.understood(form);
-                    let sent = batch.samples();
-                    let copy = batch.clone();
-                    let Some((taken, refused, lost)) = delivery.partly(written) else { break };
-                    queue.confirm(taken);
-                    let words =
-                        format!("{written} of {sent} samples were written: {}", refusal.words);
+                    let words = format!(
+                        "{written} of {} samples were written: {}",
+                        batch.samples(),
+                        refusal.words
+                    );
+                    let sent = batch.clone();
                     let refusal = Refusal { words, ..refusal };
-                    self.signals.refused(&refusal, refused.samples());
-                    // Which samples are missing is not known: all are kept.
-                    self.keep(&copy, queue.pool(), &refusal).await;
-                    queue.give_up(refused, DropReason::Refused(refusal.status));
-                    self.lose(queue, lost).await;
+                    let Some((taken, rest, lost)) = delivery.partly(written, refusal) else {
+                        break;
+                    };
+                    queue.confirm(taken);
+                    self.lose(queue, vec![rest], Some(&sent)).await;
+                    self.lose(queue, lost, None).await;
                 }
                 Verdict::NotUnderstood(refusal) => {
                     // Prometheus 3 goes on after it has said 415.
@@ -242,7 +243,7 @@ impl Stream {
                         // The operator's choice leaves no other form: then it is about the samples.
                         None if refusal.status.as_u16() == 400 => {
                             let lost = delivery.refused(refusal);
-                            self.lose(queue, lost).await;
+                            self.lose(queue, lost, None).await;
                         }
                         None => self.hold(queue, &refusal).await?,
                     }
@@ -257,14 +258,14 @@ impl Stream {
                 Verdict::Refused(refusal) => {
                     self.answered();
                     let lost = delivery.refused(refusal);
-                    self.lose(queue, lost).await;
+                    self.lose(queue, lost, None).await;
                 }
                 Verdict::TooLarge(refusal) => {
                     self.answered();
                     self.bounds.samples = (batch.samples() / 2).clamp(1, self.bounds.samples);
                     queue.limit(self.bounds);
                     let lost = delivery.too_large(refusal);
-                    self.lose(queue, lost).await;
+                    self.lose(queue, lost, None).await;
                 }
                 Verdict::Failed(failure) => {
                     if form != settled {
@@ -275,7 +276,7 @@ impl Stream {
                     }
                     if delivery.failed(failure.suspicious) && self.stores_others(queue).await? {
                         let lost = delivery.convicted();
-                        self.lose(queue, lost).await;
+                        self.lose(queue, lost, None).await;
                     } else {
                         let wait = self.backoff.after_failure(failure.retry_after);
                         self.signals.failing(&failure.what, wait);
@@ -299,17 +300,21 @@ impl Stream {
         if self.negotiation.due(SystemTime::now()) == Some(Probe::AskForZstd)
             && queue.closed().is_none()
         {
+            let started = Instant::now();
             let asking = self.sender.ask_for_zstd();
-            let answer = attend(queue, self.shutdown_timeout, asking).await?;
+            let result = attend(queue, self.shutdown_timeout, asking).await?;
+            self.signals.ended(&result, started.elapsed());
             let now = SystemTime::now();
-            match answer {
-                Ok(reply) => {
-                    let yes = reply.status.as_u16() == 200 && reply.words == "1";
-                    self.negotiation.answered(yes, now);
-                    self.remember();
-                }
-                Err(_) => self.negotiation.postpone(now),
+            let yes = result.as_ref().is_ok_and(|reply| reply.status == 200 && reply.words == "1");
+            let verdict = match result {
+                Ok(reply) => answer::judge(reply, Content::ZSTD, 0),
+                Err(error) => answer::judge_error(error),
+            };
+            match verdict {
+                Verdict::Held(_) | Verdict::Failed(_) => self.negotiation.postpone(now),
+                _ => self.negotiation.answered(yes, now),
             }
+            self.remember();
         }
         match self.negotiation.due(SystemTime::now()) {
             Some(Probe::Send(content)) if queue.closed().is_none() => {
@@ -377,16 +382,19 @@ impl Stream {
         pause(queue, wait).await
     }
 
-    /// Samples that the receiver will not take, or has.
-    async fn lose(&mut self, queue: &mut impl Batches, lost: Vec<Lost>) {
+    /// Samples that the receiver will not take, or has. Where it is known only that they are among
+    /// others, `among` is all of these: they are kept for people instead.
+    async fn lose(&mut self, queue: &mut impl Batches, lost: Vec<Lost>, among: Option<&Batch>) {
         for Lost { batch, refusal, maybe_stored } in lost {
             if maybe_stored && answer::tells_of_order(&refusal.words) {
                 self.signals.already_stored(batch.samples());
                 queue.confirm(batch);
             } else {
                 self.signals.refused(&refusal, batch.samples());
-                self.suspects.refused(&batch);
-                self.keep(&batch, queue.pool(), &refusal).await;
+                if among.is_none() {
+                    self.suspects.refused(&batch);
+                }
+                self.keep(among.unwrap_or(&batch), queue.pool(), &refusal).await;
                 queue.give_up(batch, DropReason::Refused(refusal.status));
             }
         }
@@ -427,7 +435,7 @@ async fn next(queue: &mut impl Batches) -> (Option<Batch>, bool) {
             waited = true;
             Poll::Pending
         }
-        ready => ready,
+        ready @ Poll::Ready(_) => ready,
     })
     .await;
     (batch, waited)

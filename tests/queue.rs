@@ -503,7 +503,7 @@ async fn all_sent(
     let samples = push.end().await;
     assert_eq!(samples, settled(samples.confirmed, []));
     let mut all = BTreeSet::new();
-    while let Some(request) = receiver.take() {
+    while let Some(request) = receiver.received() {
         for sample in sent(&request) {
             assert!(all.insert(sample.clone()), "twice: {sample:?}");
         }
@@ -720,7 +720,7 @@ async fn newest_first_the_newest_samples_overtake_those_that_wait() {
     }
     assert!(requests < 20, "after {requests} requests");
     let samples = push.until_idle().await;
-    while let Some(request) = receiver.take() {
+    while let Some(request) = receiver.received() {
         all.extend(sent(&request));
     }
     ledger.close();

@@ -12,6 +12,11 @@
 //! | 408, 429, 5xx, no answer | the same again later |
 //! | any other 4xx | refused for good |
 //!
+//! Both specifications forbid to send a request again after 4xx other than 429. The parts of a
+//! refused request (`delivery.rs`) are other requests, each of which is sent once; what is held
+//! (and 408, which a proxy says that waited in vain) goes beyond the letter, since the samples are
+//! not at fault and would be lost.
+//!
 //! Remote-Write 2.0 (Response) forbids to interpret error messages. They decide nothing about what
 //! is sent; [`tells_of_order`] looks at them only to say, in the account, on which side a sample
 //! belongs that was refused after an earlier request with it may have been taken.

@@ -43,7 +43,7 @@ use quarantine::Quarantine;
 use queue::Queue;
 use sender::Sender;
 use signals::Signals;
-use stream::{Stream, Witness};
+use stream::{Stream, Suspects, Witness};
 
 /// What may happen with every request is logged once in this time.
 const LOG_PERIOD: Duration = Duration::from_secs(60);
@@ -103,6 +103,7 @@ impl Pusher {
             witness,
             signals: Signals::new(endpoint.clone(), Arc::clone(&metrics), component),
             refused_whole: false,
+            suspects: Suspects::new(),
             sender,
         };
         let name = cursor_name(&endpoint);
@@ -185,5 +186,9 @@ fn offset(config: &PusherConfig) -> Duration {
 /// An endpoint's name as that of a file.
 fn file_name(endpoint: &str) -> String {
     let plain = |each: char| each.is_ascii_alphanumeric() || "-_.".contains(each);
-    endpoint.chars().map(|each| if plain(each) { each } else { '_' }).take(FILE_NAME_LIMIT).collect()
+    endpoint
+        .chars()
+        .map(|each| if plain(each) { each } else { '_' })
+        .take(FILE_NAME_LIMIT)
+        .collect()
 }

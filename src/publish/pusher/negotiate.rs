@@ -17,6 +17,10 @@
 //! | a probe | anything else | the same samples as before; the probe an hour later |
 //! | any form | 415 in all forms | held: it is the endpoint that is wrong |
 //!
+//! Remote-Write 1.0 (Negotiation) has senders begin with an empty 1.0 request and look for a version
+//! in the answer's headers; 2.0 (Required Written Response Headers) forbids to conclude anything
+//! from such headers. So it is samples that are probed with, and the Written headers that decide.
+//!
 //! What is settled is looked at again a day later. A 2xx alone is no evidence that zstd was
 //! understood (something that takes any bytes says that as well); that the receiver said so itself
 //! is. So zstd is used with `VictoriaMetrics`, vmagent and the few others that answer the question.
@@ -123,8 +127,7 @@ impl Negotiation {
         match (content.protocol, content.compression) {
             (Protocol::V2, _) => self.protocols != ProtocolChoice::V1,
             (Protocol::V1, Compression::Zstd) => {
-                self.protocols != ProtocolChoice::V2
-                    && self.compressions == CompressionChoice::Auto
+                self.protocols != ProtocolChoice::V2 && self.compressions == CompressionChoice::Auto
             }
             (Protocol::V1, Compression::Snappy) => self.protocols != ProtocolChoice::V2,
         }
@@ -185,9 +188,7 @@ impl Negotiation {
                 self.settle(Content::V1, now);
                 Some(Content::V1)
             }
-            (Protocol::V1, Compression::Snappy) => {
-                self.may_use(Content::V2).then_some(Content::V2)
-            }
+            (Protocol::V1, Compression::Snappy) => self.may_use(Content::V2).then_some(Content::V2),
         }
     }
 

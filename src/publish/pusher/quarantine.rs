@@ -4,13 +4,15 @@
 //! that `VictoriaMetrics` exports and imports (`metric`, `values`, `timestamps` in milliseconds,
 //! `null` for a stale marker), and with the receiver's `status` and `answer` and the time of the
 //! refusal. It has at most [`FILE_BYTES`]; then it gets the ending `.1` in the place of the one
-//! before, and a new one is begun: the oldest are lost first.
+//! before, and a new one is begun: the oldest are lost first. This happens once a day at most, for
+//! the sake of flash memory: where more is refused, the first of it is kept, and the rest counted.
 
 use std::{
     fmt::Write as _,
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -21,6 +23,9 @@ use super::answer::Refusal;
 
 /// Size of a file; there are two at most.
 const FILE_BYTES: u64 = 8 << 20;
+
+/// How long a full file is kept before another full one takes its place.
+const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The files of one endpoint.
 #[derive(Debug, Clone)]
@@ -37,8 +42,8 @@ impl Quarantine {
         &self.path
     }
 
-    /// Adds lines, durably.
-    pub(super) fn add(&self, lines: &str) -> io::Result<()> {
+    /// Adds lines, durably. Says whether there was room.
+    pub(super) fn add(&self, lines: &str) -> io::Result<bool> {
         if let Some(parent) = self.path.parent() {
             fs::create_dir_all(parent)?;
         }
@@ -47,11 +52,18 @@ impl Quarantine {
         if size > 0 && size + lines.len() as u64 > FILE_BYTES {
             let mut older = self.path.clone().into_os_string();
             older.push(".1");
+            // Its last line was written when it was full.
+            let full = fs::metadata(&older).and_then(|older| older.modified());
+            let age = full.ok().and_then(|full| full.elapsed().ok());
+            if age.is_some_and(|age| age < KEPT_FOR) {
+                return Ok(false);
+            }
             fs::rename(&self.path, older)?;
             file = File::options().append(true).create(true).open(&self.path)?;
         }
         file.write_all(lines.as_bytes())?;
-        file.sync_data()
+        file.sync_data()?;
+        Ok(true)
     }
 }
 
@@ -112,6 +124,8 @@ fn put_text(text: &mut String, value: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     #[test]
@@ -123,15 +137,19 @@ mod tests {
     }
 
     #[test]
-    fn two_files_are_kept_and_the_oldest_lines_are_lost() {
+    fn two_files_are_kept_and_the_oldest_lines_are_lost_a_day_later() {
         let directory = tempfile::tempdir().expect("a directory");
         let quarantine = Quarantine::new(directory.path().join("a/b.jsonl"));
         let chunk = FILE_BYTES as usize * 2 / 3;
-        for letter in ["a", "b", "c"] {
-            quarantine.add(&letter.repeat(chunk)).expect("written");
-        }
+        assert!(quarantine.add(&"a".repeat(chunk)).expect("written"));
+        assert!(quarantine.add(&"b".repeat(chunk)).expect("written"));
+        assert!(!quarantine.add(&"c".repeat(chunk)).expect("no room"));
+        let full = File::options().append(true).open(directory.path().join("a/b.jsonl.1"));
+        let yesterday = SystemTime::now() - KEPT_FOR;
+        full.and_then(|full| full.set_modified(yesterday)).expect("set");
+        assert!(quarantine.add(&"d".repeat(chunk)).expect("written"));
         let read = |name| fs::read_to_string(directory.path().join(name)).expect("there");
-        assert!(read("a/b.jsonl").starts_with('c'));
+        assert!(read("a/b.jsonl").starts_with('d'));
         assert!(read("a/b.jsonl.1").starts_with('b'));
         assert_eq!(fs::read_dir(directory.path().join("a")).expect("there").count(), 2);
     }

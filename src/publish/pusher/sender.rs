@@ -68,7 +68,9 @@ impl Content {
         };
         let (media_type, version) = match self.protocol {
             Protocol::V1 => ("application/x-protobuf", "0.1.0"),
-            Protocol::V2 => ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "2.0.0"),
+            Protocol::V2 => {
+                ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "2.0.0")
+            }
         };
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));

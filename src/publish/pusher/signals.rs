@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    path::Path,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -38,6 +39,7 @@ pub(super) struct Signals {
     content: Option<Content>,
     failure_log: LogLimit,
     refusal_log: LogLimit,
+    quarantine_log: LogLimit,
 }
 
 impl fmt::Debug for Signals {
@@ -62,6 +64,7 @@ impl Signals {
             content: None,
             failure_log: LogLimit::new(LOG_PERIOD),
             refusal_log: LogLimit::new(LOG_PERIOD),
+            quarantine_log: LogLimit::new(LOG_PERIOD),
         }
     }
 
@@ -169,6 +172,14 @@ impl Signals {
                 held_back,
                 "the endpoint refuses samples for good: they are dropped"
             );
+        }
+    }
+
+    /// Lost samples could not be kept for people.
+    pub(super) fn not_kept(&self, path: &Path, error: &str) {
+        if let Some(held_back) = self.quarantine_log.permit() {
+            let (endpoint, path) = (self.endpoint.as_str(), path.display());
+            tracing::warn!(endpoint, %path, error, held_back, "refused samples are not kept");
         }
     }
 

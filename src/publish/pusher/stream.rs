@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use hashbrown::HashSet;
 use tokio::time::{self, Instant};
 
 use crate::publish::remote_write::{
@@ -56,6 +57,11 @@ pub(super) trait Batches {
     fn limit(&mut self, bounds: BatchBounds);
 }
 
+/// How many series are remembered as refused, and for how long. Then they are all forgotten, which
+/// costs the requests of finding those again that are still refused.
+const SUSPECTS_MAX: usize = 10_000;
+const SUSPECTS_FOR: Duration = Duration::from_secs(60 * 60);
+
 /// The program ends, and there is no more time for what is pending.
 pub(super) struct Ended;
 
@@ -95,7 +101,11 @@ impl Witness {
         self.time_ms = now_ms.max(self.time_ms.saturating_add(1));
         let value = now.as_secs_f64();
         let mut batch = Batch::default();
-        batch.push(self.labels, self.family, &[Sample { time_ms: self.time_ms, value, start_ms: 0 }]);
+        batch.push(
+            self.labels,
+            self.family,
+            &[Sample { time_ms: self.time_ms, value, start_ms: 0 }],
+        );
         batch
     }
 }
@@ -119,6 +129,48 @@ pub(super) struct Stream {
     pub(super) signals: Signals,
     /// Whether the last batch was refused as a whole.
     pub(super) refused_whole: bool,
+    pub(super) suspects: Suspects,
+}
+
+/// Series that were refused by themselves. A handle that has become another series' costs a
+/// request, until that is taken.
+#[derive(Debug)]
+pub(super) struct Suspects {
+    series: HashSet<LabelSet>,
+    since: Instant,
+}
+
+impl Suspects {
+    pub(super) fn new() -> Self {
+        Suspects { series: HashSet::new(), since: Instant::now() }
+    }
+
+    /// Has these series, which go in a request of their own, sent after the others.
+    fn set_apart(&mut self, delivery: &mut Delivery) {
+        if self.since.elapsed() > SUSPECTS_FOR {
+            *self = Suspects::new();
+        }
+        if !self.series.is_empty() {
+            delivery.set_apart(|labels| self.series.contains(&labels));
+        }
+    }
+
+    fn refused(&mut self, batch: &Batch) {
+        if batch.len() == 1 {
+            if self.series.len() >= SUSPECTS_MAX {
+                *self = Suspects::new();
+            }
+            self.series.extend(batch.series().map(|series| series.labels));
+        }
+    }
+
+    fn taken(&mut self, batch: &Batch) {
+        if !self.series.is_empty() {
+            for series in batch.series() {
+                self.series.remove(&series.labels);
+            }
+        }
+    }
 }
 
 impl Stream {
@@ -143,6 +195,7 @@ impl Stream {
     /// Sends a batch until each sample of it is confirmed or given up.
     async fn deliver(&mut self, queue: &mut impl Batches, batch: Batch) -> Result<(), Ended> {
         let mut delivery = Delivery::new(batch, queue.maybe_sent(), self.refused_whole);
+        self.suspects.set_apart(&mut delivery);
         let mut form = self.begin(queue, &mut delivery).await?;
         // In which the next part was not understood.
         let mut tried: Vec<Content> = Vec::new();
@@ -156,23 +209,25 @@ impl Stream {
                 Verdict::Confirmed => {
                     self.understood(form);
                     let Some((batch, lost)) = delivery.confirmed() else { break };
+                    self.suspects.taken(&batch);
                     queue.confirm(batch);
-                    self.lose(queue, lost).await;
+                    self.lose(queue, lost, None).await;
                 }
                 Verdict::Partial { written, refusal } => {
                     self.understood(form);
-                    let sent = batch.samples();
-                    let copy = batch.clone();
-                    let Some((taken, refused, lost)) = delivery.partly(written) else { break };
-                    queue.confirm(taken);
-                    let words =
-                        format!("{written} of {sent} samples were written: {}", refusal.words);
+                    let words = format!(
+                        "{written} of {} samples were written: {}",
+                        batch.samples(),
+                        refusal.words
+                    );
+                    let sent = batch.clone();
                     let refusal = Refusal { words, ..refusal };
-                    self.signals.refused(&refusal, refused.samples());
-                    // Which samples are missing is not known: all are kept.
-                    self.keep(&copy, queue.pool(), &refusal).await;
-                    queue.give_up(refused, DropReason::Refused(refusal.status));
-                    self.lose(queue, lost).await;
+                    let Some((taken, rest, lost)) = delivery.partly(written, refusal) else {
+                        break;
+                    };
+                    queue.confirm(taken);
+                    self.lose(queue, vec![rest], Some(&sent)).await;
+                    self.lose(queue, lost, None).await;
                 }
                 Verdict::NotUnderstood(refusal) => {
                     // Prometheus 3 goes on after it has said 415.
@@ -188,7 +243,7 @@ impl Stream {
                         // The operator's choice leaves no other form: then it is about the samples.
                         None if refusal.status.as_u16() == 400 => {
                             let lost = delivery.refused(refusal);
-                            self.lose(queue, lost).await;
+                            self.lose(queue, lost, None).await;
                         }
                         None => self.hold(queue, &refusal).await?,
                     }
@@ -203,14 +258,14 @@ impl Stream {
                 Verdict::Refused(refusal) => {
                     self.answered();
                     let lost = delivery.refused(refusal);
-                    self.lose(queue, lost).await;
+                    self.lose(queue, lost, None).await;
                 }
                 Verdict::TooLarge(refusal) => {
                     self.answered();
                     self.bounds.samples = (batch.samples() / 2).clamp(1, self.bounds.samples);
                     queue.limit(self.bounds);
                     let lost = delivery.too_large(refusal);
-                    self.lose(queue, lost).await;
+                    self.lose(queue, lost, None).await;
                 }
                 Verdict::Failed(failure) => {
                     if form != settled {
@@ -221,7 +276,7 @@ impl Stream {
                     }
                     if delivery.failed(failure.suspicious) && self.stores_others(queue).await? {
                         let lost = delivery.convicted();
-                        self.lose(queue, lost).await;
+                        self.lose(queue, lost, None).await;
                     } else {
                         let wait = self.backoff.after_failure(failure.retry_after);
                         self.signals.failing(&failure.what, wait);
@@ -245,17 +300,21 @@ impl Stream {
         if self.negotiation.due(SystemTime::now()) == Some(Probe::AskForZstd)
             && queue.closed().is_none()
         {
+            let started = Instant::now();
             let asking = self.sender.ask_for_zstd();
-            let answer = attend(queue, self.shutdown_timeout, asking).await?;
+            let result = attend(queue, self.shutdown_timeout, asking).await?;
+            self.signals.ended(&result, started.elapsed());
             let now = SystemTime::now();
-            match answer {
-                Ok(reply) => {
-                    let yes = reply.status.as_u16() == 200 && reply.words == "1";
-                    self.negotiation.answered(yes, now);
-                    self.remember();
-                }
-                Err(_) => self.negotiation.postpone(now),
+            let yes = result.as_ref().is_ok_and(|reply| reply.status == 200 && reply.words == "1");
+            let verdict = match result {
+                Ok(reply) => answer::judge(reply, Content::ZSTD, 0),
+                Err(error) => answer::judge_error(error),
+            };
+            match verdict {
+                Verdict::Held(_) | Verdict::Failed(_) => self.negotiation.postpone(now),
+                _ => self.negotiation.answered(yes, now),
             }
+            self.remember();
         }
         match self.negotiation.due(SystemTime::now()) {
             Some(Probe::Send(content)) if queue.closed().is_none() => {
@@ -299,8 +358,7 @@ impl Stream {
     async fn stores_others(&mut self, queue: &mut impl Batches) -> Result<bool, Ended> {
         let form = self.negotiation.settled();
         let batch = self.witness.batch(SystemTime::now());
-        let body =
-            self.encoder.encode(&batch, &self.witness.pool, form.protocol, form.compression);
+        let body = self.encoder.encode(&batch, &self.witness.pool, form.protocol, form.compression);
         Ok(self.send(queue, body, form, 1).await? == Verdict::Confirmed)
     }
 
@@ -324,15 +382,19 @@ impl Stream {
         pause(queue, wait).await
     }
 
-    /// Samples that the receiver will not take, or has.
-    async fn lose(&mut self, queue: &mut impl Batches, lost: Vec<Lost>) {
+    /// Samples that the receiver will not take, or has. Where it is known only that they are among
+    /// others, `among` is all of these: they are kept for people instead.
+    async fn lose(&mut self, queue: &mut impl Batches, lost: Vec<Lost>, among: Option<&Batch>) {
         for Lost { batch, refusal, maybe_stored } in lost {
             if maybe_stored && answer::tells_of_order(&refusal.words) {
                 self.signals.already_stored(batch.samples());
                 queue.confirm(batch);
             } else {
                 self.signals.refused(&refusal, batch.samples());
-                self.keep(&batch, queue.pool(), &refusal).await;
+                if among.is_none() {
+                    self.suspects.refused(&batch);
+                }
+                self.keep(among.unwrap_or(&batch), queue.pool(), &refusal).await;
                 queue.give_up(batch, DropReason::Refused(refusal.status));
             }
         }
@@ -344,9 +406,10 @@ impl Stream {
         let path = quarantine.path().to_owned();
         let lines = quarantine::lines(batch, pool, refusal, jiff::Timestamp::now());
         let written = tokio::task::spawn_blocking(move || quarantine.add(&lines)).await;
-        if let Ok(Err(error)) = written {
-            let (endpoint, path) = (self.signals.endpoint(), path.display());
-            tracing::warn!(endpoint, %path, %error, "cannot keep refused samples for you");
+        match written {
+            Ok(Ok(true)) | Err(_) => {}
+            Ok(Ok(false)) => self.signals.not_kept(&path, "it is full for today"),
+            Ok(Err(error)) => self.signals.not_kept(&path, &error.to_string()),
         }
     }
 
@@ -372,7 +435,7 @@ async fn next(queue: &mut impl Batches) -> (Option<Batch>, bool) {
             waited = true;
             Poll::Pending
         }
-        ready => ready,
+        ready @ Poll::Ready(_) => ready,
     })
     .await;
     (batch, waited)

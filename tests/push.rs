@@ -10,7 +10,7 @@ mod failures;
 #[path = "push/negotiation.rs"]
 mod negotiation;
 mod receiver;
-mod snapshots;
+mod series;
 
 use std::{
     collections::BTreeMap,
@@ -26,13 +26,14 @@ use std::{
 
 use flow_exporter::{
     asn::AsNames,
-    flow::Decoded,
+    flow::{Decoded, Flow},
     health::{Health, State},
-    ledger::{Ledger, LedgerConfig, Snapshot},
+    journal::{Cut, Memory},
+    ledger::{Identity, Ledger, LedgerConfig, Store},
     metrics::Metrics,
     publish::{
         pusher::{
-            Auth, BackoffBounds, CompressionChoice, ProtocolChoice, Pusher, PusherConfig,
+            self, Auth, BackoffBounds, CompressionChoice, ProtocolChoice, Pusher, PusherConfig,
             PusherConfigError, Secret,
         },
         remote_write::{BatchBounds, LabelError},
@@ -40,14 +41,17 @@ use flow_exporter::{
     traffic::{Layout, Rule},
 };
 use receiver::{Answer, Receiver};
-use snapshots::{ASN, Books, flow};
+use series::definition;
 use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
 };
 use tracing::subscriber::DefaultGuard;
 
-/// Series in most snapshots here.
+/// The monitored AS.
+const ASN: u32 = 15169;
+
+/// Series in most cuts here.
 const SERIES: u32 = 5;
 
 /// Waits that keep a test short.
@@ -71,10 +75,12 @@ fn in_batches_of(series: usize, config: PusherConfig) -> PusherConfig {
     PusherConfig { batch: BatchBounds { series, ..BatchBounds::default() }, ..config }
 }
 
-/// A pusher at work, and the ledger's end of its channel.
+/// A pusher at work, and the ledger's end of its log.
 struct Push {
-    snapshots: watch::Sender<Option<Arc<Snapshot>>>,
-    books: Books,
+    series: u32,
+    memory: Memory,
+    cut: Cut,
+    news: watch::Sender<()>,
     task: JoinHandle<()>,
     metrics: Arc<Metrics>,
     health: Health,
@@ -86,6 +92,11 @@ impl Push {
     }
 
     fn start_in(config: &PusherConfig, state_dir: Option<&Path>) -> Self {
+        Push::start_of(SERIES, config, state_dir)
+    }
+
+    /// One of so many series.
+    fn start_of(series: u32, config: &PusherConfig, state_dir: Option<&Path>) -> Self {
         let metrics = Arc::new(Metrics::new());
         everything_is_logged();
         let health = Health::new();
@@ -93,9 +104,18 @@ impl Push {
         let layout = Layout::original();
         let pusher =
             Pusher::new(config, &layout, Arc::clone(&metrics), component, state_dir).unwrap();
-        let (snapshots, seen) = watch::channel(None);
-        let task = tokio::spawn(pusher.run(seen));
-        Push { snapshots, books: Books::new(AsNames::default()), task, metrics, health }
+        // The series are there already: nothing but their values goes out.
+        let mut memory = Memory::new(1, 0, 1 << 20);
+        let mut cut = Cut::new(1);
+        cut.sequence = 1;
+        for source_as in 1..=series {
+            cut.start(source_as - 1, 0, &definition(source_as, ASN));
+        }
+        memory.append(&mut cut).unwrap();
+        let (news, seen) = watch::channel(());
+        pusher::claim(&memory.log(), [&pusher]).unwrap();
+        let task = tokio::spawn(pusher.run(memory.log(), seen));
+        Push { series, memory, cut, news, task, metrics, health }
     }
 
     /// What the pusher says of itself.
@@ -113,17 +133,22 @@ impl Push {
         tokio::time::timeout(Duration::from_secs(60), until).await.expect("within a minute");
     }
 
-    /// Publishes a snapshot of [`SERIES`] series, in each of which this many bytes were counted
-    /// since the last one.
+    /// A sample cut of all series, in each of which this many bytes were counted since the
+    /// last one.
     fn publish(&mut self, time_ms: i64, bytes: u64) {
-        self.books.count((1..=SERIES).map(|source| flow(source, ASN, bytes, "edge1")));
-        let snapshot = self.books.cut(time_ms);
-        self.snapshots.send_replace(Some(Arc::new(snapshot)));
+        let sequence = self.cut.sequence + 1;
+        self.cut.clear();
+        (self.cut.sequence, self.cut.time_ms, self.cut.is_sample) = (sequence, time_ms, true);
+        for slot in 0..self.series {
+            self.cut.add(slot, &[bytes]);
+        }
+        self.memory.append(&mut self.cut).unwrap();
+        self.news.send_replace(());
     }
 
-    /// Ends the snapshots, waits for the pusher's end and says where the samples are.
+    /// Ends the cuts, waits for the pusher's end and says where the samples are.
     async fn end(self) -> Samples {
-        drop(self.snapshots);
+        drop(self.news);
         self.task.await.expect("the pusher does not panic");
         Samples::of(&self.metrics)
     }
@@ -506,7 +531,7 @@ async fn a_confirmation_counts_even_if_its_body_breaks_off() {
 }
 
 #[tokio::test]
-async fn a_slow_receiver_gets_the_newest_of_the_snapshots_that_waited() {
+async fn a_slow_receiver_gets_all_that_waited_in_few_requests() {
     let mut receiver = Receiver::new();
     let gate = Arc::new(Notify::new());
     receiver.answer([Answer::Gated(Arc::clone(&gate), 200)]);
@@ -518,51 +543,43 @@ async fn a_slow_receiver_gets_the_newest_of_the_snapshots_that_waited() {
         push.until_generated(generated).await;
     }
     gate.notify_one();
-    // The one that was begun is finished, so that no series is always left out.
-    let mut times = Vec::new();
+    let mut sizes = Vec::new();
     for _ in 0..3 {
-        times.push(receiver.next().await.time_ms());
+        sizes.push(receiver.next().await.samples().len());
     }
-    assert_eq!(times, [1_000, 4_000, 4_000]);
-    assert_eq!(push.end().await, samples(20, 10, [("superseded", 10)]));
+    assert_eq!(sizes, [2, 9, 6]);
+    assert_eq!(push.end().await, samples(20, 20, []));
 }
 
 #[tokio::test]
-async fn ordering_a_snapshot_that_is_not_newer_is_left_out() {
+async fn ordering_a_cut_that_is_not_newer_is_left_out() {
     let mut receiver = Receiver::new();
     let mut push = Push::start(&config(&receiver));
     push.publish(2_000, 1);
     assert_eq!(receiver.next().await.time_ms(), 2_000);
-    let mut earlier = Books::new(AsNames::default());
-    for time_ms in [1_000, 2_000] {
-        earlier.count([flow(1, ASN, 1, "edge1")]);
-        push.snapshots.send_replace(Some(Arc::new(earlier.cut(time_ms))));
-        push.until_generated(if time_ms == 1_000 { 6 } else { 7 }).await;
-    }
+    push.publish(1_000, 1);
+    push.publish(2_000, 1);
     push.publish(3_000, 1);
     assert_eq!(receiver.next().await.time_ms(), 3_000);
-    assert_eq!(push.end().await, samples(12, 10, [("not_newer", 2)]));
+    assert_eq!(push.end().await, samples(20, 10, [("not_newer", 10)]));
 }
 
 #[tokio::test]
-async fn the_last_snapshot_is_sent_before_the_end() {
+async fn all_that_is_there_is_sent_before_the_end() {
     let mut receiver = Receiver::new();
     let gate = Arc::new(Notify::new());
     receiver.answer([Answer::Gated(Arc::clone(&gate), 200)]);
-    let mut push = Push::start(&in_batches_of(2, config(&receiver)));
+    let mut push = Push::start(&in_batches_of(5, config(&receiver)));
     push.publish(1_000, 1);
     assert_eq!(receiver.next().await.time_ms(), 1_000);
     push.publish(2_000, 1);
-    push.until_generated(10).await;
     let ending = tokio::spawn(push.end());
     // The end has to be known before the first request is answered.
     tokio::task::yield_now().await;
     tokio::task::yield_now().await;
     gate.notify_one();
-    for _ in 0..3 {
-        assert_eq!(receiver.next().await.time_ms(), 2_000);
-    }
-    assert_eq!(ending.await.unwrap(), samples(10, 7, [("superseded", 3)]));
+    assert_eq!(receiver.next().await.time_ms(), 2_000);
+    assert_eq!(ending.await.unwrap(), samples(10, 10, []));
 }
 
 #[tokio::test]
@@ -753,12 +770,16 @@ async fn what_the_ledger_counted_last_arrives() {
         interval: Duration::from_secs(86_400),
         names_wait: Duration::ZERO,
     };
+    let identity =
+        Identity { topic: "flows".into(), rule: Rule { asn: ASN }, layout: Layout::original() };
+    let store = Store::in_memory(&identity, 0);
+    let log = store.log();
     let (ledger, mut seats, reader, _names) = Ledger::new(
         &ledger_config,
         Arc::new(AsNames::default()),
         1,
         Arc::clone(&metrics),
-        None,
+        Some(store),
         Health::new().register("ledger"),
     )
     .expect("there is no journal to refuse it");
@@ -766,14 +787,17 @@ async fn what_the_ledger_counted_last_arrives() {
     let pusher =
         Pusher::new(&config(&receiver), &Layout::original(), Arc::clone(&metrics), component, None)
             .unwrap();
-    let task = tokio::spawn(pusher.run(reader.subscribe_intervals()));
+    pusher::claim(&log, [&pusher]).unwrap();
+    let task = tokio::spawn(pusher.run(log, reader.news()));
     let ledger = thread::spawn(move || ledger.run());
     let mut seat = seats.pop().expect("a seat");
-    seat.counts().record(&Decoded::Flow(flow(1, ASN, 42, "edge1")));
+    let flow = Flow { source_as: 1, destination_as: ASN, bytes: 42, hostname: "edge1".into() };
+    seat.counts().record(&Decoded::Flow(flow));
     seat.hand_over(Vec::new());
     drop(seat);
-    assert_eq!(receiver.next().await.samples()[0].2, 42.0);
+    let sent = receiver.next().await.samples();
+    assert_eq!(sent.iter().map(|sample| sample.2).collect::<Vec<_>>(), [0.0, 42.0]);
     task.await.expect("ends with the ledger");
     ledger.join().expect("ends with its seats");
-    assert_eq!(Samples::of(&metrics), samples(1, 1, []));
+    assert_eq!(Samples::of(&metrics), samples(2, 2, []));
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::float_cmp, clippy::cast_sign_loss)]
 
 mod receiver;
+mod series;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,6 +29,7 @@ use flow_exporter::{
     traffic::Layout,
 };
 use receiver::{Answer, Received, Receiver};
+use series::definition;
 use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -45,7 +47,7 @@ fn at(number: i64) -> i64 {
 
 /// Where the cuts go.
 enum Kept {
-    Disk(TempDir, Journal),
+    Disk { _dir: TempDir, journal: Journal },
     Memory(Memory),
 }
 
@@ -83,19 +85,8 @@ impl Source for Nothing {
     fn visit(&self, _visit: &mut dyn FnMut(Series<'_>)) {}
 }
 
-/// A series of the direction "receive", as the ledger defines it.
-fn definition(source_as: u32) -> Vec<u8> {
-    let mut bytes = 0_u32.to_le_bytes().to_vec();
-    let mut text = |number: Option<u32>, text: &str| {
-        bytes.extend(number.into_iter().flat_map(u32::to_le_bytes));
-        bytes.extend((text.len() as u32).to_le_bytes());
-        bytes.extend(text.as_bytes());
-    };
-    text(Some(64500), "Here");
-    text(None, "edge1");
-    text(Some(source_as), "");
-    bytes
-}
+/// The monitored AS.
+const ASN: u32 = 64500;
 
 impl Ledger {
     fn on_disk() -> Self {
@@ -105,7 +96,7 @@ impl Ledger {
     fn with_caps(config: JournalConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(dir.path(), config).unwrap();
-        Self::of(Kept::Disk(dir, journal))
+        Self::of(Kept::Disk { _dir: dir, journal })
     }
 
     fn in_memory(max_bytes: usize) -> Self {
@@ -128,7 +119,7 @@ impl Ledger {
 
     fn log(&self) -> Log {
         match &self.kept {
-            Kept::Disk(_, journal) => journal.log(),
+            Kept::Disk { journal, .. } => journal.log(),
             Kept::Memory(memory) => memory.log(),
         }
     }
@@ -139,7 +130,7 @@ impl Ledger {
             let next = self.slots.len() as u32;
             let slot = self.free.pop().unwrap_or(next);
             self.slots.insert(source_as, slot);
-            self.cut.start(slot, self.before_ms, &definition(source_as));
+            self.cut.start(slot, self.before_ms, &definition(source_as, ASN));
         }
         *self.pending.entry(source_as).or_default() += bytes;
     }
@@ -168,7 +159,7 @@ impl Ledger {
             self.cut.add(self.slots[&source_as], &[bytes]);
         }
         match &mut self.kept {
-            Kept::Disk(_, journal) => {
+            Kept::Disk { journal, .. } => {
                 let before: &dyn Source = match &self.reader {
                     Some(reader) => reader.state(),
                     None => &Nothing,
@@ -314,11 +305,7 @@ fn config(receiver: &Receiver) -> PusherConfig {
         protocol: ProtocolChoice::V1,
         compression: CompressionChoice::Snappy,
         interval: Duration::from_millis(INTERVAL as u64),
-        backoff: BackoffBounds {
-            min: short,
-            max: short,
-            retry_after_max: Duration::from_secs(1),
-        },
+        backoff: BackoffBounds { min: short, max: short, retry_after_max: Duration::from_secs(1) },
         ..PusherConfig::new(receiver.url("/api/v1/write"))
     }
 }
@@ -611,11 +598,7 @@ async fn an_idle_series_is_sent_rarely_and_its_old_value_before_the_next_change(
 async fn what_the_caps_drop_is_counted() {
     let mut receiver = Receiver::new();
     let config = config(&receiver);
-    let caps = JournalConfig {
-        segment_bytes: 300,
-        max_bytes: 4_000,
-        ..JournalConfig::default()
-    };
+    let caps = JournalConfig { segment_bytes: 300, max_bytes: 4_000, ..JournalConfig::default() };
     let mut ledger = Ledger::with_caps(caps);
     ledger.claim(&[&config]);
     for number in 0..200 {
@@ -641,8 +624,7 @@ async fn what_the_caps_drop_is_counted() {
 async fn a_log_in_memory_is_bounded_and_ends_with_the_program() {
     let mut receiver = Receiver::new();
     receiver.answer([Answer::Stall]);
-    let config =
-        PusherConfig { shutdown_timeout: Duration::from_millis(50), ..config(&receiver) };
+    let config = PusherConfig { shutdown_timeout: Duration::from_millis(50), ..config(&receiver) };
     let mut ledger = Ledger::in_memory(20_000);
     ledger.claim(&[&config]);
     ledger.count(1, 1);
@@ -690,10 +672,8 @@ async fn samples_beyond_the_age_are_given_up() {
 #[tokio::test]
 async fn newest_first_the_newest_samples_overtake_those_that_wait() {
     let mut receiver = Receiver::new();
-    let config = PusherConfig {
-        order: Order::NewestFirst,
-        ..in_batches_of(10, 10, config(&receiver))
-    };
+    let config =
+        PusherConfig { order: Order::NewestFirst, ..in_batches_of(10, 10, config(&receiver)) };
     let mut ledger = Ledger::on_disk();
     ledger.claim(&[&config]);
     receiver.answer([Answer::Stall]);
@@ -781,7 +761,7 @@ async fn of_two_series_with_the_same_labels_the_first_is_sent() {
     ledger.claim(&[&config]);
     let push = ledger.push(&config);
     ledger.count(1, 1);
-    ledger.cut.start(1, at(-1), &definition(1));
+    ledger.cut.start(1, at(-1), &definition(1, ASN));
     ledger.cut.add(1, &[100]);
     ledger.sample(0);
     assert_eq!(receive(&mut receiver, 2).await[1], one(1, at(0), 1.0));

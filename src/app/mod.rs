@@ -79,9 +79,8 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         .map_err(|error| refuse("push: ", &error))?;
 
     let log = store.as_ref().map(Store::log);
-    if let Some(log) = &log {
-        pusher::claim(log, &pusher).map_err(|error| refuse("--state-dir: ", &error))?;
-    }
+    let claimed = log.as_ref().map_or(Ok(()), |log| pusher::claim(log, &pusher));
+    claimed.map_err(|error| refuse("--state-dir: ", &error))?;
 
     // Bind.
     let listener = listen
@@ -114,9 +113,8 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
             Announcement::Keep => names_sink.give_up(),
         },
     ));
-    let mut push = pusher
-        .zip(log)
-        .map(|(pusher, log)| tokio::spawn(pusher.run(log, reader.news())));
+    let mut push =
+        pusher.zip(log).map(|(pusher, log)| tokio::spawn(pusher.run(log, reader.news())));
     let serve = listener.map(|listener| {
         let state = ServerState {
             about,

@@ -80,12 +80,15 @@ impl Log {
         }
     }
 
-    /// The bookmark that goes with a cursor, and what was noted there last. A log in memory has
-    /// none.
-    pub fn bookmark(&self, name: &str) -> Result<Option<(Bookmark, Option<Vec<u8>>)>, Error> {
+    /// The bookmark that goes with a cursor, and what was noted there last, if anything was. A log
+    /// in memory has none.
+    pub fn bookmark(&self, name: &str) -> Result<(Option<Bookmark>, Option<Vec<u8>>), Error> {
         match &self.0 {
-            Kept::Disk(log) => log.bookmark(name).map(Some),
-            Kept::Memory(_) => Ok(None),
+            Kept::Disk(log) => {
+                let (bookmark, note) = log.bookmark(name)?;
+                Ok((Some(bookmark), note))
+            }
+            Kept::Memory(_) => Ok((None, None)),
         }
     }
 

@@ -29,9 +29,9 @@ mod writer;
 
 use std::{fmt, io, path::PathBuf};
 
+pub use bookmark::{BOOKMARK_LIMIT_BYTES, Bookmark};
 pub use cut::{Cut, Position, Started};
 pub use inspect::{Moved, Repaired, Report, SegmentReport, repair, show, verify};
-pub use bookmark::{BOOKMARK_LIMIT_BYTES, Bookmark};
 pub use log::{Log, Reader};
 pub use memory::{MEMORY_LIMIT_BYTES, Memory};
 pub use reader::{Cursor, Lost, Placed, Start, Step, Usage, Why};

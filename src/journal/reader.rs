@@ -165,9 +165,7 @@ impl DiskLog {
         let published = self.lock();
         let after = published.segments.values().filter(|segment| {
             // A segment that ends before `from` is followed by one that begins at or before it.
-            published
-                .after(segment.header.number)
-                .is_none_or(|next| next.sequence > from.sequence)
+            published.after(segment.header.number).is_none_or(|next| next.sequence > from.sequence)
         });
         Usage {
             bytes: after.map(|segment| segment.bytes).sum(),

@@ -83,7 +83,7 @@ pub struct Store {
 /// What keeps the cuts.
 #[derive(Debug)]
 enum Kept {
-    Disk(Journal),
+    Disk(Box<Journal>),
     /// For those who push alone: nothing is recovered from it.
     Memory(Memory),
 }
@@ -113,7 +113,7 @@ impl Store {
             );
         }
         Ok(Store {
-            kept: Kept::Disk(journal),
+            kept: Kept::Disk(Box::new(journal)),
             begun_ms: now_ms,
             identity: asked,
             topic: Arc::clone(&identity.topic),

@@ -72,8 +72,7 @@ async fn without_a_state_directory_refused_samples_are_counted() {
 async fn invalid_samples_what_the_receiver_refuses_as_a_whole_costs_few_requests() {
     let mut receiver = Receiver::new();
     receiver.always(Answer::status(400));
-    let mut push = Push::start(&config(&receiver));
-    push.books.count((1..=100).map(|source| flow(source, ASN, 1, "edge1")));
+    let mut push = Push::start_of(100, &config(&receiver), None);
     push.publish(1_000, 1);
     assert_eq!(push.end().await, samples(100, 0, [("http_400", 100)]));
     let mut requests = 0;

@@ -94,8 +94,7 @@ async fn unsupported_request_content_what_is_not_understood_is_sent_again_as_1_0
 #[tokio::test]
 async fn a_probe_is_small() {
     let mut receiver = Receiver::new();
-    let mut push = Push::start(&free(&receiver));
-    push.books.count((1..=300).map(|source| flow(source, ASN, 1, "edge1")));
+    let mut push = Push::start_of(300, &free(&receiver), None);
     push.publish(1_000, 1);
     receiver.next().await;
     push.publish(2_000, 1);

@@ -40,7 +40,7 @@ pub use config::{
 use negotiate::Negotiation;
 use pace::Pace;
 use quarantine::Quarantine;
-use queue::Queue;
+use queue::{Labeler, Queue};
 use sender::Sender;
 use signals::Signals;
 use stream::{Stream, Suspects, Witness};
@@ -61,8 +61,7 @@ pub struct Pusher {
     config: PusherConfig,
     /// Of its cursor and bookmark in the log.
     name: String,
-    layout: Layout,
-    external: ExternalLabels,
+    labeler: Labeler,
     account: Account,
     metrics: Arc<Metrics>,
     with_own_metrics: bool,
@@ -108,12 +107,14 @@ impl Pusher {
         };
         let name = cursor_name(&endpoint);
         let account = Account::new(endpoint, Arc::clone(&metrics));
-        let (config, layout) = (config.clone(), layout.clone());
+        let labeler = Labeler::new(layout.clone(), external);
+        let config = config.clone();
         let with_own_metrics = false;
-        Ok(Pusher { stream, config, name, layout, external, account, metrics, with_own_metrics })
+        Ok(Pusher { stream, config, name, labeler, account, metrics, with_own_metrics })
     }
 
     /// Pushes the program's own metrics as well.
+    #[must_use]
     pub fn with_own_metrics(self) -> Self {
         Pusher { with_own_metrics: true, ..self }
     }
@@ -123,11 +124,10 @@ impl Pusher {
     /// [`PusherConfig::shutdown_timeout`] and without second tries; not even that if the endpoint is
     /// not well at that moment. A log on disk keeps the rest for the next start.
     pub async fn run(self, log: Log, news: watch::Receiver<()>) {
-        let Pusher { stream, config, name, layout, external, account, metrics, with_own_metrics } =
-            self;
+        let Pusher { stream, config, name, labeler, account, metrics, with_own_metrics } = self;
         let own = with_own_metrics.then_some(metrics);
         let is_durable = log.is_durable();
-        let mut queue = Queue::new(&config, name, &layout, external, log, news, account, own);
+        let mut queue = Queue::new(&config, name, labeler, log, news, account, own);
         if stream.run(&mut queue).await.is_err() {
             let samples = queue.abandon();
             let endpoint = queue.account().endpoint();

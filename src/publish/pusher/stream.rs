@@ -6,10 +6,8 @@
 //! batch, so no two requests that hold the same series are ever under way at once.
 
 use std::{
-    future::poll_fn,
     path::PathBuf,
     pin::pin,
-    task::Poll,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -42,6 +40,8 @@ pub(super) trait Batches {
     /// Whether samples of the batch that [`Batches::next`] gave last may have been sent before
     /// this process began.
     fn maybe_sent(&self) -> bool;
+    /// Whether the batch that [`Batches::next`] gave last had to be waited for to come.
+    fn is_fresh(&self) -> bool;
     /// What the batches' label sets stand for.
     fn pool(&self) -> &LabelPool;
     /// Takes in what comes; returns when something has come, or nothing more will. May be dropped
@@ -178,9 +178,8 @@ impl Stream {
     pub(super) async fn run(mut self, queue: &mut impl Batches) -> Result<(), Ended> {
         self.signals.form(self.negotiation.settled());
         let result = loop {
-            let (batch, fresh) = next(queue).await;
-            let Some(batch) = batch else { break Ok(()) };
-            if fresh && !self.offset.is_zero() {
+            let Some(batch) = queue.next().await else { break Ok(()) };
+            if queue.is_fresh() && !self.offset.is_zero() {
                 // At the end there is no time for it.
                 let _closed = pause(queue, self.offset).await;
             }
@@ -424,21 +423,6 @@ impl Stream {
             tracing::warn!(endpoint, %path, %error, "cannot keep what was negotiated");
         }
     }
-}
-
-/// The next batch, and whether it had to be waited for: then its samples are fresh.
-async fn next(queue: &mut impl Batches) -> (Option<Batch>, bool) {
-    let mut waited = false;
-    let mut batch = pin!(queue.next());
-    let batch = poll_fn(|context| match batch.as_mut().poll(context) {
-        Poll::Pending => {
-            waited = true;
-            Poll::Pending
-        }
-        ready @ Poll::Ready(_) => ready,
-    })
-    .await;
-    (batch, waited)
 }
 
 /// Does `work` while the queue takes in what comes. Once no more comes, `work` has `grace` left.

@@ -296,12 +296,9 @@ impl Feed {
             return;
         }
         let is_first = mark.end_ms == NEVER;
+        window.cuts += usize::from(into_window);
         let window = into_window.then_some(window);
         let rules = context.rules;
-        let window = window.map(|window| {
-            window.cuts += 1;
-            window
-        });
         let unsent = lines.sample(time_ms, mark.end_ms, is_first, mark.floor_ms, rules, window);
         if into_window {
             tally.unsent(unsent);
@@ -321,7 +318,8 @@ impl Feed {
         bounds: BatchBounds,
         oldest_ms: i64,
     ) -> Option<HandedOut> {
-        let mut out = HandedOut { batch: Batch::default(), samples: 0, too_old: 0, newest_ms: NEVER };
+        let mut out =
+            HandedOut { batch: Batch::default(), samples: 0, too_old: 0, newest_ms: NEVER };
         let mut bytes = 0;
         let mut samples = Vec::new();
         while let Some(place) = self.lines.nth(self.place) {

@@ -14,7 +14,7 @@ pub(super) const METRIC_NAME: &str = "__name__";
 
 /// Gives series the labels that they have at one endpoint.
 #[derive(Debug, Clone)]
-pub(super) struct Labeler {
+pub(in crate::publish::pusher) struct Labeler {
     layout: Layout,
     external: ExternalLabels,
 }
@@ -25,14 +25,14 @@ pub(super) struct Labelled<'l> {
     pub(super) labels: Vec<(&'l str, &'l str)>,
     pub(super) family: FamilyId,
     /// Series with the same group are best placed side by side in a request. The monitored AS is
-    /// in nearly all series, so what its number and that of the other AS come to by XOR is the same
-    /// for all series of that AS, in both directions. It is made of the definition alone: requests
+    /// in nearly all series, so the sum of its number and that of the other AS is the same for all
+    /// series of that AS, in both directions. It is made of the definition alone: requests
     /// have the same order after a restart.
     pub(super) group: u32,
 }
 
 impl Labeler {
-    pub(super) fn new(layout: Layout, external: ExternalLabels) -> Self {
+    pub(in crate::publish::pusher) fn new(layout: Layout, external: ExternalLabels) -> Self {
         Labeler { layout, external }
     }
 
@@ -60,16 +60,13 @@ impl Labeler {
             })
             .collect();
         let mut labels = vec![(METRIC_NAME, direction.metric())];
-        let mut group = 0;
+        let mut group = 0_u32;
         for ((column, dimension), digits) in
             columns.iter().zip(self.layout.dimensions()).zip(&numbers)
         {
             match (dimension, column) {
-                (
-                    Dimension::SourceAs | Dimension::DestinationAs,
-                    Column::As { number, name },
-                ) => {
-                    group ^= number;
+                (Dimension::SourceAs | Dimension::DestinationAs, Column::As { number, name }) => {
+                    group = group.wrapping_add(*number);
                     let names = dimension.label_names();
                     labels.extend([(names[0], digits.as_str()), (names[1], *name)]);
                 }
@@ -87,6 +84,7 @@ impl Labeler {
 
     /// Adds the external labels to those of a series (sorted by name); `None` where the series is
     /// not for this endpoint.
+    #[allow(clippy::unnecessary_wraps, reason = "what relabelling will leave out")]
     pub(super) fn finish<'l>(
         &'l self,
         labels: Vec<(&'l str, &'l str)>,
@@ -116,12 +114,7 @@ impl Identities {
     }
 
     /// Adds a line, whose labels no other one has.
-    pub(super) fn insert(
-        &mut self,
-        pool: &LabelPool,
-        line: u32,
-        set_of: impl Fn(u32) -> LabelSet,
-    ) {
+    pub(super) fn insert(&mut self, pool: &LabelPool, line: u32, set_of: impl Fn(u32) -> LabelSet) {
         let Identities { hasher, lines } = self;
         let hash = |line| hash(hasher, pool.labels(set_of(line)));
         lines.insert_unique(hash(line), line, |&line| hash(line));
@@ -139,10 +132,7 @@ impl Identities {
     }
 }
 
-fn hash<'l>(
-    hasher: &DefaultHashBuilder,
-    labels: impl Iterator<Item = (&'l str, &'l str)>,
-) -> u64 {
+fn hash<'l>(hasher: &DefaultHashBuilder, labels: impl Iterator<Item = (&'l str, &'l str)>) -> u64 {
     use std::hash::{Hash, Hasher};
     let mut state = hasher.build_hasher();
     for label in labels {

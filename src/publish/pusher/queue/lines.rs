@@ -11,7 +11,7 @@ use crate::{
 };
 
 use super::{
-    labels::{Identities, Labelled, Labeler},
+    labels::{Identities, Labeler, Labelled},
     window::{NONE, Window},
 };
 
@@ -105,7 +105,7 @@ struct Ending {
 /// All lines of an endpoint, at one place of the log.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    lines: Vec<Line>,
+    all: Vec<Line>,
     free: Vec<u32>,
     identities: Identities,
     /// For each series of the journal its line.
@@ -132,7 +132,7 @@ impl Lines {
     /// Forgets all.
     pub(super) fn clear(&mut self, pool: &mut LabelPool) {
         for &line in &self.order {
-            pool.remove(self.lines[line as usize].labels);
+            pool.remove(self.all[line as usize].labels);
         }
         *self = Lines::default();
     }
@@ -147,7 +147,7 @@ impl Lines {
         labeler: &Labeler,
     ) {
         self.clear(pool);
-        self.lines.reserve_exact(state.len());
+        self.all.reserve_exact(state.len());
         self.order.reserve_exact(state.len());
         let mut series: Vec<(i64, u32)> =
             state.series().map(|series| (series.start_ms, series.id)).collect();
@@ -156,7 +156,7 @@ impl Lines {
         for (_, id) in series {
             let Some(series) = state.get(id) else { continue };
             let line = self.start(id, series.start_ms, series.definition, pool, labeler);
-            let Some(line) = line.map(|line| &mut self.lines[line as usize]) else { continue };
+            let Some(line) = line.map(|line| &mut self.all[line as usize]) else { continue };
             line.value = series.counts.first().copied().unwrap_or_default();
             line.changed_ms = series.changed_ms;
             line.is_new = false;
@@ -182,7 +182,7 @@ impl Lines {
             let before = self.rivals.len();
             let line = self.start(series.id, series.start_ms, series.definition, pool, labeler);
             if let Some(line) = line {
-                self.lines[line as usize].changed_ms = cut.time_ms;
+                self.all[line as usize].changed_ms = cut.time_ms;
             }
             if self.rivals.len() > before {
                 rival = Some(series.id);
@@ -190,8 +190,7 @@ impl Lines {
         }
         for (id, increments) in cut.changed() {
             let line = self.slots.get(id as usize).copied().unwrap_or(VACANT);
-            let Some(line) = self.lines.get_mut(line as usize).filter(|line| line.slot == id)
-            else {
+            let Some(line) = self.all.get_mut(line as usize).filter(|line| line.slot == id) else {
                 continue;
             };
             let increment = increments.first().copied().unwrap_or_default();
@@ -199,7 +198,7 @@ impl Lines {
             line.changed_ms = cut.time_ms;
         }
         for line in successors {
-            let line = &mut self.lines[line as usize];
+            let line = &mut self.all[line as usize];
             if let Some(series) = state.get(line.slot) {
                 line.value = series.counts.first().copied().unwrap_or_default();
                 line.changed_ms = series.changed_ms;
@@ -215,7 +214,7 @@ impl Lines {
             self.left_out -= 1;
             return;
         }
-        let Some(line) = self.lines.get_mut(place as usize) else { return };
+        let Some(line) = self.all.get_mut(place as usize) else { return };
         if line.slot != id {
             self.rivals.retain(|&(rival, _)| rival != id);
             return;
@@ -237,7 +236,7 @@ impl Lines {
             .min_by_key(|&(rival, start_ms)| (start_ms, rival));
         if let Some((rival, start_ms)) = next {
             self.rivals.retain(|&(other, _)| other != rival);
-            self.lines[place as usize].begin(rival, start_ms);
+            self.all[place as usize].begin(rival, start_ms);
             successors.push(place);
         }
     }
@@ -261,11 +260,11 @@ impl Lines {
                 self.left_out += 1;
                 return None;
             };
-            let lines = &self.lines;
+            let lines = &self.all;
             let set_of = |line: u32| lines[line as usize].labels;
             if let Some(place) = self.identities.find(pool, &labels, set_of) {
                 self.slots[slot] = place;
-                let line = &mut self.lines[place as usize];
+                let line = &mut self.all[place as usize];
                 if line.slot != VACANT {
                     self.rivals.push((id, start_ms));
                     return None;
@@ -290,13 +289,13 @@ impl Lines {
                 tail: NONE,
             };
             let place = if let Some(place) = self.free.pop() {
-                self.lines[place as usize] = line;
+                self.all[place as usize] = line;
                 place
             } else {
-                self.lines.push(line);
-                (self.lines.len() - 1) as u32
+                self.all.push(line);
+                (self.all.len() - 1) as u32
             };
-            let lines = &self.lines;
+            let lines = &self.all;
             self.identities.insert(pool, place, |line| lines[line as usize].labels);
             self.slots[slot] = place;
             self.order.push(place);
@@ -320,7 +319,7 @@ impl Lines {
         let window = &mut window;
         let interval_ms = rules.interval_ms;
         for ending in std::mem::take(&mut self.endings) {
-            let line = &mut self.lines[ending.line as usize];
+            let line = &mut self.all[ending.line as usize];
             if line.slot != VACANT
                 && let Some(window) = window
             {
@@ -340,7 +339,7 @@ impl Lines {
                 line.emit(window, time_ms, STALE);
             }
         }
-        for line in self.lines.iter_mut().filter(|line| line.slot != VACANT) {
+        for line in self.all.iter_mut().filter(|line| line.slot != VACANT) {
             let value = line.value;
             if line.is_new {
                 line.emit_zero(window, time_ms, interval_ms, floor_ms);
@@ -369,7 +368,7 @@ impl Lines {
 
     /// Forgets the lines that ended, whose newest sample is not past `time_ms`.
     pub(super) fn forget_ended(&mut self, time_ms: i64, pool: &mut LabelPool) {
-        let Lines { lines, free, identities, order, .. } = self;
+        let Lines { all: lines, free, identities, order, .. } = self;
         // Some wait for the next sample cut to get their last samples.
         let mut waiting: Vec<u32> = self.endings.iter().map(|ending| ending.line).collect();
         waiting.sort_unstable();
@@ -390,7 +389,7 @@ impl Lines {
     /// All lines, in the order of requests.
     pub(super) fn in_order(&mut self, pool: &LabelPool) -> &[u32] {
         if !self.is_sorted {
-            let lines = &self.lines;
+            let lines = &self.all;
             // Stable, so that what is in order already takes little time.
             self.order.sort_by(|&one, &other| compare(lines, pool, one, other));
             self.is_sorted = true;
@@ -400,13 +399,13 @@ impl Lines {
 
     /// Forgets what is in the window.
     pub(super) fn clear_window(&mut self) {
-        for line in &mut self.lines {
+        for line in &mut self.all {
             (line.head, line.tail) = (NONE, NONE);
         }
     }
 
     pub(super) fn get(&self, line: u32) -> &Line {
-        &self.lines[line as usize]
+        &self.all[line as usize]
     }
 
     /// A line's place in the order of requests.
@@ -421,7 +420,7 @@ impl Lines {
 
     /// Ends all that live, at `time_ms`.
     pub(super) fn end_all(&mut self, time_ms: i64, window: &mut Window) {
-        for line in self.lines.iter_mut().filter(|line| line.slot != VACANT && line.known) {
+        for line in self.all.iter_mut().filter(|line| line.slot != VACANT && line.known) {
             line.emit(&mut Some(window), time_ms, STALE);
         }
     }

@@ -133,7 +133,7 @@ fn take<const N: usize>(input: &mut &[u8]) -> Option<[u8; N]> {
 mod tests {
     use super::*;
     use crate::journal::BOOKMARK_LIMIT_BYTES;
-    use crate::publish::pusher::queue::shelf::RANGES;
+    use crate::publish::pusher::queue::desk::RANGES;
 
     #[test]
     fn what_is_written_is_read_and_fits_a_bookmark() {

@@ -9,12 +9,12 @@
 //!
 //! Memory is bounded by the window and the series, whatever waits in the log.
 
+mod desk;
 mod feed;
 mod labels;
 mod lines;
 mod mark;
 mod own;
-mod shelf;
 mod window;
 
 use std::{
@@ -33,8 +33,7 @@ use crate::{
     journal::{Cursor, Error, Log},
     log_limit::LogLimit,
     metrics::Metrics,
-    publish::remote_write::{Batch, BatchBounds, ExternalLabels, LabelPool},
-    traffic::Layout,
+    publish::remote_write::{Batch, BatchBounds, LabelPool},
 };
 
 use super::{
@@ -44,12 +43,12 @@ use super::{
     stream::Batches,
 };
 
+pub(super) use desk::claim;
+use desk::{Desk, samples_between};
 use feed::{Feed, HandedOut, Tally};
-use labels::Labeler;
+pub(super) use labels::Labeler;
 use lines::{NEVER, Rules};
 use own::Own;
-pub(super) use shelf::claim;
-use shelf::{Shelf, samples_between};
 
 /// How far apart, in the samples' time, type and help of the metrics are sent.
 const METADATA_INTERVAL_MS: i64 = 60_000;
@@ -61,6 +60,7 @@ const RETRY_WAIT: Duration = Duration::from_secs(5);
 const SPLIT_CUTS: u64 = 3;
 
 /// The samples of one endpoint that are neither confirmed nor given up.
+#[allow(clippy::struct_excessive_bools, reason = "each is about something else")]
 pub(super) struct Queue {
     log: Log,
     place: Place,
@@ -70,7 +70,7 @@ pub(super) struct Queue {
     order: Order,
     max_age: Option<Duration>,
     stale_on_exit: bool,
-    /// The shelf was opened, and what it is behind was counted.
+    /// The desk was opened, and what it is behind was counted.
     is_open: bool,
     /// Whether the log says beforehand how many samples there are: not if idle series get none.
     is_estimated: bool,
@@ -83,6 +83,8 @@ pub(super) struct Queue {
     fresh: Cursor,
     outstanding: Option<Outstanding>,
     is_maybe_sent: bool,
+    /// The last batch had to be waited for.
+    is_fresh: bool,
     /// Time of the newest samples that went out with metadata.
     metadata_ms: Option<i64>,
     /// Since when no more cuts come.
@@ -101,10 +103,10 @@ impl fmt::Debug for Queue {
     }
 }
 
-/// Where the shelf is.
+/// Where the desk is.
 enum Place {
     New(Box<Opening>),
-    Home(Box<Shelf>),
+    Home(Box<Desk>),
     /// On a thread that may wait for the disk.
     Away(JoinHandle<(Place, Option<Error>)>),
     /// On its way from one to another.
@@ -141,8 +143,7 @@ impl Queue {
     pub(super) fn new(
         config: &PusherConfig,
         name: String,
-        layout: &Layout,
-        external: ExternalLabels,
+        labeler: Labeler,
         log: Log,
         news: watch::Receiver<()>,
         account: Account,
@@ -153,7 +154,6 @@ impl Queue {
             interval_ms: milliseconds(config.interval).max(1),
             idle_ms: config.idle_interval.map(milliseconds).filter(|&idle_ms| idle_ms > 0),
         };
-        let labeler = Labeler::new(layout.clone(), external);
         Queue {
             place: Place::New(Box::new(Opening { log: log.clone(), name, labeler, rules })),
             log,
@@ -171,6 +171,7 @@ impl Queue {
             fresh: Cursor::default(),
             outstanding: None,
             is_maybe_sent: false,
+            is_fresh: false,
             metadata_ms: None,
             closed: None,
             is_ended: false,
@@ -195,32 +196,32 @@ impl Queue {
         samples
     }
 
-    fn shelf(&self) -> Option<&Shelf> {
+    fn desk(&self) -> Option<&Desk> {
         match &self.place {
-            Place::Home(shelf) => Some(shelf),
+            Place::Home(desk) => Some(desk),
             _ => None,
         }
     }
 
-    /// Lets the shelf do something that may take its time. May be dropped at any time: the work
+    /// Lets the desk do something that may take its time. May be dropped at any time: the work
     /// goes on, and is waited for by the next call, which does not begin its own then.
     ///
     /// Returns whether there was no error.
-    async fn work(&mut self, job: impl FnOnce(&mut Shelf) + Send + 'static) -> bool {
+    async fn work(&mut self, job: impl FnOnce(&mut Desk) + Send + 'static) -> bool {
         if !matches!(self.place, Place::Away(_)) {
             let place = std::mem::replace(&mut self.place, Place::Moving);
             self.place = Place::Away(tokio::task::spawn_blocking(move || match place {
                 Place::New(opening) => {
                     let Opening { log, name, labeler, rules } = (*opening).clone();
-                    match Shelf::open(log, name, labeler, rules) {
-                        Ok(shelf) => (Place::Home(Box::new(shelf)), None),
+                    match Desk::open(log, name, labeler, rules) {
+                        Ok(desk) => (Place::Home(Box::new(desk)), None),
                         Err(error) => (Place::New(opening), Some(error)),
                     }
                 }
-                Place::Home(mut shelf) => {
-                    job(&mut shelf);
-                    let error = shelf.error.take();
-                    (Place::Home(shelf), error)
+                Place::Home(mut desk) => {
+                    job(&mut desk);
+                    let error = desk.error.take();
+                    (Place::Home(desk), error)
                 }
                 other => (other, None),
             }));
@@ -228,14 +229,14 @@ impl Queue {
         let Place::Away(working) = &mut self.place else { return true };
         let (place, error) = working.await.expect("reading the log does not panic");
         self.place = place;
-        if let Place::Home(shelf) = &mut self.place {
-            let tally = std::mem::take(&mut shelf.tally);
+        if let Place::Home(desk) = &mut self.place {
+            let tally = std::mem::take(&mut desk.tally);
             if !self.is_open {
                 self.is_open = true;
-                self.seen = shelf.live_mark().end;
+                self.seen = desk.live_mark().end;
                 self.fresh = self.log.end();
                 if self.is_estimated {
-                    self.account.generated(shelf.estimated_in_ranges());
+                    self.account.generated(desk.estimated_in_ranges());
                 }
             }
             self.observe();
@@ -321,14 +322,14 @@ impl Queue {
 
     /// Tells how long the queue is.
     fn tell(&self) {
-        let Some(shelf) = self.shelf() else { return };
-        let live = shelf.live_mark();
-        let feeds = shelf.backlog.iter().chain(&shelf.live);
+        let Some(desk) = self.desk() else { return };
+        let live = desk.live_mark();
+        let feeds = desk.backlog.iter().chain(&desk.live);
         let mut oldest_ms = feeds.filter(|feed| !self.is_settled(feed)).find_map(Feed::oldest_ms);
         if oldest_ms.is_none() && self.seen.totals.cuts > live.end.totals.cuts {
-            oldest_ms = (live.end_ms != NEVER).then(|| live.end_ms + shelf.rules.interval_ms);
+            oldest_ms = (live.end_ms != NEVER).then(|| live.end_ms + desk.rules.interval_ms);
         }
-        let usage = self.log.usage(shelf.slowest());
+        let usage = self.log.usage(desk.slowest());
         self.account.queue(oldest_ms, usage, self.begun.elapsed());
     }
 
@@ -346,22 +347,22 @@ impl Queue {
 
     /// The place from which newer samples are to go first, if they are.
     fn split_at(&self) -> Option<Cursor> {
-        let shelf = self.shelf()?;
-        let live = shelf.live.as_ref()?;
+        let desk = self.desk()?;
+        let live = desk.live.as_ref()?;
         let sent = if live.is_spent() { live.mark.end } else { live.mark.begin };
         let waiting = self.seen.totals.cuts.saturating_sub(sent.totals.cuts);
         let is_due = self.order == Order::NewestFirst
             && waiting >= SPLIT_CUTS
             && self.fresh.sequence > live.mark.end.sequence
-            && shelf.can_split();
+            && desk.can_split();
         is_due.then_some(self.fresh)
     }
 
     /// The next samples of what is in a window.
     fn hand_out(&mut self, from: Side) -> Option<Batch> {
         let (bounds, oldest_ms) = (self.bounds, self.oldest_ms());
-        let Place::Home(shelf) = &mut self.place else { return None };
-        let Shelf { live, backlog, pool, .. } = &mut **shelf;
+        let Place::Home(desk) = &mut self.place else { return None };
+        let Desk { live, backlog, pool, .. } = &mut **desk;
         let feed = if from == Side::Live { live } else { backlog }.as_mut()?;
         loop {
             let out = feed.hand_out(pool, bounds, oldest_ms)?;
@@ -386,21 +387,20 @@ impl Queue {
 
     /// Own metrics, if they are due: after the samples of a cut, and in between if that takes long.
     fn hand_out_own(&mut self, is_idle: bool) -> Option<Batch> {
-        let (own, Place::Home(shelf)) = (self.own.as_mut()?, &mut self.place) else { return None };
+        let (own, Place::Home(desk)) = (self.own.as_mut()?, &mut self.place) else { return None };
         let batch = own.hand_out().or_else(|| {
             let cuts = self.seen.totals.cuts.saturating_sub(self.own_cuts);
             if cuts == 0 || !is_idle && cuts < 2 {
                 return None;
             }
             self.own_cuts = self.seen.totals.cuts;
-            let Shelf { pool, labeler, .. } = &mut **shelf;
+            let Desk { pool, labeler, .. } = &mut **desk;
             own.take(pool, labeler, self.bounds);
             own.hand_out()
         })?;
         self.account.generated(batch.samples() as u64);
         self.is_maybe_sent = false;
-        self.outstanding =
-            Some(Outstanding { from: Side::Own, left: batch.samples(), samples: 0 });
+        self.outstanding = Some(Outstanding { from: Side::Own, left: batch.samples(), samples: 0 });
         Some(batch)
     }
 
@@ -412,15 +412,15 @@ impl Queue {
         }
         let Outstanding { from, samples, .. } = *outstanding;
         self.outstanding = None;
-        if let Place::Home(shelf) = &mut self.place {
+        if let Place::Home(desk) = &mut self.place {
             let feed = match from {
-                Side::Live => &mut shelf.live,
-                Side::Backlog => &mut shelf.backlog,
+                Side::Live => &mut desk.live,
+                Side::Backlog => &mut desk.backlog,
                 Side::Own => return,
             };
             if let Some(feed) = feed {
                 feed.mark.done += samples;
-                shelf.note();
+                desk.note();
             }
         }
         self.tell();
@@ -429,15 +429,16 @@ impl Queue {
 
 impl Batches for Queue {
     async fn next(&mut self) -> Option<Batch> {
+        self.is_fresh = false;
         loop {
-            if self.shelf().is_none_or(|shelf| shelf.live.is_none() && self.seen.sequence > 0) {
-                if !self.work(Shelf::read).await && self.closed.is_some() {
+            if self.desk().is_none_or(|desk| desk.live.is_none() && self.seen.sequence > 0) {
+                if !self.work(Desk::read).await && self.closed.is_some() {
                     return None;
                 }
                 continue;
             }
             if let Some(fresh) = self.split_at() {
-                self.work(move |shelf| shelf.split(fresh)).await;
+                self.work(move |desk| desk.split(fresh)).await;
                 continue;
             }
             if let Some(batch) = self.hand_out_own(false) {
@@ -447,9 +448,9 @@ impl Batches for Queue {
                 return Some(batch);
             }
             let end = self.seen;
-            let shelf = self.shelf()?;
-            if shelf.live.as_ref().is_some_and(|live| live.can_read(end)) {
-                if !self.work(Shelf::read).await && self.closed.is_some() {
+            let desk = self.desk()?;
+            if desk.live.as_ref().is_some_and(|live| live.can_read(end)) {
+                if !self.work(Desk::read).await && self.closed.is_some() {
                     return None;
                 }
                 continue;
@@ -457,9 +458,9 @@ impl Batches for Queue {
             if let Some(batch) = self.hand_out(Side::Backlog) {
                 return Some(batch);
             }
-            let shelf = self.shelf()?;
-            if shelf.has_backlog() || shelf.save_is_due() {
-                if !self.work(Shelf::read).await && self.closed.is_some() {
+            let desk = self.desk()?;
+            if desk.has_backlog() || desk.save_is_due() {
+                if !self.work(Desk::read).await && self.closed.is_some() {
                     return None;
                 }
                 continue;
@@ -469,11 +470,12 @@ impl Batches for Queue {
             }
             if self.closed.is_none() {
                 self.news().await;
+                self.is_fresh = true;
             } else if self.stale_on_exit && !self.is_ended {
                 self.is_ended = true;
-                self.work(Shelf::end_all).await;
+                self.work(Desk::end_all).await;
             } else {
-                self.work(Shelf::finish).await;
+                self.work(Desk::finish).await;
                 return None;
             }
         }
@@ -483,9 +485,13 @@ impl Batches for Queue {
         self.is_maybe_sent
     }
 
+    fn is_fresh(&self) -> bool {
+        self.is_fresh
+    }
+
     fn pool(&self) -> &LabelPool {
-        let shelf = self.shelf().expect("a batch is handed out while its labels are here");
-        &shelf.pool
+        let desk = self.desk().expect("a batch is handed out while its labels are here");
+        &desk.pool
     }
 
     /// Takes in what comes; returns when something has come, or nothing more will. May be dropped

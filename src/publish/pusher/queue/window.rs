@@ -51,21 +51,18 @@ impl Window {
     /// Whether another cut of so many series is too much.
     pub(super) fn is_full(&self, series: usize) -> bool {
         let entries = self.entries.len() + series;
-        self.cuts >= WINDOW_CUTS
-            || self.cuts > 0 && entries * size_of::<Entry>() > WINDOW_BYTES
+        self.cuts >= WINDOW_CUTS || self.cuts > 0 && entries * size_of::<Entry>() > WINDOW_BYTES
     }
 
     /// Adds a sample behind those of its line.
     pub(super) fn push(&mut self, line: &mut Line, time_ms: i64, value: f64) {
         // Most samples have one of the few times of the cut at hand.
         let recent = self.times.len().saturating_sub(4);
-        let time = match self.times[recent..].iter().position(|&time| time == time_ms) {
-            Some(place) => recent + place,
-            None => {
-                self.times.push(time_ms);
-                self.times.len() - 1
-            }
-        };
+        let known = self.times[recent..].iter().position(|&time| time == time_ms);
+        let time = known.map_or(self.times.len(), |place| recent + place);
+        if time == self.times.len() {
+            self.times.push(time_ms);
+        }
         let entry = self.entries.len() as u32;
         self.entries.push(Entry { value, time: time as u32, next: NONE });
         if line.head == NONE {

@@ -32,7 +32,7 @@ const SAVE_PERIOD: Duration = Duration::from_secs(15);
 
 /// Where an endpoint reads.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(super) struct Desk {
     log: Log,
     /// Of cursor and bookmark.
     name: String,
@@ -59,7 +59,7 @@ pub(super) struct Shelf {
     pub(super) error: Option<Error>,
 }
 
-impl Shelf {
+impl Desk {
     /// Goes to where the endpoint was, or begins at the end of the log.
     pub(super) fn open(
         log: Log,
@@ -68,10 +68,7 @@ impl Shelf {
         rules: Rules,
     ) -> Result<Self, Error> {
         let cursor = claim(&log, &name)?;
-        let (bookmark, note) = match log.bookmark(&name)? {
-            Some((bookmark, note)) => (Some(bookmark), note),
-            None => (None, None),
-        };
+        let (bookmark, note) = log.bookmark(&name)?;
         let fingerprint = labeler.fingerprint() ^ crc32fast::hash(format!("{rules:?}").as_bytes());
         let progress = note.as_deref().and_then(Progress::read);
         let is_resumed = progress.is_some();
@@ -86,7 +83,7 @@ impl Shelf {
                 mark.done = 0;
             }
         }
-        Ok(Shelf {
+        Ok(Desk {
             log,
             name,
             pool: LabelPool::new(),
@@ -131,7 +128,7 @@ impl Shelf {
 
     /// Lets newer samples go first: what is before `fresh` becomes an older part.
     pub(super) fn split(&mut self, fresh: Cursor) {
-        let Shelf { log, pool, labeler, rules, tally, .. } = self;
+        let Desk { log, pool, labeler, rules, tally, .. } = self;
         let Some(mut older) = self.live.take() else { return };
         let mut context = Context { log, pool, labeler, rules: *rules };
         let mark = Mark::new(fresh, older.mark.end_ms);
@@ -165,7 +162,7 @@ impl Shelf {
     }
 
     fn try_read(&mut self) -> Result<(), Error> {
-        let Shelf { log, pool, labeler, rules, tally, .. } = self;
+        let Desk { log, pool, labeler, rules, tally, .. } = self;
         let mut context = Context { log, pool, labeler, rules: *rules };
         let end = log.end();
         match &mut self.live {
@@ -207,21 +204,22 @@ impl Shelf {
     /// Notes how far it is: from now on no end of the process makes samples go out twice that are
     /// settled.
     pub(super) fn note(&mut self) {
-        let ranges = self.backlog.iter().filter_map(|backlog| {
-            backlog.until.map(|until| Range { mark: backlog.mark, until })
-        });
+        let ranges = self
+            .backlog
+            .iter()
+            .filter_map(|backlog| backlog.until.map(|until| Range { mark: backlog.mark, until }));
         let ranges = ranges.chain(self.ranges.iter().copied()).collect();
         let (fingerprint, live) = (self.fingerprint, self.live_mark());
         Progress { fingerprint, live, ranges }.write(&mut self.note);
         if let Some(bookmark) = &mut self.bookmark {
             match bookmark.write(&self.note) {
-                Ok(()) => self.unsynced_since = self.unsynced_since.or_else(|| Some(Instant::now())),
+                Ok(()) => drop(self.unsynced_since.get_or_insert_with(Instant::now)),
                 Err(error) => self.error = Some(error),
             }
         }
     }
 
-    /// Whether [`Shelf::save`] has something to do now.
+    /// Whether [`Desk::save`] has something to do now.
     pub(super) fn save_is_due(&self) -> bool {
         self.bookmark.is_some()
             && self.unsynced_since.is_some()

@@ -473,12 +473,13 @@ mod tests {
     #[test]
     fn where_all_series_have_samples_that_are_too_old_the_newer_ones_are_saved() {
         for again in [false, true] {
-            for first_good in [2, 30, 50, 100] {
-                let (taken, ..) = deliver(batch(500, 100), again, |_, time| time < first_good);
-                let expected = (100 - first_good + 1) * 500;
+            for first_good in [2_u32, 30, 50, 100] {
+                let old = |_, time| time < i64::from(first_good);
+                let (taken, ..) = deliver(batch(500, 100), again, old);
+                let expected = (100 - first_good as usize + 1) * 500;
                 let slice = 500 * 100_usize.div_ceil(SLICES);
                 assert!(
-                    taken.len() + slice > expected as usize,
+                    taken.len() + slice > expected,
                     "{} of {expected} from {first_good} on",
                     taken.len()
                 );

@@ -274,6 +274,8 @@ impl Stream {
                         delivery.maybe_stored();
                     }
                     if delivery.failed(failure.suspicious) && self.stores_others(queue).await? {
+                        // It works, so there is no need to wait for it.
+                        self.backoff.reset();
                         let lost = delivery.convicted();
                         self.lose(queue, lost, None).await;
                     } else {

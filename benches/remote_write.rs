@@ -7,7 +7,7 @@ use flow_exporter::{
     asn::AsNames,
     flow::{Decoded, Flow},
     ledger::{Book, Snapshot},
-    publish::remote_write::{BatchBounds, Encoder, ExternalLabels},
+    publish::remote_write::{BatchBounds, ExternalLabels, OldEncoder},
     traffic::{Counts, Layout, Rule},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
@@ -45,11 +45,11 @@ fn snapshot(series: usize) -> Snapshot {
     book.cut(time_ms, Instant::now())
 }
 
-fn encoder() -> Encoder {
+fn encoder() -> OldEncoder {
     let labels = [("instance", "fra1.example.net"), ("job", "flow-exporter")]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let labels = ExternalLabels::new(&labels, &Layout::original()).expect("valid labels");
-    Encoder::new(labels, BatchBounds::default())
+    OldEncoder::new(labels, BatchBounds::default())
 }
 
 fn encode(c: &mut Criterion) {

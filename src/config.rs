@@ -143,7 +143,7 @@ impl Config {
             TimestampChoice::Event => Timestamps::Event { max_lateness },
             TimestampChoice::Arrival => Timestamps::Arrival,
         };
-        let push = push(flags.push)?;
+        let push = push(flags.push)?.map(|push| PusherConfig { interval, ..push });
         if listen.is_none() && push.is_none() {
             return Err(ConfigError(
                 "--addr none without --remote-write-url: nobody would see what is counted; give \

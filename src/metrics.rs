@@ -8,8 +8,8 @@ use std::{
 };
 
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, core::Collector, proto::MetricType,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, core::Collector, proto::MetricType,
 };
 
 use crate::{
@@ -77,7 +77,7 @@ pub struct Family {
 }
 
 macro_rules! metrics {
-    ($($(#[doc = $help:literal])+ $field:ident: $kind:ident($name:literal $(, $labels:expr)?);)*) => {
+    ($($(#[doc = $help:literal])+ $field:ident: $kind:ident($name:literal $(, $labels:expr $(, $buckets:expr)?)?);)*) => {
         /// All metrics of the program's own. The documentation of a field is its help text.
         pub struct Metrics {
             registry: Registry,
@@ -98,7 +98,7 @@ macro_rules! metrics {
             pub fn new() -> Self {
                 let registry = Registry::new();
                 Metrics {
-                    $($field: register(&registry, new_metric!($kind, $name, help(&[$($help),+]) $(, $labels)?)),)*
+                    $($field: register(&registry, new_metric!($kind, $name, help(&[$($help),+]) $(, $labels $(, $buckets)?)?)),)*
                     registry,
                     push_moves: Mutex::new(()),
                 }.with_known_labels()
@@ -109,6 +109,9 @@ macro_rules! metrics {
 
 macro_rules! kind {
     (Histogram) => {
+        Kind::Histogram
+    };
+    (HistogramVec) => {
         Kind::Histogram
     };
     (IntCounter) => {
@@ -135,6 +138,9 @@ macro_rules! labels {
 }
 
 macro_rules! new_metric {
+    ($kind:ident, $name:expr, $help:expr, $labels:expr, $buckets:expr) => {
+        $kind::new(HistogramOpts::new($name, $help).buckets($buckets.to_vec()), &$labels)
+    };
     (Histogram, $name:expr, $help:expr, $buckets:expr) => {
         Histogram::with_opts(HistogramOpts::new($name, $help).buckets($buckets.to_vec()))
     };
@@ -224,7 +230,7 @@ metrics! {
     http_connections: IntGauge("flow_exporter_http_connections");
     /// Time from a scrape's arrival to its last byte.
     scrape_seconds: Histogram("flow_exporter_scrape_duration_seconds", SECONDS);
-    /// Samples that became due to be sent, by endpoint.
+    /// Samples that are due to be sent, by endpoint; those that wait in the journal since before the start included, and idle ones that are not sent left out.
     push_generated: IntCounterVec("flow_exporter_remote_write_samples_generated_total", ["endpoint"]);
     /// Samples that the endpoint confirmed.
     push_confirmed: IntCounterVec("flow_exporter_remote_write_samples_confirmed_total", ["endpoint"]);
@@ -232,14 +238,28 @@ metrics! {
     push_dropped: IntCounterVec("flow_exporter_remote_write_samples_dropped_total", ["endpoint", "reason"]);
     /// Samples that are neither confirmed nor given up.
     push_pending: IntGaugeVec("flow_exporter_remote_write_samples_pending", ["endpoint"]);
+    /// Time of the oldest pending sample, in seconds since the epoch; 0 if none is pending.
+    push_oldest_pending: GaugeVec("flow_exporter_remote_write_oldest_pending_timestamp_seconds", ["endpoint"]);
+    /// Bytes of the journal that are kept for pending samples, in whole segments.
+    push_pending_bytes: IntGaugeVec("flow_exporter_remote_write_pending_bytes", ["endpoint"]);
+    /// Time until the journal's caps drop samples, if the endpoint takes none and as many come as did since the start.
+    push_queue_full: GaugeVec("flow_exporter_remote_write_queue_full_seconds", ["endpoint"]);
     /// Requests sent, by status code, or by the kind of failure where no answer came.
     push_requests: IntCounterVec("flow_exporter_remote_write_requests_total", ["endpoint", "code"]);
     /// Bytes of request bodies sent, compressed, retries included.
     push_bytes: IntCounterVec("flow_exporter_remote_write_sent_bytes_total", ["endpoint"]);
     /// When the endpoint last confirmed a request, in seconds since the epoch.
     push_last_success: GaugeVec("flow_exporter_remote_write_last_success_timestamp_seconds", ["endpoint"]);
+    /// When a request last failed or was refused, in seconds since the epoch; /-/ready has the words.
+    push_last_error: GaugeVec("flow_exporter_remote_write_last_error_timestamp_seconds", ["endpoint"]);
+    /// Confirmed samples that the receiver had from an earlier request whose answer was lost.
+    push_already_stored: IntCounterVec("flow_exporter_remote_write_samples_already_stored_total", ["endpoint"]);
+    /// Whether all is held because the endpoint needs its operator: 1 if so.
+    push_held: IntGaugeVec("flow_exporter_remote_write_held", ["endpoint"]);
+    /// 1 for the form that requests have now: protocol and compression.
+    push_protocol: IntGaugeVec("flow_exporter_remote_write_protocol_info", ["endpoint", "protocol", "compression"]);
     /// Time from the start of a remote-write request to its answer.
-    push_seconds: Histogram("flow_exporter_remote_write_request_duration_seconds", SECONDS);
+    push_seconds: HistogramVec("flow_exporter_remote_write_request_duration_seconds", ["endpoint"], SECONDS);
 }
 
 impl fmt::Debug for Metrics {

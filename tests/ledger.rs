@@ -16,7 +16,7 @@ use flow_exporter::{
     asn::AsNames,
     flow::{Decoded, Flow},
     health::Health,
-    journal::{Log, Reader as JournalReader, Start, Step},
+    journal::{Journal, JournalConfig, Log, Reader as JournalReader, Start, Step},
     ledger::{Identity, Ledger, LedgerConfig, Reader, Seat, Snapshot, Store, Timestamps},
     metrics::Metrics,
     source::Position,
@@ -53,7 +53,7 @@ struct Bench {
 
 impl Bench {
     fn start(config: &LedgerConfig, workers: usize, directory: Option<&Path>) -> Self {
-        let store = directory.map(|directory| Store::open(directory, &identity()).unwrap());
+        let store = directory.map(open);
         let metrics = Arc::new(Metrics::new());
         let (ledger, seats, reader, _) = Ledger::new(
             config,
@@ -113,8 +113,9 @@ impl Bench {
     }
 }
 
-fn identity() -> Identity {
-    Identity { topic: "t".into(), rule: RULE, layout: Layout::original() }
+fn open(directory: &Path) -> Store {
+    let identity = Identity { topic: "t".into(), rule: RULE, layout: Layout::original() };
+    Store::open(directory, &identity, JournalConfig::default(), T - 86_400_000).unwrap()
 }
 
 /// A flow of some bytes from an AS, in a message of this time.
@@ -125,11 +126,7 @@ fn count(seat: &mut Seat, time_ms: i64, source_as: u32, bytes: u64) {
 
 /// What the samples in a journal count: time, and bytes by slot.
 fn samples(directory: &Path) -> Vec<(i64, BTreeMap<u32, u64>)> {
-    let (journal, _) = flow_exporter::journal::Journal::open(
-        directory,
-        flow_exporter::journal::JournalConfig::default(),
-    )
-    .unwrap();
+    let (journal, _) = Journal::open(directory, JournalConfig::default()).unwrap();
     let log: Log = journal.log();
     let (mut reader, _) = JournalReader::open(&log, Start::Oldest).unwrap().unwrap();
     let mut samples = Vec::new();
@@ -226,7 +223,7 @@ fn what_was_counted_ahead_of_a_sample_survives_a_crash_with_its_position() {
     bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
     bench.end();
 
-    let store = Store::open(directory.path(), &identity()).unwrap();
+    let store = open(directory.path());
     assert_eq!(store.positions().collect::<Vec<_>>(), [(0, 2)], "both messages are counted");
     drop(store);
     let mut bench = Bench::start(&config(), 1, Some(directory.path()));

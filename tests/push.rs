@@ -5,14 +5,19 @@
 // Small whole numbers go in and come out.
 #![allow(clippy::unwrap_used, clippy::float_cmp, clippy::cast_sign_loss)]
 
+#[path = "push/failures.rs"]
+mod failures;
+#[path = "push/negotiation.rs"]
+mod negotiation;
 mod receiver;
-mod snapshots;
+mod series;
 
 use std::{
     collections::BTreeMap,
     io,
+    path::Path,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Once,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -21,25 +26,32 @@ use std::{
 
 use flow_exporter::{
     asn::AsNames,
-    flow::Decoded,
-    health::Health,
-    ledger::{Ledger, LedgerConfig, Snapshot, Timestamps},
+    flow::{Decoded, Flow},
+    health::{Health, State},
+    journal::{Cut, Memory},
+    ledger::{Identity, Ledger, LedgerConfig, Store, Timestamps},
     metrics::Metrics,
     publish::{
-        pusher::{Auth, BackoffBounds, Pusher, PusherConfig, PusherConfigError, Secret},
+        pusher::{
+            self, Auth, BackoffBounds, CompressionChoice, ProtocolChoice, Pusher, PusherConfig,
+            PusherConfigError, Secret,
+        },
         remote_write::{BatchBounds, LabelError},
     },
     traffic::{Layout, Rule},
 };
 use receiver::{Answer, Receiver};
-use snapshots::{ASN, Books, flow};
+use series::definition;
 use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
 };
 use tracing::subscriber::DefaultGuard;
 
-/// Series in most snapshots here.
+/// The monitored AS.
+const ASN: u32 = 15169;
+
+/// Series in most cuts here.
 const SERIES: u32 = 5;
 
 /// Waits that keep a test short.
@@ -53,6 +65,8 @@ fn config(receiver: &Receiver) -> PusherConfig {
     PusherConfig {
         external_labels: vec![("instance".to_owned(), "a".to_owned())],
         backoff: SHORT,
+        protocol: ProtocolChoice::V1,
+        compression: CompressionChoice::Snappy,
         ..PusherConfig::new(receiver.url("/api/v1/write"))
     }
 }
@@ -61,46 +75,92 @@ fn in_batches_of(series: usize, config: PusherConfig) -> PusherConfig {
     PusherConfig { batch: BatchBounds { series, ..BatchBounds::default() }, ..config }
 }
 
-/// A pusher at work, and the ledger's end of its channel.
+/// A pusher at work, and the ledger's end of its log.
 struct Push {
-    snapshots: watch::Sender<Option<Arc<Snapshot>>>,
-    books: Books,
+    series: u32,
+    memory: Memory,
+    cut: Cut,
+    news: watch::Sender<()>,
     task: JoinHandle<()>,
     metrics: Arc<Metrics>,
+    health: Health,
 }
 
 impl Push {
     fn start(config: &PusherConfig) -> Self {
+        Push::start_in(config, None)
+    }
+
+    fn start_in(config: &PusherConfig, state_dir: Option<&Path>) -> Self {
+        Push::start_of(SERIES, config, state_dir)
+    }
+
+    /// One of so many series.
+    fn start_of(series: u32, config: &PusherConfig, state_dir: Option<&Path>) -> Self {
         let metrics = Arc::new(Metrics::new());
-        let pusher = Pusher::new(config, &Layout::original(), Arc::clone(&metrics)).unwrap();
-        let (snapshots, seen) = watch::channel(None);
-        let task = tokio::spawn(pusher.run(seen));
-        Push { snapshots, books: Books::new(AsNames::default()), task, metrics }
+        everything_is_logged();
+        let health = Health::new();
+        let component = health.register("remote write");
+        let layout = Layout::original();
+        let pusher =
+            Pusher::new(config, &layout, Arc::clone(&metrics), component, state_dir).unwrap();
+        // The series are there already: nothing but their values goes out.
+        let mut memory = Memory::new(1, 0, 1 << 20);
+        let mut cut = Cut::new(1);
+        cut.sequence = 1;
+        for source_as in 1..=series {
+            cut.start(source_as - 1, 0, &definition(source_as, ASN));
+        }
+        memory.append(&mut cut).unwrap();
+        let (news, seen) = watch::channel(());
+        pusher::claim(&memory.log(), [&pusher]).unwrap();
+        let task = tokio::spawn(pusher.run(memory.log(), seen));
+        Push { series, memory, cut, news, task, metrics, health }
     }
 
-    /// Publishes a snapshot of [`SERIES`] series, in each of which this many bytes were counted
-    /// since the last one.
+    /// What the pusher says of itself.
+    fn state(&self) -> State {
+        self.health.components()[0].1.clone()
+    }
+
+    /// Returns once this holds.
+    async fn until(&self, holds: impl Fn(&Self) -> bool) {
+        let until = async {
+            while !holds(self) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), until).await.expect("within a minute");
+    }
+
+    /// A sample cut of all series, in each of which this many bytes were counted since the
+    /// last one.
     fn publish(&mut self, time_ms: i64, bytes: u64) {
-        self.books.count((1..=SERIES).map(|source| flow(source, ASN, bytes, "edge1")));
-        let snapshot = self.books.cut(time_ms);
-        self.snapshots.send_replace(Some(Arc::new(snapshot)));
+        let sequence = self.cut.sequence + 1;
+        self.cut.clear();
+        (self.cut.sequence, self.cut.time_ms, self.cut.is_sample) = (sequence, time_ms, true);
+        for slot in 0..self.series {
+            self.cut.add(slot, &[bytes]);
+        }
+        self.memory.append(&mut self.cut).unwrap();
+        self.news.send_replace(());
     }
 
-    /// Ends the snapshots, waits for the pusher's end and says where the samples are.
+    /// Ends the cuts, waits for the pusher's end and says where the samples are.
     async fn end(self) -> Samples {
-        drop(self.snapshots);
+        drop(self.news);
         self.task.await.expect("the pusher does not panic");
         Samples::of(&self.metrics)
     }
 
     /// Returns when the pusher has taken this many samples in.
     async fn until_generated(&self, samples: u64) {
-        let until = async {
-            while Samples::of(&self.metrics).generated < samples {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(60), until).await.expect("within a minute");
+        self.until(|push| Samples::of(&push.metrics).generated >= samples).await;
+    }
+
+    /// Returns when the receiver has confirmed this many samples.
+    async fn until_confirmed(&self, samples: u64) {
+        self.until(|push| Samples::of(&push.metrics).confirmed >= samples).await;
     }
 }
 
@@ -153,6 +213,20 @@ fn samples<const N: usize>(generated: u64, confirmed: u64, dropped: [(&str, u64)
     Samples { generated, confirmed, pending: 0, dropped }
 }
 
+/// The values of a metric, by all labels but the endpoint.
+fn values(metrics: &Metrics, name: &str) -> BTreeMap<String, f64> {
+    let families = metrics.gather();
+    let samples = families.into_iter().filter(|family| family.name == name);
+    samples
+        .flat_map(|family| family.samples)
+        .map(|sample| {
+            let labels = sample.labels.into_iter().filter(|(name, _)| name != "endpoint");
+            let labels: Vec<_> = labels.map(|(_, value)| value).collect();
+            (labels.join(" "), sample.value)
+        })
+        .collect()
+}
+
 fn requests(metrics: &Metrics) -> BTreeMap<String, u64> {
     let families = metrics.gather();
     let requests = families
@@ -169,12 +243,26 @@ fn requests(metrics: &Metrics) -> BTreeMap<String, u64> {
         .collect()
 }
 
+/// A line is looked at on each thread only if it is wanted on the first that comes across it: so
+/// all are wanted everywhere.
+fn everything_is_logged() {
+    static SINK: Once = Once::new();
+    SINK.call_once(|| {
+        let sink = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(io::sink)
+            .finish();
+        tracing::subscriber::set_global_default(sink).expect("there is no other");
+    });
+}
+
 /// What is logged on this thread.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     fn capture() -> (Log, DefaultGuard) {
+        everything_is_logged();
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -276,10 +364,11 @@ async fn metadata_travels_once_a_minute_with_the_first_request_of_a_snapshot() {
     for time_ms in [0, 15_000, 30_000, 45_000, 60_000].map(|time_ms| time_ms + 1_000_000) {
         push.publish(time_ms, 1);
         for _ in 0..2 {
-            with_metadata.push(receiver.next().await.write_request().metadata.len());
+            with_metadata.push(!receiver.next().await.write_request().metadata.is_empty());
         }
     }
-    assert_eq!(with_metadata, [2, 0, 0, 0, 0, 0, 0, 0, 2, 0]);
+    let expected = [true, false, false, false, false, false, false, false, true, false];
+    assert_eq!(with_metadata, expected);
     push.end().await;
 }
 
@@ -327,26 +416,6 @@ async fn retries_backoff_a_retry_after_beyond_the_bound_is_cut_to_it() {
     assert_eq!(receiver.next().await.body, first.body);
     assert!(answered.elapsed() >= bound);
     assert_eq!(push.end().await, samples(5, 5, []));
-}
-
-#[tokio::test]
-async fn retries_backoff_a_400_costs_its_own_request_and_no_other() {
-    let (log, _guard) = Log::capture();
-    let mut receiver = Receiver::new();
-    let refusal = Answer::Status(400, Vec::new(), "out of order sample".to_owned());
-    receiver.answer([Answer::status(200), refusal]);
-    let mut push = Push::start(&in_batches_of(2, config(&receiver)));
-    push.publish(1_000, 1);
-    let mut sources = Vec::new();
-    for _ in 0..3 {
-        let sent = receiver.next().await.samples();
-        sources.extend(sent.into_iter().map(|(labels, ..)| labels["source_as"].clone()));
-    }
-    assert_eq!(sources, ["1", "2", "3", "4", "5"]);
-    assert_eq!(push.end().await, samples(5, 3, [("http_400", 2)]));
-    let warnings = log.lines("WARN");
-    assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].contains("out of order sample"), "{warnings:?}");
 }
 
 #[tokio::test]
@@ -462,7 +531,7 @@ async fn a_confirmation_counts_even_if_its_body_breaks_off() {
 }
 
 #[tokio::test]
-async fn a_slow_receiver_gets_the_newest_of_the_snapshots_that_waited() {
+async fn a_slow_receiver_gets_all_that_waited_in_few_requests() {
     let mut receiver = Receiver::new();
     let gate = Arc::new(Notify::new());
     receiver.answer([Answer::Gated(Arc::clone(&gate), 200)]);
@@ -474,72 +543,43 @@ async fn a_slow_receiver_gets_the_newest_of_the_snapshots_that_waited() {
         push.until_generated(generated).await;
     }
     gate.notify_one();
-    // The one that was begun is finished, so that no series is always left out.
-    let mut times = Vec::new();
+    let mut sizes = Vec::new();
     for _ in 0..3 {
-        times.push(receiver.next().await.time_ms());
+        sizes.push(receiver.next().await.samples().len());
     }
-    assert_eq!(times, [1_000, 4_000, 4_000]);
-    assert_eq!(push.end().await, samples(20, 10, [("superseded", 10)]));
+    assert_eq!(sizes, [2, 9, 6]);
+    assert_eq!(push.end().await, samples(20, 20, []));
 }
 
 #[tokio::test]
-async fn a_snapshot_that_is_not_taken_gives_way_to_a_newer_one() {
-    let mut receiver = Receiver::new();
-    receiver.answer([Answer::status(200)]);
-    receiver.always(Answer::status(503));
-    let mut push = Push::start(&in_batches_of(2, config(&receiver)));
-    push.publish(1_000, 1);
-    assert_eq!(receiver.next().await.time_ms(), 1_000);
-    assert_eq!(receiver.next().await.time_ms(), 1_000);
-    push.publish(2_000, 1);
-    while receiver.next().await.time_ms() == 1_000 {}
-    receiver.always(Answer::status(200));
-    let mut last = receiver.next().await;
-    assert_eq!(last.time_ms(), 2_000);
-    while last.samples().len() == 2 {
-        last = receiver.next().await;
-        assert_eq!(last.time_ms(), 2_000);
-    }
-    assert_eq!(push.end().await, samples(10, 7, [("superseded", 3)]));
-}
-
-#[tokio::test]
-async fn ordering_a_snapshot_that_is_not_newer_is_left_out() {
+async fn ordering_a_cut_that_is_not_newer_is_left_out() {
     let mut receiver = Receiver::new();
     let mut push = Push::start(&config(&receiver));
     push.publish(2_000, 1);
     assert_eq!(receiver.next().await.time_ms(), 2_000);
-    let mut earlier = Books::new(AsNames::default());
-    for time_ms in [1_000, 2_000] {
-        earlier.count([flow(1, ASN, 1, "edge1")]);
-        push.snapshots.send_replace(Some(Arc::new(earlier.cut(time_ms))));
-        push.until_generated(if time_ms == 1_000 { 6 } else { 7 }).await;
-    }
+    push.publish(1_000, 1);
+    push.publish(2_000, 1);
     push.publish(3_000, 1);
     assert_eq!(receiver.next().await.time_ms(), 3_000);
-    assert_eq!(push.end().await, samples(12, 10, [("not_newer", 2)]));
+    assert_eq!(push.end().await, samples(20, 10, [("not_newer", 10)]));
 }
 
 #[tokio::test]
-async fn the_last_snapshot_is_sent_before_the_end() {
+async fn all_that_is_there_is_sent_before_the_end() {
     let mut receiver = Receiver::new();
     let gate = Arc::new(Notify::new());
     receiver.answer([Answer::Gated(Arc::clone(&gate), 200)]);
-    let mut push = Push::start(&in_batches_of(2, config(&receiver)));
+    let mut push = Push::start(&in_batches_of(5, config(&receiver)));
     push.publish(1_000, 1);
     assert_eq!(receiver.next().await.time_ms(), 1_000);
     push.publish(2_000, 1);
-    push.until_generated(10).await;
     let ending = tokio::spawn(push.end());
     // The end has to be known before the first request is answered.
     tokio::task::yield_now().await;
     tokio::task::yield_now().await;
     gate.notify_one();
-    for _ in 0..3 {
-        assert_eq!(receiver.next().await.time_ms(), 2_000);
-    }
-    assert_eq!(ending.await.unwrap(), samples(10, 7, [("superseded", 3)]));
+    assert_eq!(receiver.next().await.time_ms(), 2_000);
+    assert_eq!(ending.await.unwrap(), samples(10, 10, []));
 }
 
 #[tokio::test]
@@ -595,7 +635,9 @@ async fn credentials_are_sent_and_never_shown() {
             backoff: SHORT,
             ..PusherConfig::new(receiver.url("/write?key=hunter2"))
         };
-        let pusher = Pusher::new(&config, &Layout::original(), Arc::default()).unwrap();
+        let component = Health::new().register("remote write");
+        let layout = Layout::original();
+        let pusher = Pusher::new(&config, &layout, Arc::default(), component, None).unwrap();
         for shown in [format!("{config:?}"), format!("{pusher:?}")] {
             assert!(!shown.contains("hunter2") && !shown.contains("dTpod"), "{shown}");
         }
@@ -626,7 +668,9 @@ fn a_configuration_that_cannot_work_is_an_error() {
     let url = "http://127.0.0.1:1/write";
     let error = |config: PusherConfig| {
         let metrics = Arc::new(Metrics::new());
-        let error = Pusher::new(&config, &Layout::original(), metrics).expect_err("an error");
+        let component = Health::new().register("remote write");
+        let error = Pusher::new(&config, &Layout::original(), metrics, component, None)
+            .expect_err("an error");
         assert!(!error.to_string().contains("hunter2"), "{error}");
         error
     };
@@ -666,9 +710,9 @@ fn a_configuration_that_cannot_work_is_an_error() {
         PusherConfigError::Label(LabelError::Taken(_))
     ));
     for batch in [
-        BatchBounds { series: 0, bytes: 1 },
-        BatchBounds { series: 1, bytes: 0 },
-        BatchBounds { series: 1, bytes: 33 << 20 },
+        BatchBounds { series: 0, samples: 1, bytes: 1 },
+        BatchBounds { series: 1, samples: 1, bytes: 0 },
+        BatchBounds { series: 1, samples: 1, bytes: 33 << 20 },
     ] {
         let config = PusherConfig { batch, ..PusherConfig::new(url) };
         assert!(matches!(error(config), PusherConfigError::Batch(_)));
@@ -728,25 +772,34 @@ async fn what_the_ledger_counted_last_arrives() {
         series_ttl: None,
         names_wait: Duration::ZERO,
     };
+    let identity =
+        Identity { topic: "flows".into(), rule: Rule { asn: ASN }, layout: Layout::original() };
+    let store = Store::in_memory(&identity, 0);
+    let log = store.log();
     let (ledger, mut seats, reader, _names) = Ledger::new(
         &ledger_config,
         Arc::new(AsNames::default()),
         1,
         Arc::clone(&metrics),
-        None,
+        Some(store),
         Health::new().register("ledger"),
     )
     .expect("there is no journal to refuse it");
+    let component = Health::new().register("remote write");
     let pusher =
-        Pusher::new(&config(&receiver), &Layout::original(), Arc::clone(&metrics)).unwrap();
-    let task = tokio::spawn(pusher.run(reader.subscribe_intervals()));
+        Pusher::new(&config(&receiver), &Layout::original(), Arc::clone(&metrics), component, None)
+            .unwrap();
+    pusher::claim(&log, [&pusher]).unwrap();
+    let task = tokio::spawn(pusher.run(log, reader.news()));
     let ledger = thread::spawn(move || ledger.run());
     let mut seat = seats.pop().expect("a seat");
-    seat.counts(None).record(&Decoded::Flow(flow(1, ASN, 42, "edge1")));
+    let flow = Flow { source_as: 1, destination_as: ASN, bytes: 42, hostname: "edge1".into() };
+    seat.counts(None).record(&Decoded::Flow(flow));
     seat.hand_over(Vec::new());
     drop(seat);
-    assert_eq!(receiver.next().await.samples()[0].2, 42.0);
+    let sent = receiver.next().await.samples();
+    assert_eq!(sent.iter().map(|sample| sample.2).collect::<Vec<_>>(), [0.0, 42.0]);
     task.await.expect("ends with the ledger");
     ledger.join().expect("ends with its seats");
-    assert_eq!(Samples::of(&metrics), samples(1, 1, []));
+    assert_eq!(Samples::of(&metrics), samples(2, 2, []));
 }

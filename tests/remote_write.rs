@@ -12,7 +12,9 @@ use std::{
 use flow_exporter::{
     asn::AsNames,
     ledger::Snapshot,
-    publish::remote_write::{BatchBounds, Encoder, ExternalLabels, LabelError, Request, proto::v1},
+    publish::remote_write::{
+        BatchBounds, ExternalLabels, LabelError, OldEncoder, Request, proto::v1,
+    },
     traffic::{Direction, Layout},
 };
 use proptest::prelude::*;
@@ -25,8 +27,8 @@ fn external(labels: &[(&str, &str)]) -> Result<ExternalLabels, LabelError> {
     ExternalLabels::new(&labels, &Layout::original())
 }
 
-fn encoder(labels: &[(&str, &str)]) -> Encoder {
-    Encoder::new(external(labels).expect("valid labels"), BatchBounds::default())
+fn encoder(labels: &[(&str, &str)]) -> OldEncoder {
+    OldEncoder::new(external(labels).expect("valid labels"), BatchBounds::default())
 }
 
 fn decode(request: &Request) -> v1::WriteRequest {
@@ -34,7 +36,7 @@ fn decode(request: &Request) -> v1::WriteRequest {
     v1::WriteRequest::decode(raw.as_slice()).expect("a WriteRequest")
 }
 
-fn requests(encoder: &mut Encoder, snapshot: &Snapshot) -> Vec<Request> {
+fn requests(encoder: &mut OldEncoder, snapshot: &Snapshot) -> Vec<Request> {
     let mut from = 0;
     let mut requests = Vec::new();
     while let Some((request, next)) = encoder.snapshot(snapshot, from) {
@@ -216,14 +218,14 @@ fn a_request_ends_at_the_bound_on_series_and_at_the_bound_on_bytes() {
     books.count((1..=25).map(|source| flow(source, ASN, 1, "edge1")));
     let snapshot = books.cut(1);
     let sizes = |bounds| -> Vec<usize> {
-        let mut encoder = Encoder::new(ExternalLabels::default(), bounds);
+        let mut encoder = OldEncoder::new(ExternalLabels::default(), bounds);
         requests(&mut encoder, &snapshot).iter().map(|request| request.samples).collect()
     };
-    assert_eq!(sizes(BatchBounds { series: 10, bytes: 1 << 20 }), [10, 10, 5]);
+    assert_eq!(sizes(BatchBounds { series: 10, samples: 1000, bytes: 1 << 20 }), [10, 10, 5]);
     // A series that is larger by itself travels alone.
-    assert_eq!(sizes(BatchBounds { series: 10, bytes: 1 }), [1; 25]);
-    let bounds = BatchBounds { series: 10, bytes: 1000 };
-    let mut encoder = Encoder::new(ExternalLabels::default(), bounds);
+    assert_eq!(sizes(BatchBounds { series: 10, samples: 1000, bytes: 1 }), [1; 25]);
+    let bounds = BatchBounds { series: 10, samples: 1000, bytes: 1000 };
+    let mut encoder = OldEncoder::new(ExternalLabels::default(), bounds);
     let requests = requests(&mut encoder, &snapshot);
     assert_eq!(requests.iter().map(|request| request.samples).sum::<usize>(), 25);
     for request in &requests {
@@ -265,7 +267,7 @@ proptest! {
         let snapshot = books.cut(time_ms);
         let labels: Vec<_> = labels.into_iter().collect();
         let external = ExternalLabels::new(&labels, &Layout::original()).expect("valid labels");
-        let mut encoder = Encoder::new(external, BatchBounds { series: series_bound, bytes: 1 << 20 });
+        let mut encoder = OldEncoder::new(external, BatchBounds { series: series_bound, samples: 1000, bytes: 1 << 20 });
         let requests = requests(&mut encoder, &snapshot);
         let decoded: Vec<_> =
             requests.iter().flat_map(|request| decode(request).timeseries).collect();

@@ -3,7 +3,13 @@
 mod sink;
 mod source;
 
-use std::{io, path::Path, sync::Arc, thread};
+use std::{
+    io,
+    path::Path,
+    sync::Arc,
+    thread,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::Context as _;
 use tokio::{sync::watch, task::JoinHandle};
@@ -12,11 +18,12 @@ use crate::{
     config::{Config, ConfigError, SourceConfig},
     demo::Demo,
     health::Health,
+    journal::JournalConfig,
     ledger::{Identity, Ledger, LedgerConfig, Store, StoreError},
     metrics::Metrics,
     names::{self, Announcement},
     publish::{
-        pusher::Pusher,
+        pusher::{self, Pusher},
         server::{self, ServerConfig, ServerState},
     },
     traffic::{Layout, Rule},
@@ -58,16 +65,25 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         kafka.brokers.clone_from(&demo.brokers);
     }
     let about = about(rule, &source);
-    let store = store(&mut source, state_dir.as_deref(), rule, &layout)
+    let store = store(&mut source, state_dir.as_deref(), push.is_some(), rule, &layout)
         .map_err(|error| refuse("--state-dir: ", &error))?;
     let source_component = health.register("source");
     let source = Source::new(source, &metrics)?;
     let (as_names, refresher) =
         names::load_initial(names_config).map_err(|error| refuse("", &error))?;
     let pusher = push
-        .map(|config| Pusher::new(&config, &layout, Arc::clone(&metrics)))
+        .map(|config| {
+            let component = health.register("remote write");
+            let metrics = Arc::clone(&metrics);
+            Pusher::new(&config, &layout, metrics, component, state_dir.as_deref())
+                .map(Pusher::with_own_metrics)
+        })
         .transpose()
         .map_err(|error| refuse("push: ", &error))?;
+
+    let log = store.as_ref().map(Store::log);
+    let claimed = log.as_ref().map_or(Ok(()), |log| pusher::claim(log, &pusher));
+    claimed.map_err(|error| refuse("--state-dir: ", &error))?;
 
     // Bind.
     let listener = listen
@@ -100,7 +116,8 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
             Announcement::Keep => names_sink.give_up(),
         },
     ));
-    let mut push = pusher.map(|pusher| tokio::spawn(pusher.run(reader.subscribe_intervals())));
+    let mut push =
+        pusher.zip(log).map(|(pusher, log)| tokio::spawn(pusher.run(log, reader.news())));
     let serve = listener.map(|listener| {
         let state = ServerState {
             about,
@@ -193,20 +210,28 @@ fn about(rule: Rule, source: &SourceConfig) -> String {
     }
 }
 
-/// The journal, where counts are to survive; the source goes on where it ends.
+/// The journal, where counts are to survive; the source goes on where it ends. Without it, those
+/// who push have their queue in memory.
 fn store(
     source: &mut SourceConfig,
     state_dir: Option<&Path>,
+    is_pushed: bool,
     rule: Rule,
     layout: &Layout,
 ) -> Result<Option<Store>, StoreError> {
+    let topic = match &*source {
+        SourceConfig::Kafka(kafka) => kafka.topic.as_str().into(),
+        SourceConfig::Input { input, .. } => input.to_string().into(),
+    };
+    let identity = Identity { topic, rule, layout: layout.clone() };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
     let (SourceConfig::Kafka(kafka), Some(directory)) = (source, state_dir) else {
         tracing::info!("counts live in memory alone and begin from zero after a restart");
-        return Ok(None);
+        return Ok(is_pushed.then(|| Store::in_memory(&identity, now_ms)));
     };
-    let topic = kafka.topic.as_str().into();
-    let identity = Identity { topic, rule, layout: layout.clone() };
-    let store = Store::open(&directory.join(JOURNAL), &identity)?;
+    let directory = directory.join(JOURNAL);
+    let store = Store::open(&directory, &identity, JournalConfig::default(), now_ms)?;
     kafka.stored = store.positions().collect();
     Ok(Some(store))
 }

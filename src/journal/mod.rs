@@ -1,4 +1,5 @@
-//! The log on disk: every cut, in order, each durable before anybody sees it.
+//! The log: every cut, in order, each durable before anybody sees it. Where nothing is to be kept
+//! on disk, a [`Memory`] holds the newest cuts, for the same readers.
 //!
 //! The one store of the program. Recovery reads it ([`Journal::open`]), and whoever pushes reads
 //! the same log from a durable cursor of its own ([`Reader`]), while it is being written.
@@ -15,9 +16,12 @@
 //! - A cut beyond the sequence at which the next segment begins is void: its sync failed, and the
 //!   next segment has its counts.
 
+mod bookmark;
 mod codec;
 mod cut;
 mod inspect;
+mod log;
+mod memory;
 mod reader;
 mod segment;
 mod state;
@@ -25,9 +29,12 @@ mod writer;
 
 use std::{fmt, io, path::PathBuf};
 
+pub use bookmark::{BOOKMARK_LIMIT_BYTES, Bookmark};
 pub use cut::{Cut, Position, Started};
 pub use inspect::{Moved, Repaired, Report, SegmentReport, repair, show, verify};
-pub use reader::{Cursor, Log, Lost, Placed, Reader, Start, Step, Why};
+pub use log::{Log, Reader};
+pub use memory::{MEMORY_LIMIT_BYTES, Memory};
+pub use reader::{Cursor, Lost, Placed, Start, Step, Usage, Why};
 pub use segment::FORMAT_VERSION;
 pub use state::{Head, Series, Source, State, Totals};
 pub use writer::{Appended, Journal, JournalConfig, Recovered};

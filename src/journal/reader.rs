@@ -1,4 +1,5 @@
-//! Readers: each follows the log from a cursor of its own while it is being written.
+//! The log on disk as its readers see it: each follows it from a cursor of its own while it is
+//! being written.
 
 use std::{
     collections::BTreeMap,
@@ -6,15 +7,17 @@ use std::{
     io::ErrorKind,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use super::{
     Broken, Damage, Error,
+    bookmark::Bookmark,
     cut::Cut,
     io_error,
     segment::{Header, SegmentReader},
     state::{State, Totals},
-    writer::{sync_dir, write_whole},
+    writer::{JournalConfig, sync_dir, write_whole},
 };
 
 /// The directory of the cursors, in the journal's.
@@ -57,6 +60,11 @@ pub(super) struct Published {
     pub(super) segments: BTreeMap<u64, Segment>,
     pub(super) place: Place,
     cursors: BTreeMap<String, Cursor>,
+    /// The caps.
+    pub(super) max_bytes: u64,
+    pub(super) max_age: Duration,
+    /// Bytes of cuts appended since the journal was opened.
+    pub(super) appended_bytes: u64,
 }
 
 impl Published {
@@ -71,22 +79,23 @@ impl Published {
     }
 }
 
-/// A journal as its readers see it. A handle: clones are the same log.
+/// A journal on disk as its readers see it. A handle: clones are the same log.
 #[derive(Clone)]
-pub struct Log {
+pub(super) struct DiskLog {
     dir: Arc<Path>,
     published: Arc<Mutex<Published>>,
 }
 
-impl fmt::Debug for Log {
+impl fmt::Debug for DiskLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Log").field("dir", &self.dir).finish_non_exhaustive()
+        f.debug_struct("DiskLog").field("dir", &self.dir).finish_non_exhaustive()
     }
 }
 
-impl Log {
+impl DiskLog {
     pub(super) fn new(
         dir: &Path,
+        config: JournalConfig,
         segments: BTreeMap<u64, Segment>,
         place: Place,
     ) -> Result<Self, Error> {
@@ -94,8 +103,15 @@ impl Log {
         if let Some(broken) = broken.into_iter().next() {
             return Err(broken.into());
         }
-        let published = Arc::new(Mutex::new(Published { segments, place, cursors }));
-        Ok(Log { dir: Arc::from(dir), published })
+        let published = Arc::new(Mutex::new(Published {
+            segments,
+            place,
+            cursors,
+            max_bytes: config.max_bytes,
+            max_age: config.max_age,
+            appended_bytes: 0,
+        }));
+        Ok(DiskLog { dir: Arc::from(dir), published })
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -107,19 +123,16 @@ impl Log {
         self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The place after the newest durable cut.
-    pub fn end(&self) -> Cursor {
+    pub(super) fn end(&self) -> Cursor {
         let place = self.lock().place;
         Cursor { sequence: place.sequence, totals: place.totals }
     }
 
-    /// The durable cursors.
-    pub fn cursors(&self) -> BTreeMap<String, Cursor> {
+    pub(super) fn cursors(&self) -> BTreeMap<String, Cursor> {
         self.lock().cursors.clone()
     }
 
-    /// Makes a cursor durable. The log is kept from the slowest cursor on, within its caps.
-    pub fn save(&self, name: &str, cursor: Cursor) -> Result<(), Error> {
+    pub(super) fn save(&self, name: &str, cursor: Cursor) -> Result<(), Error> {
         let path = self.cursor_path(name)?;
         let mut bytes = [0; CURSOR_BYTES];
         bytes[..8].copy_from_slice(&CURSOR_MAGIC);
@@ -134,8 +147,7 @@ impl Log {
         Ok(())
     }
 
-    /// Forgets a cursor, so that the log is not kept for it any more.
-    pub fn forget(&self, name: &str) -> Result<(), Error> {
+    pub(super) fn forget(&self, name: &str) -> Result<(), Error> {
         let path = self.cursor_path(name)?;
         match fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -143,8 +155,29 @@ impl Log {
             }
             _ => sync_dir(&self.dir.join(CURSORS))?,
         }
+        Bookmark::remove(&self.dir, name)?;
         self.lock().cursors.remove(name);
         Ok(())
+    }
+
+    /// What is kept from a place on, in whole segments.
+    pub(super) fn usage(&self, from: Cursor) -> Usage {
+        let published = self.lock();
+        let after = published.segments.values().filter(|segment| {
+            // A segment that ends before `from` is followed by one that begins at or before it.
+            published.after(segment.header.number).is_none_or(|next| next.sequence > from.sequence)
+        });
+        Usage {
+            bytes: after.map(|segment| segment.bytes).sum(),
+            appended_bytes: published.appended_bytes,
+            max_bytes: published.max_bytes,
+            max_age: published.max_age,
+        }
+    }
+
+    pub(super) fn bookmark(&self, name: &str) -> Result<(Bookmark, Option<Vec<u8>>), Error> {
+        self.cursor_path(name)?;
+        Bookmark::open(&self.dir, name)
     }
 
     fn cursor_path(&self, name: &str) -> Result<PathBuf, Error> {
@@ -202,6 +235,19 @@ fn read_cursor(path: &Path, bytes: &[u8]) -> Result<Cursor, Error> {
         return Err(broken(Damage::Checksum).into());
     }
     Ok(Cursor { sequence: word(12), totals: Totals { cuts: word(20), samples: word(28) } })
+}
+
+/// How much of a log is kept, and how much may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Kept from the place that was asked about on, in bytes; up to a segment more than that.
+    pub bytes: u64,
+    /// Bytes of all cuts appended since the log was opened.
+    pub appended_bytes: u64,
+    /// The oldest is dropped rather than keeping more than this.
+    pub max_bytes: u64,
+    /// What is older is dropped.
+    pub max_age: Duration,
 }
 
 /// Where to begin reading.
@@ -269,9 +315,9 @@ pub enum Step {
     Lost(Lost),
 }
 
-/// Follows the log. Holds the whole state at its place in memory.
-pub struct Reader {
-    log: Log,
+/// Follows the log on disk.
+pub(super) struct DiskReader {
+    log: DiskLog,
     segment: SegmentReader,
     state: State,
     cut: Cut,
@@ -279,15 +325,8 @@ pub struct Reader {
     skipped: Option<(u64, Broken)>,
 }
 
-impl fmt::Debug for Reader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader").field("cursor", &self.cursor()).finish_non_exhaustive()
-    }
-}
-
-impl Reader {
-    /// Begins to read; `None` while the log has no cut.
-    pub fn open(log: &Log, start: Start) -> Result<Option<(Reader, Placed)>, Error> {
+impl DiskReader {
+    pub(super) fn open(log: &DiskLog, start: Start) -> Result<Option<(Self, Placed)>, Error> {
         let (wanted, mut target, mut placed) = {
             let published = log.lock();
             let Some((_, oldest)) = published.segments.first_key_value() else {
@@ -323,7 +362,7 @@ impl Reader {
                 } else {
                     // Deleted just now.
                     drop(published);
-                    return Reader::open(log, Start::After(target));
+                    return DiskReader::open(log, Start::After(target));
                 }
             };
             let load = || {
@@ -345,7 +384,7 @@ impl Reader {
                 Err(error) => return Err(error),
             };
             let mut reader =
-                Reader { log: log.clone(), segment, state, cut: Cut::default(), skipped: None };
+                DiskReader { log: log.clone(), segment, state, cut: Cut::default(), skipped: None };
             while reader.state.sequence < target.sequence {
                 match reader.step()? {
                     Step::Cut => {}
@@ -360,27 +399,15 @@ impl Reader {
         }
     }
 
-    /// The state at this place.
-    pub fn state(&self) -> &State {
+    pub(super) fn state(&self) -> &State {
         &self.state
     }
 
-    /// The cut read last.
-    pub fn cut(&self) -> &Cut {
+    pub(super) fn cut(&self) -> &Cut {
         &self.cut
     }
 
-    /// This place, to go on from later.
-    pub fn cursor(&self) -> Cursor {
-        Cursor { sequence: self.state.sequence, totals: self.state.totals }
-    }
-
-    /// Reads on.
-    ///
-    /// # Errors
-    /// What is broken in older segments is lost, which is no error: only the newest one must be
-    /// readable.
-    pub fn step(&mut self) -> Result<Step, Error> {
+    pub(super) fn step(&mut self) -> Result<Step, Error> {
         loop {
             let (place, next, newest) = {
                 let number = self.skipped.as_ref().map_or(self.segment.header.number, |s| s.0);

@@ -15,7 +15,8 @@ use super::{
     codec::RECORD_LIMIT_BYTES,
     cut::Cut,
     io_error,
-    reader::{self, Log, Lost, Place, Why},
+    log::Log,
+    reader::{self, DiskLog, Lost, Place, Why},
     segment::{self, FRAME_BYTES, Header, Kind, RecordWriter, SegmentReader},
     state::{Source, State, Totals},
 };
@@ -83,7 +84,7 @@ pub struct Appended {
 /// The log on disk, held by this process. Its one writer.
 pub struct Journal {
     config: JournalConfig,
-    log: Log,
+    log: DiskLog,
     /// Held locked as long as this lives.
     _lock: File,
     active: Option<Active>,
@@ -147,7 +148,7 @@ impl Journal {
         });
         let journal = Journal {
             config,
-            log: Log::new(dir, segments, place)?,
+            log: DiskLog::new(dir, config, segments, place)?,
             _lock: lock,
             active,
             live,
@@ -162,7 +163,7 @@ impl Journal {
 
     /// The log, for readers and their cursors.
     pub fn log(&self) -> Log {
-        self.log.clone()
+        self.log.clone().into()
     }
 
     /// Bytes that all segments take.
@@ -219,6 +220,7 @@ impl Journal {
         let active = self.active.as_ref().expect("just appended to");
         let samples = if cut.is_sample { u64::from(self.live.count) } else { 0 };
         let mut published = self.log.lock();
+        published.appended_bytes += bytes;
         let segment = published
             .segments
             .entry(active.header.number)

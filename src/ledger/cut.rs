@@ -99,7 +99,7 @@ pub struct Ledger {
     gate: Arc<Gate>,
     requests: mpsc::Receiver<Request>,
     newest: watch::Sender<Option<Arc<Snapshot>>>,
-    intervals: watch::Sender<Option<Arc<Snapshot>>>,
+    news: watch::Sender<()>,
     seated: usize,
     /// Hand-overs that the newest epoch still lacks.
     missing: usize,
@@ -154,10 +154,10 @@ impl Ledger {
         let before = store.as_ref().and_then(Store::durable).cloned();
         metrics.series.set(before.as_ref().map_or(0, |before| before.len() as i64));
         let (newest, newest_out) = watch::channel(before);
-        let (intervals, intervals_out) = watch::channel(None);
+        let (news, news_out) = watch::channel(());
         let reader = Reader {
             newest: newest_out,
-            intervals: intervals_out,
+            news: news_out,
             requests: send.clone(),
             gate: Arc::clone(&gate),
             order,
@@ -176,7 +176,7 @@ impl Ledger {
             gate,
             requests,
             newest,
-            intervals,
+            news,
             seated: workers,
             missing: 0,
             metrics,
@@ -271,7 +271,7 @@ impl Ledger {
         // have to wait for the next start. While a backlog is worked off it does wait, since there
         // is no telling which moment it makes complete.
         let is_sample = self.schedule.is_live(now_ms) && self.last_sample_ms < Some(now_ms);
-        if is_sample || self.store.is_none() {
+        if is_sample || !self.store.as_ref().is_some_and(Store::is_durable) {
             for counts in std::mem::take(&mut self.ahead).into_values().flatten() {
                 self.count(&counts);
             }
@@ -408,10 +408,8 @@ impl Ledger {
             self.last_sample_ms = Some(snapshot.time_ms);
             self.metrics.sample_time.set(snapshot.time_ms as f64 / 1000.0);
         }
-        self.newest.send_replace(Some(Arc::clone(&snapshot)));
-        if is_sample {
-            self.intervals.send_replace(Some(snapshot));
-        }
+        self.newest.send_replace(Some(snapshot));
+        self.news.send_replace(());
         self.metrics.cuts.inc();
         self.metrics.cut_seconds.observe(taken.elapsed().as_secs_f64());
     }

@@ -20,4 +20,4 @@ pub use reader::{Names, Reader};
 pub use schedule::Timestamps;
 pub use seat::{Seat, Waker};
 pub use snapshot::{Series, Snapshot, Vocabulary};
-pub use store::{Identity, Store, StoreError};
+pub use store::{Column, Definition, Identity, Store, StoreError};

@@ -44,7 +44,7 @@ impl Names {
 #[derive(Clone)]
 pub struct Reader {
     pub(super) newest: watch::Receiver<Option<Arc<Snapshot>>>,
-    pub(super) intervals: watch::Receiver<Option<Arc<Snapshot>>>,
+    pub(super) news: watch::Receiver<()>,
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) gate: Arc<Gate>,
     pub(super) order: Order,
@@ -67,9 +67,9 @@ impl Reader {
         self.newest.clone()
     }
 
-    /// The snapshots at multiples of the interval alone.
-    pub fn subscribe_intervals(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
-        self.intervals.clone()
+    /// Changes after each publication, and closes after the last.
+    pub fn news(&self) -> watch::Receiver<()> {
+        self.news.clone()
     }
 
     /// The time (milliseconds since the epoch) that all partitions must have passed for the next

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _, io, path::Path, sync::Arc};
 
 use crate::{
     asn::AsNames,
-    journal::{self, Cut, Head, Journal, JournalConfig, State},
+    journal::{self, Cut, Head, Journal, JournalConfig, Log, MEMORY_LIMIT_BYTES, Memory, State},
     traffic::{Counts, Dimension, Direction, Layout, Rule},
 };
 
@@ -67,10 +67,13 @@ impl Identity {
     }
 }
 
-/// A journal that the ledger writes its cuts to.
+/// Where the ledger's cuts go, for recovery and for those who push.
 #[derive(Debug)]
 pub struct Store {
-    journal: Journal,
+    kept: Kept,
+    /// When it was begun, in milliseconds since the epoch: the time of the state before the first
+    /// cut.
+    begun_ms: i64,
     identity: String,
     topic: Arc<str>,
     /// What was recovered and is yet to be loaded.
@@ -82,10 +85,24 @@ pub struct Store {
     cut: Cut,
 }
 
+/// What keeps the cuts.
+#[derive(Debug)]
+enum Kept {
+    Disk(Box<Journal>),
+    /// For those who push alone: nothing is recovered from it.
+    Memory(Memory),
+}
+
 impl Store {
-    /// Opens the journal in `directory`, which is made if need be, for these counts.
-    pub fn open(directory: &Path, identity: &Identity) -> Result<Self, StoreError> {
-        let (journal, recovered) = Journal::open(directory, JournalConfig::default())?;
+    /// Opens the journal in `directory`, which is made if need be, for these counts. `now_ms` is
+    /// the clock, in milliseconds since the epoch.
+    pub fn open(
+        directory: &Path,
+        identity: &Identity,
+        config: JournalConfig,
+        now_ms: i64,
+    ) -> Result<Self, StoreError> {
+        let (journal, recovered) = Journal::open(directory, config)?;
         let asked = identity.text();
         if let Some(state) = &recovered.state
             && state.identity != asked.as_bytes()
@@ -101,7 +118,8 @@ impl Store {
             );
         }
         Ok(Store {
-            journal,
+            kept: Kept::Disk(Box::new(journal)),
+            begun_ms: now_ms,
             identity: asked,
             topic: Arc::clone(&identity.topic),
             recovered: recovered.state,
@@ -111,15 +129,45 @@ impl Store {
         })
     }
 
+    /// A store that keeps in memory what is yet to be pushed, and nothing else.
+    pub fn in_memory(identity: &Identity, now_ms: i64) -> Self {
+        Store {
+            kept: Kept::Memory(Memory::new(WIDTH, now_ms, MEMORY_LIMIT_BYTES)),
+            begun_ms: now_ms,
+            identity: identity.text(),
+            topic: Arc::clone(&identity.topic),
+            recovered: None,
+            durable: None,
+            tallies: Vec::new(),
+            cut: Cut::new(WIDTH),
+        }
+    }
+
+    /// Whether it outlives the process.
+    pub(super) fn is_durable(&self) -> bool {
+        matches!(self.kept, Kept::Disk(_))
+    }
+
+    /// The log of cuts, for those who push.
+    pub fn log(&self) -> Log {
+        match &self.kept {
+            Kept::Disk(journal) => journal.log(),
+            Kept::Memory(memory) => memory.log(),
+        }
+    }
+
     /// How far each partition is counted in what was recovered.
     pub fn positions(&self) -> impl Iterator<Item = (i32, i64)> {
         let positions = self.recovered.iter().flat_map(|state| &state.positions);
         positions.map(|(&(_, partition), &next_offset)| (partition, next_offset))
     }
 
-    /// Bytes that the journal takes on disk.
+    /// Bytes that the journal takes on disk; 0 where it is in memory.
     pub(super) fn bytes(&self) -> u64 {
-        self.journal.bytes()
+        match &self.kept {
+            Kept::Disk(journal) => journal.bytes(),
+            Kept::Memory(_) => 0,
+        }
     }
 
     /// The book as it was at the newest durable cut, if there is one, and what was counted ahead.
@@ -153,7 +201,9 @@ impl Store {
             AsNames::parse(recorded.as_bytes()).map_err(|_| StoreError::Definition)?
         };
         let names = Arc::new(recorded.over(names));
-        let mut book = Book::new(layout.clone(), Arc::clone(&names), state.time_ms);
+        // Before the first cut, the state's time is that of the journal, not of what was counted.
+        let time_ms = if state.sequence == 0 { 0 } else { state.time_ms };
+        let mut book = Book::new(layout.clone(), Arc::clone(&names), time_ms);
         let positions = state.positions.iter();
         book.restore(state.sequence, positions.map(|(&(_, partition), &next)| (partition, next)));
         let mut definitions = definitions.into_iter();
@@ -198,9 +248,11 @@ impl Store {
         is_sample: bool,
         now_ms: i64,
     ) -> io::Result<u64> {
-        let Store { journal, identity, topic, durable, tallies, cut, .. } = self;
+        let Store { kept, begun_ms, identity, topic, durable, tallies, cut, .. } = self;
         cut.clear();
-        write_ahead(ahead, &mut cut.tallies);
+        if matches!(kept, Kept::Disk(_)) {
+            write_ahead(ahead, &mut cut.tallies);
+        }
         if cut.tallies == *tallies {
             cut.tallies.clear();
         }
@@ -237,19 +289,27 @@ impl Store {
                 cut.add(id, &[new.bytes - counted]);
             }
         }
-        let source = Checkpoint { snapshot: before, identity: identity.as_bytes(), topic, tallies };
-        let appended = journal.append(cut, &source, now_ms);
+        let appended = match kept {
+            Kept::Disk(journal) => {
+                let identity = identity.as_bytes();
+                let source =
+                    Checkpoint { snapshot: before, begun_ms: *begun_ms, identity, topic, tallies };
+                let appended = journal.append(cut, &source, now_ms);
+                appended.map(|appended| appended.bytes + appended.checkpoint_bytes)
+            }
+            Kept::Memory(memory) => memory.append(cut).map(|()| 0),
+        };
         let changed = std::mem::take(&mut cut.tallies);
         if touched.len() > KEPT_CHANGES {
             *cut = Cut::new(WIDTH);
         }
         match appended {
-            Ok(appended) => {
+            Ok(bytes) => {
                 *durable = Some(Arc::clone(snapshot));
                 if !changed.is_empty() {
                     *tallies = changed;
                 }
-                Ok(appended.bytes + appended.checkpoint_bytes)
+                Ok(bytes)
             }
             Err(error @ journal::Error::Io { .. }) => Err(io::Error::other(error)),
             Err(error) => panic!("{error}; stopping, since going on would count wrongly"),
@@ -292,7 +352,9 @@ fn at(topic: &Arc<str>, partition: i32, next_offset: i64) -> journal::Position {
 
 /// A snapshot as the journal asks for it.
 struct Checkpoint<'s> {
+    /// `None` before the first cut.
     snapshot: Option<&'s Snapshot>,
+    begun_ms: i64,
     identity: &'s [u8],
     topic: &'s Arc<str>,
     tallies: &'s [u8],
@@ -300,7 +362,7 @@ struct Checkpoint<'s> {
 
 impl journal::Source for Checkpoint<'_> {
     fn head(&self, visit: &mut dyn FnMut(Head<'_>)) {
-        let Checkpoint { snapshot, identity, topic, tallies } = self;
+        let Checkpoint { snapshot, begun_ms, identity, topic, tallies } = self;
         let positions: Vec<_> = snapshot
             .iter()
             .flat_map(|snapshot| snapshot.positions())
@@ -309,7 +371,7 @@ impl journal::Source for Checkpoint<'_> {
         visit(Head {
             identity,
             sequence: snapshot.map_or(0, |snapshot| snapshot.sequence),
-            time_ms: snapshot.map_or(0, |snapshot| snapshot.time_ms),
+            time_ms: snapshot.map_or(*begun_ms, |snapshot| snapshot.time_ms),
             positions: &positions,
             tallies,
             width: WIDTH,
@@ -339,15 +401,24 @@ impl journal::Source for Checkpoint<'_> {
 /// the name of an AS, or a text. Numbers are four bytes, lowest first; texts begin with their
 /// length.
 #[derive(Debug)]
-pub(super) struct Definition<'d> {
-    pub(super) direction: Direction,
-    pub(super) columns: Vec<Column<'d>>,
+pub struct Definition<'d> {
+    /// Which metric it belongs to.
+    pub direction: Direction,
+    /// One for each of the layout's dimensions.
+    pub columns: Vec<Column<'d>>,
 }
 
 /// The part of a definition that one dimension makes up.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Column<'d> {
-    As { number: u32, name: &'d str },
+pub enum Column<'d> {
+    /// An autonomous system.
+    As {
+        /// Its number.
+        number: u32,
+        /// The name that it had; empty where it had none.
+        name: &'d str,
+    },
+    /// A text.
     Text(&'d str),
 }
 
@@ -366,7 +437,8 @@ impl<'d> Definition<'d> {
         }
     }
 
-    fn read(layout: &Layout, mut bytes: &'d [u8]) -> Option<Self> {
+    /// Reads what the journal holds of a series of this layout; `None` if it makes no sense.
+    pub fn read(layout: &Layout, mut bytes: &'d [u8]) -> Option<Self> {
         let direction = Direction::from_column(read_number(&mut bytes)?);
         let columns = layout.dimensions().iter().map(|dimension| {
             Some(match dimension {

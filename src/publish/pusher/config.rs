@@ -7,13 +7,13 @@ use reqwest::{
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 
-use crate::publish::remote_write::{BatchBounds, LabelError};
+use crate::publish::remote_write::{BatchBounds, LabelError, StartTimestamps};
 
 /// Receivers refuse requests above this size before compression.
 const MAX_REQUEST_BYTES: usize = 32 << 20;
 
 /// The header that says which protocol the body has.
-const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
+pub(super) const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
 
 const USER_AGENT: &str = concat!("flow-exporter/", env!("CARGO_PKG_VERSION"));
 
@@ -89,6 +89,39 @@ impl Default for BackoffBounds {
     }
 }
 
+/// Which protocol requests have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ProtocolChoice {
+    /// 2.0 where the receiver is found to understand it, and 1.0 elsewhere.
+    #[default]
+    Auto,
+    /// Remote-Write 1.0.
+    V1,
+    /// Remote-Write 2.0. What the receiver does not understand is held.
+    V2,
+}
+
+/// How requests are compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CompressionChoice {
+    /// zstd where the receiver says that it takes it and does not understand 2.0, and snappy
+    /// elsewhere.
+    #[default]
+    Auto,
+    /// Snappy, as the specifications want it.
+    Snappy,
+}
+
+/// Which samples go first when many wait.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The oldest: what most receivers need.
+    #[default]
+    OldestFirst,
+    /// The newest, while the older ones fill in: for receivers that take samples in any order.
+    NewestFirst,
+}
+
 /// An endpoint and how to deal with it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PusherConfig {
@@ -109,6 +142,29 @@ pub struct PusherConfig {
     pub backoff: BackoffBounds,
     /// For the last samples, after the ledger has ended.
     pub shutdown_timeout: Duration,
+    /// How far apart sample cuts are.
+    pub interval: Duration,
+    /// Which samples go first when many wait.
+    pub order: Order,
+    /// A series that does not change is sent this often; at each sample cut if `None`. Whatever
+    /// this is, its last value is sent once more before the next change, so rates stay exact.
+    pub idle_interval: Option<Duration>,
+    /// Older samples are not sent, but given up.
+    pub max_age: Option<Duration>,
+    /// Whether all series are ended by stale markers when the program ends.
+    pub stale_on_exit: bool,
+    /// Which protocol requests have.
+    pub protocol: ProtocolChoice,
+    /// How requests are compressed.
+    pub compression: CompressionChoice,
+    /// Where 2.0 has the start times of counters.
+    pub start_timestamps: StartTimestamps,
+    /// How many bytes of request bodies go out in a second at most, on average.
+    pub bandwidth: Option<u64>,
+    /// Fresh samples go out up to so much later than they are there: each host has a moment of its
+    /// own in this time, made of its name and the external labels, so that a fleet does not fire
+    /// at once. Samples that waited already go out at once.
+    pub spread: Duration,
 }
 
 impl PusherConfig {
@@ -124,6 +180,16 @@ impl PusherConfig {
             batch: BatchBounds::default(),
             backoff: BackoffBounds::default(),
             shutdown_timeout: Duration::from_secs(5),
+            interval: Duration::from_secs(15),
+            order: Order::default(),
+            idle_interval: None,
+            max_age: None,
+            stale_on_exit: false,
+            protocol: ProtocolChoice::Auto,
+            compression: CompressionChoice::Auto,
+            start_timestamps: StartTimestamps::default(),
+            bandwidth: None,
+            spread: Duration::ZERO,
         }
     }
 
@@ -137,8 +203,8 @@ impl PusherConfig {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(PusherConfigError::Credentials);
         }
-        let BatchBounds { series, bytes } = self.batch;
-        if series == 0 || bytes == 0 || bytes > MAX_REQUEST_BYTES {
+        let BatchBounds { series, samples, bytes } = self.batch;
+        if series == 0 || samples == 0 || bytes == 0 || bytes > MAX_REQUEST_BYTES {
             return Err(PusherConfigError::Batch(self.batch));
         }
         let BackoffBounds { min, max, retry_after_max } = self.backoff;
@@ -184,10 +250,7 @@ impl PusherConfig {
             value.set_sensitive(true);
             headers.append(parsed, value);
         }
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("snappy"));
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-        headers.insert(VERSION, HeaderValue::from_static("0.1.0"));
         Ok(headers)
     }
 }
@@ -204,6 +267,15 @@ impl fmt::Debug for PusherConfig {
             .field("batch", &self.batch)
             .field("backoff", &self.backoff)
             .field("shutdown_timeout", &self.shutdown_timeout)
+            .field("interval", &self.interval)
+            .field("order", &self.order)
+            .field("idle_interval", &self.idle_interval)
+            .field("max_age", &self.max_age)
+            .field("stale_on_exit", &self.stale_on_exit)
+            .field("protocol", &self.protocol)
+            .field("compression", &self.compression)
+            .field("bandwidth", &self.bandwidth)
+            .field("spread", &self.spread)
             .finish_non_exhaustive()
     }
 }
@@ -254,7 +326,7 @@ pub enum PusherConfigError {
     Label(#[from] LabelError),
     /// Requests of nothing, or larger than any receiver takes.
     #[error(
-        "a request needs room for a series and a byte, and has at most {MAX_REQUEST_BYTES} bytes: {0:?}"
+        "a request needs room for a series, a sample and a byte, and has at most {MAX_REQUEST_BYTES} bytes: {0:?}"
     )]
     Batch(BatchBounds),
     /// Waiting times that contradict each other.

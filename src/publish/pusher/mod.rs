@@ -1,216 +1,194 @@
-//! The push door: sends snapshots to one remote-write endpoint.
+//! The push door: sends samples to one remote-write endpoint.
 //!
 //! [`Pusher::new`] checks everything that can be checked without the network; [`Pusher::run`] is
-//! one ordered stream of requests, so no two that hold the same series are ever under way at once.
-//! A slow or dead endpoint costs its own samples (`queue.rs`) and nothing else: the snapshots are
+//! one ordered stream of requests (`stream.rs`), so no two that hold the same series are ever under
+//! way at once. A slow or dead endpoint costs its own samples' time and nothing else: they are
 //! published whether or not they are taken.
 
 mod account;
+mod answer;
 mod backoff;
 mod config;
+mod delivery;
+mod negotiate;
+mod pace;
+mod quarantine;
 mod queue;
 mod sender;
+mod signals;
+mod stream;
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use reqwest::StatusCode;
-use tokio::{sync::watch, time};
+use tokio::{sync::watch, time::Instant};
 
-use crate::{ledger::Snapshot, log_limit::LogLimit, metrics::Metrics, traffic::Layout};
+use crate::{
+    health::Component,
+    journal::{self, Log},
+    metrics::Metrics,
+    traffic::Layout,
+};
 
-use super::remote_write::{Encoder, ExternalLabels, Request};
+use super::remote_write::{Encoder, ExternalLabels, Families};
 
-use account::{Account, DropReason};
+use account::Account;
 use backoff::Backoff;
-pub use config::{Auth, BackoffBounds, PusherConfig, PusherConfigError, Secret};
-use queue::Queue;
-use sender::{Answer, Sender};
+pub use config::{
+    Auth, BackoffBounds, CompressionChoice, Order, ProtocolChoice, PusherConfig, PusherConfigError,
+    Secret,
+};
+use negotiate::Negotiation;
+use pace::Pace;
+use quarantine::Quarantine;
+use queue::{Labeler, Queue};
+use sender::Sender;
+use signals::Signals;
+use stream::{Stream, Suspects, Witness};
 
 /// What may happen with every request is logged once in this time.
 const LOG_PERIOD: Duration = Duration::from_secs(60);
+
+/// How long the name of an endpoint's file gets.
+const FILE_NAME_LIMIT: usize = 100;
+
+/// How much of an endpoint's name its cursor has.
+const CURSOR_NAME_LIMIT: usize = 80;
 
 /// The sender of one endpoint.
 #[derive(Debug)]
 pub struct Pusher {
     stream: Stream,
-    encoder: Encoder,
+    config: PusherConfig,
+    /// Of its cursor and bookmark in the log.
+    name: String,
+    labeler: Labeler,
     account: Account,
+    metrics: Arc<Metrics>,
+    with_own_metrics: bool,
 }
 
 impl Pusher {
-    /// A pusher of series of `layout`; does not touch the network.
+    /// A pusher of series of `layout`; does not touch the network. In `state_dir` it keeps what it
+    /// found out about the endpoint (`endpoints/`) and samples that were refused (`quarantine/`);
+    /// without it, neither is kept.
     pub fn new(
         config: &PusherConfig,
         layout: &Layout,
         metrics: Arc<Metrics>,
+        component: Component,
+        state_dir: Option<&Path>,
     ) -> Result<Self, PusherConfigError> {
         let external = ExternalLabels::new(&config.external_labels, layout)?;
         let sender = Sender::new(config)?;
-        let account = Account::new(sender.endpoint(), metrics);
-        Ok(Pusher {
-            stream: Stream {
-                sender,
-                backoff: Backoff::new(config.backoff),
-                shutdown_timeout: config.shutdown_timeout,
-                failing: false,
-                held: None,
-                failure_log: LogLimit::new(LOG_PERIOD),
-                refusal_log: LogLimit::new(LOG_PERIOD),
-            },
-            encoder: Encoder::new(external, config.batch),
-            account,
-        })
+        let endpoint = sender.endpoint();
+        let file = |directory: &str, ending: &str| {
+            let name = format!("{}.{ending}", file_name(&endpoint));
+            state_dir.map(|state_dir| state_dir.join(directory).join(name))
+        };
+        let protocol_file = file("endpoints", "protocol");
+        let found = protocol_file.as_deref().and_then(negotiate::read);
+        let families = Arc::new(Families::all());
+        let witness = Witness::new(&families, external.merge([]));
+        let stream = Stream {
+            encoder: Encoder::new(families, config.start_timestamps),
+            negotiation: Negotiation::new(config.protocol, config.compression, found),
+            protocol_file,
+            quarantine: file("quarantine", "jsonl").map(Quarantine::new),
+            backoff: Backoff::new(config.backoff),
+            pace: config.bandwidth.map(|rate| Pace::new(rate, Instant::now())),
+            offset: offset(config),
+            shutdown_timeout: config.shutdown_timeout,
+            bounds: config.batch,
+            witness,
+            signals: Signals::new(endpoint.clone(), Arc::clone(&metrics), component),
+            refused_whole: false,
+            suspects: Suspects::new(),
+            sender,
+        };
+        let name = cursor_name(&endpoint);
+        let account = Account::new(endpoint, Arc::clone(&metrics));
+        let labeler = Labeler::new(layout.clone(), external);
+        let config = config.clone();
+        let with_own_metrics = false;
+        Ok(Pusher { stream, config, name, labeler, account, metrics, with_own_metrics })
     }
 
-    /// Sends each snapshot that comes, until the other end of the channel is gone: that is how it
-    /// learns that the program ends. Then the last snapshot is sent within
-    /// [`PusherConfig::shutdown_timeout`] and without second tries; not even that if the endpoint
-    /// is not well at that moment.
-    pub async fn run(self, snapshots: watch::Receiver<Option<Arc<Snapshot>>>) {
-        let Pusher { mut stream, encoder, account } = self;
-        let mut queue = Queue::new(snapshots, encoder, account);
-        while let Some(request) = queue.next().await {
-            if stream.deliver(&mut queue, &request).await.is_err() {
-                let samples = queue.abandon();
+    /// Pushes the program's own metrics as well.
+    #[must_use]
+    pub fn with_own_metrics(self) -> Self {
+        Pusher { with_own_metrics: true, ..self }
+    }
+
+    /// Sends what comes in `log`, from where the endpoint was on. `news` changes whenever something
+    /// has come; its other end is gone when the program ends. Then what is left is sent within
+    /// [`PusherConfig::shutdown_timeout`] and without second tries; not even that if the endpoint is
+    /// not well at that moment. A log on disk keeps the rest for the next start.
+    pub async fn run(self, log: Log, news: watch::Receiver<()>) {
+        let Pusher { stream, config, name, labeler, account, metrics, with_own_metrics } = self;
+        let own = with_own_metrics.then_some(metrics);
+        let is_durable = log.is_durable();
+        let mut queue = Queue::new(&config, name, labeler, log, news, account, own);
+        if stream.run(&mut queue).await.is_err() {
+            let samples = queue.abandon();
+            let endpoint = queue.account().endpoint();
+            if is_durable {
+                tracing::info!(endpoint, samples, "the rest is sent after the next start");
+            } else {
                 tracing::warn!(
-                    endpoint = queue.account().endpoint(),
+                    endpoint,
                     samples,
                     "the program ends before the endpoint took the last samples: they are dropped"
                 );
-                return;
             }
         }
     }
 }
 
-/// The program ends, and there is no more time for what is pending.
-struct Ended;
-
-/// The one ordered stream of requests to an endpoint.
-#[derive(Debug)]
-struct Stream {
-    sender: Sender,
-    backoff: Backoff,
-    shutdown_timeout: Duration,
-    /// Whether the last request failed.
-    failing: bool,
-    /// With what status the endpoint said that its operator is needed, if it did so last.
-    held: Option<StatusCode>,
-    failure_log: LogLimit,
-    refusal_log: LogLimit,
+/// Has the log be kept for these endpoints from now on, for those that are new from its end on; and
+/// no more for endpoints that there were before. To be called before the log grows.
+pub fn claim<'p>(
+    log: &Log,
+    pushers: impl IntoIterator<Item = &'p Pusher>,
+) -> Result<(), journal::Error> {
+    let names: Vec<&str> = pushers.into_iter().map(|pusher| pusher.name.as_str()).collect();
+    for (name, _) in log.cursors() {
+        if !names.contains(&name.as_str()) {
+            tracing::info!(
+                name,
+                "forgetting where an endpoint was that is not configured any more"
+            );
+            log.forget(&name)?;
+        }
+    }
+    for name in names {
+        queue::claim(log, name)?;
+    }
+    Ok(())
 }
 
-impl Stream {
-    /// Sends a request, the same bytes again if need be, until it is confirmed, refused or
-    /// superseded.
-    async fn deliver(&mut self, queue: &mut Queue, request: &Request) -> Result<(), Ended> {
-        loop {
-            queue.account().sent(request.body.len());
-            let sending = self.sender.send(request.body.clone());
-            let attempt = attend(queue, self.shutdown_timeout, sending).await?;
-            queue.account().attempted(&attempt);
-            let endpoint = queue.account().endpoint();
-            let wait = match attempt.answer {
-                Answer::Confirmed => {
-                    if self.failing {
-                        tracing::info!(endpoint, "the endpoint takes samples again");
-                    }
-                    self.is_well();
-                    queue.confirm(request);
-                    return Ok(());
-                }
-                Answer::Refused(status, words) => {
-                    if let Some(held_back) = self.refusal_log.permit() {
-                        tracing::warn!(
-                            endpoint,
-                            %status,
-                            answer = words,
-                            samples = request.samples,
-                            held_back,
-                            "the endpoint refuses samples for good: they are dropped"
-                        );
-                    }
-                    self.is_well();
-                    queue.refuse(request, DropReason::Refused(status));
-                    return Ok(());
-                }
-                Answer::Held(status, words) => {
-                    let wait = self.backoff.longest();
-                    if self.held.replace(status) != Some(status) {
-                        tracing::error!(
-                            endpoint,
-                            %status,
-                            answer = words,
-                            retry_every = ?wait,
-                            "NOTHING IS PUSHED: check the endpoint's URL and credentials"
-                        );
-                    }
-                    wait
-                }
-                Answer::Failed { what, retry_after } => {
-                    let wait = self.backoff.after_failure(retry_after);
-                    if let Some(held_back) = self.failure_log.permit() {
-                        tracing::warn!(
-                            endpoint,
-                            error = what,
-                            retry_in = ?wait,
-                            held_back,
-                            "cannot send samples, trying again"
-                        );
-                    }
-                    wait
-                }
-            };
-            self.failing = true;
-            pause(queue, wait).await?;
-            if queue.supersede() {
-                return Ok(());
-            }
-        }
-    }
-
-    fn is_well(&mut self) {
-        self.backoff.reset();
-        self.failing = false;
-        self.held = None;
-    }
+/// An endpoint's name as that of its cursor: what of it can be read in a file name, and a checksum
+/// of all of it.
+fn cursor_name(endpoint: &str) -> String {
+    let sum = crc32fast::hash(endpoint.as_bytes());
+    let name: String = file_name(endpoint).chars().take(CURSOR_NAME_LIMIT).collect();
+    format!("{}-{sum:08x}", name.trim_start_matches('.'))
 }
 
-/// Does `work` while the queue takes in what comes. Once no more comes, `work` has `grace` left.
-async fn attend<T>(
-    queue: &mut Queue,
-    grace: Duration,
-    work: impl Future<Output = T>,
-) -> Result<T, Ended> {
-    let mut work = pin!(work);
-    loop {
-        let closed = queue.closed();
-        let deadline = async {
-            match closed {
-                Some(at) => time::sleep_until(at + grace).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            // News first: what is done next depends on it.
-            biased;
-            () = queue.news(), if closed.is_none() => {}
-            done = &mut work => return Ok(done),
-            () = deadline => return Err(Ended),
-        }
+/// The host's own moment within the spread.
+fn offset(config: &PusherConfig) -> Duration {
+    let mut host = gethostname::gethostname().to_string_lossy().into_owned();
+    for (name, value) in &config.external_labels {
+        host.extend([name, "=", value]);
     }
+    config.spread.mul_f64(f64::from(crc32fast::hash(host.as_bytes())) / f64::from(u32::MAX))
 }
 
-/// Waits while the queue takes in what comes; not a moment longer than something can come.
-async fn pause(queue: &mut Queue, wait: Duration) -> Result<(), Ended> {
-    let mut over = pin!(time::sleep(wait));
-    loop {
-        if queue.closed().is_some() {
-            return Err(Ended);
-        }
-        tokio::select! {
-            () = &mut over => return Ok(()),
-            () = queue.news() => {}
-        }
-    }
+/// An endpoint's name as that of a file.
+fn file_name(endpoint: &str) -> String {
+    let plain = |each: char| each.is_ascii_alphanumeric() || "-_.".contains(each);
+    endpoint
+        .chars()
+        .map(|each| if plain(each) { each } else { '_' })
+        .take(FILE_NAME_LIMIT)
+        .collect()
 }

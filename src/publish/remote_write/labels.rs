@@ -51,6 +51,27 @@ impl ExternalLabels {
         Ok(ExternalLabels { sorted })
     }
 
+    /// The labels of a series (name, value; sorted by name) with these added, sorted by name and
+    /// without those that have no value. Where both have a name, the series' own value stays.
+    pub fn merge<'l>(
+        &'l self,
+        series: impl IntoIterator<Item = (&'l str, &'l str)>,
+    ) -> Vec<(&'l str, &'l str)> {
+        let mut external = self.sorted.iter().map(|(name, value)| (&**name, &**value)).peekable();
+        let mut merged = Vec::new();
+        for (name, value) in series {
+            while let Some(label) = external.next_if(|&(external, _)| external < name) {
+                merged.push(label);
+            }
+            external.next_if(|&(external, _)| external == name);
+            if !value.is_empty() {
+                merged.push((name, value));
+            }
+        }
+        merged.extend(external);
+        merged
+    }
+
     /// Name and value of the label at a place in the order of names.
     pub fn get(&self, place: usize) -> Option<(&str, &str)> {
         self.sorted.get(place).map(|(name, value)| (name.as_str(), value.as_str()))

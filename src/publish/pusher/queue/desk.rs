@@ -1,0 +1,299 @@
+//! All that a queue has on disk: where it reads, and how far it is.
+//!
+//! What waits for the disk is done here, on a thread that may wait.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    journal::{Bookmark, Cursor, Error, Log},
+    publish::remote_write::LabelPool,
+};
+
+use super::{
+    feed::{Context, Feed, Tally},
+    labels::Labeler,
+    lines::Rules,
+    mark::{Mark, Progress, Range},
+};
+
+/// Older parts of the log that wait while newer samples go first. With as many, nothing goes first
+/// any more until one of them is sent.
+pub(super) const RANGES: usize = 8;
+
+/// The newest bookmark is made to survive the end of the machine this often, while samples go out.
+/// That of the process it survives in any case.
+const SYNC_PERIOD: Duration = Duration::from_secs(1);
+
+/// The log learns this often that it need not be kept any more.
+const SAVE_PERIOD: Duration = Duration::from_secs(15);
+
+/// Where an endpoint reads.
+#[derive(Debug)]
+pub(super) struct Desk {
+    log: Log,
+    /// Of cursor and bookmark.
+    name: String,
+    pub(super) pool: LabelPool,
+    pub(super) labeler: Labeler,
+    pub(super) rules: Rules,
+    /// Where it goes on in the log, up to its end; `None` while the log is empty.
+    pub(super) live: Option<Feed>,
+    live_mark: Mark,
+    is_resumed: bool,
+    /// The oldest of the older parts.
+    pub(super) backlog: Option<Feed>,
+    ranges: VecDeque<Range>,
+    bookmark: Option<Bookmark>,
+    fingerprint: u32,
+    note: Vec<u8>,
+    /// When the bookmark was last synced, if it has been written since.
+    unsynced_since: Option<Instant>,
+    synced: Option<Instant>,
+    saved: Option<(Cursor, Instant)>,
+    /// What reading came to since it was last asked for.
+    pub(super) tally: Tally,
+    /// Why it can't go on, if it can't.
+    pub(super) error: Option<Error>,
+}
+
+impl Desk {
+    /// Goes to where the endpoint was, or begins at the end of the log.
+    pub(super) fn open(
+        log: Log,
+        name: String,
+        labeler: Labeler,
+        rules: Rules,
+    ) -> Result<Self, Error> {
+        let cursor = claim(&log, &name)?;
+        let (bookmark, note) = log.bookmark(&name)?;
+        let fingerprint = labeler.fingerprint() ^ crc32fast::hash(format!("{rules:?}").as_bytes());
+        let progress = note.as_deref().and_then(Progress::read);
+        let is_resumed = progress.is_some();
+        let mut progress = progress.unwrap_or_else(|| Progress {
+            fingerprint,
+            live: Mark::new(cursor, super::lines::NEVER),
+            ranges: VecDeque::new(),
+        });
+        if progress.fingerprint != fingerprint {
+            let marks = progress.ranges.iter_mut().map(|range| &mut range.mark);
+            for mark in marks.chain([&mut progress.live]) {
+                mark.done = 0;
+            }
+        }
+        Ok(Desk {
+            log,
+            name,
+            pool: LabelPool::new(),
+            labeler,
+            rules,
+            live: None,
+            live_mark: progress.live,
+            is_resumed,
+            backlog: None,
+            ranges: progress.ranges,
+            bookmark,
+            fingerprint,
+            note: Vec::new(),
+            unsynced_since: None,
+            synced: None,
+            saved: None,
+            tally: Tally::default(),
+            error: None,
+        })
+    }
+
+    /// The place in the log up to which it is read or was read before.
+    pub(super) fn live_mark(&self) -> Mark {
+        self.live.as_ref().map_or(self.live_mark, |live| live.mark)
+    }
+
+    /// Samples in the log that wait in older parts and are not in a window, about.
+    pub(super) fn estimated_in_ranges(&self) -> u64 {
+        let ranges = self.ranges.iter();
+        ranges.map(|range| samples_between(range.mark.end, range.until)).sum()
+    }
+
+    /// Whether there are older parts.
+    pub(super) fn has_backlog(&self) -> bool {
+        self.backlog.is_some() || !self.ranges.is_empty()
+    }
+
+    /// Whether one more older part can wait.
+    pub(super) fn can_split(&self) -> bool {
+        self.ranges.len() + usize::from(self.backlog.is_some()) < RANGES
+    }
+
+    /// Lets newer samples go first: what is before `fresh` becomes an older part.
+    pub(super) fn split(&mut self, fresh: Cursor) {
+        let Desk { log, pool, labeler, rules, tally, .. } = self;
+        let Some(mut older) = self.live.take() else { return };
+        let mut context = Context { log, pool, labeler, rules: *rules };
+        let mark = Mark::new(fresh, older.mark.end_ms);
+        match Feed::open(mark, None, false, &mut context, tally) {
+            Ok(Some(mut live)) => {
+                live.raise_floor();
+                older.until = Some(fresh);
+                self.live = Some(live);
+                if self.backlog.is_none() && self.ranges.is_empty() {
+                    self.backlog = Some(older);
+                } else {
+                    self.ranges.push_back(Range { mark: older.mark, until: fresh });
+                    older.close(&mut self.pool);
+                }
+            }
+            Ok(None) => self.live = Some(older),
+            Err(error) => {
+                self.live = Some(older);
+                self.error = Some(error);
+            }
+        }
+        self.note();
+    }
+
+    /// Reads on where a window is spent; all that was handed out is settled.
+    pub(super) fn read(&mut self) {
+        self.save();
+        if let Err(error) = self.try_read() {
+            self.error = Some(error);
+        }
+    }
+
+    fn try_read(&mut self) -> Result<(), Error> {
+        let Desk { log, pool, labeler, rules, tally, .. } = self;
+        let mut context = Context { log, pool, labeler, rules: *rules };
+        let end = log.end();
+        match &mut self.live {
+            None => {
+                let mark = self.live_mark;
+                self.live = Feed::open(mark, None, self.is_resumed, &mut context, tally)?;
+                // From now on it is known where it began.
+                self.note();
+                return Ok(());
+            }
+            Some(live) if live.is_spent() && live.can_read(end) => {
+                live.fill(&mut context, tally)?;
+                if !live.is_spent() {
+                    return Ok(());
+                }
+            }
+            Some(_) => {}
+        }
+        match &mut self.backlog {
+            None => {
+                if let Some(&Range { mark, until }) = self.ranges.front() {
+                    self.backlog = Feed::open(mark, Some(until), true, &mut context, tally)?;
+                    self.ranges.pop_front();
+                }
+            }
+            Some(backlog) if backlog.is_spent() => {
+                if backlog.can_read(end) {
+                    backlog.fill(&mut context, tally)?;
+                } else if let Some(done) = self.backlog.take() {
+                    done.close(&mut self.pool);
+                    self.note();
+                }
+            }
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Notes how far it is: from now on no end of the process makes samples go out twice that are
+    /// settled.
+    pub(super) fn note(&mut self) {
+        let ranges = self
+            .backlog
+            .iter()
+            .filter_map(|backlog| backlog.until.map(|until| Range { mark: backlog.mark, until }));
+        let ranges = ranges.chain(self.ranges.iter().copied()).collect();
+        let (fingerprint, live) = (self.fingerprint, self.live_mark());
+        Progress { fingerprint, live, ranges }.write(&mut self.note);
+        if let Some(bookmark) = &mut self.bookmark {
+            match bookmark.write(&self.note) {
+                Ok(()) => drop(self.unsynced_since.get_or_insert_with(Instant::now)),
+                Err(error) => self.error = Some(error),
+            }
+        }
+    }
+
+    /// Whether [`Desk::save`] has something to do now.
+    pub(super) fn save_is_due(&self) -> bool {
+        self.bookmark.is_some()
+            && self.unsynced_since.is_some()
+            && self.synced.is_none_or(|synced| synced.elapsed() >= SYNC_PERIOD)
+    }
+
+    /// Makes the bookmark durable and lets go of the log behind it, if it is time.
+    fn save(&mut self) {
+        if self.save_is_due() {
+            self.sync();
+        }
+        let slowest = self.slowest();
+        let is_due = self.saved.is_none_or(|(saved, at)| {
+            saved != slowest && (!self.log.is_durable() || at.elapsed() >= SAVE_PERIOD)
+        });
+        if is_due {
+            // The log may be kept from the cursor on alone: what the bookmark says comes first.
+            self.sync();
+            match self.log.save(&self.name, slowest) {
+                Ok(()) => self.saved = Some((slowest, Instant::now())),
+                Err(error) => self.error = Some(error),
+            }
+        }
+    }
+
+    /// Makes all durable, at the end.
+    pub(super) fn finish(&mut self) {
+        self.note();
+        self.sync();
+        if let Err(error) = self.log.save(&self.name, self.slowest()) {
+            self.error = Some(error);
+        }
+    }
+
+    fn sync(&mut self) {
+        if let Some(bookmark) = &self.bookmark
+            && self.unsynced_since.is_some()
+        {
+            match bookmark.sync() {
+                Ok(()) => self.unsynced_since = None,
+                Err(error) => self.error = Some(error),
+            }
+            self.synced = Some(Instant::now());
+        }
+    }
+
+    /// The log is needed from here on.
+    pub(super) fn slowest(&self) -> Cursor {
+        let ranges = self.ranges.iter().map(|range| range.mark.base);
+        let backlog = self.backlog.iter().map(|backlog| backlog.mark.base);
+        let live = self.live_mark().base;
+        ranges.chain(backlog).chain([live]).min_by_key(|base| base.sequence).unwrap_or(live)
+    }
+
+    /// Ends all series that live, with samples of their own.
+    pub(super) fn end_all(&mut self) {
+        if let Some(live) = &mut self.live {
+            live.end_all(&mut self.tally);
+        }
+        self.note();
+    }
+}
+
+/// Samples of the log between two places.
+pub(super) fn samples_between(from: Cursor, to: Cursor) -> u64 {
+    to.totals.samples.saturating_sub(from.totals.samples)
+}
+
+/// The cursor of this name; a new one begins at the end of the log, and is kept from now on.
+pub(in crate::publish::pusher) fn claim(log: &Log, name: &str) -> Result<Cursor, Error> {
+    if let Some(&cursor) = log.cursors().get(name) {
+        return Ok(cursor);
+    }
+    let end = log.end();
+    log.save(name, end)?;
+    Ok(end)
+}

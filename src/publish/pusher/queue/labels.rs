@@ -1,0 +1,142 @@
+//! What a series of the journal is called at the endpoint.
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use std::hash::BuildHasher;
+
+use crate::{
+    ledger::{Column, Definition},
+    publish::remote_write::{ExternalLabels, FamilyId, LabelPool, LabelSet},
+    traffic::{Dimension, Layout},
+};
+
+/// The label that holds the metric's name.
+pub(super) const METRIC_NAME: &str = "__name__";
+
+/// Gives series the labels that they have at one endpoint.
+#[derive(Debug, Clone)]
+pub(in crate::publish::pusher) struct Labeler {
+    layout: Layout,
+    external: ExternalLabels,
+}
+
+/// The labels of a series, and what else its definition says.
+pub(super) struct Labelled<'l> {
+    /// Sorted by name, unique, none empty.
+    pub(super) labels: Vec<(&'l str, &'l str)>,
+    pub(super) family: FamilyId,
+    /// Series with the same group are best placed side by side in a request. The monitored AS is
+    /// in nearly all series, so the sum of its number and that of the other AS is the same for all
+    /// series of that AS, in both directions. It is made of the definition alone: requests
+    /// have the same order after a restart.
+    pub(super) group: u32,
+}
+
+impl Labeler {
+    pub(in crate::publish::pusher) fn new(layout: Layout, external: ExternalLabels) -> Self {
+        Labeler { layout, external }
+    }
+
+    /// Changes when the same series would get other labels.
+    pub(super) fn fingerprint(&self) -> u32 {
+        crc32fast::hash(format!("{:?}", self.external).as_bytes())
+    }
+
+    /// Hands the labels of a series to `then`: `None` where it is not for this endpoint, or makes
+    /// no sense.
+    pub(super) fn series<T>(
+        &self,
+        definition: &[u8],
+        then: impl FnOnce(Option<Labelled<'_>>) -> T,
+    ) -> T {
+        let Some(Definition { direction, columns }) = Definition::read(&self.layout, definition)
+        else {
+            return then(None);
+        };
+        let numbers: Vec<String> = columns
+            .iter()
+            .map(|column| match column {
+                Column::As { number, .. } => number.to_string(),
+                Column::Text(_) => String::new(),
+            })
+            .collect();
+        let mut labels = vec![(METRIC_NAME, direction.metric())];
+        let mut group = 0_u32;
+        for ((column, dimension), digits) in
+            columns.iter().zip(self.layout.dimensions()).zip(&numbers)
+        {
+            match (dimension, column) {
+                (Dimension::SourceAs | Dimension::DestinationAs, Column::As { number, name }) => {
+                    group = group.wrapping_add(*number);
+                    let names = dimension.label_names();
+                    labels.extend([(names[0], digits.as_str()), (names[1], *name)]);
+                }
+                (dimension, Column::Text(text)) => {
+                    labels.push((dimension.label_names()[0], text));
+                }
+                // `Definition::read` goes by the same layout.
+                (Dimension::Hostname, Column::As { .. }) => {}
+            }
+        }
+        let labels = self.finish(labels);
+        let family = FamilyId::flow(direction);
+        then(labels.map(|labels| Labelled { labels, family, group }))
+    }
+
+    /// Adds the external labels to those of a series (sorted by name); `None` where the series is
+    /// not for this endpoint.
+    #[allow(clippy::unnecessary_wraps, reason = "what relabelling will leave out")]
+    pub(super) fn finish<'l>(
+        &'l self,
+        labels: Vec<(&'l str, &'l str)>,
+    ) -> Option<Vec<(&'l str, &'l str)>> {
+        // Relabelling belongs here, after the external labels as in Prometheus.
+        Some(self.external.merge(labels))
+    }
+}
+
+/// Finds what has the same labels.
+#[derive(Debug, Default)]
+pub(super) struct Identities {
+    hasher: DefaultHashBuilder,
+    lines: HashTable<u32>,
+}
+
+impl Identities {
+    /// The line with these labels. `set_of` gives the labels of a line.
+    pub(super) fn find(
+        &self,
+        pool: &LabelPool,
+        labels: &[(&str, &str)],
+        set_of: impl Fn(u32) -> LabelSet,
+    ) -> Option<u32> {
+        let same = |&line: &u32| pool.labels(set_of(line)).eq(labels.iter().copied());
+        self.lines.find(self.hash(labels.iter().copied()), same).copied()
+    }
+
+    /// Adds a line, whose labels no other one has.
+    pub(super) fn insert(&mut self, pool: &LabelPool, line: u32, set_of: impl Fn(u32) -> LabelSet) {
+        let Identities { hasher, lines } = self;
+        let hash = |line| hash(hasher, pool.labels(set_of(line)));
+        lines.insert_unique(hash(line), line, |&line| hash(line));
+    }
+
+    pub(super) fn remove(&mut self, pool: &LabelPool, line: u32, set: LabelSet) {
+        let hash = self.hash(pool.labels(set));
+        if let Ok(entry) = self.lines.find_entry(hash, |&other| other == line) {
+            entry.remove();
+        }
+    }
+
+    fn hash<'l>(&self, labels: impl Iterator<Item = (&'l str, &'l str)>) -> u64 {
+        hash(&self.hasher, labels)
+    }
+}
+
+fn hash<'l>(hasher: &DefaultHashBuilder, labels: impl Iterator<Item = (&'l str, &'l str)>) -> u64 {
+    use std::hash::{Hash, Hasher};
+    let mut state = hasher.build_hasher();
+    for label in labels {
+        label.hash(&mut state);
+    }
+    state.finish()
+}

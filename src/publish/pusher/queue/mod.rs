@@ -1,0 +1,523 @@
+//! What waits to be sent to one endpoint: the log, from where the endpoint is in it.
+//!
+//! Nothing is stored twice. A [`feed::Feed`] reads cuts from a place in the log, makes samples of
+//! them by rules that follow from the log alone ([`lines`]), and gathers those of some cuts in a
+//! window, so that the samples of a series can go out together. Batches leave a window in a fixed
+//! order, one at a time; how many samples of it are settled is noted at once ([`mark`]). So a
+//! process that is killed sends one batch twice at most: the one whose answer it did not live to
+//! see.
+//!
+//! Memory is bounded by the window and the series, whatever waits in the log.
+
+mod desk;
+mod feed;
+mod labels;
+mod lines;
+mod mark;
+mod own;
+mod window;
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{self, Instant},
+};
+
+use crate::{
+    journal::{Cursor, Error, Log},
+    log_limit::LogLimit,
+    metrics::Metrics,
+    publish::remote_write::{Batch, BatchBounds, LabelPool},
+};
+
+use super::{
+    LOG_PERIOD,
+    account::{Account, DropReason},
+    config::{Order, PusherConfig},
+    stream::Batches,
+};
+
+pub(super) use desk::claim;
+use desk::{Desk, samples_between};
+use feed::{Feed, HandedOut, Tally};
+pub(super) use labels::Labeler;
+use lines::{NEVER, Rules};
+use own::Own;
+
+/// How far apart, in the samples' time, type and help of the metrics are sent.
+const METADATA_INTERVAL_MS: i64 = 60_000;
+
+/// How long after an error the log is tried again.
+const RETRY_WAIT: Duration = Duration::from_secs(5);
+
+/// With so many sample cuts waiting, the newest goes first, where the operator wants it so.
+const SPLIT_CUTS: u64 = 3;
+
+/// The samples of one endpoint that are neither confirmed nor given up.
+#[allow(clippy::struct_excessive_bools, reason = "each is about something else")]
+pub(super) struct Queue {
+    log: Log,
+    place: Place,
+    news: watch::Receiver<()>,
+    account: Account,
+    bounds: BatchBounds,
+    order: Order,
+    max_age: Option<Duration>,
+    stale_on_exit: bool,
+    /// The desk was opened, and what it is behind was counted.
+    is_open: bool,
+    /// Whether the log says beforehand how many samples there are: not if idle series get none.
+    is_estimated: bool,
+    own: Option<Own>,
+    /// Sample cuts in the log when own metrics were last taken.
+    own_cuts: u64,
+    /// Up to here the log is counted.
+    seen: Cursor,
+    /// The place before the newest sample cut, or one before.
+    fresh: Cursor,
+    outstanding: Option<Outstanding>,
+    is_maybe_sent: bool,
+    /// The last batch had to be waited for.
+    is_fresh: bool,
+    /// Time of the newest samples that went out with metadata.
+    metadata_ms: Option<i64>,
+    /// Since when no more cuts come.
+    closed: Option<Instant>,
+    /// All series were ended.
+    is_ended: bool,
+    begun: Instant,
+    loss_log: LogLimit,
+    rival_log: LogLimit,
+    error_log: LogLimit,
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("seen", &self.seen).finish_non_exhaustive()
+    }
+}
+
+/// Where the desk is.
+enum Place {
+    New(Box<Opening>),
+    Home(Box<Desk>),
+    /// On a thread that may wait for the disk.
+    Away(JoinHandle<(Place, Option<Error>)>),
+    /// On its way from one to another.
+    Moving,
+}
+
+#[derive(Clone)]
+struct Opening {
+    log: Log,
+    name: String,
+    labeler: Labeler,
+    rules: Rules,
+}
+
+/// The batch that was handed out.
+#[derive(Debug)]
+struct Outstanding {
+    from: Side,
+    /// Samples that are not settled.
+    left: usize,
+    /// How far the window is when they are.
+    samples: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Live,
+    Backlog,
+    Own,
+}
+
+impl Queue {
+    /// A queue that goes on where the cursor `name` is.
+    pub(super) fn new(
+        config: &PusherConfig,
+        name: String,
+        labeler: Labeler,
+        log: Log,
+        news: watch::Receiver<()>,
+        account: Account,
+        own: Option<Arc<Metrics>>,
+    ) -> Self {
+        let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let rules = Rules {
+            interval_ms: milliseconds(config.interval).max(1),
+            idle_ms: config.idle_interval.map(milliseconds).filter(|&idle_ms| idle_ms > 0),
+        };
+        Queue {
+            place: Place::New(Box::new(Opening { log: log.clone(), name, labeler, rules })),
+            log,
+            news,
+            account,
+            bounds: config.batch,
+            order: config.order,
+            max_age: config.max_age,
+            stale_on_exit: config.stale_on_exit,
+            is_open: false,
+            is_estimated: rules.idle_ms.is_none(),
+            own: own.map(Own::new),
+            own_cuts: 0,
+            seen: Cursor::default(),
+            fresh: Cursor::default(),
+            outstanding: None,
+            is_maybe_sent: false,
+            is_fresh: false,
+            metadata_ms: None,
+            closed: None,
+            is_ended: false,
+            begun: Instant::now(),
+            loss_log: LogLimit::new(LOG_PERIOD),
+            rival_log: LogLimit::new(LOG_PERIOD),
+            error_log: LogLimit::new(LOG_PERIOD),
+        }
+    }
+
+    pub(super) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// At the end: what is still pending. A log on disk keeps it for the next start; from a log in
+    /// memory it is dropped.
+    pub(super) fn abandon(&mut self) -> usize {
+        let samples = self.account.pending();
+        if !self.log.is_durable() {
+            self.account.dropped(samples, DropReason::Shutdown);
+        }
+        samples
+    }
+
+    fn desk(&self) -> Option<&Desk> {
+        match &self.place {
+            Place::Home(desk) => Some(desk),
+            _ => None,
+        }
+    }
+
+    /// Lets the desk do something that may take its time. May be dropped at any time: the work
+    /// goes on, and is waited for by the next call, which does not begin its own then.
+    ///
+    /// Returns whether there was no error.
+    async fn work(&mut self, job: impl FnOnce(&mut Desk) + Send + 'static) -> bool {
+        if !matches!(self.place, Place::Away(_)) {
+            let place = std::mem::replace(&mut self.place, Place::Moving);
+            self.place = Place::Away(tokio::task::spawn_blocking(move || match place {
+                Place::New(opening) => {
+                    let Opening { log, name, labeler, rules } = (*opening).clone();
+                    match Desk::open(log, name, labeler, rules) {
+                        Ok(desk) => (Place::Home(Box::new(desk)), None),
+                        Err(error) => (Place::New(opening), Some(error)),
+                    }
+                }
+                Place::Home(mut desk) => {
+                    job(&mut desk);
+                    let error = desk.error.take();
+                    (Place::Home(desk), error)
+                }
+                other => (other, None),
+            }));
+        }
+        let Place::Away(working) = &mut self.place else { return true };
+        let (place, error) = working.await.expect("reading the log does not panic");
+        self.place = place;
+        if let Place::Home(desk) = &mut self.place {
+            let tally = std::mem::take(&mut desk.tally);
+            if !self.is_open {
+                self.is_open = true;
+                self.seen = desk.live_mark().end;
+                self.fresh = self.log.end();
+                if self.is_estimated {
+                    self.account.generated(desk.estimated_in_ranges());
+                }
+            }
+            self.observe();
+            self.count(tally);
+        }
+        let is_well = error.is_none();
+        if let Some(error) = error {
+            if let Some(held_back) = self.error_log.permit() {
+                tracing::error!(
+                    endpoint = self.account.endpoint(),
+                    %error,
+                    held_back,
+                    "the queue can't go on for now, and tries again"
+                );
+            }
+            if self.closed.is_none() {
+                tokio::select! {
+                    () = time::sleep(RETRY_WAIT) => {}
+                    () = self.news() => {}
+                }
+            }
+        }
+        is_well
+    }
+
+    /// Counts what reading came to.
+    fn count(&mut self, tally: Tally) {
+        let Tally { generated, estimated, .. } = tally;
+        let estimated = if self.is_estimated { estimated } else { 0 };
+        self.account.generated(generated.saturating_sub(estimated));
+        let account = &self.account;
+        account.dropped(estimated.saturating_sub(generated) as usize, DropReason::NotNewer);
+        account.dropped(tally.not_newer as usize, DropReason::NotNewer);
+        account.dropped(tally.left_out as usize, DropReason::LeftOut);
+        account.dropped(tally.rivals as usize, DropReason::Duplicate);
+        account.dropped(tally.dropped_by_caps as usize, DropReason::QueueFull);
+        account.dropped(tally.unreadable as usize, DropReason::JournalBroken);
+        let endpoint = account.endpoint();
+        let lost = tally.dropped_by_caps + tally.unreadable + tally.not_newer;
+        if (lost > 0 || tally.went_back || tally.broken.is_some())
+            && let Some(held_back) = self.loss_log.permit()
+        {
+            tracing::warn!(
+                endpoint,
+                beyond_the_caps = tally.dropped_by_caps,
+                unreadable = tally.unreadable,
+                not_newer = tally.not_newer,
+                went_back = tally.went_back,
+                broken = tally.broken,
+                held_back,
+                "samples are lost to the queue before the endpoint took them"
+            );
+        }
+        if let Some(series) = tally.rival
+            && let Some(held_back) = self.rival_log.permit()
+        {
+            tracing::warn!(
+                endpoint,
+                series,
+                held_back,
+                "two series have the same labels at this endpoint: the later one is not sent"
+            );
+        }
+    }
+
+    /// Takes in what is new in the log.
+    fn observe(&mut self) {
+        if !self.is_open {
+            return;
+        }
+        let end = self.log.end();
+        if end.totals.cuts > self.seen.totals.cuts {
+            if self.is_estimated {
+                self.account.generated(samples_between(self.seen, end));
+            }
+            if self.seen.sequence > self.fresh.sequence {
+                self.fresh = self.seen;
+            }
+        }
+        self.seen = end;
+        self.tell();
+    }
+
+    /// Tells how long the queue is.
+    fn tell(&self) {
+        let Some(desk) = self.desk() else { return };
+        let live = desk.live_mark();
+        let feeds = desk.backlog.iter().chain(&desk.live);
+        let mut oldest_ms = feeds.filter(|feed| !self.is_settled(feed)).find_map(Feed::oldest_ms);
+        if oldest_ms.is_none() && self.seen.totals.cuts > live.end.totals.cuts {
+            oldest_ms = (live.end_ms != NEVER).then(|| live.end_ms + desk.rules.interval_ms);
+        }
+        let usage = self.log.usage(desk.slowest());
+        self.account.queue(oldest_ms, usage, self.begun.elapsed());
+    }
+
+    fn is_settled(&self, feed: &Feed) -> bool {
+        feed.is_spent() && self.outstanding.is_none()
+    }
+
+    /// Samples that are older are not sent.
+    fn oldest_ms(&self) -> i64 {
+        let Some(max_age) = self.max_age else { return NEVER };
+        let now = SystemTime::now().checked_sub(max_age);
+        let since = now.and_then(|oldest| oldest.duration_since(UNIX_EPOCH).ok());
+        since.map_or(NEVER, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// The place from which newer samples are to go first, if they are.
+    fn split_at(&self) -> Option<Cursor> {
+        let desk = self.desk()?;
+        let live = desk.live.as_ref()?;
+        let sent = if live.is_spent() { live.mark.end } else { live.mark.begin };
+        let waiting = self.seen.totals.cuts.saturating_sub(sent.totals.cuts);
+        let is_due = self.order == Order::NewestFirst
+            && waiting >= SPLIT_CUTS
+            && self.fresh.sequence > live.mark.end.sequence
+            && desk.can_split();
+        is_due.then_some(self.fresh)
+    }
+
+    /// The next samples of what is in a window.
+    fn hand_out(&mut self, from: Side) -> Option<Batch> {
+        let (bounds, oldest_ms) = (self.bounds, self.oldest_ms());
+        let Place::Home(desk) = &mut self.place else { return None };
+        let Desk { live, backlog, pool, .. } = &mut **desk;
+        let feed = if from == Side::Live { live } else { backlog }.as_mut()?;
+        loop {
+            let out = feed.hand_out(pool, bounds, oldest_ms)?;
+            let HandedOut { mut batch, samples, too_old, newest_ms } = out;
+            self.account.dropped(too_old as usize, DropReason::TooOld);
+            if batch.is_empty() {
+                feed.mark.done += samples;
+                continue;
+            }
+            let metadata_is_due = self
+                .metadata_ms
+                .is_none_or(|last| newest_ms.saturating_sub(last) >= METADATA_INTERVAL_MS);
+            if metadata_is_due {
+                batch.metadata = true;
+                self.metadata_ms = Some(newest_ms);
+            }
+            self.is_maybe_sent = std::mem::take(&mut feed.is_resumed);
+            self.outstanding = Some(Outstanding { from, left: batch.samples(), samples });
+            return Some(batch);
+        }
+    }
+
+    /// Own metrics, if they are due: after the samples of a cut, and in between if that takes long.
+    fn hand_out_own(&mut self, is_idle: bool) -> Option<Batch> {
+        let (own, Place::Home(desk)) = (self.own.as_mut()?, &mut self.place) else { return None };
+        let batch = own.hand_out().or_else(|| {
+            let cuts = self.seen.totals.cuts.saturating_sub(self.own_cuts);
+            if cuts == 0 || !is_idle && cuts < 2 {
+                return None;
+            }
+            self.own_cuts = self.seen.totals.cuts;
+            let Desk { pool, labeler, .. } = &mut **desk;
+            own.take(pool, labeler, self.bounds);
+            own.hand_out()
+        })?;
+        self.account.generated(batch.samples() as u64);
+        self.is_maybe_sent = false;
+        self.outstanding = Some(Outstanding { from: Side::Own, left: batch.samples(), samples: 0 });
+        Some(batch)
+    }
+
+    fn settle(&mut self, samples: usize) {
+        let Some(outstanding) = &mut self.outstanding else { return };
+        outstanding.left = outstanding.left.saturating_sub(samples);
+        if outstanding.left > 0 {
+            return;
+        }
+        let Outstanding { from, samples, .. } = *outstanding;
+        self.outstanding = None;
+        if let Place::Home(desk) = &mut self.place {
+            let feed = match from {
+                Side::Live => &mut desk.live,
+                Side::Backlog => &mut desk.backlog,
+                Side::Own => return,
+            };
+            if let Some(feed) = feed {
+                feed.mark.done += samples;
+                desk.note();
+            }
+        }
+        self.tell();
+    }
+}
+
+impl Batches for Queue {
+    async fn next(&mut self) -> Option<Batch> {
+        self.is_fresh = false;
+        loop {
+            if self.desk().is_none_or(|desk| desk.live.is_none() && self.seen.sequence > 0) {
+                if !self.work(Desk::read).await && self.closed.is_some() {
+                    return None;
+                }
+                continue;
+            }
+            if let Some(fresh) = self.split_at() {
+                self.work(move |desk| desk.split(fresh)).await;
+                continue;
+            }
+            if let Some(batch) = self.hand_out_own(false) {
+                return Some(batch);
+            }
+            if let Some(batch) = self.hand_out(Side::Live) {
+                return Some(batch);
+            }
+            let end = self.seen;
+            let desk = self.desk()?;
+            if desk.live.as_ref().is_some_and(|live| live.can_read(end)) {
+                if !self.work(Desk::read).await && self.closed.is_some() {
+                    return None;
+                }
+                continue;
+            }
+            if let Some(batch) = self.hand_out(Side::Backlog) {
+                return Some(batch);
+            }
+            let desk = self.desk()?;
+            if desk.has_backlog() || desk.save_is_due() {
+                if !self.work(Desk::read).await && self.closed.is_some() {
+                    return None;
+                }
+                continue;
+            }
+            if let Some(batch) = self.hand_out_own(true) {
+                return Some(batch);
+            }
+            if self.closed.is_none() {
+                self.news().await;
+                self.is_fresh = true;
+            } else if self.stale_on_exit && !self.is_ended {
+                self.is_ended = true;
+                self.work(Desk::end_all).await;
+            } else {
+                self.work(Desk::finish).await;
+                return None;
+            }
+        }
+    }
+
+    fn maybe_sent(&self) -> bool {
+        self.is_maybe_sent
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.is_fresh
+    }
+
+    fn pool(&self) -> &LabelPool {
+        let desk = self.desk().expect("a batch is handed out while its labels are here");
+        &desk.pool
+    }
+
+    /// Takes in what comes; returns when something has come, or nothing more will. May be dropped
+    /// at any time.
+    async fn news(&mut self) {
+        if self.news.changed().await.is_err() {
+            self.closed.get_or_insert_with(Instant::now);
+        }
+        self.observe();
+    }
+
+    fn closed(&self) -> Option<Instant> {
+        self.closed
+    }
+
+    fn confirm(&mut self, batch: Batch) {
+        self.account.confirmed(batch.samples());
+        self.settle(batch.samples());
+    }
+
+    fn give_up(&mut self, batch: Batch, reason: DropReason) {
+        self.account.dropped(batch.samples(), reason);
+        self.settle(batch.samples());
+    }
+
+    fn limit(&mut self, bounds: BatchBounds) {
+        self.bounds = bounds;
+    }
+}

@@ -1,0 +1,82 @@
+//! The program's own metrics as samples: behind NAT, nobody can scrape them.
+//!
+//! They are no part of the log: what is sent is what they are at that moment, once for each sample
+//! cut at most.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use crate::{
+    metrics::Metrics,
+    publish::remote_write::{
+        Batch, BatchBounds, Families, LabelPool, LabelSet, SAMPLE_MAX_BYTES, Sample,
+    },
+};
+
+use super::labels::{Labeler, METRIC_NAME};
+
+/// Makes batches of the program's own metrics.
+#[derive(Debug)]
+pub(super) struct Own {
+    metrics: Arc<Metrics>,
+    families: Families,
+    /// Of the newest samples.
+    sets: Vec<LabelSet>,
+    time_ms: i64,
+    ready: VecDeque<Batch>,
+}
+
+impl Own {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        let families = Families::all();
+        Own { metrics, families, sets: Vec::new(), time_ms: 0, ready: VecDeque::new() }
+    }
+
+    /// Takes the metrics as they are now. Batches that were not handed out are replaced.
+    pub(super) fn take(&mut self, pool: &mut LabelPool, labeler: &Labeler, bounds: BatchBounds) {
+        self.ready.clear();
+        for set in self.sets.drain(..) {
+            pool.remove(set);
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        if now_ms <= self.time_ms {
+            // The clock was set back: timestamps rise all the same.
+            return;
+        }
+        self.time_ms = now_ms;
+        let mut batch = Batch::default();
+        let mut bytes = 0;
+        for family in self.metrics.gather() {
+            let Some(id) = self.families.find(&family.name) else { continue };
+            for sample in &family.samples {
+                let name = format!("{}{}", family.name, sample.suffix);
+                let labels = sample.labels.iter().map(|(name, value)| (&**name, &**value));
+                let mut labels: Vec<_> = labels.chain([(METRIC_NAME, &*name)]).collect();
+                labels.sort_unstable();
+                let Some(labels) = labeler.finish(labels) else { continue };
+                let set = pool.add(labels);
+                self.sets.push(set);
+                let size = pool.encoded_len(set) + SAMPLE_MAX_BYTES;
+                let room = bounds.series.min(bounds.samples);
+                if batch.len() >= room || bytes + size > bounds.bytes && !batch.is_empty() {
+                    self.ready.push_back(std::mem::take(&mut batch));
+                    bytes = 0;
+                }
+                bytes += size;
+                let sample = Sample { time_ms: now_ms, value: sample.value, start_ms: 0 };
+                batch.push(set, id, &[sample]);
+            }
+        }
+        if !batch.is_empty() {
+            self.ready.push_back(batch);
+        }
+    }
+
+    pub(super) fn hand_out(&mut self) -> Option<Batch> {
+        self.ready.pop_front()
+    }
+}

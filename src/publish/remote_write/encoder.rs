@@ -1,0 +1,98 @@
+//! From a batch to the body of a request.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{batch::Batch, families::Families, pool::LabelPool, snappy::Block, v1, v2};
+
+/// zstd's fastest: the higher ones save little on what requests hold.
+const ZSTD_LEVEL: i32 = 1;
+
+/// What a request says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// Remote-Write 1.0: `prometheus.WriteRequest`.
+    V1,
+    /// Remote-Write 2.0: `io.prometheus.write.v2.Request`.
+    V2,
+}
+
+/// How a request is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// Snappy's block format, as both specifications want it.
+    Snappy,
+    /// zstd, for receivers that are known to take it.
+    Zstd,
+}
+
+/// Where a 2.0 request has the start times of counters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum StartTimestamps {
+    /// With each sample, as 2.0-rc.4 wants it.
+    #[default]
+    Sample,
+    /// With each series, as the drafts up to 2.0-rc.3 had it: the start time of the series' first
+    /// sample.
+    Series,
+}
+
+/// Encodes batches, one after the other, in buffers that it uses again.
+pub struct Encoder {
+    families: Arc<Families>,
+    start_timestamps: StartTimestamps,
+    block: Block,
+    v1: v1::Writer,
+    v2: v2::Writer,
+    zstd: zstd::bulk::Compressor<'static>,
+}
+
+impl std::fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Encoder")
+            .field("start_timestamps", &self.start_timestamps)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Encoder {
+    /// An encoder of series of these metrics.
+    pub fn new(families: Arc<Families>, start_timestamps: StartTimestamps) -> Self {
+        Encoder {
+            families,
+            start_timestamps,
+            block: Block::default(),
+            v1: v1::Writer::default(),
+            v2: v2::Writer::default(),
+            zstd: zstd::bulk::Compressor::new(ZSTD_LEVEL).expect("the level is one of zstd's"),
+        }
+    }
+
+    /// The body of the request that carries `batch`, whose label sets are those of `pool`.
+    ///
+    /// # Panics
+    /// If the batch holds a label set or a family that is not in the pool or the table, or more
+    /// than 4 GiB.
+    pub fn encode(
+        &mut self,
+        batch: &Batch,
+        pool: &LabelPool,
+        protocol: Protocol,
+        compression: Compression,
+    ) -> Bytes {
+        let Encoder { families, start_timestamps, block, v1, v2, zstd } = self;
+        block.clear();
+        match protocol {
+            Protocol::V1 => v1.write(block, batch, pool, families),
+            Protocol::V2 => v2.write(block, batch, pool, families, *start_timestamps),
+        }
+        match compression {
+            // Exactly as long as it is: a request may be held for as long as an endpoint is away.
+            Compression::Snappy => Bytes::copy_from_slice(block.finish()),
+            Compression::Zstd => {
+                zstd.compress(block.raw()).expect("there is memory for a request").into()
+            }
+        }
+    }
+}

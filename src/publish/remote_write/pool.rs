@@ -1,0 +1,304 @@
+//! The labels of all series of an endpoint, each distinct one stored once.
+
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use prost::encoding::encoded_len_varint;
+
+/// The labels of a series in a [`LabelPool`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LabelSet(u32);
+
+/// Where a series is best placed among the others of a pool: see [`LabelPool::order`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Order([u32; 4]);
+
+/// The labels of series. A series costs a word of 4 bytes for each label and two more, and a
+/// distinct label (name and value) is stored once.
+///
+/// Series are told apart by their [`LabelSet`], a small handle. It stays valid until it is
+/// removed; what is removed makes room for what is added later.
+#[derive(Debug, Default)]
+pub struct LabelPool {
+    hasher: DefaultHashBuilder,
+    /// Names and values.
+    texts: Slots<Text>,
+    text_index: HashTable<u32>,
+    /// Names with their values.
+    pairs: Slots<Pair>,
+    pair_index: HashTable<u32>,
+    sets: Sets,
+}
+
+/// A name or a value.
+#[derive(Debug, Default)]
+struct Text {
+    text: Box<str>,
+    /// How many labels of series have it as name or value.
+    uses: u32,
+}
+
+/// A label.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Pair {
+    /// The name's text.
+    pub(super) name: u32,
+    /// The value's text.
+    pub(super) value: u32,
+    /// What it takes in a `TimeSeries` of 1.0, in bytes.
+    pub(super) encoded_len: u32,
+    /// How many series have it.
+    uses: u32,
+}
+
+impl LabelPool {
+    /// A pool without series.
+    pub fn new() -> Self {
+        LabelPool::default()
+    }
+
+    /// Adds the labels (name, value) of a series: sorted by name, each name once, none empty, the
+    /// metric's name as `__name__` among them. Equal series added twice get two handles.
+    pub fn add<'l>(&mut self, labels: impl IntoIterator<Item = (&'l str, &'l str)>) -> LabelSet {
+        self.sets.begin();
+        let mut encoded_len = 0;
+        for (name, value) in labels {
+            debug_assert!(!name.is_empty() && !value.is_empty(), "empty label {name:?}");
+            let name = self.text(name);
+            let value = self.text(value);
+            let pair = self.pair(name, value);
+            encoded_len += self.pairs.get(pair).encoded_len;
+            self.sets.word(pair);
+        }
+        self.sets.end(encoded_len)
+    }
+
+    /// Takes a series out. Its handle must not be used any more: it may become that of another
+    /// series.
+    pub fn remove(&mut self, set: LabelSet) {
+        let LabelPool { hasher, texts, text_index, pairs, pair_index, sets } = self;
+        for &id in sets.pairs(set) {
+            let pair = pairs.get_mut(id);
+            pair.uses -= 1;
+            let Pair { name, value, uses, .. } = *pair;
+            if uses == 0 {
+                let hash = hasher.hash_one((name, value));
+                if let Ok(entry) = pair_index.find_entry(hash, |&other| other == id) {
+                    entry.remove();
+                }
+                pairs.free(id);
+            }
+            for id in [name, value] {
+                let text = texts.get_mut(id);
+                text.uses -= 1;
+                if text.uses == 0 {
+                    let hash = hasher.hash_one(&*text.text);
+                    if let Ok(entry) = text_index.find_entry(hash, |&other| other == id) {
+                        entry.remove();
+                    }
+                    texts.free(id);
+                }
+            }
+        }
+        sets.free(set);
+    }
+
+    /// The labels (name, value) of a series, sorted by name.
+    pub fn labels(&self, set: LabelSet) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.sets.pairs(set).iter().map(|&pair| {
+            let Pair { name, value, .. } = *self.pairs.get(pair);
+            (self.text_of(name), self.text_of(value))
+        })
+    }
+
+    /// What the labels of a series take in a request of 1.0, in bytes, before compression. In 2.0
+    /// they take less, as most are shared with other series.
+    pub fn encoded_len(&self, set: LabelSet) -> usize {
+        self.sets.encoded_len(set) as usize
+    }
+
+    /// Requests are smallest when their series are sorted by this: it puts series side by side that
+    /// have those labels in common which few others have, such as an AS.
+    ///
+    /// Made from what the pool holds now, so it changes when series come and go. Series in another
+    /// order cost some bytes, and nothing else.
+    pub fn order(&self, set: LabelSet) -> Order {
+        let mut rarest = [(u32::MAX, 0); 4];
+        for &pair in self.sets.pairs(set) {
+            let value = self.pairs.get(pair).value;
+            let mut at = (self.texts.get(value).uses, value);
+            for place in &mut rarest {
+                if at < *place {
+                    std::mem::swap(&mut at, place);
+                }
+            }
+        }
+        Order(rarest.map(|(_, value)| value))
+    }
+
+    /// The labels of a series, by their ids.
+    pub(super) fn pair_ids(&self, set: LabelSet) -> &[u32] {
+        self.sets.pairs(set)
+    }
+
+    /// The label with an id.
+    pub(super) fn pair_of(&self, id: u32) -> Pair {
+        *self.pairs.get(id)
+    }
+
+    /// The text with an id.
+    pub(super) fn text_of(&self, id: u32) -> &str {
+        &self.texts.get(id).text
+    }
+
+    /// Ids of texts and of labels are below these.
+    pub(super) fn id_bounds(&self) -> (usize, usize) {
+        (self.texts.slots.len(), self.pairs.slots.len())
+    }
+
+    /// The id of a text, if some label has it.
+    pub(super) fn find_text(&self, text: &str) -> Option<u32> {
+        let hash = self.hasher.hash_one(text);
+        self.text_index.find(hash, |&id| self.text_of(id) == text).copied()
+    }
+
+    /// Finds or adds a text, which gets one more use.
+    fn text(&mut self, text: &str) -> u32 {
+        let LabelPool { hasher, texts, text_index, .. } = self;
+        let hash = hasher.hash_one(text);
+        let known = text_index.find(hash, |&id| *texts.get(id).text == *text).copied();
+        let id = known.unwrap_or_else(|| {
+            let id = texts.add(Text { text: text.into(), uses: 0 });
+            text_index.insert_unique(hash, id, |&id| hasher.hash_one(&*texts.get(id).text));
+            id
+        });
+        texts.get_mut(id).uses += 1;
+        id
+    }
+
+    /// Finds or adds a label, which gets one more use.
+    fn pair(&mut self, name: u32, value: u32) -> u32 {
+        let LabelPool { hasher, texts, pairs, pair_index, .. } = self;
+        let hash = hasher.hash_one((name, value));
+        let key = |pair: &Pair| (pair.name, pair.value);
+        let known = pair_index.find(hash, |&id| key(pairs.get(id)) == (name, value)).copied();
+        let id = known.unwrap_or_else(|| {
+            let [name_len, value_len] =
+                [name, value].map(|text| field_len(texts.get(text).text.len()));
+            let encoded_len = field_len(name_len + value_len) as u32;
+            let id = pairs.add(Pair { name, value, encoded_len, uses: 0 });
+            pair_index.insert_unique(hash, id, |&id| hasher.hash_one(key(pairs.get(id))));
+            id
+        });
+        pairs.get_mut(id).uses += 1;
+        id
+    }
+}
+
+/// What a field of protobuf takes whose value is so long, in bytes: tag, length and value.
+pub(super) fn field_len(length: usize) -> usize {
+    1 + encoded_len_varint(length as u64) + length
+}
+
+/// Things with ids; the ids of what is freed are used again.
+#[derive(Debug, Default)]
+struct Slots<T> {
+    slots: Vec<T>,
+    free: Vec<u32>,
+}
+
+impl<T: Default> Slots<T> {
+    fn get(&self, id: u32) -> &T {
+        &self.slots[id as usize]
+    }
+
+    fn get_mut(&mut self, id: u32) -> &mut T {
+        &mut self.slots[id as usize]
+    }
+
+    fn add(&mut self, thing: T) -> u32 {
+        if let Some(id) = self.free.pop() {
+            self.slots[id as usize] = thing;
+            return id;
+        }
+        let id = u32::try_from(self.slots.len()).expect("fewer than 4 billion texts fit in memory");
+        self.slots.push(thing);
+        id
+    }
+
+    fn free(&mut self, id: u32) {
+        self.slots[id as usize] = T::default();
+        self.free.push(id);
+    }
+}
+
+/// Lists of label ids, in one allocation. Each is a block of words: how many labels, their encoded
+/// length, their ids. A handle is where the block begins.
+#[derive(Debug, Default)]
+struct Sets {
+    words: Vec<u32>,
+    /// The ids of the set that is being added.
+    building: Vec<u32>,
+    /// For each number of labels a free block; its second word leads to the next one.
+    free: Vec<u32>,
+}
+
+/// The words of a block before the ids.
+const HEAD: usize = 2;
+
+/// Where no further block is free.
+const NONE: u32 = u32::MAX;
+
+/// The words grow by an eighth rather than to the double, so that few of them are unused.
+const GROWTH_DIVISOR: usize = 8;
+
+impl Sets {
+    fn begin(&mut self) {
+        self.building.clear();
+    }
+
+    fn word(&mut self, pair: u32) {
+        self.building.push(pair);
+    }
+
+    fn end(&mut self, encoded_len: u32) -> LabelSet {
+        let count = self.building.len();
+        let at = match self.free.get(count) {
+            Some(&at) if at != NONE => {
+                self.free[count] = self.words[at as usize + 1];
+                at as usize
+            }
+            _ => {
+                let at = self.words.len();
+                if self.words.capacity() < at + HEAD + count {
+                    self.words.reserve_exact(HEAD + count + at / GROWTH_DIVISOR);
+                }
+                self.words.resize(at + HEAD + count, 0);
+                at
+            }
+        };
+        self.words[at] = count as u32;
+        self.words[at + 1] = encoded_len;
+        self.words[at + HEAD..at + HEAD + count].copy_from_slice(&self.building);
+        LabelSet(u32::try_from(at).expect("hundreds of millions of series fit in no memory"))
+    }
+
+    fn pairs(&self, LabelSet(at): LabelSet) -> &[u32] {
+        let at = at as usize;
+        let count = self.words[at] as usize;
+        &self.words[at + HEAD..at + HEAD + count]
+    }
+
+    fn encoded_len(&self, LabelSet(at): LabelSet) -> u32 {
+        self.words[at as usize + 1]
+    }
+
+    fn free(&mut self, LabelSet(at): LabelSet) {
+        let count = self.words[at as usize] as usize;
+        if self.free.len() <= count {
+            self.free.resize(count + 1, NONE);
+        }
+        self.words[at as usize + 1] = self.free[count];
+        self.free[count] = at;
+    }
+}

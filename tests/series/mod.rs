@@ -1,0 +1,15 @@
+//! Series as the ledger defines them in the journal.
+
+/// A series of the direction "receive", of host edge1; both AS are without a name.
+pub(crate) fn definition(source_as: u32, destination_as: u32) -> Vec<u8> {
+    let mut bytes = 0_u32.to_le_bytes().to_vec();
+    let mut column = |number: Option<u32>, text: &str| {
+        bytes.extend(number.into_iter().flat_map(u32::to_le_bytes));
+        bytes.extend((text.len() as u32).to_le_bytes());
+        bytes.extend(text.as_bytes());
+    };
+    column(Some(destination_as), "");
+    column(None, "edge1");
+    column(Some(source_as), "");
+    bytes
+}

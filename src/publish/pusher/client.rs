@@ -1,6 +1,7 @@
 //! Connections: TLS, proxies, and how they are kept open through NAT.
 
 use std::{
+    fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -39,7 +40,7 @@ const KEEPALIVE_RETRIES: u32 = 3;
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
 /// The certificates and the key, as texts in PEM.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 struct Material {
     ca: Option<Secret>,
     cert: Option<Secret>,
@@ -48,7 +49,6 @@ struct Material {
 
 /// Makes connections to one server. It is made anew when a file with a certificate or a key
 /// changes.
-#[derive(Debug)]
 pub(super) struct HttpClient {
     /// Where the settings stand, for errors.
     place: &'static str,
@@ -62,7 +62,6 @@ pub(super) struct HttpClient {
     built: Mutex<Built>,
 }
 
-#[derive(Debug)]
 struct Built {
     client: Client,
     /// What was last tried to make a client of; `client` is of it unless it was no good.
@@ -151,6 +150,15 @@ impl HttpClient {
     }
 }
 
+impl fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpClient")
+            .field("tls", &self.tls)
+            .field("proxy", &self.proxy)
+            .finish_non_exhaustive()
+    }
+}
+
 fn material(ca: &Option<Watched>, cert: &Option<Watched>, key: &Option<Watched>) -> Material {
     let current = |file: &Option<Watched>| file.as_ref().map(Watched::current);
     Material { ca: current(ca), cert: current(cert), key: current(key) }
@@ -235,6 +243,10 @@ fn through(builder: ClientBuilder, proxy: &ProxyConfig) -> Result<ClientBuilder,
     Ok(match proxy {
         ProxyConfig::Environment => builder,
         ProxyConfig::None => builder.no_proxy(),
+        // reqwest takes this for all names, but not for IP addresses.
+        ProxyConfig::Url { no_proxy, .. } if no_proxy.split(',').any(|each| each.trim() == "*") => {
+            builder.no_proxy()
+        }
         ProxyConfig::Url { url, no_proxy } => {
             let proxy = Proxy::all(url.expose())
                 .map_err(|error| format!("proxy_url: {}", describe(error)))?;

@@ -221,7 +221,7 @@ fn read_token(body: &[u8]) -> Result<Token, &'static str> {
     let expires = lifetime
         .filter(|seconds| *seconds > 0.0)
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .map(|lifetime| lifetime - EXPIRY_MARGIN.min(lifetime / 2))
+        .map(|lifetime| lifetime.saturating_sub(EXPIRY_MARGIN).max(lifetime / 2))
         .and_then(|lifetime| Instant::now().checked_add(lifetime));
     Ok(Token { authorization, expires, used: false })
 }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, core::Collector, proto::MetricType,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, core::Collector, proto::MetricType,
 };
 
 use crate::{
@@ -77,7 +77,7 @@ pub struct Family {
 }
 
 macro_rules! metrics {
-    ($($(#[doc = $help:literal])+ $field:ident: $kind:ident($name:literal $(, $labels:expr)?);)*) => {
+    ($($(#[doc = $help:literal])+ $field:ident: $kind:ident($name:literal $(, $labels:expr $(, $buckets:expr)?)?);)*) => {
         /// All metrics of the program's own. The documentation of a field is its help text.
         pub struct Metrics {
             registry: Registry,
@@ -98,7 +98,7 @@ macro_rules! metrics {
             pub fn new() -> Self {
                 let registry = Registry::new();
                 Metrics {
-                    $($field: register(&registry, new_metric!($kind, $name, help(&[$($help),+]) $(, $labels)?)),)*
+                    $($field: register(&registry, new_metric!($kind, $name, help(&[$($help),+]) $(, $labels $(, $buckets)?)?)),)*
                     registry,
                     push_moves: Mutex::new(()),
                 }.with_known_labels()
@@ -109,6 +109,9 @@ macro_rules! metrics {
 
 macro_rules! kind {
     (Histogram) => {
+        Kind::Histogram
+    };
+    (HistogramVec) => {
         Kind::Histogram
     };
     (IntCounter) => {
@@ -135,6 +138,9 @@ macro_rules! labels {
 }
 
 macro_rules! new_metric {
+    ($kind:ident, $name:expr, $help:expr, $labels:expr, $buckets:expr) => {
+        $kind::new(HistogramOpts::new($name, $help).buckets($buckets.to_vec()), &$labels)
+    };
     (Histogram, $name:expr, $help:expr, $buckets:expr) => {
         Histogram::with_opts(HistogramOpts::new($name, $help).buckets($buckets.to_vec()))
     };
@@ -219,8 +225,16 @@ metrics! {
     push_bytes: IntCounterVec("flow_exporter_remote_write_sent_bytes_total", ["endpoint"]);
     /// When the endpoint last confirmed a request, in seconds since the epoch.
     push_last_success: GaugeVec("flow_exporter_remote_write_last_success_timestamp_seconds", ["endpoint"]);
+    /// When a request last failed or was refused, in seconds since the epoch; /-/ready has the words.
+    push_last_error: GaugeVec("flow_exporter_remote_write_last_error_timestamp_seconds", ["endpoint"]);
+    /// Confirmed samples that the receiver had from an earlier request whose answer was lost.
+    push_already_stored: IntCounterVec("flow_exporter_remote_write_samples_already_stored_total", ["endpoint"]);
+    /// Whether all is held because the endpoint needs its operator: 1 if so.
+    push_held: IntGaugeVec("flow_exporter_remote_write_held", ["endpoint"]);
+    /// 1 for the form that requests have now: protocol and compression.
+    push_protocol: IntGaugeVec("flow_exporter_remote_write_protocol_info", ["endpoint", "protocol", "compression"]);
     /// Time from the start of a remote-write request to its answer.
-    push_seconds: Histogram("flow_exporter_remote_write_request_duration_seconds", SECONDS);
+    push_seconds: HistogramVec("flow_exporter_remote_write_request_duration_seconds", ["endpoint"], SECONDS);
 }
 
 impl fmt::Debug for Metrics {

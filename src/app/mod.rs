@@ -62,7 +62,11 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
     let (as_names, refresher) =
         names::load_initial(names_config).map_err(|error| refuse("", &error))?;
     let pusher = push
-        .map(|config| Pusher::new(&config, &layout, Arc::clone(&metrics)))
+        .map(|config| {
+            let component = health.register("remote write");
+            let metrics = Arc::clone(&metrics);
+            Pusher::new(&config, &layout, metrics, component, state_dir.as_deref())
+        })
         .transpose()
         .map_err(|error| refuse("push: ", &error))?;
 

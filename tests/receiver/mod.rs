@@ -1,16 +1,22 @@
 //! A remote-write receiver in this process: it records what it is sent, and misbehaves on command.
 
+// Each target of tests uses its own part of it.
+#![allow(dead_code)]
+
+mod store;
+
 use std::{
-    collections::{BTreeMap, VecDeque},
-    io,
+    collections::VecDeque,
+    fmt, io,
     net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use flow_exporter::publish::remote_write::proto::v1::WriteRequest;
+use flow_exporter::publish::remote_write::proto::{v1::WriteRequest, v2};
 use http_body_util::BodyExt;
 use hyper::{
     HeaderMap, Method, Request, Response, Uri,
@@ -24,7 +30,10 @@ use tokio::{
     net::TcpListener,
     sync::{Notify, mpsc},
     task::JoinSet,
+    time::Sleep,
 };
+
+pub(crate) use store::{Kind, Labels, Store};
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]
@@ -40,7 +49,26 @@ pub(crate) struct Received {
 impl Received {
     /// The body, decompressed.
     pub(crate) fn protobuf(&self) -> Vec<u8> {
-        snap::raw::Decoder::new().decompress_vec(&self.body).expect("a snappy block")
+        match self.header("content-encoding") {
+            Some("snappy") => {
+                snap::raw::Decoder::new().decompress_vec(&self.body).expect("a snappy block")
+            }
+            Some("zstd") => zstd::stream::decode_all(&*self.body).expect("a zstd frame"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Protocol and compression by the headers, and whether it is the question about zstd.
+    pub(crate) fn form(&self) -> &'static str {
+        let content_type = self.header("content-type").expect("a content type");
+        let encoding = self.header("content-encoding").expect("an encoding");
+        match (content_type, encoding) {
+            _ if self.body.is_empty() => "question",
+            ("application/x-protobuf", "snappy") => "1.0",
+            ("application/x-protobuf", "zstd") => "zstd",
+            ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "snappy") => "2.0",
+            other => panic!("{other:?}"),
+        }
     }
 
     pub(crate) fn write_request(&self) -> WriteRequest {
@@ -48,13 +76,25 @@ impl Received {
     }
 
     /// Every sample: labels, timestamp in milliseconds, value.
-    pub(crate) fn samples(&self) -> Vec<(BTreeMap<String, String>, i64, f64)> {
+    pub(crate) fn samples(&self) -> Vec<(Labels, i64, f64)> {
         let mut samples = Vec::new();
-        for series in self.write_request().timeseries {
-            let labels: BTreeMap<_, _> =
-                series.labels.into_iter().map(|label| (label.name, label.value)).collect();
-            for sample in series.samples {
-                samples.push((labels.clone(), sample.timestamp, sample.value));
+        if self.form() == "2.0" {
+            let request = v2::Request::decode(self.protobuf().as_slice()).expect("a Request");
+            let symbol = |at: u32| request.symbols[at as usize].clone();
+            for series in &request.timeseries {
+                let pairs = series.labels_refs.chunks(2);
+                let labels: Labels = pairs.map(|pair| (symbol(pair[0]), symbol(pair[1]))).collect();
+                for sample in &series.samples {
+                    samples.push((labels.clone(), sample.timestamp, sample.value));
+                }
+            }
+        } else {
+            for series in self.write_request().timeseries {
+                let labels: Labels =
+                    series.labels.into_iter().map(|label| (label.name, label.value)).collect();
+                for sample in series.samples {
+                    samples.push((labels.clone(), sample.timestamp, sample.value));
+                }
             }
         }
         samples
@@ -88,6 +128,8 @@ pub(crate) enum Answer {
     Break(u16),
     /// Once the gate has been opened.
     Gated(Arc<Notify>, u16),
+    /// A status, and a body that never ends, a byte at a time.
+    Trickle(u16),
 }
 
 impl Answer {
@@ -96,10 +138,19 @@ impl Answer {
     }
 }
 
-#[derive(Debug, Default)]
+type Judge = dyn Fn(&Received) -> Option<Answer> + Send + Sync;
+
+#[derive(Default)]
 struct Script {
     next: VecDeque<Answer>,
+    judge: Option<Arc<Judge>>,
     always: Option<Answer>,
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Script").field("next", &self.next).finish_non_exhaustive()
+    }
 }
 
 /// A receiver at an address of its own. It ends with this handle.
@@ -178,12 +229,34 @@ impl Receiver {
         self.script.lock().unwrap().always = Some(answer);
     }
 
+    /// Answers requests by what they hold, where no answer was ordered before. Without an answer
+    /// it is the one to all requests.
+    pub(crate) fn judge(
+        &self,
+        judge: impl Fn(&Received) -> Option<Answer> + Send + Sync + 'static,
+    ) {
+        self.script.lock().unwrap().judge = Some(Arc::new(judge));
+    }
+
+    /// Stores what it gets as a real receiver does, from now on.
+    pub(crate) fn store(&self, kind: Kind) -> Arc<Mutex<Store>> {
+        let store = Arc::new(Mutex::new(Store::new(kind)));
+        let stored = Arc::clone(&store);
+        self.judge(move |received| Some(store.lock().unwrap().write(received)));
+        stored
+    }
+
     /// The next request, as soon as it is there.
     pub(crate) async fn next(&mut self) -> Received {
         tokio::time::timeout(std::time::Duration::from_secs(60), self.requests.recv())
             .await
             .expect("a request within a minute")
             .expect("the receiver lives")
+    }
+
+    /// A request that is there already.
+    pub(crate) fn received(&mut self) -> Option<Received> {
+        self.requests.try_recv().ok()
     }
 
     /// Whether there is no request that [`Receiver::next`] has not returned.
@@ -200,13 +273,18 @@ async fn answer(
 ) -> Result<Response<ScriptedBody>, Hangup> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Hangup)?.to_bytes();
-    let answer = {
-        let mut script = script.lock().unwrap();
-        script.next.pop_front().or_else(|| script.always.clone()).unwrap_or(Answer::status(204))
-    };
     let received =
         Received { method: head.method, uri: head.uri, headers: head.headers, body, connection };
+    let (ordered, judge, always) = {
+        let mut script = script.lock().unwrap();
+        (script.next.pop_front(), script.judge.clone(), script.always.clone())
+    };
+    let answer = ordered
+        .or_else(|| judge.and_then(|judge| judge(&received)))
+        .or(always)
+        .unwrap_or(Answer::status(204));
     drop(record.send(received));
+    let mut trickle = None;
     let (status, headers, body, breaks) = match answer {
         Answer::Status(status, headers, body) => (status, headers, body, false),
         Answer::Stall => std::future::pending().await,
@@ -216,12 +294,16 @@ async fn answer(
             gate.notified().await;
             (status, Vec::new(), String::new(), false)
         }
+        Answer::Trickle(status) => {
+            trickle = Some(Box::pin(tokio::time::sleep(Duration::ZERO)));
+            (status, Vec::new(), String::new(), false)
+        }
     };
     let mut response = Response::builder().status(status);
     for (name, value) in headers {
         response = response.header(name, value);
     }
-    let body = ScriptedBody { rest: Some(body.into()), breaks, flushed: false };
+    let body = ScriptedBody { rest: Some(body.into()), breaks, flushed: false, trickle };
     Ok(response.body(body).expect("a valid response"))
 }
 
@@ -236,6 +318,8 @@ struct ScriptedBody {
     rest: Option<Bytes>,
     breaks: bool,
     flushed: bool,
+    /// When the next byte is due, if there is no end to them.
+    trickle: Option<Pin<Box<Sleep>>>,
 }
 
 impl Body for ScriptedBody {
@@ -246,6 +330,13 @@ impl Body for ScriptedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if let Some(due) = &mut self.trickle {
+            if due.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            due.set(tokio::time::sleep(Duration::from_millis(10)));
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"a")))));
+        }
         match self.rest.take() {
             Some(rest) if !rest.is_empty() => Poll::Ready(Some(Ok(Frame::data(rest)))),
             _ if self.breaks && self.flushed => {
@@ -262,6 +353,6 @@ impl Body for ScriptedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        !self.breaks && self.rest.as_ref().is_none_or(Bytes::is_empty)
+        !self.breaks && self.trickle.is_none() && self.rest.as_ref().is_none_or(Bytes::is_empty)
     }
 }

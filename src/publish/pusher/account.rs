@@ -9,8 +9,6 @@ use reqwest::StatusCode;
 
 use crate::metrics::Metrics;
 
-use super::answer::Attempt;
-
 /// Why samples were given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DropReason {
@@ -49,7 +47,6 @@ impl Account {
         metrics.push_generated.with_label_values(&labels);
         metrics.push_confirmed.with_label_values(&labels);
         metrics.push_pending.with_label_values(&labels);
-        metrics.push_bytes.with_label_values(&labels);
         for reason in [DropReason::Superseded, DropReason::NotNewer, DropReason::Shutdown] {
             reason.with_label(|reason| {
                 metrics.push_dropped.with_label_values(&[&endpoint, reason]);
@@ -90,18 +87,6 @@ impl Account {
                 metrics.push_pending.with_label_values(&[&self.endpoint]).sub(signed(samples));
             });
         });
-    }
-
-    /// A request begins.
-    pub(super) fn sent(&self, bytes: usize) {
-        self.metrics.push_bytes.with_label_values(&[&self.endpoint]).inc_by(bytes as u64);
-    }
-
-    /// A request has ended.
-    pub(super) fn attempted(&self, attempt: &Attempt) {
-        let code = attempt.code.label();
-        self.metrics.push_requests.with_label_values(&[&self.endpoint, code]).inc();
-        self.metrics.push_seconds.observe(attempt.took.as_secs_f64());
     }
 }
 

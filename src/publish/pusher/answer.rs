@@ -1,77 +1,227 @@
-//! What an answer means.
+//! What an answer means: pure, from what came back to what is to be done.
+//!
+//! | answer | meaning |
+//! |---|---|
+//! | 2xx | confirmed (202 as well: Mimir's HA deduplication has taken note) |
+//! | 2xx to 2.0 that says fewer samples were written than were sent | the rest is lost |
+//! | 2xx to 2.0 that says nothing, or none, was written | 2.0 is not understood |
+//! | 415; 400 to zstd; 400 to 2.0 without Written headers | the form is not understood |
+//! | 4xx to 2.0 that says some samples were written | the rest is lost |
+//! | 413 | too large |
+//! | 3xx, 401, 402, 403, 404, 405, 407, 410 | the operator is needed, the data is held |
+//! | 408, 429, 5xx, no answer | the same again later |
+//! | any other 4xx | refused for good |
+//!
+//! Both specifications forbid to send a request again after 4xx other than 429. The parts of a
+//! refused request (`delivery.rs`) are other requests, each of which is sent once; what is held
+//! (and 408, which a proxy says that waited in vain) goes beyond the letter, since the samples are
+//! not at fault and would be lost.
+//!
+//! Remote-Write 2.0 (Response) forbids to interpret error messages. They decide nothing about what
+//! is sent; [`tells_of_order`] looks at them only to say, in the account, on which side a sample
+//! belongs that was refused after an earlier request with it may have been taken.
 
 use std::time::Duration;
 
 use reqwest::StatusCode;
 
-use super::sender::{Reply, SendError, SendErrorKind};
+use crate::publish::remote_write::{Compression, Protocol};
 
-/// What an attempt came to.
-#[derive(Debug)]
-pub(super) enum Answer {
-    /// 2xx: the receiver has the samples.
+use super::sender::{Content, Reply, SendError};
+
+/// What is to be done with the samples of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The receiver has them.
     Confirmed,
-    /// 4xx: it will never take this request.
-    Refused(StatusCode, String),
-    /// The endpoint itself needs its operator, and nothing is wrong with the request.
-    Held(StatusCode, String),
-    /// No answer, 5xx or 429: the same request later, and not before the receiver asks for it.
-    Failed { what: String, retry_after: Option<Duration> },
+    /// The receiver has this many of them and will never take the others.
+    Partial { written: usize, refusal: Refusal },
+    /// It does not understand this protocol or compression: the samples in another one.
+    NotUnderstood(Refusal),
+    /// It will never take this request: find out which of the samples are at fault.
+    Refused(Refusal),
+    /// It takes smaller requests only.
+    TooLarge(Refusal),
+    /// The endpoint itself needs its operator, and nothing is wrong with the samples.
+    Held(Refusal),
+    /// The same later, and not before the receiver asks for it.
+    Failed(Failure),
 }
 
-/// How an attempt went, for the metrics.
-#[derive(Debug)]
-pub(super) struct Attempt {
-    pub(super) answer: Answer,
-    /// The status code, or the kind of failure where no answer came.
-    pub(super) code: Code,
-    pub(super) took: Duration,
+/// Status and words of a receiver that said no.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) words: String,
 }
 
-/// A request's result as a label value.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Code {
-    Status(StatusCode),
-    Error(SendErrorKind),
+/// A request that may succeed later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// For people.
+    pub(super) what: String,
+    pub(super) retry_after: Option<Duration>,
+    /// Whether the receiver may have stored the samples all the same.
+    pub(super) maybe_stored: bool,
+    /// What the receiver said, where its answer may be about the samples and not about its own
+    /// state.
+    pub(super) suspicious: Option<Refusal>,
 }
 
-impl Code {
-    pub(super) fn label(&self) -> &str {
-        match self {
-            Code::Status(status) => status.as_str(),
-            Code::Error(kind) => kind.label(),
+/// Judges the answer to a request of this many samples.
+pub(super) fn judge(reply: Reply, content: Content, samples: usize) -> Verdict {
+    let Reply { status, retry_after, written, words } = reply;
+    let refusal = Refusal { status, words };
+    // 1.0 has no Written headers; what they say there means nothing.
+    let written = match content.protocol {
+        Protocol::V1 => None,
+        Protocol::V2 => written.map(|written| usize::try_from(written.samples).unwrap_or(samples)),
+    };
+    if status.is_success() {
+        return match (content.protocol, written) {
+            (Protocol::V1, _) => Verdict::Confirmed,
+            (Protocol::V2, Some(written)) if written >= samples => Verdict::Confirmed,
+            (Protocol::V2, Some(written)) if written > 0 => Verdict::Partial { written, refusal },
+            (Protocol::V2, _) => Verdict::NotUnderstood(refusal),
+        };
+    }
+    if status.is_redirection() {
+        let words = format!(
+            "it redirects to {}; a redirected POST loses its body, so give that URL itself",
+            refusal.words
+        );
+        return Verdict::Held(Refusal { status, words });
+    }
+    match status.as_u16() {
+        401 | 402 | 403 | 404 | 405 | 407 | 410 => Verdict::Held(refusal),
+        413 => Verdict::TooLarge(refusal),
+        415 => Verdict::NotUnderstood(refusal),
+        400 if content.compression == Compression::Zstd => Verdict::NotUnderstood(refusal),
+        400 if content.protocol == Protocol::V2 && written.is_none() => {
+            Verdict::NotUnderstood(refusal)
         }
+        408 | 429 => failed(refusal, retry_after),
+        400..=499 => match written {
+            Some(written) if written > 0 => {
+                Verdict::Partial { written: written.min(samples), refusal }
+            }
+            _ => Verdict::Refused(refusal),
+        },
+        _ => failed(refusal, retry_after),
     }
 }
 
-/// Sorts an answer into the retry classes of Remote-Write 1.0 (Backward and forward
-/// compatibility; Retries & Backoff).
-pub(super) fn judge(reply: Result<Reply, SendError>, took: Duration) -> Attempt {
-    match reply {
-        Ok(reply) => Attempt { code: Code::Status(reply.status), answer: judge_reply(reply), took },
-        Err(SendError { kind, what, .. }) => {
-            let answer = Answer::Failed { what, retry_after: None };
-            Attempt { answer, code: Code::Error(kind), took }
-        }
-    }
+fn failed(refusal: Refusal, retry_after: Option<Duration>) -> Verdict {
+    let Refusal { status, words } = &refusal;
+    let what = format!("{status}: {words}");
+    // A 408 is said by a proxy that waited for the request; after 5xx anything may have happened.
+    let maybe_stored = status.is_server_error();
+    // These speak of load, and of servers behind the one that answers.
+    let of_its_own = matches!(status.as_u16(), 408 | 429 | 502 | 503 | 504 | 529);
+    let suspicious = (!of_its_own).then_some(refusal);
+    Verdict::Failed(Failure { what, retry_after, maybe_stored, suspicious })
 }
 
-fn judge_reply(reply: Reply) -> Answer {
-    let Reply { status, retry_after, words, .. } = reply;
-    match status {
-        _ if status.is_success() => Answer::Confirmed,
-        _ if status.is_redirection() => {
-            let advice = format!(
-                "it redirects to {words}; a redirected POST loses its body, so give that URL itself"
-            );
-            Answer::Held(status, advice)
+/// What it means that no answer came.
+pub(super) fn judge_error(error: SendError) -> Verdict {
+    let SendError { what, reached, kind: _ } = error;
+    Verdict::Failed(Failure { what, retry_after: None, maybe_stored: reached, suspicious: None })
+}
+
+/// Whether a receiver's words are about the order of samples, as they are where it has them
+/// already: Prometheus, Cortex and Thanos say "out of order sample" and "duplicate sample for
+/// timestamp", Mimir "err-mimir-sample-out-of-order" and "err-mimir-sample-duplicate-timestamp".
+/// "out of bounds" and "too old sample" are about age and prove nothing.
+pub(super) fn tells_of_order(words: &str) -> bool {
+    let words = words.to_ascii_lowercase().replace('-', " ");
+    ["out of order", "duplicate sample", "duplicate timestamp"]
+        .iter()
+        .any(|phrase| words.contains(phrase))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::sender::Written, *};
+
+    fn reply(status: u16, written: Option<u64>) -> Reply {
+        let written = written.map(|samples| Written { samples, histograms: 0, exemplars: 0 });
+        let status = StatusCode::from_u16(status).expect("a status");
+        Reply { status, retry_after: None, written, words: "words".to_owned() }
+    }
+
+    /// The verdict on ten samples, in a word.
+    fn verdict(content: Content, status: u16, written: Option<u64>) -> &'static str {
+        match judge(reply(status, written), content, 10) {
+            Verdict::Confirmed => "confirmed",
+            Verdict::Partial { .. } => "partial",
+            Verdict::NotUnderstood(_) => "not understood",
+            Verdict::Refused(_) => "refused",
+            Verdict::TooLarge(_) => "too large",
+            Verdict::Held(_) => "held",
+            Verdict::Failed(failure) if failure.suspicious.is_some() => "suspicious",
+            Verdict::Failed(_) => "failed",
         }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
-            Answer::Held(status, words)
+    }
+
+    #[test]
+    fn every_status_has_one_meaning_in_1_0() {
+        for status in 100..=999 {
+            let expected = match status {
+                200..=299 => "confirmed",
+                300..=399 | 401 | 402 | 403 | 404 | 405 | 407 | 410 => "held",
+                413 => "too large",
+                415 => "not understood",
+                408 | 429 | 502 | 503 | 504 | 529 => "failed",
+                400..=499 => "refused",
+                _ => "suspicious",
+            };
+            assert_eq!(verdict(Content::V1, status, None), expected, "{status}");
+            // Written headers mean nothing here.
+            assert_eq!(verdict(Content::V1, status, Some(1)), expected, "{status}");
         }
-        _ if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
-            Answer::Refused(status, words)
+    }
+
+    #[test]
+    fn written_headers_decide_in_2_0() {
+        for (status, written, expected) in [
+            (204, Some(10), "confirmed"),
+            (204, Some(u64::MAX), "confirmed"),
+            (200, Some(9), "partial"),
+            (204, Some(0), "not understood"),
+            (204, None, "not understood"),
+            (400, None, "not understood"),
+            (415, None, "not understood"),
+            (400, Some(9), "partial"),
+            (400, Some(0), "refused"),
+            (422, None, "refused"),
+            (429, Some(0), "failed"),
+            (500, Some(0), "suspicious"),
+            (401, None, "held"),
+        ] {
+            assert_eq!(verdict(Content::V2, status, written), expected, "{status} {written:?}");
         }
-        _ => Answer::Failed { what: format!("{status}: {words}"), retry_after },
+    }
+
+    #[test]
+    fn a_400_to_zstd_may_be_about_zstd() {
+        assert_eq!(verdict(Content::ZSTD, 400, None), "not understood");
+        assert_eq!(verdict(Content::ZSTD, 204, None), "confirmed");
+        assert_eq!(verdict(Content::ZSTD, 422, None), "refused");
+    }
+
+    #[test]
+    fn words_about_order_are_told_from_words_about_age() {
+        for words in [
+            "out of order sample",
+            "duplicate sample for timestamp 1000; overrides not allowed",
+            "add 5 samples: Out of order sample",
+            "another sample with a more recent timestamp (err-mimir-sample-out-of-order)",
+            "(err-mimir-sample-duplicate-timestamp). The affected sample has",
+        ] {
+            assert!(tells_of_order(words), "{words}");
+        }
+        for words in ["out of bounds", "too old sample", "label value too long", ""] {
+            assert!(!tells_of_order(words), "{words}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use reqwest::{
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 
-use crate::publish::remote_write::{BatchBounds, LabelError};
+use crate::publish::remote_write::{BatchBounds, LabelError, StartTimestamps};
 
 pub use super::secret::{Secret, SecretSource};
 
@@ -197,6 +197,29 @@ impl Default for BackoffBounds {
     }
 }
 
+/// Which protocol requests have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ProtocolChoice {
+    /// 2.0 where the receiver is found to understand it, and 1.0 elsewhere.
+    #[default]
+    Auto,
+    /// Remote-Write 1.0.
+    V1,
+    /// Remote-Write 2.0. What the receiver does not understand is held.
+    V2,
+}
+
+/// How requests are compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CompressionChoice {
+    /// zstd where the receiver says that it takes it and does not understand 2.0, and snappy
+    /// elsewhere.
+    #[default]
+    Auto,
+    /// Snappy, as the specifications want it.
+    Snappy,
+}
+
 /// An endpoint and how to deal with it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PusherConfig {
@@ -223,6 +246,18 @@ pub struct PusherConfig {
     pub backoff: BackoffBounds,
     /// For the last samples, after the ledger has ended.
     pub shutdown_timeout: Duration,
+    /// Which protocol requests have.
+    pub protocol: ProtocolChoice,
+    /// How requests are compressed.
+    pub compression: CompressionChoice,
+    /// Where 2.0 has the start times of counters.
+    pub start_timestamps: StartTimestamps,
+    /// How many bytes of request bodies go out in a second at most, on average.
+    pub bandwidth: Option<u64>,
+    /// Fresh samples go out up to so much later than they are there: each host has a moment of its
+    /// own in this time, made of its name and the external labels, so that a fleet does not fire
+    /// at once. Samples that waited already go out at once.
+    pub spread: Duration,
 }
 
 impl PusherConfig {
@@ -242,6 +277,11 @@ impl PusherConfig {
             batch: BatchBounds::default(),
             backoff: BackoffBounds::default(),
             shutdown_timeout: Duration::from_secs(5),
+            protocol: ProtocolChoice::Auto,
+            compression: CompressionChoice::Auto,
+            start_timestamps: StartTimestamps::default(),
+            bandwidth: None,
+            spread: Duration::ZERO,
         }
     }
 
@@ -306,6 +346,10 @@ impl fmt::Debug for PusherConfig {
             .field("batch", &self.batch)
             .field("backoff", &self.backoff)
             .field("shutdown_timeout", &self.shutdown_timeout)
+            .field("protocol", &self.protocol)
+            .field("compression", &self.compression)
+            .field("bandwidth", &self.bandwidth)
+            .field("spread", &self.spread)
             .finish_non_exhaustive()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! It holds the snapshot that is being sent and the newest one behind it: while an endpoint is
 //! away, older samples are superseded by newer ones. A queue that forgets nothing has to offer
-//! what this one does: the next request, and what became of it.
+//! what this one does ([`Batches`]).
 
 use std::sync::Arc;
 
@@ -11,12 +11,15 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     ledger::Snapshot,
     log_limit::LogLimit,
-    publish::remote_write::{OldEncoder, Request},
+    publish::remote_write::{
+        Batch, BatchBounds, ExternalLabels, FamilyId, LabelPool, SAMPLE_MAX_BYTES, Sample,
+    },
 };
 
 use super::{
     LOG_PERIOD,
     account::{Account, DropReason},
+    stream::Batches,
 };
 
 /// How far apart, in the samples' time, type and help of the metrics are sent.
@@ -29,7 +32,10 @@ pub(super) type Snapshots = watch::Receiver<Option<Arc<Snapshot>>>;
 #[derive(Debug)]
 pub(super) struct Queue {
     snapshots: Snapshots,
-    encoder: OldEncoder,
+    external: ExternalLabels,
+    bounds: BatchBounds,
+    /// The label sets of the batch under way.
+    pool: LabelPool,
     account: Account,
     current: Option<Current>,
     /// The newest snapshot, if its turn has not come.
@@ -47,19 +53,26 @@ pub(super) struct Queue {
 #[derive(Debug)]
 struct Current {
     snapshot: Arc<Snapshot>,
-    /// Where the next request begins.
+    /// Where the next batch begins.
     slot: usize,
-    /// Samples of it that are pending, those of a request under way included.
+    /// Samples of it that are pending, those of a batch under way included.
     pending: usize,
 }
 
 impl Queue {
-    pub(super) fn new(mut snapshots: Snapshots, encoder: OldEncoder, account: Account) -> Self {
+    pub(super) fn new(
+        mut snapshots: Snapshots,
+        external: ExternalLabels,
+        bounds: BatchBounds,
+        account: Account,
+    ) -> Self {
         // What is there already is news to us.
         snapshots.mark_changed();
         Queue {
             snapshots,
-            encoder,
+            external,
+            bounds,
+            pool: LabelPool::new(),
             account,
             current: None,
             waiting: None,
@@ -74,96 +87,50 @@ impl Queue {
         &self.account
     }
 
-    /// The next request, when there is one; `None` once all that ever came is dealt with. It is to
-    /// be confirmed, refused or superseded before the next one is asked for.
-    pub(super) async fn next(&mut self) -> Option<Request> {
-        loop {
-            if self.closed.is_some() && self.waiting.is_some() {
-                // Counters hold all that came before: the last sample matters most.
-                self.give_up_current(DropReason::Superseded);
-            }
-            if let Some(request) = self.encode() {
-                return Some(request);
-            }
-            match self.waiting.take() {
-                Some(snapshot) => {
-                    let pending = snapshot.len();
-                    self.current = Some(Current { snapshot, slot: 0, pending });
-                }
-                None if self.closed.is_some() => return None,
-                None => self.news().await,
-            }
-        }
-    }
-
-    fn encode(&mut self) -> Option<Request> {
+    fn fill(&mut self) -> Option<Batch> {
         let current = self.current.as_mut()?;
-        let time_ms = current.snapshot.time_ms;
+        let snapshot = &current.snapshot;
+        let time_ms = snapshot.time_ms;
         let metadata_due = self
             .metadata_ms
             .is_none_or(|last| time_ms.saturating_sub(last) >= METADATA_INTERVAL_MS);
-        if current.slot == 0 && metadata_due && !current.snapshot.is_empty() {
-            self.encoder.metadata();
+        self.pool = LabelPool::new();
+        let mut batch = Batch::default();
+        if current.slot == 0 && metadata_due && !snapshot.is_empty() {
+            batch.metadata = true;
             self.metadata_ms = Some(time_ms);
         }
-        if let Some((request, slot)) = self.encoder.snapshot(&current.snapshot, current.slot) {
-            current.slot = slot;
-            return Some(request);
+        let most = self.bounds.series.min(self.bounds.samples);
+        let mut bytes = 0;
+        while current.slot < snapshot.slots() && batch.len() < most {
+            if let Some(series) = snapshot.get(current.slot) {
+                let name = series.direction.metric().to_owned();
+                let mut labels = vec![("__name__", name)];
+                series.labels(|name, value| labels.push((name, value.to_owned())));
+                let labels = labels.iter().map(|(name, value)| (*name, value.as_str()));
+                let set = self.pool.add(self.external.merge(labels));
+                bytes += self.pool.encoded_len(set) + SAMPLE_MAX_BYTES;
+                if bytes > self.bounds.bytes && !batch.is_empty() {
+                    break;
+                }
+                // Prometheus' samples are doubles: above 2^53 they hold a count's leading digits.
+                let value = series.bytes as f64;
+                let sample = Sample { time_ms, value, start_ms: series.start_ms };
+                batch.push(set, FamilyId::flow(series.direction), &[sample]);
+            }
+            current.slot += 1;
         }
-        self.current = None;
-        None
-    }
-
-    /// Returns once a snapshot has come, or no more will. May be dropped at any time.
-    pub(super) async fn news(&mut self) {
-        if self.snapshots.changed().await.is_err() {
-            self.closed.get_or_insert_with(Instant::now);
-            return;
+        if batch.is_empty() {
+            self.current = None;
+            return None;
         }
-        let Some(snapshot) = self.snapshots.borrow_and_update().clone() else { return };
-        self.account.generated(snapshot.len());
-        if snapshot.time_ms <= self.newest_ms {
-            // Samples of a series must rise in time.
-            self.account.dropped(snapshot.len(), DropReason::NotNewer);
-            return;
-        }
-        self.newest_ms = snapshot.time_ms;
-        if let Some(older) = self.waiting.replace(snapshot) {
-            self.superseded(older.len());
-        }
+        Some(batch)
     }
 
-    /// Since when no more snapshots come; `None` if they may.
-    pub(super) fn closed(&self) -> Option<Instant> {
-        self.closed
-    }
-
-    /// The receiver has confirmed the request.
-    pub(super) fn confirm(&mut self, request: &Request) {
-        self.account.confirmed(request.samples);
-        self.settle(request);
-    }
-
-    /// The receiver will never take the request.
-    pub(super) fn refuse(&mut self, request: &Request, reason: DropReason) {
-        self.account.dropped(request.samples, reason);
-        self.settle(request);
-    }
-
-    fn settle(&mut self, request: &Request) {
+    fn settle(&mut self, samples: usize) {
         if let Some(current) = &mut self.current {
-            current.pending -= request.samples;
+            current.pending -= samples;
         }
-    }
-
-    /// Gives up the request under way, with all of its snapshot that is left, if newer samples
-    /// wait. Says whether it did.
-    pub(super) fn supersede(&mut self) -> bool {
-        let superseded = self.waiting.is_some();
-        if superseded {
-            self.give_up_current(DropReason::Superseded);
-        }
-        superseded
     }
 
     /// Gives up all that is pending, at the end. Returns how many samples that is.
@@ -194,5 +161,71 @@ impl Queue {
                 "newer samples are there before the endpoint took these: they are dropped"
             );
         }
+    }
+}
+
+impl Batches for Queue {
+    async fn next(&mut self) -> Option<Batch> {
+        loop {
+            if self.closed.is_some() && self.waiting.is_some() {
+                // Counters hold all that came before: the last sample matters most.
+                self.give_up_current(DropReason::Superseded);
+            }
+            if let Some(batch) = self.fill() {
+                return Some(batch);
+            }
+            match self.waiting.take() {
+                Some(snapshot) => {
+                    let pending = snapshot.len();
+                    self.current = Some(Current { snapshot, slot: 0, pending });
+                }
+                None if self.closed.is_some() => return None,
+                None => self.news().await,
+            }
+        }
+    }
+
+    fn maybe_sent(&self) -> bool {
+        false
+    }
+
+    fn pool(&self) -> &LabelPool {
+        &self.pool
+    }
+
+    async fn news(&mut self) {
+        if self.snapshots.changed().await.is_err() {
+            self.closed.get_or_insert_with(Instant::now);
+            return;
+        }
+        let Some(snapshot) = self.snapshots.borrow_and_update().clone() else { return };
+        self.account.generated(snapshot.len());
+        if snapshot.time_ms <= self.newest_ms {
+            // Samples of a series must rise in time.
+            self.account.dropped(snapshot.len(), DropReason::NotNewer);
+            return;
+        }
+        self.newest_ms = snapshot.time_ms;
+        if let Some(older) = self.waiting.replace(snapshot) {
+            self.superseded(older.len());
+        }
+    }
+
+    fn closed(&self) -> Option<Instant> {
+        self.closed
+    }
+
+    fn confirm(&mut self, batch: Batch) {
+        self.account.confirmed(batch.samples());
+        self.settle(batch.samples());
+    }
+
+    fn give_up(&mut self, batch: Batch, reason: DropReason) {
+        self.account.dropped(batch.samples(), reason);
+        self.settle(batch.samples());
+    }
+
+    fn limit(&mut self, bounds: BatchBounds) {
+        self.bounds = bounds;
     }
 }

@@ -219,7 +219,6 @@ impl Sender {
 
     /// Asks the receiver whether it takes zstd, without sending it a sample. The answer "1" with a
     /// 200 is a yes; no other receiver says that to an empty body.
-    #[allow(dead_code, reason = "for negotiation, which is not here yet")]
     pub(super) async fn ask_for_zstd(&self) -> Result<Reply, SendError> {
         let mut request = self.request();
         let (name, value) = ZSTD_QUESTION;

@@ -1,0 +1,355 @@
+//! In which form requests are written: which protocol, which compression. Pure but for
+//! [`read`] and [`write`], which keep the choice in a file.
+//!
+//! It begins with 1.0 and snappy, which every receiver takes. Once a request was confirmed, better
+//! forms are tried, each with one small batch of real samples (a *probe*); what a receiver does not
+//! understand is sent again at once in the form that it does.
+//!
+//! | sent | answer | then |
+//! |---|---|---|
+//! | 2.0 | 2xx or 4xx that says how many samples were written | 2.0 from now on |
+//! | 2.0 | 415, 400 or 2xx that does not say it, at any time | the same samples as 1.0; 1.0 from now on |
+//! | the question about zstd | 200 and "1" | zstd is tried |
+//! | the question about zstd | anything else | snappy stays |
+//! | zstd, asked before | 2xx | zstd from now on |
+//! | zstd | 400 or 415, at any time | the same samples with snappy; snappy from now on |
+//! | 1.0 with snappy | 415 | the same samples as 2.0 |
+//! | a probe | anything else | the same samples as before; the probe an hour later |
+//! | any form | 415 in all forms | held: it is the endpoint that is wrong |
+//!
+//! Remote-Write 1.0 (Negotiation) has senders begin with an empty 1.0 request and look for a version
+//! in the answer's headers; 2.0 (Required Written Response Headers) forbids to conclude anything
+//! from such headers. So it is samples that are probed with, and the Written headers that decide.
+//!
+//! What is settled is looked at again a day later. A 2xx alone is no evidence that zstd was
+//! understood (something that takes any bytes says that as well); that the receiver said so itself
+//! is. So zstd is used with `VictoriaMetrics`, vmagent and the few others that answer the question.
+//! Samples whose probe was refused may have been stored all the same (Prometheus 3 goes on after it
+//! has said 415), so what is then said against their repetition is judged like that of samples
+//! whose answer was lost.
+
+use std::{
+    fs, io,
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use crate::publish::remote_write::{Compression, Protocol};
+
+use super::{
+    config::{CompressionChoice, ProtocolChoice},
+    sender::Content,
+};
+
+/// After this time a receiver may have learned something.
+const EXAMINE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// When a probe that came to nothing is tried again.
+const PROBE_AGAIN: Duration = Duration::from_secs(60 * 60);
+
+/// How many series a probe has at most.
+pub(super) const PROBE_SERIES: usize = 100;
+
+impl Content {
+    pub(super) const fn protocol_label(self) -> &'static str {
+        match self.protocol {
+            Protocol::V1 => "1.0",
+            Protocol::V2 => "2.0",
+        }
+    }
+
+    pub(super) const fn compression_label(self) -> &'static str {
+        match self.compression {
+            Compression::Snappy => "snappy",
+            Compression::Zstd => "zstd",
+        }
+    }
+}
+
+/// What to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Probe {
+    /// A small batch in this form.
+    Send(Content),
+    /// The question whether the receiver takes zstd.
+    AskForZstd,
+}
+
+/// What was found out, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) content: Content,
+    pub(super) at: SystemTime,
+}
+
+#[derive(Debug)]
+pub(super) struct Negotiation {
+    protocols: ProtocolChoice,
+    compressions: CompressionChoice,
+    settled: Content,
+    /// What is next to be tried.
+    next: Option<Probe>,
+    /// Not before this time.
+    next_at: SystemTime,
+    /// Whether the receiver takes the settled form: only then is another one tried.
+    well: bool,
+    /// What has not been taken note of by [`Negotiation::news`].
+    news: Option<Finding>,
+}
+
+impl Negotiation {
+    /// Goes on from what an earlier process found, if the operator's choice still allows that.
+    pub(super) fn new(
+        protocols: ProtocolChoice,
+        compressions: CompressionChoice,
+        found: Option<Finding>,
+    ) -> Self {
+        let mut negotiation = Negotiation {
+            protocols,
+            compressions,
+            settled: Content::V1,
+            next: None,
+            next_at: UNIX_EPOCH,
+            well: false,
+            news: None,
+        };
+        if protocols == ProtocolChoice::V2 {
+            negotiation.settled = Content::V2;
+        } else if let Some(found) = found.filter(|found| negotiation.may_use(found.content)) {
+            negotiation.settled = found.content;
+            negotiation.next_at = found.at + EXAMINE_EVERY;
+        }
+        negotiation.next = negotiation.first_probe();
+        negotiation
+    }
+
+    fn may_use(&self, content: Content) -> bool {
+        match (content.protocol, content.compression) {
+            (Protocol::V2, _) => self.protocols != ProtocolChoice::V1,
+            (Protocol::V1, Compression::Zstd) => {
+                self.protocols != ProtocolChoice::V2 && self.compressions == CompressionChoice::Auto
+            }
+            (Protocol::V1, Compression::Snappy) => self.protocols != ProtocolChoice::V2,
+        }
+    }
+
+    /// 2.0 is the best there is: nothing is tried where it is settled.
+    fn first_probe(&self) -> Option<Probe> {
+        if self.settled == Content::V2 {
+            None
+        } else if self.may_use(Content::V2) {
+            Some(Probe::Send(Content::V2))
+        } else {
+            self.question()
+        }
+    }
+
+    fn question(&self) -> Option<Probe> {
+        (self.may_use(Content::ZSTD)).then_some(Probe::AskForZstd)
+    }
+
+    /// The form of requests that are no probes.
+    pub(super) fn settled(&self) -> Content {
+        self.settled
+    }
+
+    /// What is to be tried now.
+    pub(super) fn due(&self, now: SystemTime) -> Option<Probe> {
+        // Where the clock was set back, "not before" may be years away: a day is enough.
+        let due = now >= self.next_at || now + EXAMINE_EVERY < self.next_at;
+        self.next.filter(|_| self.well && due)
+    }
+
+    /// The receiver has understood a request in this form.
+    pub(super) fn understood(&mut self, content: Content, now: SystemTime) {
+        self.well = true;
+        if content != self.settled {
+            self.settle(content, now);
+        }
+    }
+
+    /// The receiver has not understood a request in this form. Returns the form in which to send
+    /// the same samples; `None` where there is none.
+    pub(super) fn not_understood(&mut self, content: Content, now: SystemTime) -> Option<Content> {
+        match (content.protocol, content.compression) {
+            (Protocol::V2, _) if !self.may_use(Content::V1) => None,
+            (Protocol::V2, _) => {
+                if self.settled == Content::V2 {
+                    self.settle(Content::V1, now);
+                } else {
+                    match self.question().filter(|_| self.settled != Content::ZSTD) {
+                        Some(question) => self.next = Some(question),
+                        None => self.settle(self.settled, now),
+                    }
+                }
+                Some(self.settled)
+            }
+            (Protocol::V1, Compression::Zstd) => {
+                self.settle(Content::V1, now);
+                Some(Content::V1)
+            }
+            (Protocol::V1, Compression::Snappy) => self.may_use(Content::V2).then_some(Content::V2),
+        }
+    }
+
+    /// The receiver has answered the question about zstd.
+    pub(super) fn answered(&mut self, takes_zstd: bool, now: SystemTime) {
+        if takes_zstd {
+            self.next = Some(Probe::Send(Content::ZSTD));
+        } else {
+            self.settle(self.settled, now);
+        }
+    }
+
+    /// A probe came to nothing.
+    pub(super) fn postpone(&mut self, now: SystemTime) {
+        self.next = self.first_probe();
+        self.next_at = now + PROBE_AGAIN;
+    }
+
+    fn settle(&mut self, content: Content, now: SystemTime) {
+        self.settled = content;
+        self.next = self.first_probe();
+        self.next_at = now + EXAMINE_EVERY;
+        self.news = Some(Finding { content, at: now });
+    }
+
+    /// What was found since the last call, to be kept.
+    pub(super) fn news(&mut self) -> Option<Finding> {
+        self.news.take()
+    }
+}
+
+/// What an earlier process found; `None` if there is no file, or one that can't be read: then all
+/// of it is found out again.
+pub(super) fn read(path: &Path) -> Option<Finding> {
+    let text = fs::read_to_string(path).ok()?;
+    let mut words = text.split_whitespace();
+    let content = match (words.next()?, words.next()?) {
+        ("1.0", "snappy") => Content::V1,
+        ("1.0", "zstd") => Content::ZSTD,
+        ("2.0", "snappy") => Content::V2,
+        _ => return None,
+    };
+    let at = UNIX_EPOCH.checked_add(Duration::from_secs(words.next()?.parse().ok()?))?;
+    Some(Finding { content, at })
+}
+
+/// Keeps a finding: protocol, compression, and seconds since the epoch, in one line.
+pub(super) fn write(path: &Path, finding: Finding) -> io::Result<()> {
+    let Finding { content, at } = finding;
+    let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let line = format!("{} {} {seconds}\n", content.protocol_label(), content.compression_label());
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    // Whole or not at all. It is not synced: what a crash takes is found out again.
+    let new = path.with_extension("new");
+    fs::write(&new, line)?;
+    fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V2: Option<Probe> = Some(Probe::Send(Content::V2));
+
+    fn auto() -> Negotiation {
+        Negotiation::new(ProtocolChoice::Auto, CompressionChoice::Auto, None)
+    }
+
+    fn at(hours: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(hours * 3_600)
+    }
+
+    #[test]
+    fn it_begins_with_1_0_and_tries_2_0_once_that_is_taken() {
+        let mut negotiation = auto();
+        assert_eq!(negotiation.settled(), Content::V1);
+        assert_eq!(negotiation.due(at(0)), None);
+        negotiation.understood(Content::V1, at(0));
+        assert_eq!(negotiation.due(at(0)), V2);
+        negotiation.understood(Content::V2, at(0));
+        assert_eq!(negotiation.settled(), Content::V2);
+        assert_eq!(negotiation.due(at(1_000)), None);
+        let finding = Finding { content: Content::V2, at: at(0) };
+        assert_eq!(negotiation.news(), Some(finding));
+        assert_eq!(negotiation.news(), None);
+        let next = Negotiation::new(ProtocolChoice::Auto, CompressionChoice::Auto, Some(finding));
+        assert_eq!(next.settled(), Content::V2);
+    }
+
+    #[test]
+    fn where_2_0_is_not_understood_zstd_is_asked_for_and_all_again_a_day_later() {
+        let mut negotiation = auto();
+        negotiation.understood(Content::V1, at(0));
+        assert_eq!(negotiation.not_understood(Content::V2, at(0)), Some(Content::V1));
+        assert_eq!(negotiation.due(at(0)), Some(Probe::AskForZstd));
+        negotiation.answered(false, at(0));
+        assert_eq!(negotiation.due(at(23)), None);
+        assert_eq!(negotiation.due(at(24)), V2);
+        assert_eq!(negotiation.not_understood(Content::V2, at(24)), Some(Content::V1));
+        negotiation.answered(true, at(24));
+        assert_eq!(negotiation.due(at(24)), Some(Probe::Send(Content::ZSTD)));
+        negotiation.understood(Content::ZSTD, at(24));
+        assert_eq!(negotiation.settled(), Content::ZSTD);
+        assert_eq!(negotiation.due(at(47)), None);
+        assert_eq!(negotiation.due(at(48)), V2);
+        assert_eq!(negotiation.not_understood(Content::V2, at(48)), Some(Content::ZSTD));
+        assert_eq!(negotiation.due(at(48)), None);
+    }
+
+    #[test]
+    fn another_receiver_in_its_place_means_1_0_again() {
+        for content in [Content::V2, Content::ZSTD] {
+            let found = Some(Finding { content, at: at(0) });
+            let mut negotiation =
+                Negotiation::new(ProtocolChoice::Auto, CompressionChoice::Auto, found);
+            assert_eq!(negotiation.not_understood(content, at(1)), Some(Content::V1));
+            assert_eq!(negotiation.settled(), Content::V1);
+            negotiation.understood(Content::V1, at(1));
+            assert_eq!(negotiation.due(at(2)), None);
+            assert_eq!(negotiation.due(at(25)), V2);
+        }
+    }
+
+    #[test]
+    fn a_probe_that_came_to_nothing_is_tried_an_hour_later() {
+        let mut negotiation = auto();
+        negotiation.understood(Content::V1, at(0));
+        negotiation.postpone(at(0));
+        assert_eq!(negotiation.due(at(0)), None);
+        assert_eq!(negotiation.due(at(1)), V2);
+        assert_eq!(negotiation.news(), None);
+    }
+
+    #[test]
+    fn what_the_operator_chose_is_used_and_nothing_else() {
+        let found = |content| Some(Finding { content, at: at(0) });
+        let mut v1 =
+            Negotiation::new(ProtocolChoice::V1, CompressionChoice::Snappy, found(Content::V2));
+        assert_eq!(v1.settled(), Content::V1);
+        v1.understood(Content::V1, at(0));
+        assert_eq!(v1.due(at(100)), None);
+        assert_eq!(v1.not_understood(Content::V1, at(0)), None);
+        let mut v2 =
+            Negotiation::new(ProtocolChoice::V2, CompressionChoice::Auto, found(Content::ZSTD));
+        assert_eq!(v2.settled(), Content::V2);
+        v2.understood(Content::V2, at(0));
+        assert_eq!(v2.due(at(100)), None);
+        assert_eq!(v2.not_understood(Content::V2, at(0)), None);
+        let mut zstd = Negotiation::new(ProtocolChoice::V1, CompressionChoice::Auto, None);
+        zstd.understood(Content::V1, at(0));
+        assert_eq!(zstd.due(at(0)), Some(Probe::AskForZstd));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_does_not_put_it_off_for_ever() {
+        let found = Some(Finding { content: Content::V1, at: at(100_000) });
+        let mut negotiation =
+            Negotiation::new(ProtocolChoice::Auto, CompressionChoice::Auto, found);
+        negotiation.understood(Content::V1, at(0));
+        assert_eq!(negotiation.due(at(0)), V2);
+    }
+}

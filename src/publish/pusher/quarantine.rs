@@ -1,0 +1,156 @@
+//! Where refused samples go, for people to look at and to send again by hand.
+//!
+//! One file for each endpoint, with one JSON object a line: a series with its samples in the form
+//! that `VictoriaMetrics` exports and imports (`metric`, `values`, `timestamps` in milliseconds,
+//! `null` for a stale marker), and with the receiver's `status` and `answer` and the time of the
+//! refusal. It has at most [`FILE_BYTES`]; then it gets the ending `.1` in the place of the one
+//! before, and a new one is begun: the oldest are lost first. This happens once a day at most, for
+//! the sake of flash memory: where more is refused, the first of it is kept, and the rest counted.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use crate::publish::remote_write::{Batch, LabelPool};
+
+use super::answer::Refusal;
+
+/// Size of a file; there are two at most.
+const FILE_BYTES: u64 = 8 << 20;
+
+/// How long a full file is kept before another full one takes its place.
+const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The files of one endpoint.
+#[derive(Debug, Clone)]
+pub(super) struct Quarantine {
+    path: PathBuf,
+}
+
+impl Quarantine {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Quarantine { path }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Adds lines, durably. Says whether there was room.
+    pub(super) fn add(&self, lines: &str) -> io::Result<bool> {
+        if let Some(parent) = self.path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        let mut file = File::options().append(true).create(true).open(&self.path)?;
+        let size = file.metadata()?.len();
+        if size > 0 && size + lines.len() as u64 > FILE_BYTES {
+            let mut older = self.path.clone().into_os_string();
+            older.push(".1");
+            // Its last line was written when it was full.
+            let full = fs::metadata(&older).and_then(|older| older.modified());
+            let age = full.ok().and_then(|full| full.elapsed().ok());
+            if age.is_some_and(|age| age < KEPT_FOR) {
+                return Ok(false);
+            }
+            fs::rename(&self.path, older)?;
+            file = File::options().append(true).create(true).open(&self.path)?;
+        }
+        file.write_all(lines.as_bytes())?;
+        file.sync_data()?;
+        Ok(true)
+    }
+}
+
+/// A line for each series.
+pub(super) fn lines(batch: &Batch, pool: &LabelPool, refusal: &Refusal, now: Timestamp) -> String {
+    let mut text = String::new();
+    let mut end = String::new();
+    let Refusal { status, words } = refusal;
+    // Writing to a String does not fail.
+    let _written = write!(end, r#","status":{},"answer":"#, status.as_u16());
+    put_text(&mut end, words);
+    let _written = write!(end, r#","refused_at":"{now}"}}"#);
+    for series in batch.series() {
+        text.push_str(r#"{"metric":{"#);
+        for (at, (name, value)) in pool.labels(series.labels).enumerate() {
+            if at > 0 {
+                text.push(',');
+            }
+            put_text(&mut text, name);
+            text.push(':');
+            put_text(&mut text, value);
+        }
+        text.push_str(r#"},"values":["#);
+        for (at, sample) in series.samples.iter().enumerate() {
+            let comma = if at > 0 { "," } else { "" };
+            let _written = if sample.value.is_finite() {
+                write!(text, "{comma}{}", sample.value)
+            } else {
+                write!(text, "{comma}null")
+            };
+        }
+        text.push_str(r#"],"timestamps":["#);
+        for (at, sample) in series.samples.iter().enumerate() {
+            let comma = if at > 0 { "," } else { "" };
+            let _written = write!(text, "{comma}{}", sample.time_ms);
+        }
+        text.push(']');
+        text.push_str(&end);
+        text.push('\n');
+    }
+    text
+}
+
+/// A JSON string (RFC 8259, 7).
+fn put_text(text: &mut String, value: &str) {
+    text.push('"');
+    for each in value.chars() {
+        match each {
+            '"' | '\\' => text.extend(['\\', each]),
+            control if control < ' ' => {
+                let _written = write!(text, "\\u{:04x}", u32::from(control));
+            }
+            other => text.push(other),
+        }
+    }
+    text.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn texts_are_json() {
+        let mut text = String::new();
+        put_text(&mut text, "a\"b\\c\u{1}\nd \u{e9}");
+        let read: String = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(read, "a\"b\\c\u{1}\nd \u{e9}");
+    }
+
+    #[test]
+    fn two_files_are_kept_and_the_oldest_lines_are_lost_a_day_later() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let quarantine = Quarantine::new(directory.path().join("a/b.jsonl"));
+        let chunk = FILE_BYTES as usize * 2 / 3;
+        assert!(quarantine.add(&"a".repeat(chunk)).expect("written"));
+        assert!(quarantine.add(&"b".repeat(chunk)).expect("written"));
+        assert!(!quarantine.add(&"c".repeat(chunk)).expect("no room"));
+        let full = File::options().append(true).open(directory.path().join("a/b.jsonl.1"));
+        let yesterday = SystemTime::now() - KEPT_FOR;
+        full.and_then(|full| full.set_modified(yesterday)).expect("set");
+        assert!(quarantine.add(&"d".repeat(chunk)).expect("written"));
+        let read = |name| fs::read_to_string(directory.path().join(name)).expect("there");
+        assert!(read("a/b.jsonl").starts_with('d'));
+        assert!(read("a/b.jsonl.1").starts_with('b'));
+        assert_eq!(fs::read_dir(directory.path().join("a")).expect("there").count(), 2);
+    }
+}

@@ -1,0 +1,201 @@
+//! What the stream of one endpoint tells of itself: metrics, health, and few log lines.
+
+use std::{
+    fmt,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use reqwest::StatusCode;
+
+use crate::{
+    health::{Component, State},
+    log_limit::LogLimit,
+    metrics::Metrics,
+};
+
+use super::{
+    LOG_PERIOD,
+    answer::Refusal,
+    sender::{Content, Reply, SendError},
+};
+
+/// How the endpoint is. Trouble with it is no reason to call the process unready: it counts on, and
+/// the samples wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    Well,
+    Failing,
+    /// Its operator is needed, as it said with this status.
+    Held(StatusCode),
+}
+
+pub(super) struct Signals {
+    endpoint: String,
+    metrics: Arc<Metrics>,
+    component: Component,
+    condition: Condition,
+    content: Option<Content>,
+    failure_log: LogLimit,
+    refusal_log: LogLimit,
+    quarantine_log: LogLimit,
+}
+
+impl fmt::Debug for Signals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signals").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
+impl Signals {
+    pub(super) fn new(endpoint: String, metrics: Arc<Metrics>, component: Component) -> Self {
+        let labels = [endpoint.as_str()];
+        // They exist from the start, so that a rate sees their first increment.
+        metrics.push_bytes.with_label_values(&labels);
+        metrics.push_already_stored.with_label_values(&labels);
+        metrics.push_held.with_label_values(&labels);
+        component.set(State::Ready);
+        Signals {
+            endpoint,
+            metrics,
+            component,
+            condition: Condition::Well,
+            content: None,
+            failure_log: LogLimit::new(LOG_PERIOD),
+            refusal_log: LogLimit::new(LOG_PERIOD),
+            quarantine_log: LogLimit::new(LOG_PERIOD),
+        }
+    }
+
+    pub(super) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// A request begins.
+    pub(super) fn sent(&self, bytes: usize) {
+        self.metrics.push_bytes.with_label_values(&[&self.endpoint]).inc_by(bytes as u64);
+    }
+
+    /// A request has ended.
+    pub(super) fn ended(&self, result: &Result<Reply, SendError>, took: Duration) {
+        let code = match result {
+            Ok(reply) => reply.status.as_str(),
+            Err(error) => error.kind.label(),
+        };
+        self.metrics.push_requests.with_label_values(&[&self.endpoint, code]).inc();
+        self.metrics.push_seconds.with_label_values(&[&self.endpoint]).observe(took.as_secs_f64());
+    }
+
+    /// Requests have this form from now on.
+    pub(super) fn form(&mut self, content: Content) {
+        let before = self.content.replace(content);
+        if before == Some(content) {
+            return;
+        }
+        let labels = |content: Content| {
+            [self.endpoint.as_str(), content.protocol_label(), content.compression_label()]
+        };
+        if let Some(before) = before {
+            self.metrics.push_protocol.with_label_values(&labels(before)).set(0);
+            tracing::info!(
+                endpoint = self.endpoint,
+                protocol = content.protocol_label(),
+                compression = content.compression_label(),
+                "requests have another form from now on"
+            );
+        }
+        self.metrics.push_protocol.with_label_values(&labels(content)).set(1);
+    }
+
+    /// The endpoint has answered as it should.
+    pub(super) fn well(&mut self) {
+        if self.condition != Condition::Well {
+            tracing::info!(endpoint = self.endpoint, "the endpoint takes samples again");
+            self.metrics.push_held.with_label_values(&[&self.endpoint]).set(0);
+            self.component.set(State::Ready);
+            self.condition = Condition::Well;
+        }
+    }
+
+    /// A request has to be sent again.
+    pub(super) fn failing(&mut self, what: &str, wait: Duration) {
+        self.error();
+        self.condition = Condition::Failing;
+        self.metrics.push_held.with_label_values(&[&self.endpoint]).set(0);
+        self.component.set(State::Degraded(format!(
+            "samples wait, the endpoint does not take them for now: {what}"
+        )));
+        if let Some(held_back) = self.failure_log.permit() {
+            tracing::warn!(
+                endpoint = self.endpoint,
+                error = what,
+                retry_in = ?wait,
+                held_back,
+                "cannot send samples, trying again"
+            );
+        }
+    }
+
+    /// The endpoint needs its operator.
+    pub(super) fn held(&mut self, refusal: &Refusal, wait: Duration) {
+        self.error();
+        let Refusal { status, words } = refusal;
+        let condition = Condition::Held(*status);
+        if self.condition != condition {
+            tracing::error!(
+                endpoint = self.endpoint,
+                %status,
+                answer = words,
+                retry_every = ?wait,
+                "NOTHING IS PUSHED: check the endpoint's URL, credentials and protocol"
+            );
+        }
+        self.condition = condition;
+        self.metrics.push_held.with_label_values(&[&self.endpoint]).set(1);
+        self.component.set(State::Degraded(format!(
+            "NOTHING IS PUSHED, samples wait: {status}: {words}; check the endpoint's URL, \
+             credentials and protocol"
+        )));
+    }
+
+    /// Samples are lost.
+    pub(super) fn refused(&mut self, refusal: &Refusal, samples: usize) {
+        self.error();
+        let Refusal { status, words } = refusal;
+        if let Some(held_back) = self.refusal_log.permit() {
+            tracing::warn!(
+                endpoint = self.endpoint,
+                %status,
+                answer = words,
+                samples,
+                held_back,
+                "the endpoint refuses samples for good: they are dropped"
+            );
+        }
+    }
+
+    /// Lost samples could not be kept for people.
+    pub(super) fn not_kept(&self, path: &Path, error: &str) {
+        if let Some(held_back) = self.quarantine_log.permit() {
+            let (endpoint, path) = (self.endpoint.as_str(), path.display());
+            tracing::warn!(endpoint, %path, error, held_back, "refused samples are not kept");
+        }
+    }
+
+    /// Samples were refused because the receiver has them.
+    pub(super) fn already_stored(&self, samples: usize) {
+        let counter = self.metrics.push_already_stored.with_label_values(&[&self.endpoint]);
+        counter.inc_by(samples as u64);
+    }
+
+    fn error(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.metrics.push_last_error.with_label_values(&[&self.endpoint]).set(now.as_secs_f64());
+    }
+
+    /// The stream has ended as it should.
+    pub(super) fn finish(self) {
+        self.component.finish();
+    }
+}

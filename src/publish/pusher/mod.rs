@@ -7,13 +7,16 @@
 
 mod account;
 mod answer;
+mod auth;
 mod backoff;
+mod client;
 mod config;
 mod delivery;
 mod negotiate;
 mod pace;
 mod quarantine;
 mod queue;
+mod secret;
 mod sender;
 mod signals;
 mod stream;
@@ -34,14 +37,14 @@ use super::remote_write::{Encoder, ExternalLabels, Families};
 use account::Account;
 use backoff::Backoff;
 pub use config::{
-    Auth, BackoffBounds, CompressionChoice, Order, ProtocolChoice, PusherConfig, PusherConfigError,
-    Secret,
+    Auth, BackoffBounds, CompressionChoice, OAuth2Config, Order, ProtocolChoice, ProxyConfig,
+    PusherConfig, PusherConfigError, Secret, SecretSource, SigV4Config, TlsConfig, TlsVersion,
 };
 use negotiate::Negotiation;
 use pace::Pace;
 use quarantine::Quarantine;
 use queue::{Labeler, Queue};
-use sender::Sender;
+pub use sender::{Content, Reply, SendError, SendErrorKind, Sender, Written};
 use signals::Signals;
 use stream::{Stream, Suspects, Witness};
 
@@ -80,7 +83,7 @@ impl Pusher {
     ) -> Result<Self, PusherConfigError> {
         let external = ExternalLabels::new(&config.external_labels, layout)?;
         let sender = Sender::new(config)?;
-        let endpoint = sender.endpoint();
+        let endpoint = config.name.clone();
         let file = |directory: &str, ending: &str| {
             let name = format!("{}.{ending}", file_name(&endpoint));
             state_dir.map(|state_dir| state_dir.join(directory).join(name))

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use reqwest::{
-    Client, Response, StatusCode, Url,
+    Method, Request, Response, StatusCode,
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 use tokio::time::{Instant, timeout_at};
@@ -17,7 +17,9 @@ use tokio::time::{Instant, timeout_at};
 use crate::publish::remote_write::{Compression, Protocol};
 
 use super::{
+    auth::Authenticator,
     backoff::parse_retry_after,
+    client::HttpClient,
     config::{PusherConfig, PusherConfigError, VERSION, endpoint_name},
 };
 
@@ -47,18 +49,20 @@ const EXEMPLARS_WRITTEN: &str = "x-prometheus-remote-write-exemplars-written";
 
 /// What a request's body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Content {
-    pub(super) protocol: Protocol,
-    pub(super) compression: Compression,
+pub struct Content {
+    /// The messages in it.
+    pub protocol: Protocol,
+    /// How they are compressed.
+    pub compression: Compression,
 }
 
 impl Content {
-    pub(super) const V1: Content =
-        Content { protocol: Protocol::V1, compression: Compression::Snappy };
-    pub(super) const V2: Content =
-        Content { protocol: Protocol::V2, compression: Compression::Snappy };
-    pub(super) const ZSTD: Content =
-        Content { protocol: Protocol::V1, compression: Compression::Zstd };
+    /// What every receiver takes.
+    pub const V1: Content = Content { protocol: Protocol::V1, compression: Compression::Snappy };
+    /// Remote-Write 2.0.
+    pub const V2: Content = Content { protocol: Protocol::V2, compression: Compression::Snappy };
+    /// The protocol of `VictoriaMetrics`' own.
+    pub const ZSTD: Content = Content { protocol: Protocol::V1, compression: Compression::Zstd };
 
     /// Sets the headers that say what the body is (Remote-Write 1.0 and 2.0, Protocol).
     fn describe(self, headers: &mut HeaderMap) {
@@ -86,10 +90,11 @@ impl Content {
 /// How many of each the receiver says it has written (Remote-Write 2.0, Required Written Response
 /// Headers).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Written {
-    pub(super) samples: u64,
-    pub(super) histograms: u64,
-    pub(super) exemplars: u64,
+#[allow(missing_docs)]
+pub struct Written {
+    pub samples: u64,
+    pub histograms: u64,
+    pub exemplars: u64,
 }
 
 impl Written {
@@ -106,72 +111,106 @@ impl Written {
 
 /// An answer as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
+pub struct Reply {
+    /// Its status.
+    pub status: StatusCode,
     /// What `Retry-After` asks for.
-    pub(super) retry_after: Option<Duration>,
-    pub(super) written: Option<Written>,
-    /// The beginning of the body on one line; of a redirection, where it leads.
-    pub(super) words: String,
+    pub retry_after: Option<Duration>,
+    /// What the Written headers say, where they are there.
+    pub written: Option<Written>,
+    /// The beginning of the body on one line; of a redirection, where it leads, without what may
+    /// be secret in that URL.
+    pub words: String,
 }
 
-/// Why there is no answer, as a label value.
+/// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SendErrorKind {
+pub enum SendErrorKind {
     /// No connection.
     Connect,
     /// No answer in time.
     Timeout,
     /// The connection broke.
     Network,
+    /// Nothing to authenticate with, such as no token from the token endpoint.
+    Auth,
 }
 
 impl SendErrorKind {
-    pub(super) const fn label(self) -> &'static str {
+    /// As a label value.
+    pub const fn label(self) -> &'static str {
         match self {
             SendErrorKind::Connect => "connect",
             SendErrorKind::Timeout => "timeout",
             SendErrorKind::Network => "network",
+            SendErrorKind::Auth => "auth",
         }
     }
 }
 
 /// There is no answer.
-#[derive(Debug)]
-pub(super) struct SendError {
-    pub(super) kind: SendErrorKind,
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct SendError {
+    /// Why.
+    pub kind: SendErrorKind,
     /// What happened, without secrets.
-    pub(super) what: String,
+    pub what: String,
     /// Whether the receiver may have got the request, and stored it.
-    pub(super) reached: bool,
+    pub reached: bool,
+}
+
+impl SendError {
+    pub(super) fn auth(what: impl Into<String>) -> Self {
+        SendError { kind: SendErrorKind::Auth, what: what.into(), reached: false }
+    }
+
+    fn of(error: reqwest::Error) -> Self {
+        let kind = match &error {
+            error if error.is_connect() => SendErrorKind::Connect,
+            error if error.is_timeout() => SendErrorKind::Timeout,
+            _ => SendErrorKind::Network,
+        };
+        let reached = kind != SendErrorKind::Connect;
+        SendError { kind, what: describe(error), reached }
+    }
 }
 
 /// Sends to one endpoint.
-pub(super) struct Sender {
-    client: Client,
-    template: reqwest::Request,
+pub struct Sender {
+    http: HttpClient,
+    auth: Authenticator,
+    /// A request without body.
+    template: Request,
 }
 
 impl fmt::Debug for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The URL's query may be secret.
-        f.debug_struct("Sender").field("endpoint", &self.endpoint()).finish_non_exhaustive()
+        let endpoint = endpoint_name(self.template.url());
+        f.debug_struct("Sender")
+            .field("endpoint", &endpoint)
+            .field("http", &self.http)
+            .field("auth", &self.auth)
+            .finish_non_exhaustive()
     }
 }
 
 impl Sender {
-    pub(super) fn new(config: &PusherConfig) -> Result<Self, PusherConfigError> {
-        let (client, template) = config.template()?;
-        Ok(Sender { client, template })
+    /// Checks everything that can be checked without the network, and reads the files.
+    pub fn new(config: &PusherConfig) -> Result<Self, PusherConfigError> {
+        let url = config.check()?;
+        let http = HttpClient::new("", &config.tls, &config.proxy, &url)?;
+        let auth = Authenticator::new(&config.auth, config.timeout)?;
+        let mut template = Request::new(Method::POST, url);
+        *template.headers_mut() = config.headers()?;
+        *template.timeout_mut() = Some(config.timeout);
+        Ok(Sender { http, auth, template })
     }
 
-    /// The endpoint's name for logs and metrics: its URL without what may be secret.
-    pub(super) fn endpoint(&self) -> String {
-        endpoint_name(self.template.url())
-    }
-
-    /// Sends a body once.
-    pub(super) async fn send(&self, body: Bytes, content: Content) -> Result<Reply, SendError> {
+    /// Sends a body once; a second time if the receiver answers 401 and there are other
+    /// credentials than a moment before.
+    pub async fn send(&self, body: Bytes, content: Content) -> Result<Reply, SendError> {
         let mut request = self.request();
         content.describe(request.headers_mut());
         *request.body_mut() = Some(body.into());
@@ -189,65 +228,69 @@ impl Sender {
         self.execute(request).await
     }
 
-    fn request(&self) -> reqwest::Request {
+    fn request(&self) -> Request {
         self.template.try_clone().expect("a request without a body is cloned")
     }
 
-    async fn execute(&self, request: reqwest::Request) -> Result<Reply, SendError> {
-        match self.client.execute(request).await {
-            Ok(response) => Ok(read(response).await),
-            Err(error) => {
-                let kind = match &error {
-                    error if error.is_connect() => SendErrorKind::Connect,
-                    error if error.is_timeout() => SendErrorKind::Timeout,
-                    _ => SendErrorKind::Network,
-                };
-                let reached = kind != SendErrorKind::Connect;
-                Err(SendError { kind, what: describe(error), reached })
+    async fn execute(&self, request: Request) -> Result<Reply, SendError> {
+        let again = request.try_clone();
+        let reply = self.attempt(request).await?;
+        match again {
+            Some(again) if reply.status == StatusCode::UNAUTHORIZED && self.auth.renew() => {
+                self.attempt(again).await
             }
+            _ => Ok(reply),
         }
+    }
+
+    async fn attempt(&self, mut request: Request) -> Result<Reply, SendError> {
+        self.auth.sign(&mut request).await?;
+        let response = self.http.execute(request).await.map_err(SendError::of)?;
+        Ok(self.read(response).await)
+    }
+
+    async fn read(&self, response: Response) -> Reply {
+        let status = response.status();
+        let retry_after = response
+            .headers()
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| parse_retry_after(value, SystemTime::now()));
+        let written = Written::read(response.headers());
+        let words = if status.is_redirection() {
+            self.location(&response).unwrap_or_else(|| "no address that can be read".to_owned())
+        } else {
+            let limit = if status.is_success() { DRAIN_LIMIT } else { WORDS_LIMIT };
+            one_line(&read_body(response, DRAIN_LIMIT_BYTES, limit).await)
+        };
+        Reply { status, retry_after, written, words }
+    }
+
+    /// Where a redirection leads, without what may be secret in it.
+    fn location(&self, response: &Response) -> Option<String> {
+        let location = response.headers().get(header::LOCATION)?.to_str().ok()?;
+        self.template.url().join(location).ok().map(|url| endpoint_name(&url))
     }
 }
 
-async fn read(response: Response) -> Reply {
-    let status = response.status();
-    let retry_after = response
-        .headers()
-        .get(header::RETRY_AFTER)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| parse_retry_after(value, SystemTime::now()));
-    let written = Written::read(response.headers());
-    let words = if status.is_redirection() {
-        location(&response).unwrap_or_else(|| "no address that can be read".to_owned())
-    } else {
-        let limit = if status.is_success() { DRAIN_LIMIT } else { WORDS_LIMIT };
-        words(response, limit).await
-    };
-    Reply { status, retry_after, written, words }
-}
-
-/// Where a redirection leads, without what may be secret in it.
-fn location(response: &Response) -> Option<String> {
-    let location = response.headers().get(header::LOCATION)?.to_str().ok()?;
-    response.url().join(location).ok().map(|url: Url| endpoint_name(&url))
-}
-
-/// The beginning of the body, on one line; what could be read of it, if it breaks off or takes
-/// longer than `limit`.
-async fn words(mut response: Response, limit: Duration) -> String {
+/// The beginning of a body; what could be read of it, if it breaks off or takes longer than
+/// `limit`. After a body of more than `bytes`, the connection is closed.
+pub(super) async fn read_body(mut response: Response, bytes: usize, limit: Duration) -> Vec<u8> {
     let deadline = Instant::now() + limit;
-    let mut kept = Vec::new();
-    let mut read = 0;
+    let mut body = Vec::new();
     while let Ok(Ok(Some(chunk))) = timeout_at(deadline, response.chunk()).await {
-        read += chunk.len();
-        let room = WORDS_LIMIT_BYTES - kept.len();
-        kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if read > DRAIN_LIMIT_BYTES {
+        body.extend_from_slice(&chunk);
+        if body.len() > bytes {
             break;
         }
     }
+    body
+}
+
+/// The beginning of a text for people.
+pub(super) fn one_line(body: &[u8]) -> String {
     // A character that is cut in two at the end, or is none, is shown as U+FFFD.
-    String::from_utf8_lossy(&kept)
+    String::from_utf8_lossy(&body[..body.len().min(WORDS_LIMIT_BYTES)])
         .trim()
         .chars()
         .map(|each| if each.is_control() { ' ' } else { each })
@@ -255,7 +298,7 @@ async fn words(mut response: Response, limit: Duration) -> String {
 }
 
 /// An error with its causes, without the URL: its query may be secret.
-fn describe(error: reqwest::Error) -> String {
+pub(super) fn describe(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -13,7 +13,7 @@ use crate::{
     demo::DemoConfig,
     names::NamesConfig,
     publish::{
-        pusher::{Auth, PusherConfig, Secret},
+        pusher::{Auth, PusherConfig, Secret, SecretSource},
         server::ListenAddr,
     },
     source::{
@@ -246,8 +246,11 @@ fn push(flags: PushFlags) -> Result<Option<PusherConfig>, ConfigError> {
     )?;
     let auth = match (flags.remote_write_username, password, token) {
         (None, None, None) => Auth::None,
-        (Some(username), Some(password), None) => Auth::Basic { username, password },
-        (None, None, Some(token)) => Auth::Bearer(token),
+        (Some(username), Some(password), None) => Auth::Basic {
+            username: SecretSource::value(username),
+            password: SecretSource::Value(password),
+        },
+        (None, None, Some(token)) => Auth::bearer(SecretSource::Value(token)),
         (Some(_), None, None) => {
             return Err(ConfigError(
                 "--remote-write-username without a password: give --remote-write-password-file"
@@ -271,7 +274,10 @@ fn push(flags: PushFlags) -> Result<Option<PusherConfig>, ConfigError> {
     let mut config = PusherConfig::new(url);
     config.timeout = flags.remote_write_timeout;
     config.external_labels = labels;
-    config.headers = pairs(flags.remote_write_header, "--remote-write-header")?;
+    config.headers = pairs(flags.remote_write_header, "--remote-write-header")?
+        .into_iter()
+        .map(|(name, value)| (name, Secret::new(value)))
+        .collect();
     config.auth = auth;
     Ok(Some(config))
 }

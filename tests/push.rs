@@ -26,7 +26,9 @@ use flow_exporter::{
     ledger::{Ledger, LedgerConfig, Snapshot},
     metrics::Metrics,
     publish::{
-        pusher::{Auth, BackoffBounds, Pusher, PusherConfig, PusherConfigError, Secret},
+        pusher::{
+            Auth, BackoffBounds, Pusher, PusherConfig, PusherConfigError, Secret, SecretSource,
+        },
         remote_write::{BatchBounds, LabelError},
     },
     traffic::{Layout, Rule},
@@ -212,7 +214,7 @@ impl io::Write for Log {
 async fn protocol_a_request_is_a_post_with_the_headers_of_version_0_1_0() {
     let mut receiver = Receiver::new();
     let mut push = Push::start(&PusherConfig {
-        headers: vec![("X-Scope-OrgID".to_owned(), "tenant".to_owned())],
+        headers: vec![("X-Scope-OrgID".to_owned(), Secret::new("tenant"))],
         ..PusherConfig::new(receiver.url("/api/v1/push?extra_label=a"))
     });
     push.publish(1_000, 1);
@@ -577,8 +579,11 @@ async fn the_end_does_not_disturb_an_endpoint_that_is_not_well() {
 
 #[tokio::test]
 async fn credentials_are_sent_and_never_shown() {
-    let basic = Auth::Basic { username: "u".to_owned(), password: Secret::new("hunter2") };
-    let bearer = Auth::Bearer(Secret::new("hunter2"));
+    let basic = Auth::Basic {
+        username: SecretSource::value("u"),
+        password: SecretSource::value("hunter2"),
+    };
+    let bearer = Auth::bearer(SecretSource::value("hunter2"));
     for (auth, header) in [(basic, "Basic dTpodW50ZXIy"), (bearer, "Bearer hunter2")] {
         let (log, _guard) = Log::capture();
         let mut receiver = Receiver::new();
@@ -591,7 +596,7 @@ async fn credentials_are_sent_and_never_shown() {
         ]);
         let config = PusherConfig {
             auth,
-            headers: vec![("X-Key".to_owned(), "hunter2".to_owned())],
+            headers: vec![("X-Key".to_owned(), Secret::new("hunter2"))],
             backoff: SHORT,
             ..PusherConfig::new(receiver.url("/write?key=hunter2"))
         };
@@ -638,8 +643,8 @@ fn a_configuration_that_cannot_work_is_an_error() {
     ));
     let header = |name: &str, value: &str| {
         error(PusherConfig {
-            headers: vec![(name.to_owned(), value.to_owned())],
-            auth: Auth::Bearer(Secret::new("hunter2")),
+            headers: vec![(name.to_owned(), Secret::new(value))],
+            auth: Auth::bearer(SecretSource::value("hunter2")),
             ..PusherConfig::new(url)
         })
     };
@@ -657,8 +662,12 @@ fn a_configuration_that_cannot_work_is_an_error() {
     assert!(matches!(header("a b", "a"), PusherConfigError::HeaderName(_)));
     assert!(matches!(header("a", "hunter2\n"), PusherConfigError::HeaderValue(_)));
     let auth = |auth| error(PusherConfig { auth, ..PusherConfig::new(url) });
-    assert!(matches!(auth(Auth::Bearer(Secret::new("hunter2\n"))), PusherConfigError::Token));
-    let basic = Auth::Basic { username: "a:b".to_owned(), password: Secret::new("hunter2") };
+    let bearer = Auth::bearer(SecretSource::value("hunter2\n"));
+    assert!(matches!(auth(bearer), PusherConfigError::Token));
+    let basic = Auth::Basic {
+        username: SecretSource::value("a:b"),
+        password: SecretSource::value("hunter2"),
+    };
     assert!(matches!(auth(basic), PusherConfigError::Username));
     let external_labels = vec![("hostname".to_owned(), "a".to_owned())];
     assert!(matches!(

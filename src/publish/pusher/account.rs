@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 
 use crate::metrics::Metrics;
 
-use super::sender::Attempt;
+use super::answer::Attempt;
 
 /// Why samples were given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,24 +1,28 @@
-//! What an endpoint is, as the operator says it.
+//! What an endpoint is, as the operator says it. The words are those of Prometheus' own
+//! `remote_write` section.
 
 use std::{fmt, time::Duration};
 
 use reqwest::{
-    Client, Request, Url,
+    Url,
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 
 use crate::publish::remote_write::{BatchBounds, LabelError};
 
+pub use super::secret::{Secret, SecretSource};
+
 /// Receivers refuse requests above this size before compression.
 const MAX_REQUEST_BYTES: usize = 32 << 20;
 
 /// The header that says which protocol the body has.
-const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
+pub(super) const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
 
 const USER_AGENT: &str = concat!("flow-exporter/", env!("CARGO_PKG_VERSION"));
 
 /// Headers that the protocol, the connection or [`Auth`] is in charge of.
-const RESERVED_HEADERS: [HeaderName; 8] = [
+const RESERVED_HEADERS: [HeaderName; 17] = [
+    header::ACCEPT_ENCODING,
     header::CONTENT_ENCODING,
     header::CONTENT_TYPE,
     header::CONTENT_LENGTH,
@@ -26,30 +30,16 @@ const RESERVED_HEADERS: [HeaderName; 8] = [
     header::HOST,
     header::CONNECTION,
     header::TRANSFER_ENCODING,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::WWW_AUTHENTICATE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("x-amz-date"),
+    HeaderName::from_static("x-amz-security-token"),
+    HeaderName::from_static("x-amz-content-sha256"),
+    HeaderName::from_static("x-victoriametrics-remote-write-version"),
     VERSION,
 ];
-
-/// A text that is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps the secret.
-    pub fn new(secret: impl Into<String>) -> Self {
-        Secret(secret.into())
-    }
-
-    /// The secret itself: for the wire, not for people.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<secret>")
-    }
-}
 
 /// How we say who we are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,15 +47,133 @@ pub enum Auth {
     /// We don't.
     #[default]
     None,
-    /// RFC 7617.
+    /// `basic_auth` (RFC 7617).
     Basic {
         /// The user; without a colon.
-        username: String,
+        username: SecretSource,
         /// The password.
-        password: Secret,
+        password: SecretSource,
     },
-    /// RFC 6750.
-    Bearer(Secret),
+    /// `authorization`: the header of that name.
+    Authorization {
+        /// Its first word, such as `Bearer` (RFC 6750).
+        scheme: String,
+        /// The rest.
+        credentials: SecretSource,
+    },
+    /// `oauth2`: client credentials (RFC 6749, 4.4).
+    OAuth2(Box<OAuth2Config>),
+    /// `sigv4`: AWS Signature Version 4, for Amazon Managed Service for Prometheus.
+    SigV4(SigV4Config),
+}
+
+impl Auth {
+    /// A bearer token.
+    pub fn bearer(credentials: SecretSource) -> Self {
+        Auth::Authorization { scheme: "Bearer".to_owned(), credentials }
+    }
+}
+
+/// How to get a token from an OAuth 2.0 token endpoint.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OAuth2Config {
+    /// Who we are at the endpoint.
+    pub client_id: String,
+    /// How we prove it.
+    pub client_secret: SecretSource,
+    /// The token endpoint: an http or https URL.
+    pub token_url: String,
+    /// What the token is to be good for; none for the endpoint's default.
+    pub scopes: Vec<String>,
+    /// Further parameters (name, value) of the request for a token.
+    pub endpoint_params: Vec<(String, Secret)>,
+    /// For the connection to the token endpoint.
+    pub tls: TlsConfig,
+    /// For the connection to the token endpoint.
+    pub proxy: ProxyConfig,
+}
+
+impl fmt::Debug for OAuth2Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OAuth2Config")
+            .field("client_id", &self.client_id)
+            .field("client_secret", &self.client_secret)
+            .field("token_url", &url_name(&self.token_url))
+            .field("scopes", &self.scopes)
+            .field("endpoint_params", &self.endpoint_params)
+            .field("tls", &self.tls)
+            .field("proxy", &self.proxy)
+            .finish()
+    }
+}
+
+/// With which keys requests are signed for AWS. Without any here, those of the environment
+/// (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`), else those of the shared
+/// credentials file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SigV4Config {
+    /// The region; else `AWS_REGION` or `AWS_DEFAULT_REGION`.
+    pub region: Option<String>,
+    /// The access key's id, together with `secret_key`.
+    pub access_key: Option<String>,
+    /// The access key itself.
+    pub secret_key: Option<SecretSource>,
+    /// Whose keys to take from the shared credentials file; else `AWS_PROFILE`, else `default`.
+    pub profile: Option<String>,
+    /// Not supported: an error says so.
+    pub role_arn: Option<String>,
+}
+
+/// How a TLS connection is made. Certificates and keys are PEM, and read again when their files
+/// change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// The only certificate authorities to trust; without it, those of the system.
+    pub ca: Option<SecretSource>,
+    /// Our own certificate, followed by those between it and its authority.
+    pub cert: Option<SecretSource>,
+    /// The key of `cert`: PKCS#8, PKCS#1 or SEC 1, not encrypted.
+    pub key: Option<SecretSource>,
+    /// The name that the server's certificate must have, where it is not the URL's host.
+    pub server_name: Option<String>,
+    /// Takes any certificate.
+    pub insecure_skip_verify: bool,
+    /// The oldest version of TLS to use; 1.2 without it.
+    pub min_version: Option<TlsVersion>,
+    /// The newest version of TLS to use.
+    pub max_version: Option<TlsVersion>,
+}
+
+/// A version of TLS. OpenSSL's default security level does not let 1.0 and 1.1 connect any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// TLS 1.0.
+    Tls10,
+    /// TLS 1.1.
+    Tls11,
+    /// TLS 1.2.
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+/// Which way connections take.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ProxyConfig {
+    /// As `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` say, read as curl does.
+    #[default]
+    Environment,
+    /// Straight, whatever the environment says.
+    None,
+    /// Through this proxy.
+    Url {
+        /// An http, https, socks5 or socks5h URL (with socks5h, the proxy resolves names); may
+        /// hold a user and a password.
+        url: Secret,
+        /// Host names, domains, IP addresses and networks, separated by commas, to which
+        /// connections are made straight.
+        no_proxy: String,
+    },
 }
 
 /// How long to wait before a request is tried again.
@@ -92,6 +200,8 @@ impl Default for BackoffBounds {
 /// An endpoint and how to deal with it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PusherConfig {
+    /// What the endpoint is called in logs, metrics and the names of files.
+    pub name: String,
     /// Where to send: an http or https URL, without credentials.
     pub url: String,
     /// For a request, from the connection to the end of the answer.
@@ -100,9 +210,13 @@ pub struct PusherConfig {
     pub external_labels: Vec<(String, String)>,
     /// Further headers (name, value). Values often are keys of some service, so they are never
     /// printed.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<(String, Secret)>,
     /// How we say who we are.
     pub auth: Auth,
+    /// How a TLS connection is made.
+    pub tls: TlsConfig,
+    /// Which way connections take.
+    pub proxy: ProxyConfig,
     /// How large a request gets at most.
     pub batch: BatchBounds,
     /// How long to wait before a request is tried again.
@@ -113,22 +227,26 @@ pub struct PusherConfig {
 
 impl PusherConfig {
     /// An endpoint with the defaults for all else: 30 s for a request, as Prometheus' own sender
-    /// has it, and 5 s for the last samples.
+    /// has it, and 5 s for the last samples. Its name is the URL without what may be secret in it.
     pub fn new(url: impl Into<String>) -> Self {
+        let url = url.into();
         PusherConfig {
-            url: url.into(),
+            name: url_name(&url),
+            url,
             timeout: Duration::from_secs(30),
             external_labels: Vec::new(),
             headers: Vec::new(),
             auth: Auth::None,
+            tls: TlsConfig::default(),
+            proxy: ProxyConfig::default(),
             batch: BatchBounds::default(),
             backoff: BackoffBounds::default(),
             shutdown_timeout: Duration::from_secs(5),
         }
     }
 
-    /// Checks it all, and makes the request that all requests to the endpoint begin as.
-    pub(super) fn template(&self) -> Result<(Client, Request), PusherConfigError> {
+    /// Checks what can be checked without files and environment, and returns the URL.
+    pub(super) fn check(&self) -> Result<Url, PusherConfigError> {
         let url =
             Url::parse(&self.url).map_err(|error| PusherConfigError::Url(error.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") {
@@ -145,31 +263,15 @@ impl PusherConfig {
         if min.is_zero() || min > max || min > retry_after_max {
             return Err(PusherConfigError::Backoff(self.backoff));
         }
-        let client = Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            // Answers are read for people alone, and at most a few bytes of them.
-            .no_gzip()
-            .pool_max_idle_per_host(1)
-            .build()
-            .map_err(PusherConfigError::Client)?;
-        let request = client.post(url).headers(self.headers()?).timeout(self.timeout);
-        let request = match &self.auth {
-            Auth::None => request,
-            Auth::Basic { username, .. } if username.contains(':') => {
-                return Err(PusherConfigError::Username);
-            }
-            Auth::Basic { username, password } => {
-                request.basic_auth(username, Some(password.expose()))
-            }
-            Auth::Bearer(token) => request.bearer_auth(token.expose()),
-        };
-        // All else is valid already.
-        let request = request.build().map_err(|_| PusherConfigError::Token)?;
-        Ok((client, request))
+        if self.timeout.is_zero() {
+            let problem = "a request needs time: give one such as 30s".to_owned();
+            return Err(PusherConfigError::setting("remote_timeout", problem));
+        }
+        Ok(url)
     }
 
-    /// The headers of every request but the one of [`Auth`].
-    fn headers(&self) -> Result<HeaderMap, PusherConfigError> {
+    /// The headers of every request but those of [`Auth`] and of the body.
+    pub(super) fn headers(&self) -> Result<HeaderMap, PusherConfigError> {
         let mut headers = HeaderMap::new();
         for (name, value) in &self.headers {
             let parsed = HeaderName::from_bytes(name.as_bytes())
@@ -179,15 +281,12 @@ impl PusherConfig {
             {
                 return Err(PusherConfigError::HeaderReserved(parsed));
             }
-            let mut value = HeaderValue::from_str(value)
+            let mut value = HeaderValue::from_str(value.expose())
                 .map_err(|_| PusherConfigError::HeaderValue(parsed.clone()))?;
             value.set_sensitive(true);
             headers.append(parsed, value);
         }
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("snappy"));
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-        headers.insert(VERSION, HeaderValue::from_static("0.1.0"));
         Ok(headers)
     }
 }
@@ -196,11 +295,14 @@ impl fmt::Debug for PusherConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let header_names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("PusherConfig")
-            .field("endpoint", &Url::parse(&self.url).map(|url| endpoint_name(&url)))
+            .field("name", &self.name)
+            .field("url", &url_name(&self.url))
             .field("timeout", &self.timeout)
             .field("external_labels", &self.external_labels)
             .field("headers", &header_names)
             .field("auth", &self.auth)
+            .field("tls", &self.tls)
+            .field("proxy", &self.proxy)
             .field("batch", &self.batch)
             .field("backoff", &self.backoff)
             .field("shutdown_timeout", &self.shutdown_timeout)
@@ -215,6 +317,11 @@ pub(super) fn endpoint_name(url: &Url) -> String {
         name = format!("{name}:{port}");
     }
     name + url.path()
+}
+
+/// A text that should be a URL, without what may be secret in it.
+fn url_name(url: &str) -> String {
+    Url::parse(url).map_or_else(|_| "<no valid URL>".to_owned(), |url| endpoint_name(&url))
 }
 
 /// Why an endpoint can't be used as it was given. No message holds a secret.
@@ -237,8 +344,8 @@ pub enum PusherConfigError {
     /// A colon would end the user's name too early.
     #[error("a user name for basic authentication can't hold a colon")]
     Username,
-    /// The token has characters that no header can hold.
-    #[error("the bearer token has characters that a header can't hold: is it the right file?")]
+    /// The credentials have characters that no header can hold.
+    #[error("the credentials have characters that a header can't hold: is it the right file?")]
     Token,
     /// Not a header's name.
     #[error("{0:?} is not the name of a header")]
@@ -260,7 +367,18 @@ pub enum PusherConfigError {
     /// Waiting times that contradict each other.
     #[error("the first wait is above zero and no longer than the longest: {0:?}")]
     Backoff(BackoffBounds),
-    /// The HTTP client can't be made.
-    #[error("cannot prepare for HTTP: {0}")]
-    Client(#[source] reqwest::Error),
+    /// Any other setting.
+    #[error("{setting}: {problem}")]
+    Setting {
+        /// What the operator calls it, in the words of Prometheus' own configuration.
+        setting: String,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+}
+
+impl PusherConfigError {
+    pub(super) fn setting(setting: impl Into<String>, problem: impl Into<String>) -> Self {
+        PusherConfigError::Setting { setting: setting.into(), problem: problem.into() }
+    }
 }

@@ -6,25 +6,36 @@
 //! published whether or not they are taken.
 
 mod account;
+mod answer;
+mod auth;
 mod backoff;
+mod client;
 mod config;
 mod queue;
+mod secret;
 mod sender;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use reqwest::StatusCode;
-use tokio::{sync::watch, time};
+use tokio::{
+    sync::watch,
+    time::{self, Instant},
+};
 
 use crate::{ledger::Snapshot, log_limit::LogLimit, metrics::Metrics, traffic::Layout};
 
 use super::remote_write::{ExternalLabels, OldEncoder, Request};
 
 use account::{Account, DropReason};
+use answer::{Answer, judge};
 use backoff::Backoff;
-pub use config::{Auth, BackoffBounds, PusherConfig, PusherConfigError, Secret};
+pub use config::{
+    Auth, BackoffBounds, OAuth2Config, ProxyConfig, PusherConfig, PusherConfigError, Secret,
+    SecretSource, SigV4Config, TlsConfig, TlsVersion,
+};
 use queue::Queue;
-use sender::{Answer, Sender};
+pub use sender::{Content, Reply, SendError, SendErrorKind, Sender, Written};
 
 /// What may happen with every request is logged once in this time.
 const LOG_PERIOD: Duration = Duration::from_secs(60);
@@ -46,7 +57,7 @@ impl Pusher {
     ) -> Result<Self, PusherConfigError> {
         let external = ExternalLabels::new(&config.external_labels, layout)?;
         let sender = Sender::new(config)?;
-        let account = Account::new(sender.endpoint(), metrics);
+        let account = Account::new(config.name.clone(), metrics);
         Ok(Pusher {
             stream: Stream {
                 sender,
@@ -106,8 +117,10 @@ impl Stream {
     async fn deliver(&mut self, queue: &mut Queue, request: &Request) -> Result<(), Ended> {
         loop {
             queue.account().sent(request.body.len());
-            let sending = self.sender.send(request.body.clone());
-            let attempt = attend(queue, self.shutdown_timeout, sending).await?;
+            let started = Instant::now();
+            let sending = self.sender.send(request.body.clone(), Content::V1);
+            let reply = attend(queue, self.shutdown_timeout, sending).await?;
+            let attempt = judge(reply, started.elapsed());
             queue.account().attempted(&attempt);
             let endpoint = queue.account().endpoint();
             let wait = match attempt.answer {

@@ -1,17 +1,26 @@
-//! One request, and what its answer means.
+//! One request: bytes go out, and what came back is told as it is. What it means is decided in
+//! `answer.rs`.
 
 use std::{
     error::Error,
     fmt,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
-use reqwest::{Client, Response, StatusCode, Url, header};
+use reqwest::{
+    Method, Request, Response, StatusCode,
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+};
+use tokio::time::{Instant, timeout_at};
+
+use crate::publish::remote_write::{Compression, Protocol};
 
 use super::{
+    auth::Authenticator,
     backoff::parse_retry_after,
-    config::{PusherConfig, PusherConfigError, endpoint_name},
+    client::HttpClient,
+    config::{PusherConfig, PusherConfigError, VERSION, endpoint_name},
 };
 
 /// How much of an answer's body is shown.
@@ -24,152 +33,265 @@ const DRAIN_LIMIT_BYTES: usize = 64 << 10;
 /// How long the body of a confirmation is waited for.
 const DRAIN_LIMIT: Duration = Duration::from_secs(1);
 
-/// What an attempt came to.
-#[derive(Debug)]
-pub(super) enum Answer {
-    /// 2xx: the receiver has the samples.
-    Confirmed,
-    /// 4xx: it will never take this request.
-    Refused(StatusCode, String),
-    /// The endpoint itself needs its operator, and nothing is wrong with the request.
-    Held(StatusCode, String),
-    /// No answer, 5xx or 429: the same request later, and not before the receiver asks for it.
-    Failed { what: String, retry_after: Option<Duration> },
+/// How long the body of a refusal is waited for: it is for people, and some servers trickle.
+const WORDS_LIMIT: Duration = Duration::from_secs(5);
+
+/// How `VictoriaMetrics` is asked which version of its own protocol it takes: its answer to
+/// version 1, which is zstd, is "1".
+const ZSTD_QUESTION: (&str, &str) = ("get_vm_proto_version", "1");
+
+/// In the place of the protocol's version where the body is zstd.
+const VM_VERSION: HeaderName = HeaderName::from_static("x-victoriametrics-remote-write-version");
+
+const SAMPLES_WRITTEN: &str = "x-prometheus-remote-write-samples-written";
+const HISTOGRAMS_WRITTEN: &str = "x-prometheus-remote-write-histograms-written";
+const EXEMPLARS_WRITTEN: &str = "x-prometheus-remote-write-exemplars-written";
+
+/// What a request's body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Content {
+    /// The messages in it.
+    pub protocol: Protocol,
+    /// How they are compressed.
+    pub compression: Compression,
 }
 
-/// How an attempt went, for the metrics.
-#[derive(Debug)]
-pub(super) struct Attempt {
-    pub(super) answer: Answer,
-    /// The status code, or the kind of failure where no answer came.
-    pub(super) code: Code,
-    pub(super) took: Duration,
+impl Content {
+    /// What every receiver takes.
+    pub const V1: Content = Content { protocol: Protocol::V1, compression: Compression::Snappy };
+    /// Remote-Write 2.0.
+    pub const V2: Content = Content { protocol: Protocol::V2, compression: Compression::Snappy };
+    /// The protocol of `VictoriaMetrics`' own.
+    pub const ZSTD: Content = Content { protocol: Protocol::V1, compression: Compression::Zstd };
+
+    /// Sets the headers that say what the body is (Remote-Write 1.0 and 2.0, Protocol).
+    fn describe(self, headers: &mut HeaderMap) {
+        let encoding = match self.compression {
+            Compression::Snappy => "snappy",
+            Compression::Zstd => "zstd",
+        };
+        let (media_type, version) = match self.protocol {
+            Protocol::V1 => ("application/x-protobuf", "0.1.0"),
+            Protocol::V2 => {
+                ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "2.0.0")
+            }
+        };
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+        if self.compression == Compression::Zstd {
+            // Receivers that tell the two protocols apart by these headers take one or the other.
+            headers.insert(VM_VERSION, HeaderValue::from_static("1"));
+        } else {
+            headers.insert(VERSION, HeaderValue::from_static(version));
+        }
+    }
 }
 
-/// A request's result as a label value.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Code {
-    Status(StatusCode),
+/// How many of each the receiver says it has written (Remote-Write 2.0, Required Written Response
+/// Headers).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Written {
+    pub samples: u64,
+    pub histograms: u64,
+    pub exemplars: u64,
+}
+
+impl Written {
+    /// `None` where the header for samples is missing or no number: we send nothing but samples.
+    fn read(headers: &HeaderMap) -> Option<Self> {
+        let count = |name| headers.get(name)?.to_str().ok()?.trim().parse().ok();
+        Some(Written {
+            samples: count(SAMPLES_WRITTEN)?,
+            histograms: count(HISTOGRAMS_WRITTEN).unwrap_or_default(),
+            exemplars: count(EXEMPLARS_WRITTEN).unwrap_or_default(),
+        })
+    }
+}
+
+/// An answer as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// Its status.
+    pub status: StatusCode,
+    /// What `Retry-After` asks for.
+    pub retry_after: Option<Duration>,
+    /// What the Written headers say, where they are there.
+    pub written: Option<Written>,
+    /// The beginning of the body on one line; of a redirection, where it leads, without what may
+    /// be secret in that URL.
+    pub words: String,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendErrorKind {
     /// No connection.
     Connect,
     /// No answer in time.
     Timeout,
     /// The connection broke.
     Network,
+    /// Nothing to authenticate with, such as no token from the token endpoint.
+    Auth,
 }
 
-impl Code {
-    pub(super) fn label(&self) -> &str {
+impl SendErrorKind {
+    /// As a label value.
+    pub const fn label(self) -> &'static str {
         match self {
-            Code::Status(status) => status.as_str(),
-            Code::Connect => "connect",
-            Code::Timeout => "timeout",
-            Code::Network => "network",
+            SendErrorKind::Connect => "connect",
+            SendErrorKind::Timeout => "timeout",
+            SendErrorKind::Network => "network",
+            SendErrorKind::Auth => "auth",
         }
     }
 }
 
+/// There is no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct SendError {
+    /// Why.
+    pub kind: SendErrorKind,
+    /// What happened, without secrets.
+    pub what: String,
+    /// Whether the receiver may have got the request, and stored it.
+    pub reached: bool,
+}
+
+impl SendError {
+    pub(super) fn auth(what: impl Into<String>) -> Self {
+        SendError { kind: SendErrorKind::Auth, what: what.into(), reached: false }
+    }
+
+    fn of(error: reqwest::Error) -> Self {
+        let kind = match &error {
+            error if error.is_connect() => SendErrorKind::Connect,
+            error if error.is_timeout() => SendErrorKind::Timeout,
+            _ => SendErrorKind::Network,
+        };
+        let reached = kind != SendErrorKind::Connect;
+        SendError { kind, what: describe(error), reached }
+    }
+}
+
 /// Sends to one endpoint.
-pub(super) struct Sender {
-    client: Client,
-    template: reqwest::Request,
+pub struct Sender {
+    http: HttpClient,
+    auth: Authenticator,
+    /// A request without body.
+    template: Request,
 }
 
 impl fmt::Debug for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The URL's query may be secret.
-        f.debug_struct("Sender").field("endpoint", &self.endpoint()).finish_non_exhaustive()
+        let endpoint = endpoint_name(self.template.url());
+        f.debug_struct("Sender")
+            .field("endpoint", &endpoint)
+            .field("http", &self.http)
+            .field("auth", &self.auth)
+            .finish_non_exhaustive()
     }
 }
 
 impl Sender {
-    pub(super) fn new(config: &PusherConfig) -> Result<Self, PusherConfigError> {
-        let (client, template) = config.template()?;
-        Ok(Sender { client, template })
+    /// Checks everything that can be checked without the network, and reads the files.
+    pub fn new(config: &PusherConfig) -> Result<Self, PusherConfigError> {
+        let url = config.check()?;
+        let http = HttpClient::new("", &config.tls, &config.proxy, &url)?;
+        let auth = Authenticator::new(&config.auth, config.timeout)?;
+        let mut template = Request::new(Method::POST, url);
+        *template.headers_mut() = config.headers()?;
+        *template.timeout_mut() = Some(config.timeout);
+        Ok(Sender { http, auth, template })
     }
 
-    /// The endpoint's name for logs and metrics: its URL without what may be secret.
-    pub(super) fn endpoint(&self) -> String {
-        endpoint_name(self.template.url())
-    }
-
-    /// Sends a body once.
-    pub(super) async fn send(&self, body: Bytes) -> Attempt {
-        let mut request = self.template.try_clone().expect("a request without a body is cloned");
+    /// Sends a body once; a second time if the receiver answers 401 and there are other
+    /// credentials than a moment before.
+    pub async fn send(&self, body: Bytes, content: Content) -> Result<Reply, SendError> {
+        let mut request = self.request();
+        content.describe(request.headers_mut());
         *request.body_mut() = Some(body.into());
-        let started = Instant::now();
-        let (answer, code) = match self.client.execute(request).await {
-            Ok(response) => {
-                let status = response.status();
-                (judge(response).await, Code::Status(status))
+        self.execute(request).await
+    }
+
+    /// Asks the receiver whether it takes zstd, without sending it a sample. The answer "1" with a
+    /// 200 is a yes; no other receiver says that to an empty body.
+    #[allow(dead_code, reason = "for negotiation, which is not here yet")]
+    pub(super) async fn ask_for_zstd(&self) -> Result<Reply, SendError> {
+        let mut request = self.request();
+        let (name, value) = ZSTD_QUESTION;
+        request.url_mut().query_pairs_mut().append_pair(name, value);
+        Content::ZSTD.describe(request.headers_mut());
+        *request.body_mut() = Some(Bytes::new().into());
+        self.execute(request).await
+    }
+
+    fn request(&self) -> Request {
+        self.template.try_clone().expect("a request without a body is cloned")
+    }
+
+    async fn execute(&self, request: Request) -> Result<Reply, SendError> {
+        let again = request.try_clone();
+        let reply = self.attempt(request).await?;
+        match again {
+            Some(again) if reply.status == StatusCode::UNAUTHORIZED && self.auth.renew() => {
+                self.attempt(again).await
             }
-            Err(error) => {
-                let code = match &error {
-                    error if error.is_timeout() => Code::Timeout,
-                    error if error.is_connect() => Code::Connect,
-                    _ => Code::Network,
-                };
-                (Answer::Failed { what: describe(error), retry_after: None }, code)
-            }
+            _ => Ok(reply),
+        }
+    }
+
+    async fn attempt(&self, mut request: Request) -> Result<Reply, SendError> {
+        self.auth.sign(&mut request).await?;
+        let response = self.http.execute(request).await.map_err(SendError::of)?;
+        Ok(self.read(response).await)
+    }
+
+    async fn read(&self, response: Response) -> Reply {
+        let status = response.status();
+        let retry_after = response
+            .headers()
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| parse_retry_after(value, SystemTime::now()));
+        let written = Written::read(response.headers());
+        let words = if status.is_redirection() {
+            self.location(&response).unwrap_or_else(|| "no address that can be read".to_owned())
+        } else {
+            let limit = if status.is_success() { DRAIN_LIMIT } else { WORDS_LIMIT };
+            one_line(&read_body(response, DRAIN_LIMIT_BYTES, limit).await)
         };
-        Attempt { answer, code, took: started.elapsed() }
+        Reply { status, retry_after, written, words }
+    }
+
+    /// Where a redirection leads, without what may be secret in it.
+    fn location(&self, response: &Response) -> Option<String> {
+        let location = response.headers().get(header::LOCATION)?.to_str().ok()?;
+        self.template.url().join(location).ok().map(|url| endpoint_name(&url))
     }
 }
 
-/// Sorts an answer into the retry classes of Remote-Write 1.0 (Backward and forward
-/// compatibility; Retries & Backoff).
-async fn judge(response: Response) -> Answer {
-    let status = response.status();
-    if status.is_success() {
-        // Nothing that still comes can take the confirmation back.
-        drop(tokio::time::timeout(DRAIN_LIMIT, words(response)).await);
-        return Answer::Confirmed;
-    }
-    if status.is_redirection() {
-        let to = location(&response).unwrap_or_else(|| "no address that can be read".to_owned());
-        let advice = format!(
-            "it redirects to {to}; a redirected POST loses its body, so give that URL itself"
-        );
-        return Answer::Held(status, advice);
-    }
-    let retry_after = response
-        .headers()
-        .get(header::RETRY_AFTER)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| parse_retry_after(value, SystemTime::now()));
-    let words = words(response).await;
-    match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
-            Answer::Held(status, words)
-        }
-        StatusCode::TOO_MANY_REQUESTS => {
-            Answer::Failed { what: format!("{status}: {words}"), retry_after }
-        }
-        _ if status.is_client_error() => Answer::Refused(status, words),
-        _ => Answer::Failed { what: format!("{status}: {words}"), retry_after },
-    }
-}
-
-/// Where a redirection leads, without what may be secret in it.
-fn location(response: &Response) -> Option<String> {
-    let location = response.headers().get(header::LOCATION)?.to_str().ok()?;
-    response.url().join(location).ok().map(|url: Url| endpoint_name(&url))
-}
-
-/// The beginning of the body, on one line; what could be read of it, if it breaks off.
-async fn words(mut response: Response) -> String {
-    let mut kept = Vec::new();
-    let mut read = 0;
-    while let Ok(Some(chunk)) = response.chunk().await {
-        read += chunk.len();
-        let room = WORDS_LIMIT_BYTES - kept.len();
-        kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if read > DRAIN_LIMIT_BYTES {
+/// The beginning of a body; what could be read of it, if it breaks off or takes longer than
+/// `limit`. After a body of more than `bytes`, the connection is closed.
+pub(super) async fn read_body(mut response: Response, bytes: usize, limit: Duration) -> Vec<u8> {
+    let deadline = Instant::now() + limit;
+    let mut body = Vec::new();
+    while let Ok(Ok(Some(chunk))) = timeout_at(deadline, response.chunk()).await {
+        body.extend_from_slice(&chunk);
+        if body.len() > bytes {
             break;
         }
     }
+    body
+}
+
+/// The beginning of a text for people.
+pub(super) fn one_line(body: &[u8]) -> String {
     // A character that is cut in two at the end, or is none, is shown as U+FFFD.
-    String::from_utf8_lossy(&kept)
+    String::from_utf8_lossy(&body[..body.len().min(WORDS_LIMIT_BYTES)])
         .trim()
         .chars()
         .map(|each| if each.is_control() { ' ' } else { each })
@@ -177,7 +299,7 @@ async fn words(mut response: Response) -> String {
 }
 
 /// An error with its causes, without the URL: its query may be secret.
-fn describe(error: reqwest::Error) -> String {
+pub(super) fn describe(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause = error.source();

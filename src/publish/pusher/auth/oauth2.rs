@@ -1,0 +1,217 @@
+//! OAuth 2.0 client credentials (RFC 6749, 4.4).
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use form_urlencoded::{Serializer, byte_serialize};
+use reqwest::{
+    Method, Request, StatusCode, Url,
+    header::{self, HeaderValue},
+};
+use serde::Deserialize;
+
+use super::{basic, hidden};
+use crate::publish::pusher::{
+    client::HttpClient,
+    config::{OAuth2Config, PusherConfigError, Secret},
+    secret::Watched,
+    sender::{SendError, describe, one_line, read_body},
+};
+
+/// How much of an answer is read; a token has a few hundred bytes, or a few thousand.
+const ANSWER_LIMIT_BYTES: usize = 64 << 10;
+
+/// How long before its end a token is not used any more, so that it does not end on the way.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(10);
+
+/// Gets tokens, and keeps one until shortly before it expires.
+#[derive(Debug)]
+pub(in super::super) struct OAuth2 {
+    http: HttpClient,
+    token_url: Url,
+    client_id: String,
+    client_secret: Watched,
+    scope: String,
+    params: Vec<(String, Secret)>,
+    timeout: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    token: Option<Token>,
+    /// How this endpoint wants to know who we are, once it has taken it.
+    style: Option<Style>,
+}
+
+#[derive(Debug)]
+struct Token {
+    authorization: HeaderValue,
+    expires: Option<Instant>,
+    /// Whether it has been in use: one that was fetched for the request at hand is as new as can
+    /// be.
+    used: bool,
+}
+
+/// Where the client's id and secret go (RFC 6749, 2.3.1): the header is what every endpoint should
+/// take, and many take the body only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Style {
+    Header,
+    Body,
+}
+
+/// A token endpoint's answer (RFC 6749, 5.1).
+#[derive(Deserialize)]
+struct Answer {
+    access_token: String,
+    token_type: Option<String>,
+    expires_in: Option<Seconds>,
+}
+
+/// Some endpoints send the number as a text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Seconds {
+    Number(f64),
+    Text(String),
+}
+
+impl OAuth2 {
+    pub(super) fn new(config: &OAuth2Config, timeout: Duration) -> Result<Self, PusherConfigError> {
+        let error = |setting: &str, problem: &str| {
+            Err(PusherConfigError::setting(format!("oauth2.{setting}"), problem))
+        };
+        let Ok(token_url) = Url::parse(&config.token_url) else {
+            return error("token_url", "it is no URL: give one such as https://host/oauth2/token");
+        };
+        if !matches!(token_url.scheme(), "http" | "https") {
+            return error("token_url", "give an http or https URL");
+        }
+        if !token_url.username().is_empty() || token_url.password().is_some() {
+            return error("token_url", "it holds a user or a password: give client_id instead");
+        }
+        if config.client_id.is_empty() {
+            return error("client_id", "it is empty: give the name that the token endpoint knows");
+        }
+        Ok(OAuth2 {
+            http: HttpClient::new("oauth2.", &config.tls, &config.proxy, &token_url)?,
+            token_url,
+            client_id: config.client_id.clone(),
+            client_secret: Watched::new("oauth2.client_secret", &config.client_secret)?,
+            scope: config.scopes.join(" "),
+            params: config.endpoint_params.clone(),
+            timeout,
+            state: Mutex::default(),
+        })
+    }
+
+    /// The value of `Authorization`, with a token that is good for at least some seconds.
+    pub(super) async fn authorization(&self) -> Result<HeaderValue, SendError> {
+        if let Some(token) = &mut self.state().token
+            && token.expires.is_none_or(|expires| Instant::now() < expires)
+        {
+            token.used = true;
+            return Ok(token.authorization.clone());
+        }
+        let known = self.state().style;
+        let mut style = known.unwrap_or(Style::Header);
+        let mut answer = self.ask(style).await?;
+        let asks_otherwise =
+            matches!(answer, Err((StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED, _)));
+        if asks_otherwise && known.is_none() {
+            style = Style::Body;
+            answer = self.ask(style).await?;
+        }
+        let token = match answer {
+            Ok(body) => read_token(&body).map_err(|what| self.failed(what))?,
+            Err((status, words)) => return Err(self.failed(format!("{status}: {words}"))),
+        };
+        let authorization = token.authorization.clone();
+        *self.state() = State { token: Some(token), style: Some(style) };
+        Ok(authorization)
+    }
+
+    /// Forgets the token, which was not accepted; whether another one may be.
+    pub(super) fn discard_token(&self) -> bool {
+        self.state().token.take().is_some_and(|token| token.used)
+    }
+
+    /// Asks for a token: the answer's body, or its status and words if it is a refusal.
+    async fn ask(&self, style: Style) -> Result<Result<Vec<u8>, (StatusCode, String)>, SendError> {
+        let response = self
+            .http
+            .execute(self.request(style))
+            .await
+            .map_err(|error| self.failed(describe(error)))?;
+        let status = response.status();
+        let body = read_body(response, ANSWER_LIMIT_BYTES, self.timeout).await;
+        Ok(if status.is_success() { Ok(body) } else { Err((status, one_line(&body))) })
+    }
+
+    /// The request for a token.
+    fn request(&self, style: Style) -> Request {
+        let client_secret = self.client_secret.current();
+        let mut form = Serializer::new(String::new());
+        form.append_pair("grant_type", "client_credentials");
+        if !self.scope.is_empty() {
+            form.append_pair("scope", &self.scope);
+        }
+        for (name, value) in &self.params {
+            form.append_pair(name, value.expose());
+        }
+        if style == Style::Body {
+            form.append_pair("client_id", &self.client_id);
+            form.append_pair("client_secret", client_secret.expose());
+        }
+        let mut request = Request::new(Method::POST, self.token_url.clone());
+        *request.timeout_mut() = Some(self.timeout);
+        *request.body_mut() = Some(form.finish().into());
+        let headers = request.headers_mut();
+        let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+        headers.insert(header::CONTENT_TYPE, form_type);
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        if style == Style::Header {
+            let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+            let pair = format!("{}:{}", encode(&self.client_id), encode(client_secret.expose()));
+            headers.extend(basic(&pair).map(|basic| (header::AUTHORIZATION, basic)));
+        }
+        request
+    }
+
+    fn failed(&self, what: impl std::fmt::Display) -> SendError {
+        let host = self.token_url.host_str().unwrap_or_default();
+        SendError::auth(format!("no token from {host} (oauth2.token_url): {what}"))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The token in an answer; else what is wrong, without the answer, which may hold a token.
+fn read_token(body: &[u8]) -> Result<Token, &'static str> {
+    let Answer { access_token, token_type, expires_in } = sonic_rs::from_slice(body)
+        .map_err(|_| "its answer is no JSON with an access_token: is it the right URL?")?;
+    // Without a word for the type it can only be this one, and some know it in lower case only.
+    let scheme = match token_type {
+        Some(word) if !word.is_empty() && !word.eq_ignore_ascii_case("bearer") => word,
+        _ => "Bearer".to_owned(),
+    };
+    let authorization = hidden(&format!("{scheme} {access_token}"))
+        .filter(|_| !access_token.is_empty())
+        .ok_or("its access_token can't be sent in a header")?;
+    let lifetime = match expires_in {
+        Some(Seconds::Number(seconds)) => Some(seconds),
+        Some(Seconds::Text(text)) => text.parse().ok(),
+        None => None,
+    };
+    let expires = lifetime
+        .filter(|seconds| *seconds > 0.0)
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .map(|lifetime| lifetime - EXPIRY_MARGIN.min(lifetime / 2))
+        .and_then(|lifetime| Instant::now().checked_add(lifetime));
+    Ok(Token { authorization, expires, used: false })
+}

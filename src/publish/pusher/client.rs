@@ -1,0 +1,316 @@
+//! Connections: TLS, proxies, and how they are kept open through NAT.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use hyper_util::client::proxy::matcher::Matcher;
+use openssl::pkey::PKey;
+use reqwest::{
+    Certificate, Client, ClientBuilder, Identity, NoProxy, Proxy, Request, Response, Url,
+    dns::{Addrs, Name, Resolve, Resolving},
+    header::{self, HeaderValue},
+    redirect, tls,
+};
+
+use super::{
+    config::{ProxyConfig, PusherConfigError, SecretSource, TlsConfig, TlsVersion},
+    secret::{Secret, Watched},
+    sender::describe,
+};
+
+/// How long a new connection may take, with the proxy's and the TLS handshake. Then it is certain
+/// that nothing was sent.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Load balancers close what was idle for 60 s, and do not always say so.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
+
+/// NAT forgets a silent connection after 30 s at the worst.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// Between two keepalives that are not answered; the third one ends the connection.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// How long what was sent may go unacknowledged. After a change of network, the next request makes
+/// a new connection, instead of waiting for many minutes.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
+
+/// The certificates and the key, as texts in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Material {
+    ca: Option<Secret>,
+    cert: Option<Secret>,
+    key: Option<Secret>,
+}
+
+/// Makes connections to one server. It is made anew when a file with a certificate or a key
+/// changes.
+#[derive(Debug)]
+pub(super) struct HttpClient {
+    /// Where the settings stand, for errors.
+    place: &'static str,
+    tls: TlsConfig,
+    proxy: ProxyConfig,
+    ca: Option<Watched>,
+    cert: Option<Watched>,
+    key: Option<Watched>,
+    /// The host that is connected to, where the URL has `server_name` in its place.
+    renamed: Option<Renamed>,
+    built: Mutex<Built>,
+}
+
+#[derive(Debug)]
+struct Built {
+    client: Client,
+    /// What was last tried to make a client of; `client` is of it unless it was no good.
+    tried: Material,
+}
+
+impl HttpClient {
+    /// For the server of `url`. `place` goes before the settings' names in errors.
+    pub(super) fn new(
+        place: &'static str,
+        tls: &TlsConfig,
+        proxy: &ProxyConfig,
+        url: &Url,
+    ) -> Result<Self, PusherConfigError> {
+        let watch = |name: &str, source: &Option<SecretSource>| {
+            let setting = format!("{place}tls_config.{name}");
+            source.as_ref().map(|source| Watched::new(setting, source)).transpose()
+        };
+        let error = |name: &str, problem: String| {
+            Err(PusherConfigError::setting(format!("{place}{name}"), problem))
+        };
+        let (ca, cert, key) =
+            (watch("ca", &tls.ca)?, watch("cert", &tls.cert)?, watch("key", &tls.key)?);
+        if cert.is_some() != key.is_some() {
+            return error("tls_config", "cert and key go together: give both".to_owned());
+        }
+        if let (Some(min), Some(max)) = (tls.min_version, tls.max_version)
+            && min > max
+        {
+            return error("tls_config", "min_version is above max_version".to_owned());
+        }
+        if let ProxyConfig::Url { url, .. } = proxy
+            && let Err(problem) = check_proxy(url)
+        {
+            return error("proxy_url", problem.to_owned());
+        }
+        let renamed = match &tls.server_name {
+            Some(name) if url.scheme() == "https" && url.host_str() != Some(name) => {
+                match Renamed::new(name, proxy, url) {
+                    Ok(renamed) => Some(renamed),
+                    Err(problem) => return error("tls_config.server_name", problem.to_owned()),
+                }
+            }
+            _ => None,
+        };
+        let tried = material(&ca, &cert, &key);
+        let client = match build(tls, proxy, &tried, renamed.as_ref()) {
+            Ok(client) => client,
+            Err(problem) => return error("tls_config", problem),
+        };
+        let built = Mutex::new(Built { client, tried });
+        let (tls, proxy) = (tls.clone(), proxy.clone());
+        Ok(HttpClient { place, tls, proxy, ca, cert, key, renamed, built })
+    }
+
+    /// Sends a request and returns the head of the answer. Redirections are not followed.
+    pub(super) async fn execute(&self, mut request: Request) -> reqwest::Result<Response> {
+        if let Some(renamed) = &self.renamed {
+            renamed.apply(&mut request);
+        }
+        self.client().execute(request).await
+    }
+
+    /// A client of the files as they are now; the one before, if they are no good.
+    fn client(&self) -> Client {
+        let now = material(&self.ca, &self.cert, &self.key);
+        let mut built = self.built();
+        if built.tried != now {
+            match build(&self.tls, &self.proxy, &now, self.renamed.as_ref()) {
+                Ok(client) => built.client = client,
+                // Certificate and key seldom change in the same instant; the next look may find
+                // them matching again.
+                Err(problem) => tracing::error!(
+                    settings = format!("{}tls_config", self.place),
+                    error = problem,
+                    "the files that changed can't be used: the certificates from before stay in use"
+                ),
+            }
+            built.tried = now;
+        }
+        built.client.clone()
+    }
+
+    fn built(&self) -> MutexGuard<'_, Built> {
+        self.built.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn material(ca: &Option<Watched>, cert: &Option<Watched>, key: &Option<Watched>) -> Material {
+    let current = |file: &Option<Watched>| file.as_ref().map(Watched::current);
+    Material { ca: current(ca), cert: current(cert), key: current(key) }
+}
+
+/// A client, or what is wrong with the settings.
+fn build(
+    tls: &TlsConfig,
+    proxy: &ProxyConfig,
+    material: &Material,
+    renamed: Option<&Renamed>,
+) -> Result<Client, String> {
+    let mut builder = Client::builder()
+        .http1_only()
+        .redirect(redirect::Policy::none())
+        // Answers are read for people alone, and at most a few bytes of them.
+        .no_gzip()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_max_idle_per_host(1)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .tcp_keepalive(KEEPALIVE)
+        .tcp_keepalive_interval(KEEPALIVE_INTERVAL)
+        .tcp_keepalive_retries(KEEPALIVE_RETRIES)
+        .tcp_user_timeout(UNACKNOWLEDGED)
+        .tls_danger_accept_invalid_certs(tls.insecure_skip_verify)
+        .tls_version_min(version(tls.min_version.unwrap_or(TlsVersion::Tls12)));
+    if let Some(max) = tls.max_version {
+        builder = builder.tls_version_max(version(max));
+    }
+    if let Some(ca) = &material.ca {
+        let authorities = Certificate::from_pem_bundle(ca.expose().as_bytes())
+            .map_err(|error| format!("ca: {}", describe(error)))?;
+        if authorities.is_empty() {
+            return Err("ca: there is no certificate in PEM".to_owned());
+        }
+        builder = builder.tls_certs_only(authorities);
+    }
+    if let (Some(cert), Some(key)) = (&material.cert, &material.key) {
+        builder = builder.identity(identity(cert, key)?);
+    }
+    if let Some(renamed) = renamed {
+        builder = builder.dns_resolver(renamed.resolver());
+    }
+    through(builder, proxy)?.build().map_err(describe)
+}
+
+fn version(version: TlsVersion) -> tls::Version {
+    match version {
+        TlsVersion::Tls10 => tls::Version::TLS_1_0,
+        TlsVersion::Tls11 => tls::Version::TLS_1_1,
+        TlsVersion::Tls12 => tls::Version::TLS_1_2,
+        TlsVersion::Tls13 => tls::Version::TLS_1_3,
+    }
+}
+
+/// Our certificate with its key.
+fn identity(cert: &Secret, key: &Secret) -> Result<Identity, String> {
+    let text = key.expose();
+    // OpenSSL would ask for the passphrase on the terminal.
+    if text.contains("ENCRYPTED") {
+        return Err("key: it is encrypted; decrypt it with openssl pkey".to_owned());
+    }
+    // native-tls takes PKCS#8 alone, OpenSSL reads whatever operators have.
+    let key = PKey::private_key_from_pem(text.as_bytes())
+        .and_then(|key| key.private_key_to_pem_pkcs8())
+        .map_err(|_| "key: there is no private key in PEM that can be read".to_owned())?;
+    Identity::from_pkcs8_pem(cert.expose().as_bytes(), &key)
+        .map_err(|error| format!("cert: {}", describe(error)))
+}
+
+/// What is wrong with a proxy's URL. It is never shown: it may hold a password.
+fn check_proxy(url: &Secret) -> Result<(), &'static str> {
+    let url = Url::parse(url.expose())
+        .map_err(|_| "it is no URL: give one such as http://proxy.example.net:3128")?;
+    if !matches!(url.scheme(), "http" | "https" | "socks5" | "socks5h") || !url.has_host() {
+        return Err("give an http, https, socks5 or socks5h URL");
+    }
+    Ok(())
+}
+
+fn through(builder: ClientBuilder, proxy: &ProxyConfig) -> Result<ClientBuilder, String> {
+    Ok(match proxy {
+        ProxyConfig::Environment => builder,
+        ProxyConfig::None => builder.no_proxy(),
+        ProxyConfig::Url { url, no_proxy } => {
+            let proxy = Proxy::all(url.expose())
+                .map_err(|error| format!("proxy_url: {}", describe(error)))?;
+            builder.proxy(proxy.no_proxy(NoProxy::from_string(no_proxy)))
+        }
+    })
+}
+
+/// A server whose certificate has another name than its host.
+///
+/// The TLS library takes the name from the URL. So the URL gets the certificate's name, whatever
+/// is asked to be resolved is the real host, and the request's `Host` says the real host again.
+#[derive(Debug)]
+struct Renamed {
+    /// The certificate's name.
+    name: String,
+    /// The host to connect to.
+    host: String,
+    /// What `Host` says.
+    authority: HeaderValue,
+}
+
+impl Renamed {
+    fn new(name: &str, proxy: &ProxyConfig, url: &Url) -> Result<Self, &'static str> {
+        let mut with_name = url.clone();
+        let is_name = with_name.set_host(Some(name)).is_ok()
+            && with_name.domain().is_some_and(|domain| domain.eq_ignore_ascii_case(name));
+        if !is_name {
+            return Err("give a host name; an IP address is not supported here");
+        }
+        let is_proxied = match proxy {
+            ProxyConfig::None => false,
+            ProxyConfig::Url { .. } => true,
+            ProxyConfig::Environment => url
+                .as_str()
+                .parse()
+                .is_ok_and(|uri| Matcher::from_system().intercept(&uri).is_some()),
+        };
+        if is_proxied {
+            return Err("not supported through a proxy: leave out one of the two, or have the \
+                        server's certificate name the host of the URL");
+        }
+        let host = url.host_str().unwrap_or_default();
+        let authority = match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        let authority =
+            HeaderValue::from_str(&authority).map_err(|_| "the URL's host can't be sent")?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Renamed { name: name.to_owned(), host, authority })
+    }
+
+    fn apply(&self, request: &mut Request) {
+        // It was tried when this was made.
+        if request.url_mut().set_host(Some(&self.name)).is_ok() {
+            request.headers_mut().insert(header::HOST, self.authority.clone());
+        }
+    }
+
+    fn resolver(&self) -> OneHost {
+        OneHost(self.host.clone())
+    }
+}
+
+/// Resolves every name to the addresses of one host.
+#[derive(Debug)]
+struct OneHost(String);
+
+impl Resolve for OneHost {
+    fn resolve(&self, _: Name) -> Resolving {
+        let host = self.0.clone();
+        Box::pin(async move {
+            // The port is that of the URL.
+            let addresses = tokio::net::lookup_host((host, 0)).await?.collect::<Vec<_>>();
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}

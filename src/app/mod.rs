@@ -6,12 +6,16 @@ mod source;
 use std::{io, path::Path, sync::Arc, thread};
 
 use anyhow::Context as _;
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
 
 use crate::{
     config::{Config, ConfigError, SourceConfig},
     demo::Demo,
     health::Health,
+    journal::JournalConfig,
     ledger::{Identity, Ledger, LedgerConfig, Store, StoreError},
     metrics::Metrics,
     names::{self, Announcement},
@@ -44,6 +48,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         listen,
         interval,
         push,
+        journal,
     } = config;
     let refuse = |flag: &str, error: &dyn std::fmt::Display| ConfigError(format!("{flag}{error}"));
     // Construct.
@@ -55,16 +60,19 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         kafka.brokers.clone_from(&demo.brokers);
     }
     let about = about(rule, &source);
-    let store = store(&mut source, state_dir.as_deref(), rule, &layout)
+    let store = store(&mut source, state_dir.as_deref(), journal, rule, &layout)
         .map_err(|error| refuse("--state-dir: ", &error))?;
     let source_component = health.register("source");
     let source = Source::new(source, &metrics)?;
     let (as_names, refresher) =
         names::load_initial(names_config).map_err(|error| refuse("", &error))?;
-    let pusher = push
-        .map(|config| Pusher::new(&config, &layout, Arc::clone(&metrics)))
-        .transpose()
-        .map_err(|error| refuse("push: ", &error))?;
+    let pushers = push
+        .iter()
+        .map(|config| {
+            Pusher::new(config, &layout, Arc::clone(&metrics))
+                .map_err(|error| refuse(&format!("push to {}: ", config.name), &error))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
 
     // Bind.
     let listener = listen
@@ -97,7 +105,10 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
             Announcement::Keep => names_sink.give_up(),
         },
     ));
-    let mut push = pusher.map(|pusher| tokio::spawn(pusher.run(reader.subscribe_intervals())));
+    let mut push = JoinSet::new();
+    for pusher in pushers {
+        push.spawn(pusher.run(reader.subscribe_intervals()));
+    }
     let serve = listener.map(|listener| {
         let state = ServerState {
             about,
@@ -126,7 +137,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         () = stop => tracing::info!("stopping: counting what is at hand, then the last push"),
         Ok(()) = source_ended => tracing::info!("the source has ended: stopping"),
         _ = ledger_ended => tracing::error!("the ledger has ended: stopping"),
-        () = ended_early(&mut push) => tracing::error!("the pusher has ended: stopping"),
+        Some(_) = push.join_next() => tracing::error!("a pusher has ended: stopping"),
     }
 
     Running { source, ledger, push, end, serve, refresh, demo }.drain().await
@@ -136,7 +147,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
 struct Running {
     source: source::Running,
     ledger: thread::JoinHandle<()>,
-    push: Option<JoinHandle<()>>,
+    push: JoinSet<()>,
     end: watch::Sender<bool>,
     serve: Option<JoinHandle<io::Result<()>>>,
     refresh: JoinHandle<()>,
@@ -145,19 +156,17 @@ struct Running {
 
 impl Running {
     /// Drains the stages in the order of the data. The ledger ends when the last worker has left;
-    /// the pusher when the ledger has published its last snapshot.
+    /// the pushers when the ledger has published its last snapshot.
     async fn drain(self) -> anyhow::Result<()> {
-        let Running { source, ledger, push, end, serve, refresh, demo } = self;
+        let Running { source, ledger, mut push, end, serve, refresh, demo } = self;
         source.stop();
         let drained = tokio::task::spawn_blocking(move || {
             let result = source.join();
             (result, ledger.join().is_ok())
         });
         let (source_result, ledger_well) = drained.await.context("waiting for the source")?;
-        if let Some(push) = push
-            && !push.is_finished()
-        {
-            push.await.context("waiting for the last push")?;
+        while let Some(ended) = push.join_next().await {
+            ended.context("waiting for the last push")?;
         }
         end.send_replace(true);
         if let Some(serve) = serve {
@@ -193,6 +202,7 @@ fn about(rule: Rule, source: &SourceConfig) -> String {
 fn store(
     source: &mut SourceConfig,
     state_dir: Option<&Path>,
+    config: JournalConfig,
     rule: Rule,
     layout: &Layout,
 ) -> Result<Option<Store>, StoreError> {
@@ -202,7 +212,7 @@ fn store(
     };
     let topic = kafka.topic.as_str().into();
     let identity = Identity { topic, rule, layout: layout.clone() };
-    let store = Store::open(&directory.join(JOURNAL), &identity)?;
+    let store = Store::open(&directory.join(JOURNAL), &identity, config)?;
     kafka.stored = store.positions().collect();
     Ok(Some(store))
 }
@@ -211,12 +221,4 @@ fn store(
 async fn until_end(mut ended: watch::Receiver<bool>) {
     // An error means that the sender is gone, which is an end as well.
     let _changed = ended.wait_for(|ended| *ended).await;
-}
-
-/// Completes if the task ends, which is not expected of it.
-async fn ended_early(task: &mut Option<JoinHandle<()>>) {
-    match task {
-        Some(task) => drop(task.await),
-        None => std::future::pending().await,
-    }
 }

@@ -79,8 +79,12 @@ pub struct Store {
 
 impl Store {
     /// Opens the journal in `directory`, which is made if need be, for these counts.
-    pub fn open(directory: &Path, identity: &Identity) -> Result<Self, StoreError> {
-        let (journal, recovered) = Journal::open(directory, JournalConfig::default())?;
+    pub fn open(
+        directory: &Path,
+        identity: &Identity,
+        config: JournalConfig,
+    ) -> Result<Self, StoreError> {
+        let (journal, recovered) = Journal::open(directory, config)?;
         let asked = identity.text();
         if let Some(state) = &recovered.state
             && state.identity != asked.as_bytes()

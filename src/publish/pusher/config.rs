@@ -8,7 +8,10 @@ use reqwest::{
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 
-use crate::publish::remote_write::{BatchBounds, LabelError};
+use crate::publish::{
+    relabel::RelabelRule,
+    remote_write::{BatchBounds, LabelError, StartTimestamps},
+};
 
 pub use super::secret::{Secret, SecretSource};
 
@@ -197,6 +200,39 @@ impl Default for BackoffBounds {
     }
 }
 
+/// Which protocol requests have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ProtocolChoice {
+    /// 2.0 where the receiver is found to understand it, and 1.0 elsewhere.
+    #[default]
+    Auto,
+    /// Remote-Write 1.0.
+    V1,
+    /// Remote-Write 2.0. What the receiver does not understand is held.
+    V2,
+}
+
+/// How requests are compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CompressionChoice {
+    /// zstd where the receiver says that it takes it and does not understand 2.0, and snappy
+    /// elsewhere.
+    #[default]
+    Auto,
+    /// Snappy, as the specifications want it.
+    Snappy,
+}
+
+/// Which samples go first when many wait.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The oldest: what most receivers need.
+    #[default]
+    OldestFirst,
+    /// The newest, while the older ones fill in: for receivers that take samples in any order.
+    NewestFirst,
+}
+
 /// An endpoint and how to deal with it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PusherConfig {
@@ -223,6 +259,31 @@ pub struct PusherConfig {
     pub backoff: BackoffBounds,
     /// For the last samples, after the ledger has ended.
     pub shutdown_timeout: Duration,
+    /// How far apart sample cuts are.
+    pub interval: Duration,
+    /// Which samples go first when many wait.
+    pub order: Order,
+    /// A series that does not change is sent this often; at each sample cut if `None`. Whatever
+    /// this is, its last value is sent once more before the next change, so rates stay exact.
+    pub idle_interval: Option<Duration>,
+    /// Older samples are not sent, but given up.
+    pub max_age: Option<Duration>,
+    /// Whether all series are ended by stale markers when the program ends.
+    pub stale_on_exit: bool,
+    /// Which protocol requests have.
+    pub protocol: ProtocolChoice,
+    /// How requests are compressed.
+    pub compression: CompressionChoice,
+    /// Where 2.0 has the start times of counters.
+    pub start_timestamps: StartTimestamps,
+    /// How many bytes of request bodies go out in a second at most, on average.
+    pub bandwidth: Option<u64>,
+    /// Fresh samples go out up to so much later than they are there: each host has a moment of its
+    /// own in this time, made of its name and the external labels, so that a fleet does not fire
+    /// at once. Samples that waited already go out at once.
+    pub spread: Duration,
+    /// Rules that change or drop series before they are sent, external labels included.
+    pub relabel: Vec<RelabelRule>,
 }
 
 impl PusherConfig {
@@ -242,6 +303,17 @@ impl PusherConfig {
             batch: BatchBounds::default(),
             backoff: BackoffBounds::default(),
             shutdown_timeout: Duration::from_secs(5),
+            interval: Duration::from_secs(15),
+            order: Order::default(),
+            idle_interval: None,
+            max_age: None,
+            stale_on_exit: false,
+            protocol: ProtocolChoice::Auto,
+            compression: CompressionChoice::Auto,
+            start_timestamps: StartTimestamps::default(),
+            bandwidth: None,
+            spread: Duration::ZERO,
+            relabel: Vec::new(),
         }
     }
 
@@ -306,7 +378,18 @@ impl fmt::Debug for PusherConfig {
             .field("batch", &self.batch)
             .field("backoff", &self.backoff)
             .field("shutdown_timeout", &self.shutdown_timeout)
-            .finish_non_exhaustive()
+            .field("interval", &self.interval)
+            .field("order", &self.order)
+            .field("idle_interval", &self.idle_interval)
+            .field("max_age", &self.max_age)
+            .field("stale_on_exit", &self.stale_on_exit)
+            .field("protocol", &self.protocol)
+            .field("compression", &self.compression)
+            .field("start_timestamps", &self.start_timestamps)
+            .field("bandwidth", &self.bandwidth)
+            .field("spread", &self.spread)
+            .field("relabel", &self.relabel)
+            .finish()
     }
 }
 

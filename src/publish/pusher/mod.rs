@@ -11,6 +11,7 @@ mod auth;
 mod backoff;
 mod client;
 mod config;
+mod probe;
 mod queue;
 mod secret;
 mod sender;
@@ -31,9 +32,10 @@ use account::{Account, DropReason};
 use answer::{Answer, judge};
 use backoff::Backoff;
 pub use config::{
-    Auth, BackoffBounds, OAuth2Config, ProxyConfig, PusherConfig, PusherConfigError, Secret,
-    SecretSource, SigV4Config, TlsConfig, TlsVersion,
+    Auth, BackoffBounds, CompressionChoice, OAuth2Config, Order, ProtocolChoice, ProxyConfig,
+    PusherConfig, PusherConfigError, Secret, SecretSource, SigV4Config, TlsConfig, TlsVersion,
 };
+pub use probe::{Probed, probe};
 use queue::Queue;
 pub use sender::{Content, Reply, SendError, SendErrorKind, Sender, Written};
 

@@ -9,7 +9,7 @@ mod pattern;
 
 use std::num::NonZero;
 
-use md5::{Digest as _, Md5};
+use openssl::hash::{MessageDigest, hash};
 
 use self::pattern::{Pattern, Template};
 
@@ -211,10 +211,12 @@ impl RelabelRule {
                 }
             }
             Action::HashMod { modulus, target } => {
-                let hash: [u8; 16] = Md5::digest(&value).into();
-                let [.., a, b, c, d, e, f, g, h] = hash;
-                let hash = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-                labels.set(target, (hash % *modulus).to_string());
+                let hash = hash(MessageDigest::md5(), value.as_bytes())
+                    .expect("OpenSSL is built in, with MD5");
+                // A number's worth of bytes from the end.
+                let last =
+                    hash.iter().skip(8).fold(0, |number, &byte| number << 8 | u64::from(byte));
+                labels.set(target, (last % *modulus).to_string());
             }
             Action::Lowercase(target) => {
                 labels.set(target, map_case(&value, char::to_lowercase));

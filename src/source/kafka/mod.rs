@@ -9,6 +9,7 @@ mod config;
 mod context;
 mod control;
 mod inbox;
+mod look;
 mod queue;
 mod worker;
 
@@ -39,6 +40,7 @@ pub use config::{InvalidKafkaConfig, KafkaConfig, PartitionChoice, StartOffset};
 use context::Context;
 use control::Control;
 use inbox::Inbox;
+pub use look::{LookError, Looked, look};
 use worker::{Standing, Worker};
 
 /// Where all assigned partitions stand.

@@ -1,0 +1,227 @@
+//! Flags and the file of `--config`, lowered once into the stages' own configurations.
+
+mod file;
+mod push;
+mod source;
+mod yaml;
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    num::NonZero,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use crate::{
+    cli::{CommonFlags, CountFlags, DemoFlags, SourceFlags},
+    demo::DemoConfig,
+    journal::JournalConfig,
+    names::NamesConfig,
+    publish::{pusher::PusherConfig, server::ListenAddr},
+    source::{
+        input::Input,
+        kafka::{KafkaConfig, PartitionChoice, StartOffset},
+    },
+    traffic::Rule,
+};
+
+/// What the program is to do, checked as far as it can be without doing it.
+#[derive(Debug)]
+pub struct Config {
+    /// The demo in front of the source, if any: its broker is the one to consume from.
+    pub demo: Option<DemoConfig>,
+    /// Where flows come from.
+    pub source: SourceConfig,
+    /// Threads that decode and count.
+    pub workers: usize,
+    /// Which flows count.
+    pub rule: Rule,
+    /// Where AS names come from.
+    pub names: NamesConfig,
+    /// The directory for what is kept across restarts; `None` to keep nothing.
+    pub state_dir: Option<PathBuf>,
+    /// Where scrapes are answered, if anywhere.
+    pub listen: Option<ListenAddr>,
+    /// How often a sample of all series is taken.
+    pub interval: std::time::Duration,
+    /// Where samples are pushed to; each endpoint has a name of its own.
+    pub push: Vec<PusherConfig>,
+    /// The caps of what is kept for them.
+    pub journal: JournalConfig,
+}
+
+/// What is to be checked without counting anything.
+#[derive(Debug)]
+pub struct CheckConfig {
+    /// Where flows would come from, if that was said.
+    pub source: Option<SourceConfig>,
+    /// Where samples would be pushed to.
+    pub push: Vec<PusherConfig>,
+}
+
+/// Where flows come from.
+#[derive(Debug)]
+pub enum SourceConfig {
+    /// A Kafka topic.
+    Kafka(KafkaConfig),
+    /// A file or standard input.
+    Input {
+        /// What to read.
+        input: Input,
+        /// Whether to end with it.
+        exit_at_end: bool,
+    },
+}
+
+/// What is wrong with the configuration, in one line that names the flag and says what to do.
+#[derive(Debug)]
+pub struct ConfigError(pub String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// What stands for nothing in flags that take an address or a directory.
+const NONE: &str = "none";
+/// The directory for state if none is named.
+const DEFAULT_STATE_DIR: &str = "flow-exporter-data";
+
+impl Config {
+    /// What the flags for counting ask for.
+    pub fn count(flags: CountFlags) -> Result<Self, ConfigError> {
+        let workers = flags.source.workers.map(usize::from);
+        let source = source::source(flags.source)?;
+        Config::new(source, workers, flags.asn, flags.common, "auto")
+    }
+
+    /// What the flags for the demo ask for.
+    pub fn demo(flags: DemoFlags) -> Result<Self, ConfigError> {
+        let DemoFlags { asn, rate, topic, mut common, .. } = flags;
+        common.state_dir.get_or_insert_with(|| NONE.into());
+        let source = SourceConfig::Kafka(KafkaConfig {
+            brokers: String::new(),
+            topic: topic.clone(),
+            partitions: PartitionChoice::All,
+            group: None,
+            start: StartOffset::Earliest,
+            settings: Vec::new(),
+            stored: BTreeMap::new(),
+        });
+        let demo = DemoConfig { asn, rate, topic, brokers: None };
+        let config = Config::new(source, None, asn, common, "embedded")?;
+        Ok(Config { demo: Some(demo), ..config })
+    }
+
+    fn new(
+        source: SourceConfig,
+        workers: Option<usize>,
+        asn: u32,
+        flags: CommonFlags,
+        default_names: &str,
+    ) -> Result<Self, ConfigError> {
+        let workers = match source {
+            SourceConfig::Input { .. } => 1,
+            SourceConfig::Kafka(_) => {
+                workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get))
+            }
+        };
+        let names_source = flags
+            .names
+            .as_names
+            .as_deref()
+            .unwrap_or(default_names)
+            .parse()
+            .map_err(|error| ConfigError(format!("--as-names: {error}")))?;
+        let listen = match flags.addr.as_str() {
+            NONE => None,
+            address => {
+                Some(address.parse().map_err(|error| ConfigError(format!("--addr: {error}")))?)
+            }
+        };
+        let interval = flags.push.remote_write_interval;
+        let journal = push::journal(&flags.push);
+        let push = push::endpoints(flags.push)?;
+        if listen.is_none() && push.is_empty() {
+            return Err(ConfigError(
+                "--addr none without --remote-write-url or --config: nobody would see what is \
+                 counted; give one of them"
+                    .to_owned(),
+            ));
+        }
+        let state_dir = state_dir(flags.state_dir)?;
+        let names = NamesConfig {
+            source: names_source,
+            refresh: flags.names.as_names_refresh,
+            cache_dir: state_dir.clone(),
+        };
+        Ok(Config {
+            demo: None,
+            source,
+            workers,
+            rule: Rule { asn },
+            names,
+            state_dir,
+            listen,
+            interval,
+            push,
+            journal,
+        })
+    }
+}
+
+impl CheckConfig {
+    /// What the flags for counting ask for. Makes no directory. A command line that names no source
+    /// at all is for checking endpoints alone.
+    pub fn new(mut flags: CountFlags) -> Result<Self, ConfigError> {
+        flags.common.state_dir = Some(NONE.into());
+        let SourceFlags { brokers, topic, input, .. } = &flags.source;
+        if brokers.is_none() && topic.is_none() && input.is_none() {
+            return Ok(CheckConfig { source: None, push: push::endpoints(flags.common.push)? });
+        }
+        let Config { source, push, .. } = Config::count(flags)?;
+        Ok(CheckConfig { source: Some(source), push })
+    }
+}
+
+/// `key=value`. The value is not repeated in the error: it may be a secret.
+fn pair(text: &str, at: impl Fn() -> String) -> Result<(String, String), ConfigError> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok((key.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err(ConfigError(format!("{}: expected NAME=VALUE", at()))),
+    }
+}
+
+/// The directory for state, made if need be. A directory that is named must work; the default one
+/// is done without where it can't be made.
+fn state_dir(named: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
+    match named {
+        Some(none) if none == Path::new(NONE) => Ok(None),
+        Some(directory) => match fs::create_dir_all(&directory) {
+            Ok(()) => Ok(Some(directory)),
+            Err(error) => Err(ConfigError(format!(
+                "--state-dir {}: {error}; give a directory that can be written to, or none",
+                directory.display()
+            ))),
+        },
+        None => {
+            let directory = PathBuf::from(DEFAULT_STATE_DIR);
+            match fs::create_dir_all(&directory) {
+                Ok(()) => Ok(Some(directory)),
+                Err(error) => {
+                    tracing::warn!(
+                        "counts live in memory alone and begin from zero after a restart: the directory {DEFAULT_STATE_DIR} can't \
+                         be made here ({error}); give --state-dir"
+                    );
+                    Ok(None)
+                }
+            }
+        }
+    }
+}

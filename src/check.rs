@@ -82,7 +82,7 @@ struct Newest {
 fn topic(config: &KafkaConfig) -> Result<(bool, Vec<String>), LookError> {
     let mut newest: BTreeMap<i32, Newest> = BTreeMap::new();
     let mut newest_ms = None;
-    let partitions = look(config, &mut |partition, _, time_ms, payload| {
+    let partitions = look(config, |partition, time_ms, payload| {
         let seen = newest.entry(partition).or_default();
         newest_ms = newest_ms.max(time_ms);
         pmacct::decode(payload, &mut |record| match record {

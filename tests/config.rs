@@ -336,6 +336,28 @@ fn what_is_wrong_in_the_file_is_said_with_its_line_and_its_path() {
 }
 
 #[test]
+fn the_keys_that_the_documents_list_are_those_that_there_are() {
+    let page = include_str!("../docs/remote-write.md");
+    // Rows of tables that begin with keys in backquotes; a star stands for several keys.
+    let keys: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .flat_map(|row| row.split('|').next().unwrap_or_default().split('`'))
+        .filter(|word| !word.contains([' ', ',', '*']) && !word.is_empty())
+        .collect();
+    assert!(keys.len() > 30, "{keys:?}");
+    for key in keys.iter().filter(|&&key| key != "url") {
+        // Without a value, a key is as good as not there; but it has to be known.
+        of_section(&format!("{key}:"));
+    }
+    // The example as well.
+    let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let found = of_file(&example.replace("$ROUTER", "r1")).unwrap();
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[1].order, Order::NewestFirst);
+}
+
+#[test]
 fn aliases_stand_for_what_they_name() {
     let found = of_file(
         "remote_write:\n- url: http://a/\n  queue_config: &queue {sample_age_limit: 2d}\n\
@@ -651,6 +673,13 @@ async fn check_looks_at_the_topic_and_what_is_newest_in_it() {
     let (text, code) = check("flowz", "").await;
     assert!(text.contains("not for topic flowz"), "{text}");
     assert_eq!(code, Some(1));
+
+    let (output, _) =
+        run(vec!["check".to_owned(), "--brokers=127.0.0.1:1".to_owned(), "--topic=a".to_owned()])
+            .await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("127.0.0.1:1 can't be reached") && text.contains("refused"), "{text}");
+    assert_eq!(output.stderr, b"");
 
     send(2, "what?");
     let (text, code) = check("flows", "").await;

@@ -48,11 +48,14 @@ pub(super) fn endpoints(flags: PushFlags) -> Result<Vec<PusherConfig>, ConfigErr
     }
     let mut names: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
     names.sort_unstable();
-    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+    let twice = names.windows(2).find_map(|pair| match pair {
+        [one, other] if one == other => Some(one),
+        _ => None,
+    });
+    if let Some(name) = twice {
         return Err(ConfigError(format!(
-            "two endpoints are called {}: give one of them another name in --config, or leave it \
-             out if they are the same",
-            pair[0]
+            "two endpoints are called {name}: give one of them another name in --config, or leave \
+             it out if they are the same"
         )));
     }
     Ok(endpoints)

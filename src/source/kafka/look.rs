@@ -10,13 +10,15 @@ use rdkafka::{
     ClientContext, Message as _, Offset, TopicPartitionList,
     config::FromClientConfigAndContext as _,
     consumer::{BaseConsumer, Consumer as _, ConsumerContext},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
 };
 
 use super::{InvalidKafkaConfig, KafkaConfig, PartitionChoice};
 
 /// How long the brokers may take for each answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// How long librdkafka may take to say what it has to say of connections.
+const WORDS_LIMIT: Duration = Duration::from_millis(100);
 /// How long is waited for the newest messages.
 const READ_LIMIT: Duration = Duration::from_secs(10);
 
@@ -36,14 +38,12 @@ pub enum LookError {
     #[error(transparent)]
     Config(#[from] InvalidKafkaConfig),
     /// The brokers don't answer.
-    #[error("the brokers {brokers} can't be reached: {error}{words}")]
+    #[error("the brokers {brokers} can't be reached: {reason}")]
     Brokers {
         /// As they were given.
         brokers: String,
-        /// What librdkafka says to our question.
-        error: KafkaError,
-        /// What it said of connections, after a separator; or nothing.
-        words: String,
+        /// In librdkafka's words.
+        reason: String,
     },
     /// They answer, and refuse the topic.
     #[error(
@@ -74,28 +74,32 @@ struct Words(Mutex<Option<String>>);
 impl ClientContext for Words {
     fn log(&self, _: rdkafka::config::RDKafkaLogLevel, _: &str, _: &str) {}
 
-    fn error(&self, _: KafkaError, reason: &str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+    fn error(&self, error: KafkaError, reason: &str) {
+        // That all brokers are down is no reason.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        }
     }
 }
 
 impl ConsumerContext for Words {}
 
 /// Asks for the topic's partitions and hands the newest message of each that has one to `newest`,
-/// with its partition, offset, and time in milliseconds since the epoch. Blocks for at most half a
+/// with its partition and its time in milliseconds since the epoch. Blocks for at most half a
 /// minute and joins no group. The partitions without a message, or of which none came in time, are
 /// in the result alone.
 pub fn look(
     config: &KafkaConfig,
-    newest: &mut dyn FnMut(i32, i64, Option<i64>, &[u8]),
+    mut newest: impl FnMut(i32, Option<i64>, &[u8]),
 ) -> Result<BTreeMap<i32, Looked>, LookError> {
+    let mut settings = config.lower()?;
+    settings.set("statistics.interval.ms", "0");
     let consumer: BaseConsumer<Words> =
-        BaseConsumer::from_config_and_context(&config.lower()?, Words::default())
+        BaseConsumer::from_config_and_context(&settings, Words::default())
             .map_err(|error| InvalidKafkaConfig::Inconsistent(error.to_string()))?;
-    let unreachable = |error| LookError::Brokers {
+    let unreachable = |error: KafkaError| LookError::Brokers {
         brokers: config.brokers.clone(),
-        error,
-        words: words(&consumer),
+        reason: words(&consumer).unwrap_or_else(|| error.to_string()),
     };
     let topic = config.topic.as_str();
     let no_topic = |reason: String| LookError::Topic { topic: topic.to_owned(), reason };
@@ -103,7 +107,7 @@ pub fn look(
     let described = metadata.topics().iter().find(|described| described.name() == topic);
     let described = described.ok_or_else(|| no_topic("it is not there".to_owned()))?;
     if let Some(error) = described.error() {
-        return Err(no_topic(rdkafka::types::RDKafkaErrorCode::from(error).to_string()));
+        return Err(no_topic(RDKafkaErrorCode::from(error).to_string()));
     }
     let mut partitions: Vec<i32> =
         described.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect();
@@ -135,7 +139,7 @@ pub fn look(
             Some(Ok(message)) => {
                 let time_ms = message.timestamp().to_millis();
                 let payload = message.payload().unwrap_or_default();
-                newest(message.partition(), message.offset(), time_ms, payload);
+                newest(message.partition(), time_ms, payload);
                 awaited -= 1;
             }
             Some(Err(error)) => return Err(no_topic(error.to_string())),
@@ -146,10 +150,9 @@ pub fn look(
     Ok(looked)
 }
 
-/// What librdkafka said of connections, after a separator.
-fn words(consumer: &BaseConsumer<Words>) -> String {
-    // Errors wait until somebody asks.
-    while consumer.poll(Duration::ZERO).is_some() {}
-    let words = consumer.context().0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    words.map_or_else(String::new, |words| format!(" ({words})"))
+/// What librdkafka said of connections last.
+fn words(consumer: &BaseConsumer<Words>) -> Option<String> {
+    // Errors wait until somebody asks for messages.
+    drop(consumer.poll(WORDS_LIMIT));
+    consumer.context().0.lock().unwrap_or_else(PoisonError::into_inner).take()
 }

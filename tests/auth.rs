@@ -38,11 +38,12 @@ use openssl::{
         extension::{BasicConstraints, SubjectAlternativeName},
     },
 };
-use receiver::{Answer, Receiver};
+use receiver::{Answer, Received, Receiver};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
     net::{TcpListener, TcpStream},
+    sync::Notify,
     task::JoinSet,
 };
 use tracing::subscriber::DefaultGuard;
@@ -73,6 +74,24 @@ async fn send_until(sender: &Sender, mut is_so: impl FnMut(Result<Reply, SendErr
     while !is_so(send(sender).await) {
         assert!(started.elapsed() < SOON, "not within {SOON:?}");
     }
+}
+
+/// Sends once; the request is answered with 401 after `change`. Returns it, and the status in the
+/// end.
+async fn refused(
+    sender: &Sender,
+    receiver: &mut Receiver,
+    change: impl FnOnce(),
+) -> (Received, u16) {
+    let gate = Arc::new(Notify::new());
+    receiver.answer([Answer::Gated(Arc::clone(&gate), 401)]);
+    let refusing = async {
+        let request = receiver.next().await;
+        change();
+        gate.notify_one();
+        request
+    };
+    tokio::join!(refusing, status(sender))
 }
 
 fn error(config: &PusherConfig) -> String {
@@ -190,15 +209,15 @@ async fn an_answer_is_told_as_it_came() {
 async fn without_an_answer_it_is_told_whether_the_receiver_may_have_the_request() {
     let receiver = Receiver::new();
     receiver.answer([Answer::Stall, Answer::Reset]);
-    let sender = Sender::new(&PusherConfig {
+    let impatient = Sender::new(&PusherConfig {
         timeout: Duration::from_millis(200),
         ..config(receiver.url("/write"))
     })
     .expect("a sender");
     let down = Receiver::refusing();
     for (sender, kind, reached) in [
-        (&sender, SendErrorKind::Timeout, true),
-        (&sender, SendErrorKind::Network, true),
+        (&impatient, SendErrorKind::Timeout, true),
+        (&with_auth(&receiver, Auth::None), SendErrorKind::Network, true),
         (&with_auth(&down, Auth::None), SendErrorKind::Connect, false),
     ] {
         let error = send(sender).await.expect_err("no answer");
@@ -252,10 +271,9 @@ async fn a_secret_that_was_refused_is_read_again_at_once() {
     let files = Files::new();
     let mut receiver = Receiver::new();
     let sender = with_auth(&receiver, Auth::bearer(files.write("token", "old")));
-    files.write("token", "new");
-    receiver.answer([Answer::status(401)]);
-    assert_eq!(status(&sender).await, 204);
-    let first = receiver.next().await;
+    let change = || drop(files.write("token", "new"));
+    let (first, status_then) = refused(&sender, &mut receiver, change).await;
+    assert_eq!(status_then, 204);
     let second = receiver.next().await;
     assert_eq!(first.header("authorization"), Some("Bearer old"));
     assert_eq!(second.header("authorization"), Some("Bearer new"));
@@ -285,22 +303,19 @@ async fn a_secret_that_changes_is_used_soon_and_one_that_is_gone_stays_in_use() 
     }
     fs::remove_file(files.path("token")).unwrap();
     send_until(&sender, |_| log.errors() > 0).await;
+    while !receiver.is_idle() {}
     receiver.answer(vec![Answer::status(401); 3]);
     for _ in 0..3 {
         assert_eq!(status(&sender).await, 401);
-    }
-    let mut requests = 0;
-    while requests < 3 || !receiver.is_idle() {
         assert_eq!(receiver.next().await.header("authorization"), Some("Bearer hunter3"));
-        requests += 1;
     }
     let log_text = log.text();
     assert_eq!(log.errors(), 1, "{log_text}");
     assert!(log_text.contains("authorization.credentials"), "{log_text}");
     assert!(!log_text.contains("hunter"), "{log_text}");
-    files.write("token", "hunter4");
-    receiver.answer([Answer::status(401)]);
-    assert_eq!(status(&sender).await, 204);
+    let change = || drop(files.write("token", "hunter4"));
+    assert_eq!(refused(&sender, &mut receiver, change).await.1, 204);
+    assert_eq!(receiver.next().await.header("authorization"), Some("Bearer hunter4"));
 }
 
 #[test]
@@ -406,7 +421,7 @@ async fn an_endpoint_that_wants_the_secret_in_the_body_gets_it_there() {
     assert_eq!(status(&sender).await, 204);
     assert!(endpoint.next().await.header("authorization").is_some());
     let in_body = "&client_id=client%3A1&client_secret=hunter2+%26";
-    let is_in_body = |request: receiver::Received| {
+    let is_in_body = |request: Received| {
         request.header("authorization").is_none()
             && String::from_utf8_lossy(&request.body).ends_with(in_body)
     };
@@ -452,12 +467,11 @@ async fn requests_for_aws_are_signed_with_the_keys_as_they_are_now() {
         ..SigV4Config::default()
     };
     let sender = with_auth(&receiver, Auth::SigV4(sigv4));
-    files.write("key", "hunter3");
-    receiver.answer([Answer::status(401)]);
-    assert_eq!(status(&sender).await, 204);
+    let change = || drop(files.write("key", "hunter3"));
+    let (first, status) = refused(&sender, &mut receiver, change).await;
+    assert_eq!(status, 204);
     let mut signatures = Vec::new();
-    for _ in 0..2 {
-        let request = receiver.next().await;
+    for request in [first, receiver.next().await] {
         let time = request.header("x-amz-date").expect("a time");
         assert_eq!(time.len(), "20150830T123600Z".len());
         let date = &time[..8];
@@ -659,6 +673,37 @@ async fn only_the_given_authority_is_trusted() {
 }
 
 #[tokio::test]
+async fn a_token_endpoint_has_certificates_and_a_proxy_of_its_own() {
+    let authority = Authority::new();
+    let endpoint = Receiver::new();
+    endpoint.always(token("one", ""));
+    let server = tls_server(&endpoint, acceptor(&authority, "127.0.0.1").build()).await;
+    let mut receiver = Receiver::new();
+    let secure = OAuth2Config {
+        token_url: format!("https://{}/token", server.address),
+        tls: trusting(&authority),
+        ..oauth2(&endpoint)
+    };
+    let proxy = http_proxy(&endpoint).await;
+    let proxied = OAuth2Config {
+        token_url: "http://tokens.test/token".to_owned(),
+        proxy: through("http://", &proxy, ""),
+        ..oauth2(&endpoint)
+    };
+    for config in [secure.clone(), proxied] {
+        assert_eq!(status(&with_auth(&receiver, Auth::OAuth2(Box::new(config)))).await, 204);
+        assert_eq!(receiver.next().await.header("authorization"), Some("Bearer one"));
+    }
+    assert_eq!(server.seen(), ["none nobody"]);
+    assert_eq!(proxy.seen(), ["POST http://tokens.test/token HTTP/1.1 nobody"]);
+    let without = OAuth2Config { tls: TlsConfig::default(), ..secure };
+    let sender = with_auth(&receiver, Auth::OAuth2(Box::new(without)));
+    let error = send(&sender).await.expect_err("no token");
+    assert_eq!(error.kind, SendErrorKind::Auth);
+    assert!(error.what.contains("certificate verify failed"), "{error}");
+}
+
+#[tokio::test]
 async fn a_certificate_may_have_another_name_than_the_host() {
     let authority = Authority::new();
     let mut receiver = Receiver::new();
@@ -781,7 +826,7 @@ fn certificates_and_keys_that_cannot_be_used_are_errors_that_do_not_show_them() 
     let value = |text: &str| Some(SecretSource::value(text));
     let pair = |cert: &str, key: &[u8]| TlsConfig {
         cert: value(cert),
-        key: value(&String::from_utf8(key.to_vec()).unwrap()),
+        key: value(std::str::from_utf8(key).unwrap()),
         ..TlsConfig::default()
     };
     for (tls, expected) in [

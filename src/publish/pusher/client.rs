@@ -1,6 +1,7 @@
 //! Connections: TLS, proxies, and how they are kept open through NAT.
 
 use std::{
+    fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -39,30 +40,41 @@ const KEEPALIVE_RETRIES: u32 = 3;
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
 /// The certificates and the key, as texts in PEM.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 struct Material {
     ca: Option<Secret>,
     cert: Option<Secret>,
     key: Option<Secret>,
 }
 
+/// Where [`Material`] comes from.
+struct Files {
+    ca: Option<Watched>,
+    cert: Option<Watched>,
+    key: Option<Watched>,
+}
+
+impl Files {
+    /// The texts as they are now.
+    fn read(&self) -> Material {
+        let current = |file: &Option<Watched>| file.as_ref().map(Watched::current);
+        Material { ca: current(&self.ca), cert: current(&self.cert), key: current(&self.key) }
+    }
+}
+
 /// Makes connections to one server. It is made anew when a file with a certificate or a key
 /// changes.
-#[derive(Debug)]
 pub(super) struct HttpClient {
     /// Where the settings stand, for errors.
     place: &'static str,
     tls: TlsConfig,
     proxy: ProxyConfig,
-    ca: Option<Watched>,
-    cert: Option<Watched>,
-    key: Option<Watched>,
+    files: Files,
     /// The host that is connected to, where the URL has `server_name` in its place.
     renamed: Option<Renamed>,
     built: Mutex<Built>,
 }
 
-#[derive(Debug)]
 struct Built {
     client: Client,
     /// What was last tried to make a client of; `client` is of it unless it was no good.
@@ -77,16 +89,19 @@ impl HttpClient {
         proxy: &ProxyConfig,
         url: &Url,
     ) -> Result<Self, PusherConfigError> {
-        let watch = |name: &str, source: &Option<SecretSource>| {
+        let watch = |name: &str, source: Option<&SecretSource>| {
             let setting = format!("{place}tls_config.{name}");
-            source.as_ref().map(|source| Watched::new(setting, source)).transpose()
+            source.map(|source| Watched::new(setting, source)).transpose()
         };
         let error = |name: &str, problem: String| {
             Err(PusherConfigError::setting(format!("{place}{name}"), problem))
         };
-        let (ca, cert, key) =
-            (watch("ca", &tls.ca)?, watch("cert", &tls.cert)?, watch("key", &tls.key)?);
-        if cert.is_some() != key.is_some() {
+        let files = Files {
+            ca: watch("ca", tls.ca.as_ref())?,
+            cert: watch("cert", tls.cert.as_ref())?,
+            key: watch("key", tls.key.as_ref())?,
+        };
+        if files.cert.is_some() != files.key.is_some() {
             return error("tls_config", "cert and key go together: give both".to_owned());
         }
         if let (Some(min), Some(max)) = (tls.min_version, tls.max_version)
@@ -108,14 +123,14 @@ impl HttpClient {
             }
             _ => None,
         };
-        let tried = material(&ca, &cert, &key);
+        let tried = files.read();
         let client = match build(tls, proxy, &tried, renamed.as_ref()) {
             Ok(client) => client,
             Err(problem) => return error("tls_config", problem),
         };
         let built = Mutex::new(Built { client, tried });
         let (tls, proxy) = (tls.clone(), proxy.clone());
-        Ok(HttpClient { place, tls, proxy, ca, cert, key, renamed, built })
+        Ok(HttpClient { place, tls, proxy, files, renamed, built })
     }
 
     /// Sends a request and returns the head of the answer. Redirections are not followed.
@@ -128,7 +143,7 @@ impl HttpClient {
 
     /// A client of the files as they are now; the one before, if they are no good.
     fn client(&self) -> Client {
-        let now = material(&self.ca, &self.cert, &self.key);
+        let now = self.files.read();
         let mut built = self.built();
         if built.tried != now {
             match build(&self.tls, &self.proxy, &now, self.renamed.as_ref()) {
@@ -151,9 +166,13 @@ impl HttpClient {
     }
 }
 
-fn material(ca: &Option<Watched>, cert: &Option<Watched>, key: &Option<Watched>) -> Material {
-    let current = |file: &Option<Watched>| file.as_ref().map(Watched::current);
-    Material { ca: current(ca), cert: current(cert), key: current(key) }
+impl fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpClient")
+            .field("tls", &self.tls)
+            .field("proxy", &self.proxy)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A client, or what is wrong with the settings.
@@ -235,6 +254,10 @@ fn through(builder: ClientBuilder, proxy: &ProxyConfig) -> Result<ClientBuilder,
     Ok(match proxy {
         ProxyConfig::Environment => builder,
         ProxyConfig::None => builder.no_proxy(),
+        // reqwest takes this for all names, but not for IP addresses.
+        ProxyConfig::Url { no_proxy, .. } if no_proxy.split(',').any(|each| each.trim() == "*") => {
+            builder.no_proxy()
+        }
         ProxyConfig::Url { url, no_proxy } => {
             let proxy = Proxy::all(url.expose())
                 .map_err(|error| format!("proxy_url: {}", describe(error)))?;

@@ -95,11 +95,6 @@ impl Watched {
         Ok(Watched { setting, source: source.clone(), held })
     }
 
-    /// What the operator calls it.
-    pub(super) fn setting(&self) -> &str {
-        &self.setting
-    }
-
     /// The text. Where the file can't be read any more, what it held last.
     pub(super) fn current(&self) -> Secret {
         let mut held = self.held();

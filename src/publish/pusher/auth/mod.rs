@@ -12,7 +12,7 @@ use reqwest::{
 };
 
 use super::{
-    config::{Auth, PusherConfigError},
+    config::{Auth, PusherConfigError, SecretSource},
     secret::Watched,
     sender::SendError,
 };
@@ -24,52 +24,36 @@ use sigv4::SigV4;
 #[derive(Debug)]
 pub(super) enum Authenticator {
     None,
+    Plain(Plain),
+    OAuth2(Box<OAuth2>),
+    SigV4(SigV4),
+}
+
+/// A header that is made of texts alone.
+#[derive(Debug)]
+pub(super) enum Plain {
     Basic { username: Watched, password: Watched },
     Authorization { scheme: String, credentials: Watched },
-    OAuth2(Box<OAuth2>),
-    SigV4(Box<SigV4>),
 }
 
 impl Authenticator {
     /// Reads files and environment; does not touch the network. `timeout` is for a request to a
     /// token endpoint.
     pub(super) fn new(auth: &Auth, timeout: Duration) -> Result<Self, PusherConfigError> {
-        let authenticator = match auth {
+        Ok(match auth {
             Auth::None => Authenticator::None,
-            Auth::Basic { username, password } => Authenticator::Basic {
-                username: Watched::new("basic_auth.username", username)?,
-                password: Watched::new("basic_auth.password", password)?,
-            },
+            Auth::Basic { username, password } => {
+                Authenticator::Plain(Plain::basic(username, password)?)
+            }
             Auth::Authorization { scheme, credentials } => {
-                let error = |problem| Err(PusherConfigError::setting("authorization", problem));
-                if scheme.trim().eq_ignore_ascii_case("basic") {
-                    return error("type can't be Basic: give basic_auth instead");
-                }
-                let is_word = |each: char| each.is_ascii_graphic() && each != ',';
-                if scheme.is_empty() || !scheme.chars().all(is_word) {
-                    return error("type is one word, such as Bearer");
-                }
-                let credentials = Watched::new("authorization.credentials", credentials)?;
-                if credentials.current().expose().is_empty() {
-                    return error("credentials are empty");
-                }
-                Authenticator::Authorization { scheme: scheme.clone(), credentials }
+                Authenticator::Plain(Plain::authorization(scheme, credentials)?)
             }
             Auth::OAuth2(config) => Authenticator::OAuth2(Box::new(OAuth2::new(config, timeout)?)),
             Auth::SigV4(config) => {
                 let environment = |name: &str| std::env::var(name).ok();
-                Authenticator::SigV4(Box::new(SigV4::new(config, environment)?))
+                Authenticator::SigV4(SigV4::new(config, environment)?)
             }
-        };
-        if let Authenticator::Basic { username, .. } = &authenticator
-            && username.current().expose().contains(':')
-        {
-            return Err(PusherConfigError::Username);
-        }
-        if authenticator.plain_header().is_some_and(|header| header.is_none()) {
-            return Err(PusherConfigError::Token);
-        }
-        Ok(authenticator)
+        })
     }
 
     /// Adds to a complete request what says who we are.
@@ -78,15 +62,10 @@ impl Authenticator {
             Authenticator::None => return Ok(()),
             Authenticator::SigV4(sigv4) => return sigv4.sign(request).map_err(SendError::auth),
             Authenticator::OAuth2(oauth2) => oauth2.authorization().await?,
-            Authenticator::Basic { username, .. }
-            | Authenticator::Authorization { credentials: username, .. } => {
-                self.plain_header().flatten().ok_or_else(|| {
-                    SendError::auth(format!(
-                        "{}: it has characters that a header can't hold",
-                        username.setting()
-                    ))
-                })?
-            }
+            // It could be sent when we started, so a file has changed.
+            Authenticator::Plain(plain) => plain
+                .header()
+                .ok_or_else(|| SendError::auth(PusherConfigError::Token.to_string()))?,
         };
         request.headers_mut().insert(header::AUTHORIZATION, authorization);
         Ok(())
@@ -97,28 +76,54 @@ impl Authenticator {
     pub(super) fn renew(&self) -> bool {
         match self {
             Authenticator::None => false,
-            Authenticator::Basic { username, password } => {
-                let changed = username.look_again();
-                password.look_again() || changed
+            Authenticator::Plain(Plain::Basic { username, password }) => {
+                // Both are looked at in any case.
+                username.look_again() | password.look_again()
             }
-            Authenticator::Authorization { credentials, .. } => credentials.look_again(),
+            Authenticator::Plain(Plain::Authorization { credentials, .. }) => {
+                credentials.look_again()
+            }
             Authenticator::OAuth2(oauth2) => oauth2.discard_token(),
             Authenticator::SigV4(sigv4) => sigv4.look_again(),
         }
     }
+}
 
-    /// The header's value where it is made of texts alone; `Some(None)` where no header can hold
-    /// them.
-    fn plain_header(&self) -> Option<Option<HeaderValue>> {
+impl Plain {
+    fn basic(username: &SecretSource, password: &SecretSource) -> Result<Self, PusherConfigError> {
+        let username = Watched::new("basic_auth.username", username)?;
+        let password = Watched::new("basic_auth.password", password)?;
+        if username.current().expose().contains(':') {
+            return Err(PusherConfigError::Username);
+        }
+        Ok(Plain::Basic { username, password })
+    }
+
+    fn authorization(scheme: &str, credentials: &SecretSource) -> Result<Self, PusherConfigError> {
+        let error = |problem| Err(PusherConfigError::setting("authorization", problem));
+        if scheme.trim().eq_ignore_ascii_case("basic") {
+            return error("type can't be Basic: give basic_auth instead");
+        }
+        if scheme.is_empty() || !scheme.chars().all(|each| each.is_ascii_graphic()) {
+            return error("type is one word, such as Bearer");
+        }
+        let credentials = Watched::new("authorization.credentials", credentials)?;
+        if credentials.current().expose().is_empty() {
+            return error("credentials are empty: give the token");
+        }
+        let plain = Plain::Authorization { scheme: scheme.to_owned(), credentials };
+        if plain.header().is_none() { Err(PusherConfigError::Token) } else { Ok(plain) }
+    }
+
+    /// `None` where no header can hold the texts.
+    fn header(&self) -> Option<HeaderValue> {
         match self {
-            Authenticator::Basic { username, password } => {
-                let (username, password) = (username.current(), password.current());
-                Some(basic(&format!("{}:{}", username.expose(), password.expose())))
+            Plain::Basic { username, password } => {
+                basic(&format!("{}:{}", username.current().expose(), password.current().expose()))
             }
-            Authenticator::Authorization { scheme, credentials } => {
-                Some(hidden(&format!("{scheme} {}", credentials.current().expose())))
+            Plain::Authorization { scheme, credentials } => {
+                hidden(&format!("{scheme} {}", credentials.current().expose()))
             }
-            _ => None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! OAuth 2.0 client credentials (RFC 6749, 4.4).
 
 use std::{
+    fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -15,7 +16,7 @@ use serde::Deserialize;
 use super::{basic, hidden};
 use crate::publish::pusher::{
     client::HttpClient,
-    config::{OAuth2Config, PusherConfigError, Secret},
+    config::{OAuth2Config, PusherConfigError, Secret, endpoint_name},
     secret::Watched,
     sender::{SendError, describe, one_line, read_body},
 };
@@ -27,7 +28,6 @@ const ANSWER_LIMIT_BYTES: usize = 64 << 10;
 const EXPIRY_MARGIN: Duration = Duration::from_secs(10);
 
 /// Gets tokens, and keeps one until shortly before it expires.
-#[derive(Debug)]
 pub(in super::super) struct OAuth2 {
     http: HttpClient,
     token_url: Url,
@@ -39,14 +39,13 @@ pub(in super::super) struct OAuth2 {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     token: Option<Token>,
     /// How this endpoint wants to know who we are, once it has taken it.
     style: Option<Style>,
 }
 
-#[derive(Debug)]
 struct Token {
     authorization: HeaderValue,
     expires: Option<Instant>,
@@ -77,6 +76,17 @@ struct Answer {
 enum Seconds {
     Number(f64),
     Text(String),
+}
+
+impl fmt::Debug for OAuth2 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL's query may be secret.
+        f.debug_struct("OAuth2")
+            .field("token_url", &endpoint_name(&self.token_url))
+            .field("client_id", &self.client_id)
+            .field("http", &self.http)
+            .finish_non_exhaustive()
+    }
 }
 
 impl OAuth2 {
@@ -181,7 +191,7 @@ impl OAuth2 {
         request
     }
 
-    fn failed(&self, what: impl std::fmt::Display) -> SendError {
+    fn failed(&self, what: impl fmt::Display) -> SendError {
         let host = self.token_url.host_str().unwrap_or_default();
         SendError::auth(format!("no token from {host} (oauth2.token_url): {what}"))
     }
@@ -211,7 +221,7 @@ fn read_token(body: &[u8]) -> Result<Token, &'static str> {
     let expires = lifetime
         .filter(|seconds| *seconds > 0.0)
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .map(|lifetime| lifetime - EXPIRY_MARGIN.min(lifetime / 2))
+        .map(|lifetime| lifetime.saturating_sub(EXPIRY_MARGIN).max(lifetime / 2))
         .and_then(|lifetime| Instant::now().checked_add(lifetime));
     Ok(Token { authorization, expires, used: false })
 }

@@ -187,12 +187,12 @@ impl KeySource {
 /// The keys of a profile in the text of a shared credentials file.
 fn shared_keys(text: &str, profile: &str) -> Result<Keys, String> {
     let mut is_here = false;
-    let mut is_there = false;
+    let mut is_known = false;
     let (mut id, mut secret, mut session_token) = (None, None, None);
     for line in text.lines().map(str::trim) {
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             is_here = name.trim() == profile;
-            is_there |= is_here;
+            is_known |= is_here;
         } else if is_here
             && !line.starts_with(['#', ';'])
             && let Some((name, value)) = line.split_once('=')
@@ -220,7 +220,7 @@ fn shared_keys(text: &str, profile: &str) -> Result<Keys, String> {
     }
     match (id, secret) {
         (Some(id), Some(secret)) => Ok(Keys { id, secret, session_token }),
-        _ if is_there => Err(format!(
+        _ if is_known => Err(format!(
             "the profile {profile:?} in the shared credentials file has no aws_access_key_id with \
              aws_secret_access_key: add them"
         )),

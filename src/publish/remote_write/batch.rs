@@ -90,14 +90,16 @@ impl Batch {
         }
     }
 
+    /// The series at a place in the order in which they were added.
+    pub(super) fn get(&self, place: usize) -> BatchSeries<'_> {
+        let start = place.checked_sub(1).map_or(0, |before| self.series[before].end);
+        let Entry { labels, family, end } = self.series[place];
+        BatchSeries { labels, family, samples: &self.samples[start as usize..end as usize] }
+    }
+
     /// The series, in the order in which they were added.
     pub fn series(&self) -> impl ExactSizeIterator<Item = BatchSeries<'_>> {
-        let mut start = 0;
-        self.series.iter().map(move |&Entry { labels, family, end }| {
-            let samples = &self.samples[start..end as usize];
-            start = end as usize;
-            BatchSeries { labels, family, samples }
-        })
+        (0..self.series.len()).map(|place| self.get(place))
     }
 
     /// How many series there are.

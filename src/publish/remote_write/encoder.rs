@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{batch::Batch, families::Families, pool::LabelPool, v1, v2};
+use super::{batch::Batch, families::Families, pool::LabelPool, snappy::Block, v1, v2};
 
 /// zstd's fastest: the higher ones save little on what requests hold.
 const ZSTD_LEVEL: i32 = 1;
@@ -42,11 +42,10 @@ pub enum StartTimestamps {
 pub struct Encoder {
     families: Arc<Families>,
     start_timestamps: StartTimestamps,
-    raw: Vec<u8>,
-    symbols: v2::Symbols,
-    snappy: snap::raw::Encoder,
+    block: Block,
+    v1: v1::Writer,
+    v2: v2::Writer,
     zstd: zstd::bulk::Compressor<'static>,
-    compressed: Vec<u8>,
 }
 
 impl std::fmt::Debug for Encoder {
@@ -63,11 +62,10 @@ impl Encoder {
         Encoder {
             families,
             start_timestamps,
-            raw: Vec::new(),
-            symbols: v2::Symbols::default(),
-            snappy: snap::raw::Encoder::new(),
+            block: Block::default(),
+            v1: v1::Writer::default(),
+            v2: v2::Writer::default(),
             zstd: zstd::bulk::Compressor::new(ZSTD_LEVEL).expect("the level is one of zstd's"),
-            compressed: Vec::new(),
         }
     }
 
@@ -83,36 +81,18 @@ impl Encoder {
         protocol: Protocol,
         compression: Compression,
     ) -> Bytes {
-        self.raw.clear();
+        let Encoder { families, start_timestamps, block, v1, v2, zstd } = self;
+        block.clear();
         match protocol {
-            Protocol::V1 => v1::write(&mut self.raw, batch, pool, &self.families),
-            Protocol::V2 => v2::write(
-                &mut self.raw,
-                &mut self.symbols,
-                batch,
-                pool,
-                &self.families,
-                self.start_timestamps,
-            ),
+            Protocol::V1 => v1.write(block, batch, pool, families),
+            Protocol::V2 => v2.write(block, batch, pool, families, *start_timestamps),
         }
-        let bound = match compression {
-            Compression::Snappy => snap::raw::max_compress_len(self.raw.len()),
-            Compression::Zstd => zstd::zstd_safe::compress_bound(self.raw.len()),
-        };
-        if self.compressed.len() < bound {
-            self.compressed.resize(bound, 0);
+        match compression {
+            // Exactly as long as it is: a request may be held for as long as an endpoint is away.
+            Compression::Snappy => Bytes::copy_from_slice(block.finish()),
+            Compression::Zstd => {
+                zstd.compress(block.raw()).expect("there is memory for a request").into()
+            }
         }
-        let length = match compression {
-            Compression::Snappy => self
-                .snappy
-                .compress(&self.raw, &mut self.compressed)
-                .expect("a request is far below 4 GiB, and the buffer as large as snappy asks for"),
-            Compression::Zstd => self
-                .zstd
-                .compress_to_buffer(&self.raw, &mut self.compressed)
-                .expect("the buffer is as large as zstd asks for"),
-        };
-        // Exactly as long as it is: a request may be held for as long as an endpoint is away.
-        Bytes::copy_from_slice(&self.compressed[..length])
     }
 }

@@ -1,18 +1,23 @@
-//! From snapshots to the bodies of remote-write requests.
+//! From series and their samples to the bodies of remote-write requests.
 //!
-//! Knows neither sockets nor clocks: series and samples go in, protobuf in a snappy block comes
-//! out. The generated types in [`proto`] are for those who read requests; the [`Encoder`] writes
-//! its bytes itself, because a tree of owned strings for each of a hundred thousand series would
-//! cost more than all the rest.
+//! Knows neither sockets nor clocks nor where samples come from. The labels of an endpoint's series
+//! are in a [`LabelPool`]; a [`Batch`] says which of them go into a request, with which samples; an
+//! [`Encoder`] writes the request in either protocol. The generated types in [`proto`] are for
+//! those who read requests: the encoder writes its bytes itself, because a tree of owned strings
+//! for each of a hundred thousand series would cost more than all the rest.
 
 mod batch;
 mod encoder;
 mod families;
+mod history;
 mod labels;
 mod old;
 mod pool;
+mod samples;
+mod snappy;
 mod v1;
 mod v2;
+mod wire;
 
 pub use batch::{Batch, BatchBounds, BatchSeries, SAMPLE_MAX_BYTES, STALE, Sample};
 pub use encoder::{Compression, Encoder, Protocol, StartTimestamps};

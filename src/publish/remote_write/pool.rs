@@ -156,18 +156,22 @@ impl LabelPool {
         (self.texts.slots.len(), self.pairs.slots.len())
     }
 
+    /// The id of a text, if some label has it.
+    pub(super) fn find_text(&self, text: &str) -> Option<u32> {
+        let hash = self.hasher.hash_one(text);
+        self.text_index.find(hash, |&id| self.text_of(id) == text).copied()
+    }
+
     /// Finds or adds a text, which gets one more use.
     fn text(&mut self, text: &str) -> u32 {
         let LabelPool { hasher, texts, text_index, .. } = self;
         let hash = hasher.hash_one(text);
-        let id = match text_index.find(hash, |&id| *texts.get(id).text == *text) {
-            Some(&id) => id,
-            None => {
-                let id = texts.add(Text { text: text.into(), uses: 0 });
-                text_index.insert_unique(hash, id, |&id| hasher.hash_one(&*texts.get(id).text));
-                id
-            }
-        };
+        let known = text_index.find(hash, |&id| *texts.get(id).text == *text).copied();
+        let id = known.unwrap_or_else(|| {
+            let id = texts.add(Text { text: text.into(), uses: 0 });
+            text_index.insert_unique(hash, id, |&id| hasher.hash_one(&*texts.get(id).text));
+            id
+        });
         texts.get_mut(id).uses += 1;
         id
     }
@@ -176,24 +180,16 @@ impl LabelPool {
     fn pair(&mut self, name: u32, value: u32) -> u32 {
         let LabelPool { hasher, texts, pairs, pair_index, .. } = self;
         let hash = hasher.hash_one((name, value));
-        let same = |id: u32| {
-            let pair = pairs.get(id);
-            (pair.name, pair.value) == (name, value)
-        };
-        let id = match pair_index.find(hash, |&id| same(id)) {
-            Some(&id) => id,
-            None => {
-                let content =
-                    field_len(texts.get(name).text.len()) + field_len(texts.get(value).text.len());
-                let encoded_len = field_len(content) as u32;
-                let id = pairs.add(Pair { name, value, encoded_len, uses: 0 });
-                pair_index.insert_unique(hash, id, |&id| {
-                    let pair = pairs.get(id);
-                    hasher.hash_one((pair.name, pair.value))
-                });
-                id
-            }
-        };
+        let key = |pair: &Pair| (pair.name, pair.value);
+        let known = pair_index.find(hash, |&id| key(pairs.get(id)) == (name, value)).copied();
+        let id = known.unwrap_or_else(|| {
+            let [name_len, value_len] =
+                [name, value].map(|text| field_len(texts.get(text).text.len()));
+            let encoded_len = field_len(name_len + value_len) as u32;
+            let id = pairs.add(Pair { name, value, encoded_len, uses: 0 });
+            pair_index.insert_unique(hash, id, |&id| hasher.hash_one(key(pairs.get(id))));
+            id
+        });
         pairs.get_mut(id).uses += 1;
         id
     }

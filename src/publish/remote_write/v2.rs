@@ -1,84 +1,235 @@
 //! Remote-Write 2.0: a batch to a `Request`.
 
-use hashbrown::HashMap;
-use prost::Message;
+use prost::encoding::{encode_varint, encoded_len_varint};
 
 use super::{
     batch::Batch,
     encoder::StartTimestamps,
-    families::Families,
+    families::{Families, FamilyMetadata},
+    history::{Form, History},
     pool::{LabelPool, Pair},
-    proto::v2,
-    v1::put_bytes,
+    proto::v2::metadata::MetricType,
+    samples::Samples,
+    snappy::Block,
+    wire::{self, tag},
 };
 use crate::metrics::Kind;
 
+const REQUEST_SYMBOLS: u8 = tag(4);
+const REQUEST_TIMESERIES: u8 = tag(5);
+const TIMESERIES_LABELS_REFS: u8 = tag(1);
+const TIMESERIES_METADATA: u8 = tag(5);
+/// A varint; up to 2.0-rc.3 alone.
+const TIMESERIES_CREATED: u8 = 6 << 3;
+/// Varints.
+const METADATA_TYPE: u8 = 1 << 3;
+const METADATA_HELP: u8 = 3 << 3;
+const METADATA_UNIT: u8 = 4 << 3;
+
+/// Writes requests.
 #[derive(Debug, Default)]
-pub(super) struct Symbols {
-    refs: HashMap<String, u32>,
-    texts: Vec<String>,
+pub(super) struct Writer {
+    history: History,
+    /// Length of the request before, in bytes.
+    length: usize,
+    symbols: Symbols,
+    order: Vec<u32>,
+    /// The metadata of the metrics in the request at hand, by family; empty where it has none of
+    /// their series.
+    metadata: Vec<Vec<u8>>,
+}
+
+/// The symbols of the request at hand: which texts they are, and their places.
+#[derive(Debug, Default)]
+struct Symbols {
+    /// Numbers the requests; what carries another number is of an earlier one.
+    request: u32,
+    /// How many symbols there are; the first is the empty string.
+    count: u32,
+    /// By text id: the request, and the place in it.
+    texts: Vec<(u32, u32)>,
+    /// By label id: the request, and what the references to name and value take, in bytes.
+    pairs: Vec<(u32, u32)>,
+    /// Symbols that no label has.
+    others: Vec<(&'static str, u32)>,
+}
+
+impl Writer {
+    /// Writes the request that carries `batch` into the empty `block`.
+    pub(super) fn write(
+        &mut self,
+        block: &mut Block,
+        batch: &Batch,
+        pool: &LabelPool,
+        families: &Families,
+        start_timestamps: StartTimestamps,
+    ) {
+        self.history.begin(pool, self.length);
+        self.put_symbols(block.raw_mut(), batch, pool, families);
+        block.compress();
+        self.order.clear();
+        self.order.extend(0..batch.len() as u32);
+        self.order.sort_by_key(|&place| batch.get(place as usize).family);
+        let mut labels = Labels { pool, symbols: &self.symbols };
+        let mut samples = Samples::new(start_timestamps == StartTimestamps::Sample);
+        for &place in &self.order {
+            let series = batch.get(place as usize);
+            let refs = pool.pair_ids(series.labels).iter();
+            let refs =
+                refs.map(|&pair| self.symbols.pairs[pair as usize].1 as usize).sum::<usize>();
+            let metadata = &self.metadata[series.family.index()];
+            let created = match start_timestamps {
+                StartTimestamps::Sample => 0,
+                StartTimestamps::Series => series.samples[0].start_ms.cast_unsigned(),
+            };
+            let created_length = if created == 0 { 0 } else { 1 + encoded_len_varint(created) };
+            let length = (1 + encoded_len_varint(refs as u64) + refs)
+                + samples.length(series.samples)
+                + metadata.len()
+                + created_length;
+            self.history.series(block, pool, series.labels, &mut labels, |raw| {
+                raw.push(REQUEST_TIMESERIES);
+                encode_varint(length as u64, raw);
+                raw.push(TIMESERIES_LABELS_REFS);
+                encode_varint(refs as u64, raw);
+            });
+            samples.put(series.samples, block);
+            let raw = block.raw_mut();
+            raw.extend_from_slice(metadata);
+            if created != 0 {
+                raw.push(TIMESERIES_CREATED);
+                encode_varint(created, raw);
+            }
+        }
+        self.length = block.len();
+    }
+
+    /// Writes each text once, in the order in which the series need them.
+    fn put_symbols(
+        &mut self,
+        out: &mut Vec<u8>,
+        batch: &Batch,
+        pool: &LabelPool,
+        families: &Families,
+    ) {
+        let Writer { symbols, metadata, .. } = self;
+        symbols.begin(pool);
+        wire::put_text(out, REQUEST_SYMBOLS, "");
+        metadata.iter_mut().for_each(Vec::clear);
+        metadata.resize(families.iter().len(), Vec::new());
+        let mut before: &[u32] = &[];
+        for series in batch.series() {
+            let ids = pool.pair_ids(series.labels);
+            for (place, &id) in ids.iter().enumerate() {
+                // Most are the same as in the series before.
+                if before.get(place) != Some(&id) {
+                    symbols.pair(id, pool, out);
+                }
+            }
+            before = ids;
+            let metadata = &mut metadata[series.family.index()];
+            if metadata.is_empty() {
+                put_metadata(metadata, families.get(series.family), |text| {
+                    symbols.other(text, pool, out)
+                });
+            }
+        }
+    }
 }
 
 impl Symbols {
-    fn get(&mut self, text: &str) -> u32 {
-        if let Some(&found) = self.refs.get(text) {
-            return found;
+    /// Begins a request of series of `pool`.
+    fn begin(&mut self, pool: &LabelPool) {
+        self.request = self.request.wrapping_add(1);
+        if self.request == 0 {
+            self.texts.clear();
+            self.pairs.clear();
+            self.request = 1;
         }
-        let place = self.texts.len() as u32;
-        self.refs.insert(text.to_owned(), place);
-        self.texts.push(text.to_owned());
+        let (texts, pairs) = pool.id_bounds();
+        if self.texts.len() < texts {
+            self.texts.resize(texts, (0, 0));
+        }
+        if self.pairs.len() < pairs {
+            self.pairs.resize(pairs, (0, 0));
+        }
+        self.others.clear();
+        self.count = 1;
+    }
+
+    /// Writes the texts of a label, unless they are written.
+    fn pair(&mut self, id: u32, pool: &LabelPool, out: &mut Vec<u8>) {
+        if self.pairs[id as usize].0 != self.request {
+            let Pair { name, value, .. } = pool.pair_of(id);
+            let refs = [name, value].map(|text| self.text(text, pool, out));
+            let length = refs.map(|place| encoded_len_varint(place.into()) as u32).iter().sum();
+            self.pairs[id as usize] = (self.request, length);
+        }
+    }
+
+    /// Writes a text of a label, unless it is written, and returns its place.
+    fn text(&mut self, id: u32, pool: &LabelPool, out: &mut Vec<u8>) -> u32 {
+        let symbol = &mut self.texts[id as usize];
+        if symbol.0 != self.request {
+            *symbol = (self.request, self.count);
+            self.count += 1;
+            wire::put_text(out, REQUEST_SYMBOLS, pool.text_of(id));
+        }
+        symbol.1
+    }
+
+    /// Writes any text, unless it is written, and returns its place.
+    fn other(&mut self, text: &'static str, pool: &LabelPool, out: &mut Vec<u8>) -> u32 {
+        if text.is_empty() {
+            return 0;
+        }
+        if let Some(id) = pool.find_text(text) {
+            return self.text(id, pool, out);
+        }
+        if let Some(&(_, place)) = self.others.iter().find(|(other, _)| *other == text) {
+            return place;
+        }
+        let place = self.count;
+        self.others.push((text, place));
+        self.count += 1;
+        wire::put_text(out, REQUEST_SYMBOLS, text);
         place
     }
 }
 
-pub(super) fn write(
+/// Labels as 2.0 writes them.
+struct Labels<'w> {
+    pool: &'w LabelPool,
+    symbols: &'w Symbols,
+}
+
+impl Form for Labels<'_> {
+    fn put(&mut self, pair: u32, block: &mut Block) {
+        let Pair { name, value, .. } = self.pool.pair_of(pair);
+        for text in [name, value] {
+            encode_varint(self.symbols.texts[text as usize].1.into(), block.raw_mut());
+        }
+    }
+}
+
+/// Writes what is known of a metric; `symbol` gives the place of a text.
+fn put_metadata(
     out: &mut Vec<u8>,
-    symbols: &mut Symbols,
-    batch: &Batch,
-    pool: &LabelPool,
-    families: &Families,
-    start_timestamps: StartTimestamps,
+    family: &FamilyMetadata,
+    mut symbol: impl FnMut(&'static str) -> u32,
 ) {
-    *symbols = Symbols::default();
-    symbols.get("");
-    let mut encoded = Vec::new();
-    for series in batch.series() {
-        let mut labels_refs = Vec::new();
-        for &id in pool.pair_ids(series.labels) {
-            let Pair { name, value, .. } = pool.pair_of(id);
-            labels_refs.push(symbols.get(pool.text_of(name)));
-            labels_refs.push(symbols.get(pool.text_of(value)));
+    let kind = match family.kind {
+        Kind::Counter => MetricType::Counter,
+        Kind::Gauge => MetricType::Gauge,
+        Kind::Histogram => MetricType::Histogram,
+    };
+    let mut metadata = vec![METADATA_TYPE, kind as u8];
+    for (tag, text) in [(METADATA_HELP, family.help), (METADATA_UNIT, family.unit)] {
+        let place = symbol(text);
+        if place != 0 {
+            metadata.push(tag);
+            encode_varint(place.into(), &mut metadata);
         }
-        let family = families.get(series.family);
-        let metadata = v2::Metadata {
-            r#type: match family.kind {
-                Kind::Counter => 1,
-                Kind::Gauge => 2,
-                Kind::Histogram => 3,
-            },
-            help_ref: symbols.get(family.help),
-            unit_ref: symbols.get(family.unit),
-        };
-        let samples = series.samples.iter().map(|sample| v2::Sample {
-            value: sample.value,
-            timestamp: sample.time_ms,
-            start_timestamp: match start_timestamps {
-                StartTimestamps::Sample => sample.start_ms,
-                StartTimestamps::Series => 0,
-            },
-        });
-        let mut bytes =
-            v2::TimeSeries { labels_refs, samples: samples.collect(), metadata: Some(metadata) }
-                .encode_to_vec();
-        let start_ms = series.samples[0].start_ms;
-        if start_timestamps == StartTimestamps::Series && start_ms != 0 {
-            bytes.push(6 << 3);
-            prost::encoding::encode_varint(start_ms.cast_unsigned(), &mut bytes);
-        }
-        put_bytes(&mut encoded, 5 << 3 | 2, &bytes);
     }
-    for text in &symbols.texts {
-        put_bytes(out, 4 << 3 | 2, text.as_bytes());
-    }
-    out.extend_from_slice(&encoded);
+    wire::put_bytes(out, TIMESERIES_METADATA, &metadata);
 }

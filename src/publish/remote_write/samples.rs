@@ -1,0 +1,136 @@
+//! Samples, which both protocols write alike.
+
+use std::ops::Range;
+
+use bytes::BufMut;
+use prost::encoding::encode_varint;
+
+use super::{
+    batch::Sample,
+    snappy::{Block, MAX_DISTANCE},
+    wire::tag,
+};
+
+/// In a `TimeSeries` of either protocol.
+const SAMPLES: u8 = tag(2);
+/// Fixed 64 bits.
+const SAMPLE_VALUE: u8 = 1 << 3 | 1;
+/// A varint.
+const SAMPLE_TIMESTAMP: u8 = 2 << 3;
+/// A varint; in 2.0 alone.
+const SAMPLE_START: u8 = 3 << 3;
+
+/// The longest varint, in bytes.
+const MAX_VARINT: usize = 10;
+
+/// Tag and length of a sample, and the tag of the value.
+const SAMPLE_HEAD: usize = 3;
+
+/// All of a sample but for its times.
+const SAMPLE_VALUE_END: usize = SAMPLE_HEAD + size_of::<f64>();
+
+/// How many exponents a double can have.
+const EXPONENTS: usize = 1 << 11;
+
+/// Writes the samples of a request's series.
+#[derive(Debug)]
+pub(super) struct Samples {
+    /// Whether samples have their start time.
+    start_times: bool,
+    /// The times of the samples of the series before, in their order: most series have the same.
+    times: Vec<Times>,
+    /// Where the samples of the series before are.
+    before: Range<usize>,
+    /// The same of the last series of several samples whose first value has an exponent, by
+    /// exponent: their values have as many bytes of zeros, and often the same first digits.
+    alike: Vec<Range<usize>>,
+}
+
+/// A sample's times, encoded.
+#[derive(Debug, Default)]
+struct Times {
+    time_ms: i64,
+    start_ms: i64,
+    bytes: [u8; 2 * (1 + MAX_VARINT)],
+    length: usize,
+}
+
+impl Samples {
+    /// For a request whose samples have their start times, or haven't.
+    pub(super) fn new(start_times: bool) -> Self {
+        Samples { start_times, times: Vec::new(), before: 0..0, alike: Vec::new() }
+    }
+
+    /// What the samples of a series take, in bytes.
+    pub(super) fn length(&mut self, samples: &[Sample]) -> usize {
+        let samples = samples.iter().enumerate();
+        samples.map(|(place, sample)| SAMPLE_VALUE_END + self.times(place, sample).length).sum()
+    }
+
+    /// Writes the samples of a series: at least one.
+    pub(super) fn put(&mut self, samples: &[Sample], block: &mut Block) {
+        let start = block.len();
+        let exponent = (samples[0].value.to_bits() >> 52) as usize % EXPONENTS;
+        let mut model = self.before.clone();
+        let mut before = None;
+        for (place, sample) in samples.iter().enumerate() {
+            let at = block.len();
+            let times = self.times(place, sample);
+            let mut bytes = [0; SAMPLE_VALUE_END + 2 * (1 + MAX_VARINT)];
+            let length = SAMPLE_VALUE_END + times.length;
+            bytes[..SAMPLE_HEAD].copy_from_slice(&[SAMPLES, length as u8 - 2, SAMPLE_VALUE]);
+            bytes[SAMPLE_HEAD..SAMPLE_VALUE_END].copy_from_slice(&sample.value.to_le_bytes());
+            bytes[SAMPLE_VALUE_END..].copy_from_slice(&times.bytes);
+            block.raw_mut().extend_from_slice(&bytes[..length]);
+            // The same sample of another series: its head, and the time before it.
+            let from = model.start + (at - start);
+            if from < model.end {
+                block.repeats(at, from, 0);
+            }
+            if let Some(before) = before {
+                // The first digits of the sample before; they come last in a value.
+                block.repeats(at + SAMPLE_VALUE_END, before + SAMPLE_VALUE_END, 0);
+            } else if samples.len() > 1 {
+                self.alike.resize(EXPONENTS, 0..0);
+                let alike = &self.alike[exponent];
+                if !alike.is_empty() && alike.start + MAX_DISTANCE > start {
+                    model = alike.clone();
+                }
+            }
+            before = Some(at);
+        }
+        self.before = start..block.len();
+        if samples.len() > 1 {
+            self.alike[exponent] = self.before.clone();
+        }
+    }
+
+    fn times(&mut self, place: usize, sample: &Sample) -> &Times {
+        let start_ms = if self.start_times { sample.start_ms } else { 0 };
+        if place == self.times.len() {
+            self.times.push(Times::new(sample.time_ms, start_ms));
+        }
+        let times = &mut self.times[place];
+        if (times.time_ms, times.start_ms) != (sample.time_ms, start_ms) {
+            *times = Times::new(sample.time_ms, start_ms);
+        }
+        times
+    }
+}
+
+impl Times {
+    fn new(time_ms: i64, start_ms: i64) -> Self {
+        let mut times = Times { time_ms, start_ms, ..Times::default() };
+        let mut rest = &mut times.bytes[..];
+        // Negative numbers are their two's complement of 64 bits, says protobuf.
+        rest.put_u8(SAMPLE_TIMESTAMP);
+        encode_varint(time_ms.cast_unsigned(), &mut rest);
+        if start_ms != 0 {
+            rest.put_u8(SAMPLE_START);
+            encode_varint(start_ms.cast_unsigned(), &mut rest);
+        }
+        let left = rest.len();
+        times.length = times.bytes.len() - left;
+        times
+    }
+}

@@ -12,7 +12,7 @@ use std::{
 
 use flow_exporter::{
     cli::{Cli, Refusal},
-    config::{CheckConfig, ConfigError},
+    config::{CheckConfig, Config, ConfigError},
     publish::{
         pusher::{
             Auth, CompressionChoice, OAuth2Config, Order, ProtocolChoice, ProxyConfig,
@@ -67,12 +67,16 @@ fn of_file(config: &str) -> Result<Vec<PusherConfig>, ConfigError> {
     endpoints(&[&Files::new(config).flag()])
 }
 
+/// A file with one endpoint that has this besides its URL.
+fn section(keys: &str) -> String {
+    let keys = keys.replace('\n', "\n    ");
+    format!("remote_write:\n  - url: http://host/write\n    {keys}\n")
+}
+
 /// The one endpoint of a file, which has this besides its URL.
 #[track_caller]
 fn of_section(keys: &str) -> PusherConfig {
-    let lines: String = keys.lines().map(|line| format!("    {line}\n")).collect();
-    let config = format!("remote_write:\n  - url: http://host/write\n{lines}");
-    let mut endpoints = of_file(&config).unwrap();
+    let mut endpoints = of_file(&section(keys)).unwrap();
     assert_eq!(endpoints.len(), 1);
     endpoints.remove(0)
 }
@@ -92,10 +96,8 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-#[test]
-fn a_section_of_prometheus_can_be_pasted() {
-    let files = Files::new(
-        "
+/// As operators of Prometheus have it.
+const PASTED: &str = "
 global:
   external_labels:
     site: fra
@@ -143,8 +145,11 @@ remote_write:
       - regex: destination_as_name
         action: labeldrop
   - url: http://victoria:8428/api/v1/write
-",
-    );
+";
+
+#[test]
+fn a_section_of_prometheus_can_be_pasted() {
+    let files = Files::new(PASTED);
     let found = endpoints(&[&files.flag()]).unwrap();
     let [mimir, victoria] = found.as_slice() else { panic!("two endpoints: {found:?}") };
     let file = |name| Some(SecretSource::File(files.path(name)));
@@ -203,13 +208,14 @@ remote_write:
 #[test]
 fn our_own_keys_stand_beside_those_of_prometheus() {
     let ours = of_section(
-        "order: newest-first\nidle_interval: 5m\nbandwidth: 8Mbit\nstale_on_exit: true\n\
+        "order: newest-first\nidle_interval: 5m\nbandwidth: 8Mbit\nstale_on_exit: true\nspread: 0s\n\
          start_timestamps: series\ncompression: snappy",
     );
     assert_eq!(ours.order, Order::NewestFirst);
     assert_eq!(ours.idle_interval, Some(seconds(300)));
     assert_eq!(ours.bandwidth, Some(1_000_000));
     assert!(ours.stale_on_exit);
+    assert_eq!(ours.spread, Duration::ZERO);
     assert_eq!(ours.start_timestamps, StartTimestamps::Series);
     assert_eq!(ours.compression, CompressionChoice::Snappy);
 }
@@ -260,13 +266,12 @@ fn every_way_to_authenticate_is_read() {
 
 #[test]
 fn what_is_wrong_in_the_file_is_said_with_its_line_and_its_path() {
-    let section = |keys: &str| format!("remote_write:\n  - url: http://host/write\n    {keys}\n");
     for (config, expected) in [
         (section("urll: x"), "line 3: remote_write[0].urll: there is no such key"),
         (section("queue_config: {capcity: 1}"), "line 3: remote_write[0].queue_config.capcity"),
         (section("write_relabel_configs: [{action: keep, regexp: a}]"), "configs[0].regexp"),
         (
-            section("write_relabel_configs:\n    - action: keep\n    - action: hold"),
+            section("write_relabel_configs:\n- action: keep\n- action: hold"),
             "line 5: remote_write[0].write_relabel_configs[1]: there is no action \"hold\"",
         ),
         (section("remote_timeout: 30"), "remote_timeout: \"30\" is not a duration"),
@@ -285,7 +290,7 @@ fn what_is_wrong_in_the_file_is_said_with_its_line_and_its_path() {
             "basic_auth: password and password_file: give one",
         ),
         (
-            section("bearer_token: a\n    basic_auth: {username: a}"),
+            section("bearer_token: a\nbasic_auth: {username: a}"),
             "remote_write[0]: basic_auth and bearer_token: give one way",
         ),
         (section("authorization: {type: Bearer}"), "authorization: give credentials"),
@@ -293,7 +298,7 @@ fn what_is_wrong_in_the_file_is_said_with_its_line_and_its_path() {
         (section("tls_config: {min_version: TLS14}"), "min_version: give TLS10"),
         (section("no_proxy: a"), "remote_write[0]: no_proxy goes with proxy_url"),
         (
-            section("proxy_url: http://a\n    proxy_from_environment: true"),
+            section("proxy_url: http://a\nproxy_from_environment: true"),
             "proxy_url and proxy_from_environment: give one",
         ),
         (
@@ -337,7 +342,7 @@ fn what_is_wrong_in_the_file_is_said_with_its_line_and_its_path() {
 
 #[test]
 fn the_keys_that_the_documents_list_are_those_that_there_are() {
-    let page = include_str!("../docs/remote-write.md");
+    let page = include_str!("../docs/endpoints.md");
     // Rows of tables that begin with keys in backquotes; a star stands for several keys.
     let keys: Vec<&str> = page
         .lines()
@@ -375,8 +380,7 @@ fn no_secret_is_in_an_error_or_in_debug_output() {
         "headers: {a: [hunter2]}",
         "authorization:\n  credentials: hunter2\n  scheme: Bearer",
     ] {
-        let lines: String = keys.lines().map(|line| format!("    {line}\n")).collect();
-        let error = error_of(&format!("remote_write:\n  - url: http://host/write\n{lines}"));
+        let error = error_of(&section(keys));
         assert!(!error.contains("hunter2"), "{error}");
     }
     let config = of_section(
@@ -446,6 +450,19 @@ fn the_flags_describe_one_endpoint() {
     };
     assert_eq!(found, [expected]);
     assert_eq!(found[0].name, "https://host/write");
+}
+
+#[test]
+fn the_caps_of_the_queue_are_those_of_the_journal() {
+    let journal = |arguments: &[&str]| {
+        let source = ["flow-exporter", "--brokers=a", "--topic=b", "--state-dir=none"];
+        let words = source.iter().chain(arguments).map(OsString::from);
+        Config::count(Cli::read(words).unwrap().count).unwrap().journal
+    };
+    let given = journal(&["--queue-max-bytes=2GB", "--queue-max-age=2d"]);
+    assert_eq!((given.max_bytes, given.max_age), (2_000_000_000, seconds(2 * 86_400)));
+    let default = journal(&[]);
+    assert_eq!((default.max_bytes, default.max_age), (1 << 30, seconds(14 * 86_400)));
 }
 
 #[test]

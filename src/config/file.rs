@@ -20,7 +20,7 @@ use crate::{
 };
 
 use super::{
-    ConfigError,
+    ConfigError, push,
     yaml::{self, Field, Section},
 };
 
@@ -33,8 +33,9 @@ pub(super) struct File {
     pub(super) external_labels: Vec<(String, String)>,
 }
 
-/// Reads the file. Other files that it names are looked for beside it.
-pub(super) fn read(file: &Path) -> Result<File, ConfigError> {
+/// Reads the file. Other files that it names are looked for beside it. `interval` is how far apart
+/// samples are.
+pub(super) fn read(file: &Path, interval: Duration) -> Result<File, ConfigError> {
     let text = fs::read_to_string(file)
         .map_err(|error| ConfigError(format!("--config {}: {error}", file.display())))?;
     let document = yaml::parse(&text).map_err(|(line, what)| yaml::located(file, line, what))?;
@@ -42,7 +43,7 @@ pub(super) fn read(file: &Path) -> Result<File, ConfigError> {
     Field::document(file, &document).section(|top| {
         let external_labels = top.get("global", |field| field.section(external_labels))?;
         let endpoints = top.get("remote_write", |field| {
-            field.list()?.iter().map(|item| endpoint(item, directory)).collect()
+            field.list()?.iter().map(|item| endpoint(item, directory, interval)).collect()
         })?;
         for key in ["scrape_configs", "scrape_config_files", "rule_files", "alerting", "storage"] {
             top.refuse(key, "this is for Prometheus itself: remove it")?;
@@ -115,7 +116,11 @@ const QUEUE_WITHOUT_EFFECT: [&str; 4] =
 const METADATA_WITHOUT_EFFECT: [&str; 3] = ["send", "send_interval", "max_samples_per_send"];
 
 /// One item of `remote_write`.
-fn endpoint(field: &Field<'_>, directory: &Path) -> Result<PusherConfig, ConfigError> {
+fn endpoint(
+    field: &Field<'_>,
+    directory: &Path,
+    interval: Duration,
+) -> Result<PusherConfig, ConfigError> {
     let mut ignored: Vec<String> = Vec::new();
     let config = field.section(|section| {
         let Some(url) = section.text("url")? else {
@@ -123,7 +128,7 @@ fn endpoint(field: &Field<'_>, directory: &Path) -> Result<PusherConfig, ConfigE
                 field.error("the url is missing: give one such as http://host:9090/api/v1/write")
             );
         };
-        let mut config = PusherConfig::new(url);
+        let mut config = push::default_endpoint(url, interval);
         if let Some(name) = section.text("name")? {
             config.name = name;
         }
@@ -185,6 +190,9 @@ fn ours(section: &Section<'_>, config: &mut PusherConfig) -> Result<(), ConfigEr
         section.get("bandwidth", |field| field.parse(units::bytes_per_second))?
     {
         config.bandwidth = Some(bandwidth);
+    }
+    if let Some(spread) = section.get("spread", |field| field.parse(units::prometheus_duration))? {
+        config.spread = spread;
     }
     config.stale_on_exit = section.flag("stale_on_exit")?;
     if let Some(place) = section.get("start_timestamps", |field| field.parse(start_timestamps))? {

@@ -27,11 +27,11 @@ pub(super) fn endpoints(flags: PushFlags) -> Result<Vec<PusherConfig>, ConfigErr
     let interval = flags.remote_write_interval;
     let given = pairs(&flags.external_label, "--external-label")?;
     let File { mut endpoints, external_labels } = match &flags.config {
-        Some(path) => file::read(path)?,
+        Some(path) => file::read(path, interval)?,
         None => File { endpoints: Vec::new(), external_labels: Vec::new() },
     };
     if let Some(url) = flags.remote_write_url {
-        endpoints.push(endpoint(url, flags.endpoint)?);
+        endpoints.push(endpoint(url, interval, flags.endpoint)?);
     }
     if endpoints.is_empty() && !given.is_empty() {
         return Err(ConfigError(
@@ -43,8 +43,6 @@ pub(super) fn endpoints(flags: PushFlags) -> Result<Vec<PusherConfig>, ConfigErr
     let labels = external_labels_of(external_labels, given);
     for endpoint in &mut endpoints {
         endpoint.external_labels.clone_from(&labels);
-        endpoint.interval = interval;
-        endpoint.spread = (interval / SPREAD_PART).min(SPREAD_LIMIT);
     }
     let mut names: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
     names.sort_unstable();
@@ -87,9 +85,19 @@ fn external_labels_of(
     labels
 }
 
+/// An endpoint with the defaults for all that is not said of it.
+pub(super) fn default_endpoint(url: String, interval: Duration) -> PusherConfig {
+    let spread = (interval / SPREAD_PART).min(SPREAD_LIMIT);
+    PusherConfig { interval, spread, ..PusherConfig::new(url) }
+}
+
 /// The endpoint of the flags.
-fn endpoint(url: String, flags: EndpointFlags) -> Result<PusherConfig, ConfigError> {
-    let mut config = PusherConfig::new(url);
+fn endpoint(
+    url: String,
+    interval: Duration,
+    flags: EndpointFlags,
+) -> Result<PusherConfig, ConfigError> {
+    let mut config = default_endpoint(url, interval);
     config.auth = auth(&flags)?;
     if let Some(timeout) = flags.remote_write_timeout {
         config.timeout = timeout;

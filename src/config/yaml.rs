@@ -241,7 +241,7 @@ impl<'a> Field<'a> {
                 Err(field.error("merging is not supported: write the keys out"))
             }
             Some((_, field)) => Err(field.error(
-                "there is no such key: correct or remove it; docs/remote-write.md lists those there \
+                "there is no such key: correct or remove it; docs/endpoints.md lists those there \
                  are",
             )),
         }
@@ -296,4 +296,26 @@ impl<'a> Section<'a> {
 /// What is wrong, after the place in the file.
 pub(super) fn located(file: &Path, line: usize, what: impl Display) -> ConfigError {
     ConfigError(format!("--config {}, line {line}: {what}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn whatever_the_text_it_is_a_document_or_an_error_with_a_line(
+            text in "[-a:&*\\[\\]{}#'\"|>%!, \n]{0,60}"
+        ) {
+            match parse(&text) {
+                Ok(document) => prop_assert!(document.size() > 0),
+                Err((line, what)) => {
+                    prop_assert!(line <= text.lines().count() + 1, "line {line}: {what}");
+                    prop_assert!(!what.is_empty());
+                }
+            }
+        }
+    }
 }

@@ -4,9 +4,12 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
-use crate::source::{
-    input::Input,
-    kafka::{PartitionChoice, StartOffset},
+use crate::{
+    source::{
+        input::Input,
+        kafka::{PartitionChoice, StartOffset},
+    },
+    units,
 };
 
 /// Counts network flows by autonomous system, for Prometheus: scraped or pushed.
@@ -28,6 +31,9 @@ pub struct Cli {
 pub enum Command {
     /// Show it with made-up traffic: a broker inside this process, realistic flows, the metrics.
     Demo(Box<DemoFlags>),
+    /// Check flags and files as counting takes them, try each endpoint without sending a sample, and
+    /// look at the topic; exits with 0, 1 (something does not work) or 2 (wrong configuration).
+    Check(Box<CountFlags>),
     /// Look at the state directory of a flow-exporter that does not run, or repair it.
     State(StateFlags),
     /// Ask a running flow-exporter whether it is well; exits with 0 or 1.
@@ -193,7 +199,12 @@ pub struct NameFlags {
 /// Remote write.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Push")]
+#[allow(missing_docs)]
 pub struct PushFlags {
+    /// Endpoints to push to, in a file: Prometheus' own `remote_write` section and
+    /// `global.external_labels`. They come in addition to that of --remote-write-url.
+    #[arg(long, env = "FLOW_EXPORTER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Where to push samples by Prometheus remote write; an http or https URL.
     #[arg(
         long,
@@ -202,7 +213,7 @@ pub struct PushFlags {
         value_name = "URL"
     )]
     pub remote_write_url: Option<String>,
-    /// How often all series are pushed.
+    /// How often all series are pushed, to all endpoints.
     #[arg(
         long,
         env = "FLOW_EXPORTER_REMOTE_WRITE_INTERVAL",
@@ -211,18 +222,9 @@ pub struct PushFlags {
         value_parser = duration
     )]
     pub remote_write_interval: Duration,
-    /// How long the receiver may take to answer a request.
-    #[arg(
-        long,
-        env = "FLOW_EXPORTER_REMOTE_WRITE_TIMEOUT",
-        default_value = "30s",
-        value_name = "DURATION",
-        value_parser = duration
-    )]
-    pub remote_write_timeout: Duration,
-    /// A label for every series that is pushed. Repeatable; in the environment variable, one a
-    /// line. instance is the host name and job is flow-exporter unless given; an empty value
-    /// leaves a label out.
+    /// A label for every series that is pushed, to all endpoints. Repeatable; in the environment
+    /// variable, one a line. instance is the host name and job is flow-exporter unless given; an
+    /// empty value leaves a label out.
     #[arg(
         long,
         env = "FLOW_EXPORTER_EXTERNAL_LABEL",
@@ -230,6 +232,90 @@ pub struct PushFlags {
         value_delimiter = '\n'
     )]
     pub external_label: Vec<String>,
+    #[command(flatten)]
+    pub endpoint: EndpointFlags,
+    /// What may wait for endpoints on the disk, as in 512MiB or 2GB. Beyond it the oldest samples
+    /// are dropped.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_QUEUE_MAX_BYTES",
+        default_value = "1GiB",
+        value_name = "BYTES",
+        value_parser = units::bytes
+    )]
+    pub queue_max_bytes: u64,
+    /// How long samples may wait for an endpoint; then they are dropped.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_QUEUE_MAX_AGE",
+        default_value = "14d",
+        value_name = "DURATION",
+        value_parser = duration
+    )]
+    pub queue_max_age: Duration,
+}
+
+/// How to deal with the endpoint of `--remote-write-url`. Whatever is rarer is in the file of
+/// `--config`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Push")]
+pub struct EndpointFlags {
+    /// How long the receiver may take to answer a request; 30s unless given.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_REMOTE_WRITE_TIMEOUT",
+        value_name = "DURATION",
+        value_parser = duration,
+        requires = "remote_write_url"
+    )]
+    pub remote_write_timeout: Option<Duration>,
+    /// The protocol: 1.0, 2.0, or auto (unless given) for 2.0 where the receiver takes it.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_REMOTE_WRITE_PROTOCOL",
+        value_enum,
+        requires = "remote_write_url"
+    )]
+    pub remote_write_protocol: Option<WriteProtocol>,
+    /// Which samples go first after an outage; oldest-first unless given. newest-first is for
+    /// receivers that take samples in any order.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_REMOTE_WRITE_ORDER",
+        value_enum,
+        requires = "remote_write_url"
+    )]
+    pub remote_write_order: Option<WriteOrder>,
+    /// How often a series is pushed that does not change; every interval unless given.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_REMOTE_WRITE_IDLE_INTERVAL",
+        value_name = "DURATION",
+        value_parser = duration,
+        requires = "remote_write_url"
+    )]
+    pub remote_write_idle_interval: Option<Duration>,
+    /// Samples older than this are dropped instead of sent: for receivers that refuse them.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_REMOTE_WRITE_MAX_AGE",
+        value_name = "DURATION",
+        value_parser = duration,
+        requires = "remote_write_url"
+    )]
+    pub remote_write_max_age: Option<Duration>,
+    /// How much is sent in a second at most, on average, as in 8Mbit or 1MB.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_REMOTE_WRITE_BANDWIDTH",
+        value_name = "AMOUNT",
+        value_parser = units::bytes_per_second,
+        requires = "remote_write_url"
+    )]
+    pub remote_write_bandwidth: Option<u64>,
+    /// End all series by stale markers when the program ends.
+    #[arg(long, env = "FLOW_EXPORTER_REMOTE_WRITE_STALE_ON_EXIT", requires = "remote_write_url")]
+    pub remote_write_stale_on_exit: bool,
     /// An HTTP header for every push, such as X-Scope-OrgID=tenant. Repeatable; in the
     /// environment variable, one a line.
     #[arg(
@@ -237,20 +323,92 @@ pub struct PushFlags {
         env = "FLOW_EXPORTER_REMOTE_WRITE_HEADER",
         hide_env_values = true,
         value_name = "NAME=VALUE",
-        value_delimiter = '\n'
+        value_delimiter = '\n',
+        requires = "remote_write_url"
     )]
     pub remote_write_header: Vec<String>,
     /// User name for basic authentication.
-    #[arg(long, env = "FLOW_EXPORTER_REMOTE_WRITE_USERNAME", value_name = "NAME")]
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_REMOTE_WRITE_USERNAME",
+        value_name = "NAME",
+        requires = "remote_write_url"
+    )]
     pub remote_write_username: Option<String>,
     /// File with the password for basic authentication; the environment variable
     /// `FLOW_EXPORTER_REMOTE_WRITE_PASSWORD` holds the password itself.
-    #[arg(long, env = "FLOW_EXPORTER_REMOTE_WRITE_PASSWORD_FILE", value_name = "FILE")]
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_REMOTE_WRITE_PASSWORD_FILE",
+        value_name = "FILE",
+        requires = "remote_write_url"
+    )]
     pub remote_write_password_file: Option<PathBuf>,
     /// File with a bearer token; the environment variable
     /// `FLOW_EXPORTER_REMOTE_WRITE_BEARER_TOKEN` holds the token itself.
-    #[arg(long, env = "FLOW_EXPORTER_REMOTE_WRITE_BEARER_TOKEN_FILE", value_name = "FILE")]
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_REMOTE_WRITE_BEARER_TOKEN_FILE",
+        value_name = "FILE",
+        requires = "remote_write_url"
+    )]
     pub remote_write_bearer_token_file: Option<PathBuf>,
+    /// The only certificate authorities to trust, in PEM; those of the system unless given.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_REMOTE_WRITE_CA_FILE",
+        value_name = "FILE",
+        requires = "remote_write_url"
+    )]
+    pub remote_write_ca_file: Option<PathBuf>,
+    /// Our own certificate, in PEM, for receivers that ask for one.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_REMOTE_WRITE_CERT_FILE",
+        value_name = "FILE",
+        requires = "remote_write_url"
+    )]
+    pub remote_write_cert_file: Option<PathBuf>,
+    /// The key of that certificate, in PEM.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_REMOTE_WRITE_KEY_FILE",
+        value_name = "FILE",
+        requires = "remote_write_url"
+    )]
+    pub remote_write_key_file: Option<PathBuf>,
+    /// The proxy to go through: an http, https, socks5 or socks5h URL. Unless given, the
+    /// environment's (`HTTPS_PROXY` and so on).
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_REMOTE_WRITE_PROXY_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        requires = "remote_write_url"
+    )]
+    pub remote_write_proxy_url: Option<String>,
+}
+
+/// The remote-write protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WriteProtocol {
+    /// 2.0 where the receiver takes it, else 1.0.
+    Auto,
+    /// Remote-Write 1.0.
+    #[value(name = "1.0")]
+    V1,
+    /// Remote-Write 2.0.
+    #[value(name = "2.0")]
+    V2,
+}
+
+/// Which samples go first after an outage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WriteOrder {
+    /// In the order of time, which every receiver takes.
+    OldestFirst,
+    /// Fresh ones first, while the others fill in.
+    NewestFirst,
 }
 
 /// Log lines.

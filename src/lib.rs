@@ -14,6 +14,7 @@
 //!   series is counted by reason.
 pub mod app;
 pub mod asn;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod demo;
@@ -28,3 +29,4 @@ pub mod probe;
 pub mod publish;
 pub mod source;
 pub mod traffic;
+pub mod units;

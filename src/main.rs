@@ -3,9 +3,9 @@
 use std::{env, io::IsTerminal, process::ExitCode};
 
 use flow_exporter::{
-    app,
+    app, check,
     cli::{Cli, Command, LogFlags, LogFormat, Refusal, StateAction, StateDir},
-    config::{Config, ConfigError},
+    config::{CheckConfig, Config, ConfigError},
     demo::{Demo, DemoConfig},
     journal::{self, Moved},
 };
@@ -47,6 +47,20 @@ fn main() -> ExitCode {
             };
         }
         Some(Command::State(flags)) => return state(flags.action),
+        Some(Command::Check(flags)) => {
+            if let Err(line) = log(&flags.common.log) {
+                return refuse(&line);
+            }
+            let mut out = std::io::stdout().lock();
+            let checked = CheckConfig::new(*flags)
+                .map_err(Into::into)
+                .and_then(|config| runtime.block_on(check::run(config, &mut out)));
+            match checked {
+                Ok(true) => Ok(()),
+                Ok(false) => return ExitCode::from(FAILED),
+                Err(error) => Err(error),
+            }
+        }
         Some(Command::Demo(flags)) => {
             if let Err(line) = log(&flags.common.log) {
                 return refuse(&line);

@@ -12,7 +12,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
 
 use crate::{
     config::{Config, ConfigError, SourceConfig},
@@ -54,6 +57,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         created,
         interval,
         push,
+        journal,
     } = config;
     let refuse = |flag: &str, error: &dyn std::fmt::Display| ConfigError(format!("{flag}{error}"));
     // Construct.
@@ -65,24 +69,25 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         kafka.brokers.clone_from(&demo.brokers);
     }
     let about = about(rule, &source);
-    let store = store(&mut source, state_dir.as_deref(), push.is_some(), rule, &layout)
+    let store = store(&mut source, state_dir.as_deref(), !push.is_empty(), journal, rule, &layout)
         .map_err(|error| refuse("--state-dir: ", &error))?;
     let source_component = health.register("source");
     let source = Source::new(source, &metrics)?;
     let (as_names, refresher) =
         names::load_initial(names_config).map_err(|error| refuse("", &error))?;
-    let pusher = push
+    let pushers = push
+        .iter()
         .map(|config| {
-            let component = health.register("remote write");
+            let component = health.register(&format!("push to {}", config.name));
             let metrics = Arc::clone(&metrics);
-            Pusher::new(&config, &layout, metrics, component, state_dir.as_deref())
+            Pusher::new(config, &layout, metrics, component, state_dir.as_deref())
                 .map(Pusher::with_own_metrics)
+                .map_err(|error| refuse(&format!("push to {}: ", config.name), &error))
         })
-        .transpose()
-        .map_err(|error| refuse("push: ", &error))?;
+        .collect::<Result<Vec<_>, _>>()?;
 
     let log = store.as_ref().map(Store::log);
-    let claimed = log.as_ref().map_or(Ok(()), |log| pusher::claim(log, &pusher));
+    let claimed = log.as_ref().map_or(Ok(()), |log| pusher::claim(log, &pushers));
     claimed.map_err(|error| refuse("--state-dir: ", &error))?;
 
     // Bind.
@@ -116,8 +121,12 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
             Announcement::Keep => names_sink.give_up(),
         },
     ));
-    let mut push =
-        pusher.zip(log).map(|(pusher, log)| tokio::spawn(pusher.run(log, reader.news())));
+    let mut push = JoinSet::new();
+    if let Some(log) = log {
+        for pusher in pushers {
+            push.spawn(pusher.run(log.clone(), reader.news()));
+        }
+    }
     let serve = listener.map(|listener| {
         let state = ServerState {
             about,
@@ -147,7 +156,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         () = stop => tracing::info!("stopping: counting what is at hand, then the last push"),
         Ok(()) = source_ended => tracing::info!("the source has ended: stopping"),
         _ = ledger_ended => tracing::error!("the ledger has ended: stopping"),
-        () = ended_early(&mut push) => tracing::error!("the pusher has ended: stopping"),
+        Some(_) = push.join_next() => tracing::error!("a pusher has ended: stopping"),
     }
 
     Running { source, ledger, push, end, serve, refresh, demo }.drain().await
@@ -157,7 +166,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
 struct Running {
     source: source::Running,
     ledger: thread::JoinHandle<()>,
-    push: Option<JoinHandle<()>>,
+    push: JoinSet<()>,
     end: watch::Sender<bool>,
     serve: Option<JoinHandle<io::Result<()>>>,
     refresh: JoinHandle<()>,
@@ -166,19 +175,17 @@ struct Running {
 
 impl Running {
     /// Drains the stages in the order of the data. The ledger ends when the last worker has left;
-    /// the pusher when the ledger has published its last snapshot.
+    /// the pushers when the ledger has published its last snapshot.
     async fn drain(self) -> anyhow::Result<()> {
-        let Running { source, ledger, push, end, serve, refresh, demo } = self;
+        let Running { source, ledger, mut push, end, serve, refresh, demo } = self;
         source.stop();
         let drained = tokio::task::spawn_blocking(move || {
             let result = source.join();
             (result, ledger.join().is_ok())
         });
         let (source_result, ledger_well) = drained.await.context("waiting for the source")?;
-        if let Some(push) = push
-            && !push.is_finished()
-        {
-            push.await.context("waiting for the last push")?;
+        while let Some(ended) = push.join_next().await {
+            ended.context("waiting for the last push")?;
         }
         end.send_replace(true);
         if let Some(serve) = serve {
@@ -216,6 +223,7 @@ fn store(
     source: &mut SourceConfig,
     state_dir: Option<&Path>,
     is_pushed: bool,
+    config: JournalConfig,
     rule: Rule,
     layout: &Layout,
 ) -> Result<Option<Store>, StoreError> {
@@ -230,8 +238,7 @@ fn store(
         tracing::info!("counts live in memory alone and begin from zero after a restart");
         return Ok(is_pushed.then(|| Store::in_memory(&identity, now_ms)));
     };
-    let directory = directory.join(JOURNAL);
-    let store = Store::open(&directory, &identity, JournalConfig::default(), now_ms)?;
+    let store = Store::open(&directory.join(JOURNAL), &identity, config, now_ms)?;
     kafka.stored = store.positions().collect();
     Ok(Some(store))
 }
@@ -240,12 +247,4 @@ fn store(
 async fn until_end(mut ended: watch::Receiver<bool>) {
     // An error means that the sender is gone, which is an end as well.
     let _changed = ended.wait_for(|ended| *ended).await;
-}
-
-/// Completes if the task ends, which is not expected of it.
-async fn ended_early(task: &mut Option<JoinHandle<()>>) {
-    match task {
-        Some(task) => drop(task.await),
-        None => std::future::pending().await,
-    }
 }

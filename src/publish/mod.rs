@@ -4,6 +4,7 @@
 //! [`pusher`] carry the bytes and know no formats.
 
 pub mod pusher;
+pub mod relabel;
 pub mod remote_write;
 pub mod server;
 pub mod text;

@@ -8,7 +8,10 @@ use reqwest::{
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 
-use crate::publish::remote_write::{BatchBounds, LabelError, StartTimestamps};
+use crate::publish::{
+    relabel::RelabelRule,
+    remote_write::{BatchBounds, LabelError, StartTimestamps},
+};
 
 pub use super::secret::{Secret, SecretSource};
 
@@ -279,6 +282,8 @@ pub struct PusherConfig {
     /// own in this time, made of its name and the external labels, so that a fleet does not fire
     /// at once. Samples that waited already go out at once.
     pub spread: Duration,
+    /// Rules that change or drop series before they are sent, external labels included.
+    pub relabel: Vec<RelabelRule>,
 }
 
 impl PusherConfig {
@@ -308,6 +313,7 @@ impl PusherConfig {
             start_timestamps: StartTimestamps::default(),
             bandwidth: None,
             spread: Duration::ZERO,
+            relabel: Vec::new(),
         }
     }
 
@@ -379,9 +385,11 @@ impl fmt::Debug for PusherConfig {
             .field("stale_on_exit", &self.stale_on_exit)
             .field("protocol", &self.protocol)
             .field("compression", &self.compression)
+            .field("start_timestamps", &self.start_timestamps)
             .field("bandwidth", &self.bandwidth)
             .field("spread", &self.spread)
-            .finish_non_exhaustive()
+            .field("relabel", &self.relabel)
+            .finish()
     }
 }
 

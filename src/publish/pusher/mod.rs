@@ -14,6 +14,7 @@ mod config;
 mod delivery;
 mod negotiate;
 mod pace;
+mod probe;
 mod quarantine;
 mod queue;
 mod secret;
@@ -42,6 +43,7 @@ pub use config::{
 };
 use negotiate::Negotiation;
 use pace::Pace;
+pub use probe::{Probed, probe};
 use quarantine::Quarantine;
 use queue::{Labeler, Queue};
 pub use sender::{Content, Reply, SendError, SendErrorKind, Sender, Written};
@@ -110,7 +112,7 @@ impl Pusher {
         };
         let name = cursor_name(&endpoint);
         let account = Account::new(endpoint, Arc::clone(&metrics));
-        let labeler = Labeler::new(layout.clone(), external);
+        let labeler = Labeler::new(layout.clone(), external, config.relabel.clone());
         let config = config.clone();
         let with_own_metrics = false;
         Ok(Pusher { stream, config, name, labeler, account, metrics, with_own_metrics })

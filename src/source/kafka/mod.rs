@@ -10,6 +10,7 @@ mod context;
 mod control;
 mod ends;
 mod inbox;
+mod look;
 mod queue;
 mod standing;
 mod worker;
@@ -38,6 +39,7 @@ use context::Context;
 use control::{Commits, Control, Event};
 use ends::Ends;
 use inbox::Inbox;
+pub use look::{LookError, Looked, look};
 use standing::Standings;
 use worker::Worker;
 

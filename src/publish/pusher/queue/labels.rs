@@ -5,6 +5,7 @@ use std::hash::BuildHasher;
 
 use crate::{
     ledger::{Column, Definition},
+    publish::relabel::{self, RelabelRule},
     publish::remote_write::{ExternalLabels, FamilyId, LabelPool, LabelSet},
     traffic::{Dimension, Layout},
 };
@@ -17,6 +18,7 @@ pub(super) const METRIC_NAME: &str = "__name__";
 pub(in crate::publish::pusher) struct Labeler {
     layout: Layout,
     external: ExternalLabels,
+    relabel: Vec<RelabelRule>,
 }
 
 /// The labels of a series, and what else its definition says.
@@ -32,13 +34,17 @@ pub(super) struct Labelled<'l> {
 }
 
 impl Labeler {
-    pub(in crate::publish::pusher) fn new(layout: Layout, external: ExternalLabels) -> Self {
-        Labeler { layout, external }
+    pub(in crate::publish::pusher) fn new(
+        layout: Layout,
+        external: ExternalLabels,
+        relabel: Vec<RelabelRule>,
+    ) -> Self {
+        Labeler { layout, external, relabel }
     }
 
     /// Changes when the same series would get other labels.
     pub(super) fn fingerprint(&self) -> u32 {
-        crc32fast::hash(format!("{:?}", self.external).as_bytes())
+        crc32fast::hash(format!("{:?}{:?}", self.external, self.relabel).as_bytes())
     }
 
     /// Hands the labels of a series to `then`: `None` where it is not for this endpoint, or makes
@@ -77,20 +83,27 @@ impl Labeler {
                 (Dimension::Hostname, Column::As { .. }) => {}
             }
         }
-        let labels = self.finish(labels);
         let family = FamilyId::flow(direction);
-        then(labels.map(|labels| Labelled { labels, family, group }))
+        self.finish(labels, |labels| then(labels.map(|labels| Labelled { labels, family, group })))
     }
 
-    /// Adds the external labels to those of a series (sorted by name); `None` where the series is
-    /// not for this endpoint.
-    #[allow(clippy::unnecessary_wraps, reason = "what relabelling will leave out")]
-    pub(super) fn finish<'l>(
-        &'l self,
-        labels: Vec<(&'l str, &'l str)>,
-    ) -> Option<Vec<(&'l str, &'l str)>> {
-        // Relabelling belongs here, after the external labels as in Prometheus.
-        Some(self.external.merge(labels))
+    /// Adds the external labels to those of a series (sorted by name), applies the rules, as
+    /// Prometheus does after them, and hands the result to `then`: `None` where the series is not
+    /// for this endpoint.
+    pub(super) fn finish<T>(
+        &self,
+        labels: Vec<(&str, &str)>,
+        then: impl FnOnce(Option<Vec<(&str, &str)>>) -> T,
+    ) -> T {
+        let labels = self.external.merge(labels);
+        if self.relabel.is_empty() {
+            return then(Some(labels));
+        }
+        let mut owned: Vec<(String, String)> =
+            labels.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let is_kept = relabel::apply(&self.relabel, &mut owned);
+        let labels = || owned.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        then(is_kept.then(labels))
     }
 }
 

@@ -1,4 +1,9 @@
-//! Flags, lowered once into the stages' own configurations.
+//! Flags and the file of `--config`, lowered once into the stages' own configurations.
+
+mod file;
+mod push;
+mod source;
+mod yaml;
 
 use std::{
     collections::BTreeMap,
@@ -10,14 +15,12 @@ use std::{
 };
 
 use crate::{
-    cli::{CommonFlags, CountFlags, DemoFlags, PushFlags, SourceFlags, TimeFlags, TimestampChoice},
+    cli::{CommonFlags, CountFlags, DemoFlags, SourceFlags, TimeFlags, TimestampChoice},
     demo::DemoConfig,
+    journal::JournalConfig,
     ledger::Timestamps,
     names::NamesConfig,
-    publish::{
-        pusher::{Auth, PusherConfig, Secret, SecretSource},
-        server::ListenAddr,
-    },
+    publish::{pusher::PusherConfig, server::ListenAddr},
     source::{
         input::Input,
         kafka::{KafkaConfig, PartitionChoice, StartOffset},
@@ -50,8 +53,19 @@ pub struct Config {
     pub created: bool,
     /// How often a sample of all series is taken.
     pub interval: Duration,
-    /// Where samples are pushed to, if anywhere.
-    pub push: Option<PusherConfig>,
+    /// Where samples are pushed to; each endpoint has a name of its own.
+    pub push: Vec<PusherConfig>,
+    /// The caps of what is kept for them.
+    pub journal: JournalConfig,
+}
+
+/// What is to be checked without counting anything.
+#[derive(Debug)]
+pub struct CheckConfig {
+    /// Where flows would come from, if that was said.
+    pub source: Option<SourceConfig>,
+    /// Where samples would be pushed to.
+    pub push: Vec<PusherConfig>,
 }
 
 /// Where flows come from.
@@ -89,7 +103,7 @@ impl Config {
     /// What the flags for counting ask for.
     pub fn count(flags: CountFlags) -> Result<Self, ConfigError> {
         let workers = flags.source.workers.map(usize::from);
-        let source = source(flags.source)?;
+        let source = source::source(flags.source)?;
         Config::new(source, workers, flags.asn, flags.common, "auto")
     }
 
@@ -143,11 +157,12 @@ impl Config {
             TimestampChoice::Event => Timestamps::Event { max_lateness },
             TimestampChoice::Arrival => Timestamps::Arrival,
         };
-        let push = push(flags.push)?.map(|push| PusherConfig { interval, ..push });
-        if listen.is_none() && push.is_none() {
+        let journal = push::journal(&flags.push);
+        let push = push::endpoints(flags.push)?;
+        if listen.is_none() && push.is_empty() {
             return Err(ConfigError(
-                "--addr none without --remote-write-url: nobody would see what is counted; give \
-                 one of them"
+                "--addr none without --remote-write-url or --config: nobody would see what is \
+                 counted; give one of them"
                     .to_owned(),
             ));
         }
@@ -174,132 +189,23 @@ impl Config {
             created: flags.openmetrics_created,
             interval,
             push,
+            journal,
         })
     }
 }
 
-fn source(flags: SourceFlags) -> Result<SourceConfig, ConfigError> {
-    if let Some(input) = flags.input {
-        if flags.brokers.is_some() || flags.topic.is_some() {
-            return Err(ConfigError(
-                "--input and --brokers or --topic: give one source of flows".to_owned(),
-            ));
+impl CheckConfig {
+    /// What the flags for counting ask for. Makes no directory. A command line that names no source
+    /// at all is for checking endpoints alone.
+    pub fn new(mut flags: CountFlags) -> Result<Self, ConfigError> {
+        flags.common.state_dir = Some(NONE.into());
+        let SourceFlags { brokers, topic, input, .. } = &flags.source;
+        if brokers.is_none() && topic.is_none() && input.is_none() {
+            return Ok(CheckConfig { source: None, push: push::endpoints(flags.common.push)? });
         }
-        return Ok(SourceConfig::Input { input, exit_at_end: flags.exit_at_end });
+        let Config { source, push, .. } = Config::count(flags)?;
+        Ok(CheckConfig { source: Some(source), push })
     }
-    let required = |value: Option<String>, flag: &str, example: &str| match value {
-        Some(value) if !value.trim().is_empty() => Ok(value),
-        _ => Err(ConfigError(format!("{flag} is missing: give it as in {flag}={example}"))),
-    };
-    let brokers = required(flags.brokers, "--brokers", "kafka.example.net:9092")?;
-    let topic = required(flags.topic, "--topic", "pmacct.acct")?;
-    if flags.group.is_some() && flags.partitions != PartitionChoice::All {
-        return Err(ConfigError(
-            "--group and --partitions: in a group, Kafka decides who reads which partitions; \
-             leave one of them out"
-                .to_owned(),
-        ));
-    }
-    let mut settings = Vec::new();
-    if let Some(file) = &flags.kafka_config_file {
-        let text = fs::read_to_string(file).map_err(|error| {
-            ConfigError(format!("--kafka-config-file {}: {error}", file.display()))
-        })?;
-        for (number, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let at = || format!("--kafka-config-file {}, line {}", file.display(), number + 1);
-            settings.push(pair(line, at)?);
-        }
-    }
-    for setting in flags.kafka_config.iter().filter(|setting| !setting.is_empty()) {
-        settings.push(pair(setting, || "--kafka-config".to_owned())?);
-    }
-    Ok(SourceConfig::Kafka(KafkaConfig {
-        brokers,
-        topic,
-        partitions: flags.partitions,
-        group: flags.group,
-        start: flags.start,
-        settings,
-        stored: BTreeMap::new(),
-    }))
-}
-
-fn push(flags: PushFlags) -> Result<Option<PusherConfig>, ConfigError> {
-    let Some(url) = flags.remote_write_url else {
-        if !flags.external_label.is_empty() {
-            return Err(ConfigError(
-                "--external-label without --remote-write-url: labels are for what is pushed; \
-                 Prometheus gives scraped series theirs"
-                    .to_owned(),
-            ));
-        }
-        return Ok(None);
-    };
-    let pairs = |texts: Vec<String>, flag: &'static str| {
-        texts
-            .iter()
-            .filter(|text| !text.is_empty())
-            .map(|text| pair(text, || flag.to_owned()))
-            .collect::<Result<Vec<_>, _>>()
-    };
-    let given = pairs(flags.external_label, "--external-label")?;
-    let mut labels = vec![
-        ("instance".to_owned(), gethostname::gethostname().to_string_lossy().into_owned()),
-        ("job".to_owned(), "flow-exporter".to_owned()),
-    ];
-    labels.retain(|(name, _)| given.iter().all(|(other, _)| other != name));
-    labels.extend(given);
-    labels.retain(|(_, value)| !value.is_empty());
-    let password = secret(
-        flags.remote_write_password_file.as_deref(),
-        "--remote-write-password-file",
-        "FLOW_EXPORTER_REMOTE_WRITE_PASSWORD",
-    )?;
-    let token = secret(
-        flags.remote_write_bearer_token_file.as_deref(),
-        "--remote-write-bearer-token-file",
-        "FLOW_EXPORTER_REMOTE_WRITE_BEARER_TOKEN",
-    )?;
-    let auth = match (flags.remote_write_username, password, token) {
-        (None, None, None) => Auth::None,
-        (Some(username), Some(password), None) => Auth::Basic {
-            username: SecretSource::value(username),
-            password: SecretSource::Value(password),
-        },
-        (None, None, Some(token)) => Auth::bearer(SecretSource::Value(token)),
-        (Some(_), None, None) => {
-            return Err(ConfigError(
-                "--remote-write-username without a password: give --remote-write-password-file"
-                    .to_owned(),
-            ));
-        }
-        (None, Some(_), None) => {
-            return Err(ConfigError(
-                "--remote-write-password-file without a user: give --remote-write-username"
-                    .to_owned(),
-            ));
-        }
-        (_, _, Some(_)) => {
-            return Err(ConfigError(
-                "--remote-write-bearer-token-file and --remote-write-username: give one way to \
-                 authenticate"
-                    .to_owned(),
-            ));
-        }
-    };
-    let mut config = PusherConfig::new(url);
-    config.timeout = flags.remote_write_timeout;
-    config.external_labels = labels;
-    config.headers = pairs(flags.remote_write_header, "--remote-write-header")?
-        .into_iter()
-        .map(|(name, value)| (name, Secret::new(value)))
-        .collect();
-    config.auth = auth;
-    Ok(Some(config))
 }
 
 /// `key=value`. The value is not repeated in the error: it may be a secret.
@@ -309,24 +215,6 @@ fn pair(text: &str, at: impl Fn() -> String) -> Result<(String, String), ConfigE
             Ok((key.trim().to_owned(), value.trim().to_owned()))
         }
         _ => Err(ConfigError(format!("{}: expected NAME=VALUE", at()))),
-    }
-}
-
-fn secret(file: Option<&Path>, flag: &str, variable: &str) -> Result<Option<Secret>, ConfigError> {
-    let text = match file {
-        Some(file) => fs::read_to_string(file)
-            .map_err(|error| ConfigError(format!("{flag} {}: {error}", file.display())))?,
-        None => match std::env::var(variable) {
-            Ok(text) => text,
-            Err(std::env::VarError::NotPresent) => return Ok(None),
-            Err(std::env::VarError::NotUnicode(_)) => {
-                return Err(ConfigError(format!("{variable}: is not UTF-8")));
-            }
-        },
-    };
-    match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(ConfigError(format!("{flag} or {variable}: is empty"))),
-        text => Ok(Some(Secret::new(text))),
     }
 }
 

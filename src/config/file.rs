@@ -1,0 +1,488 @@
+//! The file of `--config`: Prometheus' own `remote_write` and `global.external_labels`, so that
+//! operators can paste theirs, and a few keys of ours.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    publish::{
+        pusher::{
+            Auth, CompressionChoice, OAuth2Config, Order, ProtocolChoice, ProxyConfig,
+            PusherConfig, Secret, SecretSource, SigV4Config, TlsConfig, TlsVersion,
+        },
+        relabel::{RelabelRule, RelabelText},
+        remote_write::StartTimestamps,
+    },
+    units,
+};
+
+use super::{
+    ConfigError, push,
+    yaml::{self, Field, Section},
+};
+
+/// What the file says.
+#[derive(Debug)]
+pub(super) struct File {
+    /// Without external labels.
+    pub(super) endpoints: Vec<PusherConfig>,
+    /// Name and value; a label without a value is left out of the series.
+    pub(super) external_labels: Vec<(String, String)>,
+}
+
+/// Reads the file. Other files that it names are looked for beside it. `interval` is how far apart
+/// samples are.
+pub(super) fn read(file: &Path, interval: Duration) -> Result<File, ConfigError> {
+    let text = fs::read_to_string(file)
+        .map_err(|error| ConfigError(format!("--config {}: {error}", file.display())))?;
+    let document = yaml::parse(&text).map_err(|(line, what)| yaml::located(file, line, what))?;
+    let directory = file.parent().unwrap_or(Path::new(""));
+    Field::document(file, &document).section(|top| {
+        let external_labels = top.get("global", |field| field.section(external_labels))?;
+        let endpoints = top.get("remote_write", |field| {
+            field.list()?.iter().map(|item| endpoint(item, directory, interval)).collect()
+        })?;
+        for key in ["scrape_configs", "scrape_config_files", "rule_files", "alerting", "storage"] {
+            top.refuse(key, "this is for Prometheus itself: remove it")?;
+        }
+        match endpoints {
+            Some(endpoints) => {
+                Ok(File { endpoints, external_labels: external_labels.unwrap_or_default() })
+            }
+            None => {
+                Err(top.field().error("remote_write is missing: without it, leave --config out"))
+            }
+        }
+    })
+}
+
+fn external_labels(global: &Section<'_>) -> Result<Vec<(String, String)>, ConfigError> {
+    global
+        .refuse("scrape_interval", "the interval is that of --remote-write-interval: remove it")?;
+    let labels = global.get("external_labels", |field| {
+        let label = |(name, value): (String, Field<'_>)| {
+            let value = value.parse(|text| expand(text, |name| env::var(name).ok()))?;
+            Ok((name, value))
+        };
+        field.pairs()?.into_iter().map(label).collect()
+    })?;
+    Ok(labels.unwrap_or_default())
+}
+
+/// Puts environment variables in the places of `$NAME` and `${NAME}`, as Prometheus does; `$$` is
+/// a dollar sign. A variable that is not set is an error, where Prometheus takes it as empty: the
+/// samples would be stored under labels that nobody asked for.
+fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, String> {
+    let mut expanded = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        expanded.push_str(before);
+        if let Some(after) = after.strip_prefix('$') {
+            expanded.push('$');
+            rest = after;
+            continue;
+        }
+        let (name, after) = match after.strip_prefix('{') {
+            Some(braced) => braced.split_once('}').unwrap_or_default(),
+            None => after.split_at(
+                after
+                    .find(|each: char| !each.is_ascii_alphanumeric() && each != '_')
+                    .unwrap_or(after.len()),
+            ),
+        };
+        if name.is_empty() {
+            return Err(
+                "after $ comes an environment variable: write $$ for a dollar sign".to_owned()
+            );
+        }
+        expanded.push_str(&variable(name).ok_or_else(|| {
+            format!(
+                "the environment variable {name} is not set: set it, or write $$ for a dollar sign"
+            )
+        })?);
+        rest = after;
+    }
+    expanded.push_str(rest);
+    Ok(expanded)
+}
+
+/// Keys of Prometheus' that have nothing to do here, whatever their value.
+const WITHOUT_EFFECT: [&str; 3] = ["send_exemplars", "send_native_histograms", "round_robin_dns"];
+const QUEUE_WITHOUT_EFFECT: [&str; 4] =
+    ["capacity", "max_shards", "min_shards", "batch_send_deadline"];
+const METADATA_WITHOUT_EFFECT: [&str; 3] = ["send", "send_interval", "max_samples_per_send"];
+
+/// One item of `remote_write`.
+fn endpoint(
+    field: &Field<'_>,
+    directory: &Path,
+    interval: Duration,
+) -> Result<PusherConfig, ConfigError> {
+    let mut ignored: Vec<String> = Vec::new();
+    let config = field.section(|section| {
+        let Some(url) = section.text("url")? else {
+            return Err(
+                field.error("the url is missing: give one such as http://host:9090/api/v1/write")
+            );
+        };
+        let mut config = push::default_endpoint(url, interval);
+        if let Some(name) = section.text("name")? {
+            config.name = name;
+        }
+        if let Some(timeout) = section.get("remote_timeout", positive_duration)? {
+            config.timeout = timeout;
+        }
+        config.headers = section.get("headers", secret_pairs)?.unwrap_or_default();
+        config.auth = auth(section, directory)?;
+        config.tls = tls(section, directory)?;
+        config.proxy = proxy(section)?;
+        config.protocol = section
+            .get("protobuf_message", |field| field.parse(protocol))?
+            .unwrap_or(ProtocolChoice::Auto);
+        config.relabel = section
+            .get("write_relabel_configs", |field| field.list()?.iter().map(relabel_rule).collect())?
+            .unwrap_or_default();
+        section.get("queue_config", |field| {
+            field.section(|queue| queue_config(queue, &mut config, &mut ignored))
+        })?;
+        section.get("metadata_config", |field| {
+            field.section(|metadata| {
+                ignore(metadata, &METADATA_WITHOUT_EFFECT, &mut ignored);
+                Ok(())
+            })
+        })?;
+        ours(section, &mut config)?;
+        ignore(section, &WITHOUT_EFFECT, &mut ignored);
+        // We do neither. Saying so is no mistake; wanting it is not worth a refusal.
+        for key in ["follow_redirects", "enable_http2"] {
+            if section.flag(key)? {
+                ignored.push(key.to_owned());
+            }
+        }
+        section.refuse("azuread", "not supported: send through a proxy that authenticates")?;
+        section.refuse("google_iam", "not supported: send through a proxy that authenticates")?;
+        section.refuse("http_headers", "not supported: give headers")?;
+        Ok(config)
+    })?;
+    if !ignored.is_empty() {
+        tracing::warn!(
+            endpoint = config.name,
+            "--config: these keys of {} have no effect here: {}",
+            field.path(),
+            ignored.join(", ")
+        );
+    }
+    Ok(config)
+}
+
+/// The keys that Prometheus does not have.
+fn ours(section: &Section<'_>, config: &mut PusherConfig) -> Result<(), ConfigError> {
+    if let Some(order) = section.get("order", |field| field.parse(order))? {
+        config.order = order;
+    }
+    if let Some(interval) = section.get("idle_interval", positive_duration)? {
+        config.idle_interval = Some(interval);
+    }
+    if let Some(bandwidth) =
+        section.get("bandwidth", |field| field.parse(units::bytes_per_second))?
+    {
+        config.bandwidth = Some(bandwidth);
+    }
+    if let Some(spread) = section.get("spread", |field| field.parse(units::prometheus_duration))? {
+        config.spread = spread;
+    }
+    config.stale_on_exit = section.flag("stale_on_exit")?;
+    if let Some(place) = section.get("start_timestamps", |field| field.parse(start_timestamps))? {
+        config.start_timestamps = place;
+    }
+    if let Some(choice) = section.get("compression", |field| field.parse(compression))? {
+        config.compression = choice;
+    }
+    Ok(())
+}
+
+fn queue_config(
+    queue: &Section<'_>,
+    config: &mut PusherConfig,
+    ignored: &mut Vec<String>,
+) -> Result<(), ConfigError> {
+    let samples = queue.get("max_samples_per_send", |field| {
+        field.parse(|text| match text.parse() {
+            Ok(0) | Err(_) => Err("give a number above 0"),
+            Ok(samples) => Ok(samples),
+        })
+    })?;
+    if let Some(samples) = samples {
+        config.batch.samples = samples;
+        config.batch.series = config.batch.series.min(samples);
+    }
+    let (min, max) = (
+        queue.get("min_backoff", positive_duration)?,
+        queue.get("max_backoff", positive_duration)?,
+    );
+    if let Some(max) = max {
+        config.backoff.max = max;
+        config.backoff.retry_after_max = config.backoff.retry_after_max.max(max);
+    }
+    // Either alone is meant to go with the other's default, whatever ours is.
+    config.backoff.min = min.unwrap_or(config.backoff.min.min(config.backoff.max));
+    if config.backoff.min > config.backoff.max {
+        return Err(queue
+            .field()
+            .error("min_backoff is longer than max_backoff (60s unless given)"));
+    }
+    let age = queue.get("sample_age_limit", |field| field.parse(units::prometheus_duration))?;
+    config.max_age = age.filter(|age| !age.is_zero());
+    if queue.get("retry_on_http_429", Field::flag)? == Some(false) {
+        ignored.push("queue_config.retry_on_http_429: false (it is always tried again)".to_owned());
+    }
+    ignore(queue, &QUEUE_WITHOUT_EFFECT, ignored);
+    Ok(())
+}
+
+/// Takes keys away that mean nothing here.
+fn ignore(section: &Section<'_>, keys: &[&str], ignored: &mut Vec<String>) {
+    for key in keys {
+        if let Some(field) = section.take(key) {
+            // `remote_write[0].queue_config.capacity` without its beginning.
+            let path = field.path();
+            let short = path.split_once("].").map_or(path, |(_, short)| short);
+            ignored.push(short.to_owned());
+        }
+    }
+}
+
+fn relabel_rule(field: &Field<'_>) -> Result<RelabelRule, ConfigError> {
+    let text = field.section(|section| {
+        Ok(RelabelText {
+            source_labels: section.get("source_labels", Field::texts)?,
+            separator: section.text("separator")?,
+            target_label: section.text("target_label")?,
+            regex: section.text("regex")?,
+            modulus: section.get("modulus", |field| {
+                field.parse(|text| text.parse().map_err(|_| "give a number"))
+            })?,
+            replacement: section.text("replacement")?,
+            action: section.text("action")?,
+        })
+    })?;
+    RelabelRule::try_from(text).map_err(|error| field.error(error))
+}
+
+fn auth(section: &Section<'_>, directory: &Path) -> Result<Auth, ConfigError> {
+    let mut found: Vec<(&str, Auth)> = Vec::new();
+    let basic = section.get("basic_auth", |field| {
+        field.section(|basic| {
+            Ok(Auth::Basic {
+                username: either(basic, "username", directory)?.unwrap_or_else(nothing),
+                password: either(basic, "password", directory)?.unwrap_or_else(nothing),
+            })
+        })
+    })?;
+    found.extend(basic.map(|auth| ("basic_auth", auth)));
+    let authorization = section.get("authorization", |field| {
+        field.section(|authorization| {
+            let scheme = authorization.text("type")?.unwrap_or_else(|| "Bearer".to_owned());
+            match either(authorization, "credentials", directory)? {
+                Some(credentials) => {
+                    Ok(Auth::Authorization { scheme: scheme.trim().to_owned(), credentials })
+                }
+                None => Err(field.error("give credentials or credentials_file")),
+            }
+        })
+    })?;
+    found.extend(authorization.map(|auth| ("authorization", auth)));
+    if let Some(token) = either(section, "bearer_token", directory)? {
+        found.push(("bearer_token", Auth::bearer(token)));
+    }
+    let oauth2 =
+        section.get("oauth2", |field| field.section(|oauth2| read_oauth2(oauth2, directory)))?;
+    found.extend(oauth2.map(|config| ("oauth2", Auth::OAuth2(Box::new(config)))));
+    let sigv4 = section.get("sigv4", |field| field.section(sigv4))?;
+    found.extend(sigv4.map(|config| ("sigv4", Auth::SigV4(config))));
+    match found.as_slice() {
+        [(one, _), (other, _), ..] => {
+            Err(section.field().error(format!("{one} and {other}: give one way to authenticate")))
+        }
+        _ => Ok(found.pop().map_or(Auth::None, |(_, auth)| auth)),
+    }
+}
+
+fn read_oauth2(section: &Section<'_>, directory: &Path) -> Result<OAuth2Config, ConfigError> {
+    let missing = |key: &str| section.field().error(format!("the {key} is missing"));
+    let config = OAuth2Config {
+        client_id: section.text("client_id")?.ok_or_else(|| missing("client_id"))?,
+        client_secret: either(section, "client_secret", directory)?
+            .ok_or_else(|| missing("client_secret or client_secret_file"))?,
+        token_url: section.text("token_url")?.ok_or_else(|| missing("token_url"))?,
+        scopes: section.get("scopes", Field::texts)?.unwrap_or_default(),
+        endpoint_params: section.get("endpoint_params", secret_pairs)?.unwrap_or_default(),
+        tls: tls(section, directory)?,
+        proxy: proxy(section)?,
+    };
+    section.get("grant_type", |field| match field.text()? {
+        "client_credentials" => Ok(()),
+        _ => Err(field.error("only client_credentials is supported")),
+    })?;
+    Ok(config)
+}
+
+fn sigv4(section: &Section<'_>) -> Result<SigV4Config, ConfigError> {
+    section.refuse(
+        "role_arn",
+        "taking on a role is not supported: give keys that may write themselves, or send through a \
+         proxy that signs",
+    )?;
+    // It is about taking on a role.
+    section.take("use_fips_sts_endpoint");
+    Ok(SigV4Config {
+        region: section.text("region")?,
+        access_key: section.text("access_key")?,
+        secret_key: section.get("secret_key", |field| field.text().map(SecretSource::value))?,
+        profile: section.text("profile")?,
+        role_arn: None,
+    })
+}
+
+fn tls(section: &Section<'_>, directory: &Path) -> Result<TlsConfig, ConfigError> {
+    let tls = section.get("tls_config", |field| {
+        field.section(|tls| {
+            Ok(TlsConfig {
+                ca: either(tls, "ca", directory)?,
+                cert: either(tls, "cert", directory)?,
+                key: either(tls, "key", directory)?,
+                server_name: tls.text("server_name")?.filter(|name| !name.is_empty()),
+                insecure_skip_verify: tls.flag("insecure_skip_verify")?,
+                min_version: tls.get("min_version", |field| field.parse(tls_version))?,
+                max_version: tls.get("max_version", |field| field.parse(tls_version))?,
+            })
+        })
+    })?;
+    Ok(tls.unwrap_or_default())
+}
+
+/// As in Prometheus, the environment counts only where that is asked for.
+fn proxy(section: &Section<'_>) -> Result<ProxyConfig, ConfigError> {
+    let url = section.get("proxy_url", |field| field.text().map(Secret::new))?;
+    let no_proxy = section.text("no_proxy")?;
+    let from_environment = section.flag("proxy_from_environment")?;
+    section.refuse(
+        "proxy_connect_header",
+        "not supported: a user and a password for the proxy go into proxy_url",
+    )?;
+    match (url, no_proxy, from_environment) {
+        (None, None, true) => Ok(ProxyConfig::Environment),
+        (None, None, false) => Ok(ProxyConfig::None),
+        (Some(url), no_proxy, false) => {
+            Ok(ProxyConfig::Url { url, no_proxy: no_proxy.unwrap_or_default() })
+        }
+        (Some(_), _, true) => {
+            Err(section.field().error("proxy_url and proxy_from_environment: give one of them"))
+        }
+        (None, Some(_), _) => {
+            Err(section.field().error("no_proxy goes with proxy_url: give that too"))
+        }
+    }
+}
+
+/// The value of `key`, or the file that `key_file` names, which is looked for in `directory`.
+fn either(
+    section: &Section<'_>,
+    key: &str,
+    directory: &Path,
+) -> Result<Option<SecretSource>, ConfigError> {
+    let file_key = format!("{key}_file");
+    let value = section.text(key)?.filter(|value| !value.is_empty());
+    let file = section.text(&file_key)?.filter(|file| !file.is_empty());
+    section.refuse(&format!("{key}_ref"), "there is no secret manager here: give a file")?;
+    match (value, file) {
+        (Some(_), Some(_)) => {
+            Err(section.field().error(format!("{key} and {file_key}: give one of them")))
+        }
+        (Some(value), None) => Ok(Some(SecretSource::value(value))),
+        (None, Some(file)) => Ok(Some(SecretSource::File(directory.join(PathBuf::from(file))))),
+        (None, None) => Ok(None),
+    }
+}
+
+fn nothing() -> SecretSource {
+    SecretSource::value("")
+}
+
+fn secret_pairs(field: &Field<'_>) -> Result<Vec<(String, Secret)>, ConfigError> {
+    let pair = |(name, value): (String, Field<'_>)| Ok((name, Secret::new(value.text()?)));
+    field.pairs()?.into_iter().map(pair).collect()
+}
+
+fn positive_duration(field: &Field<'_>) -> Result<Duration, ConfigError> {
+    match field.parse(units::prometheus_duration)? {
+        Duration::ZERO => Err(field.error("give a duration above 0")),
+        duration => Ok(duration),
+    }
+}
+
+fn protocol(text: &str) -> Result<ProtocolChoice, String> {
+    match text {
+        "prometheus.WriteRequest" => Ok(ProtocolChoice::V1),
+        "io.prometheus.write.v2.Request" => Ok(ProtocolChoice::V2),
+        _ => {
+            Err("give prometheus.WriteRequest for 1.0 or io.prometheus.write.v2.Request for 2.0; \
+                  without the key, the newest that the receiver takes is found out"
+                .to_owned())
+        }
+    }
+}
+
+fn order(text: &str) -> Result<Order, &'static str> {
+    match text {
+        "oldest-first" => Ok(Order::OldestFirst),
+        "newest-first" => Ok(Order::NewestFirst),
+        _ => Err("give oldest-first or newest-first"),
+    }
+}
+
+fn compression(text: &str) -> Result<CompressionChoice, &'static str> {
+    match text {
+        "auto" => Ok(CompressionChoice::Auto),
+        "snappy" => Ok(CompressionChoice::Snappy),
+        _ => Err("give auto or snappy"),
+    }
+}
+
+fn start_timestamps(text: &str) -> Result<StartTimestamps, &'static str> {
+    match text {
+        "sample" => Ok(StartTimestamps::Sample),
+        "series" => Ok(StartTimestamps::Series),
+        _ => Err("give sample (2.0-rc.4) or series (up to 2.0-rc.3)"),
+    }
+}
+
+fn tls_version(text: &str) -> Result<TlsVersion, &'static str> {
+    match text {
+        "TLS10" => Ok(TlsVersion::Tls10),
+        "TLS11" => Ok(TlsVersion::Tls11),
+        "TLS12" => Ok(TlsVersion::Tls12),
+        "TLS13" => Ok(TlsVersion::Tls13),
+        _ => Err("give TLS10, TLS11, TLS12 or TLS13"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn external_labels_take_environment_variables() {
+        let variable = |name: &str| (name == "SITE_1").then(|| "fra".to_owned());
+        let expand = |text| expand(text, variable);
+        assert_eq!(expand("no"), Ok("no".to_owned()));
+        assert_eq!(expand("$SITE_1-${SITE_1}x, 5$$"), Ok("fra-frax, 5$".to_owned()));
+        assert!(expand("$OTHER").is_err_and(|error| error.contains("OTHER")));
+        for wrong in ["5$", "${}", "${SITE_1", "$-"] {
+            assert!(expand(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Where flows come from.
+
+use std::{collections::BTreeMap, fs};
+
+use crate::{
+    cli::SourceFlags,
+    source::kafka::{KafkaConfig, PartitionChoice},
+};
+
+use super::{ConfigError, SourceConfig, pair};
+
+/// What the flags ask for.
+pub(super) fn source(flags: SourceFlags) -> Result<SourceConfig, ConfigError> {
+    if let Some(input) = flags.input {
+        if flags.brokers.is_some() || flags.topic.is_some() {
+            return Err(ConfigError(
+                "--input and --brokers or --topic: give one source of flows".to_owned(),
+            ));
+        }
+        return Ok(SourceConfig::Input { input, exit_at_end: flags.exit_at_end });
+    }
+    let required = |value: Option<String>, flag: &str, example: &str| match value {
+        Some(value) if !value.trim().is_empty() => Ok(value),
+        _ => Err(ConfigError(format!("{flag} is missing: give it as in {flag}={example}"))),
+    };
+    let brokers = required(flags.brokers, "--brokers", "kafka.example.net:9092")?;
+    let topic = required(flags.topic, "--topic", "pmacct.acct")?;
+    if flags.group.is_some() && flags.partitions != PartitionChoice::All {
+        return Err(ConfigError(
+            "--group and --partitions: in a group, Kafka decides who reads which partitions; \
+             leave one of them out"
+                .to_owned(),
+        ));
+    }
+    let mut settings = Vec::new();
+    if let Some(file) = &flags.kafka_config_file {
+        let text = fs::read_to_string(file).map_err(|error| {
+            ConfigError(format!("--kafka-config-file {}: {error}", file.display()))
+        })?;
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let at = || format!("--kafka-config-file {}, line {}", file.display(), number + 1);
+            settings.push(pair(line, at)?);
+        }
+    }
+    for setting in flags.kafka_config.iter().filter(|setting| !setting.is_empty()) {
+        settings.push(pair(setting, || "--kafka-config".to_owned())?);
+    }
+    Ok(SourceConfig::Kafka(KafkaConfig {
+        brokers,
+        topic,
+        partitions: flags.partitions,
+        group: flags.group,
+        start: flags.start,
+        settings,
+        stored: BTreeMap::new(),
+    }))
+}

@@ -1,0 +1,321 @@
+//! YAML as a tree that knows where it came from, and reading it key by key, so that every error
+//! says which file, which line and which key.
+
+use std::{cell::RefCell, collections::HashMap, fmt::Display, path::Path};
+
+use saphyr_parser::{Event, Parser, ScalarStyle};
+
+use super::ConfigError;
+
+/// How deep sections and lists go at most.
+const DEPTH_LIMIT: usize = 32;
+/// Nodes that aliases stand for, all together.
+const ALIAS_LIMIT: usize = 10_000;
+
+/// A part of the document.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    /// From 1.
+    line: usize,
+    value: Value,
+}
+
+#[derive(Debug, Clone)]
+enum Value {
+    Null,
+    Scalar(String),
+    Sequence(Vec<Node>),
+    /// Key, its line, value.
+    Mapping(Vec<(String, usize, Node)>),
+}
+
+/// A section or list that has not ended yet.
+struct Open {
+    node: Node,
+    /// Of its anchor; 0 for none.
+    anchor: usize,
+    /// In a section, the key whose value comes next.
+    key: Option<(String, usize)>,
+}
+
+/// The document in `text`; `Null` if it is empty.
+pub(super) fn parse(text: &str) -> Result<Node, (usize, String)> {
+    let mut document = None;
+    let mut open: Vec<Open> = Vec::new();
+    let mut anchors: HashMap<usize, Node> = HashMap::new();
+    let mut aliased = 0;
+    for event in Parser::new_from_str(text) {
+        let (event, span) =
+            event.map_err(|error| (error.marker().line(), error.info().to_owned()))?;
+        let line = span.start.line();
+        let (node, anchor) = match event {
+            Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
+                if open.len() == DEPTH_LIMIT {
+                    return Err((line, format!("goes deeper than {DEPTH_LIMIT} levels")));
+                }
+                let value = match event {
+                    Event::SequenceStart(..) => Value::Sequence(Vec::new()),
+                    _ => Value::Mapping(Vec::new()),
+                };
+                open.push(Open { node: Node { line, value }, anchor, key: None });
+                continue;
+            }
+            Event::SequenceEnd | Event::MappingEnd => match open.pop() {
+                Some(closed) => (closed.node, closed.anchor),
+                None => continue,
+            },
+            Event::Scalar(text, style, anchor, _) => {
+                let is_null = style == ScalarStyle::Plain
+                    && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
+                let value = if is_null { Value::Null } else { Value::Scalar(text.into_owned()) };
+                (Node { line, value }, anchor)
+            }
+            Event::Alias(anchor) => {
+                // The parser knows all anchors but those that are not closed yet.
+                let node = anchors.get(&anchor).cloned();
+                let node = node.ok_or((line, "an alias of what it is in itself".to_owned()))?;
+                aliased += node.size();
+                if aliased > ALIAS_LIMIT {
+                    let what = format!("aliases stand for more than {ALIAS_LIMIT} values");
+                    return Err((line, what));
+                }
+                (node, 0)
+            }
+            Event::DocumentStart(_) if document.is_some() => {
+                return Err((line, "there is a second document: give one".to_owned()));
+            }
+            _ => continue,
+        };
+        if anchor != 0 {
+            anchors.insert(anchor, node.clone());
+        }
+        match open.last_mut() {
+            None => document = Some(node),
+            Some(parent) => parent.add(node)?,
+        }
+    }
+    Ok(document.unwrap_or(Node { line: 1, value: Value::Null }))
+}
+
+impl Open {
+    fn add(&mut self, node: Node) -> Result<(), (usize, String)> {
+        match &mut self.node.value {
+            Value::Sequence(items) => items.push(node),
+            Value::Mapping(pairs) => match (self.key.take(), node.value) {
+                (Some((key, line)), value) => {
+                    pairs.push((key, line, Node { line: node.line, value }));
+                }
+                (None, Value::Scalar(key)) => {
+                    if pairs.iter().any(|(other, ..)| *other == key) {
+                        return Err((node.line, format!("{key} is given twice: give it once")));
+                    }
+                    self.key = Some((key, node.line));
+                }
+                (None, _) => return Err((node.line, "a key is not a word".to_owned())),
+            },
+            Value::Null | Value::Scalar(_) => {}
+        }
+        Ok(())
+    }
+}
+
+impl Node {
+    /// How many nodes it is.
+    fn size(&self) -> usize {
+        1 + match &self.value {
+            Value::Null | Value::Scalar(_) => 0,
+            Value::Sequence(items) => items.iter().map(Node::size).sum(),
+            Value::Mapping(pairs) => pairs.iter().map(|(.., node)| node.size()).sum(),
+        }
+    }
+}
+
+/// A value with its place in the file.
+#[derive(Debug, Clone)]
+pub(super) struct Field<'a> {
+    file: &'a Path,
+    /// Such as `remote_write[0].url`; empty for the whole document.
+    path: String,
+    line: usize,
+    node: &'a Node,
+}
+
+impl<'a> Field<'a> {
+    /// The whole document.
+    pub(super) fn document(file: &'a Path, node: &'a Node) -> Self {
+        Field { file, path: String::new(), line: node.line, node }
+    }
+
+    /// The place in the file, for errors and warnings.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// An error about this value. Never repeat a value that may be a secret.
+    pub(super) fn error(&self, what: impl Display) -> ConfigError {
+        let path = if self.path.is_empty() { "the file" } else { &self.path };
+        located(self.file, self.line, format_args!("{path}: {what}"))
+    }
+
+    fn is_null(&self) -> bool {
+        matches!(self.node.value, Value::Null)
+    }
+
+    /// A single value.
+    pub(super) fn text(&self) -> Result<&'a str, ConfigError> {
+        match &self.node.value {
+            Value::Scalar(text) => Ok(text),
+            Value::Null => Ok(""),
+            _ => Err(self.error("one value is expected here, not a list or a section")),
+        }
+    }
+
+    /// A single value that `parse` understands.
+    pub(super) fn parse<T, E: Display>(
+        &self,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<T, ConfigError> {
+        parse(self.text()?).map_err(|error| self.error(error))
+    }
+
+    /// Yes or no, in the words that YAML 1.1 has for it.
+    pub(super) fn flag(&self) -> Result<bool, ConfigError> {
+        match self.text()?.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "y" => Ok(true),
+            "false" | "no" | "off" | "n" => Ok(false),
+            _ => Err(self.error("write true or false")),
+        }
+    }
+
+    /// The items of a list.
+    pub(super) fn list(&self) -> Result<Vec<Field<'a>>, ConfigError> {
+        match &self.node.value {
+            Value::Null => Ok(Vec::new()),
+            Value::Sequence(items) => Ok(items
+                .iter()
+                .enumerate()
+                .map(|(place, node)| Field {
+                    file: self.file,
+                    path: format!("{}[{place}]", self.path),
+                    line: node.line,
+                    node,
+                })
+                .collect()),
+            _ => Err(self.error("a list is expected here: put a dash before each item")),
+        }
+    }
+
+    /// The single values of a list.
+    pub(super) fn texts(&self) -> Result<Vec<String>, ConfigError> {
+        self.list()?.iter().map(|item| item.text().map(str::to_owned)).collect()
+    }
+
+    /// Keys that the operator chooses, with their values.
+    pub(super) fn pairs(&self) -> Result<Vec<(String, Field<'a>)>, ConfigError> {
+        match &self.node.value {
+            Value::Null => Ok(Vec::new()),
+            Value::Mapping(pairs) => Ok(pairs
+                .iter()
+                .map(|(key, line, node)| {
+                    let path = match self.path.as_str() {
+                        "" => key.clone(),
+                        path => format!("{path}.{key}"),
+                    };
+                    (key.clone(), Field { file: self.file, path, line: *line, node })
+                })
+                .collect()),
+            _ => Err(self.error("a section of keys with values is expected here")),
+        }
+    }
+
+    /// Reads a section whose keys we know: all of them must be taken by `read`.
+    pub(super) fn section<T>(
+        &self,
+        read: impl FnOnce(&Section<'a>) -> Result<T, ConfigError>,
+    ) -> Result<T, ConfigError> {
+        let section = Section { field: self.clone(), left: RefCell::new(self.pairs()?) };
+        let value = read(&section)?;
+        match section.left.take().first() {
+            None => Ok(value),
+            Some((key, field)) if key == "<<" => {
+                Err(field.error("merging is not supported: write the keys out"))
+            }
+            Some((_, field)) => Err(field.error(
+                "there is no such key: correct or remove it; docs/endpoints.md lists those there \
+                 are",
+            )),
+        }
+    }
+}
+
+/// A section from which keys are taken, until none is left.
+#[derive(Debug)]
+pub(super) struct Section<'a> {
+    field: Field<'a>,
+    left: RefCell<Vec<(String, Field<'a>)>>,
+}
+
+impl<'a> Section<'a> {
+    /// The section as a whole.
+    pub(super) fn field(&self) -> &Field<'a> {
+        &self.field
+    }
+
+    /// The value of a key; `None` if it is not there or null.
+    pub(super) fn take(&self, key: &str) -> Option<Field<'a>> {
+        let mut left = self.left.borrow_mut();
+        let place = left.iter().position(|(other, _)| other == key)?;
+        Some(left.remove(place).1).filter(|field| !field.is_null())
+    }
+
+    /// The value of a key as `read` understands it.
+    pub(super) fn get<T>(
+        &self,
+        key: &str,
+        read: impl FnOnce(&Field<'a>) -> Result<T, ConfigError>,
+    ) -> Result<Option<T>, ConfigError> {
+        self.take(key).map(|field| read(&field)).transpose()
+    }
+
+    /// A single value, owned.
+    pub(super) fn text(&self, key: &str) -> Result<Option<String>, ConfigError> {
+        self.get(key, |field| field.text().map(str::to_owned))
+    }
+
+    /// Yes or no; no if it is not said.
+    pub(super) fn flag(&self, key: &str) -> Result<bool, ConfigError> {
+        Ok(self.get(key, Field::flag)?.unwrap_or(false))
+    }
+
+    /// Refuses a key, which is known, and says what to do instead.
+    pub(super) fn refuse(&self, key: &str, advice: &str) -> Result<(), ConfigError> {
+        self.take(key).map_or(Ok(()), |field| Err(field.error(advice)))
+    }
+}
+
+/// What is wrong, after the place in the file.
+pub(super) fn located(file: &Path, line: usize, what: impl Display) -> ConfigError {
+    ConfigError(format!("--config {}, line {line}: {what}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn whatever_the_text_it_is_a_document_or_an_error_with_a_line(
+            text in "[-a:&*\\[\\]{}#'\"|>%!, \n]{0,60}"
+        ) {
+            match parse(&text) {
+                Ok(document) => prop_assert!(document.size() > 0),
+                Err((line, what)) => {
+                    prop_assert!(line <= text.lines().count() + 1, "line {line}: {what}");
+                    prop_assert!(!what.is_empty());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Trying an endpoint without sending it a sample.
+//!
+//! The request holds no series. Prometheus (2.42 and 3), Mimir and `VictoriaMetrics` take it as any
+//! other, authentication included, store nothing, and answer 2xx; those that know 2.0 answer it
+//! with the Written headers, all of them 0.
+
+use std::sync::Arc;
+
+use reqwest::StatusCode;
+
+use crate::{
+    publish::remote_write::{
+        Batch, Compression, Encoder, ExternalLabels, Families, LabelPool, Protocol,
+    },
+    traffic::Layout,
+};
+
+use super::{
+    config::{CompressionChoice, ProtocolChoice, PusherConfig, PusherConfigError},
+    sender::{Content, Reply, SendError, SendErrorKind, Sender},
+};
+
+/// What was found out about an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed {
+    /// Whether samples can be sent to it, as far as that shows without sending one.
+    pub works: bool,
+    /// What was found, and what to do where it does not work: sentences for people.
+    pub findings: Vec<String>,
+}
+
+/// Tries the endpoint. An error is one of the configuration, for series of `layout`.
+pub async fn probe(config: &PusherConfig, layout: &Layout) -> Result<Probed, PusherConfigError> {
+    ExternalLabels::new(&config.external_labels, layout)?;
+    let sender = Sender::new(config)?;
+    let (protocol, content) = match config.protocol {
+        ProtocolChoice::V2 => (Protocol::V2, Content::V2),
+        ProtocolChoice::Auto | ProtocolChoice::V1 => (Protocol::V1, Content::V1),
+    };
+    let mut encoder = Encoder::new(Arc::new(Families::flow()), config.start_timestamps);
+    let mut empty = |protocol| {
+        encoder.encode(&Batch::default(), &LabelPool::new(), protocol, Compression::Snappy)
+    };
+    let reply = match sender.send(empty(protocol), content).await {
+        Ok(reply) => reply,
+        Err(error) => return Ok(Probed { works: false, findings: vec![no_answer(&error)] }),
+    };
+    let (works, finding) = verdict(&reply);
+    let mut findings = vec![finding];
+    if works {
+        let takes_v2 = match config.protocol {
+            ProtocolChoice::V1 => None,
+            ProtocolChoice::V2 => Some(reply),
+            ProtocolChoice::Auto => sender.send(empty(Protocol::V2), Content::V2).await.ok(),
+        };
+        let takes_v2 = takes_v2.map(|reply| reply.status.is_success() && reply.written.is_some());
+        if config.protocol == ProtocolChoice::V2 && takes_v2 == Some(false) {
+            findings.push(
+                "it does not know remote write 2.0, which is asked for: it would lose all samples. \
+                 Ask for 1.0, or let it be found out"
+                    .to_owned(),
+            );
+            return Ok(Probed { works: false, findings });
+        }
+        findings.push(match takes_v2 {
+            Some(true) => "remote write 2.0 is used".to_owned(),
+            Some(false) => "remote write 1.0 is used: it does not know 2.0".to_owned(),
+            None => "remote write 1.0 is used".to_owned(),
+        });
+        if takes_v2 != Some(true)
+            && config.compression == CompressionChoice::Auto
+            && sender
+                .ask_for_zstd()
+                .await
+                .is_ok_and(|reply| reply.status == StatusCode::OK && reply.words == "1")
+        {
+            findings.push("it says that it takes zstd".to_owned());
+        }
+    }
+    Ok(Probed { works, findings })
+}
+
+/// What an answer to a request without series says.
+fn verdict(reply: &Reply) -> (bool, String) {
+    let Reply { status, words, .. } = reply;
+    let said = if words.is_empty() { String::new() } else { format!(" ({words})") };
+    match *status {
+        status if status.is_success() => (
+            true,
+            format!(
+                "it can be reached, lets us in, and answers {status} to a request without samples"
+            ),
+        ),
+        status if status.is_redirection() => (
+            false,
+            format!(
+                "it answers {status} and redirects to {words}: give that URL, since a redirected \
+                     request loses its body"
+            ),
+        ),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            (false, format!("it answers {status}{said}: check user, password, token or tenant"))
+        }
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => (
+            false,
+            format!(
+                "it answers {status}{said}: check the URL's path; Prometheus takes remote write with \
+                 --web.enable-remote-write-receiver"
+            ),
+        ),
+        StatusCode::TOO_MANY_REQUESTS => {
+            (false, format!("it answers {status}{said}: it has too much to do now, or limits us"))
+        }
+        status if status.is_client_error() => (
+            false,
+            format!(
+                "it can be reached, and answers {status}{said} to a request without samples: check \
+                 that the URL is one for remote write"
+            ),
+        ),
+        status => (false, format!("it can be reached and is not well: it answers {status}{said}")),
+    }
+}
+
+fn no_answer(error: &SendError) -> String {
+    let what = &error.what;
+    match error.kind {
+        SendErrorKind::Connect => {
+            format!("it can't be reached: {what}; check host, port, proxy and certificates")
+        }
+        SendErrorKind::Timeout => format!("it does not answer in time: {what}"),
+        SendErrorKind::Network => format!("the connection breaks: {what}"),
+        SendErrorKind::Auth => format!("there is nothing to authenticate with: {what}"),
+    }
+}

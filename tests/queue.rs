@@ -818,3 +818,53 @@ async fn all_series_end_with_the_program_if_they_are_to() {
     assert_eq!(sorted(receive(&mut receiver, 2).await), expected);
     assert_eq!(push.end().await, settled(6, []));
 }
+
+/// Memory of this process that is in use, in MiB.
+fn resident_mib() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = pages.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4 / 1024
+}
+
+/// `cargo test --release --test queue -- --ignored --nocapture`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures, and takes a while"]
+async fn how_fast_a_backlog_is_drained_and_what_memory_that_takes() {
+    let mut receiver = Receiver::new();
+    let config = config(&receiver);
+    let mut ledger = Ledger::on_disk();
+    ledger.claim(&[&config]);
+    let (series, cuts) = (10_000, 1_000);
+    for number in 0..cuts {
+        for source_as in 1..=series {
+            ledger.count(source_as, 1 + u64::from(source_as) % 7);
+        }
+        ledger.sample(number);
+    }
+    let expected = u64::from(series) * (cuts as u64 + 1);
+    ledger.reader = None;
+    let before = resident_mib();
+    let begun = std::time::Instant::now();
+    let push = ledger.push(&config);
+    let (mut bytes, mut requests, mut most) = (0, 0, before);
+    loop {
+        match receiver.received() {
+            Some(request) => {
+                bytes += request.body.len();
+                requests += 1;
+                most = most.max(resident_mib());
+            }
+            None if Samples::of(&push.metrics).confirmed == expected => break,
+            None => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    }
+    let took = begun.elapsed();
+    println!(
+        "{expected} samples in {took:?}: {:.0} samples/s, {:.2} bytes a sample, {requests} requests",
+        expected as f64 / took.as_secs_f64(),
+        bytes as f64 / expected as f64,
+    );
+    println!("memory: {before} MiB before, {most} MiB at most");
+    ledger.close();
+    push.end().await;
+}

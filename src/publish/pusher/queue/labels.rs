@@ -77,20 +77,19 @@ impl Labeler {
                 (Dimension::Hostname, Column::As { .. }) => {}
             }
         }
-        let labels = self.finish(labels);
         let family = FamilyId::flow(direction);
-        then(labels.map(|labels| Labelled { labels, family, group }))
+        self.finish(labels, |labels| then(labels.map(|labels| Labelled { labels, family, group })))
     }
 
-    /// Adds the external labels to those of a series (sorted by name); `None` where the series is
-    /// not for this endpoint.
-    #[allow(clippy::unnecessary_wraps, reason = "what relabelling will leave out")]
-    pub(super) fn finish<'l>(
-        &'l self,
-        labels: Vec<(&'l str, &'l str)>,
-    ) -> Option<Vec<(&'l str, &'l str)>> {
+    /// Adds the external labels to those of a series (sorted by name), and hands them to `then`:
+    /// `None` where the series is not for this endpoint.
+    pub(super) fn finish<T>(
+        &self,
+        labels: Vec<(&str, &str)>,
+        then: impl FnOnce(Option<Vec<(&str, &str)>>) -> T,
+    ) -> T {
         // Relabelling belongs here, after the external labels as in Prometheus.
-        Some(self.external.merge(labels))
+        then(Some(self.external.merge(labels)))
     }
 }
 

@@ -57,8 +57,8 @@ impl Own {
                 let labels = sample.labels.iter().map(|(name, value)| (&**name, &**value));
                 let mut labels: Vec<_> = labels.chain([(METRIC_NAME, &*name)]).collect();
                 labels.sort_unstable();
-                let Some(labels) = labeler.finish(labels) else { continue };
-                let set = pool.add(labels);
+                let set = labeler.finish(labels, |labels| labels.map(|labels| pool.add(labels)));
+                let Some(set) = set else { continue };
                 self.sets.push(set);
                 let size = pool.encoded_len(set) + SAMPLE_MAX_BYTES;
                 let room = bounds.series.min(bounds.samples);

@@ -47,7 +47,7 @@ fn at(number: i64) -> i64 {
 
 /// Where the cuts go.
 enum Kept {
-    Disk { _dir: TempDir, journal: Journal },
+    Disk { _dir: TempDir, journal: Box<Journal> },
     Memory(Memory),
 }
 
@@ -96,7 +96,7 @@ impl Ledger {
     fn with_caps(config: JournalConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(dir.path(), config).unwrap();
-        Self::of(Kept::Disk { _dir: dir, journal })
+        Self::of(Kept::Disk { _dir: dir, journal: Box::new(journal) })
     }
 
     fn in_memory(max_bytes: usize) -> Self {
@@ -511,10 +511,10 @@ async fn after_any_end_each_sample_is_sent_once_but_those_of_one_request() {
         tell(&mut ledger, 0..40);
         let mut expected = all_sent(&mut ledger, &undisturbed, &mut control).await;
 
-        let mut received: BTreeMap<Sent, usize> = BTreeMap::new();
+        let mut arrived: BTreeMap<Sent, usize> = BTreeMap::new();
         let mut in_flight = BTreeSet::new();
         let mut runs = 0;
-        while received.len() < expected.len() {
+        while arrived.len() < expected.len() {
             // A run: so many requests are answered, the next one is not.
             let answered = runs % 4;
             receiver.answer(vec![Answer::status(204); answered]);
@@ -522,13 +522,13 @@ async fn after_any_end_each_sample_is_sent_once_but_those_of_one_request() {
             let push = ledger.push(&killed);
             for request in 0..=answered {
                 let samples = sent(&receiver.next().await);
-                if request == answered || received.len() + samples.len() >= expected.len() {
+                if request == answered || arrived.len() + samples.len() >= expected.len() {
                     in_flight.extend(samples.iter().cloned());
                 }
                 for sample in samples {
-                    *received.entry(sample).or_default() += 1;
+                    *arrived.entry(sample).or_default() += 1;
                 }
-                if received.len() == expected.len() {
+                if arrived.len() == expected.len() {
                     break;
                 }
             }
@@ -542,13 +542,13 @@ async fn after_any_end_each_sample_is_sent_once_but_those_of_one_request() {
         }
         assert!(runs > 20, "{runs} runs");
         for sample in all_sent(&mut ledger, &killed, &mut receiver).await {
-            *received.entry(sample).or_default() += 1;
+            *arrived.entry(sample).or_default() += 1;
         }
-        let received_set: BTreeSet<Sent> = received.keys().cloned().collect();
-        let missing: Vec<_> = expected.difference(&received_set).collect();
-        let more: Vec<_> = received_set.difference(&expected).collect();
+        let arrived_once: BTreeSet<Sent> = arrived.keys().cloned().collect();
+        let missing: Vec<_> = expected.difference(&arrived_once).collect();
+        let more: Vec<_> = arrived_once.difference(&expected).collect();
         assert!(missing.is_empty() && more.is_empty(), "missing {missing:?}, more {more:?}");
-        for (sample, times) in received {
+        for (sample, times) in arrived {
             assert!(times == 1 || in_flight.contains(&sample), "{times} times {sample:?}");
         }
     }

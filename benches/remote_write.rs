@@ -1,15 +1,22 @@
-//! What a sample costs on its way to remote write: encoded and compressed, on one thread.
+//! What a sample costs on its way to remote write: bytes on the wire, and time on one thread.
+//!
+//! Series have the default labels, and counts from a kilobyte to ten gigabytes. Each of them is one
+//! of four routers that see the same AS, in both directions. The baseline makes the same requests
+//! with prost's types and snap.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::HashMap, sync::Arc};
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use flow_exporter::{
     asn::AsNames,
-    flow::{Decoded, Flow},
-    ledger::{Book, Snapshot},
-    publish::remote_write::{BatchBounds, ExternalLabels, OldEncoder},
-    traffic::{Counts, Layout, Rule},
+    publish::remote_write::{
+        Batch, BatchBounds, Compression, Encoder, Families, FamilyId, LabelPool, LabelSet,
+        Protocol, Sample, StartTimestamps,
+        proto::{v1, v2},
+    },
+    traffic::Direction,
 };
+use prost::Message;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 /// The monitored AS.
@@ -18,59 +25,164 @@ const ASN: u32 = 15169;
 /// Routers that see the same far AS.
 const ROUTERS: usize = 4;
 
-fn snapshot(series: usize) -> Snapshot {
+/// Between two samples.
+const INTERVAL_MS: i64 = 15_000;
+
+/// So many series of real AS, in the order that the pool gives them.
+fn series(pool: &mut LabelPool, count: usize) -> Vec<(LabelSet, FamilyId)> {
     let names = AsNames::embedded();
     let numbers: Vec<u32> = names.iter().map(|(number, _)| number).collect();
     let mut random = SmallRng::seed_from_u64(3);
-    let mut counts = Counts::new(Layout::original(), Rule { asn: ASN });
-    while counts.len() < series {
-        let other = numbers[random.random_range(0..numbers.len())];
+    let own = ASN.to_string();
+    let mut series = Vec::with_capacity(count);
+    while series.len() < count {
+        let number = numbers[random.random_range(0..numbers.len())];
+        let far = number.to_string();
         for router in 0..ROUTERS {
             let hostname = format!("edge{router}.fra.example.net");
-            let most = 1_u64 << random.random_range(10..34);
-            let bytes = random.random_range(0..most);
-            let (source_as, destination_as) =
-                if random.random() { (ASN, other) } else { (other, ASN) };
-            counts.record(&Decoded::Flow(Flow {
-                source_as,
-                destination_as,
-                bytes,
-                hostname: hostname.into(),
-            }));
+            for direction in Direction::ALL {
+                let (mut from, mut to) = ((&*far, names.get(number)), (&*own, names.get(ASN)));
+                if direction == Direction::Transmit {
+                    (from, to) = (to, from);
+                }
+                let labels = pool.add([
+                    ("__name__", direction.metric()),
+                    ("destination_as", to.0),
+                    ("destination_as_name", to.1),
+                    ("hostname", &hostname),
+                    ("instance", "fra1.example.net"),
+                    ("job", "flow-exporter"),
+                    ("source_as", from.0),
+                    ("source_as_name", from.1),
+                ]);
+                series.push((labels, FamilyId::flow(direction)));
+            }
         }
     }
-    let time_ms = 1_795_000_005_000;
-    let mut book = Book::new(Layout::original(), Arc::new(names), time_ms - 15_000);
-    book.merge(&counts, &[]);
-    book.cut(time_ms, Instant::now())
+    series.sort_by_key(|&(labels, _)| pool.order(labels));
+    series
 }
 
-fn encoder() -> OldEncoder {
-    let labels = [("instance", "fra1.example.net"), ("job", "flow-exporter")]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let labels = ExternalLabels::new(&labels, &Layout::original()).expect("valid labels");
-    OldEncoder::new(labels, BatchBounds::default())
+/// These series with some samples each, in requests of the default size.
+fn batches(series: &[(LabelSet, FamilyId)], samples: usize) -> Vec<Batch> {
+    let mut random = SmallRng::seed_from_u64(4);
+    let mut batches = Vec::new();
+    for chunk in series.chunks(BatchBounds::default().series) {
+        let mut batch = Batch::default();
+        for &(labels, family) in chunk {
+            let most = 1_u64 << random.random_range(10..34);
+            let mut bytes = random.random_range(0..most);
+            // What was counted so far took from ten to a thousand intervals.
+            let each = bytes / random.random_range(10..1000);
+            let samples: Vec<_> = (0..samples as i64)
+                .map(|number| {
+                    bytes += random.random_range(0..=2 * each);
+                    let time_ms = 1_795_000_005_000 + INTERVAL_MS * number;
+                    Sample { time_ms, value: bytes as f64, start_ms: 1_794_900_000_000 }
+                })
+                .collect();
+            batch.push(labels, family, &samples);
+        }
+        batches.push(batch);
+    }
+    batches
+}
+
+/// The request by prost and snap.
+fn baseline(batch: &Batch, pool: &LabelPool, families: &Families, protocol: Protocol) -> Vec<u8> {
+    let raw = match protocol {
+        Protocol::V1 => {
+            let timeseries = batch.series().map(|series| v1::TimeSeries {
+                labels: pool
+                    .labels(series.labels)
+                    .map(|(name, value)| v1::Label { name: name.into(), value: value.into() })
+                    .collect(),
+                samples: series
+                    .samples
+                    .iter()
+                    .map(|sample| v1::Sample { value: sample.value, timestamp: sample.time_ms })
+                    .collect(),
+            });
+            v1::WriteRequest { timeseries: timeseries.collect(), metadata: Vec::new() }
+                .encode_to_vec()
+        }
+        Protocol::V2 => {
+            let mut symbols = vec![String::new()];
+            let mut places = HashMap::from([(String::new(), 0)]);
+            let mut symbol = |text: &str| {
+                places.get(text).copied().unwrap_or_else(|| {
+                    symbols.push(text.into());
+                    places.insert(text.into(), symbols.len() as u32 - 1);
+                    symbols.len() as u32 - 1
+                })
+            };
+            let mut timeseries = Vec::with_capacity(batch.len());
+            for series in batch.series() {
+                let family = families.get(series.family);
+                let labels = pool.labels(series.labels);
+                let samples = series.samples.iter().map(|sample| v2::Sample {
+                    value: sample.value,
+                    timestamp: sample.time_ms,
+                    start_timestamp: sample.start_ms,
+                });
+                timeseries.push(v2::TimeSeries {
+                    labels_refs: labels
+                        .flat_map(|(name, value)| [name, value])
+                        .map(&mut symbol)
+                        .collect(),
+                    samples: samples.collect(),
+                    metadata: Some(v2::Metadata {
+                        r#type: v2::metadata::MetricType::Counter.into(),
+                        help_ref: symbol(family.help),
+                        unit_ref: symbol(family.unit),
+                    }),
+                });
+            }
+            v2::Request { symbols, timeseries }.encode_to_vec()
+        }
+    };
+    snap::raw::Encoder::new().compress_vec(&raw).expect("far below 4 GiB")
+}
+
+fn measure(
+    group: &mut BenchmarkGroup<'_, criterion::measurement::WallTime>,
+    name: &str,
+    batches: &[Batch],
+    mut encode: impl FnMut(&Batch) -> usize,
+) {
+    let samples: usize = batches.iter().map(Batch::samples).sum();
+    let bytes: usize = batches.iter().map(&mut encode).sum();
+    println!("{name}: {:.2} bytes a sample", bytes as f64 / samples as f64);
+    group.throughput(Throughput::Elements(samples as u64));
+    group.bench_function(name, |b| b.iter(|| batches.iter().map(&mut encode).sum::<usize>()));
 }
 
 fn encode(c: &mut Criterion) {
-    let mut group = c.benchmark_group("remote_write_v1");
-    for series in [10_000, 100_000] {
-        let snapshot = snapshot(series);
-        let mut encoder = encoder();
-        let mut pass = || {
-            let (mut from, mut samples, mut bytes) = (0, 0, 0);
-            while let Some((request, next)) = encoder.snapshot(&snapshot, from) {
-                from = next;
-                samples += request.samples;
-                bytes += request.body.len();
+    let mut group = c.benchmark_group("remote_write");
+    let families = Arc::new(Families::flow());
+    for count in [10_000, 100_000] {
+        let mut pool = LabelPool::new();
+        let series = series(&mut pool, count);
+        for (load, samples) in [("live", 1), ("drain", 24)] {
+            if count > 10_000 && samples > 1 {
+                continue;
             }
-            (samples, bytes)
-        };
-        let (samples, bytes) = pass();
-        assert_eq!(samples, snapshot.len());
-        println!("{series} series: {:.1} bytes a sample", bytes as f64 / samples as f64);
-        group.throughput(Throughput::Elements(samples as u64));
-        group.bench_function(format!("encode_and_snappy/{series}"), |b| b.iter(&mut pass));
+            let batches = batches(&series, samples);
+            for (version, protocol) in [("v1", Protocol::V1), ("v2", Protocol::V2)] {
+                let name = |what: &str| format!("{load}/{version}/{what}/{count}");
+                let mut encoder = Encoder::new(Arc::clone(&families), StartTimestamps::Sample);
+                for (what, compression) in
+                    [("snappy", Compression::Snappy), ("zstd", Compression::Zstd)]
+                {
+                    measure(&mut group, &name(what), &batches, |batch| {
+                        encoder.encode(batch, &pool, protocol, compression).len()
+                    });
+                }
+                measure(&mut group, &name("baseline"), &batches, |batch| {
+                    baseline(batch, &pool, &families, protocol).len()
+                });
+            }
+        }
     }
     group.finish();
 }

@@ -69,7 +69,9 @@ impl Encoder {
         }
     }
 
-    /// The body of the request that carries `batch`, whose label sets are those of `pool`.
+    /// The body of the request that carries `batch`, whose label sets are those of `pool`. The
+    /// series of a 2.0 request are grouped by metric, and within a metric in the order of the
+    /// batch.
     ///
     /// # Panics
     /// If the batch holds a label set or a family that is not in the pool or the table, or more

@@ -59,6 +59,9 @@ impl LabelPool {
 
     /// Adds the labels (name, value) of a series: sorted by name, each name once, none empty, the
     /// metric's name as `__name__` among them. Equal series added twice get two handles.
+    ///
+    /// # Panics
+    /// If there are more than 65,534 labels, far beyond what any receiver takes.
     pub fn add<'l>(&mut self, labels: impl IntoIterator<Item = (&'l str, &'l str)>) -> LabelSet {
         self.sets.begin();
         let mut encoded_len = 0;
@@ -232,11 +235,12 @@ impl<T: Default> Slots<T> {
     }
 }
 
-/// Lists of label ids, in one allocation. Each is a block of words: how many labels, their encoded
-/// length, their ids. A handle is where the block begins.
+/// Lists of label ids. Each is a block of words: how many labels, their encoded length, their ids.
+/// A handle says where the block begins: which chunk, and where in it.
 #[derive(Debug, Default)]
 struct Sets {
-    words: Vec<u32>,
+    /// Of at most [`CHUNK`] words each, so that more sets move none of those before.
+    chunks: Vec<Vec<u32>>,
     /// The ids of the set that is being added.
     building: Vec<u32>,
     /// For each number of labels a free block; its second word leads to the next one.
@@ -246,11 +250,11 @@ struct Sets {
 /// The words of a block before the ids.
 const HEAD: usize = 2;
 
+/// Words of a chunk: a quarter of a mebibyte.
+const CHUNK: usize = 1 << 16;
+
 /// Where no further block is free.
 const NONE: u32 = u32::MAX;
-
-/// The words grow by an eighth rather than to the double, so that few of them are unused.
-const GROWTH_DIVISOR: usize = 8;
 
 impl Sets {
     fn begin(&mut self) {
@@ -263,42 +267,62 @@ impl Sets {
 
     fn end(&mut self, encoded_len: u32) -> LabelSet {
         let count = self.building.len();
-        let at = match self.free.get(count) {
+        let set = match self.free.get(count) {
             Some(&at) if at != NONE => {
-                self.free[count] = self.words[at as usize + 1];
-                at as usize
+                self.free[count] = self.block(LabelSet(at))[1];
+                LabelSet(at)
             }
-            _ => {
-                let at = self.words.len();
-                if self.words.capacity() < at + HEAD + count {
-                    self.words.reserve_exact(HEAD + count + at / GROWTH_DIVISOR);
-                }
-                self.words.resize(at + HEAD + count, 0);
-                at
-            }
+            _ => self.room(HEAD + count),
         };
-        self.words[at] = count as u32;
-        self.words[at + 1] = encoded_len;
-        self.words[at + HEAD..at + HEAD + count].copy_from_slice(&self.building);
+        let (chunk, at) = set.place();
+        let block = &mut self.chunks[chunk][at..at + HEAD + count];
+        block[..HEAD].copy_from_slice(&[count as u32, encoded_len]);
+        block[HEAD..].copy_from_slice(&self.building);
+        set
+    }
+
+    /// A new block of so many words.
+    fn room(&mut self, words: usize) -> LabelSet {
+        assert!(words <= CHUNK, "a series of {words} labels");
+        if self.chunks.last().is_none_or(|chunk| chunk.len() + words > CHUNK) {
+            self.chunks.push(Vec::new());
+        }
+        let number = self.chunks.len() - 1;
+        let chunk = &mut self.chunks[number];
+        let at = number * CHUNK + chunk.len();
+        chunk.resize(chunk.len() + words, 0);
         LabelSet(u32::try_from(at).expect("hundreds of millions of series fit in no memory"))
     }
 
-    fn pairs(&self, LabelSet(at): LabelSet) -> &[u32] {
-        let at = at as usize;
-        let count = self.words[at] as usize;
-        &self.words[at + HEAD..at + HEAD + count]
+    /// The words from the beginning of a set's block on.
+    fn block(&self, set: LabelSet) -> &[u32] {
+        let (chunk, at) = set.place();
+        &self.chunks[chunk][at..]
     }
 
-    fn encoded_len(&self, LabelSet(at): LabelSet) -> u32 {
-        self.words[at as usize + 1]
+    fn pairs(&self, set: LabelSet) -> &[u32] {
+        let block = self.block(set);
+        &block[HEAD..HEAD + block[0] as usize]
     }
 
-    fn free(&mut self, LabelSet(at): LabelSet) {
-        let count = self.words[at as usize] as usize;
+    fn encoded_len(&self, set: LabelSet) -> u32 {
+        self.block(set)[1]
+    }
+
+    fn free(&mut self, set: LabelSet) {
+        let count = self.block(set)[0] as usize;
         if self.free.len() <= count {
             self.free.resize(count + 1, NONE);
         }
-        self.words[at as usize + 1] = self.free[count];
-        self.free[count] = at;
+        let (chunk, at) = set.place();
+        self.chunks[chunk][at + 1] = self.free[count];
+        self.free[count] = set.0;
+    }
+}
+
+impl LabelSet {
+    /// The chunk, and where in it.
+    fn place(self) -> (usize, usize) {
+        (self.0 as usize / CHUNK, self.0 as usize % CHUNK)
     }
 }

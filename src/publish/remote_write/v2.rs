@@ -33,6 +33,7 @@ pub(super) struct Writer {
     /// Length of the request before, in bytes.
     length: usize,
     symbols: Symbols,
+    /// The places of the batch's series, by metric: series of one metric end and begin alike.
     order: Vec<u32>,
     /// The metadata of the metrics in the request at hand, by family; empty where it has none of
     /// their series.

@@ -804,8 +804,8 @@ async fn what_the_ledger_counted_last_arrives() {
     seat.counts(None).record(&Decoded::Flow(flow));
     seat.hand_over(Vec::new());
     drop(seat);
-    let sent = receiver.next().await.samples();
-    assert_eq!(sent.iter().map(|sample| sample.2).collect::<Vec<_>>(), [0.0, 42.0]);
+    let values = receiver.next().await.samples();
+    assert_eq!(values.iter().map(|sample| sample.2).collect::<Vec<_>>(), [0.0, 42.0]);
     task.await.expect("ends with the ledger");
     ledger.join().expect("ends with its seats");
     assert_eq!(Samples::of(&metrics), samples(2, 2, []));

@@ -47,7 +47,7 @@ fn at(number: i64) -> i64 {
 
 /// Where the cuts go.
 enum Kept {
-    Disk { _dir: TempDir, journal: Journal },
+    Disk { _dir: TempDir, journal: Box<Journal> },
     Memory(Memory),
 }
 
@@ -96,7 +96,7 @@ impl Ledger {
     fn with_caps(config: JournalConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(dir.path(), config).unwrap();
-        Self::of(Kept::Disk { _dir: dir, journal })
+        Self::of(Kept::Disk { _dir: dir, journal: Box::new(journal) })
     }
 
     fn in_memory(max_bytes: usize) -> Self {
@@ -511,10 +511,10 @@ async fn after_any_end_each_sample_is_sent_once_but_those_of_one_request() {
         tell(&mut ledger, 0..40);
         let mut expected = all_sent(&mut ledger, &undisturbed, &mut control).await;
 
-        let mut received: BTreeMap<Sent, usize> = BTreeMap::new();
+        let mut arrived: BTreeMap<Sent, usize> = BTreeMap::new();
         let mut in_flight = BTreeSet::new();
         let mut runs = 0;
-        while received.len() < expected.len() {
+        while arrived.len() < expected.len() {
             // A run: so many requests are answered, the next one is not.
             let answered = runs % 4;
             receiver.answer(vec![Answer::status(204); answered]);
@@ -522,13 +522,13 @@ async fn after_any_end_each_sample_is_sent_once_but_those_of_one_request() {
             let push = ledger.push(&killed);
             for request in 0..=answered {
                 let samples = sent(&receiver.next().await);
-                if request == answered || received.len() + samples.len() >= expected.len() {
+                if request == answered || arrived.len() + samples.len() >= expected.len() {
                     in_flight.extend(samples.iter().cloned());
                 }
                 for sample in samples {
-                    *received.entry(sample).or_default() += 1;
+                    *arrived.entry(sample).or_default() += 1;
                 }
-                if received.len() == expected.len() {
+                if arrived.len() == expected.len() {
                     break;
                 }
             }
@@ -542,13 +542,13 @@ async fn after_any_end_each_sample_is_sent_once_but_those_of_one_request() {
         }
         assert!(runs > 20, "{runs} runs");
         for sample in all_sent(&mut ledger, &killed, &mut receiver).await {
-            *received.entry(sample).or_default() += 1;
+            *arrived.entry(sample).or_default() += 1;
         }
-        let received_set: BTreeSet<Sent> = received.keys().cloned().collect();
-        let missing: Vec<_> = expected.difference(&received_set).collect();
-        let more: Vec<_> = received_set.difference(&expected).collect();
+        let arrived_once: BTreeSet<Sent> = arrived.keys().cloned().collect();
+        let missing: Vec<_> = expected.difference(&arrived_once).collect();
+        let more: Vec<_> = arrived_once.difference(&expected).collect();
         assert!(missing.is_empty() && more.is_empty(), "missing {missing:?}, more {more:?}");
-        for (sample, times) in received {
+        for (sample, times) in arrived {
             assert!(times == 1 || in_flight.contains(&sample), "{times} times {sample:?}");
         }
     }
@@ -817,4 +817,54 @@ async fn all_series_end_with_the_program_if_they_are_to() {
     let expected = [stale(1, at(0) + 1), stale(2, at(0) + 1)];
     assert_eq!(sorted(receive(&mut receiver, 2).await), expected);
     assert_eq!(push.end().await, settled(6, []));
+}
+
+/// Memory of this process that is in use, in MiB.
+fn resident_mib() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = pages.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4 / 1024
+}
+
+/// `cargo test --release --test queue -- --ignored --nocapture`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures, and takes a while"]
+async fn how_fast_a_backlog_is_drained_and_what_memory_that_takes() {
+    let mut receiver = Receiver::new();
+    let config = config(&receiver);
+    let mut ledger = Ledger::on_disk();
+    ledger.claim(&[&config]);
+    let (series, cuts) = (10_000, 1_000);
+    for number in 0..cuts {
+        for source_as in 1..=series {
+            ledger.count(source_as, 1 + u64::from(source_as) % 7);
+        }
+        ledger.sample(number);
+    }
+    let expected = u64::from(series) * (cuts as u64 + 1);
+    ledger.reader = None;
+    let before = resident_mib();
+    let begun = std::time::Instant::now();
+    let push = ledger.push(&config);
+    let (mut bytes, mut requests, mut most) = (0, 0, before);
+    loop {
+        match receiver.received() {
+            Some(request) => {
+                bytes += request.body.len();
+                requests += 1;
+                most = most.max(resident_mib());
+            }
+            None if Samples::of(&push.metrics).confirmed == expected => break,
+            None => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    }
+    let took = begun.elapsed();
+    println!(
+        "{expected} samples in {took:?}: {:.0} samples/s, {:.2} bytes a sample, {requests} requests",
+        expected as f64 / took.as_secs_f64(),
+        bytes as f64 / expected as f64,
+    );
+    println!("memory: {before} MiB before, {most} MiB at most");
+    ledger.close();
+    push.end().await;
 }

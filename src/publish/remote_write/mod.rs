@@ -11,7 +11,6 @@ mod encoder;
 mod families;
 mod history;
 mod labels;
-mod old;
 mod pool;
 mod samples;
 mod snappy;
@@ -23,7 +22,6 @@ pub use batch::{Batch, BatchBounds, BatchSeries, SAMPLE_MAX_BYTES, STALE, Sample
 pub use encoder::{Compression, Encoder, Protocol, StartTimestamps};
 pub use families::{Families, FamilyId, FamilyMetadata};
 pub use labels::{ExternalLabels, LabelError};
-pub use old::{OldEncoder, Request};
 pub use pool::{LabelPool, LabelSet, Order};
 
 /// The messages of both protocol versions, generated from `proto/`.

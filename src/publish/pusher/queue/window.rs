@@ -7,7 +7,7 @@ use super::lines::Line;
 pub(super) const WINDOW_CUTS: usize = 120;
 
 /// Samples in a window take this much, in bytes, or what a single cut takes if that is more.
-pub(super) const WINDOW_BYTES: usize = 8 << 20;
+pub(super) const WINDOW_BYTES: usize = 4 << 20;
 
 /// No entry.
 pub(super) const NONE: u32 = u32::MAX;

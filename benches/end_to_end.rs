@@ -4,7 +4,7 @@
 //!
 //! `scripts/bench` installs what this needs, and runs it. Both programs are watched from outside,
 //! in the same way: the time runs from the first data that a program gets over the loopback
-//! interface to the last moment at which it is busy; processor time and memory are those of the
+//! interface to the last moment at which it is busy with records; processor time and memory are those of the
 //! process, start-up included. Only then does one scrape confirm that all was counted, since on a
 //! page of this size each look would be work of its own.
 
@@ -162,11 +162,14 @@ fn state(kafka: &Kafka, records: u64) {
         }
     }
     let rate = |runs: &[Run]| records as f64 / median(runs, |run| run.seconds);
-    let (durable, in_memory) = (rate(&durable), rate(&in_memory));
+    let processor = |runs: &[Run]| median(runs, |run| run.processor_seconds);
     println!(
-        "with a state directory {durable:.0} flows/s, without {in_memory:.0}: \
-         ratio {:.3} (medians of {STATE_ROUNDS}, a cut a second)",
-        durable / in_memory
+        "with a state directory {:.0} flows/s, without {:.0}: ratio {:.3}; of CPU time {:.3} \
+         (medians of {STATE_ROUNDS}, a cut a second)",
+        rate(&durable),
+        rate(&in_memory),
+        rate(&durable) / rate(&in_memory),
+        processor(&durable) / processor(&in_memory),
     );
 }
 
@@ -312,11 +315,15 @@ fn loopback_bytes() -> u64 {
     received.expect("a count of received bytes")
 }
 
-/// Processor time that the threads which a process has now have used: finer than ticks.
+/// Processor time that the threads which a process has now have used, but for the ledger's: finer
+/// than ticks. The ledger works at each cut, long after the last record as well.
 fn threads_time(id: u32) -> Duration {
     let tasks = fs::read_dir(format!("/proc/{id}/task")).expect("the process runs");
-    // A thread may end between the two.
-    let files = tasks.flatten().filter_map(|task| fs::read(task.path().join("schedstat")).ok());
+    let tasks = tasks.flatten().map(|task| task.path());
+    // A thread may end between two looks at it.
+    let others =
+        tasks.filter(|task| fs::read(task.join("comm")).is_ok_and(|name| name != b"ledger\n"));
+    let files = others.filter_map(|task| fs::read(task.join("schedstat")).ok());
     let nanoseconds = files.filter_map(|file| {
         String::from_utf8_lossy(&file).split_whitespace().next()?.parse::<u64>().ok()
     });

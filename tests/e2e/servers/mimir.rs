@@ -95,7 +95,8 @@ fn settings(address: Ipv4Addr) -> String {
          compactor: {{sharding_ring: {ring}}}\n\
          ruler: {{ring: {ring}}}\n\
          query_scheduler: {{ring: {ring}}}\n\
-         frontend: {{address: {address}}}\n\
+         frontend: {{address: {address}, scheduler_address: \"{address}:9095\"}}\n\
+         frontend_worker: {{scheduler_address: \"{address}:9095\"}}\n\
          limits: {{ingestion_rate: 1e9, ingestion_burst_size: 1000000000, \
          max_global_series_per_user: 0}}\n"
     )

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[allow(dead_code, reason = "shared with tests/push.rs")]
 mod receiver;
 
 use std::{

@@ -29,7 +29,6 @@ use rdkafka::{
 };
 use tempfile::TempDir;
 
-#[allow(dead_code, reason = "it serves the tests of the pusher")]
 mod receiver;
 
 use receiver::{Answer, Receiver};

@@ -21,12 +21,12 @@ use crate::{
     config::{Config, ConfigError, SourceConfig},
     demo::Demo,
     health::Health,
-    journal::JournalConfig,
+    journal::{JournalConfig, Log},
     ledger::{Identity, Ledger, LedgerConfig, Store, StoreError},
     metrics::Metrics,
     names::{self, Announcement},
     publish::{
-        pusher::{self, Pusher},
+        pusher::{self, Pusher, PusherConfig},
         server::{self, ServerConfig, ServerState},
     },
     traffic::{Layout, Rule},
@@ -75,20 +75,8 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
     let source = Source::new(source, &metrics)?;
     let (as_names, refresher) =
         names::load_initial(names_config).map_err(|error| refuse("", &error))?;
-    let pushers = push
-        .iter()
-        .map(|config| {
-            let component = health.register(&format!("push to {}", config.name));
-            let metrics = Arc::clone(&metrics);
-            Pusher::new(config, &layout, metrics, component, state_dir.as_deref())
-                .map(Pusher::with_own_metrics)
-                .map_err(|error| refuse(&format!("push to {}: ", config.name), &error))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-
     let log = store.as_ref().map(Store::log);
-    let claimed = log.as_ref().map_or(Ok(()), |log| pusher::claim(log, &pushers));
-    claimed.map_err(|error| refuse("--state-dir: ", &error))?;
+    let pushers = pushers(&push, log.as_ref(), state_dir.as_deref(), &layout, &metrics, &health)?;
 
     // Bind.
     let listener = listen
@@ -122,10 +110,8 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         },
     ));
     let mut push = JoinSet::new();
-    if let Some(log) = log {
-        for pusher in pushers {
-            push.spawn(pusher.run(log.clone(), reader.news()));
-        }
+    for (pusher, log) in pushers.into_iter().zip(log.into_iter().cycle()) {
+        push.spawn(pusher.run(log, reader.news()));
     }
     let serve = listener.map(|listener| {
         let state = ServerState {
@@ -241,6 +227,29 @@ fn store(
     let store = Store::open(&directory.join(JOURNAL), &identity, config, now_ms)?;
     kafka.stored = store.positions().collect();
     Ok(Some(store))
+}
+
+/// A pusher for each endpoint, each with its place in the log.
+fn pushers(
+    push: &[PusherConfig],
+    log: Option<&Log>,
+    state_dir: Option<&Path>,
+    layout: &Layout,
+    metrics: &Arc<Metrics>,
+    health: &Health,
+) -> Result<Vec<Pusher>, ConfigError> {
+    let pusher = |config: &PusherConfig| {
+        let component = health.register(format!("push to {}", config.name));
+        Pusher::new(config, layout, Arc::clone(metrics), component, state_dir)
+            .map(Pusher::with_own_metrics)
+            .map_err(|error| ConfigError(format!("push to {}: {error}", config.name)))
+    };
+    let pushers = push.iter().map(pusher).collect::<Result<Vec<_>, _>>()?;
+    if let Some(log) = log {
+        pusher::claim(log, &pushers)
+            .map_err(|error| ConfigError(format!("--state-dir: {error}")))?;
+    }
+    Ok(pushers)
 }
 
 /// Completes when the program is to end.

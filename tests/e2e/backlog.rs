@@ -1,6 +1,4 @@
 //! A backlog: flows that lay in Kafka for hours before anybody counted them.
-//!
-//! Not among the tests yet: samples do not have the data's own time.
 
 use std::time::Duration;
 

@@ -26,9 +26,6 @@ const LONGEST_LIFE_MS: u64 = 300;
 const RECORDS: u64 = 400;
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(60);
 
-/// Whether push sends a zero before the first value of a series.
-const PUSHES_ZEROS: bool = false;
-
 #[test]
 fn killed_hundreds_of_times_it_counts_each_flow_once_on_the_page_and_in_databases() {
     let kafka = Kafka::start();
@@ -38,8 +35,7 @@ fn killed_hundreds_of_times_it_counts_each_flow_once_on_the_page_and_in_database
         VictoriaMetrics::start(),
         PrometheusSettings::debian().start(&[format!("{address}:9590")]),
     );
-    // One URL is all that the program takes as yet.
-    let pushed: &[&dyn Database] = &[&victoria];
+    let pushed: &[&dyn Database] = &[&victoria, &prometheus];
     let state = TempDir::new().expect("a temporary directory");
     let mut arguments = count(&kafka.brokers(), TOPIC);
     arguments.push(format!("--state-dir={}", state.path().join("state").display()));
@@ -81,9 +77,7 @@ fn killed_hundreds_of_times_it_counts_each_flow_once_on_the_page_and_in_database
         let samples = database.samples().expect("the database answers");
         assert_eq!(samples.len(), expected.len());
         query::assert_rising(&samples);
-        if PUSHES_ZEROS {
-            query::assert_zero_first(&samples);
-        }
+        query::assert_zero_first(&samples);
     }
     exporter.wait_for_account(ARRIVAL_LIMIT);
     assert!(exporter.stop().success());

@@ -8,18 +8,22 @@
 //! produced.
 
 mod exporter;
+mod history;
 mod http;
+mod link;
 mod page;
 mod produce;
 mod query;
 mod series;
 mod servers;
 
+mod backlog;
 mod crash;
 mod databases;
 mod disk;
 mod drop_in;
 mod kafka;
+mod outage;
 mod pmacct;
 mod positions;
 mod security;

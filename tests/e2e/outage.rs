@@ -1,6 +1,4 @@
 //! A receiver that was away for a week, and comes back over a slow link.
-//!
-//! Not among the tests yet: samples do not have the data's own time, and do not wait for a receiver.
 
 use std::{
     fs,

@@ -1,15 +1,18 @@
 //! flow-exporter counts network flows by autonomous system, for Prometheus.
 //!
 //! Read [`app`] first: it wires the stages in the order in which the data passes them. The types
-//! that travel between them are [`source::Message`], [`flow::Decoded`], [`traffic::Counts`] and
-//! [`ledger::Snapshot`].
+//! that travel between them are [`source::Message`], [`flow::Decoded`], [`traffic::Counts`], and
+//! then [`ledger::Snapshot`] to scrapes, [`journal::Cut`] and [`publish::remote_write::Batch`] to
+//! push.
 //!
 //! What holds everywhere, said as what is absent:
 //!
 //! - no copy, channel or lock for a message between the source's buffer and the counter;
-//! - no way from a worker's table to a reader but through a published snapshot, so scrape and push
-//!   can't disagree;
+//! - no way from a worker's table to a reader but through a cut that the journal has, so scrape and
+//!   push can't disagree;
 //! - no commit of an offset whose counts are not published;
+//! - no sample that is neither confirmed, dropped by reason nor pending, and no two requests to an
+//!   endpoint under way at once;
 //! - no flow of AS 0 made from something that could not be decoded: what is not counted in a
 //!   series is counted by reason.
 pub mod app;

@@ -8,8 +8,8 @@
 //! What holds everywhere, said as what is absent:
 //!
 //! - no copy, channel or lock for a message between the source's buffer and the counter;
-//! - no way from a worker's table to a reader but through a cut that the journal has, so scrape and
-//!   push can't disagree;
+//! - no way from a worker's table to a reader but through a published cut, so scrape and push can't
+//!   disagree;
 //! - no commit of an offset whose counts are not published;
 //! - no sample that is neither confirmed, dropped by reason nor pending, and no two requests to an
 //!   endpoint under way at once;

@@ -781,7 +781,7 @@ async fn what_the_ledger_counted_last_arrives() {
     };
     let identity =
         Identity { topic: "flows".into(), rule: Rule { asn: ASN }, layout: Layout::original() };
-    let store = Store::in_memory(&identity, 0);
+    let store = Store::in_memory(&identity, 0, u64::MAX);
     let log = store.log();
     let (ledger, mut seats, reader, _names) = Ledger::new(
         &ledger_config,

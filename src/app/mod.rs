@@ -21,7 +21,7 @@ use crate::{
     config::{Config, ConfigError, SourceConfig},
     demo::Demo,
     health::Health,
-    journal::{JournalConfig, Log},
+    journal::JournalConfig,
     ledger::{Identity, Ledger, LedgerConfig, Store, StoreError},
     metrics::Metrics,
     names::{self, Announcement},
@@ -76,7 +76,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
     let (as_names, refresher) =
         names::load_initial(names_config).map_err(|error| refuse("", &error))?;
     let log = store.as_ref().map(Store::log);
-    let pushers = pushers(&push, log.as_ref(), state_dir.as_deref(), &layout, &metrics, &health)?;
+    let pushers = pushers(&push, state_dir.as_deref(), &layout, &metrics, &health)?;
 
     // Bind.
     let listener = listen
@@ -88,7 +88,10 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         tracing::info!(%address, made_up, "look at http://localhost:{}/", address.port());
     }
 
-    // Run.
+    // Run. Nothing that is kept is touched before it is sure that we do.
+    if let Some(log) = &log {
+        pusher::claim(log, &pushers).map_err(|error| refuse("--state-dir: ", &error))?;
+    }
     let names_wait = refresher.first_wait();
     let ledger_config = LedgerConfig { layout, rule, interval, timestamps, series_ttl, names_wait };
     let (ledger, seats, reader, names_sink) = Ledger::new(
@@ -222,17 +225,16 @@ fn store(
     let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
     let (SourceConfig::Kafka(kafka), Some(directory)) = (source, state_dir) else {
         tracing::info!("counts live in memory alone and begin from zero after a restart");
-        return Ok(is_pushed.then(|| Store::in_memory(&identity, now_ms)));
+        return Ok(is_pushed.then(|| Store::in_memory(&identity, now_ms, config.max_bytes)));
     };
     let store = Store::open(&directory.join(JOURNAL), &identity, config, now_ms)?;
     kafka.stored = store.positions().collect();
     Ok(Some(store))
 }
 
-/// A pusher for each endpoint, each with its place in the log.
+/// A pusher for each endpoint.
 fn pushers(
     push: &[PusherConfig],
-    log: Option<&Log>,
     state_dir: Option<&Path>,
     layout: &Layout,
     metrics: &Arc<Metrics>,
@@ -244,12 +246,7 @@ fn pushers(
             .map(Pusher::with_own_metrics)
             .map_err(|error| ConfigError(format!("push to {}: {error}", config.name)))
     };
-    let pushers = push.iter().map(pusher).collect::<Result<Vec<_>, _>>()?;
-    if let Some(log) = log {
-        pusher::claim(log, &pushers)
-            .map_err(|error| ConfigError(format!("--state-dir: {error}")))?;
-    }
-    Ok(pushers)
+    push.iter().map(pusher).collect()
 }
 
 /// Completes when the program is to end.

@@ -129,10 +129,12 @@ impl Store {
         })
     }
 
-    /// A store that keeps in memory what is yet to be pushed, and nothing else.
-    pub fn in_memory(identity: &Identity, now_ms: i64) -> Self {
+    /// A store that keeps in memory what is yet to be pushed, up to so many bytes and
+    /// [`MEMORY_LIMIT_BYTES`], and nothing else.
+    pub fn in_memory(identity: &Identity, now_ms: i64, max_bytes: u64) -> Self {
+        let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX).min(MEMORY_LIMIT_BYTES);
         Store {
-            kept: Kept::Memory(Memory::new(WIDTH, now_ms, MEMORY_LIMIT_BYTES)),
+            kept: Kept::Memory(Memory::new(WIDTH, now_ms, max_bytes)),
             begun_ms: now_ms,
             identity: identity.text(),
             topic: Arc::clone(&identity.topic),

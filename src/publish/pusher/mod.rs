@@ -156,11 +156,14 @@ pub fn claim<'p>(
     pushers: impl IntoIterator<Item = &'p Pusher>,
 ) -> Result<(), journal::Error> {
     let names: Vec<&str> = pushers.into_iter().map(|pusher| pusher.name.as_str()).collect();
-    for (name, _) in log.cursors() {
+    let written = log.end().totals.samples;
+    for (name, cursor) in log.cursors() {
         if !names.contains(&name.as_str()) {
-            tracing::info!(
+            let unsent = written.saturating_sub(cursor.totals.samples);
+            tracing::warn!(
                 name,
-                "forgetting where an endpoint was that is not configured any more"
+                unsent,
+                "an endpoint is not configured any more: what waited for it is given up"
             );
             log.forget(&name)?;
         }

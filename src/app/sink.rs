@@ -6,7 +6,7 @@ use crate::{
     flow::{Decoded, pmacct},
     ledger::{Reader, Seat},
     log_limit::LogLimit,
-    source::{Message, Position, Progress, Sink},
+    source::{Bound, Message, Position, Progress, Sink},
 };
 
 /// How much of a message that can't be decoded is logged.
@@ -42,8 +42,8 @@ impl Sink for CountingSink {
         });
     }
 
-    fn holds_from(&self) -> Option<i64> {
-        self.0.holds_from()
+    fn bound(&self) -> Option<Bound> {
+        self.0.bound()
     }
 
     fn passed(&mut self, time_ms: i64) {

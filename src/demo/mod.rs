@@ -29,6 +29,8 @@ const PARTITIONS: i32 = 4;
 const PERIOD: Duration = Duration::from_millis(100);
 /// What the first records cover, so that there is something to see at once.
 const HEAD_START: Duration = Duration::from_secs(10);
+/// At most so many: the broker in this process keeps little, and deletes what is not read in time.
+const HEAD_START_RECORDS: f64 = 20_000.0;
 /// How long the last records may take to reach the broker.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
@@ -98,7 +100,7 @@ impl Demo {
 
 fn produce(producer: &BaseProducer, mut routers: Model, topic: &str, rate: u32, stop: &AtomicBool) {
     let mut record = Vec::with_capacity(512);
-    let mut due = f64::from(rate) * HEAD_START.as_secs_f64();
+    let mut due = (f64::from(rate) * HEAD_START.as_secs_f64()).min(HEAD_START_RECORDS);
     let mut last = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

@@ -75,7 +75,7 @@ impl Reader {
     /// The time (milliseconds since the epoch) that all partitions must have passed for the next
     /// sample to be taken; `None` if samples don't wait for partitions.
     pub fn awaited(&self) -> Option<i64> {
-        self.gate.holds_from(self.order)
+        self.gate.awaited(self.order)
     }
 
     /// Returns when the ledger has published its last snapshot.

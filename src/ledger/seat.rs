@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    source::Position,
+    source::{Bound, Position},
     traffic::{Counts, Layout, Rule},
 };
 
@@ -53,7 +53,7 @@ impl Gate {
     }
 
     /// The time that all partitions must have passed for the next sample.
-    pub(super) fn holds_from(&self, order: Order) -> Option<i64> {
+    pub(super) fn awaited(&self, order: Order) -> Option<i64> {
         let lateness = order.lateness_ms?;
         Some(self.bound_ms.load(Ordering::Relaxed).saturating_add(lateness))
     }
@@ -88,7 +88,7 @@ pub struct Seat {
     /// For the samples after it.
     ahead: Vec<Bin>,
     epoch: u64,
-    /// The value of [`Gate::holds_from`] that was last reported as passed.
+    /// The bound that was last reported as passed.
     reported: Option<i64>,
     spare_in: mpsc::Sender<Box<Counts>>,
     spare_out: mpsc::Receiver<Box<Counts>>,
@@ -166,18 +166,18 @@ impl Seat {
         &mut self.ahead[place].counts
     }
 
-    /// Messages from this time on (milliseconds since the epoch) are to wait for the next sample;
-    /// `None` if messages are counted as they come. Moves on with hand-overs alone, so that what is
-    /// in a sample does not depend on who is first.
-    pub fn holds_from(&self) -> Option<i64> {
-        Some(self.bound_ms.saturating_add(self.order.lateness_ms?))
+    /// Which messages are for the next sample; `None` if messages are counted as they come. Moves
+    /// on with hand-overs alone, so that what is in a sample does not depend on who is first.
+    pub fn bound(&self) -> Option<Bound> {
+        let lateness_ms = self.order.lateness_ms?;
+        Some(Bound { time_ms: self.bound_ms, lateness_ms })
     }
 
-    /// Says that no message before `time_ms` (milliseconds since the epoch) is left to count.
+    /// Says that no message before `time_ms` (milliseconds since the epoch) is left to count, but
+    /// for late ones.
     pub fn passed(&mut self, time_ms: i64) {
-        let bound = self.holds_from();
-        if self.reported != bound {
-            self.reported = bound;
+        if self.reported != Some(self.bound_ms) {
+            self.reported = Some(self.bound_ms);
             // The ledger ends after its workers; if it is gone, the process is on its way out.
             drop(self.requests.send(Request::Passed { worker: self.number, time_ms }));
         }

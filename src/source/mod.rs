@@ -43,19 +43,35 @@ pub struct Place<'a> {
     pub offset: i64,
 }
 
+/// Up to when messages are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// Messages before this time (milliseconds since the epoch) are.
+    pub time_ms: i64,
+    /// So are those after it by less than this (milliseconds), in a partition where older messages
+    /// may come behind them. All others are to be held back, with all that come behind them.
+    pub lateness_ms: i64,
+}
+
+impl Bound {
+    /// What is passed once no message before the bound can come, in milliseconds since the epoch.
+    pub fn end_ms(self) -> i64 {
+        self.time_ms.saturating_add(self.lateness_ms)
+    }
+}
+
 /// Takes the messages of some partitions. Lives on one of the source's threads.
 pub trait Sink: Send + 'static {
     /// Takes one message.
     fn message(&mut self, message: Message<'_>);
 
-    /// Messages with timestamps from this one on (milliseconds since the epoch) are to be held back
-    /// for now, with all that come after them in their partitions. `None` where all messages are
-    /// taken as they come. Asked before each batch; a hand-over may move it on.
-    fn holds_from(&self) -> Option<i64>;
+    /// Which messages are wanted now; `None` where all are taken as they come. Asked before each
+    /// batch; a hand-over may move it on.
+    fn bound(&self) -> Option<Bound>;
 
     /// All partitions of this sink have come at least this far in time (milliseconds since the
-    /// epoch): what they still give is younger, as far as anybody knows. Called once for each
-    /// value of [`Sink::holds_from`] that it reaches.
+    /// epoch): what they still give is younger, but for [`Bound::lateness_ms`]. Called once for
+    /// each bound that is passed, lateness included.
     fn passed(&mut self, time_ms: i64);
 
     /// Whether [`Sink::hand_over`] is wanted. Asked between batches, so it must cost nothing.

@@ -13,7 +13,7 @@ use std::{
 
 use rdkafka::error::RDKafkaErrorCode;
 
-use crate::source::{Message, Place, Position, Sink};
+use crate::source::{Bound, Message, Place, Position, Sink};
 
 use super::{
     inbox::{Command, Inbox},
@@ -49,6 +49,11 @@ struct Assigned {
     moved: bool,
     /// The timestamp of the next message, where it is too young for now.
     held_ms: Option<i64>,
+    /// The newest timestamp that was given to the sink.
+    newest_ms: i64,
+    /// No message has come behind a younger one yet. Then none is looked for: what is read ahead of
+    /// a sample has to be in the journal beside it.
+    is_ordered: bool,
     standing: Arc<Standing>,
 }
 
@@ -90,6 +95,8 @@ impl<S: Sink> Worker<S> {
                             read_to: None,
                             moved: true,
                             held_ms: None,
+                            newest_ms: i64::MIN,
+                            is_ordered: true,
                             standing,
                         });
                     }
@@ -129,7 +136,7 @@ impl<S: Sink> Worker<S> {
     }
 
     fn read(&mut self, assigned: &mut Assigned) -> usize {
-        let holds_from = self.sink.holds_from();
+        let bound = self.sink.bound();
         assigned.held_ms = None;
         if assigned.batch.is_empty() {
             assigned.queue.read(&mut assigned.batch);
@@ -143,7 +150,7 @@ impl<S: Sink> Worker<S> {
         }
         let now_ms = now_ms();
         let Worker { topic, sink, on_error, on_untimed, .. } = self;
-        let Assigned { batch, queue, next_offset, held_ms, .. } = assigned;
+        let Assigned { batch, queue, next_offset, held_ms, newest_ms, is_ordered, .. } = assigned;
         let partition = queue.partition();
         let before = *next_offset;
         let taken = batch.drain(|item| {
@@ -153,15 +160,20 @@ impl<S: Sink> Worker<S> {
                         // Counted already.
                         return ControlFlow::Continue(());
                     }
-                    let time_ms = match holds_from.map(|from| (from, usable(time_ms, now_ms))) {
+                    let time_ms = match bound.map(|bound| (bound, usable(time_ms, now_ms))) {
                         None => None,
-                        Some((from, Ok(time_ms))) if time_ms >= from => {
-                            *held_ms = Some(time_ms);
-                            return ControlFlow::Break(());
+                        Some((bound, Ok(time_ms))) => {
+                            let end_ms = if *is_ordered { bound.time_ms } else { bound.end_ms() };
+                            if time_ms >= end_ms {
+                                *held_ms = Some(time_ms);
+                                return ControlFlow::Break(());
+                            }
+                            *is_ordered &= time_ms >= *newest_ms;
+                            *newest_ms = time_ms.max(*newest_ms);
+                            Some(time_ms)
                         }
-                        Some((_, Ok(time_ms))) => Some(time_ms),
                         // The first sample is found by the times of messages: this one's is now.
-                        Some((from, Err(_))) if from < EARLIEST_MS => {
+                        Some((Bound { time_ms: ..EARLIEST_MS, .. }, Err(_))) => {
                             *held_ms = Some(now_ms);
                             return ControlFlow::Break(());
                         }
@@ -188,14 +200,14 @@ impl<S: Sink> Worker<S> {
 
     /// Tells the sink how far in time all partitions are, if that is far enough.
     fn report_time(&mut self, partitions: &[Assigned], none_until_ms: Option<i64>) {
-        let Some(wanted) = self.sink.holds_from() else { return };
+        let Some(bound) = self.sink.bound() else { return };
         let passed = if partitions.is_empty() {
             none_until_ms
         } else {
             // `None` is the least.
-            partitions.iter().map(Assigned::passed_ms).min().flatten()
+            partitions.iter().map(|each| each.passed_ms(bound)).min().flatten()
         };
-        if let Some(time_ms) = passed.filter(|&time_ms| time_ms >= wanted) {
+        if let Some(time_ms) = passed.filter(|&time_ms| time_ms >= bound.end_ms()) {
             self.sink.passed(time_ms);
         }
     }
@@ -214,10 +226,17 @@ impl Assigned {
         Position { partition: self.queue.partition(), next_offset: self.next_offset }
     }
 
-    /// How far the partition is in time, if that is known: what it still gives is younger.
-    fn passed_ms(&self) -> Option<i64> {
+    /// How far the partition is in time, if that is known: what it still gives is younger, but for
+    /// late messages.
+    fn passed_ms(&self, bound: Bound) -> Option<i64> {
+        if let Some(held_ms) = self.held_ms {
+            // Before the first sample, this is about where the data begin.
+            let is_over = self.is_ordered && bound.time_ms >= EARLIEST_MS;
+            let lateness_ms = if is_over { bound.lateness_ms } else { 0 };
+            return Some(held_ms.saturating_add(lateness_ms));
+        }
         let read_to = self.read_to.map_or(self.next_offset, |to| to.max(self.next_offset));
-        self.held_ms.or_else(|| self.standing.passed_ms(read_to))
+        self.standing.passed_ms(read_to)
     }
 }
 

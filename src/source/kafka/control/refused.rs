@@ -1,12 +1,14 @@
 //! Partitions that can't be read on where we are: Kafka has deleted the messages, or the topic.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 
-use crate::source::kafka::config::StartOffset;
+use crate::{log_limit::LogLimit, source::kafka::config::StartOffset};
 
 use super::{Control, LOG_WAITING, SETTLE_LIMIT, Trouble};
+
+static LOG_LOST: LogLimit = LogLimit::new(Duration::from_secs(10));
 
 impl Control {
     /// Goes on with partitions whose next offset the broker refused. Where the brokers can't be
@@ -111,11 +113,13 @@ impl Control {
         let topic = self.config.topic.as_str();
         let lost = (low - position).unsigned_abs();
         self.metrics.kafka_lost.with_label_values(&[topic, &partition.to_string()]).inc_by(lost);
+        let Some(held_back) = LOG_LOST.permit() else { return };
         tracing::error!(
             topic,
             partition,
             position,
             lost,
+            held_back,
             "messages are lost: Kafka deleted them before they were counted; reading goes on at its \
              oldest, {low}. Let the topic's retention.ms and retention.bytes be above what comes in \
              while flow-exporter is away or behind"

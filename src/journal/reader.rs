@@ -142,9 +142,11 @@ impl DiskLog {
         bytes[28..36].copy_from_slice(&cursor.totals.samples.to_le_bytes());
         let sum = crc32fast::hash(&bytes[..36]);
         bytes[36..].copy_from_slice(&sum.to_le_bytes());
-        write_whole(&path, &bytes)?;
+        let written = write_whole(&path, &bytes);
+        // Even where the disk is too full for it: letting go of what was dealt with is what makes
+        // room. A reader that begins at the older place is told of a loss that is none.
         self.lock().cursors.insert(name.to_owned(), cursor);
-        Ok(())
+        written
     }
 
     pub(super) fn forget(&self, name: &str) -> Result<(), Error> {

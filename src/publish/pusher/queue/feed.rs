@@ -70,6 +70,16 @@ pub(super) struct HandedOut {
     pub(super) newest_ms: i64,
 }
 
+/// Who was at a place in the log before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    Nobody,
+    /// A process before this one.
+    Another,
+    /// This process, which has counted what is in the window.
+    Us,
+}
+
 /// A place in the log.
 #[derive(Debug)]
 pub(super) struct Feed {
@@ -94,10 +104,12 @@ pub(super) struct Feed {
 
 impl Feed {
     /// Goes to a place; `None` while the log is empty.
+    ///
+    /// `before`: who was there before.
     pub(super) fn open(
         mark: Mark,
         until: Option<Cursor>,
-        is_resumed: bool,
+        before: Before,
         context: &mut Context<'_>,
         tally: &mut Tally,
     ) -> Result<Option<Self>, Error> {
@@ -112,12 +124,12 @@ impl Feed {
             bases: VecDeque::new(),
             begun_ms: NEVER,
             jumped: false,
-            is_resumed,
+            is_resumed: before != Before::Nobody,
             place: 0,
             entry: NONE,
         };
         let why = match placed {
-            Placed::There => feed.rebuild(context, tally).inspect_err(|_| {
+            Placed::There => feed.rebuild(before, context, tally).inspect_err(|_| {
                 feed.lines.clear(context.pool);
             })?,
             Placed::Later(Lost { why, .. }) => Some(why),
@@ -140,9 +152,10 @@ impl Feed {
             let now = feed.within(feed.reader.cursor());
             let all = now.totals.samples.saturating_sub(begin.totals.samples);
             let lost = all.saturating_sub(done);
+            let beyond = now.totals.samples.saturating_sub(end.totals.samples).min(lost);
             tally.lost(lost, &why);
-            tally.generated += lost;
-            tally.estimated += now.totals.samples.saturating_sub(end.totals.samples).min(lost);
+            tally.generated += if before == Before::Us { beyond } else { lost };
+            tally.estimated += beyond;
             feed.mark.floor_ms = feed.mark.floor_ms.max(feed.mark.end_ms);
             feed.begin_anew(context);
         }
@@ -152,6 +165,7 @@ impl Feed {
     /// Reads again what is before the window and the window itself. Returns why it can't.
     fn rebuild(
         &mut self,
+        before: Before,
         context: &mut Context<'_>,
         tally: &mut Tally,
     ) -> Result<Option<Why>, Error> {
@@ -169,7 +183,11 @@ impl Feed {
             match self.reader.step()? {
                 Step::Cut => self.take(into_window, context, &mut read),
                 Step::End => break,
-                Step::Lost(lost) => return Ok(Some(lost.why)),
+                Step::Lost(lost) => {
+                    // Some of the window may have been sent.
+                    self.mark.end_ms = mark.end_ms;
+                    return Ok(Some(lost.why));
+                }
             }
         }
         if self.reader.cursor().sequence < mark.end.sequence {
@@ -179,9 +197,11 @@ impl Feed {
             self.begin_anew(context);
             return Ok(None);
         }
-        // What is done was counted by an earlier process.
+        // What is done was counted by an earlier process; by this one, so was the rest.
         let samples = self.window.samples() as u64;
-        tally.generated += samples.saturating_sub(mark.done);
+        if before != Before::Us {
+            tally.generated += samples.saturating_sub(mark.done);
+        }
         self.lines.in_order(context.pool);
         self.skip(mark.done);
         Ok(None)

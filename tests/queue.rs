@@ -797,6 +797,7 @@ async fn own_metrics_go_with_the_samples() {
         })
         .expect("it is there");
     assert_eq!(labels["instance"], "a");
+    assert!(own.iter().any(|(labels, ..)| labels["__name__"] == "process_resident_memory_bytes"));
     assert_eq!(*value, 2.0);
     assert!(*time_ms > at(0));
     ledger.close();

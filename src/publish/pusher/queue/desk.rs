@@ -87,6 +87,12 @@ impl Desk {
                 mark.done = 0;
             }
         }
+        // Where the log has lost its end, what comes in its place is sent where the log goes on.
+        let end = log.end();
+        for range in progress.ranges.iter_mut().filter(|range| range.until.sequence > end.sequence)
+        {
+            range.until = end;
+        }
         Ok(Desk {
             log,
             name,

@@ -123,6 +123,41 @@ async fn newest_first_what_has_to_wait_is_counted_once() {
     push.end().await;
 }
 
+fn oldest_pending(metrics: &Metrics) -> f64 {
+    let families = metrics.gather();
+    let name = "flow_exporter_remote_write_oldest_pending_timestamp_seconds";
+    let family = families.iter().find(|family| family.name == name);
+    family.unwrap().samples[0].value
+}
+
+#[tokio::test]
+async fn newest_first_the_oldest_that_waits_is_told_after_a_restart() {
+    let mut receiver = Receiver::new();
+    let config =
+        PusherConfig { order: Order::NewestFirst, ..in_batches_of(3, 4, config(&receiver)) };
+    let gate = Arc::new(Notify::new());
+    receiver.always(Answer::Gated(Arc::clone(&gate), 204));
+    let mut ledger = Ledger::on_disk();
+    ledger.claim(&[&config]);
+    let push = ledger.push(&config);
+    grow(&mut ledger, 9, 0..1);
+    receiver.next().await;
+    for number in 1..12 {
+        grow(&mut ledger, 9, number..number + 1);
+        push.until(|samples| samples.generated >= 9 * (number as u64 + 1)).await;
+    }
+    gate.notify_one();
+    assert!(receiver.next().await.samples().iter().all(|&(_, time_ms, _)| time_ms > at(3)));
+    push.kill().await;
+
+    receiver.always(Answer::Stall);
+    let push = ledger.push(&config);
+    assert!(receiver.next().await.samples().iter().all(|&(_, time_ms, _)| time_ms > at(3)));
+    let oldest = oldest_pending(&push.metrics);
+    assert!(oldest > 0.0 && oldest <= at(1) as f64 / 1000.0, "{oldest}");
+    push.kill().await;
+}
+
 #[tokio::test]
 async fn what_changes_at_the_very_time_of_a_sample_is_in_the_next_one() {
     // So it is where the clock is behind the messages': times of cuts never fall.

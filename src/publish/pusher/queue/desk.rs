@@ -15,7 +15,7 @@ use crate::{
 use super::{
     feed::{Before, Context, Feed, Tally},
     labels::Labeler,
-    lines::Rules,
+    lines::{NEVER, Rules},
     mark::{Mark, Progress, Range},
 };
 
@@ -78,7 +78,7 @@ impl Desk {
         let is_resumed = progress.is_some();
         let mut progress = progress.unwrap_or_else(|| Progress {
             fingerprint,
-            live: Mark::new(cursor, super::lines::NEVER),
+            live: Mark::new(cursor, NEVER),
             ranges: VecDeque::new(),
         });
         if progress.fingerprint != fingerprint {
@@ -126,6 +126,12 @@ impl Desk {
     pub(super) fn estimated_in_ranges(&self) -> u64 {
         let ranges = self.ranges.iter();
         ranges.map(|range| samples_between(range.mark.end, range.until)).sum()
+    }
+
+    /// Time of the oldest sample that waits in older parts and is not in a window, about.
+    pub(super) fn oldest_in_ranges_ms(&self) -> Option<i64> {
+        let marks = self.ranges.iter().map(|range| &range.mark);
+        marks.map(|mark| mark.end_ms.max(mark.floor_ms)).find(|&time_ms| time_ms != NEVER)
     }
 
     /// Whether there are older parts.
@@ -257,7 +263,9 @@ impl Desk {
             saved != slowest && (!self.log.is_durable() || at.elapsed() >= SAVE_PERIOD)
         });
         if is_due {
-            // The log may be kept from the cursor on alone: what the bookmark says comes first.
+            // The log may be kept from the cursor on alone: what the bookmark says comes first. It
+            // may not have been written since, where no sample of what was read is sent.
+            self.note();
             self.sync();
             match self.log.save(&self.name, slowest) {
                 Ok(()) => self.saved = Some((slowest, Instant::now())),

@@ -339,7 +339,8 @@ impl Queue {
         let Some(desk) = self.desk() else { return };
         let live = desk.live_mark();
         let feeds = desk.backlog.iter().chain(&desk.live);
-        let mut oldest_ms = feeds.filter(|feed| !self.is_settled(feed)).find_map(Feed::oldest_ms);
+        let windows = feeds.filter(|feed| !self.is_settled(feed)).filter_map(Feed::oldest_ms);
+        let mut oldest_ms = windows.chain(desk.oldest_in_ranges_ms()).min();
         if oldest_ms.is_none() && self.seen.totals.cuts > live.end.totals.cuts {
             oldest_ms = (live.end_ms != NEVER).then(|| live.end_ms + desk.rules.interval_ms);
         }

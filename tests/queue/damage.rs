@@ -241,8 +241,8 @@ async fn samples_in_a_broken_part_of_the_log_are_lost_and_no_others() {
         expected.extend([one(1, at(-1) + 1, 0.0), one(2, at(-1) + 1, 0.0)]);
         assert!(all.is_subset(&expected), "{what}: {:?}", all.difference(&expected));
         let missing: BTreeSet<i64> = expected.difference(&all).map(|&(_, time, _)| time).collect();
-        let (first, last) = (missing.first().unwrap(), missing.last().unwrap());
-        assert_eq!((last - first) / INTERVAL + 1, missing.len() as i64, "{what}: in one piece");
+        let (begin, end) = (missing.first().unwrap(), missing.last().unwrap());
+        assert_eq!((end - begin) / INTERVAL + 1, missing.len() as i64, "{what}: in one piece");
     }
 }
 
@@ -334,4 +334,32 @@ async fn where_the_end_of_the_log_is_lost_what_comes_is_sent_once_and_later_than
             .collect();
         assert_eq!(newer, expected, "{order:?}");
     }
+}
+
+#[tokio::test]
+async fn newest_first_a_series_that_ends_as_it_overtakes_is_marked_as_ended() {
+    let mut receiver = Receiver::new();
+    let config =
+        PusherConfig { order: Order::NewestFirst, ..in_batches_of(3, 4, config(&receiver)) };
+    let gate = Arc::new(Notify::new());
+    receiver.answer([Answer::Gated(Arc::clone(&gate), 204)]);
+    let mut ledger = Ledger::on_disk();
+    ledger.claim(&[&config]);
+    let push = ledger.push(&config);
+    grow(&mut ledger, 3, 0..1);
+    receiver.next().await;
+    for number in 1..9 {
+        grow(&mut ledger, 3, number..number + 1);
+        push.until(|samples| samples.generated >= 3 * (number as u64 + 1)).await;
+    }
+    ledger.end(3);
+    grow(&mut ledger, 2, 9..10);
+    push.until(|samples| samples.generated >= 3 * 9 + 2).await;
+    gate.notify_one();
+    push.until_idle().await;
+    let all = all_once(&mut receiver);
+    assert!(all.contains(&stale(3, at(9))), "{all:?}");
+    assert!(all.contains(&one(3, at(8), 9.0)));
+    ledger.close();
+    push.end().await;
 }

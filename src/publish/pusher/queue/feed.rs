@@ -170,7 +170,7 @@ impl Feed {
         tally: &mut Tally,
     ) -> Result<Option<Why>, Error> {
         let mark = self.mark;
-        let known_ms = (mark.base_ms != NEVER).then_some(mark.base_ms);
+        let known_ms = if mark.base_ms == NEVER { mark.floor_ms } else { mark.base_ms };
         if mark.base.sequence == 0 {
             self.begun_ms = self.reader.state().time_ms;
         }
@@ -209,9 +209,10 @@ impl Feed {
 
     /// Forgets what was, and goes on with the state where the reader is.
     fn begin_anew(&mut self, context: &mut Context<'_>) {
-        self.lines.reset(self.reader.state(), None, context.pool, context.labeler);
+        let floor_ms = self.mark.floor_ms;
+        self.lines.reset(self.reader.state(), floor_ms, context.pool, context.labeler);
         self.window.clear();
-        self.mark = Mark::new(self.reader.cursor(), self.mark.floor_ms);
+        self.mark = Mark::new(self.reader.cursor(), floor_ms);
         self.bases.clear();
         (self.place, self.entry) = (0, NONE);
         self.jumped = false;
@@ -429,7 +430,9 @@ impl Feed {
 
     /// What is before this place, another feed sends.
     pub(super) fn raise_floor(&mut self) {
-        self.mark.floor_ms = self.mark.floor_ms.max(self.reader.state().time_ms);
+        let floor_ms = self.mark.floor_ms.max(self.reader.state().time_ms);
+        self.mark.floor_ms = floor_ms;
+        self.lines.are_known_up_to(floor_ms);
     }
 
     /// Time of the oldest sample in the window.

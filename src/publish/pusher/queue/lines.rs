@@ -138,11 +138,11 @@ impl Lines {
     }
 
     /// Begins anew at a state of the log. What lives there is no news; the endpoint has its samples
-    /// up to `known_ms`, or none of it.
+    /// up to `known_ms`, or none of it if that is [`NEVER`].
     pub(super) fn reset(
         &mut self,
         state: &State,
-        known_ms: Option<i64>,
+        known_ms: i64,
         pool: &mut LabelPool,
         labeler: &Labeler,
     ) {
@@ -161,8 +161,15 @@ impl Lines {
             line.sampled = line.value;
             line.changed_ms = series.changed_ms;
             line.is_new = false;
-            line.known = known_ms.is_some();
-            line.last_ms = known_ms.unwrap_or(NEVER);
+        }
+        self.are_known_up_to(known_ms);
+    }
+
+    /// The endpoint has, or will have, the samples of all lines up to this time.
+    pub(super) fn are_known_up_to(&mut self, time_ms: i64) {
+        for line in &mut self.all {
+            line.known = time_ms != NEVER;
+            line.last_ms = time_ms;
         }
     }
 

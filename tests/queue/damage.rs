@@ -213,7 +213,7 @@ async fn where_the_place_in_the_log_cannot_be_kept_samples_are_sent_all_the_same
 
 #[tokio::test]
 async fn samples_in_a_broken_part_of_the_log_are_lost_and_no_others() {
-    for what in ["header", "checkpoint", "cut"] {
+    for what in ["header", "checkpoint", "cut", "file"] {
         let mut receiver = Receiver::new();
         let config = config(&receiver);
         let mut ledger = Ledger::with_caps(SMALL);
@@ -230,6 +230,10 @@ async fn samples_in_a_broken_part_of_the_log_are_lost_and_no_others() {
         };
         bytes[at_byte] ^= 1;
         fs::write(path, bytes).unwrap();
+        if what == "file" {
+            // Somebody has removed it.
+            fs::remove_file(path).unwrap();
+        }
         let push = ledger.push(&config);
         ledger.close();
         let samples = push.end().await;

@@ -275,6 +275,21 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Those of its process, which the system knows. Linux alone has them.
+    pub const PROCESS: &[Declared] = &[
+        process("process_cpu_seconds_total", Kind::Counter, "CPU time used, in seconds."),
+        process("process_open_fds", Kind::Gauge, "File descriptors that are open."),
+        process("process_max_fds", Kind::Gauge, "File descriptors that may be open."),
+        process("process_virtual_memory_bytes", Kind::Gauge, "Virtual memory, in bytes."),
+        process("process_resident_memory_bytes", Kind::Gauge, "Resident memory, in bytes."),
+        process(
+            "process_start_time_seconds",
+            Kind::Gauge,
+            "When the process began, in seconds since the epoch.",
+        ),
+        process("process_threads", Kind::Gauge, "Threads of the process."),
+    ];
+
     /// Label values that are known beforehand exist from the start, so that a rate sees their
     /// first increment.
     fn with_known_labels(self) -> Self {
@@ -333,6 +348,10 @@ impl Metrics {
         let _still = self.push_moves.lock().unwrap_or_else(PoisonError::into_inner);
         self.registry.gather().iter().filter_map(family).collect()
     }
+}
+
+const fn process(name: &'static str, kind: Kind, help: &'static str) -> Declared {
+    Declared { name, help, kind, labels: &[] }
 }
 
 /// The help text of a metric is the first line of its documentation.

@@ -748,6 +748,31 @@ fn show_tells_what_there_is() {
     assert!(matches!(show(&dir.path().join("none"), false, &mut summary), Err(Error::Io { .. })));
 }
 
+#[test]
+fn what_nobody_needs_is_let_go_where_no_cut_can_be_written() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut journal, ..) = open(dir.path());
+    let mut model = Model::default();
+    model.append(&mut journal, &[(0, 1)]).expect("appended");
+    journal.log().save("one", journal.log().end()).expect("saved");
+    for _ in 0..40 {
+        model.append(&mut journal, &[(0, 1), (1, 1)]).expect("appended");
+    }
+    assert!(segments(dir.path()).len() > 4);
+    // A disk that is full of what an endpoint had not read yet has room as soon as it has.
+    journal.log().save("one", journal.log().end()).expect("saved");
+    let newest = newest(dir.path());
+    let name = newest.file_name().expect("a name").to_string_lossy();
+    let digits: String = name.chars().filter(char::is_ascii_digit).collect();
+    let next = digits.parse::<u64>().expect("a number") + 1;
+    let next = name.replace(&digits, &format!("{next:0width$}", width = digits.len()));
+    fs::create_dir(dir.path().join(format!(".{next}.new"))).expect("made");
+    journal.begin_segment();
+    let error = model.append(&mut journal, &[(0, 1)]).expect_err("it is in the way");
+    assert!(matches!(error, Error::Io { .. }), "{error}");
+    assert_eq!(segments(dir.path()).len(), 2);
+}
+
 /// The directory in which the test below, run as a child, fills the disk; and how.
 const FULL_DIR: &str = "JOURNAL_TEST_FULL_DIR";
 const FULL_BY: &str = "JOURNAL_TEST_FULL_BY";

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::float_cmp, clippy::cast_sign_loss)]
 
+#[path = "queue/damage.rs"]
+mod damage;
 mod receiver;
 mod series;
 
@@ -47,7 +49,7 @@ fn at(number: i64) -> i64 {
 
 /// Where the cuts go.
 enum Kept {
-    Disk { _dir: TempDir, journal: Box<Journal> },
+    Disk { dir: TempDir, journal: Box<Journal> },
     Memory(Memory),
 }
 
@@ -96,7 +98,7 @@ impl Ledger {
     fn with_caps(config: JournalConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(dir.path(), config).unwrap();
-        Self::of(Kept::Disk { _dir: dir, journal: Box::new(journal) })
+        Self::of(Kept::Disk { dir, journal: Box::new(journal) })
     }
 
     fn in_memory(max_bytes: usize) -> Self {
@@ -795,6 +797,7 @@ async fn own_metrics_go_with_the_samples() {
         })
         .expect("it is there");
     assert_eq!(labels["instance"], "a");
+    assert!(own.iter().any(|(labels, ..)| labels["__name__"] == "process_resident_memory_bytes"));
     assert_eq!(*value, 2.0);
     assert!(*time_ms > at(0));
     ledger.close();

@@ -388,7 +388,7 @@ fn v1_metadata_names_each_family_once_when_asked_for() {
         let kind = v1::metric_metadata::MetricType::Counter;
         (kind, direction.metric().to_owned(), direction.help().to_owned())
     });
-    let own = Metrics::DECLARED.iter().map(|own| {
+    let own = Metrics::DECLARED.iter().chain(Metrics::PROCESS).map(|own| {
         let kind = match own.kind {
             Kind::Counter => v1::metric_metadata::MetricType::Counter,
             Kind::Gauge => v1::metric_metadata::MetricType::Gauge,
@@ -421,6 +421,10 @@ fn families_are_found_by_name() {
     for direction in Direction::ALL {
         assert_eq!(families.find(direction.metric()), Some(FamilyId::flow(direction)));
         assert_eq!(families.get(FamilyId::flow(direction)).help, direction.help());
+    }
+    for family in Metrics::new().gather() {
+        let id = families.find(&family.name).unwrap_or_else(|| panic!("{}", family.name));
+        assert_eq!(families.get(id).kind, family.kind, "{}", family.name);
     }
     for own in Metrics::DECLARED {
         let id = families.find(own.name).expect("a family");

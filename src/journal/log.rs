@@ -59,6 +59,10 @@ impl Log {
 
     /// Sets a cursor, durably where the log is. The log is kept from the slowest cursor on, within
     /// its caps.
+    ///
+    /// # Errors
+    /// Where the disk refuses, the log is let go up to the cursor all the same; but the next process
+    /// finds the one before.
     pub fn save(&self, name: &str, cursor: Cursor) -> Result<(), Error> {
         match &self.0 {
             Kept::Disk(log) => log.save(name, cursor),

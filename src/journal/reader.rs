@@ -15,7 +15,7 @@ use super::{
     bookmark::Bookmark,
     cut::Cut,
     io_error,
-    segment::{Header, SegmentReader},
+    segment::{self, Header, SegmentReader},
     state::{State, Totals},
     writer::{JournalConfig, sync_dir, write_whole},
 };
@@ -142,9 +142,11 @@ impl DiskLog {
         bytes[28..36].copy_from_slice(&cursor.totals.samples.to_le_bytes());
         let sum = crc32fast::hash(&bytes[..36]);
         bytes[36..].copy_from_slice(&sum.to_le_bytes());
-        write_whole(&path, &bytes)?;
+        let written = write_whole(&path, &bytes);
+        // Even where the disk is too full for it: letting go of what was dealt with is what makes
+        // room. A reader that begins at the older place is told of a loss that is none.
         self.lock().cursors.insert(name.to_owned(), cursor);
-        Ok(())
+        written
     }
 
     pub(super) fn forget(&self, name: &str) -> Result<(), Error> {
@@ -172,6 +174,23 @@ impl DiskLog {
             appended_bytes: published.appended_bytes,
             max_bytes: published.max_bytes,
             max_age: published.max_age,
+        }
+    }
+
+    /// Whether a segment is there, as far as this process knows.
+    fn has(&self, number: u64) -> bool {
+        self.lock().segments.contains_key(&number)
+    }
+
+    /// What is wrong with a segment that can't be read: broken, or removed by somebody else.
+    fn broken(&self, number: u64, error: Error) -> Result<Broken, Error> {
+        match error {
+            Error::Broken(broken) => Ok(broken),
+            Error::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
+                let path = self.dir.join(segment::file_name(number));
+                Ok(Broken { path, offset: 0, damage: Damage::Incomplete })
+            }
+            error => Err(error),
         }
     }
 
@@ -372,8 +391,13 @@ impl DiskReader {
             };
             let (segment, state) = match load() {
                 Ok(loaded) => loaded,
-                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => continue,
-                Err(Error::Broken(broken)) => {
+                Err(Error::Io { source, .. })
+                    if source.kind() == ErrorKind::NotFound && !log.has(number) =>
+                {
+                    continue;
+                }
+                Err(error) => {
+                    let broken = log.broken(number, error)?;
                     // All but the newest can be done without.
                     let Some(next) = log.lock().after(number) else { return Err(broken.into()) };
                     let lost = Lost::between(wanted, next.totals, Why::Broken(broken));
@@ -381,7 +405,6 @@ impl DiskReader {
                     target = Cursor { sequence: next.sequence, totals: next.totals };
                     continue;
                 }
-                Err(error) => return Err(error),
             };
             let mut reader =
                 DiskReader { log: log.clone(), segment, state, cut: Cut::default(), skipped: None };
@@ -444,9 +467,10 @@ impl DiskReader {
                     return Ok(Step::Lost(Lost::between(from, self.state.totals, why)));
                 }
                 // Deleted since it was looked up: look again.
-                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
-                Err(Error::Broken(broken)) if newest > Some(next.number) => {
-                    self.skipped = Some((next.number, broken));
+                Err(Error::Io { source, .. })
+                    if source.kind() == ErrorKind::NotFound && !self.log.has(next.number) => {}
+                Err(error) if newest > Some(next.number) => {
+                    self.skipped = Some((next.number, self.log.broken(next.number, error)?));
                 }
                 Err(error) => return Err(error),
             }

@@ -207,14 +207,16 @@ impl Journal {
             .cut(&mut self.payload, cut)
             .map_err(io_error("can't compress for", self.log.dir()))?;
         let bytes = (FRAME_BYTES + self.payload.len()) as u64;
-        let (checkpoint_bytes, live) = if self.new_segment_is_due(now_ms) {
+        let written = if self.new_segment_is_due(now_ms) {
             let estimate = self.active.as_ref().map_or(0, |active| active.checkpoint_bytes);
             self.make_room(estimate + bytes, now_ms);
-            self.append_in_new_segment(cut, before, now_ms)?
+            self.append_in_new_segment(cut, before, now_ms)
         } else {
             self.make_room(bytes, now_ms);
-            (0, self.append_in_active(cut)?)
+            self.append_in_active(cut).map(|live| (0, live))
         };
+        // Where the disk is full, what nobody needs any more makes room for the next try.
+        let (checkpoint_bytes, live) = written.inspect_err(|_| self.delete_read())?;
         self.live = live;
         self.width = cut.width;
         let active = self.active.as_ref().expect("just appended to");

@@ -48,10 +48,10 @@ impl Families {
         Families { families: families.into() }
     }
 
-    /// The flow metrics and the program's own.
+    /// The flow metrics, the program's own, and those of its process.
     pub fn all() -> Self {
         let mut families = Families::flow();
-        let own = Metrics::DECLARED.iter();
+        let own = Metrics::DECLARED.iter().chain(Metrics::PROCESS);
         // Doc comments, of which help texts are made, begin with a space.
         let own = own.map(|own| FamilyMetadata::new(own.name, own.kind, own.help.trim_start()));
         families.families.extend(own);

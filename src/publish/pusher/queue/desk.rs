@@ -13,9 +13,9 @@ use crate::{
 };
 
 use super::{
-    feed::{Context, Feed, Tally},
+    feed::{Before, Context, Feed, Tally},
     labels::Labeler,
-    lines::Rules,
+    lines::{NEVER, Rules},
     mark::{Mark, Progress, Range},
 };
 
@@ -46,6 +46,8 @@ pub(super) struct Desk {
     /// The oldest of the older parts.
     pub(super) backlog: Option<Feed>,
     ranges: VecDeque<Range>,
+    /// So many of them, the first ones, are from a process before this one.
+    old_ranges: usize,
     bookmark: Option<Bookmark>,
     fingerprint: u32,
     note: Vec<u8>,
@@ -57,6 +59,8 @@ pub(super) struct Desk {
     pub(super) tally: Tally,
     /// Why it can't go on, if it can't.
     pub(super) error: Option<Error>,
+    /// Why it could not be kept how far it is, if it could not. That is no reason to stop.
+    pub(super) unkept: Option<Error>,
 }
 
 impl Desk {
@@ -74,7 +78,7 @@ impl Desk {
         let is_resumed = progress.is_some();
         let mut progress = progress.unwrap_or_else(|| Progress {
             fingerprint,
-            live: Mark::new(cursor, super::lines::NEVER),
+            live: Mark::new(cursor, NEVER),
             ranges: VecDeque::new(),
         });
         if progress.fingerprint != fingerprint {
@@ -82,6 +86,12 @@ impl Desk {
             for mark in marks.chain([&mut progress.live]) {
                 mark.done = 0;
             }
+        }
+        // Where the log has lost its end, what comes in its place is sent where the log goes on.
+        let end = log.end();
+        for range in progress.ranges.iter_mut().filter(|range| range.until.sequence > end.sequence)
+        {
+            range.until = end;
         }
         Ok(Desk {
             log,
@@ -93,6 +103,7 @@ impl Desk {
             live_mark: progress.live,
             is_resumed,
             backlog: None,
+            old_ranges: progress.ranges.len(),
             ranges: progress.ranges,
             bookmark,
             fingerprint,
@@ -102,6 +113,7 @@ impl Desk {
             saved: None,
             tally: Tally::default(),
             error: None,
+            unkept: None,
         })
     }
 
@@ -114,6 +126,12 @@ impl Desk {
     pub(super) fn estimated_in_ranges(&self) -> u64 {
         let ranges = self.ranges.iter();
         ranges.map(|range| samples_between(range.mark.end, range.until)).sum()
+    }
+
+    /// Time of the oldest sample that waits in older parts and is not in a window, about.
+    pub(super) fn oldest_in_ranges_ms(&self) -> Option<i64> {
+        let marks = self.ranges.iter().map(|range| &range.mark);
+        marks.map(|mark| mark.end_ms.max(mark.floor_ms)).find(|&time_ms| time_ms != NEVER)
     }
 
     /// Whether there are older parts.
@@ -132,7 +150,7 @@ impl Desk {
         let Some(mut older) = self.live.take() else { return };
         let mut context = Context { log, pool, labeler, rules: *rules };
         let mark = Mark::new(fresh, older.mark.end_ms);
-        match Feed::open(mark, None, false, &mut context, tally) {
+        match Feed::open(mark, None, Before::Nobody, &mut context, tally) {
             Ok(Some(mut live)) => {
                 live.raise_floor();
                 older.until = Some(fresh);
@@ -168,29 +186,37 @@ impl Desk {
         match &mut self.live {
             None => {
                 let mark = self.live_mark;
-                self.live = Feed::open(mark, None, self.is_resumed, &mut context, tally)?;
+                let before = if self.is_resumed { Before::Another } else { Before::Nobody };
+                self.live = Feed::open(mark, None, before, &mut context, tally)?;
                 // From now on it is known where it began.
                 self.note();
                 return Ok(());
             }
             Some(live) if live.is_spent() && live.can_read(end) => {
-                live.fill(&mut context, tally)?;
+                let filled = live.fill(&mut context, tally);
                 if !live.is_spent() {
-                    return Ok(());
+                    self.note();
+                    return filled;
                 }
+                filled?;
             }
             Some(_) => {}
         }
         match &mut self.backlog {
             None => {
                 if let Some(&Range { mark, until }) = self.ranges.front() {
-                    self.backlog = Feed::open(mark, Some(until), true, &mut context, tally)?;
+                    let is_old = self.old_ranges > 0;
+                    let before = if is_old { Before::Another } else { Before::Us };
+                    self.backlog = Feed::open(mark, Some(until), before, &mut context, tally)?;
                     self.ranges.pop_front();
+                    self.old_ranges -= usize::from(is_old);
                 }
             }
             Some(backlog) if backlog.is_spent() => {
                 if backlog.can_read(end) {
-                    backlog.fill(&mut context, tally)?;
+                    let filled = backlog.fill(&mut context, tally);
+                    self.note();
+                    return filled;
                 } else if let Some(done) = self.backlog.take() {
                     done.close(&mut self.pool);
                     self.note();
@@ -202,7 +228,8 @@ impl Desk {
     }
 
     /// Notes how far it is: from now on no end of the process makes samples go out twice that are
-    /// settled.
+    /// settled. What has been read into a window is noted before any of it goes out, so that what
+    /// goes out first after the end of the process is what was under way then, and no more.
     pub(super) fn note(&mut self) {
         let ranges = self
             .backlog
@@ -214,7 +241,7 @@ impl Desk {
         if let Some(bookmark) = &mut self.bookmark {
             match bookmark.write(&self.note) {
                 Ok(()) => drop(self.unsynced_since.get_or_insert_with(Instant::now)),
-                Err(error) => self.error = Some(error),
+                Err(error) => self.unkept = Some(error),
             }
         }
     }
@@ -236,11 +263,13 @@ impl Desk {
             saved != slowest && (!self.log.is_durable() || at.elapsed() >= SAVE_PERIOD)
         });
         if is_due {
-            // The log may be kept from the cursor on alone: what the bookmark says comes first.
+            // The log may be kept from the cursor on alone: what the bookmark says comes first. It
+            // may not have been written since, where no sample of what was read is sent.
+            self.note();
             self.sync();
             match self.log.save(&self.name, slowest) {
                 Ok(()) => self.saved = Some((slowest, Instant::now())),
-                Err(error) => self.error = Some(error),
+                Err(error) => self.unkept = Some(error),
             }
         }
     }
@@ -250,7 +279,7 @@ impl Desk {
         self.note();
         self.sync();
         if let Err(error) = self.log.save(&self.name, self.slowest()) {
-            self.error = Some(error);
+            self.unkept = Some(error);
         }
     }
 
@@ -260,7 +289,7 @@ impl Desk {
         {
             match bookmark.sync() {
                 Ok(()) => self.unsynced_since = None,
-                Err(error) => self.error = Some(error),
+                Err(error) => self.unkept = Some(error),
             }
             self.synced = Some(Instant::now());
         }

@@ -70,6 +70,16 @@ pub(super) struct HandedOut {
     pub(super) newest_ms: i64,
 }
 
+/// Who was at a place in the log before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    Nobody,
+    /// A process before this one.
+    Another,
+    /// This process, which has counted what is in the window.
+    Us,
+}
+
 /// A place in the log.
 #[derive(Debug)]
 pub(super) struct Feed {
@@ -94,10 +104,12 @@ pub(super) struct Feed {
 
 impl Feed {
     /// Goes to a place; `None` while the log is empty.
+    ///
+    /// `before`: who was there before.
     pub(super) fn open(
         mark: Mark,
         until: Option<Cursor>,
-        is_resumed: bool,
+        before: Before,
         context: &mut Context<'_>,
         tally: &mut Tally,
     ) -> Result<Option<Self>, Error> {
@@ -112,12 +124,12 @@ impl Feed {
             bases: VecDeque::new(),
             begun_ms: NEVER,
             jumped: false,
-            is_resumed,
+            is_resumed: before != Before::Nobody,
             place: 0,
             entry: NONE,
         };
         let why = match placed {
-            Placed::There => feed.rebuild(context, tally).inspect_err(|_| {
+            Placed::There => feed.rebuild(before, context, tally).inspect_err(|_| {
                 feed.lines.clear(context.pool);
             })?,
             Placed::Later(Lost { why, .. }) => Some(why),
@@ -140,9 +152,10 @@ impl Feed {
             let now = feed.within(feed.reader.cursor());
             let all = now.totals.samples.saturating_sub(begin.totals.samples);
             let lost = all.saturating_sub(done);
+            let beyond = now.totals.samples.saturating_sub(end.totals.samples).min(lost);
             tally.lost(lost, &why);
-            tally.generated += lost;
-            tally.estimated += now.totals.samples.saturating_sub(end.totals.samples).min(lost);
+            tally.generated += if before == Before::Us { beyond } else { lost };
+            tally.estimated += beyond;
             feed.mark.floor_ms = feed.mark.floor_ms.max(feed.mark.end_ms);
             feed.begin_anew(context);
         }
@@ -152,11 +165,12 @@ impl Feed {
     /// Reads again what is before the window and the window itself. Returns why it can't.
     fn rebuild(
         &mut self,
+        before: Before,
         context: &mut Context<'_>,
         tally: &mut Tally,
     ) -> Result<Option<Why>, Error> {
         let mark = self.mark;
-        let known_ms = (mark.base_ms != NEVER).then_some(mark.base_ms);
+        let known_ms = if mark.base_ms == NEVER { mark.floor_ms } else { mark.base_ms };
         if mark.base.sequence == 0 {
             self.begun_ms = self.reader.state().time_ms;
         }
@@ -169,7 +183,11 @@ impl Feed {
             match self.reader.step()? {
                 Step::Cut => self.take(into_window, context, &mut read),
                 Step::End => break,
-                Step::Lost(lost) => return Ok(Some(lost.why)),
+                Step::Lost(lost) => {
+                    // Some of the window may have been sent.
+                    self.mark.end_ms = mark.end_ms;
+                    return Ok(Some(lost.why));
+                }
             }
         }
         if self.reader.cursor().sequence < mark.end.sequence {
@@ -179,9 +197,11 @@ impl Feed {
             self.begin_anew(context);
             return Ok(None);
         }
-        // What is done was counted by an earlier process.
+        // What is done was counted by an earlier process; by this one, so was the rest.
         let samples = self.window.samples() as u64;
-        tally.generated += samples.saturating_sub(mark.done);
+        if before != Before::Us {
+            tally.generated += samples.saturating_sub(mark.done);
+        }
         self.lines.in_order(context.pool);
         self.skip(mark.done);
         Ok(None)
@@ -189,9 +209,10 @@ impl Feed {
 
     /// Forgets what was, and goes on with the state where the reader is.
     fn begin_anew(&mut self, context: &mut Context<'_>) {
-        self.lines.reset(self.reader.state(), None, context.pool, context.labeler);
+        let floor_ms = self.mark.floor_ms;
+        self.lines.reset(self.reader.state(), floor_ms, context.pool, context.labeler);
         self.window.clear();
-        self.mark = Mark::new(self.reader.cursor(), self.mark.floor_ms);
+        self.mark = Mark::new(self.reader.cursor(), floor_ms);
         self.bases.clear();
         (self.place, self.entry) = (0, NONE);
         self.jumped = false;
@@ -409,7 +430,9 @@ impl Feed {
 
     /// What is before this place, another feed sends.
     pub(super) fn raise_floor(&mut self) {
-        self.mark.floor_ms = self.mark.floor_ms.max(self.reader.state().time_ms);
+        let floor_ms = self.mark.floor_ms.max(self.reader.state().time_ms);
+        self.mark.floor_ms = floor_ms;
+        self.lines.are_known_up_to(floor_ms);
     }
 
     /// Time of the oldest sample in the window.

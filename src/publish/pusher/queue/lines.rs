@@ -138,11 +138,11 @@ impl Lines {
     }
 
     /// Begins anew at a state of the log. What lives there is no news; the endpoint has its samples
-    /// up to `known_ms`, or none of it.
+    /// up to `known_ms`, or none of it if that is [`NEVER`].
     pub(super) fn reset(
         &mut self,
         state: &State,
-        known_ms: Option<i64>,
+        known_ms: i64,
         pool: &mut LabelPool,
         labeler: &Labeler,
     ) {
@@ -158,10 +158,18 @@ impl Lines {
             let line = self.start(id, series.start_ms, series.definition, pool, labeler);
             let Some(line) = line.map(|line| &mut self.all[line as usize]) else { continue };
             line.value = series.counts.first().copied().unwrap_or_default();
+            line.sampled = line.value;
             line.changed_ms = series.changed_ms;
             line.is_new = false;
-            line.known = known_ms.is_some();
-            line.last_ms = known_ms.unwrap_or(NEVER);
+        }
+        self.are_known_up_to(known_ms);
+    }
+
+    /// The endpoint has, or will have, the samples of all lines up to this time.
+    pub(super) fn are_known_up_to(&mut self, time_ms: i64) {
+        for line in &mut self.all {
+            line.known = time_ms != NEVER;
+            line.last_ms = time_ms;
         }
     }
 
@@ -325,15 +333,17 @@ impl Lines {
             {
                 window.restart(ending.line, time_ms, ending.start_ms);
             }
-            // What it grew by since the newest sample cut is not to be lost.
+            // What it grew by since the newest sample cut is not to be lost. It may have grown at
+            // the very time of that: where the clock went back, times of cuts stand still.
+            let grown_ms = ending.changed_ms.max(before_ms.saturating_add(1));
             if ending.is_new {
                 line.emit_zero(window, time_ms, interval_ms, floor_ms);
-                line.emit(window, ending.changed_ms, ending.value as f64);
-            } else if line.known && ending.changed_ms > before_ms {
+                line.emit(window, grown_ms, ending.value as f64);
+            } else if line.known && ending.value != ending.sampled {
                 if ending.skipped {
                     line.emit(window, before_ms, ending.sampled as f64);
                 }
-                line.emit(window, ending.changed_ms, ending.value as f64);
+                line.emit(window, grown_ms, ending.value as f64);
             }
             if line.slot == VACANT && line.known {
                 line.emit(window, time_ms, STALE);
@@ -344,7 +354,7 @@ impl Lines {
             if line.is_new {
                 line.emit_zero(window, time_ms, interval_ms, floor_ms);
             }
-            let is_changed = line.changed_ms > before_ms;
+            let is_changed = value != line.sampled;
             let is_due = all
                 || line.is_new
                 || is_changed

@@ -95,6 +95,7 @@ pub(super) struct Queue {
     loss_log: LogLimit,
     rival_log: LogLimit,
     error_log: LogLimit,
+    unkept_log: LogLimit,
 }
 
 impl fmt::Debug for Queue {
@@ -179,6 +180,7 @@ impl Queue {
             loss_log: LogLimit::new(LOG_PERIOD),
             rival_log: LogLimit::new(LOG_PERIOD),
             error_log: LogLimit::new(LOG_PERIOD),
+            unkept_log: LogLimit::new(LOG_PERIOD),
         }
     }
 
@@ -231,6 +233,7 @@ impl Queue {
         self.place = place;
         if let Place::Home(desk) = &mut self.place {
             let tally = std::mem::take(&mut desk.tally);
+            let unkept = desk.unkept.take();
             if !self.is_open {
                 self.is_open = true;
                 self.seen = desk.live_mark().end;
@@ -241,6 +244,17 @@ impl Queue {
             }
             self.observe();
             self.count(tally);
+            if let Some(error) = unkept
+                && let Some(held_back) = self.unkept_log.permit()
+            {
+                tracing::error!(
+                    endpoint = self.account.endpoint(),
+                    %error,
+                    held_back,
+                    "can't keep how far the endpoint is: samples go out, and go out again after a \
+                     restart"
+                );
+            }
         }
         let is_well = error.is_none();
         if let Some(error) = error {
@@ -325,7 +339,8 @@ impl Queue {
         let Some(desk) = self.desk() else { return };
         let live = desk.live_mark();
         let feeds = desk.backlog.iter().chain(&desk.live);
-        let mut oldest_ms = feeds.filter(|feed| !self.is_settled(feed)).find_map(Feed::oldest_ms);
+        let windows = feeds.filter(|feed| !self.is_settled(feed)).filter_map(Feed::oldest_ms);
+        let mut oldest_ms = windows.chain(desk.oldest_in_ranges_ms()).min();
         if oldest_ms.is_none() && self.seen.totals.cuts > live.end.totals.cuts {
             oldest_ms = (live.end_ms != NEVER).then(|| live.end_ms + desk.rules.interval_ms);
         }

@@ -53,11 +53,8 @@ use stream::{Stream, Suspects, Witness};
 /// What may happen with every request is logged once in this time.
 const LOG_PERIOD: Duration = Duration::from_secs(60);
 
-/// How long the name of an endpoint's file gets.
-const FILE_NAME_LIMIT: usize = 100;
-
-/// How much of an endpoint's name its cursor has.
-const CURSOR_NAME_LIMIT: usize = 80;
+/// How much of an endpoint's name those of its cursor and files have.
+const FILE_NAME_LIMIT: usize = 80;
 
 /// The sender of one endpoint.
 #[derive(Debug)]
@@ -110,7 +107,7 @@ impl Pusher {
             suspects: Suspects::new(),
             sender,
         };
-        let name = cursor_name(&endpoint);
+        let name = file_name(&endpoint);
         let account = Account::new(endpoint, Arc::clone(&metrics));
         let labeler = Labeler::new(layout.clone(), external, config.relabel.clone());
         let config = config.clone();
@@ -174,11 +171,16 @@ pub fn claim<'p>(
     Ok(())
 }
 
-/// An endpoint's name as that of its cursor: what of it can be read in a file name, and a checksum
-/// of all of it.
-fn cursor_name(endpoint: &str) -> String {
+/// An endpoint's name as that of its cursor and files: what of it can be read in a file name, and
+/// a checksum of all of it.
+fn file_name(endpoint: &str) -> String {
     let sum = crc32fast::hash(endpoint.as_bytes());
-    let name: String = file_name(endpoint).chars().take(CURSOR_NAME_LIMIT).collect();
+    let plain = |each: char| each.is_ascii_alphanumeric() || "-_.".contains(each);
+    let name: String = endpoint
+        .chars()
+        .map(|each| if plain(each) { each } else { '_' })
+        .take(FILE_NAME_LIMIT)
+        .collect();
     format!("{}-{sum:08x}", name.trim_start_matches('.'))
 }
 
@@ -189,14 +191,4 @@ fn offset(config: &PusherConfig) -> Duration {
         host.extend([name, "=", value]);
     }
     config.spread.mul_f64(f64::from(crc32fast::hash(host.as_bytes())) / f64::from(u32::MAX))
-}
-
-/// An endpoint's name as that of a file.
-fn file_name(endpoint: &str) -> String {
-    let plain = |each: char| each.is_ascii_alphanumeric() || "-_.".contains(each);
-    endpoint
-        .chars()
-        .map(|each| if plain(each) { each } else { '_' })
-        .take(FILE_NAME_LIMIT)
-        .collect()
 }

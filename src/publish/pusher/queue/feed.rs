@@ -375,6 +375,8 @@ impl Feed {
                 } else {
                     let start_ms = self.window.start_before(place, time_ms);
                     let start_ms = start_ms.unwrap_or(line.start_ms);
+                    // The zero before the first value may be older than the start.
+                    let start_ms = if start_ms < time_ms { start_ms } else { 0 };
                     samples.push(Sample { time_ms, value, start_ms });
                     out.newest_ms = out.newest_ms.max(time_ms);
                 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod log;
 mod receiver;
 
 use std::{
@@ -23,6 +24,7 @@ use flow_exporter::publish::{
     },
     remote_write::{Compression, Protocol},
 };
+use log::Log;
 use openssl::{
     asn1::Asn1Time,
     bn::BigNum,
@@ -45,7 +47,6 @@ use tokio::{
     sync::Notify,
     task::JoinSet,
 };
-use tracing::subscriber::DefaultGuard;
 
 /// How long something may take that takes about a second.
 const SOON: Duration = Duration::from_secs(30);
@@ -112,42 +113,6 @@ impl Files {
     fn write(&self, name: &str, text: impl AsRef<[u8]>) -> SecretSource {
         fs::write(self.path(name), text).unwrap();
         SecretSource::File(self.path(name))
-    }
-}
-
-/// What is logged on this thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn capture() -> (Log, DefaultGuard) {
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).expect("UTF-8")
-    }
-
-    fn errors(&self) -> usize {
-        self.text().lines().filter(|line| line.contains(" ERROR ")).count()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -301,7 +266,7 @@ async fn a_secret_that_changes_is_used_soon_and_one_that_is_gone_stays_in_use() 
         last = receiver.next().await.header("authorization").unwrap().to_owned();
     }
     fs::remove_file(files.path("token")).unwrap();
-    send_until(&sender, |_| log.errors() > 0).await;
+    send_until(&sender, |_| !log.lines("ERROR").is_empty()).await;
     while !receiver.is_idle() {}
     receiver.answer(vec![Answer::status(401); 3]);
     for _ in 0..3 {
@@ -309,7 +274,7 @@ async fn a_secret_that_changes_is_used_soon_and_one_that_is_gone_stays_in_use() 
         assert_eq!(receiver.next().await.header("authorization"), Some("Bearer hunter3"));
     }
     let log_text = log.text();
-    assert_eq!(log.errors(), 1, "{log_text}");
+    assert_eq!(log.lines("ERROR").len(), 1, "{log_text}");
     assert!(log_text.contains("authorization.credentials"), "{log_text}");
     assert!(!log_text.contains("hunter"), "{log_text}");
     let change = || drop(files.write("token", "hunter4"));
@@ -795,7 +760,7 @@ async fn certificates_are_read_again_when_they_change_unless_they_are_no_good() 
     // For now, the certificate is there without its key.
     send_until(&sender, |reply| {
         assert_eq!(reply.expect("an answer").status, 204);
-        log.errors() > 0
+        !log.lines("ERROR").is_empty()
     })
     .await;
     assert_eq!(server.seen(), ["none first"], "the connection from before is in use");
@@ -806,7 +771,7 @@ async fn certificates_are_read_again_when_they_change_unless_they_are_no_good() 
     })
     .await;
     assert_eq!(server.seen(), ["none first", "none second"]);
-    assert_eq!(log.errors(), 1, "{}", log.text());
+    assert_eq!(log.lines("ERROR").len(), 1, "{}", log.text());
     files.write("ca", Authority::new().pem());
     send_until(&sender, |reply| reply.is_err()).await;
     files.write("ca", authority.pem());

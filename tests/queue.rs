@@ -8,6 +8,7 @@
 #[path = "queue/damage.rs"]
 mod damage;
 mod receiver;
+mod samples;
 mod series;
 
 use std::{
@@ -31,6 +32,7 @@ use flow_exporter::{
     traffic::Layout,
 };
 use receiver::{Answer, Received, Receiver};
+use samples::Samples;
 use series::definition;
 use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
@@ -250,47 +252,6 @@ impl Push {
 
     async fn until_idle(&self) -> Samples {
         self.until(|samples| samples.generated > 0 && samples.pending == 0).await
-    }
-}
-
-/// Where the samples of an endpoint are.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Samples {
-    generated: u64,
-    confirmed: u64,
-    pending: u64,
-    dropped: BTreeMap<String, u64>,
-}
-
-impl Samples {
-    /// All that there are are accounted for, always.
-    fn of(metrics: &Metrics) -> Self {
-        let mut samples = Samples::default();
-        for family in metrics.gather() {
-            for sample in family.samples {
-                let value = sample.value as u64;
-                match family.name.as_str() {
-                    "flow_exporter_remote_write_samples_generated_total" => {
-                        samples.generated = value;
-                    }
-                    "flow_exporter_remote_write_samples_confirmed_total" => {
-                        samples.confirmed = value;
-                    }
-                    "flow_exporter_remote_write_samples_pending" => {
-                        assert!(sample.value >= 0.0, "{} are pending", sample.value);
-                        samples.pending = value;
-                    }
-                    "flow_exporter_remote_write_samples_dropped_total" if value > 0 => {
-                        let reason = sample.labels.into_iter().find(|(name, _)| name == "reason");
-                        samples.dropped.insert(reason.unwrap().1, value);
-                    }
-                    _ => {}
-                }
-            }
-        }
-        let dropped: u64 = samples.dropped.values().sum();
-        assert_eq!(samples.generated, samples.confirmed + samples.pending + dropped, "{samples:?}");
-        samples
     }
 }
 

@@ -1,5 +1,7 @@
 //! What becomes of samples that a receiver does not take.
 
+use std::sync::Mutex;
+
 use super::*;
 use crate::receiver::{Kind, Received};
 

@@ -326,7 +326,7 @@ pub enum Placed {
 /// What a reader finds next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A cut, see [`Reader::cut`]. The state includes it.
+    /// A cut, see [`Reader::cut()`]. The state includes it.
     Cut,
     /// Nothing more for now: all durable cuts are read.
     End,

@@ -1,9 +1,9 @@
 //! Messages from a Kafka topic, through librdkafka.
 //!
-//! One control thread ([`control`]) owns the consumer: it finds the topic's partitions, decides
+//! One control thread (`control`) owns the consumer: it finds the topic's partitions, decides
 //! where each begins, assigns them (or joins a consumer group that does), watches over brokers and
-//! lag, and asks where partitions end ([`ends`]). Workers ([`worker`]) read the partitions' queues
-//! ([`queue`]), partition N by worker N modulo their number.
+//! lag, and asks where partitions end (`ends`). Workers (`worker`) read the partitions' queues
+//! (`queue`), partition N by worker N modulo their number.
 
 mod config;
 mod context;

@@ -51,7 +51,7 @@ pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(30);
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Addresses that one test process can hand out.
-const ADDRESSES_PER_PROCESS: u32 = 64;
+const ADDRESSES_PER_PROCESS: u32 = 256;
 
 /// Where the scripts keep the servers that Debian does not have.
 fn cached(path: &str) -> PathBuf {

@@ -19,5 +19,5 @@ pub use cut::{Ledger, LedgerConfig};
 pub use reader::{Names, Reader};
 pub use schedule::Timestamps;
 pub use seat::{Seat, Waker};
-pub use snapshot::{Series, Snapshot, Vocabulary};
+pub use snapshot::{Series, Snapshot};
 pub use store::{Column, Definition, Identity, Store, StoreError};

@@ -62,11 +62,6 @@ impl Reader {
         self.newest.borrow().clone()
     }
 
-    /// Every newly published snapshot.
-    pub fn subscribe(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
-        self.newest.clone()
-    }
-
     /// Changes after each publication, and closes after the last.
     pub fn news(&self) -> watch::Receiver<()> {
         self.news.clone()

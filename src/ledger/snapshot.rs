@@ -102,16 +102,6 @@ impl Snapshot {
         }
     }
 
-    /// What the columns of this snapshot's keys mean.
-    pub fn vocabulary(&self) -> Vocabulary {
-        Vocabulary { layout: Arc::clone(&self.layout), names: Arc::clone(&self.names) }
-    }
-
-    /// Whether the columns of this snapshot's keys mean what they do by `vocabulary`.
-    pub fn speaks(&self, vocabulary: &Vocabulary) -> bool {
-        Arc::ptr_eq(&self.layout, &vocabulary.layout) && Arc::ptr_eq(&self.names, &vocabulary.names)
-    }
-
     /// How far each partition has been counted, by partition: exactly the messages below these
     /// offsets are in the counts.
     pub fn positions(&self) -> impl Iterator<Item = Position> {
@@ -147,15 +137,6 @@ impl Series<'_> {
     pub fn columns(&self) -> &[u32] {
         &self.snapshot.keys.row(self.slot)[1..]
     }
-}
-
-/// What turns the columns of a key into labels: as long as it is the same, so are the labels.
-#[derive(Debug, Clone)]
-pub struct Vocabulary {
-    /// One allocation for each book, so it also tells the texts of one book from another's. A
-    /// book only ever adds texts.
-    layout: Arc<Layout>,
-    names: Arc<AsNames>,
 }
 
 /// A number's decimal digits, written without an allocation.

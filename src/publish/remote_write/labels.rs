@@ -71,11 +71,6 @@ impl ExternalLabels {
         merged.extend(external);
         merged
     }
-
-    /// Name and value of the label at a place in the order of names.
-    pub fn get(&self, place: usize) -> Option<(&str, &str)> {
-        self.sorted.get(place).map(|(name, value)| (name.as_str(), value.as_str()))
-    }
 }
 
 /// The names of the labels of series of `layout`, the metric's name included.

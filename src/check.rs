@@ -3,12 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, Write},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context as _;
 
 use crate::{
+    clock,
     config::{CheckConfig, ConfigError, SourceConfig},
     flow::{Decoded, pmacct},
     publish::pusher,
@@ -98,8 +98,7 @@ fn topic(config: &KafkaConfig) -> Result<(bool, Vec<String>), LookError> {
     let mut findings =
         vec![format!("{} answers: {count} partitions with {messages} messages", config.brokers)];
     if let Some(newest_ms) = newest_ms {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let age = i64::try_from(now.as_secs()).unwrap_or(i64::MAX) - newest_ms / 1000;
+        let age = clock::now_ms() / 1000 - newest_ms / 1000;
         findings.push(format!("the newest message is {age} s old"));
     }
     let unread: Vec<String> = partitions

@@ -19,6 +19,7 @@ pub mod app;
 pub mod asn;
 pub mod check;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod flow;

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, bail};
@@ -20,6 +20,7 @@ use reqwest::{Client, StatusCode, header};
 
 use crate::{
     asn::{AsNames, MAX_TABLE_BYTES, ParseError},
+    clock,
     log_limit::LogLimit,
     metrics::Metrics,
 };
@@ -282,7 +283,7 @@ impl Attempt {
     fn count(self, metrics: &Metrics) {
         metrics.as_names_refreshes.with_label_values(&[self.label()]).inc();
         if !matches!(self, Attempt::Failed) {
-            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let since_epoch = clock::since_epoch();
             metrics.as_names_updated.set(since_epoch.as_secs_f64());
         }
     }

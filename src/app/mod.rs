@@ -3,13 +3,7 @@
 mod sink;
 mod source;
 
-use std::{
-    io,
-    path::Path,
-    sync::Arc,
-    thread,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{io, path::Path, sync::Arc, thread};
 
 use anyhow::Context as _;
 use tokio::{
@@ -18,6 +12,7 @@ use tokio::{
 };
 
 use crate::{
+    clock,
     config::{Config, ConfigError, SourceConfig},
     demo::Demo,
     health::Health,
@@ -221,8 +216,7 @@ fn store(
         SourceConfig::Input { input, .. } => input.to_string().into(),
     };
     let identity = Identity { topic, rule, layout: layout.clone() };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+    let now_ms = clock::now_ms();
     let (SourceConfig::Kafka(kafka), Some(directory)) = (source, state_dir) else {
         tracing::info!("counts live in memory alone and begin from zero after a restart");
         return Ok(is_pushed.then(|| Store::in_memory(&identity, now_ms, config.max_bytes)));

@@ -3,13 +3,14 @@
 use std::{
     fmt,
     sync::{Arc, mpsc},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
 
 use crate::{
     asn::AsNames,
+    clock::{milliseconds, now_ms},
     health::{Component, State},
     log_limit::LogLimit,
     metrics::Metrics,
@@ -20,8 +21,8 @@ use crate::{
 use super::{
     book::Book,
     reader::{Names, Reader},
-    schedule::{Schedule, Timestamps, milliseconds},
-    seat::{Bin, Gate, Order, Seat},
+    schedule::{Schedule, Timestamps},
+    seat::{Bin, Gate, Seat},
     snapshot::Snapshot,
     store::{Ahead, Store, StoreError},
 };
@@ -140,13 +141,7 @@ impl Ledger {
         });
         let last_ms = Some(book.time_ms()).filter(|&time_ms| time_ms != NOT_BEGUN);
         let schedule = Schedule::new(config.interval, config.timestamps, workers, last_ms, now_ms);
-        let order = Order {
-            interval_ms: milliseconds(config.interval).max(1),
-            lateness_ms: match config.timestamps {
-                Timestamps::Event { max_lateness } => Some(milliseconds(max_lateness)),
-                Timestamps::Arrival => None,
-            },
-        };
+        let order = schedule.order();
         let gate = Arc::new(Gate::new(workers, schedule.bound()));
         let seat =
             |number| Seat::new(number, &gate, send.clone(), order, &config.layout, config.rule);
@@ -413,13 +408,4 @@ impl Ledger {
         self.metrics.cuts.inc();
         self.metrics.cut_seconds.observe(taken.elapsed().as_secs_f64());
     }
-}
-
-/// The clock, in milliseconds since the epoch.
-fn now_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|since| i64::try_from(since.as_millis()).ok())
-        .unwrap_or_default()
 }

@@ -7,6 +7,10 @@
 
 use std::time::Duration;
 
+use crate::clock::milliseconds;
+
+use super::seat::Order;
+
 /// By what a sample counts messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Timestamps {
@@ -31,9 +35,7 @@ const LIVE_SLACK_MS: i64 = 10 * 1000;
 /// since the epoch. Knows no clock.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    interval_ms: i64,
-    /// `None` for [`Timestamps::Arrival`].
-    lateness_ms: Option<i64>,
+    order: Order,
     /// The moment of the next sample; `None` before it is known where the data begin.
     open_ms: Option<i64>,
     /// How far each worker's partitions are; `None` where that is not known.
@@ -54,8 +56,7 @@ impl Schedule {
             Timestamps::Arrival => None,
         };
         let mut schedule = Schedule {
-            interval_ms: milliseconds(interval).max(1),
-            lateness_ms,
+            order: Order { interval_ms: milliseconds(interval).max(1), lateness_ms },
             open_ms: None,
             passed: vec![None; workers],
         };
@@ -67,6 +68,11 @@ impl Schedule {
         schedule
     }
 
+    /// How messages are sorted into samples.
+    pub(super) fn order(&self) -> Order {
+        self.order
+    }
+
     /// The moment of the next sample; `None` before it is known.
     pub(super) fn open_ms(&self) -> Option<i64> {
         self.open_ms
@@ -74,7 +80,7 @@ impl Schedule {
 
     /// A moment as workers are told of it: they count what is before it for its sample.
     pub(super) fn bound(&self) -> i64 {
-        match (self.lateness_ms, self.open_ms) {
+        match (self.order.lateness_ms, self.open_ms) {
             (None, _) => i64::MAX,
             (Some(_), None) => i64::MIN,
             (Some(_), Some(open)) => open,
@@ -89,7 +95,7 @@ impl Schedule {
 
     /// How far everything is, with what may still be late, if that is known.
     fn watermark(&self, now_ms: i64) -> Option<i64> {
-        match self.lateness_ms {
+        match self.order.lateness_ms {
             None => Some(now_ms),
             Some(lateness) => {
                 let earliest = self.passed.iter().copied().min()??;
@@ -105,7 +111,7 @@ impl Schedule {
         }
         let watermark = self.watermark(now_ms)?;
         // The oldest message at hand is in the first sample, whatever may still come before it.
-        let oldest = watermark.saturating_add(self.lateness_ms.unwrap_or_default());
+        let oldest = watermark.saturating_add(self.order.lateness_ms.unwrap_or_default());
         self.open_ms = Some(self.next_after(oldest));
         Some(watermark)
     }
@@ -118,12 +124,12 @@ impl Schedule {
             return None;
         }
         // Without timestamps, what was counted belongs to the moment that has passed last.
-        Some(if self.lateness_ms.is_none() { self.last_before(watermark) } else { open })
+        Some(if self.order.lateness_ms.is_none() { self.last_before(watermark) } else { open })
     }
 
     /// Moves on from the sample of this moment.
     pub(super) fn close(&mut self, taken_ms: i64, now_ms: i64) {
-        let next = taken_ms.saturating_add(self.interval_ms);
+        let next = taken_ms.saturating_add(self.order.interval_ms);
         let reached = self.watermark(now_ms).map_or(next, |watermark| self.last_before(watermark));
         let gap = reached.saturating_sub(next) > LONGEST_GAP_MS;
         self.open_ms = Some(if gap { reached } else { next });
@@ -131,23 +137,19 @@ impl Schedule {
 
     /// Whether the next sample is as good as now, so that what is counted is all there is.
     pub(super) fn is_live(&self, now_ms: i64) -> bool {
-        let waits_ms = self.lateness_ms.unwrap_or_default().saturating_add(LIVE_SLACK_MS);
+        let waits_ms = self.order.lateness_ms.unwrap_or_default().saturating_add(LIVE_SLACK_MS);
         self.open_ms.is_some_and(|open| {
-            open > now_ms.saturating_sub(waits_ms) && open - now_ms <= self.interval_ms
+            open > now_ms.saturating_sub(waits_ms) && open - now_ms <= self.order.interval_ms
         })
     }
 
     fn next_after(&self, time_ms: i64) -> i64 {
-        self.last_before(time_ms).saturating_add(self.interval_ms)
+        self.last_before(time_ms).saturating_add(self.order.interval_ms)
     }
 
     fn last_before(&self, time_ms: i64) -> i64 {
-        time_ms.div_euclid(self.interval_ms).saturating_mul(self.interval_ms)
+        time_ms.div_euclid(self.order.interval_ms).saturating_mul(self.order.interval_ms)
     }
-}
-
-pub(super) fn milliseconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ impl Gate {
     }
 }
 
-/// How a seat sorts messages by time, in milliseconds.
+/// How messages are sorted into samples by their time, in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Order {
     pub(super) interval_ms: i64,

@@ -1,13 +1,10 @@
 //! Where each sample is: pending, confirmed or dropped (invariant I8).
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use reqwest::StatusCode;
 
-use crate::{journal::Usage, metrics::Metrics};
+use crate::{clock, journal::Usage, metrics::Metrics};
 
 /// Why samples were given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +103,7 @@ impl Account {
         let bytes = if oldest_ms.is_some() { usage.bytes } else { 0 };
         let gauge = self.metrics.push_pending_bytes.with_label_values(&labels);
         gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = clock::since_epoch();
         let age = oldest_ms.map_or(0.0, |_| now.as_secs_f64() - oldest);
         let rate = usage.appended_bytes as f64 / observed.as_secs_f64().max(1.0);
         let room = usage.max_bytes.saturating_sub(bytes) as f64;
@@ -122,7 +119,7 @@ impl Account {
             metrics.push_confirmed.with_label_values(&[&self.endpoint]).inc_by(samples as u64);
             metrics.push_pending.with_label_values(&[&self.endpoint]).sub(signed(samples));
         });
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = clock::since_epoch();
         let last_success = self.metrics.push_last_success.with_label_values(&[&self.endpoint]);
         last_success.set(now.as_secs_f64());
     }

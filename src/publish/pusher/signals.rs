@@ -1,15 +1,11 @@
 //! What the stream of one endpoint tells of itself: metrics, health, and few log lines.
 
-use std::{
-    fmt,
-    path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use reqwest::StatusCode;
 
 use crate::{
+    clock,
     health::{Component, State},
     log_limit::LogLimit,
     metrics::Metrics,
@@ -190,7 +186,7 @@ impl Signals {
     }
 
     fn error(&self) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = clock::since_epoch();
         self.metrics.push_last_error.with_label_values(&[&self.endpoint]).set(now.as_secs_f64());
     }
 

@@ -2,13 +2,12 @@
 //!
 //! One control thread (`control`) owns the consumer: it finds the topic's partitions, decides
 //! where each begins, assigns them (or joins a consumer group that does), watches over brokers and
-//! lag, and asks where partitions end (`ends`). Workers (`worker`) read the partitions' queues
+//! lag, and asks where partitions end (`control/ends.rs`). Workers (`worker`) read the partitions' queues
 //! (`queue`), partition N by worker N modulo their number.
 
 mod config;
 mod context;
 mod control;
-mod ends;
 mod inbox;
 mod look;
 mod queue;
@@ -36,8 +35,7 @@ use crate::{
 
 pub use config::{InvalidKafkaConfig, KafkaConfig, PartitionChoice, StartOffset};
 use context::Context;
-use control::{Commits, Control, Event};
-use ends::Ends;
+use control::{Commits, Control, Ends, Event};
 use inbox::Inbox;
 pub use look::{LookError, Looked, look};
 use standing::Standings;

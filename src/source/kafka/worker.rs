@@ -3,17 +3,16 @@
 //! Where timestamps count, a partition whose next message is too young for now is held back, and
 //! the sink is told how far in time all partitions are: a held one as far as its next message, one
 //! that is read to its end as far as the moment at which the broker said where that is
-//! (`ends.rs`).
+//! (`control/ends.rs`).
 
-use std::{
-    ops::ControlFlow,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use rdkafka::error::RDKafkaErrorCode;
 
-use crate::source::{Bound, Message, Place, Position, Sink};
+use crate::{
+    clock::now_ms,
+    source::{Bound, Message, Place, Position, Sink},
+};
 
 use super::{
     inbox::{Command, Inbox},
@@ -248,10 +247,4 @@ fn usable(time_ms: Option<i64>, now_ms: i64) -> Result<i64, &'static str> {
         Some(time_ms) if time_ms > now_ms.saturating_add(LATEST_AHEAD_MS) => Err("future"),
         Some(time_ms) => Ok(time_ms),
     }
-}
-
-/// The clock, in milliseconds since the epoch.
-pub(super) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -30,6 +30,7 @@ use tokio::{
 };
 
 use crate::{
+    clock::milliseconds,
     journal::{Cursor, Error, Log},
     log_limit::LogLimit,
     metrics::Metrics,
@@ -150,7 +151,6 @@ impl Queue {
         account: Account,
         own: Option<Arc<Metrics>>,
     ) -> Self {
-        let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
         let rules = Rules {
             interval_ms: milliseconds(config.interval).max(1),
             idle_ms: config.idle_interval.map(milliseconds).filter(|&idle_ms| idle_ms > 0),
@@ -357,7 +357,7 @@ impl Queue {
         let Some(max_age) = self.max_age else { return NEVER };
         let now = SystemTime::now().checked_sub(max_age);
         let since = now.and_then(|oldest| oldest.duration_since(UNIX_EPOCH).ok());
-        since.map_or(NEVER, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        since.map_or(NEVER, milliseconds)
     }
 
     /// The place from which newer samples are to go first, if they are.

@@ -3,13 +3,10 @@
 //! They are no part of the log: what is sent is what they are at that moment, once for each sample
 //! cut at most.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
+    clock,
     metrics::Metrics,
     publish::remote_write::{
         Batch, BatchBounds, Families, LabelPool, LabelSet, SAMPLE_MAX_BYTES, Sample,
@@ -41,8 +38,7 @@ impl Own {
         for set in self.sets.drain(..) {
             pool.remove(set);
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        let now_ms = clock::now_ms();
         if now_ms <= self.time_ms {
             // The clock was set back: timestamps rise all the same.
             return;

@@ -1,6 +1,7 @@
 //! The control thread: which partitions are read, from where on, and how they fare.
 
 mod commit;
+mod ends;
 mod group;
 mod refused;
 mod solo;
@@ -29,11 +30,11 @@ use crate::{
 };
 
 pub(super) use commit::Commits;
+pub(super) use ends::Ends;
 
 use super::{
     config::KafkaConfig,
     context::{Context, concerns_groups},
-    ends::Ends,
     inbox::{Command, Inbox},
     queue::{PartitionQueue, known_end},
     standing::Standings,
@@ -42,11 +43,11 @@ use super::{
 /// How often events of the consumer and new publications to commit are looked for.
 const POLL: Duration = Duration::from_millis(100);
 /// How often lag and health are looked after, and a topic that is not there yet.
-pub(super) const TICK: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_secs(1);
 /// How often new partitions are looked for.
 const DISCOVERY: Duration = Duration::from_secs(10);
 /// How long a question to the brokers may take. Events wait meanwhile, and so does a stop.
-pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// How long a rebalance may wait for counts to be published before partitions are given away.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 

@@ -11,10 +11,9 @@ use std::{
 
 use rdkafka::{Offset, TopicPartitionList, consumer::Consumer};
 
-use super::{
-    control::{ANSWER_LIMIT, Control, TICK},
-    worker::now_ms,
-};
+use crate::{clock::now_ms, source::kafka::config::StartOffset};
+
+use super::{ANSWER_LIMIT, Control, TICK};
 
 /// How long samples wait for a partition of which no broker answers while others do. What comes of
 /// it later is late.
@@ -22,7 +21,7 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 
 /// What the control thread remembers about ends.
 #[derive(Debug, Default)]
-pub(super) struct Ends {
+pub(in crate::source::kafka) struct Ends {
     /// Not asked again before this, after a failure.
     retry_at: Option<Instant>,
     /// Partitions of which no broker answers, and since when.
@@ -62,8 +61,7 @@ impl Control {
     fn ask_for_ends_of(&mut self, partitions: &[i32], asked_ms: i64) -> bool {
         let mut list = TopicPartitionList::new();
         for &partition in partitions {
-            list.add_partition_offset(&self.config.topic, partition, Offset::End)
-                .expect("the list takes any offset that is not stored");
+            self.ask_for(&mut list, partition, StartOffset::Latest);
         }
         let Ok(answer) = self.consumer.offsets_for_times(list, ANSWER_LIMIT) else {
             return false;

@@ -456,8 +456,17 @@ async fn health_says_what_components_say() {
     assert_eq!(healthy().await, ok("Healthy.\n"));
     kafka.set(State::Ready);
     assert_eq!(ready().await, ok("Ready.\n"));
-    push.set(State::Degraded("samples wait".to_owned()));
-    assert_eq!(ready().await, ok("Ready.\n"));
+    push.set(State::Degraded("503: try\nlater".to_owned()));
+    let degraded = "remote write: degraded: 503: try later\n";
+    assert_eq!(
+        ready().await,
+        ok(&format!("Ready.\n{degraded}")),
+        "in words, and ready all the same"
+    );
+    assert_eq!(healthy().await, ok("Healthy.\n"));
+    kafka.set(State::Failing("no route".to_owned()));
+    assert_eq!(ready().await, unavailable(&format!("kafka: failing: no route\n{degraded}")));
+    kafka.set(State::Ready);
     push.set(State::Failing("401: check the token".to_owned()));
     assert_eq!(ready().await, unavailable("remote write: failing: 401: check the token\n"));
     push.finish();

@@ -111,30 +111,40 @@ async fn metrics(
 /// Whether the process works: 503 once a component has died, since only a restart helps then.
 fn healthy(state: &ServerState) -> Answer {
     let components = state.health.components();
-    lines(components.iter().filter(|(_, state)| *state == State::Died), "Healthy.\n")
+    let died = told(components.iter().filter(|(_, state)| *state == State::Died));
+    if died.is_empty() {
+        plain(StatusCode::OK, "Healthy.\n")
+    } else {
+        plain(StatusCode::SERVICE_UNAVAILABLE, died)
+    }
 }
 
-/// Whether the program does what it is for.
+/// Whether the program does what it is for: 503 if not. In any case a line for each component that
+/// has something to say.
 fn ready(state: &ServerState) -> Answer {
     let mut components = state.health.components();
     if state.reader.newest().is_none() {
         let reason = "nothing is published yet: the first counts come within seconds";
         components.push(("counters".to_owned(), State::Starting(reason.to_owned())));
     }
-    lines(components.iter().filter(|(_, state)| !state.is_ready()), "Ready.\n")
+    let is_ready = components.iter().all(|(_, state)| state.is_ready());
+    let reasons = told(components.iter().filter(|(_, state)| state.reason().is_some()));
+    if is_ready {
+        plain(StatusCode::OK, format!("Ready.\n{reasons}"))
+    } else {
+        plain(StatusCode::SERVICE_UNAVAILABLE, reasons)
+    }
 }
 
-/// 503 with a line for each of the components, or 200 with `fine` if there is none.
-fn lines<'c>(components: impl Iterator<Item = &'c (String, State)>, fine: &'static str) -> Answer {
+/// A line for each of the components: its name, its state and why it is so.
+fn told<'c>(components: impl Iterator<Item = &'c (String, State)>) -> String {
     let mut text = String::new();
     for (name, state) in components {
-        text.extend([name, ": ", state.word(), ": ", state.reason().unwrap_or_default(), "\n"]);
+        // A receiver's own words may have several lines.
+        let reason = state.reason().unwrap_or_default().replace(['\r', '\n'], " ");
+        text.extend([name, ": ", state.word(), ": ", &reason, "\n"]);
     }
-    if text.is_empty() {
-        plain(StatusCode::OK, fine)
-    } else {
-        plain(StatusCode::SERVICE_UNAVAILABLE, text)
-    }
+    text
 }
 
 fn plain(status: StatusCode, text: impl Into<Bytes>) -> Answer {

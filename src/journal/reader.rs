@@ -246,12 +246,13 @@ fn read_cursor(path: &Path, bytes: &[u8]) -> Result<Cursor, Error> {
     if bytes[..8] != CURSOR_MAGIC {
         return Err(broken(Damage::NoRecord).into());
     }
+    if crc32fast::hash(&bytes[..36]).to_le_bytes() != bytes[36..] {
+        return Err(broken(Damage::Checksum).into());
+    }
+    // Believed only now, as in a segment's header.
     let version = word(8) as u32;
     if version > super::FORMAT_VERSION {
         return Err(Error::Newer { path: path.to_owned(), version });
-    }
-    if crc32fast::hash(&bytes[..36]).to_le_bytes() != bytes[36..] {
-        return Err(broken(Damage::Checksum).into());
     }
     Ok(Cursor { sequence: word(12), totals: Totals { cuts: word(20), samples: word(28) } })
 }

@@ -74,13 +74,6 @@ impl Header {
         let broken = |damage| Broken { path: path.to_owned(), offset: 0, damage }.into();
         let mut bytes = [0; HEADER_BYTES];
         let read = read_up_to(file, &mut bytes, 0).map_err(io_error("can't read", path))?;
-        if read >= 12 && bytes[..8] == MAGIC {
-            // Looked at before all else: whatever follows may have another form by then.
-            let version = u32::from_le_bytes(array(&bytes[8..12]));
-            if version > FORMAT_VERSION {
-                return Err(Error::Newer { path: path.to_owned(), version });
-            }
-        }
         if read < HEADER_BYTES {
             return Err(broken(Damage::Incomplete));
         }
@@ -89,6 +82,12 @@ impl Header {
         }
         if crc32fast::hash(&bytes[..52]).to_le_bytes() != bytes[52..] {
             return Err(broken(Damage::Checksum));
+        }
+        // Believed only now: a flipped bit must not read as a later version. So later versions
+        // keep magic, version and checksum where they are.
+        let version = u32::from_le_bytes(array(&bytes[8..12]));
+        if version > FORMAT_VERSION {
+            return Err(Error::Newer { path: path.to_owned(), version });
         }
         let word = |at: usize| u64::from_le_bytes(array(&bytes[at..at + 8]));
         let header = Header {

@@ -1,8 +1,11 @@
 //! The command line: flags as typed.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+mod read;
+mod values;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     source::{
@@ -11,6 +14,9 @@ use crate::{
     },
     units,
 };
+
+pub use read::{Refusal, unknown_variables};
+pub use values::LogLevel;
 
 /// Counts network flows by autonomous system, for Prometheus: scraped or pushed.
 #[derive(Debug, Parser)]
@@ -46,9 +52,10 @@ pub enum Command {
 pub struct CountFlags {
     #[command(flatten)]
     pub source: SourceFlags,
-    /// The AS being monitored: flows from it count as transmitted, flows to it as received.
-    /// 0 counts flows that have no AS number at one end, which is inaccurate.
-    #[arg(long, env = "FLOW_EXPORTER_ASN", default_value_t = 0, help_heading = "Counting")]
+    /// The AS being monitored, as in 64500, AS64500 or 1.10: flows from it count as transmitted,
+    /// flows to it as received. 0 counts flows that have no AS number at one end, which is inaccurate.
+    #[arg(long, env = "FLOW_EXPORTER_ASN", default_value_t = 0, help_heading = "Counting",
+        value_parser = values::asn)]
     pub asn: u32,
     #[command(flatten)]
     pub common: CommonFlags,
@@ -59,21 +66,23 @@ pub struct CountFlags {
 #[command(next_help_heading = "Source")]
 pub struct SourceFlags {
     /// Kafka brokers to begin with, host:port separated by commas.
-    #[arg(long, alias = "broker", env = "FLOW_EXPORTER_BROKERS", value_name = "HOST:PORT,…")]
+    #[arg(long, alias = "broker", env = "FLOW_EXPORTER_BROKERS", value_name = "HOST:PORT,…",
+        value_parser = values::brokers)]
     pub brokers: Option<String>,
     /// The Kafka topic that holds the flows.
-    #[arg(long, env = "FLOW_EXPORTER_TOPIC")]
+    #[arg(long, env = "FLOW_EXPORTER_TOPIC", value_parser = values::topic)]
     pub topic: Option<String>,
     /// The partitions to consume: all, or numbers separated by commas.
     #[arg(long, env = "FLOW_EXPORTER_PARTITIONS", default_value = "all", value_name = "all|N,…")]
     pub partitions: PartitionChoice,
     /// Share the partitions with other processes of this Kafka consumer group. Without it, this
     /// process counts all partitions itself and needs no rights on any group.
-    #[arg(long, env = "FLOW_EXPORTER_GROUP", value_name = "NAME")]
+    #[arg(long, env = "FLOW_EXPORTER_GROUP", value_name = "NAME", value_parser = values::group)]
     pub group: Option<String>,
     /// Where to begin: stored (where counting stopped, else latest), latest, earliest, or a time
     /// as in 2026-11-24T06:00:00Z. In a group, its committed offsets come first.
-    #[arg(long, env = "FLOW_EXPORTER_START", default_value = "stored", value_name = "WHERE")]
+    #[arg(long, env = "FLOW_EXPORTER_START", default_value = "stored", value_name = "WHERE",
+        value_parser = values::start)]
     pub start: StartOffset,
     /// A setting for librdkafka, KEY=VALUE, such as `security.protocol=SASL_SSL`. Repeatable; in
     /// the environment variable, one a line.
@@ -147,7 +156,7 @@ pub struct TimeFlags {
         env = "FLOW_EXPORTER_MAX_LATENESS",
         default_value = "500ms",
         value_name = "DURATION",
-        value_parser = duration_or_zero
+        value_parser = values::duration_or_zero
     )]
     pub max_lateness: Duration,
     /// After how long without a flow a series ends; 0s for never. If flows come again, it begins
@@ -157,7 +166,7 @@ pub struct TimeFlags {
         env = "FLOW_EXPORTER_SERIES_TTL",
         default_value = "24h",
         value_name = "DURATION",
-        value_parser = duration_or_zero
+        value_parser = values::duration_or_zero
     )]
     pub series_ttl: Duration,
 }
@@ -191,7 +200,7 @@ pub struct NameFlags {
         env = "FLOW_EXPORTER_AS_NAMES_REFRESH",
         default_value = "24h",
         value_name = "DURATION",
-        value_parser = duration
+        value_parser = values::duration
     )]
     pub as_names_refresh: Duration,
 }
@@ -219,7 +228,7 @@ pub struct PushFlags {
         env = "FLOW_EXPORTER_REMOTE_WRITE_INTERVAL",
         default_value = "15s",
         value_name = "DURATION",
-        value_parser = duration
+        value_parser = values::interval
     )]
     pub remote_write_interval: Duration,
     /// A label for every series that is pushed, to all endpoints. Repeatable; in the environment
@@ -241,7 +250,7 @@ pub struct PushFlags {
         env = "FLOW_EXPORTER_QUEUE_MAX_BYTES",
         default_value = "1GiB",
         value_name = "BYTES",
-        value_parser = units::bytes
+        value_parser = values::queue_bytes
     )]
     pub queue_max_bytes: u64,
     /// How long samples may wait for an endpoint; then they are dropped.
@@ -250,7 +259,7 @@ pub struct PushFlags {
         env = "FLOW_EXPORTER_QUEUE_MAX_AGE",
         default_value = "14d",
         value_name = "DURATION",
-        value_parser = duration
+        value_parser = values::duration
     )]
     pub queue_max_age: Duration,
 }
@@ -265,7 +274,7 @@ pub struct EndpointFlags {
         long,
         env = "FLOW_EXPORTER_REMOTE_WRITE_TIMEOUT",
         value_name = "DURATION",
-        value_parser = duration,
+        value_parser = values::duration,
         requires = "remote_write_url"
     )]
     pub remote_write_timeout: Option<Duration>,
@@ -291,7 +300,7 @@ pub struct EndpointFlags {
         long,
         env = "FLOW_EXPORTER_REMOTE_WRITE_IDLE_INTERVAL",
         value_name = "DURATION",
-        value_parser = duration,
+        value_parser = values::duration,
         requires = "remote_write_url"
     )]
     pub remote_write_idle_interval: Option<Duration>,
@@ -300,7 +309,7 @@ pub struct EndpointFlags {
         long,
         env = "FLOW_EXPORTER_REMOTE_WRITE_MAX_AGE",
         value_name = "DURATION",
-        value_parser = duration,
+        value_parser = values::duration,
         requires = "remote_write_url"
     )]
     pub remote_write_max_age: Option<Duration>,
@@ -421,7 +430,7 @@ pub struct LogFlags {
     /// The least level that is logged: error, warn, info, debug or trace; or by module, as in
     /// info,librdkafka=debug.
     #[arg(long, env = "FLOW_EXPORTER_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
-    pub log_level: String,
+    pub log_level: LogLevel,
 }
 
 /// How log lines look.
@@ -438,7 +447,7 @@ pub enum LogFormat {
 #[allow(missing_docs)]
 pub struct DemoFlags {
     /// The AS whose traffic is made up and monitored.
-    #[arg(long, default_value_t = 64500, help_heading = "Demo")]
+    #[arg(long, default_value_t = 64500, help_heading = "Demo", value_parser = values::asn)]
     pub asn: u32,
     /// Flow records a second, on average over a day.
     #[arg(long, default_value_t = 2000, value_name = "N", help_heading = "Demo",
@@ -448,10 +457,11 @@ pub struct DemoFlags {
     #[arg(long, requires = "brokers", help_heading = "Demo")]
     pub produce_only: bool,
     /// The real broker to produce into.
-    #[arg(long, requires = "produce_only", value_name = "HOST:PORT,…", help_heading = "Demo")]
+    #[arg(long, requires = "produce_only", value_name = "HOST:PORT,…", help_heading = "Demo",
+        value_parser = values::brokers)]
     pub brokers: Option<String>,
     /// The topic to produce into.
-    #[arg(long, default_value = "pmacct.acct", help_heading = "Demo")]
+    #[arg(long, default_value = "pmacct.acct", help_heading = "Demo", value_parser = values::topic)]
     pub topic: String,
     #[command(flatten)]
     pub common: CommonFlags,
@@ -506,121 +516,4 @@ pub struct HealthFlags {
         default_value = "http://127.0.0.1:9590/-/healthy"
     )]
     pub url: String,
-}
-
-/// A command line that is none, or a wish for help.
-#[derive(Debug)]
-pub enum Refusal {
-    /// Text to print; the wish is fulfilled.
-    Print(String),
-    /// What is wrong with the flags, in one line.
-    Wrong(String),
-}
-
-impl Cli {
-    /// Reads the command line (the program's own name first) and the environment.
-    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Refusal> {
-        let command = Cli::command();
-        let known: Vec<String> = long_flags(&command);
-        let arguments = arguments.into_iter().map(|argument| go_spelling(argument, &known));
-        Cli::try_parse_from(arguments).map_err(|error| match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-                Refusal::Print(error.render().to_string())
-            }
-            _ => Refusal::Wrong(one_line(&error.render().to_string())),
-        })
-    }
-}
-
-/// The names of all long flags, subcommands' included.
-fn long_flags(command: &clap::Command) -> Vec<String> {
-    let own = command
-        .get_arguments()
-        .flat_map(|argument| argument.get_long_and_visible_aliases().unwrap_or_default());
-    let hidden =
-        command.get_arguments().flat_map(|argument| argument.get_all_aliases().unwrap_or_default());
-    let mut names: Vec<String> = own.chain(hidden).map(str::to_owned).collect();
-    names.extend(["help".to_owned(), "version".to_owned()]);
-    names.extend(command.get_subcommands().flat_map(long_flags));
-    names
-}
-
-/// `-asn=15169` as `--asn=15169`, where the flag is known by that name.
-fn go_spelling(argument: OsString, known: &[String]) -> OsString {
-    let Some(text) = argument.to_str() else { return argument };
-    let Some(flag) = text.strip_prefix('-') else { return argument };
-    let name = flag.split('=').next().unwrap_or(flag);
-    if known.iter().any(|known| known == name) { format!("-{text}").into() } else { argument }
-}
-
-/// clap's message without its advice, in one line.
-fn one_line(message: &str) -> String {
-    let body = message.split("\n\n").next().unwrap_or(message);
-    let body = body.strip_prefix("error: ").unwrap_or(body);
-    let words: Vec<&str> = body.split_whitespace().collect();
-    words.join(" ")
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    match duration_or_zero(text) {
-        Ok(duration) if duration < Duration::from_millis(100) => {
-            Err("the shortest is 100ms".to_owned())
-        }
-        other => other,
-    }
-}
-
-fn duration_or_zero(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{error}; write it as in 15s, 5m, 24h"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(arguments: &[&str]) -> Result<Cli, Refusal> {
-        Cli::read(std::iter::once(&"flow-exporter").chain(arguments).map(OsString::from))
-    }
-
-    #[test]
-    fn the_definition_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn the_originals_command_line_works_with_one_dash_or_two() {
-        for arguments in [
-            &["--brokers=a:9092,b:9092", "--topic=pmacct.acct", "--asn=15169"][..],
-            &["-brokers=a:9092,b:9092", "-topic=pmacct.acct", "-asn=15169"],
-            &["-broker", "a:9092,b:9092", "-topic", "pmacct.acct", "-asn", "15169"],
-        ] {
-            let cli = read(arguments).expect("the original's flags");
-            assert_eq!(cli.count.source.brokers.as_deref(), Some("a:9092,b:9092"));
-            assert_eq!(cli.count.source.topic.as_deref(), Some("pmacct.acct"));
-            assert_eq!(cli.count.asn, 15169);
-            assert_eq!(cli.count.source.partitions, PartitionChoice::All);
-            assert_eq!(cli.count.common.addr, ":9590");
-        }
-    }
-
-    #[test]
-    fn a_wrong_flag_is_explained_in_one_line() {
-        for (arguments, expected) in [
-            (&["--asn=many"][..], "--asn"),
-            (&["--partitions=a"], "no partition number"),
-            (&["--start=yesterday"], "stored, latest, earliest"),
-            (&["--remote-write-interval=1ms"], "shortest"),
-            (&["--borkers=a"], "--borkers"),
-            (&["-x"], "-x"),
-            (&["--exit-at-end"], "--input"),
-        ] {
-            match read(arguments) {
-                Err(Refusal::Wrong(line)) => {
-                    assert!(line.contains(expected), "{line}");
-                    assert!(!line.contains('\n') && !line.starts_with("error"), "{line}");
-                }
-                other => panic!("{arguments:?}: {other:?}"),
-            }
-        }
-    }
 }

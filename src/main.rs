@@ -4,7 +4,7 @@ use std::{env, io::IsTerminal, process::ExitCode};
 
 use flow_exporter::{
     app, check,
-    cli::{Cli, Command, LogFlags, LogFormat, Refusal, StateAction, StateDir},
+    cli::{self, Cli, Command, LogFlags, LogFormat, Refusal, StateAction, StateDir},
     config::{CheckConfig, Config, ConfigError},
     demo::{Demo, DemoConfig},
     journal::{self, Moved},
@@ -139,9 +139,8 @@ async fn produce(config: DemoConfig) -> anyhow::Result<()> {
 }
 
 fn log(flags: &LogFlags) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&flags.log_level).map_err(|error| {
-        format!("--log-level {}: {error}; give a level such as info", flags.log_level)
-    })?;
+    let filter = EnvFilter::try_new(flags.log_level.directives())
+        .map_err(|error| format!("--log-level {}: {error}", flags.log_level))?;
     let output = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -149,6 +148,9 @@ fn log(flags: &LogFlags) -> Result<(), String> {
     match flags.log_format {
         LogFormat::Text => output.with_target(false).init(),
         LogFormat::Json => output.json().flatten_event(true).init(),
+    }
+    for line in cli::unknown_variables(env::vars_os().map(|(name, _)| name)) {
+        tracing::warn!("{line}");
     }
     Ok(())
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 /// A duration in Prometheus' words, such as `30s`, `1m30s` or `2w`: each unit once, the larger
-/// ones first; a year has 365 days.
+/// ones first; a year has 365 days. At most a hundred of them, so that sums with the clock are far
+/// from their limits.
 pub fn prometheus_duration(text: &str) -> Result<Duration, String> {
     const UNITS: [(&str, u64); 7] = [
         ("y", 365 * 24 * 3_600_000),
@@ -31,7 +32,11 @@ pub fn prometheus_duration(text: &str) -> Result<Duration, String> {
             .ok_or_else(wrong)?;
         (rest, units) = (after, &units[place + 1..]);
     }
-    if text.is_empty() { Err(wrong()) } else { Ok(Duration::from_millis(millis)) }
+    match text {
+        "" => Err(wrong()),
+        _ if millis > 100 * UNITS[0].1 => Err(format!("{text:?} is longer than 100y")),
+        _ => Ok(Duration::from_millis(millis)),
+    }
 }
 
 /// An amount of bytes, such as `512MiB`, `1GB` or `1048576`.
@@ -98,9 +103,20 @@ mod tests {
         assert_eq!(read("1d"), Some(86_400_000));
         assert_eq!(read("2w"), Some(1_209_600_000));
         assert_eq!(read("1h1ms"), Some(3_600_001));
-        for wrong in
-            ["", "1", "s", "30s1m", "1s1s", "-1s", "1.5h", " 1s", "1 s", "1M", "999999999999y"]
-        {
+        for wrong in [
+            "",
+            "1",
+            "s",
+            "30s1m",
+            "1s1s",
+            "-1s",
+            "1.5h",
+            " 1s",
+            "1 s",
+            "1M",
+            "101y",
+            "999999999999y",
+        ] {
             assert_eq!(read(wrong), None, "{wrong:?}");
         }
     }

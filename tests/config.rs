@@ -12,7 +12,7 @@ use std::{
 
 use flow_exporter::{
     cli::{Cli, Refusal},
-    config::{CheckConfig, Config, ConfigError},
+    config::{CheckConfig, Config, ConfigError, SourceConfig},
     publish::{
         pusher::{
             Auth, CompressionChoice, OAuth2Config, Order, ProtocolChoice, ProxyConfig,
@@ -266,7 +266,11 @@ fn every_way_to_authenticate_is_read() {
 #[test]
 fn what_is_wrong_in_the_file_is_said_with_its_line_and_its_path() {
     for (config, expected) in [
-        (section("urll: x"), "line 3: remote_write[0].urll: there is no such key"),
+        (
+            section("urll: x"),
+            "line 3: remote_write[0].urll: there is no such key: did you mean url?",
+        ),
+        (section("colour: x"), "there is no such key: correct or remove it"),
         (section("queue_config: {capcity: 1}"), "line 3: remote_write[0].queue_config.capcity"),
         (section("write_relabel_configs: [{action: keep, regexp: a}]"), "configs[0].regexp"),
         (
@@ -722,4 +726,42 @@ async fn keys_without_effect_are_named_once_for_each_endpoint() {
         assert!(line.contains(key), "{line}");
     }
     assert!(!line.contains("enable_http2"), "{line}");
+}
+
+#[test]
+fn files_of_any_editor_are_read() {
+    let files = Files::new("\u{feff}remote_write:\r\n- url: http://host/write\r\n");
+    assert_eq!(endpoints(&[&files.flag()]).unwrap().len(), 1);
+    let kafka = files.path("kafka.conf");
+    fs::write(&kafka, "\u{feff}security.protocol=SSL\r\n\r\n# TLS\r\nssl.key.password=a b \r\n")
+        .unwrap();
+    let flag = format!("--kafka-config-file={}", kafka.display());
+    let read = || {
+        let words = ["flow-exporter", "--brokers=ssl://a", "--topic=b", "--state-dir=none", &flag];
+        Config::count(Cli::read(words.map(OsString::from)).unwrap().count).map(|it| it.source)
+    };
+    let SourceConfig::Kafka(config) = read().unwrap() else { panic!("a topic") };
+    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let expected = [pair("security.protocol", "SSL"), pair("ssl.key.password", "a b")];
+    assert_eq!(config.settings, expected);
+    // What another program saved in another encoding is said to be so.
+    fs::write(&kafka, b"\xff\xfes\0s\0l\0").unwrap();
+    let line = read().expect_err("UTF-16").to_string();
+    assert!(line.contains("--kafka-config-file") && line.contains("is UTF-16"), "{line}");
+    fs::write(files.path("config.yml"), b"# M\xfcnchen\n").unwrap();
+    let line = endpoints(&[&files.flag()]).expect_err("Latin-1").to_string();
+    assert!(line.contains("--config") && line.contains("is not UTF-8 (in line 1)"), "{line}");
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_is_no_part_of_a_password() {
+    let files = Files::new("");
+    fs::write(files.path("token"), "\u{feff}abc\r\n").unwrap();
+    let mut receiver = Receiver::new();
+    receiver.answer([]);
+    let url = format!("--remote-write-url={}", receiver.url("/"));
+    let token = format!("--remote-write-bearer-token-file={}", files.path("token").display());
+    let (output, _) = run(vec!["check".to_owned(), url, token]).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(receiver.next().await.header("authorization"), Some("Bearer abc"));
 }

@@ -27,6 +27,9 @@ pub enum ParseError {
     /// There are more than [`MAX_TABLE_BYTES`].
     #[error("it is larger than {} MiB, which no table of AS names is", MAX_TABLE_BYTES >> 20)]
     TooLarge,
+    /// It begins with the byte order mark of UTF-16.
+    #[error("it is UTF-16: save it as UTF-8")]
+    Utf16,
 }
 
 impl AsNames {
@@ -45,6 +48,9 @@ impl AsNames {
     pub fn parse(file: &[u8]) -> Result<AsNames, ParseError> {
         if file.len() > MAX_TABLE_BYTES {
             return Err(ParseError::TooLarge);
+        }
+        if file.starts_with(b"\xff\xfe") || file.starts_with(b"\xfe\xff") {
+            return Err(ParseError::Utf16);
         }
         let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
         let mut rows = Rows::default();

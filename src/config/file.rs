@@ -2,7 +2,7 @@
 //! operators can paste theirs, and a few keys of ours.
 
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,7 +16,7 @@ use crate::{
         relabel::{RelabelRule, RelabelText},
         remote_write::StartTimestamps,
     },
-    units,
+    text_file, units,
 };
 
 use super::{
@@ -36,7 +36,7 @@ pub(super) struct File {
 /// Reads the file. Other files that it names are looked for beside it. `interval` is how far apart
 /// samples are.
 pub(super) fn read(file: &Path, interval: Duration) -> Result<File, ConfigError> {
-    let text = fs::read_to_string(file)
+    let text = text_file::read(file)
         .map_err(|error| ConfigError(format!("--config {}: {error}", file.display())))?;
     let document = yaml::parse(&text).map_err(|(line, what)| yaml::located(file, line, what))?;
     let directory = file.parent().unwrap_or(Path::new(""));

@@ -157,6 +157,13 @@ impl Config {
             TimestampChoice::Event => Timestamps::Event { max_lateness },
             TimestampChoice::Arrival => Timestamps::Arrival,
         };
+        if !series_ttl.is_zero() && series_ttl < interval {
+            return Err(ConfigError(
+                "--series-ttl is shorter than --remote-write-interval: series would end before \
+                 their next sample; give more, or 0s for never"
+                    .to_owned(),
+            ));
+        }
         let journal = push::journal(&flags.push);
         let push = push::endpoints(flags.push)?;
         if listen.is_none() && push.is_empty() {

@@ -1,6 +1,6 @@
 //! Where samples are pushed to: the endpoint of the flags and those of `--config`.
 
-use std::{fs, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use crate::{
     cli::{EndpointFlags, PushFlags, WriteOrder, WriteProtocol},
@@ -8,6 +8,7 @@ use crate::{
     publish::pusher::{
         Auth, Order, ProtocolChoice, ProxyConfig, PusherConfig, Secret, SecretSource, TlsConfig,
     },
+    text_file,
 };
 
 use super::{
@@ -185,7 +186,7 @@ fn secret(
 ) -> Result<Option<SecretSource>, ConfigError> {
     if let Some(file) = file {
         // Tried here, where the flag's name is known.
-        return match fs::read_to_string(file) {
+        return match text_file::read(file) {
             Ok(text) if text.trim().is_empty() => {
                 Err(ConfigError(format!("{flag} {}: is empty", file.display())))
             }
@@ -194,8 +195,11 @@ fn secret(
         };
     }
     match std::env::var(variable) {
-        Ok(text) if text.is_empty() => Err(ConfigError(format!("{variable}: is empty"))),
-        Ok(text) => Ok(Some(SecretSource::value(text.trim_end_matches(['\r', '\n'])))),
+        Ok(text) => {
+            // Set to nothing is as good as unset.
+            let secret = text.trim_end_matches(['\r', '\n']);
+            Ok((!secret.is_empty()).then(|| SecretSource::value(secret)))
+        }
         Err(std::env::VarError::NotPresent) => Ok(None),
         Err(std::env::VarError::NotUnicode(_)) => {
             Err(ConfigError(format!("{variable}: is not UTF-8")))

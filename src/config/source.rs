@@ -1,10 +1,11 @@
 //! Where flows come from.
 
-use std::{collections::BTreeMap, fs};
+use std::collections::BTreeMap;
 
 use crate::{
     cli::SourceFlags,
     source::kafka::{KafkaConfig, PartitionChoice},
+    text_file,
 };
 
 use super::{ConfigError, SourceConfig, pair};
@@ -34,7 +35,7 @@ pub(super) fn source(flags: SourceFlags) -> Result<SourceConfig, ConfigError> {
     }
     let mut settings = Vec::new();
     if let Some(file) = &flags.kafka_config_file {
-        let text = fs::read_to_string(file).map_err(|error| {
+        let text = text_file::read(file).map_err(|error| {
             ConfigError(format!("--kafka-config-file {}: {error}", file.display()))
         })?;
         for (number, line) in text.lines().enumerate() {
@@ -49,6 +50,7 @@ pub(super) fn source(flags: SourceFlags) -> Result<SourceConfig, ConfigError> {
     for setting in flags.kafka_config.iter().filter(|setting| !setting.is_empty()) {
         settings.push(pair(setting, || "--kafka-config".to_owned())?);
     }
+    check_protocols(&brokers, &settings)?;
     Ok(SourceConfig::Kafka(KafkaConfig {
         brokers,
         topic,
@@ -58,4 +60,19 @@ pub(super) fn source(flags: SourceFlags) -> Result<SourceConfig, ConfigError> {
         settings,
         stored: BTreeMap::new(),
     }))
+}
+
+/// A protocol before a broker's name says how to reach that broker alone; those that it names are
+/// reached as `security.protocol` says. Both have to be the same.
+fn check_protocols(brokers: &str, settings: &[(String, String)]) -> Result<(), ConfigError> {
+    let set = settings.iter().rev().find(|(key, _)| key == "security.protocol");
+    let set = set.map_or("PLAINTEXT", |(_, protocol)| protocol);
+    let mut protocols = brokers.split(',').filter_map(|broker| broker.split_once("://"));
+    match protocols.find(|(protocol, _)| !protocol.eq_ignore_ascii_case(set)) {
+        None => Ok(()),
+        Some((protocol, _)) => Err(ConfigError(format!(
+            "--brokers has {protocol}:// and security.protocol is {set}: give --kafka-config \
+             security.protocol={protocol}, which is for all brokers, and leave {protocol}:// out"
+        ))),
+    }
 }

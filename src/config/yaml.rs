@@ -5,6 +5,8 @@ use std::{cell::RefCell, collections::HashMap, fmt::Display, path::Path};
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
+use crate::nearest::nearest;
+
 use super::ConfigError;
 
 /// How deep sections and lists go at most.
@@ -233,17 +235,24 @@ impl<'a> Field<'a> {
         &self,
         read: impl FnOnce(&Section<'a>) -> Result<T, ConfigError>,
     ) -> Result<T, ConfigError> {
-        let section = Section { field: self.clone(), left: RefCell::new(self.pairs()?) };
+        let (left, asked) = (RefCell::new(self.pairs()?), RefCell::default());
+        let section = Section { field: self.clone(), left, asked };
         let value = read(&section)?;
         match section.left.take().first() {
             None => Ok(value),
             Some((key, field)) if key == "<<" => {
                 Err(field.error("merging is not supported: write the keys out"))
             }
-            Some((_, field)) => Err(field.error(
-                "there is no such key: correct or remove it; docs/endpoints.md lists those there \
-                 are",
-            )),
+            Some((key, field)) => {
+                let asked = section.asked.take();
+                let advice = match nearest(key, asked.iter().map(String::as_str)) {
+                    Some(known) => format!("did you mean {known}?"),
+                    None => "correct or remove it;".to_owned(),
+                };
+                Err(field.error(format!(
+                    "there is no such key: {advice} docs/endpoints.md lists those there are"
+                )))
+            }
         }
     }
 }
@@ -253,6 +262,8 @@ impl<'a> Field<'a> {
 pub(super) struct Section<'a> {
     field: Field<'a>,
     left: RefCell<Vec<(String, Field<'a>)>>,
+    /// The keys that were asked for, which are those that are known.
+    asked: RefCell<Vec<String>>,
 }
 
 impl<'a> Section<'a> {
@@ -263,6 +274,7 @@ impl<'a> Section<'a> {
 
     /// The value of a key; `None` if it is not there or null.
     pub(super) fn take(&self, key: &str) -> Option<Field<'a>> {
+        self.asked.borrow_mut().push(key.to_owned());
         let mut left = self.left.borrow_mut();
         let place = left.iter().position(|(other, _)| other == key)?;
         Some(left.remove(place).1).filter(|field| !field.is_null())

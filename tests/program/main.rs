@@ -27,6 +27,7 @@ mod series;
 mod servers;
 
 mod crash;
+mod flags;
 mod input;
 mod kafka;
 mod positions;

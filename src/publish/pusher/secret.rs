@@ -2,21 +2,18 @@
 
 use std::{
     fmt,
-    fs::File,
-    io::Read as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+
+use crate::text_file;
 
 use super::config::PusherConfigError;
 
 /// How often a file is looked at, at most. Only before a request: nothing is read while nothing is
 /// sent.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// What a file may hold; a bundle of all public CAs is a quarter of it.
-const FILE_LIMIT_BYTES: u64 = 1 << 20;
 
 /// A text that is never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -147,13 +144,7 @@ impl Watched {
 /// A file's text without the white space around it; else what is wrong, with the file's name.
 fn read(path: &Path) -> Result<Secret, String> {
     let name = path.display();
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(FILE_LIMIT_BYTES + 1).read_to_string(&mut text))
-        .map_err(|error| format!("cannot read {name}: {error}"))?;
-    if text.len() as u64 > FILE_LIMIT_BYTES {
-        return Err(format!("{name} has more than {FILE_LIMIT_BYTES} bytes"));
-    }
+    let text = text_file::read(path).map_err(|error| format!("cannot read {name}: {error}"))?;
     match text.trim() {
         "" => Err(format!("{name} is empty")),
         text => Ok(Secret::new(text)),

@@ -27,6 +27,7 @@ pub mod health;
 pub mod journal;
 pub mod ledger;
 pub mod log_limit;
+mod mask;
 pub mod metrics;
 pub mod names;
 pub mod nearest;

@@ -31,4 +31,5 @@ mod flags;
 mod input;
 mod kafka;
 mod positions;
+mod secrets;
 mod time;

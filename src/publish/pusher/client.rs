@@ -1,13 +1,14 @@
 //! Connections: TLS, proxies, and how they are kept open through NAT.
 
 use std::{
+    error::Error as _,
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use hyper_util::client::proxy::matcher::Matcher;
-use openssl::pkey::PKey;
+use openssl::{base64, pkey::PKey};
 use reqwest::{
     Certificate, Client, ClientBuilder, Identity, NoProxy, Proxy, Request, Response, Url,
     dns::{Addrs, Name, Resolve, Resolving},
@@ -15,10 +16,11 @@ use reqwest::{
     redirect, tls,
 };
 
+use crate::mask::Mask;
+
 use super::{
     config::{ProxyConfig, PusherConfigError, SecretSource, TlsConfig, TlsVersion},
     secret::{Secret, Watched},
-    sender::describe,
 };
 
 /// How long a new connection may take, with the proxy's and the TLS handshake. Then it is certain
@@ -38,6 +40,9 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// How long what was sent may go unacknowledged. After a change of network, the next request makes
 /// a new connection, instead of waiting for many minutes.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
+
+/// How much of a server's words is shown.
+const WORDS_LIMIT_BYTES: usize = 1 << 10;
 
 /// The certificates and the key, as texts in PEM.
 #[derive(PartialEq, Eq)]
@@ -73,6 +78,7 @@ pub(super) struct HttpClient {
     /// The host that is connected to, where the URL has `server_name` in its place.
     renamed: Option<Renamed>,
     built: Mutex<Built>,
+    mask: Arc<Mask>,
 }
 
 struct Built {
@@ -82,12 +88,14 @@ struct Built {
 }
 
 impl HttpClient {
-    /// For the server of `url`. `place` goes before the settings' names in errors.
+    /// For the server of `url`. `place` goes before the settings' names in errors. `mask` learns
+    /// what is sent in confidence.
     pub(super) fn new(
         place: &'static str,
         tls: &TlsConfig,
         proxy: &ProxyConfig,
         url: &Url,
+        mask: Arc<Mask>,
     ) -> Result<Self, PusherConfigError> {
         let watch = |name: &str, source: Option<&SecretSource>| {
             let setting = format!("{place}tls_config.{name}");
@@ -128,17 +136,31 @@ impl HttpClient {
             Ok(client) => client,
             Err(problem) => return error("tls_config", problem),
         };
+        learn_proxy(&mask, proxy, url);
         let built = Mutex::new(Built { client, tried });
         let (tls, proxy) = (tls.clone(), proxy.clone());
-        Ok(HttpClient { place, tls, proxy, files, renamed, built })
+        Ok(HttpClient { place, tls, proxy, files, renamed, built, mask })
     }
 
-    /// Sends a request and returns the head of the answer. Redirections are not followed.
+    /// Sends a request and returns the head of the answer. Redirections are not followed: what the
+    /// request holds is for this server alone.
     pub(super) async fn execute(&self, mut request: Request) -> reqwest::Result<Response> {
+        learn_request(&self.mask, &request);
         if let Some(renamed) = &self.renamed {
             renamed.apply(&mut request);
         }
         self.client().execute(request).await
+    }
+
+    /// The beginning of a text of the server's (or of a proxy's in its name) for people: on one line
+    /// and without what we sent in confidence.
+    pub(super) fn words(&self, text: &[u8]) -> String {
+        one_line(&self.mask.apply(text, WORDS_LIMIT_BYTES))
+    }
+
+    /// An error with its causes, for people.
+    pub(super) fn describe(&self, error: reqwest::Error) -> String {
+        self.words(describe(error).as_bytes())
     }
 
     /// A client of the files as they are now; the one before, if they are no good.
@@ -238,6 +260,80 @@ fn identity(cert: &Secret, key: &Secret) -> Result<Identity, String> {
         .map_err(|_| "key: there is no private key in PEM that can be read".to_owned())?;
     Identity::from_pkcs8_pem(cert.expose().as_bytes(), &key)
         .map_err(|error| format!("cert: {}", describe(error)))
+}
+
+/// Remembers what the head of a request says in confidence.
+fn learn_request(mask: &Mask, request: &Request) {
+    let values = request.headers().values().filter(|value| value.is_sensitive());
+    for value in values.filter_map(|value| value.to_str().ok()) {
+        learn_header(mask, value);
+    }
+    let url = request.url();
+    let as_sent = url.query().unwrap_or_default().split('&');
+    for value in as_sent.filter_map(|pair| pair.split_once('=')).map(|(_, value)| value) {
+        mask.learn(value);
+    }
+    for (name, value) in url.query_pairs() {
+        // Some have nothing but the key there.
+        mask.learn(if value.is_empty() { &name } else { &value });
+    }
+}
+
+/// Remembers a header's value and those of its parts that are of use to others.
+fn learn_header(mask: &Mask, value: &str) {
+    mask.learn(value);
+    let Some((scheme, credentials)) = value.split_once(' ') else { return };
+    mask.learn(credentials);
+    if let Some((_, signature)) = credentials.rsplit_once("Signature=") {
+        mask.learn(signature);
+    }
+    if scheme.eq_ignore_ascii_case("basic")
+        && let Ok(pair) = base64::decode_block(credentials)
+        && let Ok(pair) = std::str::from_utf8(&pair)
+        && let Some((_, password)) = pair.split_once(':')
+    {
+        mask.learn(pair);
+        mask.learn(password);
+    }
+}
+
+/// Remembers what a proxy is told, which can repeat it in an answer of its own.
+fn learn_proxy(mask: &Mask, proxy: &ProxyConfig, url: &Url) {
+    let proxies = match proxy {
+        ProxyConfig::None => return,
+        ProxyConfig::Url { url, .. } => Matcher::builder().all(url.expose()).build(),
+        ProxyConfig::Environment => Matcher::from_system(),
+    };
+    let Ok(uri) = url.as_str().parse() else { return };
+    let Some(through) = proxies.intercept(&uri) else { return };
+    if let Some(header) = through.basic_auth().and_then(|value| value.to_str().ok()) {
+        learn_header(mask, header);
+    }
+    if let Some((_, password)) = through.raw_auth() {
+        mask.learn(password);
+    }
+}
+
+/// The beginning of a text, on one line.
+fn one_line(text: &[u8]) -> String {
+    // A character that is cut in two at the end, or is none, is shown as U+FFFD.
+    String::from_utf8_lossy(&text[..text.len().min(WORDS_LIMIT_BYTES)])
+        .trim()
+        .chars()
+        .map(|each| if each.is_control() { ' ' } else { each })
+        .collect()
+}
+
+/// An error with its causes, without the URL: its query may be secret.
+fn describe(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// What is wrong with a proxy's URL. It is never shown: it may hold a password.

@@ -2,8 +2,8 @@
 //! `answer.rs`.
 
 use std::{
-    error::Error,
     fmt,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -14,7 +14,10 @@ use reqwest::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::publish::remote_write::{Compression, Protocol};
+use crate::{
+    mask::Mask,
+    publish::remote_write::{Compression, Protocol},
+};
 
 use super::{
     auth::Authenticator,
@@ -22,9 +25,6 @@ use super::{
     client::HttpClient,
     config::{PusherConfig, PusherConfigError, VERSION, endpoint_name},
 };
-
-/// How much of an answer's body is shown.
-const WORDS_LIMIT_BYTES: usize = 1 << 10;
 
 /// How much of an answer's body is read so that the connection can be used again; after a longer
 /// one it is closed.
@@ -118,8 +118,8 @@ pub struct Reply {
     pub retry_after: Option<Duration>,
     /// What the Written headers say, where they are there.
     pub written: Option<Written>,
-    /// The beginning of the body on one line; of a redirection, where it leads, without what may
-    /// be secret in that URL.
+    /// The beginning of the body on one line, without what was sent in confidence; of a
+    /// redirection, where it leads, without what may be secret in that URL.
     pub words: String,
 }
 
@@ -165,14 +165,14 @@ impl SendError {
         SendError { kind: SendErrorKind::Auth, what: what.into(), reached: false }
     }
 
-    fn of(error: reqwest::Error) -> Self {
+    fn of(error: reqwest::Error, http: &HttpClient) -> Self {
         let kind = match &error {
             error if error.is_connect() => SendErrorKind::Connect,
             error if error.is_timeout() => SendErrorKind::Timeout,
             _ => SendErrorKind::Network,
         };
         let reached = kind != SendErrorKind::Connect;
-        SendError { kind, what: describe(error), reached }
+        SendError { kind, what: http.describe(error), reached }
     }
 }
 
@@ -200,8 +200,10 @@ impl Sender {
     /// Checks everything that can be checked without the network, and reads the files.
     pub fn new(config: &PusherConfig) -> Result<Self, PusherConfigError> {
         let url = config.check()?;
-        let http = HttpClient::new("", &config.tls, &config.proxy, &url)?;
-        let auth = Authenticator::new(&config.auth, config.timeout)?;
+        // One for all that this endpoint is told: who gets tokens may be who takes samples.
+        let mask = Arc::new(Mask::default());
+        let http = HttpClient::new("", &config.tls, &config.proxy, &url, Arc::clone(&mask))?;
+        let auth = Authenticator::new(&config.auth, config.timeout, mask)?;
         let mut template = Request::new(Method::POST, url);
         *template.headers_mut() = config.headers()?;
         *template.timeout_mut() = Some(config.timeout);
@@ -245,7 +247,8 @@ impl Sender {
 
     async fn attempt(&self, mut request: Request) -> Result<Reply, SendError> {
         self.auth.sign(&mut request).await?;
-        let response = self.http.execute(request).await.map_err(SendError::of)?;
+        let sent = self.http.execute(request).await;
+        let response = sent.map_err(|error| SendError::of(error, &self.http))?;
         Ok(self.read(response).await)
     }
 
@@ -261,7 +264,7 @@ impl Sender {
             self.location(&response).unwrap_or_else(|| "no address that can be read".to_owned())
         } else {
             let limit = if status.is_success() { DRAIN_LIMIT } else { WORDS_LIMIT };
-            one_line(&read_body(response, DRAIN_LIMIT_BYTES, limit).await)
+            self.http.words(&read_body(response, DRAIN_LIMIT_BYTES, limit).await)
         };
         Reply { status, retry_after, written, words }
     }
@@ -269,7 +272,8 @@ impl Sender {
     /// Where a redirection leads, without what may be secret in it.
     fn location(&self, response: &Response) -> Option<String> {
         let location = response.headers().get(header::LOCATION)?.to_str().ok()?;
-        self.template.url().join(location).ok().map(|url| endpoint_name(&url))
+        let url = self.template.url().join(location).ok()?;
+        Some(self.http.words(endpoint_name(&url).as_bytes()))
     }
 }
 
@@ -285,26 +289,4 @@ pub(super) async fn read_body(mut response: Response, bytes: usize, limit: Durat
         }
     }
     body
-}
-
-/// The beginning of a text for people.
-pub(super) fn one_line(body: &[u8]) -> String {
-    // A character that is cut in two at the end, or is none, is shown as U+FFFD.
-    String::from_utf8_lossy(&body[..body.len().min(WORDS_LIMIT_BYTES)])
-        .trim()
-        .chars()
-        .map(|each| if each.is_control() { ' ' } else { each })
-        .collect()
-}
-
-/// An error with its causes, without the URL: its query may be secret.
-pub(super) fn describe(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -3,13 +3,15 @@
 mod oauth2;
 mod sigv4;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use openssl::base64;
 use reqwest::{
     Request,
     header::{self, HeaderValue},
 };
+
+use crate::mask::Mask;
 
 use super::{
     config::{Auth, PusherConfigError, SecretSource},
@@ -38,8 +40,12 @@ pub(super) enum Plain {
 
 impl Authenticator {
     /// Reads files and environment; does not touch the network. `timeout` is for a request to a
-    /// token endpoint.
-    pub(super) fn new(auth: &Auth, timeout: Duration) -> Result<Self, PusherConfigError> {
+    /// token endpoint; `mask` learns what it is told.
+    pub(super) fn new(
+        auth: &Auth,
+        timeout: Duration,
+        mask: Arc<Mask>,
+    ) -> Result<Self, PusherConfigError> {
         Ok(match auth {
             Auth::None => Authenticator::None,
             Auth::Basic { username, password } => {
@@ -48,7 +54,9 @@ impl Authenticator {
             Auth::Authorization { scheme, credentials } => {
                 Authenticator::Plain(Plain::authorization(scheme, credentials)?)
             }
-            Auth::OAuth2(config) => Authenticator::OAuth2(Box::new(OAuth2::new(config, timeout)?)),
+            Auth::OAuth2(config) => {
+                Authenticator::OAuth2(Box::new(OAuth2::new(config, timeout, mask)?))
+            }
             Auth::SigV4(config) => {
                 let environment = |name: &str| std::env::var(name).ok();
                 Authenticator::SigV4(SigV4::new(config, environment)?)

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -14,11 +14,14 @@ use reqwest::{
 use serde::Deserialize;
 
 use super::{basic, hidden};
-use crate::publish::pusher::{
-    client::HttpClient,
-    config::{OAuth2Config, PusherConfigError, Secret, endpoint_name},
-    secret::Watched,
-    sender::{SendError, describe, one_line, read_body},
+use crate::{
+    mask::Mask,
+    publish::pusher::{
+        client::HttpClient,
+        config::{OAuth2Config, PusherConfigError, Secret, endpoint_name},
+        secret::Watched,
+        sender::{SendError, read_body},
+    },
 };
 
 /// How much of an answer is read; a token has a few hundred bytes, or a few thousand.
@@ -37,6 +40,7 @@ pub(in super::super) struct OAuth2 {
     params: Vec<(String, Secret)>,
     timeout: Duration,
     state: Mutex<State>,
+    mask: Arc<Mask>,
 }
 
 #[derive(Default)]
@@ -90,7 +94,11 @@ impl fmt::Debug for OAuth2 {
 }
 
 impl OAuth2 {
-    pub(super) fn new(config: &OAuth2Config, timeout: Duration) -> Result<Self, PusherConfigError> {
+    pub(super) fn new(
+        config: &OAuth2Config,
+        timeout: Duration,
+        mask: Arc<Mask>,
+    ) -> Result<Self, PusherConfigError> {
         let error = |setting: &str, problem: &str| {
             Err(PusherConfigError::setting(format!("oauth2.{setting}"), problem))
         };
@@ -107,7 +115,13 @@ impl OAuth2 {
             return error("client_id", "it is empty: give the name that the token endpoint knows");
         }
         Ok(OAuth2 {
-            http: HttpClient::new("oauth2.", &config.tls, &config.proxy, &token_url)?,
+            http: HttpClient::new(
+                "oauth2.",
+                &config.tls,
+                &config.proxy,
+                &token_url,
+                Arc::clone(&mask),
+            )?,
             token_url,
             client_id: config.client_id.clone(),
             client_secret: Watched::new("oauth2.client_secret", &config.client_secret)?,
@@ -115,6 +129,7 @@ impl OAuth2 {
             params: config.endpoint_params.clone(),
             timeout,
             state: Mutex::default(),
+            mask,
         })
     }
 
@@ -155,21 +170,23 @@ impl OAuth2 {
             .http
             .execute(self.request(style))
             .await
-            .map_err(|error| self.failed(describe(error)))?;
+            .map_err(|error| self.failed(self.http.describe(error)))?;
         let status = response.status();
         let body = read_body(response, ANSWER_LIMIT_BYTES, self.timeout).await;
-        Ok(if status.is_success() { Ok(body) } else { Err((status, one_line(&body))) })
+        Ok(if status.is_success() { Ok(body) } else { Err((status, self.http.words(&body))) })
     }
 
     /// The request for a token.
     fn request(&self, style: Style) -> Request {
         let client_secret = self.client_secret.current();
+        self.learn(&client_secret);
         let mut form = Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials");
         if !self.scope.is_empty() {
             form.append_pair("scope", &self.scope);
         }
         for (name, value) in &self.params {
+            self.learn(value);
             form.append_pair(name, value.expose());
         }
         if style == Style::Body {
@@ -189,6 +206,12 @@ impl OAuth2 {
             headers.extend(basic(&pair).map(|basic| (header::AUTHORIZATION, basic)));
         }
         request
+    }
+
+    /// Remembers a secret as it is, and as it is in a form, for the endpoint may encode all of it.
+    fn learn(&self, secret: &Secret) {
+        self.mask.learn(secret.expose());
+        self.mask.learn(&byte_serialize(secret.expose().as_bytes()).collect::<String>());
     }
 
     fn failed(&self, what: impl fmt::Display) -> SendError {

@@ -1,0 +1,94 @@
+//! What was given to the program in confidence does not come out of it, whatever servers do with it.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    process::Command,
+    thread,
+};
+
+/// A server that refuses every request with a page that repeats it, head and body. Returns its
+/// address. It ends with the process.
+fn repeating_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            thread::spawn(move || answer_once(stream.unwrap()));
+        }
+    });
+    address
+}
+
+fn answer_once(mut stream: TcpStream) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut request = String::new();
+    while !request.ends_with("\r\n\r\n") {
+        assert_ne!(reader.read_line(&mut request).unwrap(), 0, "{request}");
+    }
+    let length = request.to_lowercase();
+    let length = length.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    reader.read_exact(&mut body).unwrap();
+    request.push_str(&String::from_utf8_lossy(&body));
+    let head = "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length:";
+    // It may have seen enough, and be gone.
+    drop(write!(stream, "{head} {}\r\n\r\n{request}", request.len()));
+}
+
+#[test]
+fn check_shows_no_secret_at_any_level_of_its_log_whatever_servers_repeat() {
+    let (receiver, endpoint, proxy) = (repeating_server(), repeating_server(), repeating_server());
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("endpoints.yml");
+    let text = format!(
+        "remote_write:
+  - url: http://{receiver}/basic?key=hunter2-query
+    basic_auth: {{username: u, password: hunter2-password}}
+    headers: {{X-Key: hunter2-header}}
+  - url: http://{receiver}/bearer
+    authorization: {{credentials: hunter2-token}}
+  - url: http://{receiver}/oauth2
+    oauth2:
+      client_id: id
+      client_secret: hunter2-client
+      token_url: http://{endpoint}/token?key=hunter2-query
+      endpoint_params: {{assertion: hunter2-assertion}}
+  - url: http://{receiver}/sigv4
+    sigv4: {{region: eu-central-1, access_key: AKID, secret_key: hunter2-aws}}
+  - url: http://receiver.test/proxy
+    proxy_url: http://u:hunter2-proxy@{proxy}
+  - url: https://receiver.test/tunnel
+    proxy_url: http://u:hunter2-proxy@{proxy}
+  - url: http://receiver.test/environment
+    proxy_from_environment: true
+  - url: https://receiver.test/environment
+    proxy_from_environment: true
+"
+    );
+    std::fs::write(&config, text).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_flow-exporter"))
+        .args(["check", "--log-level=trace", "--config"])
+        .arg(&config)
+        .env("HTTP_PROXY", format!("http://u:hunter2-environment@{proxy}"))
+        .env("HTTPS_PROXY", format!("http://u:hunter2-environment@{proxy}"))
+        .env("NO_PROXY", "")
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let found = String::from_utf8(output.stdout).unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(found.matches("DOES NOT WORK").count(), 8, "{found}");
+    // All but the tunnels have words of the server's.
+    assert_eq!(found.matches("403 Forbidden").count(), 6, "{found}");
+    assert!(found.matches("<secret>").count() >= 6, "{found}");
+    assert!(log.contains("TRACE") && log.contains("DEBUG"), "{log}");
+    for shown in [found, log] {
+        let line = shown.lines().find(|line| line.contains("hunter2"));
+        assert_eq!(line, None);
+        // The beginning of "u:hunter2-" in Base64.
+        let line = shown.lines().find(|line| line.contains("dTpodW50ZXIy"));
+        assert_eq!(line, None);
+    }
+}

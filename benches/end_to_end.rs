@@ -1,6 +1,6 @@
 //! From Kafka to the page: flow-exporter against a bare librdkafka consumer that only counts
-//! bytes, on the same topic of a real Kafka; the same with a state directory and without; and the
-//! memory that a series takes.
+//! bytes, on the same topic of a real Kafka; the same with a state directory and without; against
+//! another build of itself, if `--against PROGRAM` names one; and the memory that a series takes.
 //!
 //! `scripts/bench` installs what this needs, and runs it. Both programs are watched from outside,
 //! in the same way: the time runs from the first data that a program gets over the loopback
@@ -32,6 +32,7 @@ mod servers;
 
 use std::{
     env, fs,
+    path::Path,
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -42,7 +43,7 @@ use tempfile::TempDir;
 use crate::{
     exporter::{Exporter, count},
     produce::{Flows, Producer},
-    servers::{Kafka, Process},
+    servers::{Kafka, Process, unused_address},
 };
 
 const TOPIC: &str = "pmacct.acct";
@@ -54,8 +55,8 @@ const HOSTS: usize = 20;
 const PEERS: usize = 2_000;
 const ROUNDS: usize = 3;
 
-/// Rounds of counting with and without state: the difference is smaller than that of two runs.
-const STATE_ROUNDS: usize = 5;
+/// Rounds of comparing two ways to run the program: they differ less than two runs of one do.
+const PAIRED_ROUNDS: usize = 5;
 
 /// How often a sample is taken in these, so that a run of seconds has several durable cuts.
 const STATE_INTERVAL: &str = "--remote-write-interval=1s";
@@ -100,28 +101,42 @@ fn main() {
     }
     // Cargo adds a flag of its own.
     let records = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(RECORDS);
-    rates(records);
+    let against = arguments.iter().position(|argument| argument == "--against");
+    let against = against.map(|flag| {
+        let program = arguments.get(flag + 1).expect("--against takes the path of a program");
+        fs::canonicalize(program).unwrap_or_else(|error| panic!("--against {program}: {error}"))
+    });
+    let kafka = Kafka::start();
+    fill_topic(&kafka, records);
+    if let Some(program) = against {
+        other_build(&kafka, records, &program);
+        return;
+    }
+    rates(&kafka, records);
+    state(&kafka, records);
     memory();
 }
 
-/// Measures both programs in turn, and prints a table.
-fn rates(records: u64) {
-    let kafka = Kafka::start();
+/// Fills the topic that the programs consume.
+fn fill_topic(kafka: &Kafka, records: u64) {
     kafka.create_topic(TOPIC, PARTITIONS);
     let began = Instant::now();
     let series = 2 * HOSTS * PEERS;
-    produce(&kafka, TOPIC, records, (HOSTS, PEERS), |flows, record, _| flows.write_random(record));
+    produce(kafka, TOPIC, records, (HOSTS, PEERS), |flows, record, _| flows.write_random(record));
     println!(
-        "{records} records of {series} series in {PARTITIONS} partitions, \
-         produced in {:.1} s; {ROUNDS} rounds",
+        "{records} records of {series} series in {PARTITIONS} partitions, produced in {:.1} s",
         began.elapsed().as_secs_f64()
     );
-    // Once for the broker, whose code gets faster.
-    run_bare(&kafka, records);
+    // The broker's code gets faster with use.
+    run_bare(kafka, records);
+}
+
+/// Measures both programs in turn, and prints a table.
+fn rates(kafka: &Kafka, records: u64) {
     let (mut bare, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        bare.push(run_bare(&kafka, records));
-        ours.push(run_exporter(&kafka, records, &[]));
+        bare.push(run_bare(kafka, records));
+        ours.push(run_exporter(kafka, records, &[]));
     }
     let millions = records as f64 / 1e6;
     let row = |runs: &[Run]| {
@@ -137,8 +152,13 @@ fn rates(records: u64) {
         println!("{name:16} {rate:>10.0} {processor:>14.3} {peak:>10.1}");
     }
     let ratio = |column: usize| ours[column] / bare[column];
-    println!("{:16} {:>10.2} {:>14.2} {:>10.2}", "ratio", ratio(0), ratio(1), ratio(2));
-    state(&kafka, records);
+    println!(
+        "{:16} {:>10.2} {:>14.2} {:>10.2} (medians of {ROUNDS} rounds)",
+        "ratio",
+        ratio(0),
+        ratio(1),
+        ratio(2)
+    );
 }
 
 /// Measures what it costs to make counts durable, on a topic that is filled, and prints it.
@@ -150,26 +170,48 @@ fn state(kafka: &Kafka, records: u64) {
         run_exporter(kafka, records, &[&state, STATE_INTERVAL])
     };
     let without = || run_exporter(kafka, records, &["--state-dir=none", STATE_INTERVAL]);
-    let (mut durable, mut in_memory) = (Vec::new(), Vec::new());
-    for round in 0..STATE_ROUNDS {
+    compare(records, ["with a state directory", "without"], with, without);
+}
+
+/// Measures this build against another one, as operators run it and without state, and prints it.
+fn other_build(kafka: &Kafka, records: u64, program: &Path) {
+    let this = Path::new(exporter::PROGRAM);
+    for more in [&[][..], &["--state-dir=none"]] {
+        println!("with {more:?}:");
+        let run = |program| move || run_program(program, kafka, records, more);
+        compare(records, ["this build", "the other"], run(this), run(program));
+    }
+}
+
+/// Runs two ways in turn, and prints how they compare.
+fn compare(
+    records: u64,
+    [one_name, other_name]: [&str; 2],
+    one: impl Fn() -> Run,
+    other: impl Fn() -> Run,
+) {
+    let (mut ones, mut others) = (Vec::new(), Vec::new());
+    for round in 0..PAIRED_ROUNDS {
         // Each goes first in turn, so that what drifts with time drifts for both.
         if round % 2 == 0 {
-            durable.push(with());
-            in_memory.push(without());
+            ones.push(one());
+            others.push(other());
         } else {
-            in_memory.push(without());
-            durable.push(with());
+            others.push(other());
+            ones.push(one());
         }
     }
     let rate = |runs: &[Run]| records as f64 / median(runs, |run| run.seconds);
     let processor = |runs: &[Run]| median(runs, |run| run.processor_seconds);
+    let peak = |runs: &[Run]| median(runs, |run| run.peak_mib);
     println!(
-        "with a state directory {:.0} flows/s, without {:.0}: ratio {:.3}; of CPU time {:.3} \
-         (medians of {STATE_ROUNDS}, a cut a second)",
-        rate(&durable),
-        rate(&in_memory),
-        rate(&durable) / rate(&in_memory),
-        processor(&durable) / processor(&in_memory),
+        "{one_name} {:.0} flows/s, {other_name} {:.0}: ratio {:.3}; of CPU time {:.3}; of peak \
+         memory {:.3} (medians of {PAIRED_ROUNDS} rounds)",
+        rate(&ones),
+        rate(&others),
+        rate(&ones) / rate(&others),
+        processor(&ones) / processor(&others),
+        peak(&ones) / peak(&others),
     );
 }
 
@@ -243,10 +285,16 @@ fn run_bare(kafka: &Kafka, records: u64) -> Run {
 }
 
 fn run_exporter(kafka: &Kafka, records: u64, more: &[&str]) -> Run {
+    run_program(Path::new(exporter::PROGRAM), kafka, records, more)
+}
+
+fn run_program(program: &Path, kafka: &Kafka, records: u64, more: &[&str]) -> Run {
+    let address = unused_address();
     let mut arguments = count(&kafka.brokers(), TOPIC);
+    arguments.push(format!("--addr={address}:9590"));
     arguments.extend(more.iter().map(|&argument| argument.to_owned()));
     let watch = Watch::new();
-    let exporter = Exporter::start(&arguments);
+    let exporter = Exporter::start_program(program, address, &arguments);
     let run = watch.until_quiet(exporter.id());
     let counted = exporter.page().sum("flow_exporter_messages_total");
     assert_eq!(counted, records, "not all was counted");

@@ -20,6 +20,9 @@ use crate::{
     servers::{Process, START_LIMIT, STOP_LIMIT, unused_address, wait_for},
 };
 
+/// The program under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_flow-exporter");
+
 /// A running flow-exporter.
 pub(crate) struct Exporter {
     address: Ipv4Addr,
@@ -71,8 +74,17 @@ impl Exporter {
 
     /// Starts the program with just these arguments, which put its page at this address.
     pub(crate) fn start_as_is<A: AsRef<OsStr>>(address: Ipv4Addr, arguments: &[A]) -> Self {
+        Self::start_program(Path::new(PROGRAM), address, arguments)
+    }
+
+    /// Starts this build of the program, which may be another one than that under test.
+    pub(crate) fn start_program<A: AsRef<OsStr>>(
+        program: &Path,
+        address: Ipv4Addr,
+        arguments: &[A],
+    ) -> Self {
         let directory = TempDir::with_prefix("flow-exporter-").expect("a temporary directory");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_flow-exporter"));
+        let mut command = Command::new(program);
         // What it keeps (names, later on its state) stays in a directory of its own.
         command
             .args(arguments)

@@ -1,5 +1,8 @@
 //! Arguments, logging, signals, exit code.
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod waits;
+
 use std::{env, io::IsTerminal, process::ExitCode};
 
 use flow_exporter::{

@@ -81,8 +81,11 @@ impl Progress for Published {
 
     fn settle(&self, wait: Duration) -> Option<Vec<Position>> {
         let asked = std::time::Instant::now();
-        let snapshot = self.runtime.block_on(self.reader.fresh(Duration::ZERO, wait))?;
-        (snapshot.taken >= asked).then(|| snapshot.positions().collect())
+        let snapshot = self.runtime.block_on(self.reader.fresh(Duration::ZERO, wait));
+        // After the last one, no sink holds anything.
+        let ended = self.reader.has_ended();
+        let snapshot = if ended { self.reader.newest() } else { snapshot }?;
+        (ended || snapshot.taken >= asked).then(|| snapshot.positions().collect())
     }
 
     fn last(&self, wait: Duration) -> Option<Vec<Position>> {

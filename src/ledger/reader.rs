@@ -73,6 +73,11 @@ impl Reader {
         self.gate.awaited(self.order)
     }
 
+    /// Whether the ledger has published its last snapshot.
+    pub fn has_ended(&self) -> bool {
+        self.newest.has_changed().is_err()
+    }
+
     /// Returns when the ledger has published its last snapshot.
     pub async fn ended(&self) {
         let mut newest = self.newest.clone();

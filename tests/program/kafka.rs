@@ -233,6 +233,20 @@ fn two_members_of_a_group_count_each_flow_once_and_one_takes_over_from_the_other
 }
 
 #[test]
+fn a_stop_ends_though_kafka_does_not_answer_any_more() {
+    let cluster = cluster(1);
+    let mut arguments = count(&cluster.bootstrap_servers(), TOPIC);
+    arguments.push("--group=flows".to_owned());
+    let exporter = Exporter::start(&arguments);
+    let mut flows = Flows::new(10, 1, 5);
+    producer(&cluster).send_flows(&mut flows, 100, 1);
+    exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
+    cluster.broker_round_trip_time(1, Duration::from_secs(3600)).unwrap();
+    // Nothing can be committed, and the group can't be left.
+    assert!(exporter.stop().success());
+}
+
+#[test]
 fn the_start_is_the_end_of_the_topic_unless_another_is_given() {
     let cluster = cluster(1);
     let mut before = Flows::new(8, 1, 5);

@@ -32,6 +32,8 @@ pub(super) struct Inbox {
 #[derive(Default)]
 struct State {
     rung: bool,
+    /// Whether the worker has ended: nobody takes orders any more.
+    closed: bool,
     commands: Vec<Command>,
 }
 
@@ -48,9 +50,12 @@ impl Inbox {
         self.bell.notify_one();
     }
 
-    /// Gives the worker an order and wakes it.
+    /// Gives the worker an order and wakes it. Where it has ended, the order is dropped.
     pub(super) fn send(&self, command: Command) {
         let mut state = self.lock();
+        if state.closed {
+            return;
+        }
         state.commands.push(command);
         state.rung = true;
         drop(state);
@@ -70,6 +75,16 @@ impl Inbox {
         let mut state = self.lock();
         state.rung = false;
         std::mem::take(&mut state.commands)
+    }
+
+    /// Says that the worker has ended, and drops the orders that it did not come to.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let left = std::mem::take(&mut state.commands);
+        drop(state);
+        // Queues of librdkafka are among them.
+        drop(left);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -19,6 +19,7 @@ use std::{
     io,
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use rdkafka::{
@@ -36,10 +37,14 @@ use crate::{
 pub use config::{InvalidKafkaConfig, KafkaConfig, PartitionChoice, StartOffset};
 use context::Context;
 use control::{Commits, Control, Ends, Event};
-use inbox::Inbox;
+use inbox::{Command, Inbox};
 pub use look::{LookError, Looked, look};
 use standing::Standings;
 use worker::Worker;
+
+/// How long a stop may take: the workers' last hand-over, its publication, the commit of it and the
+/// leaving of the group.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
 
 /// A Kafka source that has not started yet.
 pub struct KafkaSource {
@@ -59,7 +64,10 @@ impl std::fmt::Debug for KafkaSource {
 #[derive(Debug)]
 pub struct RunningKafkaSource {
     stop: mpsc::Sender<()>,
-    control: JoinHandle<Result<(), KafkaError>>,
+    inboxes: Vec<Arc<Inbox>>,
+    control: JoinHandle<()>,
+    /// How it ended.
+    ended: mpsc::Receiver<Result<(), KafkaError>>,
 }
 
 impl KafkaSource {
@@ -124,7 +132,7 @@ impl KafkaSource {
         let control = Control {
             config,
             consumer,
-            inboxes,
+            inboxes: inboxes.clone(),
             standings,
             events,
             progress,
@@ -140,12 +148,15 @@ impl KafkaSource {
             commits: Commits::default(),
             ends: Ends::default(),
         };
+        let (end, ended) = mpsc::channel();
         let control = thread::Builder::new().name("kafka-control".to_owned()).spawn(move || {
+            // The consumer is gone with it, out of its group.
             let result = control.run(workers);
             on_end();
-            result
+            // Whoever waited has given up, if that fails.
+            drop(end.send(result));
         })?;
-        Ok(RunningKafkaSource { stop, control })
+        Ok(RunningKafkaSource { stop, inboxes, control, ended })
     }
 }
 
@@ -154,13 +165,34 @@ impl RunningKafkaSource {
     pub fn stop(&self) {
         // If it has ended by itself, there is nothing to stop.
         let _ended = self.stop.send(());
+        // Whatever the control thread is waiting for, what was counted is handed over now.
+        for inbox in &self.inboxes {
+            inbox.send(Command::Stop);
+        }
     }
 
-    /// Waits for the end, which comes once the last positions are published and committed.
+    /// Waits for the end, which comes once the last positions are published and committed, and the
+    /// group is left. After 15 s, it is not waited for any longer: all is published by then, and
+    /// what is not committed is counted again by the next reader.
     pub fn join(self) -> Result<(), KafkaError> {
         drop(self.stop);
-        self.control.join().unwrap_or_else(|_| {
-            Err(KafkaError::ClientCreation("the control thread panicked".to_owned()))
-        })
+        match self.ended.recv_timeout(STOP_LIMIT) {
+            Ok(result) => {
+                // It has nothing left to do.
+                drop(self.control.join());
+                result
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                tracing::error!(
+                    "Kafka does not let go of us within {STOP_LIMIT:?}: ending without. Its group, \
+                     if there is one, learns of it when our session times out, and what could not \
+                     be committed is counted again by the next reader"
+                );
+                Ok(())
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                Err(KafkaError::ClientCreation("the control thread panicked".to_owned()))
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! A partition's own queue in librdkafka, read in batches without copying.
 //!
-//! The one place with unsafe code. `rdkafka` wraps these queues, but hands messages out one by
+//! The one place with unsafe code but for the program's `waits.rs`. `rdkafka` wraps these queues, but hands messages out one by
 //! one, each with an event of its own around it; librdkafka's batch call costs about half of that
 //! for messages of this size. The calls below keep to what rdkafka.h promises:
 //!
@@ -22,7 +22,7 @@ use rdkafka::{
         rd_kafka_message_destroy, rd_kafka_message_t, rd_kafka_message_timestamp,
         rd_kafka_position, rd_kafka_queue_cb_event_enable, rd_kafka_queue_destroy,
         rd_kafka_queue_forward, rd_kafka_queue_get_consumer, rd_kafka_queue_get_partition,
-        rd_kafka_queue_t, rd_kafka_t,
+        rd_kafka_queue_length, rd_kafka_queue_t, rd_kafka_t,
     },
     consumer::{BaseConsumer, Consumer},
     error::RDKafkaErrorCode,
@@ -244,6 +244,20 @@ pub(super) fn known_end(
         )
     };
     (error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
+}
+
+/// Whether the consumer's own queue holds events, which its next poll takes.
+pub(super) fn has_events(client: &BaseConsumer<Context>) -> bool {
+    // SAFETY: the client is valid, and the reference to its queue is given back.
+    unsafe {
+        let queue = rd_kafka_queue_get_consumer(client.client().native_ptr());
+        if queue.is_null() {
+            return false;
+        }
+        let length = rd_kafka_queue_length(queue);
+        rd_kafka_queue_destroy(queue);
+        length > 0
+    }
 }
 
 /// Commits offsets to the consumer's group without waiting. What became of it comes to the context's

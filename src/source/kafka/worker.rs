@@ -110,6 +110,7 @@ impl<S: Sink> Worker<S> {
                         let _gone = done.send(());
                     }
                     Command::Stop => {
+                        self.inbox.close();
                         self.hand_over(&mut partitions, &mut left_behind);
                         return;
                     }

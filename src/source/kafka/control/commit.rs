@@ -2,6 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::{Arc, mpsc},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -15,7 +17,7 @@ use crate::source::{Position, kafka::queue::commit};
 
 use super::{Control, POLL, TICK};
 
-/// How long a commit is tried again while the group rebalances.
+/// How long a commit is waited for, and is tried again while the group rebalances.
 const COMMIT_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a publication may take after which all positions are those of newly taken partitions.
@@ -117,7 +119,7 @@ impl Control {
         let list = self.list(&moved);
         let deadline = Instant::now() + COMMIT_LIMIT;
         loop {
-            match self.consumer.commit(&list, CommitMode::Sync) {
+            match self.commit_by(deadline, &list) {
                 Ok(()) => {
                     self.commits.confirmed.extend(moved);
                     return true;
@@ -127,7 +129,8 @@ impl Control {
                 Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::RebalanceInProgress))
                     if Instant::now() < deadline =>
                 {
-                    drop(self.consumer.poll(POLL));
+                    thread::sleep(POLL);
+                    drop(self.consumer.poll(Duration::ZERO));
                 }
                 Err(error) => {
                     let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
@@ -135,6 +138,22 @@ impl Control {
                     return false;
                 }
             }
+        }
+    }
+
+    /// Commits, and waits for the answer until `deadline`: librdkafka has no bound for it.
+    fn commit_by(&self, deadline: Instant, list: &TopicPartitionList) -> Result<(), KafkaError> {
+        let (answer, answered) = mpsc::channel();
+        let (consumer, list) = (Arc::clone(&self.consumer), list.clone());
+        let asking = thread::Builder::new().name("kafka-commit".to_owned()).spawn(move || {
+            // Nobody waits any longer, if that fails.
+            drop(answer.send(consumer.commit(&list, CommitMode::Sync)));
+        });
+        let timed_out = KafkaError::ConsumerCommit(RDKafkaErrorCode::OperationTimedOut);
+        let Ok(asking) = asking else { return Err(timed_out) };
+        match answered.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(result) => asking.join().map_or(Err(timed_out), |()| result),
+            Err(_) => Err(timed_out),
         }
     }
 

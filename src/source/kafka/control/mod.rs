@@ -36,7 +36,7 @@ use super::{
     config::KafkaConfig,
     context::{Context, concerns_groups},
     inbox::{Command, Inbox},
-    queue::{PartitionQueue, known_end},
+    queue::{PartitionQueue, has_events, known_end},
     standing::Standings,
 };
 
@@ -130,16 +130,10 @@ impl Control {
         }
         let mut next_tick = Instant::now();
         let mut next_discovery = Instant::now();
-        while matches!(self.stop.try_recv(), Err(mpsc::TryRecvError::Empty)) {
-            match self.consumer.poll(POLL) {
-                None => {}
-                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(error),
-                Some(Err(error)) => self.take_error(&error),
-                // Queues are split off before their partitions are assigned.
-                Some(Ok(_)) => tracing::error!("Kafka: a message came past its partition's queue"),
-            }
+        // A wait of our own, not one of librdkafka's: a stop ends it at once.
+        while self.stop.recv_timeout(POLL) == Err(mpsc::RecvTimeoutError::Timeout) {
             // After the group's events: librdkafka takes whatever we assign for the answer to them.
-            if self.take_events() {
+            if self.serve()? {
                 self.restart_refused();
             }
             self.ask_for_ends();
@@ -166,6 +160,23 @@ impl Control {
             self.report();
         }
         Ok(())
+    }
+
+    /// Takes what librdkafka has to say, and does what events ask for. Returns whether any partition
+    /// can't be read on.
+    fn serve(&mut self) -> Result<bool, KafkaError> {
+        let mut refused = self.take_events();
+        while has_events(&self.consumer) {
+            match self.consumer.poll(Duration::ZERO) {
+                None => {}
+                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(error),
+                Some(Err(error)) => self.take_error(&error),
+                // Queues are split off before their partitions are assigned.
+                Some(Ok(_)) => tracing::error!("Kafka: a message came past its partition's queue"),
+            }
+            refused |= self.take_events();
+        }
+        Ok(refused)
     }
 
     /// Does what events ask for. Returns whether any partition can't be read on.

@@ -22,6 +22,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod diagnosis;
 pub mod flow;
 pub mod health;
 pub mod journal;

@@ -15,6 +15,7 @@ use crate::{
     clock,
     config::{Config, ConfigError, SourceConfig},
     demo::Demo,
+    diagnosis::Diagnosis,
     health::Health,
     journal::JournalConfig,
     ledger::{Identity, Ledger, LedgerConfig, Store, StoreError},
@@ -79,8 +80,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         .transpose()?;
     if let Some(listener) = &listener {
         let address = listener.local_addr();
-        let made_up = demo.is_some();
-        tracing::info!(%address, made_up, "look at http://localhost:{}/", address.port());
+        tracing::info!(%address, made_up = demo.is_some(), "look at http://localhost:{}/", address.port());
     }
 
     // Run. Nothing that is kept is touched before it is sure that we do.
@@ -98,6 +98,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         health.register("ledger"),
     )
     .map_err(|error| refuse("--state-dir: ", &error))?;
+    let ledger = ledger.with_witness(Diagnosis::new(rule, health.register("flows")));
     let (end, ended) = watch::channel(false);
     let refresh = tokio::spawn(refresher.run(
         Arc::clone(&metrics),

@@ -40,6 +40,7 @@ impl Sink for CountingSink {
             }
             counts.record(&record);
         });
+        counts.sample(payload);
     }
 
     fn bound(&self) -> Option<Bound> {

@@ -3,10 +3,13 @@
 //! Knows neither Kafka nor counters. A payload goes in; each record in it comes out as a
 //! [`Decoded`], borrowed from the payload wherever the format allows it.
 
+mod foreign;
 mod json;
 pub mod pmacct;
 
 use std::borrow::Cow;
+
+pub use foreign::Foreign;
 
 /// One flow record: what was sent between two autonomous systems, as one device saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -25,6 +25,7 @@ use super::{
     seat::{Bin, Gate, Seat},
     snapshot::Snapshot,
     store::{Ahead, Store, StoreError},
+    witness::{Nobody, Witness},
 };
 
 /// How long a cut waits for the workers. They answer between two batches, so only a thread that
@@ -106,6 +107,7 @@ pub struct Ledger {
     missing: usize,
     metrics: Arc<Metrics>,
     last_cut: Option<Instant>,
+    witness: Box<dyn Witness>,
     /// No sample of before this can be taken any more.
     last_sample_ms: Option<i64>,
     /// A reader wants a snapshot of at least this moment, and said so during a cut, which may have
@@ -176,6 +178,7 @@ impl Ledger {
             missing: 0,
             metrics,
             last_cut: None,
+            witness: Box::new(Nobody),
             last_sample_ms: last_ms,
             asked: None,
         };
@@ -183,6 +186,12 @@ impl Ledger {
             ledger.book.begin(now_ms);
         }
         Ok((ledger, seats, reader, Names { requests: send }))
+    }
+
+    /// Has `witness` hear of what is counted.
+    #[must_use]
+    pub fn with_witness(self, witness: impl Witness) -> Self {
+        Ledger { witness: Box::new(witness), ..self }
     }
 
     /// Takes cuts until all workers have left, then a last one of all they counted.
@@ -228,11 +237,15 @@ impl Ledger {
                     self.merge(epoch, bins, &positions, &spare);
                 }
                 Ok(Request::Left) => self.seated -= 1,
-                Err(mpsc::RecvTimeoutError::Timeout) => self.look_at_clock(),
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    self.look_at_clock();
+                    self.witness.look(Instant::now());
+                }
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
         }
         self.take_last_cut();
+        self.witness.ended(Instant::now());
         self.component.finish();
     }
 
@@ -368,9 +381,11 @@ impl Ledger {
     fn count(&mut self, counts: &Counts) {
         self.book.merge(counts, &[]);
         self.metrics.add_counts(counts);
+        self.witness.counted(counts, Instant::now());
     }
 
     fn publish(&mut self, time_ms: i64, is_sample: bool, taken: Instant) {
+        self.witness.look(Instant::now());
         let snapshot = Arc::new(self.book.cut(time_ms, taken));
         self.last_cut = Some(taken);
         if let Some(store) = &mut self.store {

@@ -13,6 +13,7 @@ mod schedule;
 mod seat;
 mod snapshot;
 mod store;
+mod witness;
 
 pub use book::Book;
 pub use cut::{Ledger, LedgerConfig};
@@ -21,3 +22,4 @@ pub use schedule::Timestamps;
 pub use seat::{Seat, Waker};
 pub use snapshot::{Series, Snapshot};
 pub use store::{Column, Definition, Identity, Store, StoreError};
+pub use witness::Witness;

@@ -6,7 +6,7 @@ use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 
 use crate::flow::{Decoded, Malformed, Skipped};
 
-use super::{Ignored, Layout, Rule, TextId, Texts};
+use super::{Evidence, Ignored, Layout, Rule, TextId, Texts};
 
 /// Flows and bytes that share a fate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,6 +52,7 @@ pub struct Counts {
     pub skipped: [u64; Skipped::ALL.len()],
     /// Records that can't be decoded, by [`Malformed::index`].
     pub malformed: [u64; Malformed::ALL.len()],
+    evidence: Evidence,
 }
 
 impl Counts {
@@ -71,6 +72,7 @@ impl Counts {
             ignored: Default::default(),
             skipped: Default::default(),
             malformed: Default::default(),
+            evidence: Evidence::default(),
         }
     }
 
@@ -87,11 +89,28 @@ impl Counts {
                         self.ignored[Ignored::Overflow.index()].add(flow.bytes);
                     }
                 }
-                Err(reason) => self.ignored[reason.index()].add(flow.bytes),
+                Err(reason) => {
+                    self.ignored[reason.index()].add(flow.bytes);
+                    self.evidence.keep_flow(flow.source_as, flow.destination_as);
+                }
             },
             Decoded::Skipped(reason) => self.skipped[reason.index()] += 1,
             Decoded::Malformed(reason) => self.malformed[reason.index()] += 1,
         }
+    }
+
+    /// Keeps the beginning of a message whose records were just given to [`Counts::record`], if it
+    /// may be needed to say why nothing is counted.
+    #[inline]
+    pub fn sample(&mut self, payload: &[u8]) {
+        if self.counted.flows == 0 {
+            self.evidence.keep_message(payload);
+        }
+    }
+
+    /// What tells why nothing is counted, where that is so.
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
     }
 
     /// Series that have counted something.
@@ -180,6 +199,7 @@ impl Counts {
         self.ignored = Default::default();
         self.skipped = Default::default();
         self.malformed = Default::default();
+        self.evidence.clear();
     }
 }
 

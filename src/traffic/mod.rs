@@ -4,12 +4,14 @@
 //! in, sums by series come out.
 
 mod counts;
+mod evidence;
 mod layout;
 mod rule;
 mod texts;
 
 pub(crate) use counts::hash_key;
 pub use counts::{Counts, RecordTotals};
+pub use evidence::{Evidence, SAMPLE_BYTES};
 pub use layout::{Dimension, Direction, Layout};
 pub use rule::{Ignored, Rule};
 pub use texts::{TextId, Texts};

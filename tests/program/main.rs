@@ -28,6 +28,7 @@ mod servers;
 
 mod clock;
 mod crash;
+mod diagnosis;
 mod flags;
 mod input;
 mod kafka;

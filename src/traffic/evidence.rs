@@ -1,0 +1,57 @@
+//! What tells why a table counts nothing.
+
+/// Flows of which the AS numbers are kept.
+const FLOWS: usize = 64;
+/// Messages of which the beginnings are kept.
+const MESSAGES: usize = 4;
+/// How much of a message is kept, in bytes: a record or two.
+pub const SAMPLE_BYTES: usize = 1024;
+
+/// A few of the first flows that no series counts, and of the first messages of which none was
+/// counted. Full after a moment, so keeping it costs a comparison.
+#[derive(Debug, Default)]
+pub struct Evidence {
+    flows: Vec<[u32; 2]>,
+    messages: Vec<Box<[u8]>>,
+}
+
+impl Evidence {
+    /// Source and destination AS of flows that no series counts.
+    pub fn flows(&self) -> &[[u32; 2]] {
+        &self.flows
+    }
+
+    /// The beginnings of messages of which nothing was counted, up to [`SAMPLE_BYTES`] each.
+    pub fn messages(&self) -> impl Iterator<Item = &[u8]> {
+        self.messages.iter().map(|message| &**message)
+    }
+
+    #[inline]
+    pub(super) fn keep_flow(&mut self, source_as: u32, destination_as: u32) {
+        if self.flows.len() < FLOWS {
+            self.push_flow([source_as, destination_as]);
+        }
+    }
+
+    #[inline]
+    pub(super) fn keep_message(&mut self, payload: &[u8]) {
+        if self.messages.len() < MESSAGES {
+            self.push_message(payload);
+        }
+    }
+
+    #[cold]
+    fn push_flow(&mut self, flow: [u32; 2]) {
+        self.flows.push(flow);
+    }
+
+    #[cold]
+    fn push_message(&mut self, payload: &[u8]) {
+        self.messages.push(payload[..payload.len().min(SAMPLE_BYTES)].into());
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.flows.clear();
+        self.messages.clear();
+    }
+}

@@ -228,6 +228,8 @@ metrics! {
     http_requests: IntCounterVec("flow_exporter_http_requests_total", ["path", "code"]);
     /// Connections to the HTTP server that are open.
     http_connections: IntGauge("flow_exporter_http_connections");
+    /// Connections that the HTTP server ended early, by reason: too many of them, or clients that were too slow.
+    http_closed: IntCounterVec("flow_exporter_http_connections_closed_total", ["reason"]);
     /// Time from a scrape's arrival to its last byte.
     scrape_seconds: Histogram("flow_exporter_scrape_duration_seconds", SECONDS);
     /// Samples that are due to be sent, by endpoint; those that wait in the journal since before the start included, and idle ones that are not sent left out.

@@ -1,5 +1,8 @@
 //! The server through real sockets.
 
+#[path = "http/limits.rs"]
+mod limits;
+
 use std::{
     borrow::Cow,
     io::Read,
@@ -171,6 +174,10 @@ impl Exporter {
 
     fn requests(&self, path: &str, code: &str) -> u64 {
         self.metrics.http_requests.with_label_values(&[path, code]).get()
+    }
+
+    fn closed(&self, reason: &str) -> u64 {
+        self.metrics.http_closed.with_label_values(&[reason]).get()
     }
 
     fn shut_down(&mut self) {
@@ -365,44 +372,6 @@ async fn a_head_that_does_not_come_ends_the_connection() {
     // A connection that is kept alive is kept as long.
     let answer = exporter.exchange(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(answer.ends_with("Healthy.\n"), "{answer}");
-}
-
-#[tokio::test]
-async fn a_client_that_stops_reading_loses_its_connection() {
-    let stall_timeout = Duration::from_millis(50);
-    let exporter = Exporter::with(ServerConfig { stall_timeout, ..config() });
-    exporter.count_many();
-    let mut stream = exporter.connect().await;
-    stream
-        .write_all(b"GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text\r\n\r\n")
-        .await
-        .expect("the server reads");
-    // The head shows that the answer has begun.
-    let mut first = [0; 15];
-    stream.read_exact(&mut first).await.expect("an answer");
-    assert_eq!(&first, b"HTTP/1.1 200 OK");
-    exporter.until(|metrics| metrics.http_connections.get(), 0).await;
-    assert!(!rest(&mut stream).await.contains("# EOF"), "the answer was cut off");
-    assert_eq!(exporter.metrics.scrape_seconds.get_sample_count(), 0, "it was no whole scrape");
-}
-
-#[tokio::test]
-async fn connections_beyond_the_cap_wait_for_their_turn() {
-    let exporter = Exporter::with(ServerConfig { max_connections: 1, ..config() });
-    let mut first = exporter.connect().await;
-    first.write_all(b"GET /-/healthy HTTP/1.1\r\n\r\n").await.expect("the server reads");
-    let mut answer = [0; 15];
-    first.read_exact(&mut answer).await.expect("an answer");
-    let mut second = exporter.connect().await;
-    second
-        .write_all(b"GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n")
-        .await
-        .expect("the kernel takes it");
-    let early = timeout(Duration::from_millis(100), second.read_u8()).await;
-    assert!(early.is_err(), "the second is not served beside the first");
-    drop(first);
-    let page = rest(&mut second).await;
-    assert!(page.contains("\nflow_exporter_http_connections 1\n"), "{page}");
 }
 
 #[tokio::test]

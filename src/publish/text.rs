@@ -58,6 +58,8 @@ pub struct Page {
     snapshot: Option<Arc<Snapshot>>,
     own: vec::IntoIter<Family>,
     next: Next,
+    /// Series that are written.
+    written: usize,
 }
 
 impl Page {
@@ -65,7 +67,7 @@ impl Page {
     /// announced, but have no series.
     pub fn new(format: Format, snapshot: Option<Arc<Snapshot>>, own: Vec<Family>) -> Self {
         let next = Next::Header(Direction::ALL[0]);
-        Page { format, created: false, snapshot, own: own.into_iter(), next }
+        Page { format, created: false, snapshot, own: own.into_iter(), next, written: 0 }
     }
 
     /// With `created`, each flow series tells when it began, where the format can say so
@@ -73,6 +75,19 @@ impl Page {
     #[must_use]
     pub fn with_created(self, created: bool) -> Self {
         Page { created: created && self.format == Format::OpenMetrics, ..self }
+    }
+
+    /// The sequence of the snapshot that is held for what is still to be rendered.
+    pub fn snapshot(&self) -> Option<u64> {
+        self.snapshot.as_ref().map(|snapshot| snapshot.sequence)
+    }
+
+    /// How many of the series are rendered, from 0 to 1.
+    pub fn progress(&self) -> f64 {
+        match self.snapshot.as_ref().map(|snapshot| snapshot.len()) {
+            Some(series @ 1..) => self.written as f64 / series as f64,
+            _ => 1.0,
+        }
     }
 
     /// Appends the next [`STEP_BYTES`] of the page (or a line more, or what is left) to `out`.
@@ -108,12 +123,19 @@ impl Page {
     }
 
     /// Writes series until `out` holds `full` bytes or none is left. Returns what comes next.
-    fn series(&self, out: &mut Vec<u8>, full: usize, direction: Direction, from: usize) -> Next {
+    fn series(
+        &mut self,
+        out: &mut Vec<u8>,
+        full: usize,
+        direction: Direction,
+        from: usize,
+    ) -> Next {
         if let Some(snapshot) = &self.snapshot {
             for slot in from..snapshot.slots() {
                 if let Some(series) = snapshot.get(slot)
                     && series.direction == direction
                 {
+                    self.written += 1;
                     flow(out, &series);
                     if self.created {
                         created_line(out, &series);

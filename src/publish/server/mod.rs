@@ -3,11 +3,13 @@
 //! [`bind`] and [`serve`] are two steps, so that a bad address fails at start-up, and clients can
 //! ask for health from the first moment.
 
+mod connections;
 mod home;
 mod listen;
 mod negotiate;
 mod routes;
 mod scrape;
+mod scrapes;
 mod stall;
 
 use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, task::Poll, time::Duration};
@@ -18,28 +20,50 @@ use prometheus::IntGauge;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
-    task::{JoinError, JoinSet},
+    task::{JoinError, JoinSet, yield_now},
     time::{sleep, timeout},
 };
 
 use crate::{health::Health, ledger::Reader, log_limit::LogLimit, metrics::Metrics};
 
-use self::stall::StallLimit;
+use self::{
+    connections::{Closed, Connections, Seat},
+    scrapes::{Bounds, Scrapes},
+    stall::StallLimit,
+};
 pub use listen::{ListenAddr, ListenAddrError, Listener, bind};
 
 /// How long the server rests when the system has no resources for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// How often it is logged that the server is full.
-const FULL_LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// How often it is logged that connections are closed early.
+const CUT_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The server's bounds.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// Connections that are served at once. Those beyond wait in the kernel's backlog until one
-    /// ends, which the other bounds make certain: a scrape is late then, where a refusal would
-    /// lose it, and a health check is not failed by other clients' doing.
+    /// Connections that may be open. For one more, the one gives way that has waited longest for
+    /// the head of a request: so clients that send theirs at once, as a health check does, are
+    /// served however many others trickle.
     pub max_connections: usize,
+    /// Connections of one address (of IPv6, one /64) that may be open; for one more, its own give
+    /// way. All clients of a reverse proxy are one address: a smaller number of connections than
+    /// it opens costs it idle ones, and no answers.
+    pub max_connections_per_peer: usize,
+    /// Scrapes that may be under way; beyond it, the slowest is ended. Each takes some 500 kB. A
+    /// number below those of connections leaves room for health.
+    pub max_scrapes: usize,
+    /// Snapshots that scrapes may hold. Each is the memory of what has changed until the next:
+    /// up to 10 MB for 500,000 series. Beyond it, the scrapes of the one with the slowest readers
+    /// are ended.
+    pub max_snapshots: usize,
+    /// How long a scrape may take from its arrival to its last byte. No longer than Prometheus
+    /// waits for it, which is its scrape interval at most.
+    pub scrape_timeout: Duration,
+    /// How long a scrape may go on without regard to how much is taken of it. From then on, the
+    /// part of the page that was taken must be at least the part that has passed of the time until
+    /// `scrape_timeout`: who is too slow for the whole is not waited for.
+    pub scrape_grace: Duration,
     /// Bytes in the head of a request (at least 8,192, which is hyper's minimum); a longer one is
     /// answered 431. Also how much of an answer waits for a slow client, beside one step of the
     /// page.
@@ -63,7 +87,12 @@ pub struct ServerConfig {
 impl Default for ServerConfig {
     fn default() -> Self {
         ServerConfig {
-            max_connections: 128,
+            max_connections: 256,
+            max_connections_per_peer: 128,
+            max_scrapes: 64,
+            max_snapshots: 8,
+            scrape_timeout: Duration::from_secs(60),
+            scrape_grace: Duration::from_secs(10),
             max_head_bytes: 16 * 1024,
             head_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
@@ -108,44 +137,59 @@ pub async fn serve(
     let (config, state) = (Arc::new(config), Arc::new(state));
     let mut shutdown = pin!(shutdown);
     let (stop, stopping) = watch::channel(false);
-    let mut connections = JoinSet::new();
-    let full_log = LogLimit::new(FULL_LOG_INTERVAL);
+    let mut tasks = JoinSet::new();
+    let connections = Connections::new(config.max_connections, config.max_connections_per_peer);
+    let scrapes = Scrapes::new(Bounds {
+        scrapes: config.max_scrapes,
+        snapshots: config.max_snapshots,
+        grace: config.scrape_grace,
+        limit: config.scrape_timeout,
+    });
+    let mut end_the_slow = pin!(scrapes.end_the_slow());
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            Some(ended) = connections.join_next() => log_panic(ended),
-            stream = accept(&listeners), if connections.len() < config.max_connections => {
+            () = &mut end_the_slow => {}
+            Some(ended) = tasks.join_next() => log_panic(ended),
+            (stream, peer) = accept(&listeners) => {
+                let Some(seat) = connections.enter(peer.ip()) else {
+                    log_cut(&state.metrics, Closed::Crowded, peer);
+                    continue;
+                };
                 let served = Served::new(&state.metrics.http_connections);
-                let (config, state) = (Arc::clone(&config), Arc::clone(&state));
-                connections.spawn(connection(stream, config, state, stopping.clone(), served));
+                let client = Client {
+                    peer,
+                    seat,
+                    scrapes: Arc::clone(&scrapes),
+                    config: Arc::clone(&config),
+                    state: Arc::clone(&state),
+                };
+                tasks.spawn(connection(stream, client, stopping.clone(), served));
+                // However fast others come, what this one has sent is read before it may have to
+                // give way.
+                yield_now().await;
             }
-        }
-        if connections.len() >= config.max_connections && full_log.permit().is_some() {
-            tracing::warn!(
-                connections = connections.len(),
-                "as many HTTP connections are open as are served at once; others wait"
-            );
         }
     }
     drop(listeners);
     stop.send_replace(true);
     let drained = timeout(config.shutdown_deadline, async {
-        while let Some(ended) = connections.join_next().await {
+        while let Some(ended) = tasks.join_next().await {
             log_panic(ended);
         }
     });
     if drained.await.is_err() {
         tracing::warn!(
-            connections = connections.len(),
+            connections = tasks.len(),
             "HTTP connections were cut off: clients did not take their answers in time"
         );
-        connections.shutdown().await;
+        tasks.shutdown().await;
     }
     Ok(())
 }
 
 /// The next connection of any of the sockets.
-async fn accept(listeners: &[TcpListener]) -> TcpStream {
+async fn accept(listeners: &[TcpListener]) -> (TcpStream, SocketAddr) {
     loop {
         let accepted: io::Result<(TcpStream, SocketAddr)> = std::future::poll_fn(|cx| {
             for listener in listeners {
@@ -157,7 +201,7 @@ async fn accept(listeners: &[TcpListener]) -> TcpStream {
         })
         .await;
         match accepted {
-            Ok((stream, _)) => return stream,
+            Ok(accepted) => return accepted,
             // The client has left before its turn came.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
@@ -168,11 +212,19 @@ async fn accept(listeners: &[TcpListener]) -> TcpStream {
     }
 }
 
+/// Who is connected, and what it is answered with.
+struct Client {
+    peer: SocketAddr,
+    seat: Seat,
+    scrapes: Arc<Scrapes>,
+    config: Arc<ServerConfig>,
+    state: Arc<ServerState>,
+}
+
 /// Serves one connection to its end.
 async fn connection(
     stream: TcpStream,
-    config: Arc<ServerConfig>,
-    state: Arc<ServerState>,
+    client: Client,
     mut stopping: watch::Receiver<bool>,
     _served: Served,
 ) {
@@ -180,31 +232,71 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "can't set TCP_NODELAY");
     }
-    let service = service_fn(|request| routes::respond(&config, &state, request));
-    let stream = TokioIo::new(StallLimit::new(stream, config.stall_timeout));
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(config.head_timeout)
-            .max_buf_size(config.max_head_bytes)
-            .serve_connection(stream, service)
-    );
-    let stop = async { drop(stopping.wait_for(|stop| *stop).await) };
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = stop => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let Client { peer, seat, scrapes, config, state } = client;
+    let service = service_fn(|request| routes::respond(&config, &state, &seat, &scrapes, request));
+    let ender = seat.ender();
+    let stream = TokioIo::new(StallLimit::new(stream, config.stall_timeout, ender.clone()));
+    let result = {
+        let mut connection = pin!(
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                // Who has said all that they have to say may still listen.
+                .half_close(true)
+                .header_read_timeout(config.head_timeout)
+                .max_buf_size(config.max_head_bytes)
+                .serve_connection(stream, service)
+        );
+        let stop = async { drop(stopping.wait_for(|stop| *stop).await) };
+        let served = async {
+            tokio::select! {
+                result = connection.as_mut() => result,
+                () = stop => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
+        };
+        tokio::select! {
+            result = served => result,
+            _ = ender.ended() => Ok(()),
         }
     };
     if let Err(error) = result {
-        tracing::debug!(%error, "an HTTP connection ended early");
-        // hyper has answered these itself.
-        if error.is_parse_too_large() {
+        tracing::debug!(%peer, %error, "an HTTP connection ended early");
+        // hyper has answered the last two itself.
+        if error.is_timeout() {
+            ender.end(Closed::HeadTimeout);
+        } else if error.is_parse_too_large() {
             routes::count(&state.metrics, routes::OTHER, "431");
         } else if error.is_parse() {
             routes::count(&state.metrics, routes::OTHER, "400");
         }
+    }
+    if let Some(why) = ender.why() {
+        log_cut(&state.metrics, why, peer);
+    }
+}
+
+/// Counts a connection that the server has ended, and logs it at a limited rate.
+fn log_cut(metrics: &Metrics, why: Closed, peer: SocketAddr) {
+    static CROWDED: LogLimit = LogLimit::new(CUT_LOG_INTERVAL);
+    static SLOW: LogLimit = LogLimit::new(CUT_LOG_INTERVAL);
+    metrics.http_closed.with_label_values(&[why.label()]).inc();
+    let reason = why.label();
+    let (limit, what) = match why {
+        // Nobody has lost an answer: an idle connection, or one that was never used.
+        Closed::HeadTimeout => return tracing::debug!(%peer, reason, "no request came"),
+        Closed::Crowded => (
+            &CROWDED,
+            "more HTTP connections came than are kept: those that waited longest for a request \
+             are closed",
+        ),
+        Closed::Stalled | Closed::Slow | Closed::Scrapes | Closed::Snapshots => {
+            (&SLOW, "an answer was cut off: the client is too slow for all of it")
+        }
+    };
+    if let Some(held_back) = limit.permit() {
+        tracing::warn!(%peer, reason, held_back, "{what}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which request gets which answer.
 
-use std::{convert::Infallible, time::Instant};
+use std::{convert::Infallible, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
@@ -8,14 +8,24 @@ use hyper::{
     Method, Request, Response, StatusCode,
     body::{Body, Incoming},
     header::{
-        ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap,
-        HeaderName, HeaderValue, VARY,
+        ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
+        HeaderValue, VARY,
     },
 };
 
-use crate::{health::State, metrics::Metrics, publish::text::Page};
+use crate::{
+    health::State,
+    metrics::Metrics,
+    publish::text::{Format, Page},
+};
 
-use super::{ServerConfig, ServerState, home, negotiate, scrape::ScrapeBody};
+use super::{
+    ServerConfig, ServerState,
+    connections::{Closed, Seat},
+    home, negotiate,
+    scrape::ScrapeBody,
+    scrapes::Scrapes,
+};
 
 type Answer = Response<Either<Full<Bytes>, ScrapeBody>>;
 
@@ -32,9 +42,12 @@ const TEXT: &str = "text/plain; charset=utf-8";
 pub(super) async fn respond(
     config: &ServerConfig,
     state: &ServerState,
+    seat: &Seat,
+    scrapes: &Arc<Scrapes>,
     request: Request<Incoming>,
 ) -> Result<Answer, Infallible> {
     let arrived = Instant::now();
+    let answering = seat.answering();
     let (parts, body) = request.into_parts();
     let has_body = !body.is_end_stream();
     // Nothing reads it.
@@ -49,7 +62,26 @@ pub(super) async fn respond(
         plain(StatusCode::PAYLOAD_TOO_LARGE, "Send no body.\n")
     } else {
         match path {
-            "/metrics" => metrics(config, state, &parts.method, &parts.headers, arrived).await,
+            "/metrics" => {
+                // hyper drops the body of an answer to HEAD.
+                let scrape = (parts.method == Method::GET).then(|| scrapes.begin(seat.ender()));
+                let snapshot = if scrape.is_some() {
+                    state.reader.fresh(config.max_age, config.cut_wait).await
+                } else {
+                    // Nobody sees its numbers: they need not be fresh.
+                    state.reader.newest()
+                };
+                let format = negotiate::format(&parts.headers);
+                let page = Page::new(format, snapshot, state.metrics.gather())
+                    .with_created(config.created);
+                let gzip = negotiate::gzip(&parts.headers);
+                let metrics = Arc::clone(&state.metrics);
+                scraped(
+                    format,
+                    gzip,
+                    ScrapeBody::new(page, gzip, arrived, metrics, scrape, answering),
+                )
+            }
             "/-/healthy" => healthy(state),
             "/-/ready" => ready(state),
             _ => with_header(
@@ -73,6 +105,9 @@ pub(super) fn announce(metrics: &Metrics) {
     for path in PATHS {
         metrics.http_requests.with_label_values(&[path, "200"]);
     }
+    for why in Closed::ALL {
+        metrics.http_closed.with_label_values(&[why.label()]);
+    }
 }
 
 /// Counts a request by the path, of those served, and the code it was answered with.
@@ -81,23 +116,7 @@ pub(super) fn count(metrics: &Metrics, path: &str, code: &str) {
 }
 
 /// The page to be scraped.
-async fn metrics(
-    config: &ServerConfig,
-    state: &ServerState,
-    method: &Method,
-    headers: &HeaderMap,
-    arrived: Instant,
-) -> Answer {
-    let format = negotiate::format(headers);
-    let gzip = negotiate::gzip(headers);
-    let snapshot = if method == Method::HEAD {
-        // hyper drops the body, so nobody sees its numbers: they need not be fresh.
-        state.reader.newest()
-    } else {
-        state.reader.fresh(config.max_age, config.cut_wait).await
-    };
-    let page = Page::new(format, snapshot, state.metrics.gather()).with_created(config.created);
-    let body = ScrapeBody::new(page, gzip, arrived, state.metrics.clone());
+fn scraped(format: Format, gzip: bool, body: ScrapeBody) -> Answer {
     let mut answer = Response::new(Either::Right(body));
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));

@@ -14,6 +14,8 @@ use hyper::body::{Body, Frame};
 
 use crate::{metrics::Metrics, publish::text::Page};
 
+use super::{connections::Answering, scrapes::Scrape};
+
 /// A page, rendered step by step as the connection takes it, so that neither a large page nor a
 /// slow client costs memory. Gives way after each step, since rendering never waits for anything.
 #[derive(Debug)]
@@ -29,18 +31,44 @@ pub(super) struct ScrapeBody {
     gave_way: bool,
     arrived: Instant,
     metrics: Arc<Metrics>,
+    /// `None` where nobody will read it.
+    scrape: Option<Scrape>,
+    _answering: Answering,
 }
 
 impl ScrapeBody {
     /// The body of a scrape that arrived at `arrived`; its end is observed in `metrics`.
-    pub(super) fn new(page: Page, gzip: bool, arrived: Instant, metrics: Arc<Metrics>) -> Self {
-        let gzip = gzip.then(|| GzEncoder::new(Vec::new(), Compression::fast()));
-        ScrapeBody { page, gzip, text: Vec::new(), more: true, gave_way: true, arrived, metrics }
+    pub(super) fn new(
+        page: Page,
+        gzip: bool,
+        arrived: Instant,
+        metrics: Arc<Metrics>,
+        scrape: Option<Scrape>,
+        answering: Answering,
+    ) -> Self {
+        if let (Some(scrape), Some(snapshot)) = (&scrape, page.snapshot()) {
+            scrape.holds(snapshot);
+        }
+        ScrapeBody {
+            page,
+            gzip: gzip.then(|| GzEncoder::new(Vec::new(), Compression::fast())),
+            text: Vec::new(),
+            more: true,
+            gave_way: true,
+            arrived,
+            metrics,
+            scrape,
+            _answering: answering,
+        }
     }
 
     /// The next part of the body; empty if the encoder holds back.
     fn step(&mut self) -> io::Result<Vec<u8>> {
         self.text.clear();
+        // The connection asks for the next step when it has written what came before.
+        if let Some(scrape) = &self.scrape {
+            scrape.taken(self.page.progress());
+        }
         self.more = self.page.step(&mut self.text);
         match &mut self.gzip {
             None => Ok(std::mem::take(&mut self.text)),

@@ -8,26 +8,32 @@ use std::{
     time::Duration,
 };
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
     time::{Sleep, sleep},
 };
+
+use super::connections::{Closed, Ender};
 
 /// A stream on which writing fails with [`io::ErrorKind::TimedOut`] if what was given to it is not
 /// taken in time.
 #[derive(Debug)]
-pub(super) struct StallLimit<S> {
-    stream: S,
+pub(super) struct StallLimit {
+    stream: TcpStream,
+    ender: Ender,
     limit: Duration,
     /// Runs while the client takes less than we would write.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> StallLimit<S> {
+impl StallLimit {
     /// The writer must flush now and then: from the first write that has to wait to the next flush
     /// may be no longer than `limit`. So a client can't hold on by taking a byte at a time.
-    pub(super) fn new(stream: S, limit: Duration) -> Self {
-        StallLimit { stream, limit, stalled: None }
+    /// `ender` is told if it does.
+    pub(super) fn new(stream: TcpStream, limit: Duration, ender: Ender) -> Self {
+        StallLimit { stream, ender, limit, stalled: None }
     }
 
     /// The result of a write, or a timeout if it has to wait and has waited for too long.
@@ -40,6 +46,7 @@ impl<S> StallLimit<S> {
             let limit = self.limit;
             let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
             if stalled.as_mut().poll(cx).is_ready() {
+                self.ender.end(Closed::Stalled);
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
         }
@@ -47,7 +54,18 @@ impl<S> StallLimit<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for StallLimit<S> {
+impl Drop for StallLimit {
+    fn drop(&mut self) {
+        // Who is cut off for being slow would leave the kernel with what it does not take.
+        if self.ender.why().is_some()
+            && let Err(error) = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
+        {
+            tracing::debug!(%error, "can't set SO_LINGER");
+        }
+    }
+}
+
+impl AsyncRead for StallLimit {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -57,7 +75,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for StallLimit<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for StallLimit<S> {
+impl AsyncWrite for StallLimit {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

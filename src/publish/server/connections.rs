@@ -1,0 +1,259 @@
+//! Who is connected, and who gives way where there are too many.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use tokio::sync::watch;
+
+/// Why the server ends a connection that has not ended by itself: the label of the metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// Of all connections, this one waited longest for a head, and another one came.
+    Crowded,
+    /// The head of a request did not come in time.
+    HeadTimeout,
+    /// The client took nothing of what was written for too long.
+    Stalled,
+    /// The client takes its scrape so slowly that the whole would take too long.
+    Slow,
+    /// More scrapes were under way than may be, and this was the slowest.
+    Scrapes,
+    /// Scrapes held more snapshots than they may, and those of this one were the slowest.
+    Snapshots,
+}
+
+impl Closed {
+    pub(super) const ALL: [Closed; 6] = [
+        Closed::Crowded,
+        Closed::HeadTimeout,
+        Closed::Stalled,
+        Closed::Slow,
+        Closed::Scrapes,
+        Closed::Snapshots,
+    ];
+
+    /// As a label value.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Closed::Crowded => "crowded",
+            Closed::HeadTimeout => "head_timeout",
+            Closed::Stalled => "stalled",
+            Closed::Slow => "slow",
+            Closed::Scrapes => "scrapes",
+            Closed::Snapshots => "snapshots",
+        }
+    }
+}
+
+/// Ends a connection from elsewhere.
+#[derive(Debug, Clone)]
+pub(super) struct Ender(watch::Sender<Option<Closed>>);
+
+impl Ender {
+    pub(super) fn new() -> Self {
+        Ender(watch::Sender::new(None))
+    }
+
+    /// Ends it, unless it is ending already.
+    pub(super) fn end(&self, why: Closed) {
+        self.0.send_if_modified(|ended| {
+            let is_first = ended.is_none();
+            ended.get_or_insert(why);
+            is_first
+        });
+    }
+
+    /// Why it is to end, if it is.
+    pub(super) fn why(&self) -> Option<Closed> {
+        *self.0.borrow()
+    }
+
+    /// Completes when the connection is to end.
+    pub(super) async fn ended(&self) -> Closed {
+        let mut ended = self.0.subscribe();
+        match ended.wait_for(Option::is_some).await.map(|why| *why) {
+            Ok(Some(why)) => why,
+            // We hold the sender ourselves.
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+/// All open connections.
+#[derive(Debug)]
+pub(super) struct Connections {
+    /// How many there may be.
+    max: usize,
+    /// How many of one peer.
+    max_per_peer: usize,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    next: u64,
+    /// By a number that counts up.
+    connections: BTreeMap<u64, Connection>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    peer: IpAddr,
+    /// Since when a head is waited for; `None` while a request is being answered.
+    waiting_since: Option<Instant>,
+    ender: Ender,
+}
+
+impl Connections {
+    pub(super) fn new(max: usize, max_per_peer: usize) -> Arc<Self> {
+        Arc::new(Connections { max, max_per_peer, open: Mutex::default() })
+    }
+
+    /// Lets a connection in. Where its peer or all of them have as many as they may, the one that
+    /// has waited longest for the head of a request gives way: clients send a head at once, and an
+    /// idle connection is easily made again. `None` if all are being answered.
+    pub(super) fn enter(self: &Arc<Self>, from: IpAddr) -> Option<Seat> {
+        let peer = peer(from);
+        let mut open = self.open();
+        let of_peer = open.connections.values().filter(|other| other.peer == peer).count();
+        if of_peer >= self.max_per_peer {
+            open.give_way(|connection| connection.peer == peer)?;
+        }
+        if open.connections.len() >= self.max {
+            open.give_way(|_| true)?;
+        }
+        let number = open.next;
+        open.next += 1;
+        let ender = Ender::new();
+        let waiting_since = Some(Instant::now());
+        open.connections.insert(number, Connection { peer, waiting_since, ender: ender.clone() });
+        drop(open);
+        Some(Seat { connections: Arc::clone(self), number, ender })
+    }
+
+    fn wait(&self, number: u64, since: Option<Instant>) {
+        if let Some(connection) = self.open().connections.get_mut(&number) {
+            connection.waiting_since = since;
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        // Each change is one call, so what a panicking holder leaves is whole.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    /// Ends the one of these that has waited longest for a head. `None` if none of them waits.
+    fn give_way(&mut self, of_these: impl Fn(&Connection) -> bool) -> Option<()> {
+        let these = self.connections.iter().filter(|(_, connection)| of_these(connection));
+        let (_, number) = these
+            .filter_map(|(number, connection)| Some((connection.waiting_since?, *number)))
+            .min()?;
+        let connection = self.connections.remove(&number)?;
+        connection.ender.end(Closed::Crowded);
+        Some(())
+    }
+}
+
+/// Who counts as one: an IPv4 address, or the /64 that IPv6 gives to a single network.
+fn peer(from: IpAddr) -> IpAddr {
+    match from.to_canonical() {
+        IpAddr::V6(address) => {
+            let network = u128::from(address) & (u128::MAX << 64);
+            IpAddr::V6(Ipv6Addr::from(network))
+        }
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+/// A connection's place among the others.
+#[derive(Debug)]
+pub(super) struct Seat {
+    connections: Arc<Connections>,
+    number: u64,
+    ender: Ender,
+}
+
+impl Seat {
+    /// What ends this connection.
+    pub(super) fn ender(&self) -> &Ender {
+        &self.ender
+    }
+
+    /// Says that a request is here: until the result is dropped, no head is waited for.
+    pub(super) fn answering(&self) -> Answering {
+        self.connections.wait(self.number, None);
+        Answering { connections: Arc::clone(&self.connections), number: self.number }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.connections.open().connections.remove(&self.number);
+    }
+}
+
+/// A request is being answered.
+#[derive(Debug)]
+pub(super) struct Answering {
+    connections: Arc<Connections>,
+    number: u64,
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.connections.wait(self.number, Some(Instant::now()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(seat: &Seat) -> bool {
+        seat.ender.why().is_some()
+    }
+
+    fn from(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn the_one_that_waits_longest_for_a_head_gives_way() {
+        let connections = Connections::new(3, 3);
+        let enter = || connections.enter(from("192.0.2.1"));
+        let first = enter().expect("room");
+        let answering = first.answering();
+        let (second, third) = (enter().expect("room"), enter().expect("room"));
+        let fourth = enter().expect("the second gives way");
+        assert_eq!([&first, &second, &third, &fourth].map(ended), [false, true, false, false]);
+        // Its wait begins with the end of its answer.
+        drop(answering);
+        let fifth = enter().expect("the third gives way");
+        assert_eq!([&first, &third, &fourth, &fifth].map(ended), [false, true, false, false]);
+        // One that has given way has no place to leave.
+        drop((second, third));
+        let answering = [first, fourth, fifth].map(|seat| (seat.answering(), seat));
+        assert!(enter().is_none(), "all are being answered");
+        drop(answering);
+        assert!(enter().is_some());
+    }
+
+    #[test]
+    fn a_peer_takes_no_more_than_its_share() {
+        let connections = Connections::new(4, 2);
+        let enter = |address: &str| connections.enter(from(address)).expect("room");
+        let others = [enter("192.0.2.2"), enter("192.0.2.3")];
+        let own = [enter("2001:db8::1"), enter("2001:db8::2"), enter("2001:db8::ffff:0:3")];
+        assert_eq!(own.each_ref().map(ended), [true, false, false]);
+        assert_eq!(others.each_ref().map(ended), [false, false]);
+        let mapped = enter("::ffff:192.0.2.2");
+        assert_eq!(mapped.connections.open().connections.len(), 4);
+        assert_eq!(others.each_ref().map(ended), [true, false], "it waits longest of all");
+    }
+}

@@ -208,7 +208,7 @@ fn a_section_of_prometheus_can_be_pasted() {
 fn our_own_keys_stand_beside_those_of_prometheus() {
     let ours = of_section(
         "order: newest-first\nidle_interval: 5m\nbandwidth: 8Mbit\nstale_on_exit: true\nspread: 0s\n\
-         start_timestamps: series\ncompression: snappy",
+         start_timestamps: series\ncompression: snappy\ntrust_2xx: true",
     );
     assert_eq!(ours.order, Order::NewestFirst);
     assert_eq!(ours.idle_interval, Some(seconds(300)));
@@ -217,6 +217,7 @@ fn our_own_keys_stand_beside_those_of_prometheus() {
     assert_eq!(ours.spread, Duration::ZERO);
     assert_eq!(ours.start_timestamps, StartTimestamps::Series);
     assert_eq!(ours.compression, CompressionChoice::Snappy);
+    assert!(ours.trust_2xx);
 }
 
 #[test]
@@ -550,17 +551,25 @@ async fn run(arguments: Vec<String>) -> (Output, bool) {
 
 /// What `check` says of a receiver that answers so, and with which exit code.
 async fn check(answers: &[Answer], more: &[&str]) -> (String, Option<i32>) {
-    let mut receiver = Receiver::new();
-    receiver.answer(answers.iter().cloned());
+    check_at(&mut Receiver::new(), answers, more).await
+}
+
+async fn check_at(
+    receiver: &mut Receiver,
+    answers: &[Answer],
+    more: &[&str],
+) -> (String, Option<i32>) {
+    receiver.answer(answers.iter().take(1).cloned());
+    receiver.answer_questions(answers.iter().skip(1).cloned());
     let mut arguments =
         vec!["check".to_owned(), format!("--remote-write-url={}", receiver.url("/api/v1/write"))];
     arguments.extend(more.iter().map(|&argument| argument.to_owned()));
     let (output, left_nothing) = run(arguments).await;
     assert!(left_nothing, "check keeps nothing");
     // No sample goes out: an empty message, or in 2.0 one with the empty symbol alone.
-    let first = receiver.next().await;
-    let body = first.protobuf();
-    assert!(body.is_empty() || body == [0x22, 0], "{body:?}");
+    while let Some(received) = receiver.received() {
+        assert!(received.protobuf().is_empty(), "{received:?}");
+    }
     (String::from_utf8(output.stdout).unwrap(), output.status.code())
 }
 
@@ -585,6 +594,27 @@ async fn check_finds_out_what_an_endpoint_takes() {
     let one = Answer::Status(200, Vec::new(), "1".to_owned());
     let (text, _) = check(&[Answer::status(204), Answer::status(204), one], &[]).await;
     assert!(text.contains("takes zstd"), "{text}");
+
+    // What takes anything stores nothing.
+    for (trusted, expected) in [(false, Some(1)), (true, Some(0))] {
+        let mut receiver = Receiver::new();
+        receiver.takes_anything(true);
+        let files = Files::new(&format!(
+            "remote_write:\n- url: {}\n  trust_2xx: {trusted}\n",
+            receiver.url("/api/v1/import")
+        ));
+        let config = files.flag();
+        let (output, _) = run(vec!["check".to_owned(), config]).await;
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(text.contains("no receiver of remote write answers"), !trusted, "{text}");
+        assert_eq!(output.status.code(), expected, "{text}");
+        assert_eq!(receiver.received().map(|received| received.protobuf().len()), Some(0));
+    }
+    let page = vec![("content-type", "text/html".to_owned())];
+    let page = Answer::Status(200, page, "<html>Log in".to_owned());
+    let (text, code) = check(&[page], &[]).await;
+    assert!(text.contains("web page") && text.contains("DOES NOT WORK"), "{text}");
+    assert_eq!(code, Some(1));
 
     // 2.0 is asked for, and would be lost.
     let (text, code) = check(&[], &["--remote-write-protocol=2.0"]).await;

@@ -7,6 +7,8 @@
 
 #[path = "push/failures.rs"]
 mod failures;
+#[path = "push/held.rs"]
+mod held;
 mod log;
 #[path = "push/negotiation.rs"]
 mod negotiation;
@@ -290,7 +292,8 @@ async fn retries_backoff_a_5xx_is_retried_with_the_same_bytes() {
     }
     let metrics = Arc::clone(&push.metrics);
     assert_eq!(push.end().await, samples(5, 5, []));
-    let expected = ["500", "503", "599", "204"].map(|code| (code.to_owned(), 1));
+    // Before the confirmation counts, it is asked whether it takes anything: a 400.
+    let expected = ["500", "503", "599", "204", "400"].map(|code| (code.to_owned(), 1));
     assert_eq!(requests(&metrics), expected.into());
 }
 
@@ -327,14 +330,14 @@ async fn retries_backoff_a_retry_after_beyond_the_bound_is_cut_to_it() {
 #[tokio::test]
 async fn an_answer_of_the_receiver_is_logged_cut_and_without_control_characters() {
     let (log, _guard) = Log::capture();
-    let mut receiver = Receiver::new();
+    let receiver = Receiver::new();
     let words = "a\x1b[2J\r\nb\u{85}".repeat(100_000);
-    receiver.always(Answer::Status(422, Vec::new(), words));
+    receiver.judge(move |received| {
+        received.is_of_flows().then(|| Answer::Status(422, Vec::new(), words.clone()))
+    });
     let mut push = Push::start(&in_batches_of(1, config(&receiver)));
     push.publish(1_000, 1);
-    for _ in 0..SERIES {
-        receiver.next().await;
-    }
+    push.until(|push| Samples::of(&push.metrics).dropped.get("http_422") == Some(&5)).await;
     assert_eq!(push.end().await, samples(5, 0, [("http_422", 5)]));
     let warnings = log.lines("WARN");
     assert_eq!(warnings.len(), 1, "at a limited rate: {warnings:?}");
@@ -420,7 +423,7 @@ async fn a_request_without_an_answer_is_sent_again() {
         assert_eq!(receiver.next().await.body, first.body);
         let metrics = Arc::clone(&push.metrics);
         assert_eq!(push.end().await, samples(5, 5, []));
-        let expected = [code, "204"].map(|code| (code.to_owned(), 1));
+        let expected = [code, "204", "400"].map(|code| (code.to_owned(), 1));
         assert_eq!(requests(&metrics), expected.into());
     }
 }

@@ -195,6 +195,7 @@ fn ours(section: &Section<'_>, config: &mut PusherConfig) -> Result<(), ConfigEr
         config.spread = spread;
     }
     config.stale_on_exit = section.flag("stale_on_exit")?;
+    config.trust_2xx = section.flag("trust_2xx")?;
     if let Some(place) = section.get("start_timestamps", |field| field.parse(start_timestamps))? {
         config.start_timestamps = place;
     }

@@ -73,15 +73,16 @@ async fn without_a_state_directory_refused_samples_are_counted() {
 #[tokio::test]
 async fn invalid_samples_what_the_receiver_refuses_as_a_whole_costs_few_requests() {
     let mut receiver = Receiver::new();
-    receiver.always(Answer::status(400));
+    receiver.judge(|received| received.is_of_flows().then(|| Answer::status(400)));
     let mut push = Push::start_of(100, &config(&receiver), None);
     push.publish(1_000, 1);
+    push.until(|push| Samples::of(&push.metrics).dropped.contains_key("http_400")).await;
     assert_eq!(push.end().await, samples(100, 0, [("http_400", 100)]));
     let mut requests = 0;
     while receiver.received().is_some() {
         requests += 1;
     }
-    assert!(requests <= 25, "{requests} requests");
+    assert!(requests <= 27, "{requests} requests");
 }
 
 #[tokio::test]
@@ -205,10 +206,19 @@ async fn a_413_makes_requests_smaller_from_then_on() {
         sizes.push(receiver.next().await.samples().len());
     }
     assert!(sizes.iter().all(|&size| size <= 2), "{sizes:?}");
-    store.lock().unwrap().most = 0;
     push.until_confirmed(10).await;
-    push.publish(3_000, 1);
-    assert_eq!(push.end().await, samples(15, 10, [("http_413", 5)]));
+    assert_eq!(push.end().await, samples(10, 10, []));
+}
+
+#[tokio::test]
+async fn a_single_sample_that_is_too_large_is_lost_alone() {
+    let receiver = Receiver::new();
+    let store = poisoned(&receiver, 413);
+    let mut push = Push::start(&config(&receiver));
+    push.publish(1_000, 1);
+    push.until(|push| Samples::of(&push.metrics).pending == 0).await;
+    assert_eq!(push.end().await, samples(5, 4, [("http_413", 1)]));
+    assert_eq!(store.lock().unwrap().sources(), ["1", "2", "4", "5"].into());
 }
 
 #[tokio::test]

@@ -58,12 +58,30 @@ impl Received {
         }
     }
 
+    /// Whether it is the question whether this is remote write at all, which no receiver takes.
+    pub(crate) fn is_undecodable(&self) -> bool {
+        self.body.starts_with(b"flow-exporter-asks")
+    }
+
+    /// Whether it is a 2.0 request without series.
+    fn is_empty_2_0(&self) -> bool {
+        let decoded = snap::raw::Decoder::new().decompress_vec(&self.body);
+        let request = decoded.ok().and_then(|body| v2::Request::decode(body.as_slice()).ok());
+        self.form() == "2.0" && request.is_some_and(|request| request.timeseries.is_empty())
+    }
+
+    /// Whether it holds samples of flows.
+    pub(crate) fn is_of_flows(&self) -> bool {
+        !self.is_undecodable()
+            && self.samples().iter().any(|(labels, ..)| labels.contains_key("source_as"))
+    }
+
     /// Protocol and compression by the headers, and whether it is the question about zstd.
     pub(crate) fn form(&self) -> &'static str {
         let content_type = self.header("content-type").expect("a content type");
         let encoding = self.header("content-encoding").expect("an encoding");
         match (content_type, encoding) {
-            _ if self.body.is_empty() => "question",
+            _ if self.uri.query().is_some_and(|query| query.contains("get_vm_proto")) => "question",
             ("application/x-protobuf", "snappy") => "1.0",
             ("application/x-protobuf", "zstd") => "zstd",
             ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "snappy") => "2.0",
@@ -138,6 +156,17 @@ impl Answer {
     }
 }
 
+/// What is asked of the receiver beside samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// What no receiver can decode.
+    Undecodable,
+    /// A 2.0 request without series.
+    Empty,
+    /// Whether it takes zstd.
+    Zstd,
+}
+
 type Judge = dyn Fn(&Received) -> Option<Answer> + Send + Sync;
 
 #[derive(Default)]
@@ -145,6 +174,11 @@ struct Script {
     next: VecDeque<Answer>,
     judge: Option<Arc<Judge>>,
     always: Option<Answer>,
+    /// Whether it takes what it can't decode like everything else.
+    takes_anything: bool,
+    asked: Vec<Asked>,
+    /// The answers to the next questions that it can decode.
+    answers_to_asked: VecDeque<Answer>,
 }
 
 impl fmt::Debug for Script {
@@ -224,6 +258,11 @@ impl Receiver {
         self.script.lock().unwrap().next.extend(answers);
     }
 
+    /// The answers to the next questions that it can decode, which hold no samples.
+    pub(crate) fn answer_questions(&self, answers: impl IntoIterator<Item = Answer>) {
+        self.script.lock().unwrap().answers_to_asked.extend(answers);
+    }
+
     /// Forgets answers that no request has had.
     #[allow(dead_code, reason = "for those who end in the middle of a script")]
     pub(crate) fn forget_answers(&self) {
@@ -250,6 +289,16 @@ impl Receiver {
         let stored = Arc::clone(&store);
         self.judge(move |received| Some(store.lock().unwrap().write(received)));
         stored
+    }
+
+    /// Takes what it can't decode like everything else, as what is no receiver does.
+    pub(crate) fn takes_anything(&self, takes_anything: bool) {
+        self.script.lock().unwrap().takes_anything = takes_anything;
+    }
+
+    /// What it was asked beside samples.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.script.lock().unwrap().asked.clone()
     }
 
     /// The next request, as soon as it is there.
@@ -281,15 +330,39 @@ async fn answer(
     let body = body.collect().await.map_err(|_| Hangup)?.to_bytes();
     let received =
         Received { method: head.method, uri: head.uri, headers: head.headers, body, connection };
+    let asked = if received.is_undecodable() {
+        Some(Asked::Undecodable)
+    } else if received.header("content-encoding").is_none() {
+        None
+    } else if received.form() == "question" {
+        Some(Asked::Zstd)
+    } else {
+        received.is_empty_2_0().then_some(Asked::Empty)
+    };
     let (ordered, judge, always) = {
         let mut script = script.lock().unwrap();
-        (script.next.pop_front(), script.judge.clone(), script.always.clone())
+        script.asked.extend(asked);
+        // What a test orders is for its samples, and what can't be decoded is for no judge.
+        let ordered = match asked {
+            None => script.next.pop_front(),
+            Some(Asked::Undecodable) => None,
+            Some(_) => script.answers_to_asked.pop_front(),
+        };
+        let (judge, always) = (script.judge.clone(), script.always.clone());
+        match asked {
+            Some(Asked::Undecodable) if !script.takes_anything => {
+                (Some(Answer::status(400)), None, None)
+            }
+            _ => (ordered, judge, always),
+        }
     };
     let answer = ordered
         .or_else(|| judge.and_then(|judge| judge(&received)))
         .or(always)
         .unwrap_or(Answer::status(204));
-    drop(record.send(received));
+    if asked.is_none() {
+        drop(record.send(received));
+    }
     let mut trickle = None;
     let (status, headers, body, breaks) = match answer {
         Answer::Status(status, headers, body) => (status, headers, body, false),

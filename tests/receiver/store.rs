@@ -43,6 +43,11 @@ impl Store {
         }
     }
 
+    /// Forgets all samples.
+    pub(crate) fn forget(&mut self) {
+        self.series.clear();
+    }
+
     /// How many samples it has of flow series; panics if it has one twice.
     pub(crate) fn len(&self) -> usize {
         for (labels, samples) in &self.series {
@@ -71,10 +76,12 @@ impl Store {
                 );
                 return text(200, "1");
             }
-            ("question" | "zstd", Kind::Prometheus3) => return text(415, "only snappy"),
-            ("question" | "zstd", Kind::Prometheus2) => return text(400, "snappy: corrupt input"),
-            // Read as 1.0 it has no series.
-            ("2.0", Kind::Prometheus2 | Kind::VictoriaMetrics) => return Answer::status(204),
+            ("zstd", Kind::Prometheus3) => return text(415, "only snappy"),
+            ("zstd", Kind::Prometheus2) => return text(400, "snappy: corrupt input"),
+            // The question is a 1.0 request without series, and so is 2.0 if it is read as 1.0.
+            ("question", _) | ("2.0", Kind::Prometheus2 | Kind::VictoriaMetrics) => {
+                return Answer::status(204);
+            }
             _ => {}
         }
         let samples = received.samples();

@@ -3,18 +3,19 @@
 //! | answer | meaning |
 //! |---|---|
 //! | 2xx | confirmed (202 as well: Mimir's HA deduplication has taken note) |
+//! | 2xx with a page of HTML | held: something else than a receiver answers |
 //! | 2xx to 2.0 that says fewer samples were written than were sent | the rest is lost |
 //! | 2xx to 2.0 that says nothing, or none, was written | 2.0 is not understood |
 //! | 415; 400 to zstd; 400 to 2.0 without Written headers | the form is not understood |
 //! | 4xx to 2.0 that says some samples were written | the rest is lost |
 //! | 413 | too large |
-//! | 3xx, 401, 402, 403, 404, 405, 407, 410 | the operator is needed, the data is held |
-//! | 408, 429, 5xx, no answer | the same again later |
-//! | any other 4xx | refused for good |
+//! | 3xx, 401-407, 410, 411, 414, 417, 421, 426, 428, 431, 451 | it is about the request or who sends it: the operator is needed, the data is held |
+//! | 408, 425, 429, 5xx, no answer | the same again later |
+//! | any other 4xx | refused for good, if the receiver takes other samples |
 //!
 //! Both specifications forbid to send a request again after 4xx other than 429. The parts of a
 //! refused request (`delivery.rs`) are other requests, each of which is sent once; what is held
-//! (and 408, which a proxy says that waited in vain) goes beyond the letter, since the samples are
+//! (and 408 and 425, which a proxy says that waited in vain or got it too early) goes beyond the letter, since the samples are
 //! not at fault and would be lost.
 //!
 //! Remote-Write 2.0 (Response) forbids to interpret error messages. They decide nothing about what
@@ -27,7 +28,7 @@ use reqwest::StatusCode;
 
 use crate::publish::remote_write::{Compression, Protocol};
 
-use super::sender::{Content, Reply, SendError};
+use super::sender::{Content, Reply, SendError, SendErrorKind};
 
 /// What is to be done with the samples of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub(super) enum Verdict {
     NotUnderstood(Refusal),
     /// It will never take this request: find out which of the samples are at fault.
     Refused(Refusal),
-    /// It takes smaller requests only.
+    /// It takes smaller requests only, if any.
     TooLarge(Refusal),
     /// The endpoint itself needs its operator, and nothing is wrong with the samples.
     Held(Refusal),
@@ -63,6 +64,9 @@ pub(super) struct Failure {
     pub(super) retry_after: Option<Duration>,
     /// Whether the receiver may have stored the samples all the same.
     pub(super) maybe_stored: bool,
+    /// Whether the connection broke. Some that find a request too large close it, and say so before
+    /// the body is sent or not at all, so that their answer is lost.
+    pub(super) broke: bool,
     /// What the receiver said, where its answer may be about the samples and not about its own
     /// state.
     pub(super) suspicious: Option<Refusal>,
@@ -70,8 +74,12 @@ pub(super) struct Failure {
 
 /// Judges the answer to a request of this many samples.
 pub(super) fn judge(reply: Reply, content: Content, samples: usize) -> Verdict {
-    let Reply { status, retry_after, written, words } = reply;
+    let Reply { status, retry_after, written, is_page, words } = reply;
     let refusal = Refusal { status, words };
+    if status.is_success() && is_page {
+        let words = format!("it answers with a web page, as no receiver does: {}", refusal.words);
+        return Verdict::Held(Refusal { status, words });
+    }
     // 1.0 has no Written headers; what they say there means nothing.
     let written = match content.protocol {
         Protocol::V1 => None,
@@ -93,14 +101,14 @@ pub(super) fn judge(reply: Reply, content: Content, samples: usize) -> Verdict {
         return Verdict::Held(Refusal { status, words });
     }
     match status.as_u16() {
-        401 | 402 | 403 | 404 | 405 | 407 | 410 => Verdict::Held(refusal),
+        401..=407 | 410 | 411 | 414 | 417 | 421 | 426 | 428 | 431 | 451 => Verdict::Held(refusal),
         413 => Verdict::TooLarge(refusal),
         415 => Verdict::NotUnderstood(refusal),
         400 if content.compression == Compression::Zstd => Verdict::NotUnderstood(refusal),
         400 if content.protocol == Protocol::V2 && written.is_none() => {
             Verdict::NotUnderstood(refusal)
         }
-        408 | 429 => failed(refusal, retry_after),
+        408 | 425 | 429 => failed(refusal, retry_after),
         400..=499 => match written {
             Some(written) if written > 0 => {
                 Verdict::Partial { written: written.min(samples), refusal }
@@ -114,18 +122,24 @@ pub(super) fn judge(reply: Reply, content: Content, samples: usize) -> Verdict {
 fn failed(refusal: Refusal, retry_after: Option<Duration>) -> Verdict {
     let Refusal { status, words } = &refusal;
     let what = format!("{status}: {words}");
-    // A 408 is said by a proxy that waited for the request; after 5xx anything may have happened.
+    // A proxy says 408 when it waited for the request; after 5xx anything may have happened.
     let maybe_stored = status.is_server_error();
     // These speak of load, and of servers behind the one that answers.
-    let of_its_own = matches!(status.as_u16(), 408 | 429 | 502 | 503 | 504 | 529);
+    let of_its_own = matches!(status.as_u16(), 408 | 425 | 429 | 502 | 503 | 504 | 529);
     let suspicious = (!of_its_own).then_some(refusal);
-    Verdict::Failed(Failure { what, retry_after, maybe_stored, suspicious })
+    Verdict::Failed(Failure { what, retry_after, maybe_stored, broke: false, suspicious })
 }
 
 /// What it means that no answer came.
 pub(super) fn judge_error(error: SendError) -> Verdict {
-    let SendError { what, reached, kind: _ } = error;
-    Verdict::Failed(Failure { what, retry_after: None, maybe_stored: reached, suspicious: None })
+    let SendError { what, reached, kind } = error;
+    Verdict::Failed(Failure {
+        what,
+        retry_after: None,
+        maybe_stored: reached,
+        broke: kind == SendErrorKind::Network,
+        suspicious: None,
+    })
 }
 
 /// Whether a receiver's words are about the order of samples, as they are where it has them
@@ -146,7 +160,7 @@ mod tests {
     fn reply(status: u16, written: Option<u64>) -> Reply {
         let written = written.map(|samples| Written { samples, histograms: 0, exemplars: 0 });
         let status = StatusCode::from_u16(status).expect("a status");
-        Reply { status, retry_after: None, written, words: "words".to_owned() }
+        Reply { status, retry_after: None, written, is_page: false, words: "words".to_owned() }
     }
 
     /// The verdict on ten samples, in a word.
@@ -168,10 +182,12 @@ mod tests {
         for status in 100..=999 {
             let expected = match status {
                 200..=299 => "confirmed",
-                300..=399 | 401 | 402 | 403 | 404 | 405 | 407 | 410 => "held",
+                300..=399 | 401..=407 | 410 | 411 | 414 | 417 | 421 | 426 | 428 | 431 | 451 => {
+                    "held"
+                }
                 413 => "too large",
                 415 => "not understood",
-                408 | 429 | 502 | 503 | 504 | 529 => "failed",
+                408 | 425 | 429 | 502 | 503 | 504 | 529 => "failed",
                 400..=499 => "refused",
                 _ => "suspicious",
             };
@@ -200,6 +216,17 @@ mod tests {
         ] {
             assert_eq!(verdict(Content::V2, status, written), expected, "{status} {written:?}");
         }
+    }
+
+    #[test]
+    fn a_page_for_people_confirms_nothing() {
+        for content in [Content::V1, Content::V2, Content::ZSTD] {
+            let page = Reply { is_page: true, ..reply(200, Some(10)) };
+            assert!(matches!(judge(page, content, 10), Verdict::Held(_)), "{content:?}");
+        }
+        // Proxies put pages around statuses that mean what they always mean.
+        let page = Reply { is_page: true, ..reply(503, None) };
+        assert!(matches!(judge(page, Content::V1, 10), Verdict::Failed(_)));
     }
 
     #[test]

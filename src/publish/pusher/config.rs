@@ -270,6 +270,9 @@ pub struct PusherConfig {
     pub max_age: Option<Duration>,
     /// Whether all series are ended by stale markers when the program ends.
     pub stale_on_exit: bool,
+    /// Whether each 2xx is a confirmation. Otherwise the first one counts only once what answers is
+    /// found to be a receiver, by its refusing what it can't decode.
+    pub trust_2xx: bool,
     /// Which protocol requests have.
     pub protocol: ProtocolChoice,
     /// How requests are compressed.
@@ -308,6 +311,7 @@ impl PusherConfig {
             idle_interval: None,
             max_age: None,
             stale_on_exit: false,
+            trust_2xx: false,
             protocol: ProtocolChoice::Auto,
             compression: CompressionChoice::Auto,
             start_timestamps: StartTimestamps::default(),
@@ -383,6 +387,7 @@ impl fmt::Debug for PusherConfig {
             .field("idle_interval", &self.idle_interval)
             .field("max_age", &self.max_age)
             .field("stale_on_exit", &self.stale_on_exit)
+            .field("trust_2xx", &self.trust_2xx)
             .field("protocol", &self.protocol)
             .field("compression", &self.compression)
             .field("start_timestamps", &self.start_timestamps)

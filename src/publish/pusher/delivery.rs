@@ -18,10 +18,19 @@
 //!
 //! Samples of a series always go out in the order of their times: parts of one series are never
 //! set aside.
+//!
+//! None of this says anything about the samples unless the receiver works: one that refuses all that
+//! it is sent (a wrong path, a TLS port spoken to in plain HTTP) refuses good samples just the same.
+//! So a batch is halved only once the receiver has confirmed something, be it a sample that is not in
+//! question ([`Delivery::vouched`]), and what it refused is *condemned*: it is lost as soon as the
+//! receiver confirms something after that, and not before. If it confirms nothing any more, all is
+//! put together again ([`Delivery::recall`]) and waits.
 
 use std::collections::VecDeque;
 
-use crate::publish::remote_write::{Batch, LabelSet, Sample};
+use hashbrown::HashMap;
+
+use crate::publish::remote_write::{Batch, BatchSeries, FamilyId, LabelSet, Sample};
 
 use super::answer::Refusal;
 
@@ -95,15 +104,26 @@ struct Aside {
     refusal: Refusal,
 }
 
+/// How much of a batch was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Taken {
+    Nothing,
+    /// Some samples.
+    Some,
+    /// Series with all their samples, since the batch came or was recalled.
+    Series,
+}
+
 #[derive(Debug)]
 pub(super) struct Delivery {
     /// The first is the next to be sent.
     parts: VecDeque<Part>,
     aside: Vec<Aside>,
-    /// Whether any of it was taken.
-    taken: bool,
-    /// Whether series were taken with all their samples.
-    taken_whole: bool,
+    /// What is lost once the receiver has confirmed something after it refused this.
+    condemned: Vec<Lost>,
+    /// Whether the receiver has confirmed something since this batch came or was recalled.
+    is_vouched: bool,
+    taken: Taken,
     refusals: u32,
     in_a_row: u32,
     row_max: u32,
@@ -119,8 +139,9 @@ impl Delivery {
         Delivery {
             parts: VecDeque::from([part]),
             aside: Vec::new(),
-            taken: false,
-            taken_whole: false,
+            condemned: Vec::new(),
+            is_vouched: false,
+            taken: Taken::Nothing,
             refusals: 0,
             in_a_row: 0,
             row_max: if again { ROW_MAX_AGAIN } else { ROW_MAX },
@@ -131,6 +152,18 @@ impl Delivery {
     /// What is to be sent next; `None` once all of the batch is dealt with.
     pub(super) fn next(&self) -> Option<&Part> {
         self.parts.front()
+    }
+
+    /// Cuts what is to be sent next down to this many samples, or to one series' one sample.
+    pub(super) fn limit(&mut self, samples: usize) {
+        while self.parts.front().is_some_and(|part| part.batch.samples() > samples.max(1))
+            && let Some(part) = self.parts.pop_front()
+        {
+            match part.split() {
+                Ok(halves) => self.put_first(halves),
+                Err(part) => return self.parts.push_front(part),
+            }
+        }
     }
 
     /// Cuts what is to be sent next down to this many series.
@@ -160,20 +193,22 @@ impl Delivery {
         }
     }
 
-    /// The next part was taken: its samples, and those that were lost by what is known now.
+    /// The next part was taken: its samples, and those that are lost by what is known now.
     pub(super) fn confirmed(&mut self) -> Option<(Batch, Vec<Lost>)> {
         let part = self.parts.pop_front()?;
-        self.taken = true;
         // The newer samples of a series tell nothing of the other series.
-        if !part.ordered {
-            self.taken_whole = true;
+        if part.ordered {
+            self.taken = self.taken.max(Taken::Some);
+        } else {
+            self.taken = Taken::Series;
             self.in_a_row = 0;
         }
-        Some((part.batch, self.reconsider()))
+        self.reconsider();
+        Some((part.batch, self.vouched()))
     }
 
     /// This many samples of the next part were taken, and the others never will be: which ones
-    /// these are is not known, but the number is right. Returns both, and those that were lost by
+    /// these are is not known, but the number is right. Returns both, and those that are lost by
     /// what is known now.
     pub(super) fn partly(
         &mut self,
@@ -190,43 +225,75 @@ impl Delivery {
         Some((taken, Lost { batch, refusal, maybe_stored }, lost))
     }
 
-    /// The next part was refused: the samples that are lost by that.
-    pub(super) fn refused(&mut self, refusal: Refusal) -> Vec<Lost> {
-        let Some(part) = self.parts.pop_front() else { return Vec::new() };
+    /// Whether the receiver has confirmed anything since the batch came or was recalled. Without
+    /// that, a refusal tells nothing of the samples.
+    pub(super) fn is_vouched(&self) -> bool {
+        self.is_vouched
+    }
+
+    /// The receiver has just confirmed a sample that is not in question, so what it refused before
+    /// is lost.
+    pub(super) fn vouched(&mut self) -> Vec<Lost> {
+        self.is_vouched = true;
+        std::mem::take(&mut self.condemned)
+    }
+
+    /// Whether all that is left is condemned: it takes a confirmation for it to be lost.
+    pub(super) fn is_condemned(&self) -> bool {
+        self.parts.is_empty() && !self.condemned.is_empty()
+    }
+
+    /// The receiver refuses what is not in question as well, so it has refused none of the samples
+    /// for what they are: all that are not taken are to be sent once more, together.
+    pub(super) fn recall(&mut self) {
+        let condemned = std::mem::take(&mut self.condemned).into_iter();
+        let condemned = condemned.map(|lost| (lost.batch, lost.maybe_stored));
+        let aside = std::mem::take(&mut self.aside).into_iter().map(|aside| aside.part);
+        let parts = aside.chain(self.parts.drain(..)).map(|part| (part.batch, part.maybe_stored));
+        let all: Vec<(Batch, bool)> = condemned.chain(parts).collect();
+        if all.is_empty() {
+            return;
+        }
+        let maybe_stored = all.iter().any(|(_, maybe_stored)| *maybe_stored);
+        let batch = together(all.iter().map(|(batch, _)| batch));
+        let whole = Part { batch, maybe_stored, ordered: false, last: false, failure: None };
+        self.parts.push_back(whole);
+        self.is_vouched = false;
+        self.taken = self.taken.min(Taken::Some);
+        (self.refusals, self.in_a_row) = (0, 0);
+    }
+
+    /// The next part was refused by a receiver that has confirmed something.
+    pub(super) fn refused(&mut self, refusal: Refusal) {
+        let Some(part) = self.parts.pop_front() else { return };
         self.refusals += 1;
         self.in_a_row += 1;
-        let mut lost = Vec::new();
-        let first = self.refusals == 1 && !self.taken;
+        let first = self.refusals == 1 && self.taken == Taken::Nothing;
         if first && self.row_max == ROW_MAX_AGAIN && times(&part.batch) > 1 {
             self.slice(&part.batch, part.maybe_stored);
         } else if part.last {
-            lost.push(part.lost(refusal));
+            self.condemned.push(part.lost(refusal));
         } else if self.in_a_row < self.row_max && self.refusals < REFUSALS_MAX {
             match part.split() {
                 Ok(halves) => self.put_first(halves),
-                Err(part) => lost.push(part.lost(refusal)),
+                Err(part) => self.condemned.push(part.lost(refusal)),
             }
         } else if part.ordered || part.batch.samples() == 1 {
-            lost.push(part.lost(refusal));
+            self.condemned.push(part.lost(refusal));
         } else {
             self.aside.push(Aside { part, refusal });
         }
-        lost.append(&mut self.reconsider());
-        lost
+        self.reconsider();
     }
 
-    /// The next part is too large: the sample that is lost by that, if it is a single one.
-    pub(super) fn too_large(&mut self, refusal: Refusal) -> Vec<Lost> {
-        let Some(part) = self.parts.pop_front() else { return Vec::new() };
+    /// The next part is too large: it is halved, or condemned if it is a single sample.
+    pub(super) fn too_large(&mut self, refusal: Refusal) {
+        let Some(part) = self.parts.pop_front() else { return };
         match part.split() {
-            Ok(halves) => {
-                self.put_first(halves);
-                Vec::new()
-            }
+            Ok(halves) => self.put_first(halves),
             Err(part) => {
-                let mut lost = vec![part.lost(refusal)];
-                lost.append(&mut self.reconsider());
-                lost
+                self.condemned.push(part.lost(refusal));
+                self.reconsider();
             }
         }
     }
@@ -248,47 +315,39 @@ impl Delivery {
     /// status says.
     pub(super) fn convicted(&mut self) -> Vec<Lost> {
         self.suspected = true;
-        match self.parts.front_mut().and_then(|part| part.failure.take()) {
-            Some((refusal, _)) => self.refused(refusal),
-            None => Vec::new(),
+        if let Some((refusal, _)) = self.parts.front_mut().and_then(|part| part.failure.take()) {
+            self.refused(refusal);
         }
+        self.vouched()
     }
 
     /// Whether the receiver has refused all of it, as far as it is dealt with.
     pub(super) fn is_refused_whole(&self) -> bool {
-        !self.taken && self.refusals > 0
+        self.taken == Taken::Nothing && self.refusals > 0
     }
 
     /// Once nothing else is left: what becomes of the parts that were set aside.
-    fn reconsider(&mut self) -> Vec<Lost> {
-        let mut lost = Vec::new();
+    fn reconsider(&mut self) {
         if !self.parts.is_empty() {
-            return lost;
+            return;
         }
         let aside = std::mem::take(&mut self.aside);
-        if !self.taken_whole && aside.iter().any(|aside| times(&aside.part.batch) > 1) {
+        if self.taken != Taken::Series && aside.iter().any(|aside| times(&aside.part.batch) > 1) {
             let maybe_stored = aside.iter().any(|aside| aside.part.maybe_stored);
-            let mut all = Batch::default();
-            for aside in &aside {
-                all.metadata |= aside.part.batch.metadata;
-                for series in aside.part.batch.series() {
-                    all.push(series.labels, series.family, series.samples);
-                }
-            }
+            let all = together(aside.iter().map(|aside| &aside.part.batch));
             self.slice(&all, maybe_stored);
-            return lost;
+            return;
         }
         for Aside { part, refusal } in aside.into_iter().rev() {
-            let may_be_split = self.taken_whole && self.refusals < REFUSALS_MAX;
+            let may_be_split = self.taken == Taken::Series && self.refusals < REFUSALS_MAX;
             match if may_be_split { part.split() } else { Err(part) } {
                 Ok(halves) => {
                     self.in_a_row = 0;
                     self.put_first(halves);
                 }
-                Err(part) => lost.push(part.lost(refusal)),
+                Err(part) => self.condemned.push(part.lost(refusal)),
             }
         }
-        lost
     }
 
     fn put_first(&mut self, [first, second]: [Part; 2]) {
@@ -344,257 +403,32 @@ fn divide(
     (picked, others)
 }
 
+/// One batch of all samples of several, each series with its samples in the order of their times.
+fn together<'b>(batches: impl IntoIterator<Item = &'b Batch>) -> Batch {
+    let mut all = Batch::default();
+    let mut places: HashMap<LabelSet, usize> = HashMap::new();
+    let mut series: Vec<(LabelSet, FamilyId, Vec<Sample>)> = Vec::new();
+    for batch in batches {
+        all.metadata |= batch.metadata;
+        for BatchSeries { labels, family, samples } in batch.series() {
+            let place = *places.entry(labels).or_insert(series.len());
+            if place == series.len() {
+                series.push((labels, family, Vec::new()));
+            }
+            series[place].2.extend_from_slice(samples);
+        }
+    }
+    for (labels, family, mut samples) in series {
+        samples.sort_by_key(|sample| sample.time_ms);
+        all.push(labels, family, &samples);
+    }
+    all
+}
+
 /// How many times a batch holds, as far as its first series tells.
 fn times(batch: &Batch) -> usize {
     batch.series().next().map_or(0, |series| series.samples.len())
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-
-    use reqwest::StatusCode;
-
-    use super::*;
-    use crate::{
-        publish::remote_write::{FamilyId, LabelPool},
-        traffic::Direction,
-    };
-
-    /// Series and times that came by one way, each sample once.
-    type Samples = BTreeSet<(usize, i64)>;
-
-    /// A batch of this many series with this many samples each, at the times from 1 on.
-    fn batch(series: usize, times: i64) -> (Batch, BTreeMap<String, usize>) {
-        let mut pool = LabelPool::new();
-        let mut batch = Batch::default();
-        let mut places = BTreeMap::new();
-        for place in 0..series {
-            let labels = pool.add([("__name__", "a"), ("place", place.to_string().as_str())]);
-            let samples: Vec<_> =
-                (1..=times).map(|time_ms| Sample { time_ms, value: 0.0, start_ms: 0 }).collect();
-            batch.push(labels, FamilyId::flow(Direction::Receive), &samples);
-            places.insert(format!("{labels:?}"), place);
-        }
-        (batch, places)
-    }
-
-    fn refusal() -> Refusal {
-        Refusal { status: StatusCode::BAD_REQUEST, words: "no".to_owned() }
-    }
-
-    /// What became of a batch at a receiver that refuses each request with a sample that `poison`
-    /// (place of the series, time) says: taken, lost, requests. The receiver is strict about order.
-    fn deliver(
-        (batch, places): (Batch, BTreeMap<String, usize>),
-        again: bool,
-        poison: impl Fn(usize, i64) -> bool,
-    ) -> (Samples, Samples, usize) {
-        let samples = |batch: &Batch| -> Samples {
-            batch
-                .series()
-                .flat_map(|series| {
-                    let place = places[&format!("{:?}", series.labels)];
-                    series.samples.iter().map(move |sample| (place, sample.time_ms))
-                })
-                .collect()
-        };
-        let all = samples(&batch);
-        let (mut taken, mut gone, mut requests) = (Samples::new(), Samples::new(), 0);
-        let mut newest: BTreeMap<usize, i64> = BTreeMap::new();
-        let mut delivery = Delivery::new(batch, false, again);
-        while let Some(part) = delivery.next() {
-            requests += 1;
-            let sent = samples(part.batch());
-            assert!(!sent.is_empty());
-            let lost = if sent.iter().any(|&(place, time)| poison(place, time)) {
-                delivery.refused(refusal())
-            } else {
-                for &(place, time) in &sent {
-                    let before = newest.insert(place, time).unwrap_or_default();
-                    assert!(before < time, "series {place}: {time} after {before}");
-                }
-                let (batch, lost) = delivery.confirmed().expect("it was next");
-                taken.append(&mut samples(&batch));
-                lost
-            };
-            for lost in lost {
-                for sample in samples(&lost.batch) {
-                    assert!(gone.insert(sample), "lost twice");
-                }
-            }
-        }
-        assert!(taken.is_disjoint(&gone));
-        assert_eq!(taken.len() + gone.len(), all.len(), "each sample is taken or lost");
-        assert_eq!(delivery.is_refused_whole(), taken.is_empty());
-        (taken, gone, requests)
-    }
-
-    #[test]
-    fn one_bad_series_anywhere_is_lost_alone() {
-        for place in [0, 1, 499, 500, 998, 999] {
-            let (_, lost, requests) = deliver(batch(1_000, 1), false, |at, _| at == place);
-            assert_eq!(lost, Samples::from([(place, 1)]));
-            // Twice the binary logarithm, and what was tried before parts were set aside.
-            assert!(requests <= 30, "series {place}: {requests} requests");
-        }
-    }
-
-    #[test]
-    fn several_bad_series_are_lost_alone() {
-        for bad in [[0, 1, 2, 3], [0, 250, 500, 750], [3, 4, 996, 999]] {
-            let (_, lost, requests) = deliver(batch(1_000, 1), false, |at, _| bad.contains(&at));
-            assert_eq!(lost, bad.map(|place| (place, 1)).into());
-            assert!(requests <= 100, "{bad:?}: {requests} requests");
-        }
-    }
-
-    #[test]
-    fn a_bad_sample_of_a_series_with_several_costs_no_other_series() {
-        let (_, lost, requests) = deliver(batch(100, 24), false, |at, time| (at, time) == (42, 7));
-        assert!(lost.contains(&(42, 7)) && lost.iter().all(|&(place, _)| place == 42), "{lost:?}");
-        assert!(lost.len() <= 6, "{lost:?}");
-        assert!(requests <= 40, "{requests} requests");
-    }
-
-    #[test]
-    fn a_batch_that_is_refused_as_a_whole_costs_few_requests() {
-        let (taken, _, requests) = deliver(batch(2_000, 1), false, |_, _| true);
-        assert!(taken.is_empty());
-        assert!(requests <= 25, "{requests} requests");
-        let (_, _, requests) = deliver(batch(2_000, 1), true, |_, _| true);
-        assert_eq!(requests, 3);
-        let (_, _, requests) = deliver(batch(2_000, 100), false, |_, _| true);
-        assert!(requests <= 25 + SLICES, "{requests} requests");
-        let (_, _, requests) = deliver(batch(2_000, 100), true, |_, _| true);
-        assert_eq!(requests, 1 + SLICES);
-    }
-
-    #[test]
-    fn where_all_series_have_samples_that_are_too_old_the_newer_ones_are_saved() {
-        for again in [false, true] {
-            for first_good in [2_u32, 30, 50, 100] {
-                let old = |_, time| time < i64::from(first_good);
-                let (taken, ..) = deliver(batch(500, 100), again, old);
-                let expected = (100 - first_good as usize + 1) * 500;
-                let slice = 500 * 100_usize.div_ceil(SLICES);
-                assert!(
-                    taken.len() + slice > expected,
-                    "{} of {expected} from {first_good} on",
-                    taken.len()
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn whatever_is_refused_the_requests_are_bounded() {
-        for every in [2, 3, 7, 10, 40] {
-            let (taken, _, requests) = deliver(batch(2_000, 1), false, |at, _| at % every == 0);
-            // Each refusal makes at most one more part to be sent.
-            assert!(requests <= 2 * REFUSALS_MAX as usize + 1 + 30, "{every}: {requests} requests");
-            assert!(every < 7 || taken.len() > 100, "{every}: {} are taken", taken.len());
-        }
-    }
-
-    #[test]
-    fn series_that_were_found_are_set_apart_so_that_the_good_ones_go_through_in_the_end() {
-        let bad = |place: usize| place.is_multiple_of(10);
-        let mut known = BTreeSet::new();
-        let mut requests = Vec::new();
-        for _ in 0..20 {
-            let (batch, places) = batch(1_000, 1);
-            let place = |labels: LabelSet| places[&format!("{labels:?}")];
-            let mut delivery = Delivery::new(batch, false, false);
-            delivery.set_apart(|labels| known.contains(&place(labels)));
-            requests.push(0);
-            let mut taken = 0;
-            while let Some(part) = delivery.next() {
-                *requests.last_mut().expect("a batch") += 1;
-                let refused = part.batch().series().any(|series| bad(place(series.labels)));
-                let lost = if refused {
-                    delivery.refused(refusal())
-                } else {
-                    let (batch, lost) = delivery.confirmed().expect("it was next");
-                    taken += batch.len();
-                    lost
-                };
-                for lost in lost.iter().filter(|lost| lost.batch.len() == 1) {
-                    known.extend(lost.batch.series().map(|series| place(series.labels)));
-                }
-            }
-            if known.len() == 100 {
-                assert!(taken == 900 || requests.last() > Some(&REFUSALS_MAX), "{requests:?}");
-            }
-        }
-        assert_eq!(known, (0..1_000).filter(|&place| bad(place)).collect());
-        assert!(requests.last() < Some(&30), "{requests:?}");
-    }
-
-    #[test]
-    fn what_is_too_large_is_halved_down_to_the_sample() {
-        let (batch, _) = batch(4, 2);
-        let mut delivery = Delivery::new(batch, false, false);
-        let (mut taken, mut lost) = (0, 0);
-        while let Some(part) = delivery.next() {
-            if part.batch().samples() > 2 {
-                assert!(delivery.too_large(refusal()).is_empty());
-            } else {
-                taken += delivery.confirmed().expect("it was next").0.samples();
-            }
-        }
-        assert_eq!(taken, 8);
-        let (batch, _) = super::tests::batch(1, 1);
-        let mut delivery = Delivery::new(batch, false, false);
-        lost +=
-            delivery.too_large(refusal()).iter().map(|lost| lost.batch.samples()).sum::<usize>();
-        assert_eq!(lost, 1);
-        assert!(delivery.next().is_none());
-    }
-
-    #[test]
-    fn suspicion_needs_the_same_answer_five_times_in_a_row() {
-        let (batch, _) = batch(2, 1);
-        let mut delivery = Delivery::new(batch, false, false);
-        for _ in 0..4 {
-            assert!(!delivery.failed(Some(refusal())));
-        }
-        assert!(!delivery.failed(None), "no answer tells nothing");
-        for _ in 0..4 {
-            assert!(!delivery.failed(Some(refusal())));
-        }
-        let other = Refusal { words: "other".to_owned(), ..refusal() };
-        assert!(!delivery.failed(Some(other)), "other words");
-        for _ in 0..4 {
-            assert!(!delivery.failed(Some(refusal())));
-        }
-        assert!(delivery.failed(Some(refusal())));
-        assert!(delivery.convicted().is_empty());
-        // Its halves are under suspicion already.
-        assert!(!delivery.failed(Some(refusal())));
-        assert!(delivery.failed(Some(refusal())));
-        assert_eq!(delivery.convicted()[0].batch.samples(), 1);
-        delivery.confirmed().expect("the other half");
-        assert!(delivery.next().is_none());
-    }
-
-    #[test]
-    fn a_partial_write_is_divided_by_number() {
-        let (batch, _) = batch(3, 2);
-        let mut delivery = Delivery::new(batch, false, false);
-        let (taken, refused, lost) = delivery.partly(4, refusal()).expect("it was next");
-        assert_eq!((taken.samples(), refused.batch.samples(), lost.len()), (4, 2, 0));
-    }
-
-    #[test]
-    fn a_probe_is_taken_off_at_the_front() {
-        let (batch, _) = batch(10, 2);
-        let mut delivery = Delivery::new(batch, true, false);
-        delivery.take_off(3);
-        assert_eq!(delivery.next().map(|part| part.batch().len()), Some(3));
-        delivery.confirmed().expect("the probe");
-        assert_eq!(delivery.next().map(|part| part.batch().len()), Some(7));
-        delivery.take_off(100);
-        assert_eq!(delivery.next().map(|part| part.batch().len()), Some(7));
-    }
-}
+mod tests;

@@ -17,10 +17,13 @@ mod pace;
 mod probe;
 mod quarantine;
 mod queue;
+mod recognize;
 mod secret;
 mod sender;
 mod signals;
 mod stream;
+mod suspects;
+mod witness;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -41,14 +44,16 @@ pub use config::{
     Auth, BackoffBounds, CompressionChoice, OAuth2Config, Order, ProtocolChoice, ProxyConfig,
     PusherConfig, PusherConfigError, Secret, SecretSource, SigV4Config, TlsConfig, TlsVersion,
 };
-use negotiate::Negotiation;
+use negotiate::{Negotiation, Notes};
 use pace::Pace;
 pub use probe::{Probed, probe};
 use quarantine::Quarantine;
 use queue::{Labeler, Queue};
 pub use sender::{Content, Reply, SendError, SendErrorKind, Sender, Written};
 use signals::Signals;
-use stream::{Stream, Suspects, Witness};
+use stream::{Limit, Stream};
+use suspects::Suspects;
+use witness::Witness;
 
 /// What may happen with every request is logged once in this time.
 const LOG_PERIOD: Duration = Duration::from_secs(60);
@@ -87,21 +92,27 @@ impl Pusher {
             let name = format!("{}.{ending}", file_name(&endpoint));
             state_dir.map(|state_dir| state_dir.join(directory).join(name))
         };
-        let protocol_file = file("endpoints", "protocol");
-        let found = protocol_file.as_deref().and_then(negotiate::read);
+        let notes = file("endpoints", "protocol").map(|path| Notes::new(path, &config.url));
+        let found = notes.as_ref().and_then(Notes::read);
+        let mut negotiation = Negotiation::new(config.protocol, config.compression, found);
+        if config.trust_2xx {
+            negotiation.trust();
+        }
         let families = Arc::new(Families::all());
         let witness = Witness::new(&families, external.merge([]));
         let stream = Stream {
             encoder: Encoder::new(families, config.start_timestamps),
-            negotiation: Negotiation::new(config.protocol, config.compression, found),
-            protocol_file,
+            negotiation,
+            notes,
             quarantine: file("quarantine", "jsonl").map(Quarantine::new),
             backoff: Backoff::new(config.backoff),
             pace: config.bandwidth.map(|rate| Pace::new(rate, Instant::now())),
             offset: offset(config),
             shutdown_timeout: config.shutdown_timeout,
-            bounds: config.batch,
+            limit: Limit::new(config.batch),
             witness,
+            trust_2xx: config.trust_2xx,
+            unrecognized: 0,
             signals: Signals::new(endpoint.clone(), Arc::clone(&metrics), component),
             refused_whole: false,
             suspects: Suspects::new(),

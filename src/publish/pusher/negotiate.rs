@@ -1,5 +1,5 @@
 //! In which form requests are written: which protocol, which compression. Pure but for
-//! [`read`] and [`write`], which keep the choice in a file.
+//! [`Notes`], which keep the choice in a file.
 //!
 //! It begins with 1.0 and snappy, which every receiver takes. Once a request was confirmed, better
 //! forms are tried, each with one small batch of real samples (a *probe*); what a receiver does not
@@ -21,6 +21,9 @@
 //! in the answer's headers; 2.0 (Required Written Response Headers) forbids to conclude anything
 //! from such headers. So it is samples that are probed with, and the Written headers that decide.
 //!
+//! The question about zstd was asked already where it was found out whether it is a receiver that
+//! confirms (`recognize.rs`).
+//!
 //! What is settled is looked at again a day later. A 2xx alone is no evidence that zstd was
 //! understood (something that takes any bytes says that as well); that the receiver said so itself
 //! is. So zstd is used with `VictoriaMetrics`, vmagent and the few others that answer the question.
@@ -30,7 +33,7 @@
 
 use std::{
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -75,10 +78,11 @@ pub(super) enum Probe {
     AskForZstd,
 }
 
-/// What was found out, and when.
+/// What was found out of a receiver, and when the form was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) content: Content,
+    /// The epoch, where no other form was tried yet.
     pub(super) at: SystemTime,
 }
 
@@ -91,8 +95,14 @@ pub(super) struct Negotiation {
     next: Option<Probe>,
     /// Not before this time.
     next_at: SystemTime,
+    /// When the settled form was found.
+    settled_at: SystemTime,
     /// Whether the receiver takes the settled form: only then is another one tried.
     well: bool,
+    /// Whether it is known to be a receiver.
+    is_recognized: bool,
+    /// What it has said about zstd before it was time to ask.
+    takes_zstd: Option<bool>,
     /// What has not been taken note of by [`Negotiation::news`].
     news: Option<Finding>,
 }
@@ -110,20 +120,25 @@ impl Negotiation {
             settled: Content::V1,
             next: None,
             next_at: UNIX_EPOCH,
+            settled_at: UNIX_EPOCH,
             well: false,
+            is_recognized: found.is_some(),
+            takes_zstd: None,
             news: None,
         };
         if protocols == ProtocolChoice::V2 {
             negotiation.settled = Content::V2;
         } else if let Some(found) = found.filter(|found| negotiation.may_use(found.content)) {
             negotiation.settled = found.content;
+            negotiation.settled_at = found.at;
             negotiation.next_at = found.at + EXAMINE_EVERY;
         }
         negotiation.next = negotiation.first_probe();
         negotiation
     }
 
-    fn may_use(&self, content: Content) -> bool {
+    /// Whether the operator's choice allows this form.
+    pub(super) fn may_use(&self, content: Content) -> bool {
         match (content.protocol, content.compression) {
             (Protocol::V2, _) => self.protocols != ProtocolChoice::V1,
             (Protocol::V1, Compression::Zstd) => {
@@ -178,7 +193,10 @@ impl Negotiation {
                     self.settle(Content::V1, now);
                 } else {
                     match self.question().filter(|_| self.settled != Content::ZSTD) {
-                        Some(question) => self.next = Some(question),
+                        Some(question) => match self.takes_zstd.take() {
+                            Some(yes) => self.answered(yes, now),
+                            None => self.next = Some(question),
+                        },
                         None => self.settle(self.settled, now),
                     }
                 }
@@ -201,6 +219,27 @@ impl Negotiation {
         }
     }
 
+    /// The receiver has said whether it takes zstd before it was time to ask.
+    pub(super) fn answered_before(&mut self, takes_zstd: bool) {
+        self.takes_zstd = Some(takes_zstd);
+    }
+
+    /// Whether it is a receiver, as far as is known.
+    pub(super) fn is_recognized(&self) -> bool {
+        self.is_recognized
+    }
+
+    /// It is taken for a receiver, as the operator says.
+    pub(super) fn trust(&mut self) {
+        self.is_recognized = true;
+    }
+
+    /// It is a receiver.
+    pub(super) fn recognized(&mut self) {
+        self.is_recognized = true;
+        self.news = Some(Finding { content: self.settled, at: self.settled_at });
+    }
+
     /// A probe came to nothing.
     pub(super) fn postpone(&mut self, now: SystemTime) {
         self.next = self.first_probe();
@@ -209,6 +248,7 @@ impl Negotiation {
 
     fn settle(&mut self, content: Content, now: SystemTime) {
         self.settled = content;
+        self.settled_at = now;
         self.next = self.first_probe();
         self.next_at = now + EXAMINE_EVERY;
         self.news = Some(Finding { content, at: now });
@@ -220,33 +260,53 @@ impl Negotiation {
     }
 }
 
-/// What an earlier process found; `None` if there is no file, or one that can't be read: then all
-/// of it is found out again.
-pub(super) fn read(path: &Path) -> Option<Finding> {
-    let text = fs::read_to_string(path).ok()?;
-    let mut words = text.split_whitespace();
-    let content = match (words.next()?, words.next()?) {
-        ("1.0", "snappy") => Content::V1,
-        ("1.0", "zstd") => Content::ZSTD,
-        ("2.0", "snappy") => Content::V2,
-        _ => return None,
-    };
-    let at = UNIX_EPOCH.checked_add(Duration::from_secs(words.next()?.parse().ok()?))?;
-    Some(Finding { content, at })
+/// Where what was found out about a receiver is kept for the next process.
+#[derive(Debug)]
+pub(super) struct Notes {
+    path: PathBuf,
+    /// A checksum of the URL, which may hold secrets.
+    url: String,
 }
 
-/// Keeps a finding: protocol, compression, and seconds since the epoch, in one line.
-pub(super) fn write(path: &Path, finding: Finding) -> io::Result<()> {
-    let Finding { content, at } = finding;
-    let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let line = format!("{} {} {seconds}\n", content.protocol_label(), content.compression_label());
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
+impl Notes {
+    pub(super) fn new(path: PathBuf, url: &str) -> Self {
+        Notes { path, url: format!("{:08x}", crc32fast::hash(url.as_bytes())) }
     }
-    // Whole or not at all. It is not synced: what a crash takes is found out again.
-    let new = path.with_extension("new");
-    fs::write(&new, line)?;
-    fs::rename(&new, path)
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What an earlier process found; `None` if there is no file, one that can't be read, or one of
+    /// another URL: then all of it is found out again.
+    pub(super) fn read(&self) -> Option<Finding> {
+        let text = fs::read_to_string(&self.path).ok()?;
+        let mut words = text.split_whitespace();
+        let content = match (words.next()?, words.next()?) {
+            ("1.0", "snappy") => Content::V1,
+            ("1.0", "zstd") => Content::ZSTD,
+            ("2.0", "snappy") => Content::V2,
+            _ => return None,
+        };
+        let at = UNIX_EPOCH.checked_add(Duration::from_secs(words.next()?.parse().ok()?))?;
+        (words.next()? == self.url).then_some(Finding { content, at })
+    }
+
+    /// Keeps a finding in one line: protocol, compression, seconds since the epoch, and the URL's
+    /// checksum.
+    pub(super) fn write(&self, finding: Finding) -> io::Result<()> {
+        let Finding { content, at } = finding;
+        let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let (protocol, compression) = (content.protocol_label(), content.compression_label());
+        let line = format!("{protocol} {compression} {seconds} {}\n", self.url);
+        if let Some(parent) = self.path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        // Whole or not at all. It is not synced: what a crash takes is found out again.
+        let new = self.path.with_extension("new");
+        fs::write(&new, line)?;
+        fs::rename(&new, &self.path)
+    }
 }
 
 #[cfg(test)]
@@ -322,6 +382,39 @@ mod tests {
         assert_eq!(negotiation.due(at(0)), None);
         assert_eq!(negotiation.due(at(1)), V2);
         assert_eq!(negotiation.news(), None);
+    }
+
+    #[test]
+    fn a_receiver_is_known_to_be_one_whatever_form_it_takes() {
+        let mut negotiation = auto();
+        assert!(!negotiation.is_recognized());
+        negotiation.recognized();
+        negotiation.answered_before(true);
+        // No other form was tried: the next process does that at once.
+        let finding = negotiation.news().expect("it is kept");
+        let mut next =
+            Negotiation::new(ProtocolChoice::Auto, CompressionChoice::Auto, Some(finding));
+        assert!(next.is_recognized());
+        next.understood(Content::V1, at(100_000));
+        assert_eq!(next.due(at(100_000)), V2);
+        // What was said about zstd need not be asked again.
+        negotiation.understood(Content::V1, at(0));
+        assert_eq!(negotiation.not_understood(Content::V2, at(0)), Some(Content::V1));
+        assert_eq!(negotiation.due(at(0)), Some(Probe::Send(Content::ZSTD)));
+    }
+
+    #[test]
+    fn what_was_found_at_another_url_is_not_known_of_this_one() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("endpoints/a.protocol");
+        let finding = Finding { content: Content::V2, at: at(1) };
+        let notes = Notes::new(path.clone(), "http://a/write?key=secret");
+        assert_eq!(notes.read(), None);
+        notes.write(finding).expect("written");
+        assert_eq!(notes.read(), Some(finding));
+        assert_eq!(Notes::new(path.clone(), "http://b/write?key=secret").read(), None);
+        let text = fs::read_to_string(&path).expect("there") + &format!("{notes:?}");
+        assert!(!text.contains("secret"), "{text}");
     }
 
     #[test]

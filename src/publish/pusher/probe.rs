@@ -2,10 +2,12 @@
 //!
 //! The request holds no series. Prometheus (2.42 and 3), Mimir and `VictoriaMetrics` take it as any
 //! other, authentication included, store nothing, and answer 2xx; those that know 2.0 answer it
-//! with the Written headers, all of them 0.
+//! with the Written headers, all of them 0. That it is a receiver that answers is found out as the
+//! stream does it (`recognize.rs`).
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use reqwest::StatusCode;
 
 use crate::{
@@ -16,7 +18,9 @@ use crate::{
 };
 
 use super::{
+    answer::Refusal,
     config::{CompressionChoice, ProtocolChoice, PusherConfig, PusherConfigError},
+    recognize::{self, Recognized},
     sender::{Content, Reply, SendError, SendErrorKind, Sender},
 };
 
@@ -42,10 +46,10 @@ pub async fn probe(config: &PusherConfig, layout: &Layout) -> Result<Probed, Pus
         encoder.encode(&Batch::default(), &LabelPool::new(), protocol, Compression::Snappy)
     };
     let reply = match sender.send(empty(protocol), content).await {
-        Ok(reply) => reply,
+        Ok(reply) => Reply { is_page: reply.is_page && !config.trust_2xx, ..reply },
         Err(error) => return Ok(Probed { works: false, findings: vec![no_answer(&error)] }),
     };
-    let (works, finding) = verdict(&reply);
+    let (mut works, finding) = verdict(&reply);
     let mut findings = vec![finding];
     if works {
         let takes_v2 = match config.protocol {
@@ -53,31 +57,50 @@ pub async fn probe(config: &PusherConfig, layout: &Layout) -> Result<Probed, Pus
             ProtocolChoice::V2 => Some(reply),
             ProtocolChoice::Auto => sender.send(empty(Protocol::V2), Content::V2).await.ok(),
         };
-        let takes_v2 = takes_v2.map(|reply| reply.status.is_success() && reply.written.is_some());
-        if config.protocol == ProtocolChoice::V2 && takes_v2 == Some(false) {
-            findings.push(
-                "it does not know remote write 2.0, which is asked for: it would lose all samples. \
-                 Ask for 1.0, or let it be found out"
-                    .to_owned(),
-            );
-            return Ok(Probed { works: false, findings });
-        }
-        findings.push(match takes_v2 {
-            Some(true) => "remote write 2.0 is used".to_owned(),
-            Some(false) => "remote write 1.0 is used: it does not know 2.0".to_owned(),
-            None => "remote write 1.0 is used".to_owned(),
-        });
-        if takes_v2 != Some(true)
+        let takes_v2 = takes_v2.map(|reply| recognize::knows_2_0(&reply));
+        let takes_zstd = takes_v2 != Some(true)
             && config.compression == CompressionChoice::Auto
             && sender
-                .ask_for_zstd()
+                .ask_for_zstd(empty(Protocol::V1))
                 .await
-                .is_ok_and(|reply| reply.status == StatusCode::OK && reply.words == "1")
-        {
+                .is_ok_and(|reply| recognize::takes_zstd(&reply));
+        let is_proven = takes_v2 == Some(true) || takes_zstd || config.trust_2xx;
+        if !is_proven && let Some(finding) = takes_anything(&sender).await {
+            return Ok(Probed { works: false, findings: vec![finding] });
+        }
+        match takes_v2 {
+            Some(false) if config.protocol == ProtocolChoice::V2 => {
+                works = false;
+                findings.push(
+                    "it does not know remote write 2.0, which is asked for: it would lose all \
+                     samples. Ask for 1.0, or let it be found out"
+                        .to_owned(),
+                );
+            }
+            Some(true) => findings.push("remote write 2.0 is used".to_owned()),
+            Some(false) => {
+                findings.push("remote write 1.0 is used: it does not know 2.0".to_owned());
+            }
+            None => findings.push("remote write 1.0 is used".to_owned()),
+        }
+        if takes_zstd {
             findings.push("it says that it takes zstd".to_owned());
         }
     }
     Ok(Probed { works, findings })
+}
+
+/// What to say if it takes bytes that no receiver can decode.
+async fn takes_anything(sender: &Sender) -> Option<String> {
+    let body = Bytes::from_static(recognize::UNDECODABLE);
+    match recognize::judge(sender.send(body, Content::V1).await) {
+        Recognized::TakesAnything(Refusal { status, words }) => Some(format!(
+            "no receiver of remote write answers at this URL: bytes that are no remote write are \
+             answered {status} ({words}) just like a request. Check the URL's path, such as \
+             /api/v1/write; where a receiver is known to be behind it, set trust_2xx in --config"
+        )),
+        Recognized::Receiver | Recognized::Unknown(_) => None,
+    }
 }
 
 /// What an answer to a request without series says.
@@ -85,6 +108,13 @@ fn verdict(reply: &Reply) -> (bool, String) {
     let Reply { status, words, .. } = reply;
     let said = if words.is_empty() { String::new() } else { format!(" ({words})") };
     match *status {
+        status if status.is_success() && reply.is_page => (
+            false,
+            format!(
+                "it answers {status} with a web page, as a login or a proxy does{said}: give the URL \
+                 of the receiver itself"
+            ),
+        ),
         status if status.is_success() => (
             true,
             format!(

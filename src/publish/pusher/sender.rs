@@ -118,6 +118,8 @@ pub struct Reply {
     pub retry_after: Option<Duration>,
     /// What the Written headers say, where they are there.
     pub written: Option<Written>,
+    /// Whether the body is a page for people (HTML), which no receiver answers with.
+    pub is_page: bool,
     /// The beginning of the body on one line, without what was sent in confidence; of a
     /// redirection, where it leads, without what may be secret in that URL.
     pub words: String,
@@ -220,13 +222,14 @@ impl Sender {
     }
 
     /// Asks the receiver whether it takes zstd, without sending it a sample. The answer "1" with a
-    /// 200 is a yes; no other receiver says that to an empty body.
-    pub(super) async fn ask_for_zstd(&self) -> Result<Reply, SendError> {
+    /// 200 is a yes; no other receiver says that. `empty` is a 1.0 request without series, with
+    /// snappy: receivers that do not know the question take it without a word.
+    pub(super) async fn ask_for_zstd(&self, empty: Bytes) -> Result<Reply, SendError> {
         let mut request = self.request();
         let (name, value) = ZSTD_QUESTION;
         request.url_mut().query_pairs_mut().append_pair(name, value);
-        Content::ZSTD.describe(request.headers_mut());
-        *request.body_mut() = Some(Bytes::new().into());
+        Content::V1.describe(request.headers_mut());
+        *request.body_mut() = Some(empty.into());
         self.execute(request).await
     }
 
@@ -260,13 +263,14 @@ impl Sender {
             .and_then(|value| value.to_str().ok())
             .and_then(|value| parse_retry_after(value, SystemTime::now()));
         let written = Written::read(response.headers());
+        let is_page = is_page(response.headers());
         let words = if status.is_redirection() {
             self.location(&response).unwrap_or_else(|| "no address that can be read".to_owned())
         } else {
             let limit = if status.is_success() { DRAIN_LIMIT } else { WORDS_LIMIT };
             self.http.words(&read_body(response, DRAIN_LIMIT_BYTES, limit).await)
         };
-        Reply { status, retry_after, written, words }
+        Reply { status, retry_after, written, is_page, words }
     }
 
     /// Where a redirection leads, without what may be secret in it.
@@ -275,6 +279,17 @@ impl Sender {
         let url = self.template.url().join(location).ok()?;
         Some(self.http.words(endpoint_name(&url).as_bytes()))
     }
+}
+
+/// Whether the body is HTML, by its `Content-Type`.
+fn is_page(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|content_type| {
+        let media_type = content_type.split(';').next().unwrap_or_default().trim();
+        ["text/html", "application/xhtml+xml"]
+            .iter()
+            .any(|page| media_type.eq_ignore_ascii_case(page))
+    })
 }
 
 /// The beginning of a body; what could be read of it, if it breaks off or takes longer than

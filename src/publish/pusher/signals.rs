@@ -133,6 +133,17 @@ impl Signals {
         }
     }
 
+    /// Requests are smaller from now on, since connections break while larger ones are sent.
+    pub(super) fn too_large(&self, what: &str, samples: usize, bytes: usize) {
+        tracing::warn!(
+            endpoint = self.endpoint,
+            error = what,
+            samples,
+            bytes,
+            "the connection breaks each time this is sent: trying with requests half as large"
+        );
+    }
+
     /// The endpoint needs its operator.
     pub(super) fn held(&mut self, refusal: &Refusal, wait: Duration) {
         self.error();

@@ -5,30 +5,30 @@
 //! the receiver has each sample or will never take it (`answer.rs`). Only then comes the next
 //! batch, so no two requests that hold the same series are ever under way at once.
 
+mod requests;
+
 use std::{
-    path::PathBuf,
     pin::pin,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
-use hashbrown::HashSet;
 use tokio::time::{self, Instant};
 
-use crate::publish::remote_write::{
-    Batch, BatchBounds, Encoder, Families, FamilyId, LabelPool, LabelSet, Sample,
-};
+use crate::publish::remote_write::{Batch, BatchBounds, Encoder, LabelPool};
 
 use super::{
     account::DropReason,
-    answer::{self, Refusal, Verdict},
+    answer::{self, Failure, Refusal, Verdict},
     backoff::Backoff,
     delivery::{Delivery, Lost},
-    negotiate::{self, Negotiation, PROBE_SERIES, Probe},
+    negotiate::{Negotiation, Notes, PROBE_SERIES, Probe},
     pace::Pace,
     quarantine::{self, Quarantine},
     sender::{Content, Sender},
     signals::Signals,
+    suspects::Suspects,
+    witness::Witness,
 };
 
 /// The samples of one endpoint that are neither confirmed nor given up, as the stream sees them.
@@ -57,66 +57,26 @@ pub(super) trait Batches {
     fn limit(&mut self, bounds: BatchBounds);
 }
 
-/// How many series are remembered as refused, and for how long. Then they are all forgotten, which
-/// costs the requests of finding those again that are still refused.
-const SUSPECTS_MAX: usize = 10_000;
-const SUSPECTS_FOR: Duration = Duration::from_secs(60 * 60);
-
 /// The program ends, and there is no more time for what is pending.
 pub(super) struct Ended;
 
-/// A series of its own, for one question: does the receiver store anything at all now? It is new
-/// data each time, so a confirmation proves that it does. See [`Stream::stores_others`].
-#[derive(Debug)]
-pub(super) struct Witness {
-    pool: LabelPool,
-    labels: LabelSet,
-    family: FamilyId,
-    time_ms: i64,
-}
+/// How long requests stay smaller after one was too large.
+const LIMITED_FOR: Duration = Duration::from_secs(60 * 60);
 
-impl Witness {
-    const NAME: &str = "flow_exporter_remote_write_probe_timestamp_seconds";
+/// After so many connections in a row that broke while the same samples were sent, they are sent in
+/// smaller requests: some that find a request too large close the connection instead of answering.
+const BREAKS: u32 = 3;
 
-    /// `external`: the endpoint's labels, sorted by name.
-    pub(super) fn new<'l>(
-        families: &Families,
-        external: impl IntoIterator<Item = (&'l str, &'l str)>,
-    ) -> Self {
-        let mut labels: Vec<_> = external.into_iter().chain([("__name__", Self::NAME)]).collect();
-        labels.sort_unstable();
-        let mut pool = LabelPool::new();
-        let labels = pool.add(labels);
-        // A gauge like it.
-        let family = families
-            .find("flow_exporter_remote_write_last_success_timestamp_seconds")
-            .unwrap_or(FamilyId::flow(crate::traffic::Direction::Receive));
-        Witness { pool, labels, family, time_ms: 0 }
-    }
-
-    /// A sample that no receiver has.
-    fn batch(&mut self, now: SystemTime) -> Batch {
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-        self.time_ms = now_ms.max(self.time_ms.saturating_add(1));
-        let value = now.as_secs_f64();
-        let mut batch = Batch::default();
-        batch.push(
-            self.labels,
-            self.family,
-            &[Sample { time_ms: self.time_ms, value, start_ms: 0 }],
-        );
-        batch
-    }
-}
+/// No such limit is below this, in bytes of a body.
+const BREAKING_BYTES: usize = 16 << 10;
 
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) sender: Sender,
     pub(super) encoder: Encoder,
     pub(super) negotiation: Negotiation,
-    /// Where what was negotiated is kept.
-    pub(super) protocol_file: Option<PathBuf>,
+    /// Where what was found out about the receiver is kept.
+    pub(super) notes: Option<Notes>,
     pub(super) quarantine: Option<Quarantine>,
     pub(super) backoff: Backoff,
     pub(super) pace: Option<Pace>,
@@ -124,52 +84,46 @@ pub(super) struct Stream {
     pub(super) offset: Duration,
     /// For the last samples, once no more come.
     pub(super) shutdown_timeout: Duration,
-    pub(super) bounds: BatchBounds,
+    pub(super) limit: Limit,
     pub(super) witness: Witness,
+    /// Whether each 2xx is a confirmation, whatever answers.
+    pub(super) trust_2xx: bool,
+    /// How often it was asked what it is without an answer to that.
+    pub(super) unrecognized: u32,
     pub(super) signals: Signals,
     /// Whether the last batch was refused as a whole.
     pub(super) refused_whole: bool,
     pub(super) suspects: Suspects,
 }
 
-/// Series that were refused by themselves. A handle that has become another series' costs a
-/// request, until that is taken.
+/// How large requests get.
 #[derive(Debug)]
-pub(super) struct Suspects {
-    series: HashSet<LabelSet>,
-    since: Instant,
+pub(super) struct Limit {
+    /// As the operator has it.
+    most: BatchBounds,
+    now: BatchBounds,
+    /// Since when requests are smaller than that.
+    since: Option<Instant>,
 }
 
-impl Suspects {
-    pub(super) fn new() -> Self {
-        Suspects { series: HashSet::new(), since: Instant::now() }
+impl Limit {
+    pub(super) fn new(most: BatchBounds) -> Self {
+        Limit { most, now: most, since: None }
     }
 
-    /// Has these series, which go in a request of their own, sent after the others.
-    fn set_apart(&mut self, delivery: &mut Delivery) {
-        if self.since.elapsed() > SUSPECTS_FOR {
-            *self = Suspects::new();
-        }
-        if !self.series.is_empty() {
-            delivery.set_apart(|labels| self.series.contains(&labels));
-        }
+    /// A request of this many samples was too large.
+    fn lower(&mut self, samples: usize) {
+        self.now.samples = (samples / 2).clamp(1, self.now.samples);
+        self.since = Some(Instant::now());
     }
 
-    fn refused(&mut self, batch: &Batch) {
-        if batch.len() == 1 {
-            if self.series.len() >= SUSPECTS_MAX {
-                *self = Suspects::new();
-            }
-            self.series.extend(batch.series().map(|series| series.labels));
+    /// Lets requests grow again, if it is time. Says whether it is.
+    fn lift(&mut self) -> bool {
+        let is_time = self.since.is_some_and(|since| since.elapsed() >= LIMITED_FOR);
+        if is_time {
+            *self = Limit::new(self.most);
         }
-    }
-
-    fn taken(&mut self, batch: &Batch) {
-        if !self.series.is_empty() {
-            for series in batch.series() {
-                self.series.remove(&series.labels);
-            }
-        }
+        is_time
     }
 }
 
@@ -195,18 +149,27 @@ impl Stream {
     async fn deliver(&mut self, queue: &mut impl Batches, batch: Batch) -> Result<(), Ended> {
         let mut delivery = Delivery::new(batch, queue.maybe_sent(), self.refused_whole);
         self.suspects.set_apart(&mut delivery);
+        if self.limit.lift() {
+            queue.limit(self.limit.now);
+        }
         let mut form = self.begin(queue, &mut delivery).await?;
         // In which the next part was not understood.
         let mut tried: Vec<Content> = Vec::new();
-        while let Some(part) = delivery.next() {
+        let mut breaks = 0;
+        loop {
+            delivery.limit(self.limit.now.samples);
+            let Some(part) = delivery.next() else { break };
             let batch = part.batch();
+            let samples = batch.samples();
             let body = self.encode(batch, queue.pool(), form);
-            let verdict = self.send(queue, body, form, batch.samples()).await?;
+            let bytes = body.len();
+            let verdict = self.send(queue, body, form, samples).await?;
             let settled = self.negotiation.settled();
             let now = SystemTime::now();
             match verdict {
                 Verdict::Confirmed => {
                     self.understood(form);
+                    breaks = 0;
                     let Some((batch, lost)) = delivery.confirmed() else { break };
                     self.suspects.taken(&batch);
                     queue.confirm(batch);
@@ -214,11 +177,8 @@ impl Stream {
                 }
                 Verdict::Partial { written, refusal } => {
                     self.understood(form);
-                    let words = format!(
-                        "{written} of {} samples were written: {}",
-                        batch.samples(),
-                        refusal.words
-                    );
+                    let words =
+                        format!("{written} of {samples} samples were written: {}", refusal.words);
                     let sent = batch.clone();
                     let refusal = Refusal { words, ..refusal };
                     let Some((taken, rest, lost)) = delivery.partly(written, refusal) else {
@@ -241,8 +201,8 @@ impl Stream {
                         }
                         // The operator's choice leaves no other form: then it is about the samples.
                         None if refusal.status.as_u16() == 400 => {
-                            let lost = delivery.refused(refusal);
-                            self.lose(queue, lost, None).await;
+                            self.backoff.reset();
+                            self.refused(queue, &mut delivery, refusal, Delivery::refused).await?;
                         }
                         None => self.hold(queue, &refusal).await?,
                     }
@@ -255,16 +215,14 @@ impl Stream {
                     self.negotiation.postpone(now);
                 }
                 Verdict::Refused(refusal) => {
-                    self.answered();
-                    let lost = delivery.refused(refusal);
-                    self.lose(queue, lost, None).await;
+                    self.backoff.reset();
+                    self.refused(queue, &mut delivery, refusal, Delivery::refused).await?;
                 }
                 Verdict::TooLarge(refusal) => {
-                    self.answered();
-                    self.bounds.samples = (batch.samples() / 2).clamp(1, self.bounds.samples);
-                    queue.limit(self.bounds);
-                    let lost = delivery.too_large(refusal);
-                    self.lose(queue, lost, None).await;
+                    self.lower(queue, samples);
+                    self.refused(queue, &mut delivery, refusal, Delivery::too_large).await?;
+                    let wait = self.backoff.after_failure(None);
+                    attend(queue, self.shutdown_timeout, time::sleep(wait)).await?;
                 }
                 Verdict::Failed(failure) => {
                     if form != settled {
@@ -273,16 +231,13 @@ impl Stream {
                     if failure.maybe_stored {
                         delivery.maybe_stored();
                     }
-                    if delivery.failed(failure.suspicious) && self.stores_others(queue).await? {
-                        // It works, so there is no need to wait for it.
-                        self.backoff.reset();
-                        let lost = delivery.convicted();
-                        self.lose(queue, lost, None).await;
-                    } else {
-                        let wait = self.backoff.after_failure(failure.retry_after);
-                        self.signals.failing(&failure.what, wait);
-                        pause(queue, wait).await?;
+                    breaks = if failure.broke { breaks + 1 } else { 0 };
+                    if breaks >= BREAKS && bytes >= BREAKING_BYTES && samples > 1 {
+                        breaks = 0;
+                        self.signals.too_large(&failure.what, samples, bytes);
+                        self.lower(queue, samples);
                     }
+                    self.failed(queue, &mut delivery, failure).await?;
                 }
             }
             form = self.negotiation.settled();
@@ -290,6 +245,83 @@ impl Stream {
         }
         self.refused_whole = delivery.is_refused_whole();
         Ok(())
+    }
+
+    /// The next part has to be sent again, unless it is found to be at fault itself.
+    async fn failed(
+        &mut self,
+        queue: &mut impl Batches,
+        delivery: &mut Delivery,
+        failure: Failure,
+    ) -> Result<(), Ended> {
+        if !delivery.failed(failure.suspicious.clone()) || !self.stores_others(queue).await? {
+            return self.wait_out(queue, &failure).await;
+        }
+        // It works, so there is no need to wait for it.
+        self.backoff.reset();
+        let lost = delivery.convicted();
+        self.lose(queue, lost, None).await;
+        Ok(())
+    }
+
+    /// The next part was refused. Before anything is made of that, the receiver has to show that it
+    /// takes something else, and again before anything is lost. If it does not, all is held until
+    /// it does.
+    async fn refused(
+        &mut self,
+        queue: &mut impl Batches,
+        delivery: &mut Delivery,
+        refusal: Refusal,
+        then: impl FnOnce(&mut Delivery, Refusal),
+    ) -> Result<(), Ended> {
+        let was_vouched = delivery.is_vouched();
+        let mut vouched = if was_vouched { None } else { Some(self.takes_others(queue).await?) };
+        if !matches!(vouched, Some(Err(_))) {
+            then(delivery, refusal);
+            if was_vouched && delivery.is_condemned() {
+                vouched = Some(self.takes_others(queue).await?);
+            }
+        }
+        match vouched {
+            None => self.signals.well(),
+            Some(Ok(())) => {
+                self.signals.well();
+                let lost = delivery.vouched();
+                self.lose(queue, lost, None).await;
+            }
+            Some(Err(refusal)) => {
+                delivery.recall();
+                self.hold_all(queue, refusal).await?;
+                // Nothing is lost by that: it was recalled.
+                delivery.vouched();
+            }
+        }
+        Ok(())
+    }
+
+    /// The receiver refuses whatever it gets. Waits until it takes a sample that is not in
+    /// question, one try at the longest interval.
+    async fn hold_all(
+        &mut self,
+        queue: &mut impl Batches,
+        mut refusal: Refusal,
+    ) -> Result<(), Ended> {
+        loop {
+            let words = format!("it refuses every request, even of one sample: {}", refusal.words);
+            self.hold(queue, &Refusal { words, ..refusal }).await?;
+            match self.takes_others(queue).await? {
+                Ok(()) => break,
+                Err(other) => refusal = other,
+            }
+        }
+        self.answered();
+        Ok(())
+    }
+
+    /// A request of this many samples was too large.
+    fn lower(&mut self, queue: &mut impl Batches, samples: usize) {
+        self.limit.lower(samples);
+        queue.limit(self.limit.now);
     }
 
     /// The form of a batch's first request, which may be a probe.
@@ -301,19 +333,11 @@ impl Stream {
         if self.negotiation.due(SystemTime::now()) == Some(Probe::AskForZstd)
             && queue.closed().is_none()
         {
-            let started = Instant::now();
-            let asking = self.sender.ask_for_zstd();
-            let result = attend(queue, self.shutdown_timeout, asking).await?;
-            self.signals.ended(&result, started.elapsed());
+            let yes = self.ask_for_zstd(queue).await?;
             let now = SystemTime::now();
-            let yes = result.as_ref().is_ok_and(|reply| reply.status == 200 && reply.words == "1");
-            let verdict = match result {
-                Ok(reply) => answer::judge(reply, Content::ZSTD, 0),
-                Err(error) => answer::judge_error(error),
-            };
-            match verdict {
-                Verdict::Held(_) | Verdict::Failed(_) => self.negotiation.postpone(now),
-                _ => self.negotiation.answered(yes, now),
+            match yes {
+                Some(yes) => self.negotiation.answered(yes, now),
+                None => self.negotiation.postpone(now),
             }
             self.remember();
         }
@@ -330,39 +354,6 @@ impl Stream {
         self.encoder.encode(batch, pool, form.protocol, form.compression)
     }
 
-    /// Sends a body of this many samples once.
-    async fn send(
-        &mut self,
-        queue: &mut impl Batches,
-        body: Bytes,
-        form: Content,
-        samples: usize,
-    ) -> Result<Verdict, Ended> {
-        if let Some(pace) = &mut self.pace {
-            let wait = pace.wait(body.len(), Instant::now());
-            attend(queue, self.shutdown_timeout, time::sleep(wait)).await?;
-        }
-        self.signals.sent(body.len());
-        let started = Instant::now();
-        let sending = self.sender.send(body, form);
-        let result = attend(queue, self.shutdown_timeout, sending).await?;
-        self.signals.ended(&result, started.elapsed());
-        Ok(match result {
-            Ok(reply) => answer::judge(reply, form, samples),
-            Err(error) => answer::judge_error(error),
-        })
-    }
-
-    /// Whether the receiver stores a sample that is not in question: then a 5xx that came just
-    /// before is about the samples (Prometheus 2.42 answers 500 for ever to a sample that is older
-    /// than its out-of-order window), and not about the receiver.
-    async fn stores_others(&mut self, queue: &mut impl Batches) -> Result<bool, Ended> {
-        let form = self.negotiation.settled();
-        let batch = self.witness.batch(SystemTime::now());
-        let body = self.encoder.encode(&batch, &self.witness.pool, form.protocol, form.compression);
-        Ok(self.send(queue, body, form, 1).await? == Verdict::Confirmed)
-    }
-
     /// The receiver has taken samples in this form.
     fn understood(&mut self, form: Content) {
         self.answered();
@@ -374,6 +365,13 @@ impl Stream {
     fn answered(&mut self) {
         self.backoff.reset();
         self.signals.well();
+    }
+
+    /// Waits before the same is sent again.
+    async fn wait_out(&mut self, queue: &mut impl Batches, failure: &Failure) -> Result<(), Ended> {
+        let wait = self.backoff.after_failure(failure.retry_after);
+        self.signals.failing(&failure.what, wait);
+        pause(queue, wait).await
     }
 
     /// Waits where only an operator can help.
@@ -417,11 +415,11 @@ impl Stream {
     /// Keeps what was negotiated, and tells of it.
     fn remember(&mut self) {
         self.signals.form(self.negotiation.settled());
-        let (Some(finding), Some(path)) = (self.negotiation.news(), &self.protocol_file) else {
+        let (Some(finding), Some(notes)) = (self.negotiation.news(), &self.notes) else {
             return;
         };
-        if let Err(error) = negotiate::write(path, finding) {
-            let (endpoint, path) = (self.signals.endpoint(), path.display());
+        if let Err(error) = notes.write(finding) {
+            let (endpoint, path) = (self.signals.endpoint(), notes.path().display());
             tracing::warn!(endpoint, %path, %error, "cannot keep what was negotiated");
         }
     }

@@ -1,0 +1,175 @@
+//! Single requests of a stream: with samples, with a sample that is not in question, and questions.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use tokio::time::{self, Instant};
+
+use crate::publish::{
+    pusher::{
+        answer::{self, Failure, Refusal, Verdict},
+        recognize::{self, Recognized},
+        sender::{Content, Reply, SendError},
+    },
+    remote_write::{Batch, LabelPool, Protocol},
+};
+
+use super::{Batches, Ended, Stream, attend};
+
+impl Stream {
+    /// Sends a body of this many samples once. What is confirmed was confirmed by a receiver.
+    pub(super) async fn send(
+        &mut self,
+        queue: &mut impl Batches,
+        body: Bytes,
+        form: Content,
+        samples: usize,
+    ) -> Result<Verdict, Ended> {
+        let verdict = match self.post(queue, body, form).await? {
+            Ok(reply) => {
+                let is_page = reply.is_page && !self.trust_2xx;
+                answer::judge(Reply { is_page, ..reply }, form, samples)
+            }
+            Err(error) => answer::judge_error(error),
+        };
+        if verdict != Verdict::Confirmed || self.negotiation.is_recognized() {
+            return Ok(verdict);
+        }
+        if form.protocol == Protocol::V2 {
+            // It has said how many samples it has written.
+            self.negotiation.recognized();
+            return Ok(verdict);
+        }
+        Ok(match self.recognize(queue).await? {
+            Recognized::Receiver => {
+                self.negotiation.recognized();
+                self.remember();
+                verdict
+            }
+            Recognized::TakesAnything(Refusal { status, words }) => {
+                let words = format!(
+                    "it takes bytes that are no remote write just as well, so no receiver of remote \
+                     write answers at this URL: {words}"
+                );
+                Verdict::Held(Refusal { status, words })
+            }
+            Recognized::Unknown(failure) => {
+                Verdict::Failed(Failure { maybe_stored: true, ..failure })
+            }
+        })
+    }
+
+    /// Sends a body once.
+    async fn post(
+        &mut self,
+        queue: &mut impl Batches,
+        body: Bytes,
+        form: Content,
+    ) -> Result<Result<Reply, SendError>, Ended> {
+        if let Some(pace) = &mut self.pace {
+            let wait = pace.wait(body.len(), Instant::now());
+            attend(queue, self.shutdown_timeout, time::sleep(wait)).await?;
+        }
+        self.signals.sent(body.len());
+        let started = Instant::now();
+        let sending = self.sender.send(body, form);
+        let result = attend(queue, self.shutdown_timeout, sending).await?;
+        self.signals.ended(&result, started.elapsed());
+        Ok(result)
+    }
+
+    /// Finds out what it is that has confirmed samples (`recognize.rs`).
+    async fn recognize(&mut self, queue: &mut impl Batches) -> Result<Recognized, Ended> {
+        if self.negotiation.may_use(Content::V2) {
+            let body = self.encode(&Batch::default(), &LabelPool::new(), Content::V2);
+            let reply = self.post(queue, body, Content::V2).await?;
+            if reply.is_ok_and(|reply| recognize::knows_2_0(&reply)) {
+                return Ok(Recognized::Receiver);
+            }
+        }
+        if self.negotiation.may_use(Content::ZSTD)
+            && let Some(yes) = self.ask_for_zstd(queue).await?
+        {
+            self.negotiation.answered_before(yes);
+            if yes {
+                return Ok(Recognized::Receiver);
+            }
+        }
+        let body = Bytes::from_static(recognize::UNDECODABLE);
+        let recognized = recognize::judge(self.post(queue, body, Content::V1).await?);
+        if let Recognized::Unknown(_) = recognized {
+            self.unrecognized += 1;
+            if self.unrecognized >= recognize::ATTEMPTS {
+                return Ok(Recognized::Receiver);
+            }
+        }
+        Ok(recognized)
+    }
+
+    /// Asks the receiver whether it takes zstd; `None` where the answer is about something else.
+    pub(super) async fn ask_for_zstd(
+        &mut self,
+        queue: &mut impl Batches,
+    ) -> Result<Option<bool>, Ended> {
+        let started = Instant::now();
+        let empty = self.encode(&Batch::default(), &LabelPool::new(), Content::V1);
+        let asking = self.sender.ask_for_zstd(empty);
+        let result = attend(queue, self.shutdown_timeout, asking).await?;
+        self.signals.ended(&result, started.elapsed());
+        let yes = result.as_ref().is_ok_and(recognize::takes_zstd);
+        let verdict = match result {
+            Ok(reply) => answer::judge(reply, Content::V1, 0),
+            Err(error) => answer::judge_error(error),
+        };
+        Ok(match verdict {
+            Verdict::Held(_) | Verdict::Failed(_) => None,
+            _ => Some(yes),
+        })
+    }
+
+    /// Whether the receiver stores a sample that is not in question: then a 5xx that came just
+    /// before is about the samples (Prometheus 2.42 answers 500 for ever to a sample that is older
+    /// than its out-of-order window), and not about the receiver.
+    pub(super) async fn stores_others(&mut self, queue: &mut impl Batches) -> Result<bool, Ended> {
+        let form = self.negotiation.settled();
+        Ok(self.send_witness(queue, form).await? == Verdict::Confirmed)
+    }
+
+    /// Whether the receiver takes a sample that is not in question, or what it says to that. Waits
+    /// until it says either.
+    pub(super) async fn takes_others(
+        &mut self,
+        queue: &mut impl Batches,
+    ) -> Result<Result<(), Refusal>, Ended> {
+        let mut form = self.negotiation.settled();
+        let mut tried = Vec::new();
+        loop {
+            match self.send_witness(queue, form).await? {
+                Verdict::Confirmed | Verdict::Partial { .. } => return Ok(Ok(())),
+                Verdict::Refused(refusal) | Verdict::TooLarge(refusal) | Verdict::Held(refusal) => {
+                    return Ok(Err(refusal));
+                }
+                Verdict::NotUnderstood(refusal) => {
+                    tried.push(form);
+                    let other = self.negotiation.not_understood(form, SystemTime::now());
+                    self.remember();
+                    match other.filter(|other| !tried.contains(other)) {
+                        Some(other) => form = other,
+                        None => return Ok(Err(refusal)),
+                    }
+                }
+                Verdict::Failed(failure) => self.wait_out(queue, &failure).await?,
+            }
+        }
+    }
+
+    async fn send_witness(
+        &mut self,
+        queue: &mut impl Batches,
+        form: Content,
+    ) -> Result<Verdict, Ended> {
+        let batch = self.witness.batch(SystemTime::now());
+        let body = self.encoder.encode(&batch, &self.witness.pool, form.protocol, form.compression);
+        self.send(queue, body, form, 1).await
+    }
+}

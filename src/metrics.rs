@@ -14,7 +14,7 @@ use prometheus::{
 
 use crate::{
     flow::{Malformed, Skipped},
-    traffic::{Counts, Ignored},
+    traffic::{Counts, Ignored, Layout},
 };
 
 /// What kind of metric a [`Family`] is.
@@ -180,6 +180,8 @@ metrics! {
     records_skipped: IntCounterVec("flow_exporter_records_skipped_total", ["reason"]);
     /// Records that could not be decoded, by reason.
     decode_errors: IntCounterVec("flow_exporter_decode_errors_total", ["reason"]);
+    /// Label values of counted flow records that were cut at 1,024 bytes, by label: those that begin alike count as one.
+    label_values_cut: IntCounterVec("flow_exporter_label_values_cut_total", ["label"]);
     /// Flow series that exist.
     series: IntGauge("flow_exporter_series");
     /// Flow series that ended because nothing was counted in them for so long.
@@ -306,6 +308,9 @@ impl Metrics {
         for reason in Malformed::ALL {
             self.decode_errors.with_label_values(&[reason.label()]);
         }
+        for dimension in Layout::original().dimensions().iter().filter(|each| each.is_text()) {
+            self.label_values_cut.with_label_values(&[dimension.label_names()[0]]);
+        }
         for reason in UNTIMED {
             self.untimed_messages.with_label_values(&[reason]);
         }
@@ -335,6 +340,9 @@ impl Metrics {
         for reason in Malformed::ALL {
             let malformed = counts.malformed[reason.index()];
             self.decode_errors.with_label_values(&[reason.label()]).inc_by(malformed);
+        }
+        for (label, cut) in counts.values_cut() {
+            self.label_values_cut.with_label_values(&[label]).inc_by(cut);
         }
     }
 

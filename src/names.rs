@@ -446,6 +446,7 @@ fn log_read(path: &Path, names: &AsNames) {
         file = %path.display(),
         names = names.len(),
         ignored_lines = names.ignored_lines(),
+        cut_names = names.cut_names(),
         "AS names read"
     );
 }
@@ -510,6 +511,7 @@ impl Web {
                 url = printable,
                 names = fetched.len(),
                 ignored_lines = fetched.ignored_lines(),
+                cut_names = fetched.cut_names(),
                 changed,
                 "AS names fetched"
             );

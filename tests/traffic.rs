@@ -196,3 +196,79 @@ proptest! {
         prop_assert_eq!(counts.counted.flows + ignored, flows.len() as u64);
     }
 }
+
+#[test]
+fn a_label_value_is_cut_at_the_end_of_a_character_and_counted() {
+    let mut counts = counts();
+    // The 1,024th byte lies within a character.
+    let long = format!("x{}", "ü".repeat(600));
+    for hostname in [&"y".repeat(1024), &long, &long] {
+        counts.record(&Decoded::Flow(flow(ASN, 1, 5, hostname)));
+    }
+    let kept = format!("x{}", "ü".repeat(511));
+    assert_eq!(kept.len(), 1023);
+    let expected = [
+        ((Direction::Transmit, ASN, 1, "y".repeat(1024)), 5),
+        ((Direction::Transmit, ASN, 1, kept), 10),
+    ];
+    assert_eq!(series(&counts), BTreeMap::from(expected));
+    assert_eq!(counts.values_cut().collect::<Vec<_>>(), [("hostname", 2)]);
+    counts.clear();
+    assert_eq!(counts.values_cut().collect::<Vec<_>>(), [("hostname", 0)]);
+}
+
+#[test]
+fn values_that_begin_with_the_same_1024_bytes_are_one_series_in_either_form() {
+    let mut counts = counts();
+    let map = |value: &str| {
+        let text = format!("{{\"as_src\":{ASN},\"bytes\":7,\"label\":{value}}}");
+        let mut counted = Vec::new();
+        flow_exporter::flow::pmacct::decode(text.as_bytes(), &mut |record| match record {
+            Decoded::Flow(flow) => counted.push(flow.hostname.into_owned()),
+            other => panic!("{other:?}"),
+        });
+        counted.pop().expect("a flow")
+    };
+    let same = "z".repeat(1020);
+    for value in [
+        format!("\"key%{same}first\""),
+        format!("\"key%{same}second\\u00fc\""),
+        format!("{{\"key\":\"{same}third\",\"more\":1}}"),
+    ] {
+        let hostname = map(&value);
+        assert!(hostname.len() > 1024);
+        counts.record(&Decoded::Flow(flow(ASN, 1, 7, &hostname)));
+    }
+    let expected = [((Direction::Transmit, ASN, 1, format!("key%{same}")), 21)];
+    assert_eq!(series(&counts), BTreeMap::from(expected));
+    assert_eq!(counts.values_cut().collect::<Vec<_>>(), [("hostname", 3)]);
+}
+
+#[test]
+fn a_table_comes_back_from_its_bytes_with_values_cut_that_had_no_bound() {
+    let mut counts = counts();
+    for (hostname, bytes) in [("a", 1), ("b", 10)] {
+        counts.record(&Decoded::Flow(flow(ASN, 1, bytes, hostname)));
+    }
+    let mut bytes = Vec::new();
+    counts.encode(&mut bytes);
+    let read = |bytes: &[u8]| {
+        let mut rest = bytes;
+        let counts = Counts::decode(&Layout::original(), Rule { asn: ASN }, &mut rest);
+        counts.map(|counts| (series(&counts), rest.len()))
+    };
+    assert_eq!(read(&bytes), Some((series(&counts), 0)));
+    // As an earlier version wrote it: two texts of 2,000 bytes that differ in the last.
+    let long = "l".repeat(1999);
+    let mut old = 2_u32.to_le_bytes().to_vec();
+    for last in ["a", "b"] {
+        old.extend_from_slice(&2000_u32.to_le_bytes());
+        old.extend_from_slice(format!("{long}{last}").as_bytes());
+    }
+    old.extend_from_slice(&bytes[4 + 2 * 5..]);
+    let expected = [((Direction::Transmit, ASN, 1, "l".repeat(1024)), 11)];
+    assert_eq!(read(&old), Some((BTreeMap::from(expected), 0)));
+    for end in 0..bytes.len() {
+        assert_eq!(read(&bytes[..end]), None, "{end}");
+    }
+}

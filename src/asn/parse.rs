@@ -7,9 +7,9 @@ use super::AsNames;
 /// The largest table that is read. RIPE's has about 5 MB.
 pub const MAX_TABLE_BYTES: usize = 64 << 20;
 
-/// The longest name that is kept; what exceeds it is cut off. The longest in use has 410
-/// characters; a name becomes a label value, and receivers refuse samples with huge ones.
-pub const MAX_NAME_BYTES: usize = 2048;
+/// The longest name that is kept, in bytes; what exceeds it is cut off. The longest in use has 410
+/// characters; a name becomes a label value, and those of flows have the same bound.
+pub const MAX_NAME_BYTES: usize = 1024;
 
 /// Why bytes are no table of AS names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +24,7 @@ pub enum ParseError {
         /// How many lines were looked at, blank ones left out.
         lines: usize,
     },
-    /// There are more than [`MAX_TABLE_BYTES`].
+    /// It has more than [`MAX_TABLE_BYTES`], or its names have, once they are UTF-8.
     #[error("it is larger than {} MiB, which no table of AS names is", MAX_TABLE_BYTES >> 20)]
     TooLarge,
     /// It begins with the byte order mark of UTF-16.
@@ -65,10 +65,12 @@ impl AsNames {
             let named = row(line, html).is_some_and(|(number, name)| rows.push(number, &name));
             ignored += usize::from(!named);
         }
-        if rows.rows.is_empty() {
+        if rows.found.is_empty() {
             return Err(ParseError::NoRows { lines });
         }
-        Ok(rows.finish(ignored))
+        let names = rows.finish(ignored);
+        // As we would write it, it could not be read again: Latin-1 becomes twice as long.
+        if names.text.len() > MAX_TABLE_BYTES { Err(ParseError::TooLarge) } else { Ok(names) }
     }
 }
 
@@ -77,7 +79,9 @@ impl AsNames {
 pub(super) struct Rows {
     names: String,
     /// Number, and where in `names` its name begins and ends.
-    rows: Vec<(u32, usize, usize)>,
+    found: Vec<(u32, usize, usize)>,
+    /// How many names were longer than [`MAX_NAME_BYTES`].
+    cut: usize,
 }
 
 impl Rows {
@@ -87,22 +91,28 @@ impl Rows {
         if name.len() > MAX_NAME_BYTES {
             let end = (0..=MAX_NAME_BYTES).rev().find(|&end| name.is_char_boundary(end));
             name = name[..end.unwrap_or_default()].trim_end_matches(' ');
+            self.cut += 1;
         }
+        self.put(number, name);
+        !name.is_empty()
+    }
+
+    /// Adds a row with this very name, which is in no need of cleaning; an empty one is left out.
+    pub(super) fn put(&mut self, number: u32, name: &str) {
         let start = self.names.len();
         self.names.push_str(name);
         if !name.is_empty() {
-            self.rows.push((number, start, self.names.len()));
+            self.found.push((number, start, self.names.len()));
         }
-        !name.is_empty()
     }
 
     /// The table of these rows; of several with the same number, the last.
     pub(super) fn finish(mut self, ignored_lines: usize) -> AsNames {
         // The sort is stable, so that rows of a number stay in the order in which they came.
-        self.rows.sort_by_key(|&(number, ..)| number);
-        let mut text = String::with_capacity(self.names.len() + 12 * self.rows.len());
-        for (index, &(number, start, end)) in self.rows.iter().enumerate() {
-            if self.rows.get(index + 1).is_none_or(|&(next, ..)| next != number) {
+        self.found.sort_by_key(|&(number, ..)| number);
+        let mut text = String::with_capacity(self.names.len() + 12 * self.found.len());
+        for (index, &(number, start, end)) in self.found.iter().enumerate() {
+            if self.found.get(index + 1).is_none_or(|&(next, ..)| next != number) {
                 text.push_str(&number.to_string());
                 text.push('\t');
                 text.push_str(&self.names[start..end]);
@@ -110,7 +120,7 @@ impl Rows {
             }
         }
         text.shrink_to_fit();
-        AsNames { ignored_lines, ..AsNames::index(text.into()) }
+        AsNames { ignored_lines, cut_names: self.cut, ..AsNames::index(text.into()) }
     }
 }
 

@@ -6,7 +6,10 @@ use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 
 use crate::flow::{Decoded, Malformed, Skipped};
 
-use super::{Evidence, Ignored, Layout, Rule, TextId, Texts};
+use super::{
+    Evidence, Ignored, Layout, Rule, TextId, Texts,
+    layout::{ValuesCut, cut_off},
+};
 
 /// Flows and bytes that share a fate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -53,6 +56,7 @@ pub struct Counts {
     /// Records that can't be decoded, by [`Malformed::index`].
     pub malformed: [u64; Malformed::ALL.len()],
     evidence: Evidence,
+    values_cut: ValuesCut,
 }
 
 impl Counts {
@@ -73,6 +77,7 @@ impl Counts {
             skipped: Default::default(),
             malformed: Default::default(),
             evidence: Evidence::default(),
+            values_cut: Default::default(),
         }
     }
 
@@ -82,7 +87,8 @@ impl Counts {
             Decoded::Flow(flow) => match self.rule.direction(flow) {
                 Ok(direction) => {
                     let mut key = [0; Layout::MAX_WIDTH];
-                    let key = self.layout.key(direction, flow, &mut self.texts, &mut key);
+                    let Counts { layout, texts, values_cut, .. } = self;
+                    let key = layout.key(direction, flow, texts, &mut key, values_cut);
                     if add(&mut self.index, &self.hasher, &mut self.rows, key, flow.bytes) {
                         self.counted.add(flow.bytes);
                     } else {
@@ -137,6 +143,15 @@ impl Counts {
         &self.texts
     }
 
+    /// Label values of counted flows that were longer than [`MAX_VALUE_BYTES`](super::MAX_VALUE_BYTES),
+    /// by the label's name.
+    pub fn values_cut(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let dimensions = self.layout.dimensions().iter().zip(self.values_cut);
+        dimensions
+            .filter(|(dimension, _)| dimension.is_text())
+            .map(|(dimension, cut)| (dimension.label_names()[0], cut))
+    }
+
     /// Appends the series and the texts that they name, for [`Counts::decode`]: numbers of four
     /// bytes, lowest first. What else was counted stays behind.
     pub fn encode(&self, out: &mut Vec<u8>) {
@@ -150,18 +165,16 @@ impl Counts {
     }
 
     /// Reads a table from the beginning of `bytes` and moves on behind it. `None` if they hold
-    /// none of this layout.
+    /// none of this layout. Texts of versions that had no bound for them are cut now.
     pub fn decode(layout: &Layout, rule: Rule, bytes: &mut &[u8]) -> Option<Self> {
         let mut counts = Counts::new(layout.clone(), rule);
-        let texts = take_number(bytes)?;
-        for number in 0..texts {
+        let mut texts = Vec::new();
+        for _ in 0..take_number(bytes)? {
             let length = take_number(bytes)? as usize;
             let (text, rest) = bytes.split_at_checked(length)?;
             *bytes = rest;
-            let TextId(id) = counts.texts.intern(std::str::from_utf8(text).ok()?);
-            if id != number {
-                return None;
-            }
+            let TextId(id) = counts.texts.intern(cut_off(std::str::from_utf8(text).ok()?));
+            texts.push(id);
         }
         for _ in 0..take_number(bytes)? {
             let mut row = [0; Layout::MAX_WIDTH + SUM_COLUMNS];
@@ -169,10 +182,11 @@ impl Counts {
             for column in row.iter_mut() {
                 *column = take_number(bytes)?;
             }
-            let (key, sum) = row.split_at(layout.width());
-            let mut columns = key[1..].iter().zip(layout.dimensions());
-            if columns.any(|(&column, dimension)| dimension.is_text() && column >= texts) {
-                return None;
+            let (key, sum) = row.split_at_mut(layout.width());
+            for (column, dimension) in key[1..].iter_mut().zip(layout.dimensions()) {
+                if dimension.is_text() {
+                    *column = *texts.get(*column as usize)?;
+                }
             }
             if !add(&mut counts.index, &counts.hasher, &mut counts.rows, key, read_sum(sum)) {
                 return None;
@@ -200,6 +214,7 @@ impl Counts {
         self.skipped = Default::default();
         self.malformed = Default::default();
         self.evidence.clear();
+        self.values_cut = Default::default();
     }
 }
 

@@ -4,6 +4,12 @@ use crate::flow::Flow;
 
 use super::{TextId, Texts};
 
+/// The longest label value, in bytes. What flows name is content of messages, so it has a bound
+/// before anything keeps it; a host name has 253 bytes at most, and receivers refuse values from
+/// 2,048 on. Of a longer value, what exceeds this is cut off at the end of a character: values that
+/// begin with the same so many bytes are one.
+pub const MAX_VALUE_BYTES: usize = 1024;
+
 /// Which of the two counters a flow adds to, as seen from the monitored AS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
@@ -96,25 +102,44 @@ impl Layout {
     }
 
     /// Writes the key of `flow` into `key` and returns the part of it that is used
-    /// ([`Layout::width`] columns); texts are numbered by `texts`.
+    /// ([`Layout::width`] columns); texts are numbered by `texts`. Adds to `values_cut`, in the
+    /// places of the dimensions, the values of which something was cut off.
     pub(super) fn key<'k>(
         &self,
         direction: Direction,
         flow: &Flow<'_>,
         texts: &mut Texts,
         key: &'k mut [u32; Self::MAX_WIDTH],
+        values_cut: &mut ValuesCut,
     ) -> &'k [u32] {
         key[0] = direction as u32;
-        for (column, dimension) in key[1..].iter_mut().zip(&self.dimensions) {
+        let columns = key[1..].iter_mut().zip(values_cut);
+        for ((column, cut), dimension) in columns.zip(&self.dimensions) {
             *column = match dimension {
                 Dimension::SourceAs => flow.source_as,
                 Dimension::DestinationAs => flow.destination_as,
                 Dimension::Hostname => {
-                    let TextId(id) = texts.intern(&flow.hostname);
+                    let mut value = &*flow.hostname;
+                    if value.len() > MAX_VALUE_BYTES {
+                        value = cut_off(value);
+                        *cut += 1;
+                    }
+                    let TextId(id) = texts.intern(value);
                     id
                 }
             };
         }
         &key[..self.width()]
     }
+}
+
+/// How many values were cut, by the dimension's place in its layout.
+pub(super) type ValuesCut = [u64; Layout::MAX_WIDTH - 1];
+
+/// A label value without what exceeds [`MAX_VALUE_BYTES`].
+#[cold]
+pub(super) fn cut_off(value: &str) -> &str {
+    let longest = value.len().min(MAX_VALUE_BYTES);
+    let end = (0..=longest).rev().find(|&end| value.is_char_boundary(end));
+    &value[..end.unwrap_or_default()]
 }

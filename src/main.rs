@@ -11,6 +11,7 @@ use flow_exporter::{
     config::{CheckConfig, Config, ConfigError},
     demo::{Demo, DemoConfig},
     journal::{self, Moved},
+    ledger,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -108,10 +109,16 @@ fn state(action: StateAction) -> ExitCode {
             let checked = journal::show(&directory, false, &mut out)
                 .and_then(|()| journal::verify(&directory));
             match checked {
-                Ok(report) => match report.broken().next() {
-                    Some(broken) => return fail(&broken.to_string()),
-                    None => Ok(()),
-                },
+                Ok(report) => {
+                    if let Some(broken) = report.broken().next() {
+                        return fail(&broken.to_string());
+                    }
+                    // What the journal does not look into, a start does.
+                    if let Some(Err(error)) = report.state.as_ref().map(ledger::check) {
+                        return fail(&error.to_string());
+                    }
+                    Ok(())
+                }
                 Err(error) => Err(error),
             }
         }

@@ -53,11 +53,20 @@ struct Bench {
 
 impl Bench {
     fn start(config: &LedgerConfig, workers: usize, directory: Option<&Path>) -> Self {
+        Bench::start_named(config, workers, directory, AsNames::default())
+    }
+
+    fn start_named(
+        config: &LedgerConfig,
+        workers: usize,
+        directory: Option<&Path>,
+        names: AsNames,
+    ) -> Self {
         let store = directory.map(open);
         let metrics = Arc::new(Metrics::new());
         let (ledger, seats, reader, _) = Ledger::new(
             config,
-            Arc::new(AsNames::default()),
+            Arc::new(names),
             workers,
             Arc::clone(&metrics),
             store,
@@ -122,6 +131,37 @@ fn open(directory: &Path) -> Store {
 fn count(seat: &mut Seat, time_ms: i64, source_as: u32, bytes: u64) {
     let flow = Flow { source_as, destination_as: RULE.asn, bytes, hostname: "a".into() };
     seat.counts(Some(time_ms)).record(&Decoded::Flow(flow));
+}
+
+/// A copy of a journal that an earlier version has written, as a crash leaves it.
+fn journal_of(fixture: &str) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(fixture);
+    for entry in std::fs::read_dir(fixture).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            std::fs::copy(&path, directory.path().join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    directory
+}
+
+/// Source AS, host name and bytes of all series of a snapshot, sorted.
+fn rows(snapshot: &Snapshot) -> Vec<(u32, String, u64)> {
+    let mut rows: Vec<_> = snapshot
+        .series()
+        .map(|series| {
+            let mut hostname = String::new();
+            series.labels(|name, value| {
+                if name == "hostname" {
+                    value.clone_into(&mut hostname);
+                }
+            });
+            (series.columns()[2], hostname, series.bytes)
+        })
+        .collect();
+    rows.sort();
+    rows
 }
 
 /// What the samples in a journal count: time, and bytes by slot.
@@ -306,5 +346,132 @@ fn no_sample_is_of_a_time_before_the_last_one_after_the_clock_was_set_back() {
         bench.until(|snapshot| snapshot.series().map(|each| each.bytes).sum::<u64>() == bytes);
         bench.end();
         assert_eq!(samples(directory.path()), before, "the next sample waits for the clock");
+    }
+}
+
+#[test]
+fn a_journal_with_label_values_from_before_they_had_a_bound_goes_on_and_sums_stay_exact() {
+    let directory = journal_of("ledger-1");
+    let names = format!("1\t{}\n2\tTwo\n{}\tOurs\n", "n".repeat(2000), RULE.asn);
+    let names = AsNames::parse(names.as_bytes()).unwrap();
+    let mut bench = Bench::start_named(&config(), 1, Some(directory.path()), names);
+    let (long, kept) = ("x".repeat(3000), "x".repeat(1024));
+    // What was published stays so, under its labels, until the next cut.
+    let newest = bench.reader.newest().expect("what was published before");
+    let published = [(1, "a".into(), 1), (2, long.clone(), 10), (2, format!("{long}y"), 100)];
+    assert_eq!(rows(&newest), published);
+
+    // What was counted ahead under two long values is one series, and so is what comes.
+    let flow =
+        Flow { source_as: 2, destination_as: RULE.asn, bytes: 100_000, hostname: long.into() };
+    bench.seats[0].counts(Some(T + INTERVAL_MS)).record(&Decoded::Flow(flow));
+    bench.seats[0].passed(T + 2 * INTERVAL_MS + LATENESS_MS);
+    let snapshot = bench.until(|snapshot| snapshot.time_ms == T + 2 * INTERVAL_MS);
+    // AS 1 had a name that is longer than names are now, so its series has ended as well.
+    assert_eq!(rows(&snapshot), [(2, kept, 111_000)]);
+    let metrics = bench.end();
+    let cut = metrics.label_values_cut.with_label_values(&["hostname"]).get();
+    assert_eq!(cut, 1, "flows of a long value are counted");
+}
+
+#[test]
+fn names_that_take_more_than_a_table_may_are_read_back() {
+    let numbers: Vec<u32> = (1..=33_000).chain([RULE.asn]).collect();
+    let names: Vec<_> =
+        numbers.iter().map(|number| format!("{number}{}", "n".repeat(1016))).collect();
+    let names = numbers.iter().copied().zip(names.iter().map(String::as_str));
+    round_trip(&numbers, 1, &AsNames::of(names), 64 << 20);
+}
+
+#[test]
+#[ignore = "takes a minute without optimisation, and half a gigabyte"]
+fn all_named_as_behind_thirteen_routers_are_read_back() {
+    let names = AsNames::embedded();
+    let numbers: Vec<u32> = names.iter().map(|(number, _)| number).collect();
+    assert_eq!(numbers.len(), 91_065);
+    round_trip(&numbers, 13, &names, 64 << 20);
+}
+
+/// Counts a flow of each AS behind so many routers, and finds the same after a restart. The names
+/// of all series take `least_bytes` together, at least.
+fn round_trip(numbers: &[u32], routers: u32, names: &AsNames, least_bytes: usize) {
+    let joined: usize = numbers
+        .iter()
+        .map(|&number| format!("{number}\t{}\n", names.get(number)).len())
+        .sum::<usize>()
+        + numbers.len() * format!("{}\t{}\n", RULE.asn, names.get(RULE.asn)).len();
+    assert!(joined * routers as usize > least_bytes, "{joined}");
+    let directory = tempfile::tempdir().unwrap();
+    let start =
+        |names: &AsNames| Bench::start_named(&config(), 1, Some(directory.path()), names.clone());
+    let mut bench = start(names);
+    bench.until(|_| true);
+    bench.seats[0].passed(T);
+    bench.until_taken_from(T);
+    for router in 0..routers {
+        for &source_as in numbers {
+            let hostname = format!("edge{router}").into();
+            let bytes = u64::from(source_as) + 1;
+            let flow = Flow { source_as, destination_as: RULE.asn, bytes, hostname };
+            bench.seats[0].counts(Some(T)).record(&Decoded::Flow(flow));
+        }
+    }
+    bench.seats[0].passed(T + INTERVAL_MS + LATENESS_MS);
+    let published = bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
+    assert_eq!(published.len(), numbers.len() * routers as usize);
+    bench.end();
+
+    let report = flow_exporter::journal::verify(directory.path()).unwrap();
+    assert_eq!(report.broken().count(), 0);
+    flow_exporter::ledger::check(&report.state.unwrap()).expect("a start finds nothing wrong");
+    let bench = start(names);
+    let restored = bench.reader.newest().expect("published at once");
+    assert_eq!(restored.len(), published.len());
+    for (restored, published) in restored.series().zip(published.series()) {
+        assert_eq!((restored.slot, restored.bytes), (published.slot, published.bytes));
+        let (mut one, mut other) = (Vec::new(), Vec::new());
+        restored.labels(|_, value| one.push(value.to_owned()));
+        published.labels(|_, value| other.push(value.to_owned()));
+        assert!(one == other, "{one:?} was {other:?}");
+    }
+    bench.end();
+}
+
+#[test]
+fn labels_of_900_kilobytes_are_counted_across_a_restart_and_sums_are_exact() {
+    const RECORDS: u32 = 1300;
+    let directory = tempfile::tempdir().unwrap();
+    let mut label = "l".repeat(900_000);
+    let mut start_ms = T;
+    for round in 1..=2 {
+        let mut bench = Bench::start(&config(), 1, Some(directory.path()));
+        bench.until(|_| true);
+        if round == 1 {
+            bench.seats[0].passed(start_ms);
+            bench.until_taken_from(start_ms);
+        }
+        for record in 0..RECORDS {
+            label.replace_range(..4, &format!("{record:04}"));
+            let flow = Flow {
+                source_as: 1,
+                destination_as: RULE.asn,
+                bytes: 7,
+                hostname: (&label).into(),
+            };
+            bench.seats[0].counts(Some(start_ms)).record(&Decoded::Flow(flow));
+        }
+        start_ms += INTERVAL_MS;
+        bench.seats[0].passed(start_ms + LATENESS_MS);
+        let snapshot = bench.until(|snapshot| snapshot.time_ms == start_ms);
+        assert_eq!(snapshot.len(), RECORDS as usize);
+        let mut longest = 0;
+        for series in snapshot.series() {
+            assert_eq!(series.bytes, 7 * round);
+            series.labels(|_, value| longest = longest.max(value.len()));
+        }
+        assert_eq!(longest, 1024);
+        let metrics = bench.end();
+        let cut = metrics.label_values_cut.with_label_values(&["hostname"]).get();
+        assert_eq!(cut, u64::from(RECORDS));
     }
 }

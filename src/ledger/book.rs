@@ -12,8 +12,8 @@ use crate::{
 
 use super::{
     columns::Columns,
+    definition::{Column, Definition},
     snapshot::{Snapshot, VACANT},
-    store::{Column, Definition},
 };
 
 /// The running totals of all series. Merging and snapshots; no I/O, no clock.
@@ -169,14 +169,15 @@ impl Book {
         self.positions = Arc::new(positions.collect());
     }
 
-    /// Loads the next slot: it holds this series.
+    /// Loads the next slot: it holds this series. False, with the book of no use any more, if
+    /// another slot holds it too.
     pub(super) fn restore_series(
         &mut self,
         definition: &Definition<'_>,
         start_ms: i64,
         changed_ms: i64,
         bytes: u64,
-    ) {
+    ) -> bool {
         let mut key = vec![definition.direction as u32];
         for column in &definition.columns {
             key.push(match *column {
@@ -187,10 +188,15 @@ impl Book {
         let slot = self.push(&key, start_ms, bytes);
         self.changes.row_mut(slot as usize)[0] = changed_ms;
         let Book { index, hasher, keys, .. } = self;
-        index.insert_unique(hash_key(hasher, &key), slot, |&slot| {
-            hash_key(hasher, keys.row(slot as usize))
-        });
+        let entry = index.entry(
+            hash_key(hasher, &key),
+            |&other| keys.row(other as usize) == key,
+            |&other| hash_key(hasher, keys.row(other as usize)),
+        );
+        let Entry::Vacant(entry) = entry else { return false };
+        entry.insert(slot);
         self.live += 1;
+        true
     }
 
     /// Loads the next slot: it is vacant.

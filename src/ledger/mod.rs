@@ -8,7 +8,9 @@
 mod book;
 mod columns;
 mod cut;
+mod definition;
 mod reader;
+mod restore;
 mod schedule;
 mod seat;
 mod snapshot;
@@ -17,9 +19,11 @@ mod witness;
 
 pub use book::Book;
 pub use cut::{Ledger, LedgerConfig};
+pub use definition::{Column, Definition};
 pub use reader::{Names, Reader};
+pub use restore::check;
 pub use schedule::Timestamps;
 pub use seat::{Seat, Waker};
 pub use snapshot::{Series, Snapshot};
-pub use store::{Column, Definition, Identity, Store, StoreError};
+pub use store::{Identity, Store, StoreError};
 pub use witness::Witness;

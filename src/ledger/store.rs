@@ -1,14 +1,19 @@
 //! The ledger's side of the journal: cuts as records, and the book from what was recovered.
 
-use std::{collections::BTreeMap, fmt::Write as _, io, path::Path, sync::Arc};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 use crate::{
     asn::AsNames,
     journal::{self, Cut, Head, Journal, JournalConfig, Log, MEMORY_LIMIT_BYTES, Memory, State},
-    traffic::{Counts, Dimension, Direction, Layout, Rule},
+    traffic::{Counts, Layout, Rule},
 };
 
-use super::{book::Book, snapshot::Snapshot};
+use super::{
+    book::Book,
+    definition::Definition,
+    restore::{Restored, restore},
+    snapshot::Snapshot,
+};
 
 /// Counts of a series: its bytes.
 const WIDTH: usize = 1;
@@ -35,8 +40,22 @@ pub enum StoreError {
         asked: String,
     },
     /// A definition that this version does not understand.
-    #[error("the journal defines a series in a way that this version does not understand")]
-    Definition,
+    #[error(
+        "the journal's definition of series {series} makes no sense: {what}; use the version that \
+         wrote it, or another --state-dir to begin from zero"
+    )]
+    Definition {
+        /// The series' number.
+        series: u32,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// Counts for later samples that this version does not understand.
+    #[error(
+        "what the journal holds for later samples makes no sense; use the version that wrote it, or \
+         another --state-dir to begin from zero"
+    )]
+    Ahead,
 }
 
 /// Tables of what is counted for later samples, by the samples' time.
@@ -183,47 +202,10 @@ impl Store {
         names: &AsNames,
     ) -> Result<Option<(Book, Ahead)>, StoreError> {
         let Some(state) = self.recovered.take() else { return Ok(None) };
-        let ahead = read_ahead(layout, rule, &state.tallies).ok_or(StoreError::Definition)?;
-        self.tallies.clone_from(&state.tallies);
-        let mut recorded = String::new();
-        let mut definitions = Vec::new();
-        for series in state.series() {
-            let definition =
-                Definition::read(layout, series.definition).ok_or(StoreError::Definition)?;
-            for (asn, name) in definition.names() {
-                if !name.is_empty() {
-                    writeln!(recorded, "{asn}\t{name}").expect("a string takes it");
-                }
-            }
-            definitions.push(definition);
-        }
-        let recorded = if recorded.is_empty() {
-            AsNames::none()
-        } else {
-            AsNames::parse(recorded.as_bytes()).map_err(|_| StoreError::Definition)?
-        };
-        let names = Arc::new(recorded.over(names));
-        // Before the first cut, the state's time is that of the journal, not of what was counted.
-        let time_ms = if state.sequence == 0 { 0 } else { state.time_ms };
-        let mut book = Book::new(layout.clone(), Arc::clone(&names), time_ms);
-        let positions = state.positions.iter();
-        book.restore(state.sequence, positions.map(|(&(_, partition), &next)| (partition, next)));
-        let mut definitions = definitions.into_iter();
-        let mut renamed = Vec::new();
-        for slot in 0..state.slots() {
-            let Some(series) = state.get(slot) else {
-                book.restore_vacant();
-                continue;
-            };
-            let definition = definitions.next().ok_or(StoreError::Definition)?;
-            if definition.names().any(|(asn, name)| names.get(asn) != name) {
-                renamed.push(slot as usize);
-            }
-            book.restore_series(&definition, series.start_ms, series.changed_ms, series.counts[0]);
-        }
+        let Restored { mut book, ahead, ending } = restore(&state, layout, rule, names)?;
+        self.tallies = state.tallies;
         self.durable = Some(Arc::new(book.snapshot()));
-        // A series that had no name, of an AS that has one now, can't go on under that name.
-        for slot in renamed {
+        for slot in ending {
             book.end(slot);
         }
         Ok(Some((book, ahead)))
@@ -334,20 +316,6 @@ fn write_ahead(ahead: &Ahead, out: &mut Vec<u8>) {
     }
 }
 
-fn read_ahead(layout: &Layout, rule: Rule, mut tallies: &[u8]) -> Option<Ahead> {
-    let mut ahead = Ahead::new();
-    if matches!(tallies, [] | [0]) {
-        return Some(ahead);
-    }
-    while !tallies.is_empty() {
-        let (bound_ms, rest) = tallies.split_first_chunk()?;
-        tallies = rest;
-        let counts = Counts::decode(layout, rule, &mut tallies)?;
-        ahead.entry(i64::from_le_bytes(*bound_ms)).or_default().push(counts);
-    }
-    Some(ahead)
-}
-
 fn at(topic: &Arc<str>, partition: i32, next_offset: i64) -> journal::Position {
     journal::Position { topic: Arc::clone(topic), partition, next_offset }
 }
@@ -397,88 +365,4 @@ impl journal::Source for Checkpoint<'_> {
             });
         }
     }
-}
-
-/// What a series is, with its label text: the direction, then for each dimension the number and
-/// the name of an AS, or a text. Numbers are four bytes, lowest first; texts begin with their
-/// length.
-#[derive(Debug)]
-pub struct Definition<'d> {
-    /// Which metric it belongs to.
-    pub direction: Direction,
-    /// One for each of the layout's dimensions.
-    pub columns: Vec<Column<'d>>,
-}
-
-/// The part of a definition that one dimension makes up.
-#[derive(Debug, Clone, Copy)]
-pub enum Column<'d> {
-    /// An autonomous system.
-    As {
-        /// Its number.
-        number: u32,
-        /// The name that it had; empty where it had none.
-        name: &'d str,
-    },
-    /// A text.
-    Text(&'d str),
-}
-
-impl<'d> Definition<'d> {
-    fn write(snapshot: &Snapshot, slot: usize, out: &mut Vec<u8>) {
-        let key = snapshot.keys.row(slot);
-        out.extend_from_slice(&key[0].to_le_bytes());
-        for (&column, dimension) in key[1..].iter().zip(snapshot.layout.dimensions()) {
-            match dimension {
-                Dimension::SourceAs | Dimension::DestinationAs => {
-                    out.extend_from_slice(&column.to_le_bytes());
-                    write_text(snapshot.names.get(column), out);
-                }
-                Dimension::Hostname => write_text(&snapshot.texts.row(column as usize)[0], out),
-            }
-        }
-    }
-
-    /// Reads what the journal holds of a series of this layout; `None` if it makes no sense.
-    pub fn read(layout: &Layout, mut bytes: &'d [u8]) -> Option<Self> {
-        let direction = Direction::from_column(read_number(&mut bytes)?);
-        let columns = layout.dimensions().iter().map(|dimension| {
-            Some(match dimension {
-                Dimension::SourceAs | Dimension::DestinationAs => {
-                    let number = read_number(&mut bytes)?;
-                    Column::As { number, name: read_text(&mut bytes)? }
-                }
-                Dimension::Hostname => Column::Text(read_text(&mut bytes)?),
-            })
-        });
-        let columns = columns.collect::<Option<Vec<_>>>()?;
-        bytes.is_empty().then_some(Definition { direction, columns })
-    }
-
-    /// The AS in it, with the names that they had.
-    fn names(&self) -> impl Iterator<Item = (u32, &'d str)> {
-        self.columns.iter().filter_map(|column| match *column {
-            Column::As { number, name } => Some((number, name)),
-            Column::Text(_) => None,
-        })
-    }
-}
-
-fn write_text(text: &str, out: &mut Vec<u8>) {
-    let length = u32::try_from(text.len()).expect("labels are shorter than 4 GiB");
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(text.as_bytes());
-}
-
-fn read_number(bytes: &mut &[u8]) -> Option<u32> {
-    let (number, rest) = bytes.split_first_chunk()?;
-    *bytes = rest;
-    Some(u32::from_le_bytes(*number))
-}
-
-fn read_text<'d>(bytes: &mut &'d [u8]) -> Option<&'d str> {
-    let length = read_number(bytes)? as usize;
-    let (text, rest) = bytes.split_at_checked(length)?;
-    *bytes = rest;
-    std::str::from_utf8(text).ok()
 }

@@ -598,9 +598,11 @@ async fn a_log_in_memory_is_bounded_and_ends_with_the_program() {
         ledger.count(1, 1);
         ledger.sample(number);
     }
-    push.until(|samples| samples.generated == 302).await;
+    let waiting = push.until(|samples| samples.generated == 302).await;
+    let full = waiting.dropped["queue_full"];
+    assert!(full > 100, "counted while the endpoint is away: {waiting:?}");
     ledger.close();
-    assert_eq!(push.end().await, settled(0, [("shutdown", 302)]));
+    assert_eq!(push.end().await, settled(0, [("queue_full", full), ("shutdown", 302 - full)]));
 
     // What fell out of the bound before is another loss.
     let push = ledger.push(&config);

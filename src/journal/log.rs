@@ -49,6 +49,15 @@ impl Log {
         }
     }
 
+    /// The oldest place from which it can still be read: what a reader has not read before it is
+    /// lost to it.
+    pub fn oldest(&self) -> Cursor {
+        match &self.0 {
+            Kept::Disk(log) => log.oldest(),
+            Kept::Memory(log) => log.oldest(),
+        }
+    }
+
     /// The cursors, by name.
     pub fn cursors(&self) -> BTreeMap<String, Cursor> {
         match &self.0 {

@@ -147,6 +147,12 @@ impl MemoryLog {
         self.lock().end
     }
 
+    /// The oldest place from which it can still be read.
+    pub(super) fn oldest(&self) -> Cursor {
+        let base = &self.lock().base;
+        Cursor { sequence: base.sequence, totals: base.totals }
+    }
+
     pub(super) fn cursors(&self) -> BTreeMap<String, Cursor> {
         self.lock().cursors.clone()
     }

@@ -128,6 +128,15 @@ impl DiskLog {
         Cursor { sequence: place.sequence, totals: place.totals }
     }
 
+    /// The oldest place from which it can still be read.
+    pub(super) fn oldest(&self) -> Cursor {
+        let published = self.lock();
+        published.segments.first_key_value().map_or_else(Cursor::default, |(_, oldest)| Cursor {
+            sequence: oldest.header.sequence,
+            totals: oldest.header.totals,
+        })
+    }
+
     pub(super) fn cursors(&self) -> BTreeMap<String, Cursor> {
         self.lock().cursors.clone()
     }
@@ -433,11 +442,12 @@ impl DiskReader {
 
     pub(super) fn step(&mut self) -> Result<Step, Error> {
         loop {
-            let (place, next, newest) = {
+            let (place, next, newest, is_kept) = {
                 let number = self.skipped.as_ref().map_or(self.segment.header.number, |s| s.0);
                 let published = self.log.lock();
                 let newest = published.segments.last_key_value().map(|(&number, _)| number);
-                (published.place, published.after(number), newest)
+                let is_kept = published.segments.contains_key(&self.segment.header.number);
+                (published.place, published.after(number), newest, is_kept)
             };
             let Some(next) = next else {
                 if self.state.sequence >= place.sequence {
@@ -450,7 +460,9 @@ impl DiskReader {
                 return Err(self.segment.broken(self.segment.at, Damage::Incomplete));
             };
             let mut why = Why::Dropped;
-            if self.state.sequence < next.sequence {
+            // What was deleted takes room until it is closed, so what is left of it is lost as well:
+            // then it is lost from the moment on at which it was deleted.
+            if is_kept && self.state.sequence < next.sequence {
                 self.segment.include_all()?;
                 match self.segment.step(&mut self.cut, &mut self.state) {
                     Ok(true) => return Ok(Step::Cut),

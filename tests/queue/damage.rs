@@ -367,3 +367,78 @@ async fn newest_first_a_series_that_ends_as_it_overtakes_is_marked_as_ended() {
     ledger.close();
     push.end().await;
 }
+
+#[tokio::test]
+async fn what_the_log_drops_while_an_endpoint_is_away_is_counted_at_once_and_for_it_alone() {
+    for (in_memory, order, idle) in [
+        (false, Order::OldestFirst, false),
+        (false, Order::NewestFirst, false),
+        (false, Order::OldestFirst, true),
+        (true, Order::OldestFirst, false),
+        (true, Order::NewestFirst, true),
+    ] {
+        let (mut away, well) = (Receiver::new(), Receiver::new());
+        let gate = Arc::new(Notify::new());
+        away.answer([Answer::Gated(Arc::clone(&gate), 204)]);
+        let idle_interval = idle.then_some(Duration::from_secs(3600));
+        let slow = PusherConfig { order, idle_interval, ..config(&away) };
+        let fast = config(&well);
+        let mut ledger = if in_memory {
+            Ledger::in_memory(20_000)
+        } else {
+            Ledger::with_caps(JournalConfig { max_bytes: 4_000, ..SMALL })
+        };
+        ledger.claim(&[&slow, &fast]);
+        let (slow, fast) = (ledger.push(&slow), ledger.push(&fast));
+        grow(&mut ledger, 2, 0..1);
+        away.next().await;
+        for number in 1..200 {
+            grow(&mut ledger, 2, number..number + 1);
+            fast.until(|samples| samples.confirmed >= 2 * number as u64).await;
+        }
+        fast.until(|samples| samples.confirmed == 402).await;
+        let full = |samples: &Samples| samples.dropped.get("queue_full").copied().unwrap_or(0);
+        let waiting =
+            slow.until(|samples| full(samples) > 100 && (idle || samples.generated == 402)).await;
+        if !idle {
+            assert_eq!(waiting.pending, 402 - full(&waiting), "{waiting:?}");
+            assert_eq!(waiting.confirmed, 0);
+        }
+        gate.notify_one();
+        ledger.close();
+        let done = slow.end().await;
+        assert_eq!(fast.end().await, settled(402, []));
+        assert_eq!(done, settled(402 - full(&done), [("queue_full", full(&done))]), "{order:?}");
+        if !idle {
+            assert_eq!(full(&done), full(&waiting), "nothing was lost but what was counted");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_log_drops_is_counted_once_whenever_the_program_ends() {
+    for restart in [50, 120, 199] {
+        let mut receiver = Receiver::new();
+        receiver.always(Answer::Stall);
+        let config = config(&receiver);
+        let mut ledger = Ledger::with_caps(JournalConfig { max_bytes: 4_000, ..SMALL });
+        ledger.claim(&[&config]);
+        let push = ledger.push(&config);
+        grow(&mut ledger, 2, 0..1);
+        receiver.next().await;
+        grow(&mut ledger, 2, 1..restart);
+        let generated = 2 + 2 * restart as u64;
+        let before = push.until(|samples| samples.generated == generated).await;
+        push.kill().await;
+        receiver.always(Answer::status(204));
+        let push = ledger.push(&config);
+        grow(&mut ledger, 2, restart..200);
+        ledger.close();
+        let after = push.end().await;
+        let full = |samples: &Samples| samples.dropped.get("queue_full").copied().unwrap_or(0);
+        // Where the window that was under way is lost, so is that it had two zeros.
+        let all = full(&before) + after.generated;
+        assert!((400..=402).contains(&all), "{before:?}, then {after:?}");
+        assert_eq!(after, settled(after.confirmed, [("queue_full", full(&after))]), "{after:?}");
+    }
+}

@@ -128,9 +128,25 @@ impl Desk {
         ranges.map(|range| samples_between(range.mark.end, range.until)).sum()
     }
 
+    /// Samples up to `seen` that were not read before the log, which can be read from `oldest` on,
+    /// dropped them.
+    pub(super) fn gone(&self, oldest: Cursor, seen: Cursor) -> u64 {
+        let feeds = self.backlog.iter().map(|backlog| (backlog.mark.end, backlog.until));
+        let ranges = self.ranges.iter().map(|range| (range.mark.end, Some(range.until)));
+        let places = feeds.chain(ranges).chain([(self.live_mark().end, None)]);
+        let gone = places.map(|(from, until)| {
+            let until = until.unwrap_or(seen);
+            let to = if oldest.sequence < until.sequence { oldest } else { until };
+            samples_between(from, to)
+        });
+        gone.sum()
+    }
+
     /// Time of the oldest sample that waits in older parts and is not in a window, about.
     pub(super) fn oldest_in_ranges_ms(&self) -> Option<i64> {
-        let marks = self.ranges.iter().map(|range| &range.mark);
+        let oldest = self.log.oldest();
+        let kept = self.ranges.iter().filter(|range| range.until.sequence > oldest.sequence);
+        let marks = kept.map(|range| &range.mark);
         marks.map(|mark| mark.end_ms.max(mark.floor_ms)).find(|&time_ms| time_ms != NEVER)
     }
 

@@ -32,7 +32,11 @@ pub(super) struct Tally {
     pub(super) left_out: u64,
     pub(super) rivals: u64,
     pub(super) not_newer: u64,
+    /// Of a window that was begun.
     pub(super) dropped_by_caps: u64,
+    /// Beyond the window, where it is neither among those generated nor among the estimated: the
+    /// queue has counted it as soon as the log dropped it.
+    pub(super) dropped_unread: u64,
     pub(super) unreadable: u64,
     /// What could not be read.
     pub(super) broken: Option<String>,
@@ -43,7 +47,21 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// Samples that were never read are lost.
     fn lost(&mut self, samples: u64, why: &Why) {
+        match why {
+            Why::Dropped => self.dropped_unread += samples,
+            Why::Broken(broken) => {
+                self.generated += samples;
+                self.estimated += samples;
+                self.unreadable += samples;
+                self.broken = Some(broken.to_string());
+            }
+        }
+    }
+
+    /// Samples of a window that was begun are lost.
+    fn window_lost(&mut self, samples: u64, why: &Why) {
         match why {
             Why::Dropped => self.dropped_by_caps += samples,
             Why::Broken(broken) => {
@@ -153,9 +171,10 @@ impl Feed {
             let all = now.totals.samples.saturating_sub(begin.totals.samples);
             let lost = all.saturating_sub(done);
             let beyond = now.totals.samples.saturating_sub(end.totals.samples).min(lost);
-            tally.lost(lost, &why);
-            tally.generated += if before == Before::Us { beyond } else { lost };
-            tally.estimated += beyond;
+            tally.lost(beyond, &why);
+            tally.window_lost(lost - beyond, &why);
+            // This process has counted its own windows.
+            tally.generated += if before == Before::Us { 0 } else { lost - beyond };
             feed.mark.floor_ms = feed.mark.floor_ms.max(feed.mark.end_ms);
             feed.begin_anew(context);
         }
@@ -287,8 +306,6 @@ impl Feed {
                     self.mark.end = self.reader.cursor();
                     let to = self.within(self.mark.end);
                     let samples = to.totals.samples.saturating_sub(place.totals.samples);
-                    tally.generated += samples;
-                    tally.estimated += samples;
                     tally.lost(samples, &lost.why);
                     self.jumped = true;
                     break;

@@ -80,6 +80,10 @@ pub(super) struct Queue {
     own_cuts: u64,
     /// Up to here the log is counted.
     seen: Cursor,
+    /// Unread samples that the log has dropped, as they are counted: as soon as it drops them.
+    gone: u64,
+    /// As reading came to them.
+    gone_as_read: u64,
     /// The place before the newest sample cut, or one before.
     fresh: Cursor,
     outstanding: Option<Outstanding>,
@@ -169,6 +173,8 @@ impl Queue {
             own: own.map(Own::new),
             own_cuts: 0,
             seen: Cursor::default(),
+            gone: 0,
+            gone_as_read: 0,
             fresh: Cursor::default(),
             outstanding: None,
             is_maybe_sent: false,
@@ -234,6 +240,7 @@ impl Queue {
         if let Place::Home(desk) = &mut self.place {
             let tally = std::mem::take(&mut desk.tally);
             let unkept = desk.unkept.take();
+            self.gone_as_read += tally.dropped_unread;
             if !self.is_open {
                 self.is_open = true;
                 self.seen = desk.live_mark().end;
@@ -278,8 +285,17 @@ impl Queue {
 
     /// Counts what reading came to.
     fn count(&mut self, tally: Tally) {
-        let Tally { generated, estimated, .. } = tally;
-        let estimated = if self.is_estimated { estimated } else { 0 };
+        let Tally { mut generated, estimated, mut unreadable, .. } = tally;
+        // What was counted as dropped and turns out to be unreadable in truth.
+        let counted = unreadable.min(self.gone.saturating_sub(self.gone_in_log()));
+        unreadable -= counted;
+        self.gone_as_read += counted;
+        let estimated = if self.is_estimated {
+            estimated
+        } else {
+            generated = generated.saturating_sub(counted);
+            0
+        };
         self.account.generated(generated.saturating_sub(estimated));
         let account = &self.account;
         account.dropped(estimated.saturating_sub(generated) as usize, DropReason::NotNewer);
@@ -287,16 +303,16 @@ impl Queue {
         account.dropped(tally.left_out as usize, DropReason::LeftOut);
         account.dropped(tally.rivals as usize, DropReason::Duplicate);
         account.dropped(tally.dropped_by_caps as usize, DropReason::QueueFull);
-        account.dropped(tally.unreadable as usize, DropReason::JournalBroken);
+        account.dropped(unreadable as usize, DropReason::JournalBroken);
         let endpoint = account.endpoint();
-        let lost = tally.dropped_by_caps + tally.unreadable + tally.not_newer;
+        let lost = tally.dropped_by_caps + unreadable + tally.not_newer;
         if (lost > 0 || tally.went_back || tally.broken.is_some())
             && let Some(held_back) = self.loss_log.permit()
         {
             tracing::warn!(
                 endpoint,
                 beyond_the_caps = tally.dropped_by_caps,
-                unreadable = tally.unreadable,
+                unreadable,
                 not_newer = tally.not_newer,
                 went_back = tally.went_back,
                 broken = tally.broken,
@@ -331,7 +347,41 @@ impl Queue {
             }
         }
         self.seen = end;
+        self.count_gone();
         self.tell();
+    }
+
+    /// Unread samples that the log has dropped so far.
+    fn gone_in_log(&self) -> u64 {
+        let ahead = self.desk().map_or(0, |desk| desk.gone(self.log.oldest(), self.seen));
+        self.gone_as_read + ahead
+    }
+
+    /// Counts what the log has dropped unread since the last time. That does not wait until reading
+    /// comes to it, which an endpoint that is away would put off until it is back.
+    fn count_gone(&mut self) {
+        // While it is on its way, it is not known what is unread.
+        if self.desk().is_none() {
+            return;
+        }
+        let gone = self.gone_in_log();
+        let more = gone.saturating_sub(self.gone);
+        if more == 0 {
+            return;
+        }
+        self.gone = gone;
+        if !self.is_estimated {
+            self.account.generated(more);
+        }
+        self.account.dropped(more as usize, DropReason::QueueFull);
+        if let Some(held_back) = self.loss_log.permit() {
+            tracing::warn!(
+                endpoint = self.account.endpoint(),
+                samples = more,
+                held_back,
+                "the queue is full: the oldest samples are lost before the endpoint took them"
+            );
+        }
     }
 
     /// Tells how long the queue is.

@@ -42,7 +42,8 @@ pub enum Command {
     Check(Box<CountFlags>),
     /// Look at the state directory of a flow-exporter that does not run, or repair it.
     State(StateFlags),
-    /// Ask a running flow-exporter whether it is well; exits with 0 or 1.
+    /// Ask a flow-exporter that runs on this machine whether it is well, at the address that its own
+    /// flag or variable names; exits with 0, 1 or 2 (wrong configuration).
     Health(HealthFlags),
 }
 
@@ -509,11 +510,16 @@ pub struct StateDir {
 /// Flags for asking a running process.
 #[derive(Debug, Args)]
 pub struct HealthFlags {
-    /// Where it answers.
+    /// The address for scrapes, as it was given to the one that runs. With none there is nobody to
+    /// ask, and it counts as well for as long as it runs.
     #[arg(
         long,
-        env = "FLOW_EXPORTER_HEALTH_URL",
-        default_value = "http://127.0.0.1:9590/-/healthy"
+        env = "FLOW_EXPORTER_ADDR",
+        default_value = ":9590",
+        value_name = "[HOST]:PORT|none"
     )]
-    pub url: String,
+    pub addr: String,
+    /// Where it answers, if that does not follow from the address for scrapes.
+    #[arg(long, env = "FLOW_EXPORTER_HEALTH_URL")]
+    pub url: Option<String>,
 }

@@ -8,7 +8,7 @@ use std::{env, io::IsTerminal, process::ExitCode};
 use flow_exporter::{
     app, check,
     cli::{self, Cli, Command, LogFlags, LogFormat, Refusal, StateAction, StateDir},
-    config::{CheckConfig, Config, ConfigError},
+    config::{CheckConfig, Config, ConfigError, HealthConfig},
     demo::{Demo, DemoConfig},
     journal::{self, Moved},
     ledger,
@@ -45,9 +45,19 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Some(Command::Health(flags)) => {
-            return match runtime.block_on(flow_exporter::probe::is_well(&flags.url)) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => fail(&format!("{error:#}")),
+            return match HealthConfig::new(flags) {
+                Ok(HealthConfig::Ask(urls)) => {
+                    match runtime.block_on(flow_exporter::probe::is_well(&urls)) {
+                        Ok(()) => ExitCode::SUCCESS,
+                        Err(error) => fail(&format!("{error:#}")),
+                    }
+                }
+                // A container, for one, ends with its process: while it runs, it is well.
+                Ok(HealthConfig::Nobody) => {
+                    println!("there is nobody to ask: with --addr none there is no HTTP server");
+                    ExitCode::SUCCESS
+                }
+                Err(error) => refuse(&error.to_string()),
             };
         }
         Some(Command::State(flags)) => return state(flags.action),

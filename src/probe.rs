@@ -2,16 +2,45 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
+use reqwest::{Client, Response, redirect};
 
-/// How long the answer may take.
+/// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Asks the health page at `url`; an error unless it answers with success.
-pub async fn is_well(url: &str) -> anyhow::Result<()> {
-    let client = reqwest::Client::builder().timeout(LIMIT).no_proxy().build()?;
-    let answer = client.get(url).send().await.with_context(|| format!("asking {url}"))?;
-    let status = answer.status();
-    anyhow::ensure!(status.is_success(), "{url} answers {status}: {}", answer.text().await?.trim());
-    Ok(())
+/// How much of an answer is shown; the health page has a line for each component.
+const WORDS_LIMIT_BYTES: usize = 16 << 10;
+
+/// Asks the health page at the first of `urls` that can be connected to.
+///
+/// # Errors
+/// Unless it answers with success.
+pub async fn is_well(urls: &[String]) -> anyhow::Result<()> {
+    let client =
+        Client::builder().timeout(LIMIT).no_proxy().redirect(redirect::Policy::none()).build()?;
+    let mut urls = urls.iter().peekable();
+    while let Some(url) = urls.next() {
+        let mut answer = match client.get(url).send().await {
+            Err(error) if error.is_connect() && urls.peek().is_some() => continue,
+            answer => answer.with_context(|| format!("asking {url}"))?,
+        };
+        let status = answer.status();
+        if !status.is_success() {
+            bail!("{url} answers {status}: {}", words(&mut answer).await);
+        }
+        return Ok(());
+    }
+    bail!("there is no URL to ask")
+}
+
+/// The beginning of an answer; what there is of it, if it breaks off.
+async fn words(answer: &mut Response) -> String {
+    let mut body = Vec::new();
+    while body.len() < WORDS_LIMIT_BYTES
+        && let Ok(Some(chunk)) = answer.chunk().await
+    {
+        body.extend_from_slice(&chunk);
+    }
+    body.truncate(WORDS_LIMIT_BYTES);
+    String::from_utf8_lossy(&body).trim().to_owned()
 }

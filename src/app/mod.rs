@@ -80,7 +80,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         .transpose()?;
     if let Some(listener) = &listener {
         let address = listener.local_addr();
-        tracing::info!(%address, made_up = demo.is_some(), "look at http://localhost:{}/", address.port());
+        tracing::info!(%address, made_up = demo.is_some(), "look at {}", listener.link());
     }
 
     // Run. Nothing that is kept is touched before it is sure that we do.

@@ -15,7 +15,9 @@ use std::{
 };
 
 use crate::{
-    cli::{CommonFlags, CountFlags, DemoFlags, SourceFlags, TimeFlags, TimestampChoice},
+    cli::{
+        CommonFlags, CountFlags, DemoFlags, HealthFlags, SourceFlags, TimeFlags, TimestampChoice,
+    },
     demo::DemoConfig,
     journal::JournalConfig,
     ledger::Timestamps,
@@ -66,6 +68,15 @@ pub struct CheckConfig {
     pub source: Option<SourceConfig>,
     /// Where samples would be pushed to.
     pub push: Vec<PusherConfig>,
+}
+
+/// Where a process on this machine is asked how it is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum HealthConfig {
+    /// It has no HTTP server.
+    Nobody,
+    /// At the first of these URLs that can be connected to.
+    Ask(Vec<String>),
 }
 
 /// Where flows come from.
@@ -145,12 +156,7 @@ impl Config {
             .unwrap_or(default_names)
             .parse()
             .map_err(|error| ConfigError(format!("--as-names: {error}")))?;
-        let listen = match flags.addr.as_str() {
-            NONE => None,
-            address => {
-                Some(address.parse().map_err(|error| ConfigError(format!("--addr: {error}")))?)
-            }
-        };
+        let listen = listen(&flags.addr)?;
         let interval = flags.push.remote_write_interval;
         let TimeFlags { timestamps, max_lateness, series_ttl } = flags.time;
         let timestamps = match timestamps {
@@ -212,6 +218,33 @@ impl CheckConfig {
         }
         let Config { source, push, .. } = Config::count(flags)?;
         Ok(CheckConfig { source: Some(source), push })
+    }
+}
+
+impl HealthConfig {
+    /// What the flags of the command ask for.
+    pub fn new(flags: HealthFlags) -> Result<Self, ConfigError> {
+        if let Some(url) = flags.url {
+            return Ok(HealthConfig::Ask(vec![url]));
+        }
+        let Some(addr) = listen(&flags.addr)? else { return Ok(HealthConfig::Nobody) };
+        let urls: Vec<String> =
+            addr.from_here().iter().map(|addr| format!("http://{addr}/-/healthy")).collect();
+        if urls.is_empty() {
+            return Err(ConfigError(
+                "--addr: port 0 is any free one, so nobody knows where to ask: give --url"
+                    .to_owned(),
+            ));
+        }
+        Ok(HealthConfig::Ask(urls))
+    }
+}
+
+/// Where to listen for scrapes, if at all.
+fn listen(addr: &str) -> Result<Option<ListenAddr>, ConfigError> {
+    match addr {
+        NONE => Ok(None),
+        addr => addr.parse().map(Some).map_err(|error| ConfigError(format!("--addr: {error}"))),
     }
 }
 

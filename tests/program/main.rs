@@ -30,6 +30,7 @@ mod clock;
 mod crash;
 mod diagnosis;
 mod flags;
+mod health;
 mod input;
 mod kafka;
 mod positions;

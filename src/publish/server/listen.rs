@@ -2,7 +2,7 @@
 
 use std::{
     fmt, io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs},
     str::FromStr,
 };
 
@@ -58,6 +58,25 @@ impl FromStr for ListenAddr {
     }
 }
 
+impl ListenAddr {
+    /// The addresses (`host:port`) at which a server that listens here can be reached from this
+    /// machine: more than one where it depends on the machine which of them works. None if the port
+    /// is any free one.
+    pub fn from_here(&self) -> Vec<String> {
+        let ip = self.host.as_deref().map(str::parse::<IpAddr>);
+        let hosts: &[IpAddr] = match ip {
+            _ if self.port == 0 => &[],
+            None => &[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            Some(Ok(IpAddr::V4(ip))) if ip.is_unspecified() => &[Ipv4Addr::LOCALHOST.into()],
+            Some(Ok(IpAddr::V6(ip))) if ip.is_unspecified() => {
+                &[Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]
+            }
+            Some(_) => return vec![self.to_string()],
+        };
+        hosts.iter().map(|host| SocketAddr::new(*host, self.port).to_string()).collect()
+    }
+}
+
 impl fmt::Display for ListenAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
@@ -80,6 +99,16 @@ impl Listener {
     /// socket takes IPv6 and IPv4.
     pub fn local_addr(&self) -> SocketAddr {
         self.addrs[0]
+    }
+
+    /// The page for people, as somebody on this machine can reach it.
+    pub fn link(&self) -> String {
+        let address = self.local_addr();
+        if address.ip().is_unspecified() {
+            format!("http://localhost:{}/", address.port())
+        } else {
+            format!("http://{address}/")
+        }
     }
 
     /// The addresses of all sockets; a host name may stand for several.
@@ -191,6 +220,35 @@ mod tests {
                 text.parse::<ListenAddr>().map(|addr| addr.to_string()),
                 Ok(text.to_owned())
             );
+        }
+    }
+
+    #[test]
+    fn a_server_is_reached_from_its_own_machine() {
+        for (text, expected) in [
+            (":9590", &["127.0.0.1:9590", "[::1]:9590"][..]),
+            ("0.0.0.0:80", &["127.0.0.1:80"]),
+            ("[::]:80", &["[::1]:80", "127.0.0.1:80"]),
+            ("[0:0::0]:80", &["[::1]:80", "127.0.0.1:80"]),
+            ("192.0.2.1:80", &["192.0.2.1:80"]),
+            ("[2001:db8::1]:80", &["[2001:db8::1]:80"]),
+            ("exporter.example.net:80", &["exporter.example.net:80"]),
+            (":0", &[]),
+            ("127.0.0.1:0", &[]),
+        ] {
+            let addr: ListenAddr = text.parse().expect("an address");
+            assert_eq!(addr.from_here(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_link_is_where_the_server_listens() {
+        for (text, host) in
+            [("127.0.0.2:0", "127.0.0.2"), ("0.0.0.0:0", "localhost"), (":0", "localhost")]
+        {
+            let listener = bind(&text.parse().expect("an address")).expect("a free port");
+            let port = listener.local_addr().port();
+            assert_eq!(listener.link(), format!("http://{host}:{port}/"));
         }
     }
 

@@ -37,8 +37,9 @@ pub struct Cli {
 pub enum Command {
     /// Show it with made-up traffic: a broker inside this process, realistic flows, the metrics.
     Demo(Box<DemoFlags>),
-    /// Check flags and files as counting takes them, try each endpoint without sending a sample, and
-    /// look at the topic; exits with 0, 1 (something does not work) or 2 (wrong configuration).
+    /// Check flags and files as counting takes them, try each endpoint without sending a sample, look
+    /// at the topic and whether its newest flows would count, at the address for scrapes and at the
+    /// state; changes nothing. Exits with 0, 1 (something does not work) or 2 (wrong configuration).
     Check(Box<CountFlags>),
     /// Look at the state directory of a flow-exporter that does not run, or repair it.
     State(StateFlags),

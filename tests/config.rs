@@ -5,14 +5,21 @@
 use std::{
     ffi::OsString,
     fs,
-    path::PathBuf,
+    net::TcpListener,
+    path::{Path, PathBuf},
     process::{Command, Output},
+    sync::Arc,
     time::Duration,
 };
 
 use flow_exporter::{
+    asn::AsNames,
     cli::{Cli, Refusal},
     config::{CheckConfig, Config, ConfigError, SourceConfig},
+    health::Health,
+    journal::JournalConfig,
+    ledger::{Identity, Ledger, LedgerConfig, Store, Timestamps},
+    metrics::Metrics,
     publish::{
         pusher::{
             Auth, CompressionChoice, OAuth2Config, Order, ProtocolChoice, ProxyConfig,
@@ -21,6 +28,7 @@ use flow_exporter::{
         relabel,
         remote_write::StartTimestamps,
     },
+    traffic::{Layout, Rule},
 };
 use rdkafka::{
     ClientConfig,
@@ -28,6 +36,7 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer as _},
 };
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 mod receiver;
 
@@ -690,32 +699,49 @@ async fn check_looks_at_the_topic_and_what_is_newest_in_it() {
         producer.send(record).unwrap();
         producer.flush(Duration::from_secs(60)).unwrap();
     };
-    let flow = r#"{"label": "a", "as_src": 1, "as_dst": 2, "bytes": 3}"#;
+    let flow = r#"{"label": "a", "as_src": 1, "as_dst": 15169, "bytes": 3}"#;
     send(0, "{");
     send(0, &format!("{flow}\n{flow}"));
     send(1, r#"{"event_type": "purge_init"}"#);
     let check = |topic: &str, more: &str| {
         let mut arguments =
             vec!["check".to_owned(), format!("--brokers={brokers}"), format!("--topic={topic}")];
-        arguments.extend((!more.is_empty()).then(|| more.to_owned()));
+        let more = if more.is_empty() { "--asn=1" } else { more };
+        arguments.extend([more, "--as-names=embedded", "--addr=127.0.0.1:0"].map(str::to_owned));
         async {
             let (output, left_nothing) = run(arguments).await;
             assert!(left_nothing);
             (String::from_utf8(output.stdout).unwrap(), output.status.code())
         }
     };
-    // Older messages are not looked at.
+    // What can't be decoded is no reason for alarm if newer messages can.
     let (text, code) = check("flows", "").await;
     assert!(
         text.contains("topic flows: works") && text.contains("3 partitions with 3 messages"),
         "{text}"
     );
     assert!(
-        text.contains("of 2 partitions hold 2 flows and 1 records that are no flows"),
+        text.contains(
+            "the newest 3 messages hold 2 flows, 1 records that are no flows, and 1 that can't"
+        ),
         "{text}"
     );
+    assert!(text.contains("flows of AS 1 (") && text.contains("): works"), "{text}");
+    assert!(text.contains("2 of the 2 flows that were looked at count"), "{text}");
+    assert!(text.contains("scrape at 127.0.0.1:0: works"), "{text}");
+    assert!(text.contains("state in flow-exporter-data: works\n  it can be made"), "{text}");
     assert!(text.contains("push: no endpoint is given"), "{text}");
     assert_eq!(code, Some(0), "{text}");
+
+    let (text, code) = check("flows", "--asn=99").await;
+    assert!(text.contains("topic flows: works"), "{text}");
+    assert!(text.contains("flows of AS 99: DOES NOT WORK"), "{text}");
+    assert!(
+        text.contains("0 of 2 flows have AS 99 at either end; most frequent: 1, 15169"),
+        "{text}"
+    );
+    assert!(text.contains("  AS 15169 (Google LLC)"), "{text}");
+    assert_eq!(code, Some(1), "{text}");
 
     let (text, code) = check("flows", "--partitions=0,7").await;
     assert!(text.contains("no partition 7: it has 3"), "{text}");
@@ -729,7 +755,8 @@ async fn check_looks_at_the_topic_and_what_is_newest_in_it() {
             .await;
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("127.0.0.1:1 can't be reached") && text.contains("refused"), "{text}");
-    assert_eq!(output.stderr, b"");
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(log, "");
 
     send(2, "what?");
     let (text, code) = check("flows", "").await;
@@ -794,4 +821,113 @@ async fn a_byte_order_mark_is_no_part_of_a_password() {
     let (output, _) = run(vec!["check".to_owned(), url, token]).await;
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(receiver.next().await.header("authorization"), Some("Bearer abc"));
+}
+
+#[tokio::test]
+async fn check_looks_at_the_address_for_scrapes_and_at_the_state() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("flows", 1, 1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = format!("--addr={}", taken.local_addr().unwrap());
+    let directory = TempDir::new().unwrap();
+    let state = directory.path().join("state");
+    let identity = |topic: &str| Identity {
+        topic: topic.into(),
+        rule: Rule { asn: 7 },
+        layout: Layout::original(),
+    };
+    let check = |asn: &str, addr: &str, state: &Path| {
+        let mut arguments: Vec<String> =
+            ["check", asn, addr, "--topic=flows"].map(str::to_owned).into();
+        arguments.push(format!("--brokers={brokers}"));
+        arguments.push(format!("--state-dir={}", state.display()));
+        async {
+            let (output, left_nothing) = run(arguments).await;
+            assert!(left_nothing);
+            (String::from_utf8(output.stdout).unwrap(), output.status.code())
+        }
+    };
+    let free = "--addr=127.0.0.1:0";
+    let (text, code) = check("--asn=7", free, &state).await;
+    assert!(text.contains("works\n  it can be made"), "{text}");
+    assert!(text.contains("flows of AS 7") && text.contains("there is no message"), "{text}");
+    assert_eq!(code, Some(0), "{text}");
+    assert!(!state.exists(), "check makes no directory");
+    // Somebody else has the port.
+    let (text, code) = check("--asn=7", &addr, &state).await;
+    assert!(text.contains("scrape at") && text.contains("DOES NOT WORK"), "{text}");
+    assert_eq!(code, Some(1), "{text}");
+    // A file is in the way.
+    fs::write(&state, "").unwrap();
+    let (text, code) = check("--asn=7", free, &state).await;
+    assert!(text.contains("is no directory"), "{text}");
+    assert_eq!(code, Some(1), "{text}");
+    fs::remove_file(&state).unwrap();
+
+    // As a running program has it: open, and in use.
+    let journal = state.join("journal");
+    fs::create_dir_all(&state).unwrap();
+    let open = |topic| Store::open(&journal, &identity(topic), JournalConfig::default(), 1);
+    let store = open("flows").unwrap();
+    let config = LedgerConfig {
+        layout: Layout::original(),
+        rule: Rule { asn: 7 },
+        interval: seconds(15),
+        timestamps: Timestamps::Arrival,
+        series_ttl: None,
+        names_wait: Duration::ZERO,
+    };
+    let names = Arc::new(AsNames::none());
+    let metrics = Arc::new(Metrics::new());
+    let component = Health::new().register("ledger");
+    let (ledger, seats, _reader, _names) =
+        Ledger::new(&config, names, 1, metrics, Some(store), component).unwrap();
+    let (text, code) = check("--asn=7", free, &state).await;
+    assert!(text.contains("a flow-exporter that runs is counting in it"), "{text}");
+    assert_eq!(code, Some(0), "{text}");
+    drop(seats);
+    ledger.run();
+    let (text, code) = check("--asn=7", free, &state).await;
+    assert!(text.contains("it holds the counts of 0 series, which is where"), "{text}");
+    assert_eq!(code, Some(0), "{text}");
+    let (text, code) = check("--asn=8", free, &state).await;
+    assert!(text.contains("the state directory holds the counts of AS 7 in topic flows"), "{text}");
+    assert_eq!(code, Some(1), "{text}");
+    // What is broken is refused, and stays as it is.
+    let segment = fs::read_dir(&journal).unwrap().map(|entry| entry.unwrap().path());
+    let mut segments = segment.filter(|path| path.is_file() && path.metadata().unwrap().len() > 0);
+    let segment = segments.next().expect("a segment");
+    fs::write(&segment, "nonsense").unwrap();
+    let (text, code) = check("--asn=7", free, &state).await;
+    assert!(text.contains("is broken at offset"), "{text}");
+    assert_eq!(code, Some(1), "{text}");
+    assert_eq!(fs::read_to_string(&segment).unwrap(), "nonsense");
+}
+
+#[tokio::test]
+async fn check_finds_a_running_program_at_the_address_for_scrapes_well() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = format!("--addr={}", listener.local_addr().unwrap());
+    let page = "<title>flow-exporter</title>";
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{page}", page.len());
+    let serve = tokio::spawn(async move {
+        loop {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            assert!(connection.read(&mut request).await.unwrap() > 0);
+            connection.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    let files = Files::new("");
+    let flow = r#"{"as_src": 7, "as_dst": 8, "bytes": 3}"#;
+    fs::write(files.path("flows.json"), format!("{flow}\n{flow}\n")).unwrap();
+    let input = format!("--input={}", files.path("flows.json").display());
+    let arguments = ["check", "--asn=7", &addr, &input].map(str::to_owned);
+    let (output, _) = run(arguments.into()).await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("a flow-exporter listens there already"), "{text}");
+    assert!(text.contains("2 of the 2 flows that were looked at count"), "{text}");
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    serve.abort();
 }

@@ -64,8 +64,8 @@ pub struct Config {
 /// What is to be checked without counting anything.
 #[derive(Debug)]
 pub struct CheckConfig {
-    /// Where flows would come from, if that was said.
-    pub source: Option<SourceConfig>,
+    /// What would count, if it was said where flows come from.
+    pub source: Option<CheckSource>,
     /// Where samples would be pushed to.
     pub push: Vec<PusherConfig>,
 }
@@ -77,6 +77,30 @@ pub enum HealthConfig {
     Nobody,
     /// At the first of these URLs that can be connected to.
     Ask(Vec<String>),
+}
+
+/// What is to be checked where it is known where flows come from.
+#[derive(Debug)]
+pub struct CheckSource {
+    /// Where they come from.
+    pub source: SourceConfig,
+    /// Which flows count.
+    pub rule: Rule,
+    /// Where AS names come from.
+    pub names: NamesConfig,
+    /// Where scrapes would be answered, if anywhere.
+    pub listen: Option<ListenAddr>,
+    /// Where state would be kept, if anywhere.
+    pub state_dir: Option<StatePlace>,
+}
+
+/// A directory for state, which need not be there.
+#[derive(Debug)]
+pub struct StatePlace {
+    /// The directory.
+    pub directory: PathBuf,
+    /// Whether it was named: then it must work.
+    pub is_named: bool,
 }
 
 /// Where flows come from.
@@ -211,12 +235,17 @@ impl CheckConfig {
     /// What the flags for counting ask for. Makes no directory. A command line that names no source
     /// at all is for checking endpoints alone.
     pub fn new(mut flags: CountFlags) -> Result<Self, ConfigError> {
-        flags.common.state_dir = Some(NONE.into());
+        let state_dir = match flags.common.state_dir.replace(NONE.into()) {
+            Some(none) if none == Path::new(NONE) => None,
+            Some(directory) => Some(StatePlace { directory, is_named: true }),
+            None => Some(StatePlace { directory: DEFAULT_STATE_DIR.into(), is_named: false }),
+        };
         let SourceFlags { brokers, topic, input, .. } = &flags.source;
         if brokers.is_none() && topic.is_none() && input.is_none() {
             return Ok(CheckConfig { source: None, push: push::endpoints(flags.common.push)? });
         }
-        let Config { source, push, .. } = Config::count(flags)?;
+        let Config { source, rule, names, listen, push, .. } = Config::count(flags)?;
+        let source = CheckSource { source, rule, names, listen, state_dir };
         Ok(CheckConfig { source: Some(source), push })
     }
 }

@@ -77,6 +77,20 @@ pub fn verify(dir: &Path) -> Result<Report, Error> {
     examine(dir, &mut |_, _, _| Ok(()))
 }
 
+/// Whether a process is at work in the directory. Where none is, it is locked for an instant.
+pub fn is_held(dir: &Path) -> Result<bool, Error> {
+    let path = dir.join("lock");
+    let file = match fs::File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        file => file.map_err(io_error("can't open", &path))?,
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(fs::TryLockError::WouldBlock) => Ok(true),
+        Err(fs::TryLockError::Error(source)) => Err(io_error("can't lock", &path)(source)),
+    }
+}
+
 /// Like [`verify`]; `visit` sees each cut with its segment and offset.
 fn examine(
     dir: &Path,

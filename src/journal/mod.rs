@@ -31,7 +31,7 @@ use std::{fmt, io, path::PathBuf};
 
 pub use bookmark::{BOOKMARK_LIMIT_BYTES, Bookmark};
 pub use cut::{Cut, Position, Started};
-pub use inspect::{Moved, Repaired, Report, SegmentReport, repair, show, verify};
+pub use inspect::{Moved, Repaired, Report, SegmentReport, is_held, repair, show, verify};
 pub use log::{Log, Reader};
 pub use memory::{MEMORY_LIMIT_BYTES, Memory};
 pub use reader::{Cursor, Lost, Placed, Start, Step, Usage, Why};

@@ -123,11 +123,8 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let (journal, recovered) = Journal::open(directory, config)?;
         let asked = identity.text();
-        if let Some(state) = &recovered.state
-            && state.identity != asked.as_bytes()
-        {
-            let held = String::from_utf8_lossy(&state.identity).into_owned();
-            return Err(StoreError::Other { held, asked });
+        if let Some(state) = &recovered.state {
+            check_identity(state, &asked)?;
         }
         if recovered.torn_bytes > 0 {
             tracing::warn!(
@@ -145,6 +142,19 @@ impl Store {
             durable: None,
             tallies: Vec::new(),
             cut: Cut::new(WIDTH),
+        })
+    }
+
+    /// Whether [`Store::open`] would take what `directory` holds, and of how many series it has
+    /// counts. Changes nothing; the directory may be in use.
+    pub fn examine(directory: &Path, identity: &Identity) -> Result<Option<usize>, StoreError> {
+        let report = journal::verify(directory)?;
+        if let Some(broken) = report.broken().next() {
+            return Err(journal::Error::from(broken.clone()).into());
+        }
+        report.state.map_or(Ok(None), |state| {
+            check_identity(&state, &identity.text())?;
+            Ok(Some(state.len()))
         })
     }
 
@@ -299,6 +309,15 @@ impl Store {
             Err(error) => panic!("{error}; stopping, since going on would count wrongly"),
         }
     }
+}
+
+/// Whether a journal counts what is asked for.
+fn check_identity(state: &State, asked: &str) -> Result<(), StoreError> {
+    if state.identity == asked.as_bytes() {
+        return Ok(());
+    }
+    let held = String::from_utf8_lossy(&state.identity).into_owned();
+    Err(StoreError::Other { held, asked: asked.to_owned() })
 }
 
 /// Writes what is counted ahead in the form that cuts hold as tallies: for each table the sample's

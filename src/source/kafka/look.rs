@@ -19,6 +19,10 @@ use super::{InvalidKafkaConfig, KafkaConfig, PartitionChoice};
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// How long librdkafka may take to say what it has to say of connections.
 const WORDS_LIMIT: Duration = Duration::from_millis(100);
+/// Messages that are read of all partitions together, but of each at least one.
+const MESSAGES: i64 = 1000;
+/// Messages that are read of a partition at most.
+const MESSAGES_OF_ONE: i64 = 100;
 /// How long is waited for the newest messages.
 const READ_LIMIT: Duration = Duration::from_secs(10);
 
@@ -84,16 +88,18 @@ impl ClientContext for Words {
 
 impl ConsumerContext for Words {}
 
-/// Asks for the topic's partitions and hands the newest message of each that has one to `newest`,
-/// with its partition and its time in milliseconds since the epoch. Blocks for at most half a
+/// Asks for the topic's partitions and hands the newest messages of each to `recent`, oldest first,
+/// with their partition and time in milliseconds since the epoch. Blocks for at most half a
 /// minute and joins no group. The partitions without a message, or of which none came in time, are
 /// in the result alone.
 pub fn look(
     config: &KafkaConfig,
-    mut newest: impl FnMut(i32, Option<i64>, &[u8]),
+    mut recent: impl FnMut(i32, Option<i64>, &[u8]),
 ) -> Result<BTreeMap<i32, Looked>, LookError> {
     let mut settings = config.lower()?;
     settings.set("statistics.interval.ms", "0");
+    // Not every offset has a message: the end of what there is has to be told.
+    settings.set("enable.partition.eof", "true");
     let consumer: BaseConsumer<Words> =
         BaseConsumer::from_config_and_context(&settings, Words::default())
             .map_err(|error| InvalidKafkaConfig::Inconsistent(error.to_string()))?;
@@ -118,6 +124,7 @@ pub fn look(
         }
         partitions.clone_from(chosen);
     }
+    let of_each = (MESSAGES / partitions.len().max(1) as i64).clamp(1, MESSAGES_OF_ONE);
     let mut looked = BTreeMap::new();
     let mut ends = TopicPartitionList::new();
     for partition in partitions {
@@ -126,21 +133,37 @@ pub fn look(
             .map_err(|error| no_topic(error.to_string()))?;
         looked.insert(partition, Looked { oldest, next });
         if next > oldest {
-            ends.add_partition_offset(topic, partition, Offset::Offset(next - 1))
+            let from = oldest.max(next - of_each);
+            ends.add_partition_offset(topic, partition, Offset::Offset(from))
                 .map_err(|error| no_topic(error.to_string()))?;
         }
     }
-    let mut awaited = ends.count();
+    // Partitions that are being read, with their ends: what is written meanwhile is left out.
+    let mut awaited: BTreeMap<i32, i64> = looked
+        .iter()
+        .filter(|(_, Looked { oldest, next })| next > oldest)
+        .map(|(&partition, looked)| (partition, looked.next))
+        .collect();
     consumer.assign(&ends).map_err(|error| no_topic(error.to_string()))?;
     let deadline = Instant::now() + READ_LIMIT;
-    while awaited > 0 {
+    while !awaited.is_empty() {
         let left = deadline.saturating_duration_since(Instant::now());
         match consumer.poll(left) {
             Some(Ok(message)) => {
+                let partition = message.partition();
+                let Some(&next) = awaited.get(&partition) else { continue };
+                if message.offset() >= next - 1 {
+                    awaited.remove(&partition);
+                }
+                if message.offset() >= next {
+                    continue;
+                }
                 let time_ms = message.timestamp().to_millis();
                 let payload = message.payload().unwrap_or_default();
-                newest(message.partition(), time_ms, payload);
-                awaited -= 1;
+                recent(partition, time_ms, payload);
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                awaited.remove(&partition);
             }
             Some(Err(error)) => return Err(no_topic(error.to_string())),
             None if left.is_zero() => break,

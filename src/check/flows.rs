@@ -1,0 +1,100 @@
+//! Would the newest flows count?
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+};
+
+use crate::{
+    asn::AsNames,
+    diagnosis::Tally,
+    flow::pmacct,
+    source::input::Input,
+    traffic::{Counts, Layout, Rule},
+};
+
+use super::Found;
+
+/// How much of a file is looked at.
+const FILE_BYTES: u64 = 1 << 20;
+
+/// Messages, decoded and counted as the program does, for nobody to see.
+pub(super) struct Flows {
+    rule: Rule,
+    counts: Counts,
+    tally: Tally,
+}
+
+impl Flows {
+    /// No message yet.
+    pub(super) fn new(layout: &Layout, rule: Rule) -> Self {
+        Flows { rule, counts: Counts::new(layout.clone(), rule), tally: Tally::new(rule) }
+    }
+
+    /// Counts a message; the reasons why records of it can't be decoded go to `malformed`.
+    pub(super) fn message(&mut self, payload: &[u8], mut malformed: impl FnMut(&'static str)) {
+        let counts = &mut self.counts;
+        counts.messages += 1;
+        pmacct::decode(payload, &mut |record| {
+            if let crate::flow::Decoded::Malformed(reason) = &record {
+                malformed(reason.label());
+            }
+            counts.record(&record);
+        });
+        counts.sample(payload);
+        self.tally.add(counts);
+        counts.clear();
+    }
+
+    /// What was counted.
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Counts the first lines of a file. Standard input stays for the program to read.
+    pub(super) fn read(&mut self, input: &Input) -> io::Result<()> {
+        let Input::File(path) = input else { return Ok(()) };
+        let file = File::open(path)?;
+        if !file.metadata()?.is_file() {
+            return Ok(());
+        }
+        let mut text = Vec::new();
+        file.take(FILE_BYTES).read_to_end(&mut text)?;
+        if text.len() as u64 == FILE_BYTES {
+            // The last line is most likely cut off.
+            text.truncate(memchr::memrchr(b'\n', &text).map_or(0, |end| end + 1));
+        }
+        for line in text.split_inclusive(|&byte| byte == b'\n') {
+            self.message(line, |_| {});
+        }
+        Ok(())
+    }
+
+    /// Whether flows of the monitored AS were among them.
+    pub(super) fn judge(&self, names: &AsNames) -> Found {
+        let called = |asn| match names.get(asn) {
+            "" => format!("AS {asn}"),
+            name => format!("AS {asn} ({name})"),
+        };
+        let title = format!("flows of {}", called(self.rule.asn));
+        let (records, flows, counted) =
+            (self.tally.records(), self.tally.flows(), self.tally.counted());
+        if records == 0 {
+            let finding = "there is no message to tell by whether --asn is right";
+            return Found { title, works: true, findings: vec![finding.to_owned()] };
+        }
+        match self.tally.verdict() {
+            None => {
+                let finding = format!("{counted} of the {flows} flows that were looked at count");
+                Found { title, works: true, findings: vec![finding] }
+            }
+            Some(verdict) => {
+                let mut findings = vec![verdict];
+                let frequent = self.tally.most_frequent().into_iter();
+                let known = frequent.filter(|&asn| !names.get(asn).is_empty());
+                findings.extend(known.map(called));
+                Found { title, works: false, findings }
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Can the address for scrapes be listened on?
+
+use std::{io::ErrorKind, time::Duration};
+
+use crate::publish::server::{self, ListenAddr};
+
+use super::Found;
+
+/// How long somebody who listens already may take to say who it is.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+
+/// Tries the address, and lets go of it.
+pub(super) async fn look_at(addr: &ListenAddr) -> Found {
+    let title = format!("scrape at {addr}");
+    let (works, finding) = match server::bind(addr) {
+        Ok(_) => (true, "it can be listened on".to_owned()),
+        Err(error) if error.kind() == ErrorKind::AddrInUse && is_ours(addr).await => {
+            (true, "a flow-exporter listens there already: let it end before another starts".into())
+        }
+        Err(error) => (false, error.to_string()),
+    };
+    Found { title, works, findings: vec![finding] }
+}
+
+/// Whether a flow-exporter answers there.
+async fn is_ours(addr: &ListenAddr) -> bool {
+    let place = addr.to_string();
+    let host = if place.starts_with(':') { "localhost" } else { "" };
+    let page = async {
+        let client = reqwest::Client::builder().timeout(ANSWER_LIMIT).no_proxy().build()?;
+        client.get(format!("http://{host}{place}/")).send().await?.text().await
+    };
+    page.await.is_ok_and(|page| page.contains("<title>flow-exporter"))
+}

@@ -1,0 +1,87 @@
+//! Would the state directory be taken?
+
+use std::path::Path;
+
+use rustix::fs::Access;
+
+use crate::{
+    app,
+    config::{SourceConfig, StatePlace},
+    journal,
+    ledger::{Identity, Store, StoreError},
+    traffic::{Layout, Rule},
+};
+
+use super::Found;
+
+/// Looks at the directory without changing anything in it.
+pub(super) fn look_at(
+    StatePlace { directory, is_named }: &StatePlace,
+    source: &SourceConfig,
+    rule: Rule,
+    layout: &Layout,
+) -> Found {
+    let title = format!("state in {}", directory.display());
+    let result = may_write(directory).and_then(|finding| match source {
+        SourceConfig::Kafka(kafka) if directory.is_dir() => {
+            let topic = kafka.topic.as_str().into();
+            journal_in(directory, &Identity { topic, rule, layout: layout.clone() })
+        }
+        _ => Ok(finding),
+    });
+    let (works, finding) = match result {
+        Ok(finding) => (true, finding),
+        // Where nobody named the directory, it is done without if it can't be made.
+        Err(error) if !is_named && !directory.exists() => {
+            (true, format!("{error}; counts will be lost at the end: give --state-dir"))
+        }
+        Err(error) => (false, error),
+    };
+    Found { title, works, findings: vec![finding] }
+}
+
+/// Whether this user may write to the directory, or make it.
+fn may_write(directory: &Path) -> Result<String, String> {
+    let mut place = directory;
+    // As long as it is not there, the nearest directory above it counts.
+    while !place.exists() {
+        place = match place.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+    }
+    if !place.is_dir() {
+        return Err(format!("{} is no directory: give another --state-dir", place.display()));
+    }
+    rustix::fs::access(place, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
+        format!(
+            "this user can't write to {}: {error}; give a directory that can be written to, or \
+             check as the user that counts",
+            place.display()
+        )
+    })?;
+    let finding = if directory.exists() { "it can be written to" } else { "it can be made" };
+    Ok(finding.to_owned())
+}
+
+/// What the journal holds, if the start would take it.
+fn journal_in(directory: &Path, identity: &Identity) -> Result<String, String> {
+    let journal = directory.join(app::JOURNAL);
+    if !journal.is_dir() {
+        return Ok("it can be written to, and holds no counts yet".to_owned());
+    }
+    let words = |error: StoreError| error.to_string();
+    let series = Store::examine(&journal, identity).map_err(words)?;
+    let held = match series {
+        Some(series) => format!("it holds the counts of {series} series"),
+        None => "it holds no counts yet".to_owned(),
+    };
+    let is_held = journal::is_held(&journal).map_err(|error| error.to_string())?;
+    Ok(if is_held {
+        format!(
+            "{held}, and a flow-exporter that runs is counting in it: let it end before another starts"
+        )
+    } else {
+        format!("{held}, which is where counting goes on")
+    })
+}

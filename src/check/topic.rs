@@ -1,0 +1,73 @@
+//! What the brokers say of the topic, and what its newest messages hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    clock,
+    source::kafka::{KafkaConfig, LookError, Looked, look},
+};
+
+use super::{Found, flows::Flows};
+
+/// The topic is well unless the newest message of a partition has records that can't be decoded.
+/// Its newest messages go to `flows`.
+pub(super) fn look_at(config: &KafkaConfig, flows: &mut Flows) -> Result<Found, LookError> {
+    let title = format!("topic {}", config.topic);
+    match look_into(config, flows) {
+        Ok((works, findings)) => Ok(Found { title, works, findings }),
+        Err(error @ LookError::Config(_)) => Err(error),
+        Err(error) => Ok(Found { title, works: false, findings: vec![error.to_string()] }),
+    }
+}
+
+fn look_into(config: &KafkaConfig, flows: &mut Flows) -> Result<(bool, Vec<String>), LookError> {
+    // Why records of a partition's newest message can't be decoded.
+    let mut newest: BTreeMap<i32, BTreeSet<&'static str>> = BTreeMap::new();
+    let (mut newest_ms, mut read) = (None, 0_u64);
+    let partitions = look(config, |partition, time_ms, payload| {
+        read += 1;
+        newest_ms = newest_ms.max(time_ms);
+        let malformed = newest.entry(partition).or_default();
+        malformed.clear();
+        flows.message(payload, |reason| {
+            malformed.insert(reason);
+        });
+    })?;
+    let messages: i64 = partitions.values().map(|Looked { oldest, next }| next - oldest).sum();
+    let count = partitions.len();
+    let mut findings =
+        vec![format!("{} answers: {count} partitions with {messages} messages", config.brokers)];
+    if let Some(newest_ms) = newest_ms {
+        let age = clock::now_ms() / 1000 - newest_ms / 1000;
+        findings.push(format!("the newest message is {age} s old"));
+    }
+    let unread: Vec<String> = partitions
+        .iter()
+        .filter(|(partition, looked)| {
+            looked.next > looked.oldest && !newest.contains_key(partition)
+        })
+        .map(|(partition, _)| partition.to_string())
+        .collect();
+    if !unread.is_empty() {
+        findings.push(format!("nothing could be read of partitions {}", unread.join(", ")));
+    }
+    if read > 0 {
+        let tally = flows.tally();
+        findings.push(format!(
+            "the newest {read} messages hold {} flows, {} records that are no flows, and {} that \
+             can't be decoded",
+            tally.flows(),
+            tally.skipped(),
+            tally.malformed()
+        ));
+    }
+    for (partition, malformed) in newest.iter().filter(|(_, malformed)| !malformed.is_empty()) {
+        let reasons: Vec<&str> = malformed.iter().copied().collect();
+        findings.push(format!(
+            "the newest message of partition {partition} has records that can't be decoded: {}",
+            reasons.join(", ")
+        ));
+    }
+    let well = unread.is_empty() && newest.values().all(BTreeSet::is_empty);
+    Ok((well, findings))
+}

@@ -57,6 +57,10 @@ pub(super) struct Desk {
     saved: Option<(Cursor, Instant)>,
     /// What reading came to since it was last asked for.
     pub(super) tally: Tally,
+    /// Unread samples that the log has dropped, as they are counted: as soon as it drops them.
+    counted_gone: u64,
+    /// The same as reading came to them, but for those in the tally.
+    read_gone: u64,
     /// Why it can't go on, if it can't.
     pub(super) error: Option<Error>,
     /// Why it could not be kept how far it is, if it could not. That is no reason to stop.
@@ -79,6 +83,7 @@ impl Desk {
         let mut progress = progress.unwrap_or_else(|| Progress {
             fingerprint,
             live: Mark::new(cursor, NEVER),
+            gone: 0,
             ranges: VecDeque::new(),
         });
         if progress.fingerprint != fingerprint {
@@ -112,6 +117,8 @@ impl Desk {
             synced: None,
             saved: None,
             tally: Tally::default(),
+            counted_gone: progress.gone,
+            read_gone: 0,
             error: None,
             unkept: None,
         })
@@ -122,24 +129,55 @@ impl Desk {
         self.live.as_ref().map_or(self.live_mark, |live| live.mark)
     }
 
-    /// Samples in the log that wait in older parts and are not in a window, about.
-    pub(super) fn estimated_in_ranges(&self) -> u64 {
-        let ranges = self.ranges.iter();
-        ranges.map(|range| samples_between(range.mark.end, range.until)).sum()
+    /// Samples in the log up to `end` that are not in a window, about, but for those that are counted
+    /// as dropped.
+    pub(super) fn estimated_unread(&self, end: Cursor) -> u64 {
+        let unread = self.unread(end).map(|(from, until)| samples_between(from, until));
+        unread.sum::<u64>().saturating_sub(self.counted_gone)
     }
 
-    /// Samples up to `seen` that were not read before the log, which can be read from `oldest` on,
-    /// dropped them.
-    pub(super) fn gone(&self, oldest: Cursor, seen: Cursor) -> u64 {
-        let feeds = self.backlog.iter().map(|backlog| (backlog.mark.end, backlog.until));
-        let ranges = self.ranges.iter().map(|range| (range.mark.end, Some(range.until)));
-        let places = feeds.chain(ranges).chain([(self.live_mark().end, None)]);
-        let gone = places.map(|(from, until)| {
-            let until = until.unwrap_or(seen);
-            let to = if oldest.sequence < until.sequence { oldest } else { until };
-            samples_between(from, to)
+    /// The parts of the log up to `end` that are not in a window.
+    fn unread(&self, end: Cursor) -> impl Iterator<Item = (Cursor, Cursor)> {
+        let backlog = self.backlog.iter();
+        let backlog = backlog.map(move |feed| (feed.mark.end, feed.until.unwrap_or(end)));
+        let ranges = self.ranges.iter().map(|range| (range.mark.end, range.until));
+        backlog.chain(ranges).chain([(self.live_mark().end, end)])
+    }
+
+    /// Takes what reading came to.
+    pub(super) fn take_tally(&mut self) -> Tally {
+        let tally = std::mem::take(&mut self.tally);
+        self.read_gone += tally.dropped_unread;
+        tally
+    }
+
+    /// Samples up to `end` that the log has dropped unread since this was last asked. They are noted
+    /// as counted, so that no later process counts them again.
+    pub(super) fn newly_gone(&mut self, end: Cursor) -> u64 {
+        let gone = self.gone(end);
+        let more = gone.saturating_sub(self.counted_gone);
+        if more > 0 {
+            self.counted_gone = gone;
+            self.note();
+        }
+        more
+    }
+
+    /// So many of samples that can't be read, which were counted as dropped by then: they are what
+    /// they are counted as.
+    pub(super) fn counted_before(&mut self, unreadable: u64, end: Cursor) -> u64 {
+        let counted = unreadable.min(self.counted_gone.saturating_sub(self.gone(end)));
+        self.read_gone += counted;
+        counted
+    }
+
+    /// Samples up to `end` that the log has dropped unread.
+    fn gone(&self, end: Cursor) -> u64 {
+        let oldest = self.log.oldest();
+        let ahead = self.unread(end).map(|(from, until)| {
+            samples_between(from, if oldest.sequence < until.sequence { oldest } else { until })
         });
-        gone.sum()
+        self.read_gone + self.tally.dropped_unread + ahead.sum::<u64>()
     }
 
     /// Time of the oldest sample that waits in older parts and is not in a window, about.
@@ -253,7 +291,9 @@ impl Desk {
             .filter_map(|backlog| backlog.until.map(|until| Range { mark: backlog.mark, until }));
         let ranges = ranges.chain(self.ranges.iter().copied()).collect();
         let (fingerprint, live) = (self.fingerprint, self.live_mark());
-        Progress { fingerprint, live, ranges }.write(&mut self.note);
+        let read = self.read_gone + self.tally.dropped_unread;
+        let gone = self.counted_gone.saturating_sub(read);
+        Progress { fingerprint, live, gone, ranges }.write(&mut self.note);
         if let Some(bookmark) = &mut self.bookmark {
             match bookmark.write(&self.note) {
                 Ok(()) => drop(self.unsynced_since.get_or_insert_with(Instant::now)),

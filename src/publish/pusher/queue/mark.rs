@@ -7,7 +7,7 @@ use crate::journal::{Cursor, Totals};
 use super::lines::NEVER;
 
 /// The version of the note's form.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A place in the log, and within the window that begins there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,8 @@ pub(super) struct Progress {
     /// begun anew.
     pub(super) fingerprint: u32,
     pub(super) live: Mark,
+    /// So many samples beyond the ends of the marks were counted as dropped by the log.
+    pub(super) gone: u64,
     /// The oldest first.
     pub(super) ranges: VecDeque<Range>,
 }
@@ -68,6 +70,7 @@ impl Progress {
         out.extend_from_slice(&VERSION.to_le_bytes());
         out.extend_from_slice(&self.fingerprint.to_le_bytes());
         write_mark(out, &self.live);
+        out.extend_from_slice(&self.gone.to_le_bytes());
         for range in &self.ranges {
             write_mark(out, &range.mark);
             write_cursor(out, range.until);
@@ -82,12 +85,13 @@ impl Progress {
         }
         let fingerprint = u32::from_le_bytes(take(input)?);
         let live = read_mark(input)?;
+        let gone = u64::from_le_bytes(take(input)?);
         let mut ranges = VecDeque::new();
         while !input.is_empty() {
             let mark = read_mark(input)?;
             ranges.push_back(Range { mark, until: read_cursor(input)? });
         }
-        Some(Progress { fingerprint, live, ranges })
+        Some(Progress { fingerprint, live, gone, ranges })
     }
 }
 
@@ -152,7 +156,7 @@ mod tests {
         };
         let range = Range { mark, until: cursor(20) };
         let ranges = std::iter::repeat_n(range, RANGES + 1).collect();
-        let progress = Progress { fingerprint: 7, live: mark, ranges };
+        let progress = Progress { fingerprint: 7, live: mark, gone: 21, ranges };
         let mut bytes = Vec::new();
         progress.write(&mut bytes);
         assert!(bytes.len() <= BOOKMARK_LIMIT_BYTES, "{}", bytes.len());

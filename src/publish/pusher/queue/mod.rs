@@ -80,10 +80,6 @@ pub(super) struct Queue {
     own_cuts: u64,
     /// Up to here the log is counted.
     seen: Cursor,
-    /// Unread samples that the log has dropped, as they are counted: as soon as it drops them.
-    gone: u64,
-    /// As reading came to them.
-    gone_as_read: u64,
     /// The place before the newest sample cut, or one before.
     fresh: Cursor,
     outstanding: Option<Outstanding>,
@@ -173,8 +169,6 @@ impl Queue {
             own: own.map(Own::new),
             own_cuts: 0,
             seen: Cursor::default(),
-            gone: 0,
-            gone_as_read: 0,
             fresh: Cursor::default(),
             outstanding: None,
             is_maybe_sent: false,
@@ -211,6 +205,13 @@ impl Queue {
         }
     }
 
+    fn desk_mut(&mut self) -> Option<&mut Desk> {
+        match &mut self.place {
+            Place::Home(desk) => Some(desk),
+            _ => None,
+        }
+    }
+
     /// Lets the desk do something that may take its time. May be dropped at any time: the work
     /// goes on, and is waited for by the next call, which does not begin its own then.
     ///
@@ -238,15 +239,14 @@ impl Queue {
         let (place, error) = working.await.expect("reading the log does not panic");
         self.place = place;
         if let Place::Home(desk) = &mut self.place {
-            let tally = std::mem::take(&mut desk.tally);
+            let tally = desk.take_tally();
             let unkept = desk.unkept.take();
-            self.gone_as_read += tally.dropped_unread;
             if !self.is_open {
                 self.is_open = true;
-                self.seen = desk.live_mark().end;
-                self.fresh = self.log.end();
+                self.seen = self.log.end();
+                self.fresh = self.seen;
                 if self.is_estimated {
-                    self.account.generated(desk.estimated_in_ranges());
+                    self.account.generated(desk.estimated_unread(self.seen));
                 }
             }
             self.observe();
@@ -287,9 +287,9 @@ impl Queue {
     fn count(&mut self, tally: Tally) {
         let Tally { mut generated, estimated, mut unreadable, .. } = tally;
         // What was counted as dropped and turns out to be unreadable in truth.
-        let counted = unreadable.min(self.gone.saturating_sub(self.gone_in_log()));
+        let seen = self.seen;
+        let counted = self.desk_mut().map_or(0, |desk| desk.counted_before(unreadable, seen));
         unreadable -= counted;
-        self.gone_as_read += counted;
         let estimated = if self.is_estimated {
             estimated
         } else {
@@ -351,25 +351,16 @@ impl Queue {
         self.tell();
     }
 
-    /// Unread samples that the log has dropped so far.
-    fn gone_in_log(&self) -> u64 {
-        let ahead = self.desk().map_or(0, |desk| desk.gone(self.log.oldest(), self.seen));
-        self.gone_as_read + ahead
-    }
-
     /// Counts what the log has dropped unread since the last time. That does not wait until reading
     /// comes to it, which an endpoint that is away would put off until it is back.
     fn count_gone(&mut self) {
+        let seen = self.seen;
         // While it is on its way, it is not known what is unread.
-        if self.desk().is_none() {
-            return;
-        }
-        let gone = self.gone_in_log();
-        let more = gone.saturating_sub(self.gone);
+        let Some(desk) = self.desk_mut() else { return };
+        let more = desk.newly_gone(seen);
         if more == 0 {
             return;
         }
-        self.gone = gone;
         if !self.is_estimated {
             self.account.generated(more);
         }

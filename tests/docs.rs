@@ -67,3 +67,22 @@ fn readme_lists_every_metric_with_its_labels_and_help() {
     }
     check("metrics", &table);
 }
+
+/// tests/e2e/compose.rs asks a real Prometheus; this shows it without one.
+#[test]
+fn the_shipped_set_up_brings_flows_to_prometheus_in_one_way() {
+    let read = |name: &str| {
+        fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+    };
+    let code = |text: String| {
+        text.lines()
+            .filter(|line| !line.trim_start().starts_with('#'))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let pushes = |text: &str| text.contains("remote-write") || text.contains("REMOTE_WRITE_URL");
+    assert!(!pushes(&code(read("docker-compose.yml"))));
+    assert!(code(read("compose/prometheus/prometheus.yml")).contains("scrape_configs:"));
+    assert!(pushes(&code(read("compose/push.yml"))));
+    assert!(!code(read("compose/prometheus/prometheus-push.yml")).contains("scrape_configs:"));
+}

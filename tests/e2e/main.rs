@@ -18,6 +18,7 @@ mod series;
 mod servers;
 
 mod backlog;
+mod compose;
 mod crash;
 mod databases;
 mod disk;

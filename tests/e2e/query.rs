@@ -61,6 +61,22 @@ pub(crate) fn range(url: &str, job: &str) -> Result<Vec<Exported>, String> {
     Ok(ranges.into_iter().map(exported).collect())
 }
 
+/// The series that a query gives at a time (seconds since the epoch), with their values.
+pub(crate) fn evaluate(
+    url: &str,
+    query: &str,
+    time: u64,
+) -> Result<BTreeMap<BTreeMap<String, String>, f64>, String> {
+    let parameters = [("query", query.to_owned()), ("time", time.to_string())];
+    let body = http::get_with(&format!("{url}/api/v1/query"), &parameters)?;
+    let answer: Answer<InstantSample> =
+        sonic_rs::from_str(&body).map_err(|error| format!("{error}: {body}"))?;
+    let value = |sample: InstantSample| {
+        (sample.metric, sample.value.1.parse().expect("Prometheus sends numbers as text"))
+    };
+    Ok(answer.data.result.into_iter().map(value).collect())
+}
+
 /// A selector of flow series, by a label with a value.
 fn flows_with(matcher: &str) -> String {
     format!("{{__name__=~\"{FLOW_METRICS}\", {matcher}}}")

@@ -64,6 +64,14 @@ impl Settings {
         Prometheus { name: self.name, address, _process: process, _directory: directory }
     }
 
+    /// Starts it with a configuration file as it is. What the file names is looked for beside it.
+    pub(crate) fn start_as_is(self, configuration: &Path) -> Prometheus {
+        let directory = TempDir::with_prefix("prometheus-").expect("a temporary directory");
+        let address = unused_address();
+        let process = self.run(address, directory.path(), configuration);
+        Prometheus { name: self.name, address, _process: process, _directory: directory }
+    }
+
     fn run(&self, address: Ipv4Addr, directory: &Path, configuration: &Path) -> Process {
         let mut command = Command::new(&self.program);
         command
@@ -100,7 +108,8 @@ impl Prometheus {
         query::range(&self.url(), SCRAPED)
     }
 
-    fn url(&self) -> String {
+    /// Where it answers.
+    pub(crate) fn url(&self) -> String {
         format!("http://{}:9090", self.address)
     }
 }

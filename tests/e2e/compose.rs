@@ -1,0 +1,216 @@
+//! The set-up of docker-compose.yml, without Docker: its command lines, its configuration of
+//! Prometheus, and every query that the documents and the dashboard have for it.
+
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rdkafka::{ClientConfig, mocking::MockCluster};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    exporter::Exporter,
+    produce::{ASN, Flows, Producer, unnamed},
+    query::evaluate,
+    servers::{PrometheusSettings, unused_address, wait_for},
+};
+
+const TOPIC: &str = "pmacct.acct";
+/// How long samples may take to arrive that come every second.
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn shipped(path: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The lines of a service in a compose file.
+fn service(compose: &str, name: &str) -> Vec<String> {
+    let header = format!("  {name}:");
+    let after = compose.lines().skip_while(|line| *line != header).skip(1);
+    let lines = after.take_while(|line| line.is_empty() || line.starts_with("    "));
+    lines.map(|line| line.trim().to_owned()).collect()
+}
+
+/// The arguments of flow-exporter: its command, and its variables as flags.
+fn arguments(files: &[&str], kafka: &str, prometheus: &str) -> Vec<String> {
+    let mut arguments = Vec::new();
+    for line in files.iter().flat_map(|file| service(&shipped(file), "flow-exporter")) {
+        if let Some(argument) = line.strip_prefix("- --") {
+            arguments.push(format!("--{argument}"));
+        } else if let Some(url) = line.strip_prefix("FLOW_EXPORTER_REMOTE_WRITE_URL: ") {
+            arguments.push(format!("--remote-write-url={url}"));
+            arguments.push("--remote-write-interval=1s".to_owned());
+        }
+    }
+    for argument in &mut arguments {
+        *argument = argument
+            .replace("kafka:9092", kafka)
+            .replace("http://prometheus:9090", prometheus)
+            .replace("${FLOW_ASN:-64500}", &ASN.to_string());
+        assert!(!argument.contains("${"), "{argument}");
+    }
+    assert!(arguments.iter().any(|argument| argument.starts_with("--brokers=")), "{arguments:?}");
+    arguments
+}
+
+/// The shipped configuration of Prometheus in a directory, made quick.
+fn configuration(directory: &Path, name: &str, exporter: &str) -> PathBuf {
+    fs::write(directory.join("rules.yml"), shipped("compose/prometheus/rules.yml")).unwrap();
+    let text = shipped(&format!("compose/prometheus/{name}"));
+    let text = text.replace("flow-exporter:9590", exporter).replace("15s", "1s");
+    let path = directory.join(name);
+    fs::write(&path, text).unwrap();
+    path
+}
+
+/// Every query of flows: of the documents' indented lines, and of the dashboard.
+fn queries(job: &str) -> Vec<String> {
+    let mut queries = Vec::new();
+    let docs = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let pages = fs::read_dir(docs).unwrap().map(|entry| entry.unwrap().path());
+    let pages = pages.filter(|path| path.extension().is_some_and(|ending| ending == "md"));
+    let mut texts: Vec<String> = pages.map(|path| fs::read_to_string(path).unwrap()).collect();
+    texts.push(shipped("README.md"));
+    for text in &texts {
+        let lines = text.lines().filter(|line| line.starts_with("    ") && line.contains("rate("));
+        queries.extend(lines.map(|line| line.trim().to_owned()));
+    }
+    assert!(!queries.is_empty(), "README.md has a query");
+    let dashboard = shipped("compose/grafana/dashboards/flow-exporter.json");
+    expressions(&serde_json::from_str(&dashboard).unwrap(), &mut queries);
+    queries.retain(|query| query.contains("flow_receive") || query.contains("flow_transmit"));
+    assert!(queries.len() > 10, "{queries:?}");
+    let variables = [
+        ("$job", job),
+        ("$instance", ".*"),
+        ("$hostname", ".*"),
+        ("$__rate_interval", "1m"),
+        ("$__range_s", "300"),
+        ("$__range", "5m"),
+    ];
+    for query in &mut queries {
+        for (variable, value) in variables {
+            *query = query.replace(variable, value);
+        }
+        assert!(!query.contains('$'), "{query}");
+    }
+    queries
+}
+
+fn expressions(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            found.extend(fields.get("expr").and_then(Value::as_str).map(str::to_owned));
+            fields.values().for_each(|value| expressions(value, found));
+        }
+        Value::Array(items) => items.iter().for_each(|value| expressions(value, found)),
+        _ => {}
+    }
+}
+
+/// The query for one source alone, whatever it chooses itself.
+fn of_one(query: &str, job: &str, instance: &str) -> String {
+    let mut one = query.to_owned();
+    for metric in ["flow_receive_bytes_total", "flow_transmit_bytes_total"] {
+        let chosen = format!("{metric}{{job=\"{job}\", instance=\"{instance}\"");
+        let pieces: Vec<String> = one
+            .split(metric)
+            .enumerate()
+            .map(|(place, piece)| match piece.strip_prefix('{') {
+                _ if place == 0 => piece.to_owned(),
+                Some(rest) => format!(", {rest}"),
+                None => format!("}}{piece}"),
+            })
+            .collect();
+        one = pieces.join(&chosen);
+    }
+    one
+}
+
+/// Counts known flows in the set-up of these files, and asks Prometheus everything.
+fn every_query_counts_once(files: &[&str], prometheus_yml: &str) {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic(TOPIC, 4, 1).unwrap();
+    let directory = TempDir::new().unwrap();
+    let address = unused_address();
+    let configuration = configuration(directory.path(), prometheus_yml, &format!("{address}:9590"));
+    let prometheus = PrometheusSettings::debian().start_as_is(&configuration);
+    let url = prometheus.url();
+    let mut arguments = arguments(files, &cluster.bootstrap_servers(), &url);
+    // Names are no matter here.
+    arguments.push("--as-names=none".to_owned());
+    let exporter = Exporter::start_at(address, &arguments);
+    wait_for("partitions", LIMIT, || match exporter.page().sum("flow_exporter_kafka_partitions") {
+        4 => Ok(()),
+        partitions => Err(format!("{partitions}")),
+    });
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let ask = |query: &str| evaluate(&url, query, now());
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", cluster.bootstrap_servers());
+    let mut flows = Flows::new(22, 2, 5);
+    // Twice, so that series rise.
+    for _ in 0..2 {
+        Producer::new(&config, TOPIC).send_flows(&mut flows, 2000, 4);
+        exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
+        for metric in ["flow_receive_bytes_total", "flow_transmit_bytes_total"] {
+            let of_metric = |(series, bytes): (crate::series::Series, u64)| {
+                (series.metric == metric).then_some(bytes)
+            };
+            let produced: u64 = flows.totals(unnamed).into_iter().filter_map(of_metric).sum();
+            wait_for("all bytes, once", LIMIT, || {
+                let sums = ask(&format!("sum({metric})"))?;
+                let sum = sums.values().next().copied().unwrap_or_default();
+                #[allow(clippy::float_cmp, reason = "whole numbers")]
+                if sum == produced as f64 { Ok(()) } else { Err(format!("{sum} of {produced}")) }
+            });
+        }
+    }
+    // What comes by another way may come later.
+    if arguments.iter().any(|argument| argument.starts_with("--remote-write-url=")) {
+        let confirmed = "flow_exporter_remote_write_samples_confirmed_total";
+        let samples = 3 * exporter.page().sum("flow_exporter_series");
+        exporter.wait_for_more(confirmed, exporter.page().sum(confirmed) + samples, LIMIT);
+    }
+    if fs::read_to_string(&configuration).unwrap().contains("scrape_configs:") {
+        let settled = now();
+        wait_for("a scrape", LIMIT, || {
+            let scraped = ask("max(timestamp(up))")?.values().next().copied().unwrap_or_default();
+            if scraped > settled as f64 { Ok(()) } else { Err(format!("{scraped}")) }
+        });
+    }
+    let sources = ask("count by (job, instance) (flow_receive_bytes_total)").unwrap();
+    let (source, _) = sources.first_key_value().expect("a source");
+    assert_eq!(sources.len(), 1, "{sources:?}");
+    let (job, instance) = (&source["job"], &source["instance"]);
+    assert_eq!(job, "flow-exporter", "the job that README.md and rules.yml have");
+    // Alerts are about the program's own metrics: each fires once if these are there once.
+    wait_for("own metrics, once", LIMIT, || {
+        let own = ask("flow_exporter_build_info")?;
+        if own.len() == 1 { Ok(()) } else { Err(format!("{own:?}")) }
+    });
+    let time = now();
+    for query in queries(job) {
+        let all = evaluate(&url, &query, time).unwrap();
+        let one = evaluate(&url, &of_one(&query, job, instance), time).unwrap();
+        assert_eq!(all, one, "{query}");
+        // What is left besides the ten largest is nothing here.
+        assert!(!all.is_empty() || query.contains("> 1"), "{query}");
+    }
+}
+
+#[test]
+fn every_query_counts_once_what_the_compose_file_scrapes() {
+    every_query_counts_once(&["docker-compose.yml"], "prometheus.yml");
+}
+
+#[test]
+fn every_query_counts_once_what_the_compose_file_for_push_sends() {
+    every_query_counts_once(&["docker-compose.yml", "compose/push.yml"], "prometheus-push.yml");
+}

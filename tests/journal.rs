@@ -24,6 +24,7 @@ const SMALL: JournalConfig = JournalConfig {
     segment_age: Duration::from_secs(3600),
     max_bytes: 1 << 30,
     max_age: Duration::from_secs(86_400),
+    record_bytes: 16 << 20,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -824,7 +825,9 @@ fn a_full_disk_stops_the_journal_until_there_is_room() {
 fn full_disk_child() {
     let dir = PathBuf::from(std::env::var_os(FULL_DIR).expect("a directory"));
     let by_room = std::env::var(FULL_BY).expect("a way") == "room";
-    let config = JournalConfig { segment_bytes: 1 << 30, max_bytes: 1 << 40, ..SMALL };
+    // A cut takes several records, of which a full disk takes some.
+    let config =
+        JournalConfig { segment_bytes: 1 << 30, max_bytes: 1 << 40, record_bytes: 16_000, ..SMALL };
     let journal_dir = dir.join("journal");
     let (mut journal, _) = Journal::open(&journal_dir, config).expect("opens");
     let ballast = dir.join("ballast");
@@ -861,4 +864,46 @@ fn full_disk_child() {
     drop(journal);
     let (_, recovered) = Journal::open(&journal_dir, config).expect("opens");
     assert_eq!(recovered.state.as_ref().map(Model::from), Some(model));
+}
+
+/// What the journal in `tests/fixtures/journal-1` was made of, by a program that wrote format
+/// version 1.
+fn fixture_cuts() -> impl Iterator<Item = Changes> {
+    (0..12_u32)
+        .map(|cut| (0..=cut).map(|id| (id, u64::from((cut * 7 + id * 3) % 11) * 1000)).collect())
+}
+
+#[test]
+fn a_journal_of_format_version_1_is_read_and_goes_on() {
+    let mut states = vec![Model::default()];
+    for changes in fixture_cuts() {
+        let before = states.last().expect("one");
+        states.push(before.next(&changes, true).1);
+    }
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/journal-1");
+    let dir = copy(&fixture);
+    let first = segments(dir.path());
+    let version = |path: &Path| fs::read(path).expect("readable")[8];
+    assert_eq!(first.iter().map(|path| version(path)).collect::<Vec<_>>(), [1, 1, 1]);
+    let report = verify(dir.path()).expect("readable");
+    assert_eq!(report.broken().count(), 0);
+    assert_eq!(report.cursors.keys().collect::<Vec<_>>(), ["slow"]);
+
+    let (mut journal, recovered, torn_bytes) = open(dir.path());
+    assert_eq!((recovered.as_ref(), torn_bytes), (states.last(), 0));
+    let mut model = states.last().expect("one").clone();
+    model.append(&mut journal, &[(0, 1)]).expect("goes on");
+    states.push(model);
+    // In a segment of its own, whose version says what it may hold.
+    assert_eq!(version(&newest(dir.path())), 2);
+    let log = journal.log();
+    let cursor = log.cursors()["slow"];
+    let (mut reader, placed) =
+        Reader::open(&log, Start::After(cursor)).expect("opens").expect("a cut");
+    assert_eq!(placed, Placed::There);
+    for state in &states[1..] {
+        assert_eq!(reader.step().expect("reads on"), Step::Cut);
+        assert_eq!(&Model::from(reader.state()), state);
+    }
+    assert_eq!(reader.step().expect("reads on"), Step::End);
 }

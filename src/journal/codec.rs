@@ -9,9 +9,6 @@ const LEVEL: i32 = 1;
 /// A section below this size is not compressed: it would hardly become smaller.
 const COMPRESS_FROM_BYTES: usize = 64;
 
-/// No record is larger than this before compression, so none makes a reader allocate more.
-pub(super) const RECORD_LIMIT_BYTES: usize = 1 << 30;
-
 /// The bytes don't have the form that they should have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed;
@@ -106,6 +103,14 @@ impl Encoder {
         })
     }
 
+    /// Gives back memory beyond so many bytes for each buffer.
+    pub(super) fn shrink(&mut self, kept_bytes: usize) {
+        for buffer in [&mut self.compressed, &mut self.lengths, &mut self.bits] {
+            buffer.clear();
+            buffer.shrink_to(kept_bytes);
+        }
+    }
+
     /// Appends bytes, compressed where that makes them fewer: the length, the compressed length
     /// (0 for not compressed), the bytes.
     pub(super) fn section(&mut self, out: &mut Vec<u8>, raw: &[u8]) -> io::Result<()> {
@@ -181,11 +186,18 @@ fn greatest_common_divisor(numbers: impl Iterator<Item = u64>) -> u64 {
 /// Reads what an [`Encoder`] wrote.
 pub(super) struct Decoder {
     zstd: zstd::bulk::Decompressor<'static>,
+    limit: usize,
 }
 
 impl Decoder {
-    pub(super) fn new() -> io::Result<Self> {
-        Ok(Decoder { zstd: zstd::bulk::Decompressor::new()? })
+    /// A decoder of sections that are not larger than `limit` bytes before compression: whatever
+    /// length one states, no more is set aside.
+    pub(super) fn new(limit: usize) -> io::Result<Self> {
+        Ok(Decoder { zstd: zstd::bulk::Decompressor::new()?, limit })
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit
     }
 
     pub(super) fn section<'b>(
@@ -194,7 +206,7 @@ impl Decoder {
     ) -> Result<Cow<'b, [u8]>, Malformed> {
         let length = usize::try_from(input.number()?).map_err(|_| Malformed)?;
         let compressed = input.count()?;
-        if length > RECORD_LIMIT_BYTES {
+        if length > self.limit {
             return Err(Malformed);
         }
         if compressed == 0 {
@@ -274,7 +286,7 @@ mod tests {
                 prop_assert_eq!(input.signed(), Ok(number.cast_signed()));
             }
             let mut read = Vec::new();
-            let mut decoder = Decoder::new().expect("memory");
+            let mut decoder = Decoder::new(1 << 20).expect("memory");
             decoder.column(&mut input, numbers.len(), |place, number| {
                 assert_eq!(place, read.len());
                 read.push(number);
@@ -285,7 +297,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let mut decoder = Decoder::new().expect("memory");
+            let mut decoder = Decoder::new(1 << 20).expect("memory");
             let mut input = Input(&bytes);
             while !input.0.is_empty() && decoder.column(&mut input, 3, |_, _| {}).is_ok() {}
             let mut input = Input(&bytes);

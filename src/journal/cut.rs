@@ -47,22 +47,35 @@ pub struct Cut {
     pub(super) increments: Vec<u64>,
 }
 
+/// What takes no more than this is kept for the next cut.
+const KEPT_BYTES: usize = 1 << 20;
+
+/// Empties a column. Its memory goes if hardly any of it was used.
+fn clear<T>(column: &mut Vec<T>) {
+    let is_rare = column.capacity() / 8 > column.len();
+    if is_rare && column.capacity() * size_of::<T>() > KEPT_BYTES {
+        *column = Vec::new();
+    }
+    column.clear();
+}
+
 impl Cut {
     /// A cut without changes, of series that have `width` counts each.
     pub fn new(width: usize) -> Self {
         Cut { width, ..Cut::default() }
     }
 
-    /// Makes it a cut without changes again, and keeps the memory.
+    /// Makes it a cut without changes again, and keeps the memory; not though what an extraordinary
+    /// one took and the one after it did not need.
     pub fn clear(&mut self) {
         (self.sequence, self.time_ms, self.is_sample) = (0, 0, false);
         self.positions.clear();
-        self.tallies.clear();
-        self.ended.clear();
-        self.started.clear();
-        self.definitions.clear();
-        self.changed.clear();
-        self.increments.clear();
+        clear(&mut self.tallies);
+        clear(&mut self.ended);
+        clear(&mut self.started);
+        clear(&mut self.definitions);
+        clear(&mut self.changed);
+        clear(&mut self.increments);
     }
 
     /// Counts in a row.

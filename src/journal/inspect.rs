@@ -187,7 +187,7 @@ fn examine_segment(
             Err(Error::Broken(broken)) => {
                 let torn = matches!(next, Next::None)
                     && broken.damage.may_be_torn()
-                    && !reader.find_record(offset)?;
+                    && reader.is_torn_from(offset)?;
                 if torn {
                     report.torn_bytes = bytes.saturating_sub(offset);
                 } else {

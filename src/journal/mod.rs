@@ -11,8 +11,8 @@
 //! Begin reading at `writer.rs`; the rules that everything rests on:
 //! - A segment begins with a checkpoint, the whole state, and comes to be by a rename once it is
 //!   synced. So a segment needs no other one, and older ones can be deleted whole.
-//! - A cut is one record, and only one is unsynced at any time. So what a crash can leave behind
-//!   is at most one broken record, the last one.
+//! - A cut is one record, or several where it is too large for one, and only one cut is unsynced at
+//!   any time. So what a crash can leave behind is at most one broken cut, the last one.
 //! - A cut beyond the sequence at which the next segment begins is void: its sync failed, and the
 //!   next segment has its counts.
 
@@ -23,6 +23,7 @@ mod inspect;
 mod log;
 mod memory;
 mod reader;
+mod record;
 mod segment;
 mod state;
 mod writer;
@@ -35,6 +36,7 @@ pub use inspect::{Moved, Repaired, Report, SegmentReport, is_held, repair, show,
 pub use log::{Log, Reader};
 pub use memory::{MEMORY_LIMIT_BYTES, Memory};
 pub use reader::{Cursor, Lost, Placed, Start, Step, Usage, Why};
+pub use record::RECORD_LIMIT_BYTES;
 pub use segment::FORMAT_VERSION;
 pub use state::{Head, Series, Source, State, Totals};
 pub use writer::{Appended, Journal, JournalConfig, Recovered};

@@ -24,6 +24,8 @@ use super::{
 pub(super) const CURSORS: &str = "cursors";
 
 const CURSOR_MAGIC: [u8; 8] = *b"FLOWCRSR";
+/// The version of the form of cursors, which has not changed with that of segments.
+const CURSOR_VERSION: u32 = 1;
 const CURSOR_BYTES: usize = 40;
 const CURSOR_NAME_LIMIT: usize = 100;
 
@@ -145,7 +147,7 @@ impl DiskLog {
         let path = self.cursor_path(name)?;
         let mut bytes = [0; CURSOR_BYTES];
         bytes[..8].copy_from_slice(&CURSOR_MAGIC);
-        bytes[8..12].copy_from_slice(&super::FORMAT_VERSION.to_le_bytes());
+        bytes[8..12].copy_from_slice(&CURSOR_VERSION.to_le_bytes());
         bytes[12..20].copy_from_slice(&cursor.sequence.to_le_bytes());
         bytes[20..28].copy_from_slice(&cursor.totals.cuts.to_le_bytes());
         bytes[28..36].copy_from_slice(&cursor.totals.samples.to_le_bytes());
@@ -260,7 +262,7 @@ fn read_cursor(path: &Path, bytes: &[u8]) -> Result<Cursor, Error> {
     }
     // Believed only now, as in a segment's header.
     let version = word(8) as u32;
-    if version > super::FORMAT_VERSION {
+    if version > CURSOR_VERSION {
         return Err(Error::Newer { path: path.to_owned(), version });
     }
     Ok(Cursor { sequence: word(12), totals: Totals { cuts: word(20), samples: word(28) } })

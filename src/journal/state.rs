@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::cut::{Cut, Position};
+use super::{
+    codec::{Input, put_bytes},
+    cut::{Cut, Position},
+};
 
 /// Start time of a number that no series has.
 const VACANT: i64 = i64::MIN;
@@ -83,8 +86,9 @@ pub struct State {
     starts: Vec<i64>,
     changes: Vec<i64>,
     counts: Vec<u64>,
-    /// Where the definitions lie, as offset and length.
-    places: Vec<(u32, u32)>,
+    /// Where the definitions lie.
+    places: Vec<usize>,
+    /// Each behind its length.
     definitions: Vec<u8>,
     live: u32,
     garbage: usize,
@@ -132,12 +136,11 @@ impl State {
     pub fn get(&self, id: u32) -> Option<Series<'_>> {
         let slot = id as usize;
         let start_ms = *self.starts.get(slot)?;
-        let (at, length) = self.places[slot];
         (start_ms != VACANT).then(|| Series {
             id,
             start_ms,
             changed_ms: self.changes[slot],
-            definition: &self.definitions[at as usize..][..length as usize],
+            definition: definition(&self.definitions, self.places[slot]),
             counts: &self.counts[slot * self.width..][..self.width],
         })
     }
@@ -198,7 +201,7 @@ impl State {
         self.starts.resize(slots, VACANT);
         self.changes.resize(slots, 0);
         self.counts.resize(slots * self.width, 0);
-        self.places.resize(slots, (0, 0));
+        self.places.resize(slots, 0);
     }
 
     /// Adds a series of which all counts are zero.
@@ -219,12 +222,8 @@ impl State {
         if self.garbage > LEAST_GARBAGE_BYTES.max(self.definitions.len() / 2) {
             self.move_together();
         }
-        let at = u32::try_from(self.definitions.len())
-            .ok()
-            .filter(|&at| at.checked_add(definition.len() as u32).is_some())
-            .ok_or("the definitions of all series are larger than 4 GiB")?;
-        self.definitions.extend_from_slice(definition);
-        self.places[slot] = (at, definition.len() as u32);
+        self.places[slot] = self.definitions.len();
+        put_bytes(&mut self.definitions, definition);
         self.starts[slot] = start_ms;
         self.changes[slot] = changed_ms;
         self.counts[slot * self.width..][..self.width].fill(0);
@@ -240,24 +239,28 @@ impl State {
     fn end(&mut self, id: u32) -> Result<(), &'static str> {
         let start = self.starts.get_mut(id as usize).filter(|start| **start != VACANT);
         *start.ok_or("the cut ends a series that does not exist")? = VACANT;
-        self.garbage += self.places[id as usize].1 as usize;
+        self.garbage += definition(&self.definitions, self.places[id as usize]).len();
         self.live -= 1;
         Ok(())
     }
 
     fn move_together(&mut self) {
         let mut together = Vec::with_capacity(self.definitions.len() - self.garbage);
-        for (start, (at, length)) in self.starts.iter().zip(&mut self.places) {
-            if *start == VACANT {
-                *length = 0;
+        for (start, place) in self.starts.iter().zip(&mut self.places) {
+            if *start != VACANT {
+                let definition = definition(&self.definitions, *place);
+                *place = together.len();
+                put_bytes(&mut together, definition);
             }
-            let definition = &self.definitions[*at as usize..][..*length as usize];
-            *at = together.len() as u32;
-            together.extend_from_slice(definition);
         }
         self.definitions = together;
         self.garbage = 0;
     }
+}
+
+/// The definition that lies there, behind its length.
+fn definition(definitions: &[u8], place: usize) -> &[u8] {
+    Input(&definitions[place..]).bytes().unwrap_or_default()
 }
 
 impl Source for State {

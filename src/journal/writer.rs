@@ -12,12 +12,12 @@ use std::{
 
 use super::{
     Error,
-    codec::RECORD_LIMIT_BYTES,
     cut::Cut,
     io_error,
     log::Log,
     reader::{self, DiskLog, Lost, Place, Why},
-    segment::{self, FRAME_BYTES, Header, Kind, RecordWriter, SegmentReader},
+    record::{self, RecordWriter, Records},
+    segment::{self, FORMAT_VERSION, Header, SegmentReader},
     state::{Source, State, Totals},
 };
 
@@ -27,9 +27,6 @@ const CHECKPOINTS_IN_SEGMENT: u64 = 4;
 
 /// Parts of the cap that a segment may take, so that the cap can be kept by deleting whole ones.
 const SEGMENTS_IN_CAP: u64 = 4;
-
-/// Buffers keep this much for the next cut.
-const KEPT_BUFFER_BYTES: usize = 1 << 20;
 
 /// The newest segments that are kept even if no cursor needs them: should the newest one turn out
 /// to be unreadable, there is still the state that the one before it ended with.
@@ -48,6 +45,10 @@ pub struct JournalConfig {
     pub max_bytes: u64,
     /// A segment of which the newest cut is older than this is deleted, read or not.
     pub max_age: Duration,
+    /// What a record holds, in bytes before compression: a larger cut or checkpoint becomes several
+    /// records that count as one. What can't be divided and is larger, such as a definition, has a
+    /// record of its own, of at most [`RECORD_LIMIT_BYTES`](super::RECORD_LIMIT_BYTES).
+    pub record_bytes: usize,
 }
 
 impl Default for JournalConfig {
@@ -57,6 +58,7 @@ impl Default for JournalConfig {
             segment_age: Duration::from_secs(3600),
             max_bytes: 1 << 30,
             max_age: Duration::from_secs(14 * 24 * 3600),
+            record_bytes: 16 << 20,
         }
     }
 }
@@ -73,7 +75,7 @@ pub struct Recovered {
 /// What became of a cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appended {
-    /// Bytes that its record takes.
+    /// Bytes that its records take.
     pub bytes: u64,
     /// Bytes of the checkpoint that was written with it; 0 where none was due.
     pub checkpoint_bytes: u64,
@@ -93,9 +95,8 @@ pub struct Journal {
     record_writer: RecordWriter,
     /// What the caps deleted unread and no [`Appended`] has told of yet.
     lost: Option<Lost>,
-    /// The record being written, to be used again.
-    payload: Vec<u8>,
-    record: Vec<u8>,
+    /// The cut being written, to be used again.
+    records: Records,
 }
 
 impl fmt::Debug for Journal {
@@ -153,10 +154,10 @@ impl Journal {
             active,
             live,
             width,
-            record_writer: RecordWriter::new().map_err(io_error("can't compress for", dir))?,
+            record_writer: RecordWriter::new(config.record_bytes)
+                .map_err(io_error("can't compress for", dir))?,
             lost: None,
-            payload: Vec::new(),
-            record: Vec::new(),
+            records: Records::default(),
         };
         Ok((journal, Recovered { state, torn_bytes }))
     }
@@ -198,15 +199,14 @@ impl Journal {
         if !cut.sort() {
             return Err(Error::Unfit("one series ends, starts or counts twice"));
         }
-        self.payload.clear();
-        let raw = cut.definitions.len() + cut.tallies.len() + cut.increments.len() * 8;
-        if raw + (cut.started.len() + cut.changed.len()) * 16 > RECORD_LIMIT_BYTES {
-            return Err(Error::Unfit("its record would be larger than 1 GiB"));
+        if !record::fits(cut) {
+            return Err(Error::Unfit(record::TOO_LARGE));
         }
+        self.records.clear();
         self.record_writer
-            .cut(&mut self.payload, cut)
+            .cut(&mut self.records, cut)
             .map_err(io_error("can't compress for", self.log.dir()))?;
-        let bytes = (FRAME_BYTES + self.payload.len()) as u64;
+        let bytes = self.records.len() as u64;
         let written = if self.new_segment_is_due(now_ms) {
             let estimate = self.active.as_ref().map_or(0, |active| active.checkpoint_bytes);
             self.make_room(estimate + bytes, now_ms);
@@ -239,10 +239,8 @@ impl Journal {
         drop(published);
         self.delete_read();
         // The first cut of many series, and a checkpoint, take far more than all that follow.
-        self.payload.clear();
-        self.payload.shrink_to(KEPT_BUFFER_BYTES);
-        self.record.clear();
-        self.record.shrink_to(KEPT_BUFFER_BYTES);
+        self.records.clear();
+        self.record_writer.shrink();
         Ok(Appended { bytes, checkpoint_bytes, lost: self.lost.take() })
     }
 
@@ -268,15 +266,8 @@ impl Journal {
         }
         let live = self.live.clone().after(cut)?;
         let active = self.active.as_mut().expect("there is one, or a new one would be due");
-        self.record.clear();
-        segment::frame(
-            &mut self.record,
-            active.header.number,
-            active.end,
-            Kind::Cut,
-            &self.payload,
-        );
-        if let Err(source) = active.file.write_all_at(&self.record, active.end) {
+        let records = self.records.place(active.header.number, active.end);
+        if let Err(source) = active.file.write_all_at(records, active.end) {
             // What was written of it must not stay in the way of the next try.
             active.closed = active.file.set_len(active.end).is_err();
             return Err(io_error("can't write", &active.path)(source));
@@ -289,7 +280,7 @@ impl Journal {
             drop(active.file.set_len(active.end));
             return Err(io_error("can't sync", &active.path)(source));
         }
-        active.end += self.record.len() as u64;
+        active.end += self.records.len() as u64;
         Ok(live)
     }
 
@@ -319,6 +310,7 @@ impl Journal {
             return Err(Error::Unfit("it has another number of counts for each series"));
         }
         let header = Header {
+            version: FORMAT_VERSION,
             number: self.next_number()?,
             created_ms: now_ms,
             sequence: sequence_given,
@@ -344,7 +336,7 @@ impl Journal {
             self.begin_segment();
             return Err(error);
         }
-        let end = checkpoint_bytes + self.record.len() as u64;
+        let end = checkpoint_bytes + self.records.len() as u64;
         self.active = Some(Active { path, file, header, checkpoint_bytes, end, closed: false });
         Ok((checkpoint_bytes, live))
     }
@@ -370,9 +362,8 @@ impl Journal {
             return Err(Error::Unfit("the state given with it has other series than the journal"));
         }
         let live = live.after(cut)?;
-        self.record.clear();
-        segment::frame(&mut self.record, header.number, checkpoint_bytes, Kind::Cut, &self.payload);
-        out.write_all(&self.record).and_then(|()| out.flush()).map_err(write)?;
+        let records = self.records.place(header.number, checkpoint_bytes);
+        out.write_all(records).and_then(|()| out.flush()).map_err(write)?;
         drop(out);
         file.sync_all().map_err(write)?;
         Ok((file, checkpoint_bytes, live))
@@ -535,7 +526,7 @@ fn recover(dir: &Path, number: u64) -> Result<(State, Active, u64), Error> {
     };
     let torn_bytes = reader.end - end;
     if let Some(broken) = broken
-        && (!broken.damage.may_be_torn() || reader.find_record(end)?)
+        && (!broken.damage.may_be_torn() || !reader.is_torn_from(end)?)
     {
         return Err(broken.into());
     }
@@ -552,7 +543,9 @@ fn recover(dir: &Path, number: u64) -> Result<(State, Active, u64), Error> {
     // before it was synced. It is published from now on.
     file.sync_all().map_err(io_error("can't sync", &path))?;
     let header = reader.header;
-    Ok((state, Active { path, file, header, checkpoint_bytes, end, closed: false }, torn_bytes))
+    // A segment of an earlier version is not appended to: not all that we write is known there.
+    let closed = header.version < FORMAT_VERSION;
+    Ok((state, Active { path, file, header, checkpoint_bytes, end, closed }, torn_bytes))
 }
 
 /// The headers of all segments.

@@ -12,6 +12,7 @@ const SMALL: JournalConfig = JournalConfig {
     segment_age: Duration::from_secs(3600),
     max_bytes: 1 << 30,
     max_age: Duration::from_secs(14 * 24 * 3600),
+    record_bytes: 16 << 20,
 };
 
 impl Ledger {

@@ -12,6 +12,7 @@ use crate::{
     asn::AsNames,
     clock::{milliseconds, now_ms},
     health::{Component, State},
+    journal,
     log_limit::LogLimit,
     metrics::Metrics,
     source::Position,
@@ -400,10 +401,17 @@ impl Ledger {
                     // Nothing is published before it is durable; counting goes on, and the next
                     // cut has all of it.
                     self.metrics.journal_errors.inc();
-                    let text = format!(
-                        "nothing new is published: {error}; counting goes on, and publishing as \
-                         soon as the disk takes it. Make room, or see to the disk"
-                    );
+                    let text = match error {
+                        journal::Error::Unfit(_) => format!(
+                            "nothing new is published: {error}; counting goes on in memory. This is \
+                             a mistake of the program, please report it: a restart goes on from \
+                             what was published last, and reads again what came after"
+                        ),
+                        error => format!(
+                            "nothing new is published: {error}; counting goes on, and publishing \
+                             as soon as the disk takes it. Make room, or see to the disk"
+                        ),
+                    };
                     if LOG_DISK.permit().is_some() {
                         tracing::error!("{text}");
                     }

@@ -1,6 +1,6 @@
 //! The ledger's side of the journal: cuts as records, and the book from what was recovered.
 
-use std::{collections::BTreeMap, io, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
     asn::AsNames,
@@ -230,10 +230,8 @@ impl Store {
     /// last one that was.
     ///
     /// # Errors
-    /// Where the disk refuses, nothing has happened, and this or a later snapshot can be tried.
-    ///
-    /// # Panics
-    /// If the snapshot does not continue the journal: going on would count wrongly.
+    /// Nothing has happened, and this or a later snapshot can be tried: where the disk refuses, it
+    /// may take it then. [`journal::Error::Unfit`] is a mistake of ours, and will come again.
     pub(super) fn append(
         &mut self,
         snapshot: &Arc<Snapshot>,
@@ -241,7 +239,7 @@ impl Store {
         ahead: &Ahead,
         is_sample: bool,
         now_ms: i64,
-    ) -> io::Result<u64> {
+    ) -> Result<u64, journal::Error> {
         let Store { kept, begun_ms, identity, topic, durable, tallies, cut, .. } = self;
         cut.clear();
         if matches!(kept, Kept::Disk(_)) {
@@ -305,8 +303,7 @@ impl Store {
                 }
                 Ok(bytes)
             }
-            Err(error @ journal::Error::Io { .. }) => Err(io::Error::other(error)),
-            Err(error) => panic!("{error}; stopping, since going on would count wrongly"),
+            Err(error) => Err(error),
         }
     }
 }

@@ -235,7 +235,8 @@ pub struct PushFlags {
     pub remote_write_interval: Duration,
     /// A label for every series that is pushed, to all endpoints. Repeatable; in the environment
     /// variable, one a line. instance is the host name and job is flow-exporter unless given; an
-    /// empty value leaves a label out.
+    /// empty value leaves a label out. Two processes on a host that push to one receiver need
+    /// different ones.
     #[arg(
         long,
         env = "FLOW_EXPORTER_EXTERNAL_LABEL",

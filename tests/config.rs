@@ -518,6 +518,26 @@ fn external_labels_of_the_flags_win_over_those_of_the_file_and_these_over_ours()
 }
 
 #[test]
+fn one_receiver_does_not_get_the_same_series_twice() {
+    let of = |second: &str| {
+        let files = Files::new(&format!(
+            "remote_write:\n- {{name: a, url: http://a/}}\n- {{name: b, {second}}}\n"
+        ));
+        endpoints(&[&files.flag()])
+    };
+    let error = of("url: http://a/").expect_err("the same").to_string();
+    assert!(error.contains("the endpoints a and b get the same series"), "{error}");
+    for other in [
+        "url: http://b/",
+        "url: http://a/, headers: {X-Scope-OrgID: b}",
+        "url: http://a/, basic_auth: {username: b, password: b}",
+        "url: http://a/, write_relabel_configs: [{action: labeldrop, regex: job}]",
+    ] {
+        assert_eq!(of(other).map(|endpoints| endpoints.len()).unwrap(), 2, "{other}");
+    }
+}
+
+#[test]
 fn flags_that_do_not_fit_together_are_refused() {
     let line = |arguments: &[&str]| {
         let words = std::iter::once(&"flow-exporter").chain(arguments).map(OsString::from);

@@ -22,7 +22,7 @@ use crate::{
     metrics::Metrics,
     names::{self, Announcement},
     publish::{
-        pusher::{self, Pusher, PusherConfig},
+        pusher::{self, Identities, Pusher, PusherConfig},
         server::{self, ServerConfig, ServerState},
     },
     traffic::{Layout, Rule},
@@ -72,7 +72,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
     let (as_names, refresher) =
         names::load_initial(names_config).map_err(|error| refuse("", &error))?;
     let log = store.as_ref().map(Store::log);
-    let pushers = pushers(&push, state_dir.as_deref(), &layout, &metrics, &health)?;
+    let (pushers, _identities) = pushers(&push, state_dir.as_deref(), &layout, &metrics, &health)?;
 
     // Bind.
     let listener = listen
@@ -227,21 +227,23 @@ fn store(
     Ok(Some(store))
 }
 
-/// A pusher for each endpoint.
+/// A pusher for each endpoint, and what holds the others of this host off their series.
 fn pushers(
     push: &[PusherConfig],
     state_dir: Option<&Path>,
     layout: &Layout,
     metrics: &Arc<Metrics>,
     health: &Health,
-) -> Result<Vec<Pusher>, ConfigError> {
+) -> Result<(Vec<Pusher>, Identities), ConfigError> {
     let pusher = |config: &PusherConfig| {
         let component = health.register(format!("push to {}", config.name));
         Pusher::new(config, layout, Arc::clone(metrics), component, state_dir)
             .map(Pusher::with_own_metrics)
             .map_err(|error| ConfigError(format!("push to {}: {error}", config.name)))
     };
-    push.iter().map(pusher).collect()
+    let pushers = push.iter().map(pusher).collect::<Result<_, _>>()?;
+    let identities = Identities::hold(push).map_err(|error| ConfigError(error.to_string()))?;
+    Ok((pushers, identities))
 }
 
 /// Completes when the program is to end.

@@ -57,6 +57,21 @@ pub(super) fn endpoints(flags: PushFlags) -> Result<Vec<PusherConfig>, ConfigErr
              it out if they are the same"
         )));
     }
+    let same = |one: &PusherConfig, other: &PusherConfig| {
+        one.url == other.url
+            && one.headers == other.headers
+            && one.auth == other.auth
+            && one.relabel == other.relabel
+    };
+    for (at, one) in endpoints.iter().enumerate() {
+        if let Some(other) = endpoints[..at].iter().find(|other| same(one, other)) {
+            return Err(ConfigError(format!(
+                "the endpoints {} and {} get the same series at the same URL, where they would be \
+                 there twice: leave one of them out",
+                other.name, one.name
+            )));
+        }
+    }
     Ok(endpoints)
 }
 

@@ -8,6 +8,8 @@ use std::{
 use clap::CommandFactory as _;
 use flow_exporter::cli::Cli;
 
+use crate::servers::unused_address;
+
 /// Runs the program with these arguments and environment variables, in a directory of its own.
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let directory = tempfile::tempdir().unwrap();
@@ -54,7 +56,8 @@ fn a_variable_that_is_set_to_nothing_counts_as_unset() {
     let mut arguments = TO_THE_END.to_vec();
     arguments.push("--exit-at-end");
     // With an endpoint, secrets are looked for.
-    arguments.push("--remote-write-url=http://127.0.0.1:1/");
+    let url = format!("--remote-write-url=http://{}/", unused_address());
+    arguments.push(&url);
     let said = said(&run(&arguments, &variables), 0);
     assert!(!said.contains("FLOW_EXPORTER"), "{said}");
 }

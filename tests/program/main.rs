@@ -31,6 +31,7 @@ mod crash;
 mod diagnosis;
 mod flags;
 mod health;
+mod identity;
 mod input;
 mod kafka;
 mod positions;

@@ -12,6 +12,7 @@ mod backoff;
 mod client;
 mod config;
 mod delivery;
+mod identity;
 mod negotiate;
 mod pace;
 mod probe;
@@ -44,6 +45,7 @@ pub use config::{
     Auth, BackoffBounds, CompressionChoice, OAuth2Config, Order, ProtocolChoice, ProxyConfig,
     PusherConfig, PusherConfigError, Secret, SecretSource, SigV4Config, TlsConfig, TlsVersion,
 };
+pub use identity::{Identities, IdentityTaken};
 use negotiate::{Negotiation, Notes};
 use pace::Pace;
 pub use probe::{Probed, probe};

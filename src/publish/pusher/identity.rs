@@ -1,0 +1,108 @@
+//! That the series of two processes on one host are told apart.
+//!
+//! Receivers know a series by its labels alone. Two processes that push under the same labels to the
+//! same place (members of a group, two topics) write into the same series: the receiver takes what
+//! comes first, refuses the rest or calls it a duplicate, and has a part of both without an error
+//! that says so. So a process takes hold of what it pushes as for the host, and one that finds it
+//! held does not start.
+//!
+//! What is held is a name among the abstract Unix sockets: the kernel lets go of it with the
+//! process, however that ends, and no file is left behind. It is a checksum, since the URL's query
+//! may be secret. Processes in containers with a network of their own do not see each other; nor do
+//! those on other hosts. Their host names differ.
+
+use std::{collections::BTreeSet, fmt::Write as _, io, os::unix::net::UnixDatagram};
+
+use openssl::sha::sha256;
+
+use super::config::PusherConfig;
+
+/// A header that says for which tenant samples are: those of two tenants are kept apart.
+const TENANT: &str = "x-scope-orgid";
+
+/// Holds what this process pushes as, for as long as it lives.
+#[derive(Debug)]
+pub struct Identities {
+    _sockets: Vec<UnixDatagram>,
+}
+
+/// Another process on this host pushes the same series to the same place.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "push to {endpoint}: another process on this host pushes there with the same labels ({labels}), \
+     and a receiver can't tell the series of the two apart: give each its own, such as \
+     --external-label instance=NAME"
+)]
+pub struct IdentityTaken {
+    endpoint: String,
+    labels: String,
+}
+
+impl Identities {
+    /// Takes hold of what these endpoints are pushed to as. Where the system does not let us find
+    /// out whether another process does, it is taken as free.
+    pub fn hold(endpoints: &[PusherConfig]) -> Result<Self, IdentityTaken> {
+        // Endpoints may differ in what is none of others' business, such as credentials.
+        let mut names = BTreeSet::new();
+        let mut sockets = Vec::new();
+        for config in endpoints {
+            let name = name(config);
+            if !names.insert(name.clone()) {
+                continue;
+            }
+            match bind(&name) {
+                Ok(socket) => sockets.push(socket),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    let labels = labels(config).map(|(name, value)| format!("{name}={value:?}"));
+                    let labels = labels.collect::<Vec<_>>().join(", ");
+                    return Err(IdentityTaken { endpoint: config.name.clone(), labels });
+                }
+                Err(error) => tracing::info!(
+                    endpoint = config.name,
+                    %error,
+                    "can't find out whether another process pushes the same series"
+                ),
+            }
+        }
+        Ok(Identities { _sockets: sockets })
+    }
+}
+
+/// The labels that all series have, sorted by name.
+fn labels(config: &PusherConfig) -> impl Iterator<Item = (&str, &str)> {
+    let labels = config.external_labels.iter();
+    let sorted: BTreeSet<_> = labels.map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    sorted.into_iter()
+}
+
+/// The socket's name.
+fn name(config: &PusherConfig) -> String {
+    let mut text = config.url.clone();
+    for (header, value) in &config.headers {
+        if header.eq_ignore_ascii_case(TENANT) {
+            text.extend(["\n", value.expose()]);
+        }
+    }
+    for label in labels(config) {
+        // Writing to a String does not fail.
+        let _written = write!(text, "\n{label:?}");
+    }
+    let _written = write!(text, "\n{:?}", config.relabel);
+    let sum = sha256(text.as_bytes());
+    sum[..16].iter().fold("flow-exporter/push/".to_owned(), |mut name, byte| {
+        let _written = write!(name, "{byte:02x}");
+        name
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn bind(name: &str) -> io::Result<UnixDatagram> {
+    use std::os::{linux::net::SocketAddrExt as _, unix::net::SocketAddr};
+
+    UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn bind(_name: &str) -> io::Result<UnixDatagram> {
+    Err(io::ErrorKind::Unsupported.into())
+}

@@ -38,6 +38,7 @@ struct Found {
 /// # Errors
 /// [`ConfigError`] for what is wrong in flags and files; others where the result can't be said.
 pub async fn run(config: CheckConfig, out: &mut impl Write) -> anyhow::Result<bool> {
+    let out = &mut Told(out);
     let mut works = true;
     let mut say = |out: &mut dyn Write, found: &Found| {
         works &= found.works;
@@ -103,6 +104,22 @@ pub async fn run(config: CheckConfig, out: &mut impl Write) -> anyhow::Result<bo
         Some(place) => say(out, &state::look_at(&place, &source, rule, &layout))?,
     }
     Ok(works)
+}
+
+/// Where nobody reads any more, as behind `| head`, the result is in the exit code alone.
+struct Told<W>(W);
+
+impl<W: Write> Write for Told<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(bytes.len()),
+            written => written,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 fn tell(out: &mut dyn Write, found: &Found) -> io::Result<()> {

@@ -158,7 +158,7 @@ pub struct TimeFlags {
         env = "FLOW_EXPORTER_MAX_LATENESS",
         default_value = "500ms",
         value_name = "DURATION",
-        value_parser = values::duration_or_zero
+        value_parser = values::lateness
     )]
     pub max_lateness: Duration,
     /// After how long without a flow a series ends; 0s for never. If flows come again, it begins

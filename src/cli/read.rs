@@ -47,7 +47,10 @@ impl Cli {
                 Refusal::Print(error.render().to_string())
             }
             _ => {
-                let mut line = one_line(&error.render().to_string());
+                let mut line = match misplaced(&error, &command) {
+                    Some(line) => line,
+                    None => one_line(&error.render().to_string()),
+                };
                 if let Some(variable) = variable_of(&error, &command, &arguments) {
                     line.push_str(" (from ");
                     line.push_str(&variable);
@@ -120,6 +123,22 @@ fn variables(command: &Command) -> Vec<String> {
     let mut names: Vec<String> = own.map(|name| name.to_string_lossy().into_owned()).collect();
     names.extend(command.get_subcommands().flat_map(variables));
     names
+}
+
+/// About a word behind flags, which clap takes for a command in any case.
+fn misplaced(error: &Error, command: &Command) -> Option<String> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
+    if error.kind() != ErrorKind::ArgumentConflict {
+        return None;
+    }
+    Some(match command.find_subcommand(word) {
+        Some(_) => format!("the command {word} comes first: flow-exporter {word} --FLAG=…"),
+        None => format!(
+            "unexpected argument '{word}': a list is one argument, separated by commas without spaces"
+        ),
+    })
 }
 
 /// The environment variable that the value came from which is wrong, if it did.
@@ -225,6 +244,10 @@ mod tests {
             (&["--borkers=a"], "'--borkers' found; a similar argument exists: '--brokers'"),
             (&["--timestamps=evnt"], "[possible values: event, arrival]; a similar value exists"),
             (&["chekc"], "a similar subcommand exists: 'check'"),
+            (&["--asn=1", "check"], "the command check comes first"),
+            (&["--brokers", "a:1,", "b:1"], "unexpected argument 'b:1': a list is one argument"),
+            (&["--brokers", "a:1", ",", "b:1"], "unexpected argument ','"),
+            (&["--asn=1", "--asn=2"], "cannot be used multiple times"),
             (&["-x"], "-x"),
             (&["--exit-at-end"], "--input"),
         ] {

@@ -21,6 +21,8 @@ const SMALLEST_QUEUE: u64 = 1 << 20;
 const SHORTEST: Duration = Duration::from_millis(100);
 /// Samples rarer than once a day draw no graph, and timers are sure to take this.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// Samples that are older than an hour or so are refused by receivers without a setting of their own.
+const LONGEST_LATENESS: Duration = Duration::from_secs(3600);
 /// Longer than anything is kept; sums with the clock are far from their limits.
 const LONGEST: Duration = Duration::from_secs(10 * 31_557_600);
 
@@ -196,6 +198,16 @@ pub(super) fn start(text: &str) -> Result<StartOffset, String> {
 pub(super) fn interval(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         duration if duration > LONGEST_INTERVAL => Err("the longest is 24h".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+/// How long a sample waits for messages.
+pub(super) fn lateness(text: &str) -> Result<Duration, String> {
+    match duration_or_zero(text)? {
+        duration if duration > LONGEST_LATENESS => {
+            Err("the longest is 1h: each sample waits for so long".to_owned())
+        }
         duration => Ok(duration),
     }
 }
@@ -457,6 +469,8 @@ mod tests {
             ],
         );
         refused(duration, &[("0s", "the shortest is 100ms"), ("99ms", "the shortest is 100ms")]);
+        assert_eq!(lateness("0s"), Ok(Duration::ZERO));
+        refused(lateness, &[("61m", "the longest is 1h"), ("", "write it as in 15s")]);
         refused(interval, &[("25h", "the longest is 24h"), ("0s", "the shortest is 100ms")]);
     }
 

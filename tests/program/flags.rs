@@ -111,6 +111,7 @@ fn values_that_would_be_waited_for_in_vain_are_refused() {
         ("--start=2999-01-01T00:00:00Z", "still to come"),
         ("--asn=4294967296", "one AS number"),
         ("--log-level=verbose", "error, warn, info"),
+        ("--max-lateness=2years", "the longest is 1h"),
         ("--series-ttl=1s", "shorter than --remote-write-interval"),
         ("--queue-max-bytes=0", "the least is 1MiB"),
         ("--group=", "leave the flag out"),
@@ -121,5 +122,24 @@ fn values_that_would_be_waited_for_in_vain_are_refused() {
         arguments.push(argument);
         let line = refusal(&run(&arguments, &[]));
         assert!(line.contains(flag) && line.contains(expected), "{argument}: {line}");
+    }
+}
+
+#[test]
+fn the_exit_code_of_check_does_not_depend_on_a_reader() {
+    let flow = r#"{"as_src": 64512, "as_dst": 15169, "bytes": 3}"#;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("flows.json");
+    fs::write(&file, flow).unwrap();
+    for (asn, code) in [("--asn=AS64512", 0), ("--asn=99", 1)] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_flow-exporter"))
+            .args(["check", asn, "--addr=127.0.0.1:0", "--state-dir=none"])
+            .arg(format!("--input={}", file.display()))
+            .stdout(writer)
+            .output()
+            .unwrap();
+        assert_eq!(said(&output, code), "");
     }
 }

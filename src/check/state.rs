@@ -70,13 +70,16 @@ fn journal_in(directory: &Path, identity: &Identity) -> Result<String, String> {
     if !journal.is_dir() {
         return Ok("it can be written to, and holds no counts yet".to_owned());
     }
-    let words = |error: StoreError| error.to_string();
-    let series = Store::examine(&journal, identity).map_err(words)?;
-    let held = match series {
-        Some(series) => format!("it holds the counts of {series} series"),
-        None => "it holds no counts yet".to_owned(),
-    };
     let is_held = journal::is_held(&journal).map_err(|error| error.to_string())?;
+    let held = match Store::examine(&journal, identity) {
+        Ok(Some(series)) => format!("it holds the counts of {series} series"),
+        Ok(None) => "it holds no counts yet".to_owned(),
+        // Files go while they are read; what runs has found them sound.
+        Err(StoreError::Journal(journal::Error::Io { .. })) if is_held => {
+            "it holds counts".to_owned()
+        }
+        Err(error) => return Err(error.to_string()),
+    };
     Ok(if is_held {
         format!(
             "{held}, and a flow-exporter that runs is counting in it: let it end before another starts"

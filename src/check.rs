@@ -73,7 +73,7 @@ pub async fn run(config: CheckConfig, out: &mut impl Write) -> anyhow::Result<bo
     match &source {
         SourceConfig::Input { input, .. } => {
             let wrong = |error| ConfigError(format!("--input {input}: {error}"));
-            InputSource::open(input).map_err(wrong)?;
+            InputSource::open(input, false).map_err(wrong)?;
             let findings = vec!["it can be opened".to_owned()];
             say(out, &Found { title: format!("input {input}"), works: true, findings })?;
             flows.read(input).map_err(wrong)?;

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::watch;
+
 /// How a component is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
@@ -53,7 +55,14 @@ impl State {
 /// The state of all components. Clones show the same.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
-    components: Arc<Mutex<Vec<(String, State)>>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    components: Mutex<Vec<(String, State)>>,
+    /// Who has died first.
+    death: watch::Sender<Option<String>>,
 }
 
 impl Health {
@@ -65,14 +74,36 @@ impl Health {
     /// A new component, which is starting. To be registered before the server runs, so that what
     /// it says is complete from the first moment.
     pub fn register(&self, name: impl Into<String>) -> Component {
-        let mut components = lock(&self.components);
+        let mut components = self.shared.components();
+        let index = components.len();
         components.push((name.into(), State::Starting("not started yet".to_owned())));
-        Component { components: Arc::clone(&self.components), index: components.len() - 1 }
+        drop(components);
+        let lifeline =
+            Lifeline { shared: Arc::clone(&self.shared), index, thread: None, is_over: false };
+        Component { lifeline }
     }
 
     /// All components with their states, in the order in which they were registered.
     pub fn components(&self) -> Vec<(String, State)> {
-        lock(&self.components).clone()
+        self.shared.components().clone()
+    }
+
+    /// Completes when a component has died, with its name and that of its thread, if it was one.
+    pub async fn death(&self) -> String {
+        let mut death = self.shared.death.subscribe();
+        let who = death.wait_for(Option::is_some).await.ok().and_then(|who| who.clone());
+        match who {
+            Some(who) => who,
+            // The sender is ours, so it outlives the wait.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Shared {
+    /// Each change is one assignment, so what a panicking holder leaves is whole.
+    fn components(&self) -> MutexGuard<'_, Vec<(String, State)>> {
+        self.components.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -80,32 +111,81 @@ impl Health {
 /// component has died.
 #[derive(Debug)]
 pub struct Component {
-    components: Arc<Mutex<Vec<(String, State)>>>,
-    index: usize,
+    lifeline: Lifeline,
 }
 
 impl Component {
-    /// Reports a state.
+    /// Reports a state. Who has died stays dead.
     pub fn set(&self, state: State) {
-        lock(&self.components)[self.index].1 = state;
+        let Lifeline { shared, index, .. } = &self.lifeline;
+        let current = &mut shared.components()[*index].1;
+        if *current != State::Died {
+            *current = state;
+        }
     }
 
     /// Says that the component has ended as it should.
     pub fn finish(self) {
         self.set(State::Finished);
+        self.lifeline.end();
+    }
+
+    /// Says that the component has ended as it should, but without having done its work: why, and
+    /// what to do.
+    pub fn fail(self, reason: String) {
+        self.set(State::Failing(reason));
+        self.lifeline.end();
+    }
+
+    /// For a thread or task of this name, without which the component is dead.
+    pub fn lifeline(&self, thread: impl Into<String>) -> Lifeline {
+        let Lifeline { shared, index, .. } = &self.lifeline;
+        let (shared, thread) = (Arc::clone(shared), Some(thread.into()));
+        Lifeline { shared, index: *index, thread, is_over: false }
     }
 }
 
-impl Drop for Component {
+/// What a thread or task holds for as long as it lives. Dropping it without [`Lifeline::end`], as a
+/// panic does, says that the component has died.
+#[derive(Debug)]
+pub struct Lifeline {
+    shared: Arc<Shared>,
+    index: usize,
+    /// `None` for that of the component itself.
+    thread: Option<String>,
+    is_over: bool,
+}
+
+impl Lifeline {
+    /// The name of the thread or task; empty for that of the component itself.
+    pub fn thread(&self) -> &str {
+        self.thread.as_deref().unwrap_or_default()
+    }
+
+    /// Says that the thread or task has ended as it should.
+    pub fn end(mut self) {
+        self.is_over = true;
+    }
+}
+
+impl Drop for Lifeline {
     fn drop(&mut self) {
-        let state = &mut lock(&self.components)[self.index].1;
-        if *state != State::Finished {
-            *state = State::Died;
+        if self.is_over {
+            return;
         }
+        let (name, state) = &mut self.shared.components()[self.index];
+        if self.thread.is_none() && *state == State::Finished {
+            return;
+        }
+        *state = State::Died;
+        let who = match &self.thread {
+            Some(thread) => format!("{name} ({thread})"),
+            None => name.clone(),
+        };
+        self.shared.death.send_if_modified(|first| {
+            let is_first = first.is_none();
+            first.get_or_insert(who);
+            is_first
+        });
     }
-}
-
-/// Each change is one assignment, so what a panicking holder leaves is whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -14,7 +14,10 @@
 //! - no sample that is neither confirmed, dropped by reason nor pending, and no two requests to an
 //!   endpoint under way at once;
 //! - no flow of AS 0 made from something that could not be decoded: what is not counted in a
-//!   series is counted by reason.
+//!   series is counted by reason;
+//! - no thread or task that counts, publishes or pushes and whose end goes unnoticed ([`threads`]),
+//!   and none that waits for the reader of the log ([`log`]).
+#![warn(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)]
 pub mod app;
 pub mod asn;
 pub mod check;
@@ -27,6 +30,7 @@ pub mod flow;
 pub mod health;
 pub mod journal;
 pub mod ledger;
+pub mod log;
 pub mod log_limit;
 mod mask;
 pub mod metrics;
@@ -36,5 +40,6 @@ pub mod probe;
 pub mod publish;
 pub mod source;
 pub mod text_file;
+pub mod threads;
 pub mod traffic;
 pub mod units;

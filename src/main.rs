@@ -1,19 +1,32 @@
 //! Arguments, logging, signals, exit code.
+#![warn(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)]
 
+mod signals;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod waits;
 
-use std::{env, io::IsTerminal, process::ExitCode};
+use std::{
+    env,
+    io::{self, ErrorKind, IsTerminal, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
+use anyhow::Context as _;
 use flow_exporter::{
     app, check,
     cli::{self, Cli, Command, LogFlags, LogFormat, Refusal, StateAction, StateDir},
     config::{CheckConfig, Config, ConfigError, HealthConfig},
     demo::{Demo, DemoConfig},
-    journal::{self, Moved},
+    health::Health,
+    journal::{self, Moved, Repaired},
     ledger,
+    log::{self, Log},
+    metrics::Metrics,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -25,15 +38,31 @@ const FAILED: u8 = 1;
 const BAD_CONFIGURATION: u8 = 2;
 /// Threads for HTTP in and out. Counting has its own.
 const ASYNC_THREADS: usize = 2;
+/// How long the end waits for the reader of the log.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
+    let metrics = Arc::new(Metrics::new());
+    let Ok(log) = Log::start(io::stderr(), metrics.log_lines_dropped.clone()) else {
+        // Without room for one thread there is none for the others.
+        drop(writeln!(io::stderr(), "flow-exporter: the system has no room for a thread"));
+        return ExitCode::from(FAILED);
+    };
+    // A panic was logged by the hook that logs all of them, or else by the standard library.
+    let run = AssertUnwindSafe(|| run(&log, metrics));
+    let code = catch_unwind(run).unwrap_or_else(|_| ExitCode::from(FAILED));
+    log.flush(FLUSH_LIMIT);
+    code
+}
+
+/// Does what the arguments say.
+fn run(log: &Log, metrics: Arc<Metrics>) -> ExitCode {
     let cli = match Cli::read(env::args_os()) {
         Ok(cli) => cli,
-        Err(Refusal::Print(text)) => {
-            print!("{text}");
-            return ExitCode::SUCCESS;
+        Err(Refusal::Print(text)) => return print(log, &text),
+        Err(Refusal::Wrong(line)) => {
+            return refuse(log, &format!("{line}; see flow-exporter --help"));
         }
-        Err(Refusal::Wrong(line)) => return refuse(&format!("{line}; see flow-exporter --help")),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(ASYNC_THREADS)
@@ -41,75 +70,74 @@ fn main() -> ExitCode {
         .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("starting the runtime: {error}")),
+        Err(error) => return fail(log, &format!("starting the runtime: {error}")),
     };
-    let result = match cli.command {
+    let done = match cli.command {
+        Some(Command::State(flags)) => return state(log, flags.action),
         Some(Command::Health(flags)) => {
             return match HealthConfig::new(flags) {
                 Ok(HealthConfig::Ask(urls)) => {
                     match runtime.block_on(flow_exporter::probe::is_well(&urls)) {
                         Ok(()) => ExitCode::SUCCESS,
-                        Err(error) => fail(&format!("{error:#}")),
+                        Err(error) => fail(log, &format!("{error:#}")),
                     }
                 }
                 // A container, for one, ends with its process: while it runs, it is well.
                 Ok(HealthConfig::Nobody) => {
-                    println!("there is nobody to ask: with --addr none there is no HTTP server");
-                    ExitCode::SUCCESS
+                    print(log, "there is nobody to ask: with --addr none there is no HTTP server\n")
                 }
-                Err(error) => refuse(&error.to_string()),
+                Err(error) => refuse(log, &error.to_string()),
             };
         }
-        Some(Command::State(flags)) => return state(flags.action),
-        Some(Command::Check(flags)) => {
-            if let Err(line) = log(&flags.common.log) {
-                return refuse(&line);
-            }
-            let mut out = std::io::stdout().lock();
-            let checked = CheckConfig::new(*flags)
-                .map_err(Into::into)
-                .and_then(|config| runtime.block_on(check::run(config, &mut out)));
-            match checked {
-                Ok(true) => Ok(()),
-                Ok(false) => return ExitCode::from(FAILED),
-                Err(error) => Err(error),
-            }
-        }
-        Some(Command::Demo(flags)) => {
-            if let Err(line) = log(&flags.common.log) {
-                return refuse(&line);
-            }
-            match flags.brokers {
+        Some(Command::Check(flags)) => start_logging(log, &flags.common.log)
+            .and_then(|()| CheckConfig::new(*flags))
+            .map_err(Into::into)
+            .and_then(|config| runtime.block_on(check::run(config, &mut io::stdout()))),
+        Some(Command::Demo(flags)) => start_logging(log, &flags.common.log)
+            .map_err(Into::into)
+            .and_then(|()| match flags.brokers {
                 Some(brokers) => {
                     let (asn, rate, topic) = (flags.asn, flags.rate, flags.topic);
-                    let config = DemoConfig { asn, rate, topic, brokers: Some(brokers) };
-                    runtime.block_on(produce(config))
+                    produce(&runtime, log, DemoConfig { asn, rate, topic, brokers: Some(brokers) })
                 }
                 None => Config::demo(*flags)
                     .map_err(Into::into)
-                    .and_then(|config| runtime.block_on(app::run(config, stop_signal()))),
-            }
-        }
-        None => {
-            if let Err(line) = log(&cli.count.common.log) {
-                return refuse(&line);
-            }
-            Config::count(cli.count)
-                .map_err(Into::into)
-                .and_then(|config| runtime.block_on(app::run(config, stop_signal())))
-        }
+                    .and_then(|config| count(&runtime, log, metrics, config)),
+            })
+            .map(|()| true),
+        None => start_logging(log, &cli.count.common.log)
+            .and_then(|()| Config::count(cli.count))
+            .map_err(Into::into)
+            .and_then(|config| count(&runtime, log, metrics, config))
+            .map(|()| true),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    // Threads that did not end in time are not waited for.
+    runtime.shutdown_background();
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FAILED),
         Err(error) => match error.downcast_ref::<ConfigError>() {
-            Some(error) => refuse(&error.to_string()),
-            None => fail(&format!("{error:#}")),
+            Some(error) => refuse(log, &error.to_string()),
+            // The findings of `check` could not be written.
+            None if error.is::<io::Error>() => fail(log, &format!("standard output: {error}")),
+            None => fail(log, &format!("{error:#}")),
         },
     }
 }
 
+/// Counts until told to stop.
+fn count(
+    runtime: &Runtime,
+    log: &Log,
+    metrics: Arc<Metrics>,
+    config: Config,
+) -> anyhow::Result<()> {
+    let stop = signals::take(runtime.handle(), log.clone()).context("taking signals")?;
+    runtime.block_on(app::run(config, metrics, stop))
+}
+
 /// Looks at a journal, or repairs it.
-fn state(action: StateAction) -> ExitCode {
+fn state(log: &Log, action: StateAction) -> ExitCode {
     let journal = |dir: &StateDir| dir.state_dir.join(app::JOURNAL);
     let mut out = std::io::stdout().lock();
     let result = match action {
@@ -121,89 +149,93 @@ fn state(action: StateAction) -> ExitCode {
             match checked {
                 Ok(report) => {
                     if let Some(broken) = report.broken().next() {
-                        return fail(&broken.to_string());
+                        return fail(log, &broken.to_string());
                     }
                     // What the journal does not look into, a start does.
                     if let Some(Err(error)) = report.state.as_ref().map(ledger::check) {
-                        return fail(&error.to_string());
+                        return fail(log, &error.to_string());
                     }
                     Ok(())
                 }
                 Err(error) => Err(error),
             }
         }
-        StateAction::Repair(dir) => journal::repair(&journal(&dir)).map(|repaired| {
-            for Moved { broken, to, bytes, cuts, .. } in &repaired.moved {
-                println!("{broken}");
-                println!("  set aside in {}: {bytes} bytes, {cuts} cuts", to.display());
-            }
-            match repaired.newest {
-                Some((sequence, _)) => println!("counting goes on after cut {sequence}"),
-                None => println!("no state is left: counting begins from zero"),
-            }
-        }),
+        StateAction::Repair(dir) => match journal::repair(&journal(&dir)) {
+            Ok(repaired) => return print(log, &told(&repaired)),
+            Err(error) => Err(error),
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error.to_string()),
+        Err(error) => fail(log, &error.to_string()),
     }
 }
 
-/// Writes the demo's records to a real broker until told to stop.
-async fn produce(config: DemoConfig) -> anyhow::Result<()> {
-    tracing::info!(config.brokers, config.topic, "producing made-up traffic");
-    let demo = Demo::start(config)?;
-    stop_signal().await;
-    demo.stop();
-    Ok(())
+/// What a repair did.
+fn told(repaired: &Repaired) -> String {
+    let moved = repaired.moved.iter().map(|Moved { broken, to, bytes, cuts, .. }| {
+        let to = to.display();
+        format!("{broken}\n  set aside in {to}: {bytes} bytes, {cuts} cuts\n")
+    });
+    let left = match repaired.newest {
+        Some((sequence, _)) => format!("counting goes on after cut {sequence}\n"),
+        None => "no state is left: counting begins from zero\n".to_owned(),
+    };
+    moved.chain([left]).collect()
 }
 
-fn log(flags: &LogFlags) -> Result<(), String> {
+/// Writes the demo's records to a real broker until told to stop.
+fn produce(runtime: &Runtime, log: &Log, config: DemoConfig) -> anyhow::Result<()> {
+    let stop = signals::take(runtime.handle(), log.clone()).context("taking signals")?;
+    tracing::info!(config.brokers, config.topic, "producing made-up traffic");
+    let health = Health::new();
+    let demo = Demo::start(config, health.register("demo"))?;
+    let died = runtime.block_on(async {
+        tokio::select! {
+            () = stop => None,
+            who = health.death() => Some(who),
+        }
+    });
+    demo.stop();
+    died.map_or(Ok(()), |who| Err(anyhow::anyhow!("{who} has died; the log above says why")))
+}
+
+fn start_logging(log: &Log, flags: &LogFlags) -> Result<(), ConfigError> {
     let filter = EnvFilter::try_new(flags.log_level.directives())
-        .map_err(|error| format!("--log-level {}: {error}", flags.log_level))?;
+        .map_err(|error| ConfigError(format!("--log-level {}: {error}", flags.log_level)))?;
     let output = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_writer(log.clone())
+        .log_internal_errors(false)
+        .with_ansi(io::stderr().is_terminal());
     match flags.log_format {
         LogFormat::Text => output.with_target(false).init(),
         LogFormat::Json => output.json().flatten_event(true).init(),
     }
+    log::panics_are_logged();
     for line in cli::unknown_variables(env::vars_os().map(|(name, _)| name)) {
         tracing::warn!("{line}");
     }
     Ok(())
 }
 
-/// Completes with SIGINT or SIGTERM. A second one ends the process at once.
-async fn stop_signal() {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        tracing::error!("signals can't be received: stop the process with SIGKILL");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// Prints what was asked for.
+fn print(log: &Log, text: &str) -> ExitCode {
+    let mut out = io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Its reader has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => fail(log, &format!("standard output: {error}")),
     }
-    // Kept until the process ends, so its handle is not needed.
-    drop(tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        tracing::warn!("told to stop a second time: ending at once");
-        std::process::exit(i32::from(FAILED));
-    }));
 }
 
-fn refuse(line: &str) -> ExitCode {
-    eprintln!("flow-exporter: {line}");
+fn refuse(log: &Log, line: &str) -> ExitCode {
+    log.line(&format!("flow-exporter: {line}"));
     ExitCode::from(BAD_CONFIGURATION)
 }
 
-fn fail(line: &str) -> ExitCode {
-    eprintln!("flow-exporter: {line}");
+fn fail(log: &Log, line: &str) -> ExitCode {
+    log.line(&format!("flow-exporter: {line}"));
     ExitCode::from(FAILED)
 }

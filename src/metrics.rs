@@ -220,6 +220,8 @@ metrics! {
     kafka_errors: IntCounterVec("flow_exporter_kafka_errors_total", ["error"]);
     /// Rebalances of the consumer group, by what happened.
     kafka_rebalances: IntCounterVec("flow_exporter_kafka_rebalances_total", ["event"]);
+    /// Log lines that could not be written, because nobody reads them or their disk is full.
+    log_lines_dropped: IntCounter("flow_exporter_log_lines_dropped_total");
     /// AS names in use.
     as_names: IntGauge("flow_exporter_as_names");
     /// Attempts to get fresh AS names, by result.

@@ -1,33 +1,34 @@
 //! Wiring: the stages, in the order in which the data passes them; then running and draining.
 
+mod running;
 mod sink;
 mod source;
+mod totals;
 
-use std::{io, path::Path, sync::Arc, thread};
+use std::{io, path::Path, sync::Arc};
 
 use anyhow::Context as _;
-use tokio::{
-    sync::watch,
-    task::{JoinHandle, JoinSet},
-};
+use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     clock,
     config::{Config, ConfigError, SourceConfig},
     demo::Demo,
     diagnosis::Diagnosis,
-    health::Health,
+    health::{Component, Health, Lifeline, State},
     journal::JournalConfig,
-    ledger::{Identity, Ledger, LedgerConfig, Store, StoreError},
+    ledger::{Identity, Ledger, LedgerConfig, Names, Store, StoreError},
     metrics::Metrics,
-    names::{self, Announcement},
+    names::{self, Announcement, Refresher},
     publish::{
         pusher::{self, Identities, Pusher, PusherConfig},
-        server::{self, ServerConfig, ServerState},
+        server::{self, Listener, ServerConfig, ServerState},
     },
+    threads,
     traffic::{Layout, Rule},
 };
 
+use running::Running;
 use sink::{CountingSink, Published};
 use source::Source;
 
@@ -35,11 +36,16 @@ use source::Source;
 pub const JOURNAL: &str = "journal";
 
 /// Runs until `stop` completes, the input ends and the program is to end with it, or a part fails.
+/// Threads that do not end in time are left behind: the caller should end the process.
 ///
 /// # Errors
 /// [`ConfigError`] for what the operator can mend before the next start; others for what went
 /// wrong while running.
-pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+pub async fn run(
+    config: Config,
+    metrics: Arc<Metrics>,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let Config {
         demo,
         mut source,
@@ -57,14 +63,17 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
     } = config;
     let refuse = |flag: &str, error: &dyn std::fmt::Display| ConfigError(format!("{flag}{error}"));
     // Construct.
-    let metrics = Arc::new(Metrics::new());
     let health = Health::new();
     let layout = Layout::original();
-    let demo = demo.map(Demo::start).transpose().context("starting the demo")?;
+    let demo = demo
+        .map(|demo| Demo::start(demo, health.register("demo")))
+        .transpose()
+        .context("starting the demo")?;
     if let (Some(demo), SourceConfig::Kafka(kafka)) = (&demo, &mut source) {
         kafka.brokers.clone_from(&demo.brokers);
     }
     let about = about(rule, &source);
+    let is_input = matches!(source, SourceConfig::Input { .. });
     let store = store(&mut source, state_dir.as_deref(), !push.is_empty(), journal, rule, &layout)
         .map_err(|error| refuse("--state-dir: ", &error))?;
     let source_component = health.register("source");
@@ -85,33 +94,36 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
 
     // Run. Nothing that is kept is touched before it is sure that we do.
     if let Some(log) = &log {
-        pusher::claim(log, &pushers).map_err(|error| refuse("--state-dir: ", &error))?;
+        pusher::claim(log, pushers.iter().map(|(pusher, _)| pusher))
+            .map_err(|error| refuse("--state-dir: ", &error))?;
     }
     let names_wait = refresher.first_wait();
     let ledger_config = LedgerConfig { layout, rule, interval, timestamps, series_ttl, names_wait };
-    let (ledger, seats, reader, names_sink) = Ledger::new(
+    let ledger_component = health.register("ledger");
+    let ledger_lifeline = ledger_component.lifeline("ledger");
+    let (ledger, seats, reader, names) = Ledger::new(
         &ledger_config,
         as_names,
         workers,
         Arc::clone(&metrics),
         store,
-        health.register("ledger"),
+        ledger_component,
     )
     .map_err(|error| refuse("--state-dir: ", &error))?;
     let ledger = ledger.with_witness(Diagnosis::new(rule, health.register("flows")));
     let (end, ended) = watch::channel(false);
-    let refresh = tokio::spawn(refresher.run(
+    let refresh = refresh(
+        refresher,
         Arc::clone(&metrics),
+        names,
+        health.register("AS names"),
         until_end(ended.clone()),
-        move |announcement| match announcement {
-            Announcement::Replace(names) => names_sink.replace(names),
-            Announcement::Keep => names_sink.give_up(),
-        },
-    ));
-    let mut push = JoinSet::new();
-    for (pusher, log) in pushers.into_iter().zip(log.into_iter().cycle()) {
-        push.spawn(pusher.run(log, reader.news()));
-    }
+    );
+    let push = pushers
+        .into_iter()
+        .zip(log.into_iter().cycle())
+        .map(|((pusher, lifeline), log)| threads::task(lifeline, pusher.run(log, reader.news())))
+        .collect();
     let serve = listener.map(|listener| {
         let state = ServerState {
             about,
@@ -119,17 +131,11 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
             metrics: Arc::clone(&metrics),
             health: health.clone(),
         };
-        let server = ServerConfig { created, ..ServerConfig::default() };
-        tokio::spawn(server::serve(listener, server, state, until_end(ended)))
+        let config = ServerConfig { created, ..ServerConfig::default() };
+        serve(listener, config, state, health.register("server"), until_end(ended))
     });
     let published = Published { reader, runtime: tokio::runtime::Handle::current() };
-    let (ledger_alive, ledger_ended) = tokio::sync::oneshot::channel::<()>();
-    let ledger = thread::Builder::new()
-        .name("ledger".to_owned())
-        .spawn(move || {
-            let _alive = ledger_alive;
-            ledger.run();
-        })
+    let ledger = threads::thread(ledger_lifeline, || ledger.run())
         .context("starting the ledger's thread")?;
     let (source_end, source_ended) = tokio::sync::oneshot::channel();
     let sinks = seats.into_iter().map(CountingSink).collect();
@@ -137,53 +143,50 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         // The receiver is gone only when the program is ending already.
         let _ending = source_end.send(());
     })?;
-    tokio::select! {
-        () = stop => tracing::info!("stopping: counting what is at hand, then the last push"),
-        Ok(()) = source_ended => tracing::info!("the source has ended: stopping"),
-        _ = ledger_ended => tracing::error!("the ledger has ended: stopping"),
-        Some(_) = push.join_next() => tracing::error!("a pusher has ended: stopping"),
+    let running = Running { source, ledger, push, end, serve, refresh, demo };
+    running.until(stop, source_ended, &health).await?;
+    if is_input {
+        totals::tell(&metrics);
     }
-
-    Running { source, ledger, push, end, serve, refresh, demo }.drain().await
+    Ok(())
 }
 
-/// All that runs, in the order in which it ends.
-struct Running {
-    source: source::Running,
-    ledger: thread::JoinHandle<()>,
-    push: JoinSet<()>,
-    end: watch::Sender<bool>,
-    serve: Option<JoinHandle<io::Result<()>>>,
-    refresh: JoinHandle<()>,
-    demo: Option<Demo>,
+/// Starts the server.
+fn serve(
+    listener: Listener,
+    config: ServerConfig,
+    state: ServerState,
+    component: Component,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<io::Result<()>> {
+    component.set(State::Ready);
+    threads::task(component.lifeline("accept"), async move {
+        let result = server::serve(listener, config, state, shutdown).await;
+        // Without a word to the component, it has died.
+        if result.is_ok() {
+            component.finish();
+        }
+        result
+    })
 }
 
-impl Running {
-    /// Drains the stages in the order of the data. The ledger ends when the last worker has left;
-    /// the pushers when the ledger has published its last snapshot.
-    async fn drain(self) -> anyhow::Result<()> {
-        let Running { source, ledger, mut push, end, serve, refresh, demo } = self;
-        source.stop();
-        let drained = tokio::task::spawn_blocking(move || {
-            let result = source.join();
-            (result, ledger.join().is_ok())
-        });
-        let (source_result, ledger_well) = drained.await.context("waiting for the source")?;
-        while let Some(ended) = push.join_next().await {
-            ended.context("waiting for the last push")?;
-        }
-        end.send_replace(true);
-        if let Some(serve) = serve {
-            serve.await.context("waiting for the server")?.context("serving HTTP")?;
-        }
-        refresh.await.context("waiting for the refresher of AS names")?;
-        if let Some(demo) = demo {
-            demo.stop();
-        }
-        source_result?;
-        anyhow::ensure!(ledger_well, "the ledger panicked; see the log above");
-        Ok(())
-    }
+/// Starts the refresher of AS names.
+fn refresh(
+    refresher: Refresher,
+    metrics: Arc<Metrics>,
+    names: Names,
+    component: Component,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
+    component.set(State::Ready);
+    threads::task(component.lifeline("refresh"), async move {
+        let announce = move |announcement| match announcement {
+            Announcement::Replace(table) => names.replace(table),
+            Announcement::Keep => names.give_up(),
+        };
+        refresher.run(metrics, shutdown, announce).await;
+        component.finish();
+    })
 }
 
 /// What is counted and from where, in a line. Warns of an AS that gives no good picture.
@@ -227,18 +230,20 @@ fn store(
     Ok(Some(store))
 }
 
-/// A pusher for each endpoint, and what holds the others of this host off their series.
+/// A pusher for each endpoint and what its task has to hold, and what holds the others of this host
+/// off their series.
 fn pushers(
     push: &[PusherConfig],
     state_dir: Option<&Path>,
     layout: &Layout,
     metrics: &Arc<Metrics>,
     health: &Health,
-) -> Result<(Vec<Pusher>, Identities), ConfigError> {
+) -> Result<(Vec<(Pusher, Lifeline)>, Identities), ConfigError> {
     let pusher = |config: &PusherConfig| {
         let component = health.register(format!("push to {}", config.name));
+        let lifeline = component.lifeline("stream");
         Pusher::new(config, layout, Arc::clone(metrics), component, state_dir)
-            .map(Pusher::with_own_metrics)
+            .map(|pusher| (pusher.with_own_metrics(), lifeline))
             .map_err(|error| ConfigError(format!("push to {}: {error}", config.name)))
     };
     let pushers = push.iter().map(pusher).collect::<Result<_, _>>()?;

@@ -36,7 +36,7 @@ impl Source {
             SourceConfig::Kafka(config) => KafkaSource::new(config, Arc::clone(metrics))
                 .map(Source::Kafka)
                 .map_err(|error| ConfigError(error.to_string())),
-            SourceConfig::Input { input, exit_at_end } => InputSource::open(&input)
+            SourceConfig::Input { input, exit_at_end } => InputSource::open(&input, exit_at_end)
                 .map(|source| Source::Input { source, exit_at_end })
                 .map_err(|error| ConfigError(format!("--input {input}: {error}"))),
         }

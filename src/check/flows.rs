@@ -1,7 +1,7 @@
 //! Would the newest flows count?
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Read as _},
 };
 
@@ -54,10 +54,11 @@ impl Flows {
     /// Counts the first lines of a file. Standard input stays for the program to read.
     pub(super) fn read(&mut self, input: &Input) -> io::Result<()> {
         let Input::File(path) = input else { return Ok(()) };
-        let file = File::open(path)?;
-        if !file.metadata()?.is_file() {
+        // Opening a pipe would wait for its writer.
+        if !fs::metadata(path)?.is_file() {
             return Ok(());
         }
+        let file = File::open(path)?;
         let mut text = Vec::new();
         file.take(FILE_BYTES).read_to_end(&mut text)?;
         if text.len() as u64 == FILE_BYTES {

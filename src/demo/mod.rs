@@ -21,6 +21,11 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer},
 };
 
+use crate::{
+    health::{Component, State},
+    threads,
+};
+
 use model::Model;
 
 /// Partitions of the demo's topic.
@@ -53,6 +58,7 @@ pub struct Demo {
     pub brokers: String,
     stop: Arc<AtomicBool>,
     producer: JoinHandle<()>,
+    component: Component,
     _cluster: Option<MockCluster<'static, DefaultProducerContext>>,
 }
 
@@ -64,7 +70,7 @@ impl std::fmt::Debug for Demo {
 
 impl Demo {
     /// Starts the broker, where there is none, and the routers.
-    pub fn start(config: DemoConfig) -> Result<Self, KafkaError> {
+    pub fn start(config: DemoConfig, component: Component) -> Result<Self, KafkaError> {
         let (cluster, brokers) = if let Some(brokers) = config.brokers {
             (None, brokers)
         } else {
@@ -81,11 +87,12 @@ impl Demo {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let routers = Model::new(config.asn, 1);
-        let producer = thread::Builder::new()
-            .name("demo-routers".to_owned())
-            .spawn(move || produce(&producer, routers, &config.topic, config.rate, &stopped))
-            .map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
-        Ok(Demo { brokers, stop, producer, _cluster: cluster })
+        let producer = threads::thread(component.lifeline("demo-routers"), move || {
+            produce(&producer, routers, &config.topic, config.rate, &stopped);
+        })
+        .map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
+        component.set(State::Ready);
+        Ok(Demo { brokers, stop, producer, component, _cluster: cluster })
     }
 
     /// Stops the routers, then the broker.
@@ -95,6 +102,7 @@ impl Demo {
         if self.producer.join().is_err() {
             tracing::error!("the demo's routers panicked");
         }
+        self.component.finish();
     }
 }
 

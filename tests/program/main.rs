@@ -26,14 +26,18 @@ mod series;
 #[path = "../e2e/servers/mod.rs"]
 mod servers;
 
+mod child;
 mod clock;
 mod crash;
+mod death;
 mod diagnosis;
 mod flags;
 mod health;
 mod identity;
 mod input;
 mod kafka;
+mod log;
+mod pipes;
 mod positions;
 mod secrets;
 mod time;

@@ -18,7 +18,7 @@ use std::{
     collections::BTreeMap,
     io,
     sync::{Arc, mpsc},
-    thread::{self, JoinHandle},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -32,6 +32,7 @@ use crate::{
     health::{Component, State},
     metrics::Metrics,
     source::{Progress, Sink},
+    threads,
 };
 
 pub use config::{InvalidKafkaConfig, KafkaConfig, PartitionChoice, StartOffset};
@@ -125,10 +126,11 @@ impl KafkaSource {
                 standings: Arc::clone(&standings),
             };
             let name = format!("kafka-{number}");
-            workers.push(thread::Builder::new().name(name).spawn(move || worker.run())?);
+            workers.push(threads::thread(component.lifeline(name), move || worker.run())?);
         }
         let (stop, stop_asked) = mpsc::channel();
         component.set(State::Starting(format!("asking {} for topic {topic}", config.brokers)));
+        let lifeline = component.lifeline("kafka-control");
         let control = Control {
             config,
             consumer,
@@ -149,7 +151,7 @@ impl KafkaSource {
             ends: Ends::default(),
         };
         let (end, ended) = mpsc::channel();
-        let control = thread::Builder::new().name("kafka-control".to_owned()).spawn(move || {
+        let control = threads::thread(lifeline, move || {
             // The consumer is gone with it, out of its group.
             let result = control.run(workers);
             on_end();

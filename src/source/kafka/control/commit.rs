@@ -13,7 +13,10 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 
-use crate::source::{Position, kafka::queue::commit};
+use crate::{
+    source::{Position, kafka::queue::commit},
+    threads,
+};
 
 use super::{Control, POLL, TICK};
 
@@ -145,7 +148,7 @@ impl Control {
     fn commit_by(&self, deadline: Instant, list: &TopicPartitionList) -> Result<(), KafkaError> {
         let (answer, answered) = mpsc::channel();
         let (consumer, list) = (Arc::clone(&self.consumer), list.clone());
-        let asking = thread::Builder::new().name("kafka-commit".to_owned()).spawn(move || {
+        let asking = threads::helper("kafka-commit", move || {
             // Nobody waits any longer, if that fails.
             drop(answer.send(consumer.commit(&list, CommitMode::Sync)));
         });

@@ -104,8 +104,9 @@ impl Control {
     /// leaves the group. An error is one that no waiting mends.
     pub(super) fn run(mut self, workers: Vec<JoinHandle<()>>) -> Result<(), KafkaError> {
         let result = self.watch();
-        if let Err(error) = &result {
-            self.component.set(State::Failing(format!("Kafka: {error}")));
+        let failure = result.as_ref().err().map(|error| format!("Kafka: {error}"));
+        if let Some(failure) = &failure {
+            self.component.set(State::Failing(failure.clone()));
         }
         for inbox in &self.inboxes {
             inbox.send(Command::Stop);
@@ -121,6 +122,10 @@ impl Control {
         }
         // The consumer leaves the group when it is dropped, with nobody here to answer.
         self.consumer.context().close();
+        match failure {
+            Some(failure) => self.component.fail(failure),
+            None => self.component.finish(),
+        }
         result
     }
 

@@ -1,22 +1,28 @@
-//! Messages from a file or standard input: one record a line.
+//! Messages from a file, a pipe or standard input: one record a line.
+
+mod open;
+mod progress;
 
 use std::{
     fmt,
-    fs::File,
-    io::{self, IsTerminal, Read},
-    path::{Path, PathBuf},
+    io::{self, Read},
+    path::PathBuf,
     str::FromStr,
     sync::{Arc, mpsc},
-    thread::{self, JoinHandle},
+    thread::JoinHandle,
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
 use memchr::{memchr, memrchr};
 
-use crate::health::{Component, State};
+use crate::{
+    health::{Component, State},
+    threads,
+};
 
 use super::{Message, Place, Position, Sink};
+use open::{Single, Stretches};
+use progress::Progress;
 
 /// How much is read at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -33,7 +39,7 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 pub enum Input {
     /// Standard input.
     Stdin,
-    /// A file, from its beginning.
+    /// A file from its beginning, a named pipe, or a device.
     File(PathBuf),
 }
 
@@ -57,8 +63,8 @@ impl fmt::Display for Input {
 /// An input that has been opened.
 pub struct InputSource {
     name: String,
-    reader: Box<dyn Read + Send>,
-    progress: ProgressBar,
+    reader: Box<dyn Stretches>,
+    progress: Progress,
 }
 
 impl fmt::Debug for InputSource {
@@ -68,7 +74,7 @@ impl fmt::Debug for InputSource {
 }
 
 enum Event {
-    /// Whole lines, each with its line feed but for the last one of all.
+    /// Whole lines, each with its line feed but for the last one of a stretch.
     Lines(Vec<u8>),
     /// The input has ended, or can't be read on.
     End(io::Result<()>),
@@ -77,18 +83,24 @@ enum Event {
     Stop,
 }
 
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Event")
+    }
+}
+
 impl InputSource {
-    /// Opens the input.
-    pub fn open(input: &Input) -> io::Result<Self> {
-        let (reader, progress): (Box<dyn Read + Send>, _) = match input {
-            Input::Stdin => (Box::new(io::stdin()), ProgressBar::hidden()),
-            Input::File(path) => {
-                let file = File::open(path)?;
-                let progress = progress_bar(&file, path)?;
-                (Box::new(file), progress)
-            }
-        };
+    /// Opens the input; does not wait for a named pipe's writer. Such a pipe ends when its first
+    /// writer has left if `only_first_writer`; else it never does.
+    pub fn open(input: &Input, only_first_writer: bool) -> io::Result<Self> {
+        let (reader, progress) = open::open(input, only_first_writer)?;
         Ok(InputSource { name: input.to_string(), reader, progress })
+    }
+
+    /// What `reader` gives, up to its end. Log lines call it by this name.
+    pub fn new(name: impl Into<String>, reader: impl Read + Send + 'static) -> Self {
+        let reader = Box::new(Single(reader));
+        InputSource { name: name.into(), reader, progress: Progress::default() }
     }
 
     /// Starts reading into one sink. `on_end` is called with the result when the input has ended
@@ -103,20 +115,20 @@ impl InputSource {
         let wake = events.clone();
         // If there is no room, the sink is at work and sees the cut by itself.
         sink.wake_with(Arc::new(move || drop(wake.try_send(Event::Wake))));
-        let InputSource { name, reader, progress } = self;
+        let InputSource { name, mut reader, progress } = self;
         component.set(State::Ready);
         let chunks = events.clone();
-        // A read from standard input can't be interrupted, so nobody waits for this thread: it
-        // ends with the input, or with the process.
-        drop(thread::Builder::new().name("input-read".to_owned()).spawn(move || {
-            let result = read_lines(reader, &chunks);
+        // Reading from a pipe or a terminal can't be interrupted, so nobody waits for this thread:
+        // it ends with the input, or with the process.
+        drop(threads::thread(component.lifeline("input-read"), move || {
+            let result = read_lines(&mut *reader, &chunks);
             // If the sink is gone, the process is about to go.
             drop(chunks.send(Event::End(result)));
         })?);
+        let lifeline = component.lifeline("input");
+        let progress = Some(progress);
         let worker = Worker { name, sink, inbox, progress, next_offset: 0, moved: false };
-        let worker = thread::Builder::new()
-            .name("input".to_owned())
-            .spawn(move || worker.run(&component, on_end))?;
+        let worker = threads::thread(lifeline, move || worker.run(component, on_end))?;
         Ok(RunningInputSource { events, worker })
     }
 }
@@ -126,12 +138,6 @@ impl InputSource {
 pub struct RunningInputSource {
     events: mpsc::SyncSender<Event>,
     worker: JoinHandle<io::Result<()>>,
-}
-
-impl fmt::Debug for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Event")
-    }
 }
 
 impl RunningInputSource {
@@ -152,33 +158,27 @@ struct Worker<S> {
     name: String,
     sink: S,
     inbox: mpsc::Receiver<Event>,
-    progress: ProgressBar,
+    /// `None` after the end.
+    progress: Option<Progress>,
     next_offset: i64,
     moved: bool,
 }
 
 impl<S: Sink> Worker<S> {
-    fn run(
-        mut self,
-        component: &Component,
-        on_end: impl FnOnce(&io::Result<()>),
-    ) -> io::Result<()> {
+    fn run(mut self, component: Component, on_end: impl FnOnce(&io::Result<()>)) -> io::Result<()> {
         let mut on_end = Some(on_end);
         let mut result = Ok(());
         loop {
             match self.inbox.recv_timeout(LONGEST_SLEEP) {
                 Ok(Event::Lines(lines)) => self.take(&lines),
                 Ok(Event::End(ended)) => {
-                    self.progress.finish_and_clear();
+                    self.progress = None;
                     match &ended {
                         Ok(()) => {
                             tracing::info!("the end of {}: all of it is counted", self.name);
                             component.set(State::Ready);
                         }
-                        Err(error) => {
-                            component
-                                .set(State::Failing(format!("reading {}: {error}", self.name)));
-                        }
+                        Err(error) => component.set(State::Failing(self.trouble(error))),
                     }
                     if let Some(on_end) = on_end.take() {
                         on_end(&ended);
@@ -193,7 +193,15 @@ impl<S: Sink> Worker<S> {
             }
         }
         self.hand_over();
+        match &result {
+            Ok(()) => component.finish(),
+            Err(error) => component.fail(self.trouble(error)),
+        }
         result
+    }
+
+    fn trouble(&self, error: &io::Error) -> String {
+        format!("reading {}: {error}", self.name)
     }
 
     fn take(&mut self, lines: &[u8]) {
@@ -215,7 +223,9 @@ impl<S: Sink> Worker<S> {
             }
         }
         self.moved = true;
-        self.progress.inc(lines.len() as u64);
+        if let Some(progress) = &self.progress {
+            progress.add(lines.len());
+        }
     }
 
     fn hand_over(&mut self) {
@@ -225,8 +235,9 @@ impl<S: Sink> Worker<S> {
     }
 }
 
-/// Reads to the end and sends whole lines; what follows the last line feed is a line as well.
-fn read_lines(mut reader: impl Read, lines: &mpsc::SyncSender<Event>) -> io::Result<()> {
+/// Reads to the end and sends whole lines; what follows the last line feed of a stretch is a line
+/// as well.
+fn read_lines(reader: &mut dyn Stretches, lines: &mpsc::SyncSender<Event>) -> io::Result<()> {
     let mut buffer = Vec::new();
     // Whether the beginning of the line at hand was sent already, cut off.
     let mut cut_off = false;
@@ -235,7 +246,10 @@ fn read_lines(mut reader: impl Read, lines: &mpsc::SyncSender<Event>) -> io::Res
         buffer.resize(old + CHUNK_BYTES, 0);
         let read = match reader.read(&mut buffer[old..]) {
             Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                buffer.truncate(old);
+                continue;
+            }
             Err(error) => return Err(error),
         };
         buffer.truncate(old + read);
@@ -260,23 +274,10 @@ fn read_lines(mut reader: impl Read, lines: &mpsc::SyncSender<Event>) -> io::Res
             return Ok(());
         }
         if end {
-            return Ok(());
+            if !reader.next_stretch()? {
+                return Ok(());
+            }
+            cut_off = false;
         }
     }
-}
-
-/// A progress bar over a regular file, where there is a terminal to show it.
-fn progress_bar(file: &File, path: &Path) -> io::Result<ProgressBar> {
-    let metadata = file.metadata()?;
-    if metadata.is_dir() {
-        return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory"));
-    }
-    if !metadata.is_file() || !io::stderr().is_terminal() {
-        return Ok(ProgressBar::hidden());
-    }
-    let style = ProgressStyle::with_template(
-        "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-    )
-    .map_err(io::Error::other)?;
-    Ok(ProgressBar::new(metadata.len()).with_style(style).with_message(path.display().to_string()))
 }

@@ -1,0 +1,107 @@
+//! All that runs: until when, and how it ends.
+
+use std::{io, thread, time::Duration};
+
+use anyhow::Context as _;
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+    time,
+};
+
+use crate::{demo::Demo, health::Health};
+
+use super::source;
+
+/// How long a stop may take: less than systemd waits by our unit. Each part has bounds of its own
+/// that come to less than this, unless a disk or the system's scheduler lets it wait.
+const STOP_LIMIT: Duration = Duration::from_secs(28);
+
+/// How long it may take if a part has died, on which others may wait in vain. What they hold is
+/// counted again after the restart.
+const STOP_LIMIT_AFTER_DEATH: Duration = Duration::from_secs(10);
+
+/// All that runs, in the order in which it ends.
+pub(super) struct Running {
+    pub(super) source: source::Running,
+    pub(super) ledger: thread::JoinHandle<()>,
+    pub(super) push: Vec<JoinHandle<()>>,
+    pub(super) end: watch::Sender<bool>,
+    pub(super) serve: Option<JoinHandle<io::Result<()>>>,
+    pub(super) refresh: JoinHandle<()>,
+    pub(super) demo: Option<Demo>,
+}
+
+impl Running {
+    /// Waits for `stop`, the source's own end or the death of a part, and drains the stages.
+    pub(super) async fn until(
+        self,
+        stop: impl Future<Output = ()>,
+        source_ended: oneshot::Receiver<()>,
+        health: &Health,
+    ) -> anyhow::Result<()> {
+        let death = tokio::select! {
+            () = stop => {
+                tracing::info!("stopping: counting what is at hand, then the last push");
+                None
+            }
+            Ok(()) = source_ended => {
+                tracing::info!("the source has ended: stopping");
+                None
+            }
+            who = health.death() => {
+                tracing::error!(
+                    "{who} has died: stopping, so that a new start counts on from what is published"
+                );
+                Some(who)
+            }
+        };
+        let limit = if death.is_some() { STOP_LIMIT_AFTER_DEATH } else { STOP_LIMIT };
+        let drained = time::timeout(limit, self.drain()).await;
+        if let Some(who) = death {
+            anyhow::bail!("{who} has died; the log above says why");
+        }
+        drained.unwrap_or_else(|_| {
+            Err(anyhow::anyhow!("not all parts have ended within {limit:?}: the rest is cut off"))
+        })
+    }
+
+    /// Drains the stages in the order of the data. The ledger ends when the last worker has left;
+    /// the pushers when the ledger has published its last snapshot. What fails does not keep the
+    /// others from ending.
+    async fn drain(self) -> anyhow::Result<()> {
+        let Running { source, ledger, push, end, serve, refresh, demo } = self;
+        let counted = wait(move || {
+            source.stop();
+            let counted = source.join();
+            ledger.join().map_err(|_| anyhow::anyhow!("the ledger panicked; see the log above"))?;
+            counted
+        })
+        .await;
+        let mut pushed = Ok(());
+        for pusher in push {
+            pushed = pushed.and(pusher.await.context("waiting for the last push"));
+        }
+        end.send_replace(true);
+        let served = match serve {
+            Some(serve) => serve.await.context("waiting for the server"),
+            None => Ok(Ok(())),
+        };
+        let refreshed = refresh.await.context("waiting for the refresher of AS names");
+        if let Some(demo) = demo {
+            demo.stop();
+        }
+        counted?;
+        pushed?;
+        served?.context("serving HTTP")?;
+        refreshed
+    }
+}
+
+/// Waits for threads, where that does not keep anything else from running.
+async fn wait<T: Send + 'static>(threads: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(threads).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

@@ -1,25 +1,132 @@
 //! Small text files as operators write them, with whatever editor.
 
-use std::{fs::File, io::Read as _, path::Path};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    time::Duration,
+};
+
+use crate::threads;
 
 /// What a text file may hold, in bytes: a bundle of all public certificate authorities is a quarter
 /// of it.
 pub const LIMIT_BYTES: u64 = 1 << 20;
 
-/// The text of a file, without the byte order mark that some editors begin it with.
+/// How long a file is waited for: a pipe that nobody writes to, or a network file system that is
+/// away, would be waited for without end.
+pub const WAIT: Duration = Duration::from_secs(5);
+
+/// The text of a file, without the byte order mark that some editors begin it with. It may be a
+/// pipe, which can be read once.
 ///
 /// # Errors
-/// If it can't be read, has more than [`LIMIT_BYTES`], or is not UTF-8: in words to follow the
-/// file's name.
+/// If it can't be read within [`WAIT`], has more than [`LIMIT_BYTES`], or is not UTF-8: in words to
+/// follow the file's name.
 pub fn read(path: &Path) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(LIMIT_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > LIMIT_BYTES {
-        return Err(format!("has more than {LIMIT_BYTES} bytes"));
+    Reading::start(path, |path| File::open(path)).end()
+}
+
+/// As [`read`], of a file that is read more than once: it can't be a pipe or a device.
+pub fn read_regular(path: &Path) -> Result<String, String> {
+    Reading::regular(path).end()
+}
+
+/// Whether there is a file; one that does not answer within [`WAIT`] counts as there.
+pub fn exists(path: &Path) -> bool {
+    in_background(path, |path| Ok(path.exists())).wait(WAIT).is_none_or(|answer| answer == Ok(true))
+}
+
+/// Whether a library that opens this file or directory itself would wait for it.
+///
+/// # Errors
+/// If it would: in words to follow the file's name. Whether it is there at all is for the library to
+/// say.
+pub fn check_waits(path: &Path) -> Result<(), String> {
+    let look = in_background(path, |path| match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => Err(not_regular()),
+        _ => Ok(()),
+    });
+    look.wait(WAIT).unwrap_or_else(|| Err(no_answer()))
+}
+
+/// Something that is found out about a file on a thread that may wait for it without end.
+#[derive(Debug)]
+pub struct Reading<T = String> {
+    result: Receiver<Result<T, String>>,
+}
+
+impl Reading {
+    /// Begins to read a file that is read more than once, see [`read_regular`].
+    pub fn regular(path: &Path) -> Self {
+        Reading::start(path, |path| {
+            // A pipe is opened at once, and then refused.
+            let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+            if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other(not_regular())) }
+        })
     }
-    decode(bytes)
+
+    fn start(path: &Path, open: fn(&Path) -> io::Result<File>) -> Self {
+        in_background(path, move |path| {
+            let mut bytes = Vec::new();
+            open(path)
+                .and_then(|file| file.take(LIMIT_BYTES + 1).read_to_end(&mut bytes))
+                .map_err(|error| error.to_string())?;
+            if bytes.len() as u64 > LIMIT_BYTES {
+                return Err(format!("has more than {LIMIT_BYTES} bytes"));
+            }
+            decode(bytes)
+        })
+    }
+
+    /// The result, after [`WAIT`] at the latest.
+    fn end(self) -> Result<String, String> {
+        self.wait(WAIT).unwrap_or_else(|| Err(no_answer()))
+    }
+}
+
+impl<T> Reading<T> {
+    /// The result, once, if it comes within `limit`; otherwise it can be waited for again.
+    pub fn wait(&self, limit: Duration) -> Option<Result<T, String>> {
+        match self.result.recv_timeout(limit) {
+            Ok(result) => Some(result),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(Err("can't be read".to_owned())),
+        }
+    }
+}
+
+/// Does something with a file on a thread of its own. A thread that waits for a file can't be
+/// ended, so it is left to itself.
+fn in_background<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce(&Path) -> Result<T, String> + Send + 'static,
+) -> Reading<T> {
+    let (sender, result) = mpsc::channel();
+    let path = path.to_owned();
+    let errors = sender.clone();
+    let spawned = threads::helper("file", move || {
+        // Nobody may wait any more.
+        drop(sender.send(work(&path)));
+    });
+    if let Err(error) = spawned {
+        drop(errors.send(Err(format!("can't be read: no thread: {error}"))));
+    }
+    Reading { result }
+}
+
+fn no_answer() -> String {
+    format!(
+        "does not answer within {} s: is it a pipe that nobody writes to, or on a network file \
+         system that is away?",
+        WAIT.as_secs()
+    )
+}
+
+fn not_regular() -> String {
+    "is a pipe, a device or a directory, and not a regular file".to_owned()
 }
 
 fn decode(mut bytes: Vec<u8>) -> Result<String, String> {
@@ -40,6 +147,32 @@ fn decode(mut bytes: Vec<u8>) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_read_again_is_a_regular_one() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+        std::fs::write(&path, "text").expect("written");
+        assert_eq!(read_regular(&path), Ok("text".to_owned()));
+        for other in [directory.path(), Path::new("/dev/null"), Path::new("/dev/zero")] {
+            assert_eq!(read_regular(other), Err(not_regular()), "{}", other.display());
+        }
+        assert_eq!(check_waits(directory.path()), Ok(()));
+        assert_eq!(check_waits(&directory.path().join("missing")), Ok(()));
+        assert_eq!(check_waits(Path::new("/dev/zero")), Err(not_regular()));
+        assert!(exists(&path) && !exists(&directory.path().join("missing")));
+    }
+
+    #[test]
+    fn a_file_that_does_not_answer_can_be_waited_for_again() {
+        let (release, released) = mpsc::channel::<()>();
+        let reading = in_background(Path::new("file"), move |_| {
+            released.recv().map_err(|error| error.to_string())
+        });
+        assert_eq!(reading.wait(Duration::from_millis(1)), None);
+        release.send(()).expect("it waits");
+        assert_eq!(reading.wait(WAIT), Some(Ok(())));
+    }
 
     #[test]
     fn a_byte_order_mark_is_skipped_and_other_encodings_are_named() {

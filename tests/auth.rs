@@ -17,6 +17,7 @@ use std::{
     fs, io,
     net::SocketAddr,
     path::PathBuf,
+    process::Command,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -98,6 +99,13 @@ impl Files {
 
     fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
+    }
+
+    /// A pipe that nobody writes to: who opens it waits without end.
+    fn pipe(&self, name: &str) -> SecretSource {
+        let made = Command::new("mkfifo").arg(self.path(name)).status().unwrap();
+        assert!(made.success());
+        SecretSource::File(self.path(name))
     }
 
     fn write(&self, name: &str, text: impl AsRef<[u8]>) -> SecretSource {
@@ -272,13 +280,32 @@ async fn a_secret_that_changes_is_used_soon_and_one_that_is_gone_stays_in_use() 
     assert_eq!(receiver.next().await.header("authorization"), Some("Bearer hunter4"));
 }
 
+#[tokio::test]
+async fn a_file_that_becomes_a_pipe_stops_nothing() {
+    let (log, _guard) = Log::capture();
+    let files = Files::new();
+    let mut receiver = Receiver::new();
+    let sender = with_auth(&receiver, Auth::bearer(files.write("token", "hunter2")));
+    fs::remove_file(files.path("token")).unwrap();
+    files.pipe("token");
+    send_until(&sender, |reply| {
+        assert_eq!(reply.expect("an answer").status, 204);
+        log.lines("ERROR").iter().any(|line| line.contains("is a pipe"))
+    })
+    .await;
+    assert_eq!(receiver.next().await.header("authorization"), Some("Bearer hunter2"));
+}
+
 #[test]
 fn a_file_that_cannot_be_used_at_the_start_is_an_error_that_names_it() {
     let files = Files::new();
     let missing = SecretSource::File(files.path("missing"));
     let empty = files.write("empty", " \n");
     let large = files.write("large", "a".repeat((1 << 20) + 1));
-    for (source, expected) in [(missing, "missing"), (empty, "empty"), (large, "bytes")] {
+    let pipe = files.pipe("pipe");
+    for (source, expected) in
+        [(missing, "missing"), (empty, "empty"), (large, "bytes"), (pipe, "is a pipe")]
+    {
         let auth = Auth::Basic { username: SecretSource::value("u"), password: source };
         let error = error(&PusherConfig { auth, ..config("http://127.0.0.1:1") });
         assert!(error.starts_with("basic_auth.password: "), "{error}");

@@ -201,7 +201,7 @@ fn secret(
 ) -> Result<Option<SecretSource>, ConfigError> {
     if let Some(file) = file {
         // Tried here, where the flag's name is known.
-        return match text_file::read(file) {
+        return match text_file::read_regular(file) {
             Ok(text) if text.trim().is_empty() => {
                 Err(ConfigError(format!("{flag} {}: is empty", file.display())))
             }

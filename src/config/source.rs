@@ -1,6 +1,6 @@
 //! Where flows come from.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use crate::{
     cli::SourceFlags,
@@ -51,6 +51,7 @@ pub(super) fn source(flags: SourceFlags) -> Result<SourceConfig, ConfigError> {
         settings.push(pair(setting, || "--kafka-config".to_owned())?);
     }
     check_protocols(&brokers, &settings)?;
+    check_files(&settings)?;
     Ok(SourceConfig::Kafka(KafkaConfig {
         brokers,
         topic,
@@ -60,6 +61,16 @@ pub(super) fn source(flags: SourceFlags) -> Result<SourceConfig, ConfigError> {
         settings,
         stored: BTreeMap::new(),
     }))
+}
+
+/// librdkafka opens the files that settings name itself, and would wait for a pipe without end.
+fn check_files(settings: &[(String, String)]) -> Result<(), ConfigError> {
+    let names_file = |key: &str| key.ends_with(".location") || key.ends_with(".keytab");
+    for (key, file) in settings.iter().filter(|(key, _)| names_file(key)) {
+        text_file::check_waits(Path::new(file))
+            .map_err(|problem| ConfigError(format!("--kafka-config {key}: {file} {problem}")))?;
+    }
+    Ok(())
 }
 
 /// A protocol before a broker's name says how to reach that broker alone; those that it names are

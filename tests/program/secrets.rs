@@ -92,3 +92,40 @@ fn check_shows_no_secret_at_any_level_of_its_log_whatever_servers_repeat() {
         assert_eq!(line, None);
     }
 }
+
+#[test]
+fn a_pipe_that_nobody_writes_to_is_refused_by_name_wherever_a_file_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let pipe = pipe.to_str().unwrap();
+    let url = "--remote-write-url=http://127.0.0.1:1/write";
+    let kafka = ["--brokers=127.0.0.1:1", "--topic=flows"];
+    let of = |flag: &str| format!("{flag}={pipe}");
+    let user = "--remote-write-username=u".to_owned();
+    for (arguments, named) in [
+        (vec![user, of("--remote-write-password-file")], "--remote-write-password-file"),
+        (vec![of("--remote-write-bearer-token-file")], "--remote-write-bearer-token-file"),
+        (vec![of("--remote-write-ca-file")], "tls_config.ca"),
+        (vec![of("--remote-write-cert-file"), of("--remote-write-key-file")], "tls_config.cert"),
+        (vec![of("--kafka-config=ssl.key.location")], "ssl.key.location"),
+        // These are read once, so a pipe is waited for.
+        (vec![of("--kafka-config-file")], "--kafka-config-file"),
+        (vec![of("--config")], "--config"),
+    ] {
+        for command in [&["check"][..], &[]] {
+            let output = Command::new(env!("CARGO_BIN_EXE_flow-exporter"))
+                .args(command)
+                .args(kafka)
+                .args([url, "--state-dir=none", "--addr=127.0.0.1:0", "--as-names=none"])
+                .args(&arguments)
+                .current_dir(directory.path())
+                .output()
+                .unwrap();
+            let error = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+            let line = error.lines().last().unwrap();
+            assert!(line.contains(named) && line.contains("pipe"), "{line}");
+        }
+    }
+}

@@ -7,13 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::text_file;
+use crate::text_file::{self, Reading};
 
 use super::config::PusherConfigError;
 
 /// How often a file is looked at, at most. Only before a request: nothing is read while nothing is
 /// sent.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a look at a file may take: what is ready later is found by the next one. Requests wait
+/// for it, and with them one of the threads that serve HTTP.
+const LOOK_WAIT: Duration = Duration::from_millis(200);
 
 /// A text that is never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -56,8 +60,9 @@ impl SecretSource {
 /// The text of a [`SecretSource`] as it is now.
 ///
 /// A file's content is compared, not its times: a mounted secret is swapped under a symbolic link,
-/// and a rewrite within the clock's tick changes nothing but the content. Reading blocks, for as
-/// long as a small local file takes.
+/// and a rewrite within the clock's tick changes nothing but the content. A file that can't be read
+/// for now, because the network file system that it is on is away, stops nothing: what it held last
+/// stays in use.
 #[derive(Debug)]
 pub(super) struct Watched {
     /// What the operator calls it.
@@ -72,6 +77,8 @@ struct Held {
     looked: Instant,
     /// What is wrong with the file now, if `text` is from an earlier time.
     trouble: Option<String>,
+    /// The look that is under way, and since when. No other one begins before it ends.
+    reading: Option<(Instant, Reading)>,
 }
 
 impl Watched {
@@ -83,12 +90,15 @@ impl Watched {
         let setting = setting.into();
         let text = match source {
             SecretSource::Value(text) => text.clone(),
-            SecretSource::File(path) => read(path).map_err(|problem| {
-                let problem = format!("{problem}; give a file that this user can read");
-                PusherConfigError::setting(&setting, problem)
-            })?,
+            SecretSource::File(path) => {
+                secret(path, text_file::read_regular(path)).map_err(|problem| {
+                    let problem = format!("{problem}; give a file that this user can read");
+                    PusherConfigError::setting(&setting, problem)
+                })?
+            }
         };
-        let held = Mutex::new(Held { text, looked: Instant::now(), trouble: None });
+        let looked = Instant::now();
+        let held = Mutex::new(Held { text, looked, trouble: None, reading: None });
         Ok(Watched { setting, source: source.clone(), held })
     }
 
@@ -113,7 +123,22 @@ impl Watched {
         let SecretSource::File(path) = &self.source else { return };
         held.looked = Instant::now();
         let (setting, file) = (&self.setting, path.display());
-        match read(path) {
+        let (since, reading, wait) = match held.reading.take() {
+            // It has been waited for.
+            Some((since, reading)) => (since, reading, Duration::ZERO),
+            None => (held.looked, Reading::regular(path), LOOK_WAIT),
+        };
+        let result = if let Some(result) = reading.wait(wait) {
+            secret(path, result)
+        } else {
+            let is_late = since.elapsed() >= text_file::WAIT;
+            held.reading = Some((since, reading));
+            if !is_late {
+                return;
+            }
+            Err(format!("cannot read {file}: it does not answer"))
+        };
+        match result {
             Ok(text) => {
                 if held.text != text {
                     tracing::info!(setting, %file, "the file has changed and is used as it is now");
@@ -142,9 +167,9 @@ impl Watched {
 }
 
 /// A file's text without the white space around it; else what is wrong, with the file's name.
-fn read(path: &Path) -> Result<Secret, String> {
+fn secret(path: &Path, text: Result<String, String>) -> Result<Secret, String> {
     let name = path.display();
-    let text = text_file::read(path).map_err(|error| format!("cannot read {name}: {error}"))?;
+    let text = text.map_err(|error| format!("cannot read {name}: {error}"))?;
     match text.trim() {
         "" => Err(format!("{name} is empty")),
         text => Ok(Secret::new(text)),

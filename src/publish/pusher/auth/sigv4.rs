@@ -10,9 +10,12 @@ use openssl::{error::ErrorStack, hash::MessageDigest, pkey::PKey, sha::sha256, s
 use reqwest::{Request, Url, header};
 
 use super::hidden;
-use crate::publish::pusher::{
-    config::{PusherConfigError, Secret, SecretSource, SigV4Config},
-    secret::Watched,
+use crate::{
+    publish::pusher::{
+        config::{PusherConfigError, Secret, SecretSource, SigV4Config},
+        secret::Watched,
+    },
+    text_file,
 };
 
 /// The name of the service in signatures.
@@ -159,7 +162,7 @@ impl KeySource {
         let profile =
             profile.or_else(|| environment("AWS_PROFILE")).unwrap_or_else(|| "default".to_owned());
         match file {
-            Some(file) if file.exists() => {
+            Some(file) if text_file::exists(&file) => {
                 let file = Watched::new("sigv4", &SecretSource::File(file))?;
                 Ok(KeySource::Shared { file, profile })
             }

@@ -33,7 +33,7 @@ use flow_exporter::{
 };
 use receiver::{Answer, Received, Receiver};
 use samples::Samples;
-use series::definition;
+use series::{definition, definition_of};
 use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -833,4 +833,43 @@ async fn how_fast_a_backlog_is_drained_and_what_memory_that_takes() {
     println!("memory: {before} MiB before, {most} MiB at most");
     ledger.close();
     push.end().await;
+}
+
+#[tokio::test]
+async fn no_request_is_larger_than_its_bound_whatever_the_labels_are_like() {
+    const SERIES: u32 = 1_500;
+    // In 2.0, what series have in common is in a request once.
+    for (protocol, least) in [(ProtocolChoice::V1, 3 << 20), (ProtocolChoice::V2, 100_000)] {
+        let mut receiver = Receiver::new();
+        let label = |number: u32| (format!("external{number}"), format!("{number}").repeat(500));
+        let external_labels: Vec<_> = (10..40).map(label).collect();
+        let config = PusherConfig { protocol, external_labels, ..config(&receiver) };
+        let mut ledger = Ledger::on_disk();
+        ledger.claim(&[&config]);
+        for source_as in 1..=SERIES {
+            let slot = ledger.slots.len() as u32;
+            ledger.slots.insert(source_as, slot);
+            let name = format!("{source_as:04}").repeat(256);
+            ledger.cut.start(slot, at(-1), &definition_of((source_as, &name), (ASN, &name), &name));
+            ledger.count(source_as, 1);
+        }
+        ledger.sample(0);
+        // One of a version that had no bound for label values is not sent.
+        let slot = ledger.slots.len() as u32;
+        ledger.slots.insert(SERIES + 1, slot);
+        let name = "n".repeat(900_000);
+        ledger.cut.start(slot, at(0), &definition_of((SERIES + 1, ""), (ASN, ""), &name));
+        ledger.count(SERIES + 1, 1);
+        ledger.sample(1);
+        let push = ledger.push(&config);
+        let (mut samples, mut largest) = (0, 0);
+        while samples < 3 * SERIES as usize {
+            let request = receiver.next().await;
+            largest = largest.max(request.protobuf().len());
+            samples += request.samples().len();
+        }
+        assert!((least..=4 << 20).contains(&largest), "{largest} bytes");
+        ledger.close();
+        assert_eq!(push.end().await, settled(u64::from(3 * SERIES), [("relabelled", 1)]));
+    }
 }

@@ -11,7 +11,7 @@ use flow_exporter::{
     metrics::{Kind, Metrics},
     publish::remote_write::{
         Batch, Compression, Encoder, ExternalLabels, Families, FamilyId, LabelError, LabelPool,
-        LabelSet, Protocol, SAMPLE_MAX_BYTES, STALE, Sample, StartTimestamps,
+        LabelSet, METADATA_MAX_BYTES, Protocol, SAMPLE_MAX_BYTES, STALE, Sample, StartTimestamps,
         proto::{v1, v2},
     },
     traffic::{Direction, Layout},
@@ -320,6 +320,21 @@ fn v1_labels_with_names_that_are_not_valid_or_not_unique_are_errors() {
 }
 
 #[test]
+fn external_labels_have_bounds_of_which_the_error_speaks() {
+    let (most, more) = ("v".repeat(1024), "v".repeat(1025));
+    assert!(external_labels(&[("a", &most)]).is_ok());
+    let error = external_labels(&[("a", &more)]).expect_err("refused").to_string();
+    assert!(error.contains("\"a\": its value has 1025 bytes"), "{error}");
+    let error = external_labels(&[(&more, "v")]).expect_err("refused").to_string();
+    assert!(error.contains("its name has 1025 bytes") && error.len() < 200, "{error}");
+    let names: Vec<String> = (0..40).map(|number| format!("l{number}")).collect();
+    let many: Vec<_> = names.iter().map(|name| (name.as_str(), most.as_str())).collect();
+    assert!(external_labels(&many[..30]).is_ok());
+    let error = external_labels(&many).expect_err("refused").to_string();
+    assert!(error.contains("together they have 41070 bytes"), "{error}");
+}
+
+#[test]
 fn the_label_names_of_a_layout_are_those_of_its_series() {
     let mut books = Books::new(AsNames::default());
     books.count([flow(1, ASN, 1, "edge1")]);
@@ -572,7 +587,7 @@ fn the_size_of_a_request_is_bounded_beforehand() {
     let series = flows(&mut pool, 250);
     for samples in [1, 24] {
         let batch = batch(&series, samples);
-        let labels: usize = series.iter().map(|&(labels, _)| pool.encoded_len(labels)).sum();
+        let labels: usize = series.iter().map(|&(labels, _)| pool.request_len(labels)).sum();
         let bound = labels + batch.samples() * SAMPLE_MAX_BYTES;
         for protocol in [Protocol::V1, Protocol::V2] {
             assert!(raw(&batch, &pool, protocol).len() <= bound);
@@ -776,6 +791,32 @@ proptest! {
                     prop_assert_eq!(series, expected(&batch, &pool, protocol));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn no_request_is_larger_than_its_series_and_metadata_may_make_it(
+        lengths in prop::collection::vec((0_usize..12, 1_usize..1_100, any_samples()), 1..40),
+        starts in prop_oneof![Just(StartTimestamps::Sample), Just(StartTimestamps::Series)],
+    ) {
+        let mut encoder = Encoder::new(Arc::new(Families::all()), starts);
+        let mut pool = LabelPool::new();
+        let mut batch = Batch::default();
+        batch.metadata = true;
+        let mut bound = METADATA_MAX_BYTES;
+        for (place, (labels, length, samples)) in lengths.iter().enumerate() {
+            // No text comes twice, so that nothing is shared.
+            let labels: Vec<(String, String)> = (0..*labels)
+                .map(|label| (format!("l{label:02}_{place}"), format!("{label}_{place}_{}", "v".repeat(*length))))
+                .collect();
+            let set = pool.add(labels.iter().map(|(name, value)| (&**name, &**value)));
+            bound += pool.request_len(set) + samples.len() * SAMPLE_MAX_BYTES;
+            batch.push(set, if place % 2 == 0 { TRANSMIT } else { RECEIVE }, samples);
+        }
+        for protocol in [Protocol::V1, Protocol::V2] {
+            let body = encoder.encode(&batch, &pool, protocol, Compression::Snappy);
+            let size = decompressed(&body, Compression::Snappy).len();
+            prop_assert!(size <= bound, "{:?}: {} bytes, and {} are the bound", protocol, size, bound);
         }
     }
 

@@ -213,6 +213,39 @@ fn a_large_page_comes_in_steps_that_make_up_the_whole() {
 }
 
 #[test]
+fn a_step_has_a_bound_whatever_labels_and_metrics_are_like() {
+    // Characters that are escaped, in a value as long as they get.
+    let hosts: Vec<String> =
+        (0..60).map(|number| format!("{number}{}", "\"".repeat(1020))).collect();
+    let flows: Vec<_> = hosts.iter().map(|host| (ASN, 1, 1, host.as_str())).collect();
+    // A metric of a topic with very many partitions.
+    let samples = (0..50_000).map(|partition| Sample {
+        suffix: "",
+        labels: vec![("partition".to_owned(), partition.to_string())],
+        value: 1.0,
+    });
+    let lag = Family {
+        name: "lag".to_owned(),
+        help: "Lag.".to_owned(),
+        kind: Kind::Gauge,
+        samples: samples.collect(),
+    };
+    let own = || vec![lag.clone(), lag.clone()];
+    let snapshot = snapshot(&flows);
+    let mut page = Page::new(Format::Prometheus, Some(Arc::clone(&snapshot)), own());
+    let (mut whole, mut step, mut more) = (Vec::new(), Vec::new(), true);
+    while more {
+        step.clear();
+        more = page.step(&mut step);
+        assert!(step.len() < STEP_BYTES + 4096, "a step of {} bytes", step.len());
+        whole.extend_from_slice(&step);
+    }
+    let whole = String::from_utf8(whole).expect("a page is UTF-8");
+    assert_eq!(whole, rendered(Format::Prometheus, Some(snapshot), own()));
+    assert_eq!(whole.lines().filter(|line| line.starts_with("lag{")).count(), 100_000);
+}
+
+#[test]
 fn the_programs_own_metrics_have_a_name_and_type_in_open_metrics() {
     let own = Metrics::new().gather();
     assert!(own.iter().any(|family| family.name == "process_start_time_seconds"));

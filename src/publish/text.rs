@@ -41,8 +41,8 @@ enum Next {
     Header(Direction),
     /// The series of a flow counter, from this slot on.
     Series(Direction, usize),
-    /// The program's own metrics.
-    Own,
+    /// The program's own metrics: the next one, or the next line of the one at hand, from this on.
+    Own(usize),
     /// What ends the page.
     End,
     /// Nothing.
@@ -57,6 +57,8 @@ pub struct Page {
     created: bool,
     snapshot: Option<Arc<Snapshot>>,
     own: vec::IntoIter<Family>,
+    /// The one of the program's own metrics that is being written.
+    family: Option<Family>,
     next: Next,
     /// Series that are written.
     written: usize,
@@ -67,7 +69,8 @@ impl Page {
     /// announced, but have no series.
     pub fn new(format: Format, snapshot: Option<Arc<Snapshot>>, own: Vec<Family>) -> Self {
         let next = Next::Header(Direction::ALL[0]);
-        Page { format, created: false, snapshot, own: own.into_iter(), next, written: 0 }
+        let own = own.into_iter();
+        Page { format, created: false, snapshot, own, family: None, next, written: 0 }
     }
 
     /// With `created`, each flow series tells when it began, where the format can say so
@@ -103,13 +106,7 @@ impl Page {
                     Next::Series(direction, 0)
                 }
                 Next::Series(direction, slot) => self.series(out, full, direction, slot),
-                Next::Own => match self.own.next() {
-                    Some(family) => {
-                        own(out, self.format, &family);
-                        Next::Own
-                    }
-                    None => Next::End,
-                },
+                Next::Own(line) => self.own(out, line),
                 Next::End => {
                     if self.format == Format::OpenMetrics {
                         out.extend_from_slice(b"# EOF\n");
@@ -120,6 +117,24 @@ impl Page {
             };
         }
         true
+    }
+
+    /// Writes a line of the program's own metrics: a metric has one for each partition of a topic.
+    /// Returns what comes next.
+    fn own(&mut self, out: &mut Vec<u8>, line: usize) -> Next {
+        let format = self.format;
+        if line == 0 {
+            self.family = self.own.next();
+            let Some(family) = &self.family else { return Next::End };
+            header(out, format, &family.name, &family.help, family.kind);
+        }
+        match self.family.as_ref().and_then(|family| Some((family, family.samples.get(line)?))) {
+            Some((family, sample)) => {
+                own(out, &family.name, sample);
+                Next::Own(line + 1)
+            }
+            None => Next::Own(0),
+        }
     }
 
     /// Writes series until `out` holds `full` bytes or none is left. Returns what comes next.
@@ -148,7 +163,7 @@ impl Page {
         }
         match direction {
             Direction::Receive => Next::Header(Direction::Transmit),
-            Direction::Transmit => Next::Own,
+            Direction::Transmit => Next::Own(0),
         }
     }
 }
@@ -206,20 +221,17 @@ fn flow_labels(out: &mut Vec<u8>, series: &Series<'_>) {
     labels.end();
 }
 
-/// A metric of the program's own, with all its lines.
-fn own(out: &mut Vec<u8>, format: Format, family: &Family) {
-    header(out, format, &family.name, &family.help, family.kind);
-    for Sample { suffix, labels: pairs, value } in &family.samples {
-        out.extend_from_slice(family.name.as_bytes());
-        out.extend_from_slice(suffix.as_bytes());
-        let mut labels = Labels::new(out);
-        for (name, value) in pairs {
-            labels.add(name, value);
-        }
-        labels.end();
-        float(out, *value);
-        out.push(b'\n');
+/// A line of a metric of the program's own.
+fn own(out: &mut Vec<u8>, family: &str, Sample { suffix, labels: pairs, value }: &Sample) {
+    out.extend_from_slice(family.as_bytes());
+    out.extend_from_slice(suffix.as_bytes());
+    let mut labels = Labels::new(out);
+    for (name, value) in pairs {
+        labels.add(name, value);
     }
+    labels.end();
+    float(out, *value);
+    out.push(b'\n');
 }
 
 /// Writes labels in braces; nothing if there are none.

@@ -1,9 +1,9 @@
 //! Rules that change or drop series on their way to an endpoint, with the meaning that
 //! `write_relabel_configs` has in Prometheus.
 //!
-//! Pure: labels in, labels out. Two things differ from Prometheus, where it would send what no
-//! receiver takes: a series that has lost its name is dropped, and `labelmap` makes no label whose
-//! name is none.
+//! Pure: labels in, labels out. Three things differ from Prometheus, where it would send what no
+//! receiver takes: a series that has lost its name is dropped, so is one whose labels have grown
+//! beyond a bound, and `labelmap` makes no label whose name is none.
 
 mod pattern;
 
@@ -177,13 +177,17 @@ impl RelabelText {
     }
 }
 
+/// The labels that rules make of a series take no more than this together, names and values, in
+/// bytes: else it is dropped. Rules can make values of values, each longer than the one before.
+pub const MAX_LABELS_BYTES: usize = 64 << 10;
+
 /// Changes the labels of a series, which are sorted by name, by the rules in their order. Says
 /// whether the series is kept; then its labels are sorted by name again, unique, none of them
 /// empty, and with a name among them. Labels that begin with two underscores stay, as they do when
 /// Prometheus writes.
 pub fn apply(rules: &[RelabelRule], labels: &mut Vec<(String, String)>) -> bool {
     let mut series = Labels { old: labels.len(), pairs: std::mem::take(labels) };
-    if !rules.iter().all(|rule| rule.apply(&mut series)) {
+    if !rules.iter().all(|rule| rule.apply(&mut series) && series.bytes() <= MAX_LABELS_BYTES) {
         return false;
     }
     *labels = series.pairs;
@@ -254,6 +258,11 @@ impl Labels {
     /// A label's value; empty if there is no such label, which is the same to Prometheus.
     fn get(&self, name: &str) -> &str {
         self.pairs.iter().find(|(other, _)| other == name).map_or("", |(_, value)| value)
+    }
+
+    /// What names and values take together.
+    fn bytes(&self) -> usize {
+        self.pairs.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
 
     fn set(&mut self, name: &str, value: String) {

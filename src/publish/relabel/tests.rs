@@ -297,3 +297,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_series_whose_labels_grow_beyond_the_bound_is_dropped() {
+    let doubles: &[&str] =
+        &["source_labels=a,a", "separator=", "regex=(.*)", "target_label=a", "replacement=$1"];
+    let value = "v".repeat(1000);
+    let grown = |rules: usize| after(&vec![doubles; rules], &[("a", &value)]);
+    assert_eq!(grown(6), Some(format!("a={}", "v".repeat(64_000))));
+    assert_eq!(grown(7), None);
+    // As many as no memory would hold the result of.
+    assert_eq!(grown(60), None);
+}

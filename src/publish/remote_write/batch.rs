@@ -8,9 +8,12 @@ use super::{families::FamilyId, pool::LabelSet};
 pub const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
 
 /// What a sample takes at most in a request, in bytes, before compression: to be added to
-/// [`LabelPool::encoded_len`](super::LabelPool::encoded_len) where a request is to stay below
+/// [`LabelPool::request_len`](super::LabelPool::request_len) where a request is to stay below
 /// [`BatchBounds::bytes`].
 pub const SAMPLE_MAX_BYTES: usize = 33;
+
+/// What type, help and unit of all metrics take at most in a request, in bytes, before compression.
+pub const METADATA_MAX_BYTES: usize = 32 << 10;
 
 /// A value at a time.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,8 +33,8 @@ pub struct BatchBounds {
     pub series: usize,
     /// Samples in a request. A series that has more by itself is split.
     pub samples: usize,
-    /// Size of a request before compression, in bytes. A series that is larger by itself travels
-    /// alone.
+    /// Size of the series in a request before compression, in bytes. Beside them, a request has at
+    /// most [`METADATA_MAX_BYTES`]. A series that is larger by itself travels alone.
     pub bytes: usize,
 }
 
@@ -39,7 +42,7 @@ impl Default for BatchBounds {
     /// 2,000 series, as Prometheus' own sender has it, of 24 samples each, in at most 4 MiB: series
     /// have some 300 bytes, and receivers refuse requests above 32 MiB.
     fn default() -> Self {
-        BatchBounds { series: 2_000, samples: 48_000, bytes: 4 << 20 }
+        BatchBounds { series: 2_000, samples: 48_000, bytes: (4 << 20) - METADATA_MAX_BYTES }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Labels that the operator adds to every series.
 
-use crate::traffic::Layout;
+use crate::traffic::{Layout, MAX_VALUE_BYTES};
+
+/// External labels take no more than this together, names and values, in bytes.
+const MAX_EXTERNAL_BYTES: usize = 32 << 10;
 
 /// The label that holds the metric's name.
 pub(super) const METRIC_NAME: &str = "__name__";
@@ -17,6 +20,25 @@ pub enum LabelError {
     /// The same name twice.
     #[error("external label {0:?} is given twice: give it once")]
     Twice(String),
+    /// A name or a value that is longer than those of flows.
+    #[error(
+        "external label {name:?}: its {part} has {length} bytes, and no more than {MAX_VALUE_BYTES} \
+         are sent: shorten it"
+    )]
+    TooLong {
+        /// The beginning of the name.
+        name: String,
+        /// Name or value.
+        part: &'static str,
+        /// How long it is, in bytes.
+        length: usize,
+    },
+    /// More than every series can carry.
+    #[error(
+        "external labels: together they have {0} bytes, and no more than {MAX_EXTERNAL_BYTES} are \
+         sent with every series: leave some out"
+    )]
+    TooMany(usize),
     /// A name that the series have already.
     #[error("external label {0:?}: the series have a label of this name already, choose another")]
     Taken(String),
@@ -39,13 +61,24 @@ impl ExternalLabels {
                 return Err(LabelError::Twice(pair[0].0.clone()));
             }
         }
-        for (name, _) in &sorted {
+        let mut bytes = 0;
+        for (name, value) in &sorted {
+            for (part, text) in [("name", name), ("value", value)] {
+                if text.len() > MAX_VALUE_BYTES {
+                    let name = name.chars().take(64).collect();
+                    return Err(LabelError::TooLong { name, part, length: text.len() });
+                }
+                bytes += text.len();
+            }
             if !is_label_name(name) {
                 return Err(LabelError::Name(name.clone()));
             }
             if series_labels(layout).any(|taken| taken == name) {
                 return Err(LabelError::Taken(name.clone()));
             }
+        }
+        if bytes > MAX_EXTERNAL_BYTES {
+            return Err(LabelError::TooMany(bytes));
         }
         sorted.retain(|(_, value)| !value.is_empty());
         Ok(ExternalLabels { sorted })

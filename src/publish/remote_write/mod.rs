@@ -18,7 +18,9 @@ mod v1;
 mod v2;
 mod wire;
 
-pub use batch::{Batch, BatchBounds, BatchSeries, SAMPLE_MAX_BYTES, STALE, Sample};
+pub use batch::{
+    Batch, BatchBounds, BatchSeries, METADATA_MAX_BYTES, SAMPLE_MAX_BYTES, STALE, Sample,
+};
 pub use encoder::{Compression, Encoder, Protocol, StartTimestamps};
 pub use families::{Families, FamilyId, FamilyMetadata};
 pub use labels::{ExternalLabels, LabelError};

@@ -120,6 +120,14 @@ impl LabelPool {
         self.sets.encoded_len(set) as usize
     }
 
+    /// What a series takes at most in a request of either form, in bytes, before compression,
+    /// without its samples.
+    pub fn request_len(&self, set: LabelSet) -> usize {
+        // In 2.0, a label that no other series has takes two symbols, and two references of up to
+        // three bytes: more symbols than these can tell apart are in no request.
+        self.encoded_len(set) + REFERENCES * self.sets.pairs(set).len() + SERIES_FIELDS
+    }
+
     /// Requests are smallest when their series are sorted by this: it puts series side by side that
     /// have those labels in common which few others have, such as an AS.
     ///
@@ -197,6 +205,14 @@ impl LabelPool {
         id
     }
 }
+
+/// What the references to a label's name and value take in a request of 2.0, in bytes, beyond what
+/// frames a label in 1.0.
+const REFERENCES: usize = 2 * 3 - 2;
+
+/// What a series takes beside labels and samples, in bytes: its own tag and length (6); in 2.0 also
+/// those of its references (6), its metadata (12) and its start time (11).
+const SERIES_FIELDS: usize = 35;
 
 /// What a field of protobuf takes whose value is so long, in bytes: tag, length and value.
 pub(super) fn field_len(length: usize) -> usize {

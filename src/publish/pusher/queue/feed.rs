@@ -377,7 +377,7 @@ impl Feed {
             if out.batch.len() >= bounds.series {
                 break;
             }
-            bytes += pool.encoded_len(line.labels);
+            bytes += pool.request_len(line.labels);
             let room = (bounds.bytes.saturating_sub(bytes) / SAMPLE_MAX_BYTES)
                 .min(bounds.samples.saturating_sub(out.batch.samples()));
             let room = if out.batch.is_empty() { room.max(1) } else { room };

@@ -89,13 +89,18 @@ impl Labeler {
 
     /// Adds the external labels to those of a series (sorted by name), applies the rules, as
     /// Prometheus does after them, and hands the result to `then`: `None` where the series is not
-    /// for this endpoint.
+    /// for this endpoint, or its labels take more than [`relabel::MAX_LABELS_BYTES`], as those of
+    /// versions without a bound for values may.
     pub(super) fn finish<T>(
         &self,
         labels: Vec<(&str, &str)>,
         then: impl FnOnce(Option<Vec<(&str, &str)>>) -> T,
     ) -> T {
         let labels = self.external.merge(labels);
+        let bytes: usize = labels.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if bytes > relabel::MAX_LABELS_BYTES {
+            return then(None);
+        }
         if self.relabel.is_empty() {
             return then(Some(labels));
         }

@@ -56,7 +56,7 @@ impl Own {
                 let set = labeler.finish(labels, |labels| labels.map(|labels| pool.add(labels)));
                 let Some(set) = set else { continue };
                 self.sets.push(set);
-                let size = pool.encoded_len(set) + SAMPLE_MAX_BYTES;
+                let size = pool.request_len(set) + SAMPLE_MAX_BYTES;
                 let room = bounds.series.min(bounds.samples);
                 if batch.len() >= room || bytes + size > bounds.bytes && !batch.is_empty() {
                     self.ready.push_back(std::mem::take(&mut batch));

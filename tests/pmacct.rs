@@ -765,3 +765,31 @@ proptest! {
         prop_assert_eq!(decode(joined.as_bytes()), alone);
     }
 }
+
+#[test]
+fn the_record_that_can_not_be_decoded_is_found_among_those_that_can() {
+    let good = r#"{"as_src": 1, "as_dst": 2, "bytes": 3}"#;
+    let many = format!("{good}\n").repeat(39);
+    for (payload, expected) in [
+        (
+            format!("{many}{{\"as_src\": -1, \"bytes\": 3}}\n{good}"),
+            Some((NumberOutOfRange, "{\"as_src\": -1, \"bytes\": 3}")),
+        ),
+        (format!("{many}{{\"as_src\": 1, oops\n{good}"), Some((Syntax, "{\"as_src\": 1, oops"))),
+        // What is counted is not quoted: neither before nor behind what is not.
+        (format!("{good} oops\n{good}"), Some((Syntax, "oops"))),
+        (format!("{good}{good}}}"), Some((Syntax, "}"))),
+        (format!("[{good}, [7], {good}]"), Some((NotARecord, "[7]"))),
+        (format!("[{good} {{\n{good}"), Some((Syntax, "{"))),
+        (format!("[{good}, {{\"bytes\": }}]\n{good}"), Some((Syntax, "{\"bytes\": }]"))),
+        (format!("\u{feff}{good}\n\"text\""), Some((NotARecord, "\"text\""))),
+        (good.to_owned(), None),
+        (String::new(), None),
+    ] {
+        let found = pmacct::first_malformed(payload.as_bytes());
+        let found = found.as_ref().map(|(reason, record)| (*reason, record.as_str()));
+        assert_eq!(found, expected, "{payload}");
+    }
+    let found = pmacct::first_malformed(b"{\"label\": \"\xff\"}\n\xfe{");
+    assert_eq!(found, Some((Syntax, "\u{fffd}{".to_owned())), "bytes that are no text");
+}

@@ -6,11 +6,11 @@ use crate::{
     flow::{Decoded, pmacct},
     ledger::{Reader, Seat},
     log_limit::LogLimit,
-    source::{Bound, Message, Position, Progress, Sink},
+    source::{Bound, Message, Place, Position, Progress, Sink},
 };
 
-/// How much of a message that can't be decoded is logged.
-const SAMPLE_BYTES: usize = 300;
+/// How much of a record that can't be decoded is logged, in characters.
+const QUOTE_CHARACTERS: usize = 300;
 
 static LOG_MALFORMED: LogLimit = LogLimit::new(Duration::from_secs(30));
 
@@ -24,19 +24,10 @@ impl Sink for CountingSink {
         counts.messages += 1;
         counts.payload_bytes += payload.len() as u64;
         pmacct::decode(payload, &mut |record| {
-            if let Decoded::Malformed(reason) = &record
+            if let Decoded::Malformed(_) = &record
                 && let Some(held_back) = LOG_MALFORMED.permit()
             {
-                let sample = &payload[..payload.len().min(SAMPLE_BYTES)];
-                tracing::warn!(
-                    reason = reason.label(),
-                    origin = position.origin,
-                    partition = position.partition,
-                    offset = position.offset,
-                    held_back,
-                    "a record can't be decoded and is not counted; its message begins with {:?}",
-                    String::from_utf8_lossy(sample)
-                );
+                log_malformed(position, payload, held_back);
             }
             counts.record(&record);
         });
@@ -62,6 +53,21 @@ impl Sink for CountingSink {
     fn wake_with(&mut self, waker: Arc<dyn Fn() + Send + Sync>) {
         self.0.wake_with(waker);
     }
+}
+
+/// Logs which record of a message is not counted. Others of it may well be.
+#[cold]
+fn log_malformed(position: Place<'_>, payload: &[u8], held_back: u64) {
+    let Some((reason, record)) = pmacct::first_malformed(payload) else { return };
+    let quote: String = record.chars().take(QUOTE_CHARACTERS).collect();
+    tracing::warn!(
+        reason = reason.label(),
+        origin = position.origin,
+        partition = position.partition,
+        offset = position.offset,
+        held_back,
+        "a record can't be decoded and is not counted; it begins with {quote:?}"
+    );
 }
 
 /// What a source asks about publication, answered for its own threads.

@@ -5,7 +5,7 @@
 //! are used. Field names and types: pmacct's `src/plugin_cmn_json.c`.
 #![expect(clippy::inline_always, reason = "8 % of the time per record, measured by benches/decode")]
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use super::{
     Decoded, Flow, Malformed, Skipped,
@@ -23,48 +23,72 @@ pub fn decode<'p>(payload: &'p [u8], sink: &mut impl FnMut(Decoded<'p>)) {
     }
 }
 
+/// The first record of `payload` that can't be decoded: why, and its text; up to the end of the
+/// line where it is not known where it ends.
+pub fn first_malformed(payload: &[u8]) -> Option<(Malformed, String)> {
+    let text = repair(payload);
+    let text = without_mark(&text);
+    let mut first = None;
+    walk(text, &mut |decoded, place| {
+        if let (None, Decoded::Malformed(reason)) = (&first, decoded) {
+            first = text.get(place).map(|record| (reason, record.trim().to_owned()));
+        }
+    });
+    first
+}
+
 fn decode_text<'t>(text: &'t str, sink: &mut impl FnMut(Decoded<'t>)) {
-    let mut cursor = Cursor::new(text.strip_prefix('\u{feff}').unwrap_or(text));
+    walk(without_mark(text), &mut |decoded, _| sink(decoded));
+}
+
+/// The text behind a byte order mark.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// Hands out all records, with the places of their texts.
+fn walk<'t>(text: &'t str, sink: &mut impl FnMut(Decoded<'t>, Range<usize>)) {
+    let mut cursor = Cursor::new(text);
     let mut empty = true;
-    let mut emit = |decoded| {
+    let mut emit = |decoded, place| {
         empty = false;
-        sink(decoded);
+        sink(decoded, place);
     };
     while let Some(first) = cursor.peek() {
         let start = cursor.position();
         match first {
             b'{' => {
                 if let Ok(decoded) = record(&mut cursor) {
-                    emit(decoded);
+                    emit(decoded, start..cursor.position());
                 } else {
-                    emit(Decoded::Malformed(Malformed::Syntax));
                     cursor.skip_line_of(start);
+                    emit(Decoded::Malformed(Malformed::Syntax), start..cursor.position());
                 }
             }
             b'[' => {
                 if let Err(failed_at) = array(&mut cursor, &mut emit) {
-                    emit(Decoded::Malformed(Malformed::Syntax));
                     cursor.skip_line_of(failed_at);
+                    emit(Decoded::Malformed(Malformed::Syntax), failed_at..cursor.position());
                 }
             }
             _ => {
                 let is_json = cursor.skip_value().is_ok() && cursor.line_is_done();
-                emit(Decoded::Malformed(if is_json {
-                    Malformed::NotARecord
-                } else {
-                    Malformed::Syntax
-                }));
+                let reason = if is_json { Malformed::NotARecord } else { Malformed::Syntax };
                 cursor.skip_line_of(start);
+                emit(Decoded::Malformed(reason), start..cursor.position());
             }
         }
     }
     if empty {
-        sink(Decoded::Skipped(Skipped::Empty));
+        sink(Decoded::Skipped(Skipped::Empty), 0..0);
     }
 }
 
 /// Consumes an array of records; the error is a place on the line that is no JSON.
-fn array<'t>(cursor: &mut Cursor<'t>, sink: &mut impl FnMut(Decoded<'t>)) -> Result<(), usize> {
+fn array<'t>(
+    cursor: &mut Cursor<'t>,
+    sink: &mut impl FnMut(Decoded<'t>, Range<usize>),
+) -> Result<(), usize> {
     cursor.take(b'[');
     if cursor.take(b']') {
         return Ok(());
@@ -72,13 +96,14 @@ fn array<'t>(cursor: &mut Cursor<'t>, sink: &mut impl FnMut(Decoded<'t>)) -> Res
     loop {
         let first = cursor.peek();
         let start = cursor.position();
-        sink(if first == Some(b'{') {
+        let decoded = if first == Some(b'{') {
             record(cursor).map_err(|SyntaxError| start)?
         } else {
             cursor.skip_value().map_err(|SyntaxError| start)?;
             Decoded::Malformed(Malformed::NotARecord)
-        });
+        };
         let end = cursor.position();
+        sink(decoded, start..end);
         match cursor.next() {
             Some(b',') => {}
             Some(b']') => return Ok(()),

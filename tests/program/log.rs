@@ -10,7 +10,7 @@ use rdkafka::{ClientConfig, mocking::MockCluster};
 
 use crate::{
     child::{Child, LIMIT},
-    exporter::count,
+    exporter::{Exporter, count},
     produce::{ASN, Producer},
     servers::wait_for,
 };
@@ -149,4 +149,22 @@ fn exit_codes_are_right_even_where_the_reason_can_not_be_written() {
             assert_eq!(code, Some(expected), "{arguments:?}, {stderr:?}");
         }
     }
+}
+
+#[test]
+fn the_log_quotes_the_record_that_is_not_counted_and_no_other() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic(TOPIC, 1, 1).unwrap();
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", cluster.bootstrap_servers());
+    let mut producer = Producer::new(&config, TOPIC);
+    let flow = format!(r#"{{"as_src": 1, "as_dst": {ASN}, "bytes": 7}}"#);
+    producer.send(0, &format!("{}{flow} trailing", format!("{flow}\n").repeat(39)));
+    producer.flush();
+    let exporter = Exporter::start(&count(&cluster.bootstrap_servers(), TOPIC));
+    exporter.wait_for_sum("flow_receive_bytes_total", 280, LIMIT);
+    let log = exporter.log();
+    let line = log.lines().find(|line| line.contains("can't be decoded")).unwrap();
+    assert!(line.contains(r#"it begins with \"trailing\""#), "{line}");
+    assert!(!line.contains("as_src"), "{line}");
 }

@@ -192,3 +192,18 @@ fn by_arrival_a_backlog_is_of_now() {
     assert!(samples.keys().all(|&at| at >= started - 1000), "{samples:?} since {started}");
     assert_eq!(samples.values().next_back(), Some(&7));
 }
+
+#[test]
+fn a_year_of_sparse_messages_is_counted_at_once() {
+    let mut bench = Bench::new(1);
+    let end = now_ms() / INTERVAL_MS * INTERVAL_MS;
+    let begin = end - 365 * 86_400_000;
+    // Short of the hour, above which samples are left out.
+    let times: Vec<i64> = (begin..end).step_by(50 * 60_000).collect();
+    for &time_ms in &times {
+        bench.send(0, time_ms, 1);
+    }
+    bench.producer.flush();
+    let exporter = bench.start(&[]);
+    exporter.wait_for_sum("flow_receive_bytes_total", times.len() as u64, LIMIT);
+}

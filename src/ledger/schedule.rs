@@ -28,6 +28,11 @@ pub enum Timestamps {
 /// length, as long as all that is behind is read. Of longer ones, the end gets one.
 const LONGEST_GAP_MS: i64 = 3600 * 1000;
 
+/// The same for stretches that began longer ago than that. Up to here, graphs go on without a sample
+/// (Prometheus' lookback), and what a year of sparse messages costs follows from the messages, not
+/// from the year: at most two samples for each of them that is alone.
+const LONGEST_OLD_GAP_MS: i64 = 5 * 60 * 1000;
+
 /// A sample that waits for partitions no longer than this is no sign of a backlog.
 const LIVE_SLACK_MS: i64 = 10 * 1000;
 
@@ -131,7 +136,9 @@ impl Schedule {
     pub(super) fn close(&mut self, taken_ms: i64, now_ms: i64) {
         let next = taken_ms.saturating_add(self.order.interval_ms);
         let reached = self.watermark(now_ms).map_or(next, |watermark| self.last_before(watermark));
-        let gap = reached.saturating_sub(next) > LONGEST_GAP_MS;
+        let is_old = next < now_ms.saturating_sub(LONGEST_GAP_MS);
+        let longest = if is_old { LONGEST_OLD_GAP_MS } else { LONGEST_GAP_MS };
+        let gap = reached.saturating_sub(next) > longest;
         self.open_ms = Some(if gap { reached } else { next });
     }
 
@@ -179,14 +186,22 @@ mod tests {
 
     #[test]
     fn a_short_gap_is_filled_and_a_long_one_left_out() {
-        let last = Some(60_000);
-        let mut schedule = Schedule::new(INTERVAL, EVENT, 1, last, NOW);
-        schedule.passed(0, 3_600_000 + 76_000);
-        schedule.close(75_000, NOW);
-        assert_eq!(schedule.open_ms(), Some(90_000));
-        schedule.passed(0, 3_600_000 + 121_000);
-        schedule.close(90_000, NOW);
-        assert_eq!(schedule.open_ms(), Some(3_600_000 + 120_000));
+        const HOUR: i64 = 3_600_000;
+        // When it is, how long the stretch is in which nothing comes, whether it is filled.
+        for (now_ms, gap_ms, is_filled) in [
+            (90_000 + HOUR, HOUR, true),
+            (90_000 + HOUR, HOUR + 15_000, false),
+            // It began more than an hour ago.
+            (90_001 + HOUR, 300_000, true),
+            (90_001 + HOUR, 315_000, false),
+            (NOW, 315_000, false),
+        ] {
+            let mut schedule = Schedule::new(INTERVAL, EVENT, 1, Some(60_000), now_ms);
+            schedule.passed(0, 90_000 + gap_ms + 1_000);
+            schedule.close(75_000, now_ms);
+            let expected = if is_filled { 90_000 } else { 90_000 + gap_ms };
+            assert_eq!(schedule.open_ms(), Some(expected), "{gap_ms} ms at {now_ms}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Which sample a flow is in.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -198,7 +198,7 @@ fn a_year_of_sparse_messages_is_counted_at_once() {
     let mut bench = Bench::new(1);
     let end = now_ms() / INTERVAL_MS * INTERVAL_MS;
     let begin = end - 365 * 86_400_000;
-    // Short of the hour, above which samples are left out.
+    // A sample for each interval of the year would be two million.
     let times: Vec<i64> = (begin..end).step_by(50 * 60_000).collect();
     for &time_ms in &times {
         bench.send(0, time_ms, 1);
@@ -206,4 +206,15 @@ fn a_year_of_sparse_messages_is_counted_at_once() {
     bench.producer.flush();
     let exporter = bench.start(&[]);
     exporter.wait_for_sum("flow_receive_bytes_total", times.len() as u64, LIMIT);
+    assert!(exporter.stop().success());
+    let samples = bench.samples();
+    let messages: Vec<_> = times.iter().map(|&at| (at, 1)).collect();
+    assert_eq!(samples, expected(&messages, &samples));
+    // Each message is in a sample of its own interval, behind one without it.
+    let counts: BTreeSet<_> = samples.values().copied().collect();
+    assert_eq!(counts.len(), times.len(), "no two messages come with the same sample");
+    for &at in &times[1..times.len() - 1] {
+        let moment = (at / INTERVAL_MS + 1) * INTERVAL_MS;
+        assert!(samples.contains_key(&(moment - INTERVAL_MS)) && samples.contains_key(&moment));
+    }
 }

@@ -31,7 +31,7 @@ use flow_exporter::{
     },
     traffic::Layout,
 };
-use receiver::{Answer, Received, Receiver};
+use receiver::{Answer, Kind, Received, Receiver};
 use samples::Samples;
 use series::{definition, definition_of};
 use tempfile::TempDir;
@@ -841,6 +841,7 @@ async fn no_request_is_larger_than_its_bound_whatever_the_labels_are_like() {
     // In 2.0, what series have in common is in a request once.
     for (protocol, least) in [(ProtocolChoice::V1, 3 << 20), (ProtocolChoice::V2, 100_000)] {
         let mut receiver = Receiver::new();
+        receiver.store(Kind::Prometheus3);
         let label = |number: u32| (format!("external{number}"), format!("{number}").repeat(500));
         let external_labels: Vec<_> = (10..40).map(label).collect();
         let config = PusherConfig { protocol, external_labels, ..config(&receiver) };

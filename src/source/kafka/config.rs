@@ -1,6 +1,6 @@
 //! What the Kafka source needs to know, and how the flags' texts become it.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, fs, io, str::FromStr};
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
@@ -122,7 +122,17 @@ pub enum InvalidKafkaConfig {
         /// librdkafka's words.
         reason: String,
     },
-    /// Settings that contradict each other, or files that can't be read.
+    /// A file that a setting names and that can't be read.
+    #[error("--kafka-config {key}={path}: {reason}; give a file that flow-exporter may read")]
+    File {
+        /// The setting.
+        key: String,
+        /// The file.
+        path: String,
+        /// What the system says.
+        reason: io::Error,
+    },
+    /// Settings that contradict each other, or files that hold something else.
     #[error("librdkafka does not take the configuration: {0}")]
     Inconsistent(String),
 }
@@ -141,6 +151,15 @@ const RESERVED: [(&str, &str); 12] = [
     ("group.protocol", "groups rebalance cooperatively"),
     ("enable.partition.eof", "the source asks for ends itself"),
     ("statistics.interval.ms", "it is set as the metrics need it"),
+];
+
+/// Settings that name a file, of those that this librdkafka takes.
+const FILES: [&str; 5] = [
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.key.location",
+    "ssl.keystore.location",
+    "ssl.crl.location",
 ];
 
 /// The name of a group that is never joined: librdkafka assigns partitions only to a consumer that
@@ -174,6 +193,13 @@ impl KafkaConfig {
                 let reason = if value.is_empty() { reason } else { reason.replace(value, "...") };
                 return Err(InvalidKafkaConfig::Refused { key: key.clone(), reason });
             }
+            if FILES.contains(&key.as_str()) {
+                readable(key, value).map_err(|reason| InvalidKafkaConfig::File {
+                    key: key.clone(),
+                    path: value.clone(),
+                    reason,
+                })?;
+            }
             config.set(key, value);
         }
         config
@@ -189,6 +215,26 @@ impl KafkaConfig {
             // What is shown is for our own log level to say.
             .set_log_level(RDKafkaLogLevel::Debug);
         Ok(config)
+    }
+}
+
+/// Whether the file that a setting names can be read. librdkafka would not say which one can't.
+fn readable(key: &str, path: &str) -> io::Result<()> {
+    // A directory of authorities is one too, and so is a word: where systems have them.
+    let may_be_directory = key == "ssl.ca.location";
+    if path.is_empty() || may_be_directory && path == "probe" {
+        return Ok(());
+    }
+    let metadata = fs::metadata(path)?;
+    if metadata.is_dir() && may_be_directory {
+        fs::read_dir(path).map(drop)
+    } else if metadata.is_dir() {
+        Err(io::ErrorKind::IsADirectory.into())
+    } else if metadata.is_file() {
+        fs::File::open(path).map(drop)
+    } else {
+        // A pipe gives what it holds only once.
+        Ok(())
     }
 }
 
@@ -241,6 +287,20 @@ mod tests {
         assert!(!unknown.to_string().contains("hunter2"), "{unknown}");
         let value = config(&[("security.protocol", "hunter2")]).lower().expect_err("value");
         assert!(!value.to_string().contains("hunter2"), "{value}");
+    }
+
+    #[test]
+    fn a_file_that_can_not_be_read_is_named_with_its_setting() {
+        for key in FILES {
+            let missing = config(&[(key, "/nowhere/file.pem")]).lower().expect_err(key);
+            let text = missing.to_string();
+            assert!(text.contains(&format!("{key}=/nowhere/file.pem: No such file")), "{text}");
+        }
+        let directory = config(&[("ssl.key.location", "/")]).lower().expect_err("no file");
+        assert!(directory.to_string().contains("is a directory"), "{directory}");
+        for good in ["probe", "/"] {
+            config(&[("ssl.ca.location", good)]).lower().expect(good);
+        }
     }
 
     #[test]

@@ -210,6 +210,8 @@ metrics! {
     kafka_lost: IntCounterVec("flow_exporter_kafka_messages_lost_total", ["topic", "partition"]);
     /// Times that a partition was found to be deleted and made anew, and was read from its beginning.
     kafka_remade: IntCounterVec("flow_exporter_kafka_partitions_remade_total", ["topic", "partition"]);
+    /// Times that a partition was found to be gone, such as with its topic; if it comes back, reading goes on.
+    kafka_vanished: IntCounterVec("flow_exporter_kafka_partitions_vanished_total", ["topic", "partition"]);
     /// Messages whose counts are published but not committed to the group: should this process die now, another member counts them again.
     kafka_uncommitted: IntGaugeVec("flow_exporter_kafka_uncommitted_messages", ["topic", "partition"]);
     /// Messages that were counted but could not be committed when their partition went to another member, which counts them again.

@@ -33,7 +33,7 @@ fn look_into(config: &KafkaConfig, flows: &mut Flows) -> Result<(bool, Vec<Strin
             malformed.insert(reason);
         });
     })?;
-    let messages: i64 = partitions.values().map(|Looked { oldest, next }| next - oldest).sum();
+    let messages: i64 = partitions.values().map(|Looked { oldest, next, .. }| next - oldest).sum();
     let count = partitions.len();
     let mut findings =
         vec![format!("{} answers: {count} partitions with {messages} messages", config.brokers)];
@@ -43,9 +43,7 @@ fn look_into(config: &KafkaConfig, flows: &mut Flows) -> Result<(bool, Vec<Strin
     }
     let unread: Vec<String> = partitions
         .iter()
-        .filter(|(partition, looked)| {
-            looked.next > looked.oldest && !newest.contains_key(partition)
-        })
+        .filter(|(_, looked)| !looked.is_read)
         .map(|(partition, _)| partition.to_string())
         .collect();
     if !unread.is_empty() {

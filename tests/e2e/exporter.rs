@@ -148,6 +148,19 @@ impl Exporter {
         http::get(&format!("http://{}:9590/-/ready", self.address)).map(|_| ())
     }
 
+    /// Waits until it says that it is ready.
+    pub(crate) fn wait_until_ready(&self, limit: Duration) {
+        wait_for("ready flow-exporter", limit, || self.ready());
+    }
+
+    /// Waits until it says that it is not ready, with these words.
+    pub(crate) fn wait_until_it_says(&self, words: &str, limit: Duration) {
+        wait_for(&format!("word of {words:?}"), limit, || match self.ready() {
+            Err(answer) if answer.contains(words) => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+    }
+
     /// Lets it do nothing at all for a while (SIGSTOP), until `resume`.
     pub(crate) fn pause(&self) {
         self.process.signal("STOP");

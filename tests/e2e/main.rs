@@ -27,4 +27,5 @@ mod kafka;
 mod outage;
 mod pmacct;
 mod positions;
+mod rights;
 mod security;

@@ -39,5 +39,6 @@ mod kafka;
 mod log;
 mod pipes;
 mod positions;
+mod rights;
 mod secrets;
 mod time;

@@ -1,9 +1,10 @@
 //! librdkafka's callbacks: logs, errors, statistics, rebalances.
 
 use std::{
+    collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
         mpsc,
     },
     time::Duration,
@@ -20,43 +21,52 @@ use rdkafka::{
 
 use crate::{log_limit::LogLimit, metrics::Metrics};
 
-use super::control::Event;
+use super::{connections::Connections, control::Event};
 
 static LOG_ERRORS: LogLimit = LogLimit::new(Duration::from_secs(10));
 
 /// What callbacks and the control thread share.
 pub(super) struct Context {
+    topic: String,
     metrics: Arc<Metrics>,
     events: mpsc::Sender<Event>,
     /// Whether this consumer is a member of a group.
     in_group: bool,
-    /// Brokers to which a connection stands.
-    brokers_up: AtomicUsize,
+    /// How connections are.
+    pub(super) connections: Connections,
     /// Set when a consumer is about to go: nobody answers rebalances any more.
     closing: AtomicBool,
-    last_error: Mutex<Option<String>>,
+    /// The topic's ends for us, by partition.
+    ends: Mutex<BTreeMap<i32, i64>>,
 }
 
 impl Context {
-    pub(super) fn new(metrics: Arc<Metrics>, events: mpsc::Sender<Event>, in_group: bool) -> Self {
+    pub(super) fn new(
+        topic: String,
+        metrics: Arc<Metrics>,
+        events: mpsc::Sender<Event>,
+        in_group: bool,
+    ) -> Self {
         Context {
+            topic,
             metrics,
             events,
             in_group,
-            brokers_up: AtomicUsize::new(0),
+            connections: Connections::default(),
             closing: AtomicBool::new(false),
-            last_error: Mutex::default(),
+            ends: Mutex::default(),
         }
     }
 
-    /// How many brokers a connection stands to.
-    pub(super) fn brokers_up(&self) -> usize {
-        self.brokers_up.load(Ordering::Relaxed)
+    /// The end of a partition, as the last fetch told it: the offset after the last message that we
+    /// are given. Transactions that are still open are past it, where they are not read before they
+    /// are committed (`isolation.level`). `None` if it is not known.
+    pub(super) fn end(&self, partition: i32) -> Option<i64> {
+        self.lock_ends().get(&partition).copied()
     }
 
-    /// The newest error since a broker was last reached, in librdkafka's words.
-    pub(super) fn last_error(&self) -> Option<String> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn lock_ends(&self) -> MutexGuard<'_, BTreeMap<i32, i64>> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on rebalances are answered at once, by giving everything up.
@@ -69,12 +79,15 @@ impl Context {
         drop(self.events.send(event));
     }
 
+    /// Counts an error that is said elsewhere.
+    pub(super) fn count(&self, code: RDKafkaErrorCode) {
+        self.metrics.kafka_errors.with_label_values(&[&format!("{code:?}")]).inc();
+    }
+
     /// Counts and logs an error.
     pub(super) fn report(&self, code: Option<RDKafkaErrorCode>, text: &str) {
         let name = code.map_or_else(|| "other".to_owned(), |code| format!("{code:?}"));
         self.metrics.kafka_errors.with_label_values(&[&name]).inc();
-        let shown = text.to_owned();
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);
         if let Some(held_back) = LOG_ERRORS.permit() {
             tracing::warn!(error = name, held_back, "Kafka: {text}");
         }
@@ -88,6 +101,18 @@ pub(super) fn concerns_groups(code: RDKafkaErrorCode) -> bool {
         RDKafkaErrorCode::GroupAuthorizationFailed
             | RDKafkaErrorCode::CoordinatorNotAvailable
             | RDKafkaErrorCode::NotCoordinator
+    )
+}
+
+/// Whether an error is that of a connection.
+pub(super) fn concerns_connections(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::Resolve
+            | RDKafkaErrorCode::SSL
+            | RDKafkaErrorCode::OperationTimedOut
     )
 }
 
@@ -111,29 +136,35 @@ impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
         // Bootstrap entries (id -1) turn into real brokers once these have answered; logical ones
         // (the group's coordinator) are a second view of a real one.
-        let (mut up, mut down) = (0, 0);
+        let (mut up, mut down) = (Vec::new(), 0);
         for broker in statistics.brokers.values() {
             if matches!(broker.source.as_str(), "logical" | "internal") {
                 continue;
             }
             match broker.state.as_str() {
-                "UP" | "UPDATE" => up += 1,
+                "UP" | "UPDATE" => up.push(broker.name.as_str()),
                 _ if broker.nodeid >= 0 => down += 1,
                 _ => {}
             }
         }
-        self.metrics.kafka_brokers.with_label_values(&["up"]).set(up);
+        self.metrics.kafka_brokers.with_label_values(&["up"]).set(up.len() as i64);
         self.metrics.kafka_brokers.with_label_values(&["down"]).set(down);
-        self.brokers_up.store(up.unsigned_abs() as usize, Ordering::Relaxed);
-        if up > 0 {
-            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        }
+        self.connections.are_up(&up);
+        let partitions = statistics.topics.get(&self.topic).map(|topic| &topic.partitions);
+        *self.lock_ends() = partitions
+            .into_iter()
+            .flatten()
+            .filter(|(_, partition)| partition.ls_offset >= 0)
+            .map(|(&number, partition)| (number, partition.ls_offset))
+            .collect();
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code();
-        if code == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.brokers_up.store(0, Ordering::Relaxed);
+        match code {
+            Some(RDKafkaErrorCode::AllBrokersDown) => self.connections.all_are_down(),
+            Some(code) if concerns_connections(code) => self.connections.failed(reason),
+            _ => {}
         }
         // Without a group, its coordinator may well refuse us: nothing depends on it.
         let of_group = code.is_some_and(concerns_groups);
@@ -175,11 +206,19 @@ impl ConsumerContext for Context {
         {
             self.report(error.rdkafka_error_code(), &format!("committing offsets: {error}"));
         }
+        let refused = offsets
+            .elements()
+            .iter()
+            .find_map(|element| element.error().err().and_then(|error| error.rdkafka_error_code()));
+        if let (Ok(()), Some(code)) = (&result, refused) {
+            self.report(Some(code), &format!("committing offsets: {code}"));
+        }
+        let well = result.is_ok();
+        let code = result.err().and_then(|error| error.rdkafka_error_code()).or(refused);
         let answers = offsets.elements().into_iter().filter_map(|element| {
             let offset = element.offset().to_raw()?;
-            let confirmed = result.is_ok() && element.error().is_ok();
-            Some((element.partition(), offset, confirmed))
+            Some((element.partition(), offset, well && element.error().is_ok()))
         });
-        self.tell(Event::CommitAnswered(answers.collect()));
+        self.tell(Event::CommitAnswered(answers.collect(), code));
     }
 }

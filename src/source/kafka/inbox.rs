@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use crate::source::Position;
+
 use super::queue::PartitionQueue;
 
 /// An order to a worker.
@@ -16,8 +18,9 @@ pub(super) enum Command {
         /// The offset of the first message.
         start: i64,
     },
-    /// Read these partitions no longer; answer once nothing of them will be given to the sink.
-    Revoke { partitions: Vec<i32>, done: mpsc::Sender<()> },
+    /// Read these partitions no longer. Once nothing of them will be given to the sink, answer with
+    /// the last positions of those that were read.
+    Revoke { partitions: Vec<i32>, done: mpsc::Sender<Vec<Position>> },
     /// Hand over and end.
     Stop,
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -13,18 +12,23 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 
-use super::{InvalidKafkaConfig, KafkaConfig, PartitionChoice};
+use super::{
+    InvalidKafkaConfig, KafkaConfig, PartitionChoice,
+    connections::Connections,
+    context::{concerns_connections, concerns_groups},
+    right::Right,
+};
 
 /// How long the brokers may take for each answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-/// How long librdkafka may take to say what it has to say of connections.
-const WORDS_LIMIT: Duration = Duration::from_millis(100);
 /// Messages that are read of all partitions together, but of each at least one.
 const MESSAGES: i64 = 1000;
 /// Messages that are read of a partition at most.
 const MESSAGES_OF_ONE: i64 = 100;
 /// How long is waited for the newest messages.
 const READ_LIMIT: Duration = Duration::from_secs(10);
+/// How long librdkafka may take to say what it has to say of connections and rights.
+const WORDS_LIMIT: Duration = Duration::from_millis(100);
 
 /// A partition as the brokers describe it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +37,8 @@ pub struct Looked {
     pub oldest: i64,
     /// The offset of the next message that will be written.
     pub next: i64,
+    /// Whether the partition could be read up to there.
+    pub is_read: bool,
 }
 
 /// Why a topic can't be looked at.
@@ -50,15 +56,16 @@ pub enum LookError {
         reason: String,
     },
     /// They answer, and refuse the topic.
-    #[error(
-        "the brokers answer, but not for topic {topic}: {reason}; check its name and our rights"
-    )]
+    #[error("the brokers answer, but not for topic {topic}: {reason}; check its name")]
     Topic {
         /// The topic.
         topic: String,
         /// The brokers' words.
         reason: String,
     },
+    /// They refuse us the topic or the group.
+    #[error("{0}")]
+    Denied(String),
     /// A partition that is asked for is not there.
     #[error("topic {topic} has no partition {partition}: it has {partitions}")]
     Partition {
@@ -73,15 +80,14 @@ pub enum LookError {
 
 /// Keeps what librdkafka says of connections.
 #[derive(Default)]
-struct Words(Mutex<Option<String>>);
+struct Words(Connections);
 
 impl ClientContext for Words {
     fn log(&self, _: rdkafka::config::RDKafkaLogLevel, _: &str, _: &str) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
-        // That all brokers are down is no reason.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        if error.rdkafka_error_code().is_some_and(concerns_connections) {
+            self.0.failed(reason);
         }
     }
 }
@@ -90,30 +96,90 @@ impl ConsumerContext for Words {}
 
 /// Asks for the topic's partitions and hands the newest messages of each to `recent`, oldest first,
 /// with their partition and time in milliseconds since the epoch. Blocks for at most half a
-/// minute and joins no group. The partitions without a message, or of which none came in time, are
-/// in the result alone.
+/// minute and joins no group; with one, asks whether it may know of it. The partitions without a
+/// message, or of which none came in time, are in the result alone.
 pub fn look(
     config: &KafkaConfig,
     mut recent: impl FnMut(i32, Option<i64>, &[u8]),
 ) -> Result<BTreeMap<i32, Looked>, LookError> {
     let mut settings = config.lower()?;
     settings.set("statistics.interval.ms", "0");
-    // Not every offset has a message: the end of what there is has to be told.
+    // Not every offset has a message: the end of what there is has to be told. Of a partition
+    // without messages it says that we may read it.
     settings.set("enable.partition.eof", "true");
     let consumer: BaseConsumer<Words> =
         BaseConsumer::from_config_and_context(&settings, Words::default())
             .map_err(|error| InvalidKafkaConfig::Inconsistent(error.to_string()))?;
-    let unreachable = |error: KafkaError| LookError::Brokers {
-        brokers: config.brokers.clone(),
-        reason: words(&consumer).unwrap_or_else(|| error.to_string()),
-    };
+    let mut looked = describe(config, &consumer)?;
+    let of_each = (MESSAGES / looked.len().max(1) as i64).clamp(1, MESSAGES_OF_ONE);
+    let mut starts = TopicPartitionList::new();
+    for (&partition, &Looked { oldest, next, .. }) in &looked {
+        let from = Offset::Offset(oldest.max(next - of_each));
+        starts
+            .add_partition_offset(&config.topic, partition, from)
+            .map_err(|error| failed(config, &consumer, &error))?;
+    }
+    consumer.assign(&starts).map_err(|error| failed(config, &consumer, &error))?;
+    let deadline = Instant::now() + READ_LIMIT;
+    while looked.values().any(|looked| !looked.is_read) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match consumer.poll(left) {
+            Some(Ok(message)) => {
+                let partition = message.partition();
+                let Some(looked) = looked.get_mut(&partition) else { continue };
+                // What is written meanwhile is left out.
+                if !looked.is_read && message.offset() < looked.next {
+                    let time_ms = message.timestamp().to_millis();
+                    recent(partition, time_ms, message.payload().unwrap_or_default());
+                }
+                looked.is_read |= message.offset() >= looked.next - 1;
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                if let Some(looked) = looked.get_mut(&partition) {
+                    looked.is_read = true;
+                }
+            }
+            Some(Err(error)) if passes(config, &error) => {}
+            Some(Err(error)) => return Err(failed(config, &consumer, &error)),
+            None if left.is_zero() => break,
+            None => {}
+        }
+    }
+    let is_unread = looked.values().all(|looked| !looked.is_read);
+    if let Some(reason) = consumer.context().0.reason().filter(|_| is_unread) {
+        return Err(LookError::Brokers { brokers: config.brokers.clone(), reason });
+    }
+    Ok(looked)
+}
+
+/// Whether an error is nothing to stop for: a connection is made again, and without a group, its
+/// coordinator may well refuse us.
+fn passes(config: &KafkaConfig, error: &KafkaError) -> bool {
+    error.rdkafka_error_code().is_some_and(|code| {
+        concerns_connections(code)
+            || code == RDKafkaErrorCode::AllBrokersDown
+            || config.group.is_none() && concerns_groups(code)
+    })
+}
+
+/// The partitions that are asked for, with their offsets.
+fn describe(
+    config: &KafkaConfig,
+    consumer: &BaseConsumer<Words>,
+) -> Result<BTreeMap<i32, Looked>, LookError> {
     let topic = config.topic.as_str();
-    let no_topic = |reason: String| LookError::Topic { topic: topic.to_owned(), reason };
-    let metadata = consumer.fetch_metadata(Some(topic), ANSWER_LIMIT).map_err(unreachable)?;
+    let metadata = consumer
+        .fetch_metadata(Some(topic), ANSWER_LIMIT)
+        .map_err(|error| failed(config, consumer, &error))?;
     let described = metadata.topics().iter().find(|described| described.name() == topic);
+    let no_topic = |reason: String| LookError::Topic { topic: topic.to_owned(), reason };
     let described = described.ok_or_else(|| no_topic("it is not there".to_owned()))?;
     if let Some(error) = described.error() {
-        return Err(no_topic(RDKafkaErrorCode::from(error).to_string()));
+        let code = RDKafkaErrorCode::from(error);
+        return Err(Right::missing(code).map_or_else(
+            || no_topic(code.to_string()),
+            |right| LookError::Denied(right.words(config)),
+        ));
     }
     let mut partitions: Vec<i32> =
         described.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect();
@@ -124,58 +190,44 @@ pub fn look(
         }
         partitions.clone_from(chosen);
     }
-    let of_each = (MESSAGES / partitions.len().max(1) as i64).clamp(1, MESSAGES_OF_ONE);
+    let mut all = TopicPartitionList::new();
     let mut looked = BTreeMap::new();
-    let mut ends = TopicPartitionList::new();
     for partition in partitions {
+        all.add_partition(topic, partition);
         let (oldest, next) = consumer
             .fetch_watermarks(topic, partition, ANSWER_LIMIT)
-            .map_err(|error| no_topic(error.to_string()))?;
-        looked.insert(partition, Looked { oldest, next });
-        if next > oldest {
-            let from = oldest.max(next - of_each);
-            ends.add_partition_offset(topic, partition, Offset::Offset(from))
-                .map_err(|error| no_topic(error.to_string()))?;
-        }
+            .map_err(|error| failed(config, consumer, &error))?;
+        looked.insert(partition, Looked { oldest, next, is_read: false });
     }
-    // Partitions that are being read, with their ends: what is written meanwhile is left out.
-    let mut awaited: BTreeMap<i32, i64> = looked
-        .iter()
-        .filter(|(_, Looked { oldest, next })| next > oldest)
-        .map(|(&partition, looked)| (partition, looked.next))
-        .collect();
-    consumer.assign(&ends).map_err(|error| no_topic(error.to_string()))?;
-    let deadline = Instant::now() + READ_LIMIT;
-    while !awaited.is_empty() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match consumer.poll(left) {
-            Some(Ok(message)) => {
-                let partition = message.partition();
-                let Some(&next) = awaited.get(&partition) else { continue };
-                if message.offset() >= next - 1 {
-                    awaited.remove(&partition);
-                }
-                if message.offset() >= next {
-                    continue;
-                }
-                let time_ms = message.timestamp().to_millis();
-                let payload = message.payload().unwrap_or_default();
-                recent(partition, time_ms, payload);
-            }
-            Some(Err(KafkaError::PartitionEOF(partition))) => {
-                awaited.remove(&partition);
-            }
-            Some(Err(error)) => return Err(no_topic(error.to_string())),
-            None if left.is_zero() => break,
-            None => {}
-        }
+    if config.group.is_some() {
+        consumer
+            .committed_offsets(all, ANSWER_LIMIT)
+            .map_err(|error| failed(config, consumer, &error))?;
     }
     Ok(looked)
 }
 
-/// What librdkafka said of connections last.
-fn words(consumer: &BaseConsumer<Words>) -> Option<String> {
-    // Errors wait until somebody asks for messages.
-    drop(consumer.poll(WORDS_LIMIT));
-    consumer.context().0.lock().unwrap_or_else(PoisonError::into_inner).take()
+/// What an error means, with what librdkafka said of connections.
+fn failed(config: &KafkaConfig, consumer: &BaseConsumer<Words>, error: &KafkaError) -> LookError {
+    let code = error.rdkafka_error_code();
+    if let Some(right) = code.and_then(Right::missing) {
+        return LookError::Denied(right.words(config));
+    }
+    // Errors wait until somebody asks for messages. Where the coordinator refuses us, a question to
+    // it times out.
+    while let Some(Err(error)) = consumer.poll(WORDS_LIMIT) {
+        match error.rdkafka_error_code().and_then(Right::missing) {
+            Some(Right::Group) if config.group.is_none() => {}
+            Some(right) => return LookError::Denied(right.words(config)),
+            None => {}
+        }
+    }
+    let brokers = config.brokers.clone();
+    match consumer.context().0.reason() {
+        Some(reason) => LookError::Brokers { brokers, reason },
+        None if code == Some(RDKafkaErrorCode::OperationTimedOut) => {
+            LookError::Brokers { brokers, reason: error.to_string() }
+        }
+        None => LookError::Topic { topic: config.topic.clone(), reason: error.to_string() },
+    }
 }

@@ -6,16 +6,18 @@
 //! (`queue`), partition N by worker N modulo their number.
 
 mod config;
+mod connections;
 mod context;
 mod control;
 mod inbox;
 mod look;
 mod queue;
+mod right;
 mod standing;
 mod worker;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     sync::{Arc, mpsc},
     thread::JoinHandle,
@@ -37,7 +39,7 @@ use crate::{
 
 pub use config::{InvalidKafkaConfig, KafkaConfig, PartitionChoice, StartOffset};
 use context::Context;
-use control::{Commits, Control, Ends, Event};
+use control::{Commits, Control, Ends, Event, Faults, Topic};
 use inbox::{Command, Inbox};
 pub use look::{LookError, Looked, look};
 use standing::Standings;
@@ -75,7 +77,8 @@ impl KafkaSource {
     /// Checks the configuration; asks nobody yet.
     pub fn new(config: KafkaConfig, metrics: Arc<Metrics>) -> Result<Self, InvalidKafkaConfig> {
         let (send, events) = mpsc::channel();
-        let context = Context::new(Arc::clone(&metrics), send, config.group.is_some());
+        let (topic, in_group) = (config.topic.clone(), config.group.is_some());
+        let context = Context::new(topic, Arc::clone(&metrics), send, in_group);
         let consumer = BaseConsumer::from_config_and_context(&config.lower()?, context)
             .map_err(|error| InvalidKafkaConfig::Inconsistent(error.to_string()))?;
         Ok(KafkaSource { config, consumer: Arc::new(consumer), events, metrics })
@@ -116,7 +119,7 @@ impl KafkaSource {
                         }
                         let text = format!("topic {topic}, partition {partition}: {error}");
                         context.report(Some(error), &text);
-                        context.tell(Event::Stumbled { partition });
+                        context.tell(Event::Failed { partition, error });
                     }
                 }),
                 on_untimed: Arc::new({
@@ -144,9 +147,11 @@ impl KafkaSource {
             assigned: BTreeMap::new(),
             joined: false,
             to_take_up: None,
-            first_count: None,
+            released: BTreeSet::new(),
+            topic: Topic::default(),
             trouble: None,
             refused: BTreeMap::new(),
+            faults: Faults::default(),
             commits: Commits::default(),
             ends: Ends::default(),
         };

@@ -24,7 +24,7 @@ use rdkafka::{
         rd_kafka_queue_forward, rd_kafka_queue_get_consumer, rd_kafka_queue_get_partition,
         rd_kafka_queue_length, rd_kafka_queue_t, rd_kafka_t,
     },
-    consumer::{BaseConsumer, Consumer},
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::RDKafkaErrorCode,
     topic_partition_list::TopicPartitionListElem,
     types::RDKafkaRespErr,
@@ -157,6 +157,11 @@ impl Batch {
         self.taken == self.filled
     }
 
+    /// Gives all that is left back to librdkafka, unread.
+    pub(super) fn clear(&mut self) {
+        self.drain(|_| ControlFlow::Continue(()));
+    }
+
     /// Gives the messages to `take`, in order, until it breaks: then the one at hand stays, with
     /// those behind it. Each that is taken goes back to librdkafka. Returns how many were.
     pub(super) fn drain(&mut self, mut take: impl FnMut(Item<'_>) -> ControlFlow<()>) -> usize {
@@ -204,14 +209,18 @@ impl fmt::Debug for Batch {
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        self.drain(|_| ControlFlow::Continue(()));
+        self.clear();
     }
 }
 
 /// The offset up to which librdkafka has given a partition to us, past offsets that hold no
 /// messages (such as the marks of transactions). An error that it gave counts as an offset as
 /// well, so this is for telling time, not for counting. `None` if it is not known.
-pub(super) fn position(client: &BaseConsumer<Context>, topic: &str, partition: i32) -> Option<i64> {
+pub(super) fn position<C: ConsumerContext>(
+    client: &BaseConsumer<C>,
+    topic: &str,
+    partition: i32,
+) -> Option<i64> {
     let mut list = TopicPartitionList::new();
     list.add_partition(topic, partition);
     // SAFETY: client and list are valid for the duration of the call, which asks nobody.
@@ -225,9 +234,9 @@ pub(super) fn position(client: &BaseConsumer<Context>, topic: &str, partition: i
 }
 
 /// The partition's end as the last fetch told it: the offset after its newest message. Asks
-/// nobody; `None` before the first fetch.
-pub(super) fn known_end(
-    client: &BaseConsumer<Context>,
+/// nobody; `None` before the first fetch, and after one that was refused.
+pub(super) fn known_end<C: ConsumerContext>(
+    client: &BaseConsumer<C>,
     topic: &str,
     partition: i32,
 ) -> Option<i64> {

@@ -21,6 +21,10 @@ pub(super) struct Standing {
     /// the time.
     end_offset: AtomicI64,
     end_asked_ms: AtomicI64,
+    /// Up to which offset there is no further message, as the worker found when it was asked last.
+    read_to: AtomicI64,
+    /// Whether the worker is to say so.
+    read_to_asked: AtomicBool,
     /// Whether nobody waits for it, because its broker has been silent for too long.
     excused: AtomicBool,
 }
@@ -31,6 +35,8 @@ impl Standing {
             next_offset: AtomicI64::new(next_offset),
             end_offset: AtomicI64::new(i64::MAX),
             end_asked_ms: AtomicI64::new(NEVER),
+            read_to: AtomicI64::new(next_offset),
+            read_to_asked: AtomicBool::new(false),
             excused: AtomicBool::new(false),
         }
     }
@@ -43,6 +49,28 @@ impl Standing {
     /// All below this offset was given to the sink.
     pub(super) fn next_offset(&self) -> i64 {
         self.next_offset.load(Ordering::Relaxed)
+    }
+
+    /// Has the worker say up to where it has read, the next time that there is no message.
+    pub(super) fn ask_read_to(&self) {
+        self.read_to_asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the worker is asked to say so.
+    pub(super) fn read_to_is_asked(&self) -> bool {
+        self.read_to_asked.load(Ordering::Relaxed)
+    }
+
+    /// Says that there is no message from the next one's offset up to this one, but offsets without
+    /// messages.
+    pub(super) fn has_read_to(&self, offset: i64) {
+        self.read_to.store(offset, Ordering::Relaxed);
+        self.read_to_asked.store(false, Ordering::Relaxed);
+    }
+
+    /// Below this offset there is no message that is not given to the sink, as far as is known.
+    pub(super) fn read_to(&self) -> i64 {
+        self.read_to.load(Ordering::Relaxed).max(self.next_offset())
     }
 
     /// Takes the broker's answer: the partition ended at `offset` after `asked_ms`.
@@ -102,9 +130,9 @@ impl Standings {
         self.lock().get(&partition).map(|standing| standing.next_offset())
     }
 
-    /// Partitions with the offset of their next message.
-    pub(super) fn all(&self) -> Vec<(i32, i64)> {
-        self.lock().iter().map(|(&partition, each)| (partition, each.next_offset())).collect()
+    /// All partitions.
+    pub(super) fn all(&self) -> Vec<(i32, Arc<Standing>)> {
+        self.lock().iter().map(|(&partition, each)| (partition, Arc::clone(each))).collect()
     }
 
     pub(super) fn get(&self, partition: i32) -> Option<Arc<Standing>> {

@@ -46,6 +46,9 @@ struct Assigned {
     read_to: Option<i64>,
     /// Whether `next_offset` has moved since the last hand-over.
     moved: bool,
+    /// Whether an error came in place of a message: nothing more is taken until the control thread
+    /// has the partition begin again.
+    halted: bool,
     /// The timestamp of the next message, where it is too young for now.
     held_ms: Option<i64>,
     /// The newest timestamp that was given to the sink.
@@ -93,6 +96,7 @@ impl<S: Sink> Worker<S> {
                             next_offset: start,
                             read_to: None,
                             moved: true,
+                            halted: false,
                             held_ms: None,
                             newest_ms: i64::MIN,
                             is_ordered: true,
@@ -100,14 +104,16 @@ impl<S: Sink> Worker<S> {
                         });
                     }
                     Command::Revoke { partitions: revoked, done } => {
+                        let mut positions = Vec::new();
                         for gone in partitions.extract_if(.., |assigned| {
                             revoked.contains(&assigned.queue.partition())
                         }) {
-                            left_behind.push(gone.position());
+                            positions.push(gone.position());
                             self.standings.remove(gone.queue.partition());
                         }
+                        left_behind.extend(&positions);
                         // Whoever gave the order has stopped waiting: nothing left to tell.
-                        let _gone = done.send(());
+                        let _gone = done.send(positions);
                     }
                     Command::Stop => {
                         self.inbox.close();
@@ -141,16 +147,23 @@ impl<S: Sink> Worker<S> {
         if assigned.batch.is_empty() {
             assigned.queue.read(&mut assigned.batch);
         }
+        if assigned.halted {
+            assigned.batch.clear();
+            return 0;
+        }
         if assigned.batch.is_empty() {
             // What is left below the end, if anything, may be offsets without messages.
-            if !assigned.standing.is_at_end(assigned.next_offset) {
+            let standing = &assigned.standing;
+            if !standing.is_at_end(assigned.next_offset) || standing.read_to_is_asked() {
                 assigned.read_to = assigned.queue.position(&self.topic);
+                standing.has_read_to(assigned.read_to.unwrap_or(assigned.next_offset));
             }
             return 0;
         }
         let now_ms = now_ms();
         let Worker { topic, sink, on_error, on_untimed, .. } = self;
-        let Assigned { batch, queue, next_offset, held_ms, newest_ms, is_ordered, .. } = assigned;
+        let Assigned { batch, queue, next_offset, halted, held_ms, newest_ms, is_ordered, .. } =
+            assigned;
         let partition = queue.partition();
         let before = *next_offset;
         let taken = batch.drain(|item| {
@@ -186,7 +199,11 @@ impl<S: Sink> Worker<S> {
                     sink.message(Message { position, time_ms, payload });
                     *next_offset = offset + 1;
                 }
-                Item::Error { error, offset } => on_error(partition, error, offset),
+                Item::Error { error, offset } => {
+                    on_error(partition, error, offset);
+                    *halted = true;
+                    return ControlFlow::Break(());
+                }
             }
             ControlFlow::Continue(())
         });

@@ -49,6 +49,8 @@ pub(crate) struct Kafka {
     directory: TempDir,
     /// Present where the broker has listeners with SASL and TLS as well.
     security: Option<Security>,
+    /// Whether users may do only what they are granted, but for those who don't log in.
+    authorizes: bool,
 }
 
 impl Kafka {
@@ -61,17 +63,25 @@ impl Kafka {
 
     /// A broker that answers, also to clients with SASL and TLS.
     pub(crate) fn start_secured() -> Self {
-        let mut kafka = Self::new(true);
+        let mut kafka = Self::new(true, false);
+        kafka.up();
+        kafka
+    }
+
+    /// A broker that answers, also to clients with SASL and TLS, and grants users that log in nothing
+    /// by itself.
+    pub(crate) fn start_authorizing() -> Self {
+        let mut kafka = Self::new(true, true);
         kafka.up();
         kafka
     }
 
     /// A broker that is set up but does not run yet.
     pub(crate) fn stopped() -> Self {
-        Self::new(false)
+        Self::new(false, false)
     }
 
-    fn new(secured: bool) -> Self {
+    fn new(secured: bool, authorizes: bool) -> Self {
         let directory = TempDir::with_prefix("kafka-").expect("a temporary directory");
         let address = unused_address();
         let security = secured.then(|| Security {
@@ -82,7 +92,7 @@ impl Kafka {
             scram_password: "scram-secret",
             authority: make_certificates(directory.path(), address),
         });
-        let kafka = Kafka { address, process: None, directory, security };
+        let kafka = Kafka { address, process: None, directory, security, authorizes };
         fs::write(kafka.properties(), kafka.settings()).expect("server.properties is written");
         let mut format = java("-XX:+UseSerialGC");
         format.args(["kafka.tools.StorageTool", "format", "--standalone"]);
@@ -153,6 +163,15 @@ impl Kafka {
         deleted.expect("an answer from Kafka")[0].as_ref().expect("the topic is deleted");
     }
 
+    /// Grants the user that logs in something (`--add`) or takes it away (`--remove --force`), in
+    /// the words of Kafka's own tool.
+    pub(crate) fn change_rights(&self, words: &str) {
+        let mut tool = java("-XX:+UseSerialGC");
+        tool.args(["org.apache.kafka.tools.AclCommand", "--bootstrap-server", &self.brokers()]);
+        tool.arg(format!("--allow-principal=User:{USER}")).args(words.split_whitespace());
+        run(&mut tool);
+    }
+
     /// Deletes all messages of a partition, as retention does.
     pub(crate) fn delete_records(&self, topic: &str, partition: i32) {
         let mut ends = TopicPartitionList::new();
@@ -213,6 +232,12 @@ impl Kafka {
     fn settings(&self) -> String {
         let (address, directory) = (self.address, self.directory.path().display());
         let (mut secured, mut more) = (String::new(), String::new());
+        let authorizer = if self.authorizes {
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+             super.users=User:ANONYMOUS\n"
+        } else {
+            ""
+        };
         if let Some(security) = &self.security {
             let Security { sasl_brokers, tls_brokers, user, plain_password, .. } = security;
             secured = format!(",SASL_PLAINTEXT://{sasl_brokers},SSL://{tls_brokers}");
@@ -247,7 +272,7 @@ impl Kafka {
              group.initial.rebalance.delay.ms=0\n\
              log.retention.ms=-1\n\
              log.message.timestamp.before.max.ms=9223372036854775807\n\
-             {more}"
+             {more}{authorizer}"
         )
     }
 }

@@ -5,7 +5,7 @@
 //! hour of messages behind it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -17,7 +17,7 @@ use super::{ANSWER_LIMIT, Control, TICK};
 
 /// How long samples wait for a partition of which no broker answers while others do. What comes of
 /// it later is late.
-const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 
 /// What the control thread remembers about ends.
 #[derive(Debug, Default)]
@@ -38,7 +38,9 @@ impl Control {
             return;
         }
         self.ends.retry_at = None;
-        let partitions = self.standings.unasked_since(awaited_ms);
+        let mut partitions = self.standings.unasked_since(awaited_ms);
+        // What we may not read is waited for, whatever its end.
+        partitions.retain(|&partition| !self.faults.is_denied(partition));
         let complete = self.takes_part()
             && self.standings.none_until_ms().is_none_or(|until_ms| until_ms < awaited_ms);
         if partitions.is_empty() && !complete {
@@ -60,29 +62,33 @@ impl Control {
     /// Says whether any broker answered.
     fn ask_for_ends_of(&mut self, partitions: &[i32], asked_ms: i64) -> bool {
         let mut list = TopicPartitionList::new();
-        for &partition in partitions {
+        // Without one that has a leader, librdkafka would answer for none.
+        for &partition in partitions.iter().filter(|&&each| self.topic.may_answer(each)) {
             self.ask_for(&mut list, partition, StartOffset::Latest);
         }
-        let Ok(answer) = self.consumer.offsets_for_times(list, ANSWER_LIMIT) else {
-            return false;
-        };
-        let mut silent = Vec::new();
-        for element in answer.elements() {
-            let partition = element.partition();
-            let Some(standing) = self.standings.get(partition) else { continue };
-            match (element.error(), element.offset()) {
-                (Ok(()), Offset::Offset(offset)) => {
+        let mut silent: BTreeSet<i32> = partitions.iter().copied().collect();
+        if list.count() > 0 {
+            let Ok(answer) = self.consumer.offsets_for_times(list, ANSWER_LIMIT) else {
+                // It may not be as we think it is.
+                self.faults.look_again = true;
+                return false;
+            };
+            for element in answer.elements() {
+                let partition = element.partition();
+                let Some(standing) = self.standings.get(partition) else { continue };
+                if let (Ok(()), Offset::Offset(offset)) = (element.error(), element.offset()) {
                     standing.ends(offset, asked_ms);
                     self.ends.silent.remove(&partition);
+                    silent.remove(&partition);
                 }
-                _ => silent.push((partition, standing)),
             }
         }
         let heard = silent.len() < partitions.len();
         if !silent.is_empty() {
             self.ends.retry_at = Some(Instant::now() + TICK);
         }
-        for (partition, standing) in silent {
+        for partition in silent {
+            let Some(standing) = self.standings.get(partition) else { continue };
             let since = *self.ends.silent.entry(partition).or_insert_with(Instant::now);
             if heard && since.elapsed() >= SILENCE_LIMIT {
                 standing.excuse();

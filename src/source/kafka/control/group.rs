@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, time::Instant};
 
 use rdkafka::{Offset, TopicPartitionList, consumer::Consumer};
 
-use crate::source::kafka::config::{KafkaConfig, StartOffset};
+use crate::source::kafka::config::StartOffset;
 
-use super::{ANSWER_LIMIT, Control, LOG_WAITING, SETTLE_LIMIT, Trouble};
+use super::{ANSWER_LIMIT, Control, SETTLE_LIMIT, Trouble};
 
 impl Control {
     /// Takes up the partitions that the group assigned. Where the brokers can't be asked for the
@@ -15,9 +15,6 @@ impl Control {
         let Some(partitions) = self.to_take_up.take() else { return };
         let taken_up = self.group_starts(&partitions).and_then(|starts| self.take_up(&starts));
         if let Err(trouble) = taken_up {
-            if LOG_WAITING.permit().is_some() {
-                tracing::warn!(?partitions, "{trouble}");
-            }
             self.trouble = Some(trouble);
             self.to_take_up = Some(partitions);
         }
@@ -25,11 +22,11 @@ impl Control {
 
     /// Where partitions of the group begin: at the group's committed offset or at our own position,
     /// whichever is larger; where there is none, as configured.
-    fn group_starts(&mut self, partitions: &[i32]) -> Result<Vec<(i32, i64)>, Trouble> {
+    pub(super) fn group_starts(&mut self, partitions: &[i32]) -> Result<Vec<(i32, i64)>, Trouble> {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
-        if self.first_count.is_none() {
+        if !self.topic.is_known() {
             self.look_at_topic()?;
         }
         let committed = self.committed(partitions)?;
@@ -50,7 +47,7 @@ impl Control {
             } else if let Some(stored) = stored {
                 starts.push((partition, stored));
             } else {
-                let appeared = self.first_count.is_some_and(|first| partition >= first);
+                let appeared = self.topic.first_count.is_some_and(|first| partition >= first);
                 let new = appeared || came_while_away;
                 let start = if new { StartOffset::Earliest } else { self.config.start };
                 self.ask_for(&mut unknown, partition, start);
@@ -61,7 +58,9 @@ impl Control {
         }
         if starts.len() < partitions.len() {
             let topic = &self.config.topic;
-            return Err(format!("waiting for a leader of some of {topic}'s {partitions:?}"));
+            return Err(Trouble::Lacking(format!(
+                "waiting for a leader of some of {topic}'s {partitions:?}"
+            )));
         }
         for partition in remade {
             self.note_remade(partition);
@@ -73,14 +72,14 @@ impl Control {
     /// Whether both this process and its group have counted the topic before. A partition that
     /// neither knows is new then: members commit where each begins.
     fn was_here_before(&self) -> Result<bool, Trouble> {
-        let first_count = self.first_count.unwrap_or(0);
+        let first_count = self.topic.first_count.unwrap_or(0);
         let all: Vec<i32> = (0..first_count).collect();
         Ok(!self.config.stored.is_empty() && !self.committed(&all)?.is_empty())
     }
 
     /// What the group has committed of these partitions; those without an offset are left out.
     pub(super) fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, Trouble> {
-        let KafkaConfig { brokers, topic, .. } = &self.config;
+        let topic = &self.config.topic;
         let mut list = TopicPartitionList::new();
         for &partition in partitions {
             list.add_partition(topic, partition);
@@ -88,10 +87,10 @@ impl Control {
         let answer = self
             .consumer
             .committed_offsets(list, ANSWER_LIMIT)
-            .map_err(|error| self.unreachable(brokers, &error))?;
+            .map_err(|error| self.unanswered(error))?;
         let mut committed = BTreeMap::new();
         for element in answer.elements() {
-            element.error().map_err(|error| self.unreachable(brokers, &error))?;
+            element.error().map_err(|error| self.unanswered(error))?;
             if let Offset::Offset(offset) = element.offset() {
                 committed.insert(element.partition(), offset);
             }
@@ -128,12 +127,10 @@ impl Control {
         for partition in partitions {
             self.assigned.remove(partition);
             self.refused.remove(partition);
-            let labels = [self.config.topic.as_str(), &partition.to_string()];
-            // They may never have been set.
-            drop(self.metrics.kafka_lag.remove_label_values(&labels));
-            drop(self.metrics.kafka_position.remove_label_values(&labels));
-            drop(self.metrics.kafka_uncommitted.remove_label_values(&labels));
+            self.released.remove(partition);
+            self.forget_metrics_of(*partition);
         }
+        self.faults.forget(&partitions.iter().copied().collect());
         self.metrics.kafka_partitions.set(self.assigned.len() as i64);
         self.unassign(partitions);
     }

@@ -27,7 +27,7 @@ impl Control {
         if let Err(trouble) = restarted
             && LOG_WAITING.permit().is_some()
         {
-            tracing::warn!(partitions = ?refused, "{trouble}");
+            tracing::warn!(partitions = ?refused, "{}", self.words(&trouble));
         }
     }
 
@@ -91,21 +91,6 @@ impl Control {
             );
         }
         Ok(())
-    }
-
-    /// Takes a partition up anew after an error. In batches, librdkafka takes an error for a
-    /// message: where it were to resume by itself, as it does when the assignment changes, it would
-    /// leave one out.
-    pub(super) fn restart_stumbled(&mut self, partition: i32) {
-        let Some(standing) = self.standings.get(partition) else { return };
-        if !self.assigned.contains_key(&partition) || self.refused.contains_key(&partition) {
-            return;
-        }
-        self.let_go(&[partition], Instant::now() + SETTLE_LIMIT);
-        self.unassign(&[partition]);
-        if let Err(trouble) = self.take_up(&[(partition, standing.next_offset())]) {
-            tracing::error!("{trouble}");
-        }
     }
 
     /// Counts and logs that messages are gone.

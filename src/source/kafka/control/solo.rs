@@ -10,9 +10,9 @@ use super::{Control, Trouble};
 
 impl Control {
     /// Takes up the partitions of the topic that are wanted and not assigned yet.
-    pub(super) fn take_up_found(&mut self, partitions: &BTreeSet<i32>) -> Result<(), Trouble> {
+    pub(super) fn take_up_ours(&mut self, partitions: &BTreeSet<i32>) -> Result<(), Trouble> {
         let count = partitions.last().map_or(0, |last| last + 1);
-        let first_count = self.first_count.unwrap_or(count);
+        let first_count = self.topic.first_count.unwrap_or(count);
         let wanted: Vec<i32> = match &self.config.partitions {
             PartitionChoice::All => partitions.iter().copied().collect(),
             PartitionChoice::These(these) => these.clone(),
@@ -36,16 +36,22 @@ impl Control {
             let starts = self.resolve(&starts)?;
             self.take_up(&starts)?;
         }
+        let mut lacking = wanted;
+        lacking.retain(|partition| !self.assigned.contains_key(partition));
+        let (unread, absent): (Vec<i32>, Vec<i32>) =
+            lacking.into_iter().partition(|partition| partitions.contains(partition));
+        self.topic.lacks(&unread);
         let topic = &self.config.topic;
-        if wanted.iter().all(|partition| self.assigned.contains_key(partition)) {
-            Ok(())
-        } else {
-            let lacking: Vec<_> =
-                wanted.iter().filter(|p| !self.assigned.contains_key(p)).collect();
-            Err(format!(
-                "waiting for partitions {lacking:?} of topic {topic}: it has {count}, and each \
-                 needs a leader; check --partitions and the brokers"
-            ))
+        match (unread.is_empty(), absent.is_empty()) {
+            (true, true) => Ok(()),
+            (false, _) => Err(Trouble::Lacking(format!(
+                "waiting for partitions {unread:?} of topic {topic}: each needs a leader; check \
+                 the brokers"
+            ))),
+            (true, false) => Err(Trouble::Lacking(format!(
+                "waiting for partitions {absent:?} of topic {topic}: it has {count}; check \
+                 --partitions"
+            ))),
         }
     }
 }

@@ -118,6 +118,8 @@ pub struct CommonFlags {
     #[command(flatten)]
     pub time: TimeFlags,
     #[command(flatten)]
+    pub series: SeriesFlags,
+    #[command(flatten)]
     pub names: NameFlags,
     /// The address for scrapes; without a host, all addresses, IPv6 and IPv4. none for no scrapes.
     #[arg(
@@ -171,6 +173,23 @@ pub struct TimeFlags {
         value_parser = values::duration_or_zero
     )]
     pub series_ttl: Duration,
+}
+
+/// How many series there are.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Counting")]
+pub struct SeriesFlags {
+    /// How many flow series there may be. Beyond it, flows of further ones count in one series for
+    /// each direction and hostname, with other as source and destination AS, until series end;
+    /// sums stay exact. There are at most 1,000 of these.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_MAX_SERIES",
+        default_value_t = 1_000_000,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=100_000_000)
+    )]
+    pub max_series: u32,
 }
 
 /// To which time flows belong.

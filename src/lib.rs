@@ -38,6 +38,7 @@ pub mod names;
 pub mod nearest;
 pub mod probe;
 pub mod publish;
+mod slots;
 pub mod source;
 pub mod text_file;
 pub mod threads;

@@ -184,6 +184,10 @@ metrics! {
     label_values_cut: IntCounterVec("flow_exporter_label_values_cut_total", ["label"]);
     /// Flow series that exist.
     series: IntGauge("flow_exporter_series");
+    /// Flow series that there may be before flows of further ones count in other series.
+    series_limit: IntGauge("flow_exporter_series_limit");
+    /// Bytes of flows that count in series with other as their AS, because there were as many series as there may be.
+    flow_bytes_other: IntCounter("flow_exporter_flow_bytes_other_total");
     /// Flow series that ended because nothing was counted in them for so long.
     series_expired: IntCounter("flow_exporter_series_expired_total");
     /// Time of the newest sample, in seconds since the epoch: all before it is counted.

@@ -74,6 +74,7 @@ impl Exporter {
                 interval: Duration::from_secs(86_400),
                 timestamps: Timestamps::Arrival,
                 series_ttl: None,
+                max_series: 1_000_000,
                 names_wait: Duration::ZERO,
             },
             Arc::new(AsNames::default()),

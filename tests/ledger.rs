@@ -3,6 +3,9 @@
 // Small whole numbers go in and come out.
 #![allow(clippy::unwrap_used, clippy::float_cmp, clippy::cast_sign_loss)]
 
+#[path = "ledger/limit.rs"]
+mod limit;
+
 use std::{
     collections::BTreeMap,
     path::Path,
@@ -38,6 +41,7 @@ fn config() -> LedgerConfig {
         interval: Duration::from_millis(INTERVAL_MS as u64),
         timestamps: Timestamps::Event { max_lateness: Duration::from_millis(LATENESS_MS as u64) },
         series_ttl: None,
+        max_series: 1_000_000,
         names_wait: Duration::ZERO,
     }
 }
@@ -48,6 +52,7 @@ struct Bench {
     woken: mpsc::Receiver<()>,
     reader: Reader,
     metrics: Arc<Metrics>,
+    health: Health,
     ledger: JoinHandle<()>,
 }
 
@@ -64,13 +69,14 @@ impl Bench {
     ) -> Self {
         let store = directory.map(open);
         let metrics = Arc::new(Metrics::new());
+        let health = Health::new();
         let (ledger, seats, reader, _) = Ledger::new(
             config,
             Arc::new(names),
             workers,
             Arc::clone(&metrics),
             store,
-            Health::new().register("ledger"),
+            health.register("ledger"),
         )
         .unwrap();
         let (wake, woken) = mpsc::channel();
@@ -80,7 +86,7 @@ impl Bench {
             seat.wake_with(Arc::new(move || _ = wake.send(())));
         }
         let ledger = std::thread::spawn(move || ledger.run());
-        Bench { seats, woken, reader, metrics, ledger }
+        Bench { seats, woken, reader, metrics, health, ledger }
     }
 
     /// Answers cuts until `done` gives something.

@@ -314,6 +314,43 @@ fn sorted(mut samples: Vec<Sent>) -> Vec<Sent> {
     samples
 }
 
+/// The series of transmitted bytes of host edge1 that counts what gets none of its own.
+fn definition_of_other() -> Vec<u8> {
+    let mut bytes = 3_u32.to_le_bytes().to_vec();
+    bytes.extend(5_u32.to_le_bytes());
+    bytes.extend(b"edge1");
+    bytes
+}
+
+#[tokio::test]
+async fn what_gets_no_series_of_its_own_is_pushed_with_other_as_its_as() {
+    let mut receiver = Receiver::new();
+    let config = config(&receiver);
+    let mut ledger = Ledger::on_disk();
+    ledger.claim(&[&config]);
+    let push = ledger.push(&config);
+    ledger.slots.insert(0, 0);
+    ledger.cut.start(0, at(-1), &definition_of_other());
+    ledger.pending.insert(0, 7);
+    ledger.sample(0);
+    let request = receiver.next().await;
+    let (labels, _, value) = request.samples().pop().unwrap();
+    let expected = [
+        ("__name__", "flow_transmit_bytes_total"),
+        ("destination_as", "other"),
+        ("destination_as_name", "other"),
+        ("hostname", "edge1"),
+        ("source_as", "other"),
+        ("source_as_name", "other"),
+    ];
+    for (name, value) in expected {
+        assert_eq!(labels.get(name).map(String::as_str), Some(value), "{name}: {labels:?}");
+    }
+    assert_eq!(value, 7.0);
+    ledger.close();
+    push.end().await;
+}
+
 #[tokio::test]
 async fn a_new_series_begins_with_zero_an_interval_before_and_an_ended_one_is_marked() {
     let mut receiver = Receiver::new();

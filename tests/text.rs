@@ -287,3 +287,29 @@ fn openmetrics_tells_when_a_series_began_where_that_is_asked_for() {
     assert_eq!(lines(Format::OpenMetrics, false), "");
     assert_eq!(lines(Format::Prometheus, true), "", "the format has no place for it");
 }
+
+#[test]
+fn what_gets_no_series_of_its_own_has_other_as_its_as_and_name() {
+    let mut counts = Counts::new(Layout::original(), Rule { asn: ASN });
+    for (source_as, destination_as) in [(ASN, 64501), (ASN, 64502), (64503, ASN)] {
+        let hostname = "edge1".into();
+        counts.record(&Decoded::Flow(Flow { source_as, destination_as, bytes: 10, hostname }));
+    }
+    let names = AsNames::parse(b"64502\tSecond\n0\tZero\n").expect("a table of names");
+    let mut book = Book::new(Layout::original(), Arc::new(names), 0).bounded(1);
+    book.merge(&counts, &[]);
+    let page = rendered(Format::Prometheus, Some(Arc::new(book.cut(1, Instant::now()))), vec![]);
+    let series: Vec<_> = page.lines().filter(|line| !line.starts_with('#')).collect();
+    let other = "destination_as=\"other\",destination_as_name=\"other\",hostname=\"edge1\",\
+                 source_as=\"other\",source_as_name=\"other\"";
+    assert_eq!(
+        series,
+        [
+            format!("flow_receive_bytes_total{{{other}}} 10"),
+            "flow_transmit_bytes_total{destination_as=\"64501\",destination_as_name=\"\",\
+             hostname=\"edge1\",source_as=\"64500\",source_as_name=\"\"} 10"
+                .to_owned(),
+            format!("flow_transmit_bytes_total{{{other}}} 10"),
+        ]
+    );
+}

@@ -53,6 +53,7 @@ pub async fn run(
         rule,
         timestamps,
         series_ttl,
+        max_series,
         names: names_config,
         state_dir,
         listen,
@@ -98,18 +99,13 @@ pub async fn run(
             .map_err(|error| refuse("--state-dir: ", &error))?;
     }
     let names_wait = refresher.first_wait();
-    let ledger_config = LedgerConfig { layout, rule, interval, timestamps, series_ttl, names_wait };
-    let ledger_component = health.register("ledger");
-    let ledger_lifeline = ledger_component.lifeline("ledger");
-    let (ledger, seats, reader, names) = Ledger::new(
-        &ledger_config,
-        as_names,
-        workers,
-        Arc::clone(&metrics),
-        store,
-        ledger_component,
-    )
-    .map_err(|error| refuse("--state-dir: ", &error))?;
+    let ledger_config =
+        LedgerConfig { layout, rule, interval, timestamps, series_ttl, max_series, names_wait };
+    let component = health.register("ledger");
+    let ledger_lifeline = component.lifeline("ledger");
+    let (ledger, seats, reader, names) =
+        Ledger::new(&ledger_config, as_names, workers, Arc::clone(&metrics), store, component)
+            .map_err(|error| refuse("--state-dir: ", &error))?;
     let ledger = ledger.with_witness(Diagnosis::new(rule, health.register("flows")));
     let (end, ended) = watch::channel(false);
     let refresh = refresh(

@@ -45,6 +45,8 @@ pub struct Config {
     pub timestamps: Timestamps,
     /// After how long without a flow a series ends, if ever.
     pub series_ttl: Option<Duration>,
+    /// No further series begins while so many live.
+    pub max_series: usize,
     /// Where AS names come from.
     pub names: NamesConfig,
     /// The directory for what is kept across restarts; `None` to keep nothing.
@@ -219,6 +221,7 @@ impl Config {
                 SourceConfig::Kafka(_) => timestamps,
             },
             series_ttl: Some(series_ttl).filter(|ttl| !ttl.is_zero()),
+            max_series: flags.series.max_series as usize,
             names,
             state_dir,
             source,

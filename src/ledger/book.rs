@@ -2,29 +2,36 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::{
     asn::AsNames,
+    slots::{Bits, Slots, give_back},
     source::Position,
-    traffic::{Counts, Layout, TextId, Texts, hash_key},
+    traffic::{Counts, Dimension, Layout, OTHER, TextId, hash_key},
 };
 
 use super::{
     columns::Columns,
     definition::{Column, Definition},
     snapshot::{Snapshot, VACANT},
+    texts::{BookTexts, give_back_index},
 };
+
+/// So many series may be there in addition to those that [`Book::bounded`] allows, to count what
+/// gets none of its own: one for each direction and hostname, as long as there is room.
+pub const OTHER_SERIES: usize = 1_000;
+
+/// Of these, so many count for all hostnames that get none: one for each direction.
+const LAST_RESORT: usize = 2;
 
 /// The running totals of all series. Merging and snapshots; no I/O, no clock.
 #[derive(Debug)]
 pub struct Book {
     layout: Arc<Layout>,
     names: Arc<AsNames>,
-    /// Numbers of hostnames; the text columns of the keys hold them.
-    texts: Texts,
-    /// The same texts in the form that snapshots share.
-    shared_texts: Columns<Arc<str>>,
+    /// Hostnames; the text columns of the keys hold their numbers.
+    texts: BookTexts,
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
     keys: Columns<u32>,
@@ -35,9 +42,17 @@ pub struct Book {
     /// Slots in which anything has changed since [`Book::settled`], each once.
     touched: Vec<u32>,
     /// Which slots are in `touched`.
-    is_touched: Vec<bool>,
-    vacant: Vec<u32>,
+    is_touched: Bits,
+    /// Slots whose series has ended since [`Book::settled`]; another one may be there by now.
+    has_ended: Bits,
+    /// Series that began since [`Book::settled`].
+    begun: usize,
+    slots: Slots,
     live: usize,
+    /// Of the living series, those that count what gets none of its own.
+    others: usize,
+    /// So many series may live beside these.
+    max_series: usize,
     positions: Arc<BTreeMap<i32, i64>>,
     sequence: u64,
     /// Time of the newest cut, in milliseconds since the epoch.
@@ -51,8 +66,7 @@ impl Book {
         Book {
             layout: Arc::new(layout),
             names,
-            texts: Texts::default(),
-            shared_texts: Columns::new(1),
+            texts: BookTexts::new(),
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             keys: Columns::new(width),
@@ -60,18 +74,34 @@ impl Book {
             starts: Columns::new(1),
             changes: Columns::new(1),
             touched: Vec::new(),
-            is_touched: Vec::new(),
-            vacant: Vec::new(),
+            is_touched: Bits::default(),
+            has_ended: Bits::default(),
+            begun: 0,
+            slots: Slots::default(),
             live: 0,
+            others: 0,
+            max_series: usize::MAX,
             positions: Arc::default(),
             sequence: 0,
             time_ms: start_ms,
         }
     }
 
+    /// Lets no further series begin while so many live, but for [`OTHER_SERIES`]. Those that are
+    /// there already stay.
+    #[must_use]
+    pub fn bounded(self, max_series: usize) -> Self {
+        Book { max_series, ..self }
+    }
+
     /// How many series there are.
     pub fn len(&self) -> usize {
         self.live
+    }
+
+    /// Whether a flow of a series that is not there counts in another one.
+    pub fn is_full(&self) -> bool {
+        self.live - self.others >= self.max_series
     }
 
     /// Whether there is no series.
@@ -85,27 +115,28 @@ impl Book {
     }
 
     /// Says that nothing is counted before `from_ms` (milliseconds since the epoch).
-    pub(super) fn begin(&mut self, from_ms: i64) {
+    pub(super) fn set_begin(&mut self, from_ms: i64) {
         if self.is_empty() {
             self.time_ms = from_ms;
         }
     }
 
-    /// Adds what one worker counted, with how far it counted.
-    pub fn merge(&mut self, counts: &Counts, positions: &[Position]) {
-        let text_ids: Vec<u32> = counts.texts().iter().map(|text| self.text(text)).collect();
-        let mut key = [0; Layout::MAX_WIDTH];
-        let key = &mut key[..self.layout.width()];
+    /// Adds what one worker counted, with how far it counted. Returns the bytes, modulo 2^64, that
+    /// count in series for what gets none of its own.
+    pub fn merge(&mut self, counts: &Counts, positions: &[Position]) -> u64 {
+        let mut texts = Translated {
+            ids: counts.texts().iter().map(|text| self.texts.find(text)).collect(),
+            counts,
+        };
+        let mut other_bytes = 0_u64;
         for (counted, bytes) in counts.series() {
-            key.copy_from_slice(counted);
-            for (column, dimension) in key[1..].iter_mut().zip(self.layout.dimensions()) {
-                if dimension.is_text() {
-                    *column = text_ids[*column as usize];
-                }
+            if !self.add(counted, &mut texts, bytes, !self.is_full()) {
+                other_bytes = other_bytes.wrapping_add(bytes);
+                self.add_to_other(counted, &mut texts, bytes);
             }
-            self.add(key, bytes);
         }
         self.advance(positions);
+        other_bytes
     }
 
     /// Takes note of how far partitions are counted.
@@ -128,15 +159,17 @@ impl Book {
             return;
         }
         self.end_where(|book, slot| {
-            book.keys.row(slot)[1..].iter().zip(book.layout.dimensions()).any(
-                |(column, dimension)| !dimension.is_text() && changed.binary_search(column).is_ok(),
-            )
+            let key = book.keys.row(slot);
+            let is_changed = |(column, dimension): (&u32, &Dimension)| {
+                !dimension.is_text() && changed.binary_search(column).is_ok()
+            };
+            !Layout::is_other(key) && key[1..].iter().zip(book.layout.dimensions()).any(is_changed)
         });
     }
 
     /// Ends the series that have not changed since `before_ms` (milliseconds since the epoch).
     /// Returns how many.
-    pub(super) fn expire(&mut self, before_ms: i64) -> u64 {
+    pub fn expire(&mut self, before_ms: i64) -> u64 {
         let living = self.live;
         self.end_where(|book, slot| book.changes.row(slot)[0] < before_ms);
         (living - self.live) as u64
@@ -147,11 +180,26 @@ impl Book {
         &self.touched
     }
 
+    /// Whether the series ended that was in this slot when all was published.
+    pub(super) fn has_ended(&self, slot: u32) -> bool {
+        self.has_ended.contains(slot as usize)
+    }
+
+    /// Series that began since [`Book::settled`].
+    pub(super) fn begun(&self) -> usize {
+        self.begun
+    }
+
     /// Says that what was touched is published.
     pub fn settled(&mut self) {
         for slot in self.touched.drain(..) {
-            self.is_touched[slot as usize] = false;
+            self.is_touched.remove(slot as usize);
+            self.has_ended.remove(slot as usize);
         }
+        self.begun = 0;
+        give_back(&mut self.touched);
+        self.is_touched.shrink(self.slots.len());
+        self.has_ended.shrink(self.slots.len());
     }
 
     /// Ends the series for which `ends` (which gets the slot) is true.
@@ -179,39 +227,46 @@ impl Book {
         bytes: u64,
     ) -> bool {
         let mut key = vec![definition.direction as u32];
+        let mut is_other = false;
         for column in &definition.columns {
             key.push(match *column {
                 Column::As { number, .. } => number,
-                Column::Text(text) => self.text(text),
+                Column::Text(text) => self.texts.take(text),
+                Column::Other => {
+                    is_other = true;
+                    0
+                }
             });
         }
-        let slot = self.push(&key, start_ms, bytes);
+        if is_other {
+            self.layout.make_other(&mut key);
+        }
+        if self.find(&key).is_some() {
+            return false;
+        }
+        let slot = self.slots.take_new();
+        self.begin(slot, &key, start_ms, bytes);
         self.changes.row_mut(slot as usize)[0] = changed_ms;
-        let Book { index, hasher, keys, .. } = self;
-        let entry = index.entry(
-            hash_key(hasher, &key),
-            |&other| keys.row(other as usize) == key,
-            |&other| hash_key(hasher, keys.row(other as usize)),
-        );
-        let Entry::Vacant(entry) = entry else { return false };
-        entry.insert(slot);
-        self.live += 1;
         true
     }
 
     /// Loads the next slot: it is vacant.
     pub(super) fn restore_vacant(&mut self) {
-        let key = vec![0; self.layout.width()];
-        let slot = self.push(&key, VACANT, 0);
-        self.vacant.push(slot);
+        let slot = self.slots.take_new();
+        self.push(&vec![0; self.layout.width()], VACANT, 0);
+        self.slots.give(slot);
     }
 
     /// Takes a snapshot with the time of this cut, which is never before that of the previous one.
     pub fn cut(&mut self, time_ms: i64, taken: Instant) -> Snapshot {
         self.sequence += 1;
         self.time_ms = time_ms.max(self.time_ms);
+        self.trim();
         for &slot in &self.touched {
-            self.changes.row_mut(slot as usize)[0] = self.time_ms;
+            let slot = slot as usize;
+            if slot < self.changes.len() {
+                self.changes.row_mut(slot)[0] = self.time_ms;
+            }
         }
         Snapshot { taken, ..self.snapshot() }
     }
@@ -224,7 +279,7 @@ impl Book {
             taken: Instant::now(),
             layout: Arc::clone(&self.layout),
             names: Arc::clone(&self.names),
-            texts: self.shared_texts.clone(),
+            texts: self.texts.columns().clone(),
             keys: self.keys.clone(),
             bytes: self.bytes.clone(),
             starts: self.starts.clone(),
@@ -234,65 +289,116 @@ impl Book {
         }
     }
 
-    fn text(&mut self, text: &str) -> u32 {
-        let TextId(id) = self.texts.intern(text);
-        if id as usize == self.shared_texts.len() {
-            self.shared_texts.push(&[Arc::from(text)]);
+    /// Adds to the series with this key, in which texts are numbered by `texts`. Where it is not
+    /// there, it begins if it `may_begin`; else nothing is added, and false is returned.
+    fn add(
+        &mut self,
+        counted: &[u32],
+        texts: &mut Translated<'_>,
+        bytes: u64,
+        may_begin: bool,
+    ) -> bool {
+        let mut key = [0; Layout::MAX_WIDTH];
+        let key = &mut key[..counted.len()];
+        key.copy_from_slice(counted);
+        let mut is_known = true;
+        for column in text_columns(&self.layout, key) {
+            match texts.ids[*column as usize] {
+                Some(id) => *column = id,
+                None => is_known = false,
+            }
         }
-        id
+        if is_known && let Some(slot) = self.find(key) {
+            self.grow(slot, bytes);
+            return true;
+        }
+        if may_begin {
+            key.copy_from_slice(counted);
+            for column in text_columns(&self.layout, key) {
+                let number = *column;
+                *column = self.texts.take(texts.counts.texts().get(TextId(number)));
+                texts.ids[number as usize] = Some(*column);
+            }
+            self.begin_now(key, bytes);
+        }
+        may_begin
     }
 
-    fn add(&mut self, key: &[u32], bytes: u64) {
-        let Book { index, hasher, keys, .. } = self;
-        let entry = index.entry(
-            hash_key(hasher, key),
-            |&slot| keys.row(slot as usize) == key,
-            |&slot| hash_key(hasher, keys.row(slot as usize)),
-        );
-        let slot = match entry {
-            Entry::Occupied(entry) => {
-                let slot = *entry.get();
-                let sum = &mut self.bytes.row_mut(slot as usize)[0];
-                let (new, overflows) = sum.overflowing_add(bytes);
-                *sum = new;
-                if overflows {
-                    // A counter never falls while its identity lasts, so a sum that passes 2^64
-                    // goes on as a new series of the same labels.
-                    self.starts.row_mut(slot as usize)[0] = self.time_ms;
-                }
-                slot
-            }
-            Entry::Vacant(entry) => {
-                self.live += 1;
-                if let Some(slot) = self.vacant.pop() {
-                    entry.insert(slot);
-                    let row = slot as usize;
-                    self.keys.row_mut(row).copy_from_slice(key);
-                    self.bytes.row_mut(row)[0] = bytes;
-                    self.starts.row_mut(row)[0] = self.time_ms;
-                    slot
-                } else {
-                    entry.insert(u32::try_from(self.bytes.len()).expect("fewer than 2^32 series"));
-                    self.push(key, self.time_ms, bytes)
-                }
-            }
-        };
+    /// Adds what gets no series of its own to one that counts such.
+    fn add_to_other(&mut self, counted: &[u32], texts: &mut Translated<'_>, bytes: u64) {
+        let mut key = [0; Layout::MAX_WIDTH];
+        let key = &mut key[..counted.len()];
+        key.copy_from_slice(counted);
+        self.layout.make_other(key);
+        let may_begin = self.others < OTHER_SERIES - LAST_RESORT;
+        if self.add(key, texts, bytes, may_begin) {
+            return;
+        }
+        for column in text_columns(&self.layout, key) {
+            *column = self.texts.take(OTHER);
+        }
+        if let Some(slot) = self.find(key) {
+            self.release_texts(key);
+            self.grow(slot, bytes);
+        } else {
+            self.begin_now(key, bytes);
+        }
+    }
+
+    /// The slot of the series with this key.
+    fn find(&self, key: &[u32]) -> Option<u32> {
+        let hash = hash_key(&self.hasher, key);
+        self.index.find(hash, |&slot| self.keys.row(slot as usize) == key).copied()
+    }
+
+    fn grow(&mut self, slot: u32, bytes: u64) {
+        let sum = &mut self.bytes.row_mut(slot as usize)[0];
+        let (new, overflows) = sum.overflowing_add(bytes);
+        *sum = new;
+        if overflows {
+            // A counter never falls while its identity lasts, so a sum that passes 2^64 goes on as
+            // a new series of the same labels.
+            self.starts.row_mut(slot as usize)[0] = self.time_ms;
+        }
         self.touch(slot);
     }
 
-    /// Appends a slot, and returns its number.
-    fn push(&mut self, key: &[u32], start_ms: i64, bytes: u64) -> u32 {
-        let slot = u32::try_from(self.bytes.len()).expect("fewer than 2^32 series");
+    /// Begins a series that was not there before the newest cut.
+    fn begin_now(&mut self, key: &[u32], bytes: u64) {
+        let slot = self.slots.take();
+        self.begin(slot, key, self.time_ms, bytes);
+        self.begun += 1;
+        self.touch(slot);
+    }
+
+    /// Puts a series into a slot that was taken for it. Its texts are counted as used already.
+    fn begin(&mut self, slot: u32, key: &[u32], start_ms: i64, bytes: u64) {
+        let row = slot as usize;
+        if row == self.keys.len() {
+            self.push(key, start_ms, bytes);
+        } else {
+            self.keys.row_mut(row).copy_from_slice(key);
+            self.bytes.row_mut(row)[0] = bytes;
+            self.starts.row_mut(row)[0] = start_ms;
+        }
+        self.live += 1;
+        self.others += usize::from(Layout::is_other(key));
+        let Book { index, hasher, keys, .. } = self;
+        index.insert_unique(hash_key(hasher, key), slot, |&slot| {
+            hash_key(hasher, keys.row(slot as usize))
+        });
+    }
+
+    /// Appends a slot.
+    fn push(&mut self, key: &[u32], start_ms: i64, bytes: u64) {
         self.keys.push(key);
         self.bytes.push(&[bytes]);
         self.starts.push(&[start_ms]);
         self.changes.push(&[start_ms]);
-        self.is_touched.push(false);
-        slot
     }
 
     fn touch(&mut self, slot: u32) {
-        if !std::mem::replace(&mut self.is_touched[slot as usize], true) {
+        if self.is_touched.insert(slot as usize) {
             self.touched.push(slot);
         }
     }
@@ -303,9 +409,45 @@ impl Book {
         if let Ok(entry) = self.index.find_entry(hash, |&other| other as usize == slot) {
             entry.remove();
         }
+        let mut key = [0; Layout::MAX_WIDTH];
+        let key = &mut key[..self.layout.width()];
+        key.copy_from_slice(self.keys.row(slot));
+        self.release_texts(key);
+        self.others -= usize::from(Layout::is_other(key));
         self.starts.row_mut(slot)[0] = VACANT;
-        self.vacant.push(slot as u32);
+        self.slots.give(slot as u32);
         self.live -= 1;
+        self.has_ended.insert(slot);
         self.touch(slot as u32);
     }
+
+    fn release_texts(&mut self, key: &mut [u32]) {
+        for column in text_columns(&self.layout, key) {
+            self.texts.release(*column);
+        }
+    }
+
+    /// Gives memory back that no living series takes: slots at the end, texts, room in indexes.
+    fn trim(&mut self) {
+        let len = self.slots.trim();
+        self.keys.truncate(len);
+        self.bytes.truncate(len);
+        self.starts.truncate(len);
+        self.changes.truncate(len);
+        self.texts.trim();
+        let Book { index, hasher, keys, .. } = self;
+        give_back_index(index, |&slot| hash_key(hasher, keys.row(slot as usize)));
+    }
+}
+
+/// A worker's table, with the book's numbers for those of its texts that are in use there.
+struct Translated<'c> {
+    counts: &'c Counts,
+    ids: Vec<Option<u32>>,
+}
+
+/// The columns of a key that number texts.
+fn text_columns<'k>(layout: &Layout, key: &'k mut [u32]) -> impl Iterator<Item = &'k mut u32> {
+    let columns = key[1..].iter_mut().zip(layout.dimensions());
+    columns.filter(|(_, dimension)| dimension.is_text()).map(|(column, _)| column)
 }

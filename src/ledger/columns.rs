@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::slots::give_back;
+
 /// Rows in a block: large enough that a copy of the list of blocks is cheap, small enough that a
 /// change to one row copies little.
 const BLOCK_ROWS: usize = 1024;
@@ -59,6 +61,21 @@ impl<T: Clone> Columns<T> {
         block_mut(last, self.stride).extend_from_slice(row);
         self.rows += 1;
     }
+
+    /// Takes the rows from `rows` on away, if there are any.
+    pub(super) fn truncate(&mut self, rows: usize) {
+        if rows >= self.rows {
+            return;
+        }
+        self.rows = rows;
+        self.blocks.truncate(rows.div_ceil(BLOCK_ROWS));
+        give_back(&mut self.blocks);
+        if !rows.is_multiple_of(BLOCK_ROWS)
+            && let Some(last) = self.blocks.last_mut()
+        {
+            block_mut(last, self.stride).truncate(rows % BLOCK_ROWS * self.stride);
+        }
+    }
 }
 
 /// The block, unshared. A copy keeps the room of a whole block, since it may be appended to.
@@ -89,5 +106,21 @@ mod tests {
         assert_eq!(columns.row(1023), [1023, 7]);
         assert_eq!(columns.row(2500), [1, 1]);
         assert_eq!(columns.row(2499), [2499, 4998]);
+    }
+
+    #[test]
+    fn rows_that_are_taken_away_stay_in_a_clone_and_can_be_appended_again() {
+        let mut columns = Columns::new(1);
+        for row in 0..2500_u32 {
+            columns.push(&[row]);
+        }
+        for rows in [2048, 1500, 1024, 3, 0] {
+            let before = columns.clone();
+            columns.truncate(rows);
+            assert_eq!(columns.len(), rows);
+            columns.push(&[7]);
+            assert_eq!(columns.row(rows), [7]);
+            assert_eq!(before.row(rows), [rows as u32]);
+        }
     }
 }

@@ -15,7 +15,6 @@ use crate::{
     journal,
     log_limit::LogLimit,
     metrics::Metrics,
-    source::Position,
     traffic::{Counts, Layout, Rule},
 };
 
@@ -23,7 +22,7 @@ use super::{
     book::Book,
     reader::{Names, Reader},
     schedule::{Schedule, Timestamps},
-    seat::{Bin, Gate, Seat},
+    seat::{Bin, Gate, HandOver, Receipt, Seat},
     snapshot::Snapshot,
     store::{Ahead, Store, StoreError},
     witness::{Nobody, Witness},
@@ -36,6 +35,10 @@ const HAND_OVER_LIMIT: Duration = Duration::from_secs(5);
 /// How often the clock is looked at while nothing happens: it may be set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
+/// With so many new series since the last one, a cut is taken early, so that none is much larger;
+/// even if it is the first one and names are on their way.
+const LARGE_CUT_SERIES: usize = 1 << 16;
+
 /// Counts of a time further ahead than this are a sign that the clock was wrong. Receivers refuse
 /// samples of a future further ahead.
 const FUTURE_LIMIT_MS: i64 = 10 * 60 * 1000;
@@ -44,6 +47,7 @@ const FUTURE_LIMIT_MS: i64 = 10 * 60 * 1000;
 const NOT_BEGUN: i64 = 0;
 
 static LOG_DISK: LogLimit = LogLimit::new(Duration::from_secs(30));
+static LOG_OTHER: LogLimit = LogLimit::new(Duration::from_secs(3600));
 static LOG_CLOCK: LogLimit = LogLimit::new(Duration::from_secs(60));
 
 /// What the ledger needs to know.
@@ -59,6 +63,9 @@ pub struct LedgerConfig {
     pub timestamps: Timestamps,
     /// A series that has not changed for this long, in the samples' time, ends; `None` for never.
     pub series_ttl: Option<Duration>,
+    /// No further series begins while so many live. What would begin one counts in one for each
+    /// direction and hostname then, of which there are at most [`super::OTHER_SERIES`].
+    pub max_series: usize,
     /// How long the first publication may wait for AS names that are being fetched; zero where no
     /// names are on their way.
     pub names_wait: Duration,
@@ -73,13 +80,11 @@ pub(super) enum Request {
     /// AS names won't come for now: publish without.
     NamesFailed,
     /// The partitions of a worker have come this far in time.
-    Passed { worker: usize, time_ms: i64 },
-    HandOver {
-        epoch: u64,
-        bins: Vec<Bin>,
-        positions: Vec<Position>,
-        spare: mpsc::Sender<Box<Counts>>,
+    Passed {
+        worker: usize,
+        time_ms: i64,
     },
+    HandOver(HandOver),
     /// A worker has handed over its last counts.
     Left,
 }
@@ -106,6 +111,12 @@ pub struct Ledger {
     seated: usize,
     /// Hand-overs that the newest epoch still lacks.
     missing: usize,
+    /// Of hand-overs during this cut that belong to the next sample.
+    receipts: Vec<Receipt>,
+    /// Something was counted in series for what gets none of its own since they became necessary.
+    counts_other: bool,
+    /// The disk refused the newest cut.
+    is_refused: bool,
     metrics: Arc<Metrics>,
     last_cut: Option<Instant>,
     witness: Box<dyn Witness>,
@@ -142,6 +153,8 @@ impl Ledger {
         let (book, ahead) = restored.unwrap_or_else(|| {
             (Book::new(config.layout.clone(), Arc::clone(&names), NOT_BEGUN), Ahead::new())
         });
+        let book = book.bounded(config.max_series);
+        metrics.series_limit.set(i64::try_from(config.max_series).unwrap_or(i64::MAX));
         let last_ms = Some(book.time_ms()).filter(|&time_ms| time_ms != NOT_BEGUN);
         let schedule = Schedule::new(config.interval, config.timestamps, workers, last_ms, now_ms);
         let order = schedule.order();
@@ -177,6 +190,9 @@ impl Ledger {
             news,
             seated: workers,
             missing: 0,
+            receipts: Vec::new(),
+            counts_other: false,
+            is_refused: false,
             metrics,
             last_cut: None,
             witness: Box::new(Nobody),
@@ -184,7 +200,7 @@ impl Ledger {
             asked: None,
         };
         if ledger.schedule.open_ms().is_some() && last_ms.is_none() {
-            ledger.book.begin(now_ms);
+            ledger.book.set_begin(now_ms);
         }
         Ok((ledger, seats, reader, Names { requests: send }))
     }
@@ -201,7 +217,7 @@ impl Ledger {
         let mut may_publish_at = Some(Instant::now() + self.names_wait);
         while self.seated > 0 {
             if let Some(at) = may_publish_at
-                && at <= Instant::now()
+                && (at <= Instant::now() || self.book.begun() >= LARGE_CUT_SERIES)
             {
                 may_publish_at = None;
                 self.cut(None);
@@ -212,12 +228,17 @@ impl Ledger {
                 }
                 let now_ms = now_ms();
                 if let Some(from_ms) = self.schedule.begin(now_ms) {
-                    self.book.begin(from_ms);
-                    self.gate.ask(self.schedule.bound());
+                    self.book.set_begin(from_ms);
+                    self.bound_ms = self.schedule.bound();
+                    self.gate.ask(self.bound_ms);
                 }
                 if let Some(moment_ms) = self.schedule.due(now_ms) {
                     self.cut(Some(moment_ms));
                     continue;
+                }
+                // Where the disk refuses, all that begins is in the next cut that it takes.
+                if self.book.begun() >= LARGE_CUT_SERIES && !self.is_refused {
+                    self.cut(None);
                 }
             }
             match self.requests.recv_timeout(self.wait(may_publish_at)) {
@@ -234,9 +255,7 @@ impl Ledger {
                     }
                 }
                 Ok(Request::Passed { worker, time_ms }) => self.schedule.passed(worker, time_ms),
-                Ok(Request::HandOver { epoch, bins, positions, spare }) => {
-                    self.merge(epoch, bins, &positions, &spare);
-                }
+                Ok(Request::HandOver(handed)) => self.merge(handed),
                 Ok(Request::Left) => self.seated -= 1,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     self.look_at_clock();
@@ -300,6 +319,12 @@ impl Ledger {
         let taken = Instant::now();
         // The journal takes a series' end only for one that it knows, so series are ended while
         // all that was counted is published.
+        let ends_series = self.new_names.is_some() || moment_ms.and(self.series_ttl_ms).is_some();
+        if ends_series && !self.book.touched().is_empty() && !self.is_refused {
+            // Workers with full tables have handed over since the last cut.
+            let last = self.last_cut.unwrap_or(taken);
+            self.publish(self.in_between(now_ms()), false, last);
+        }
         if self.book.touched().is_empty() {
             if let Some(names) = self.new_names.take() {
                 self.book.rename(names);
@@ -327,15 +352,14 @@ impl Ledger {
         let time_ms = moment_ms.unwrap_or_else(|| self.in_between(now_ms()));
         self.publish(time_ms, moment_ms.is_some(), taken);
         self.bound_ms = self.schedule.bound();
+        self.receipts.clear();
     }
 
     /// Takes what the workers hand over.
     fn collect(&mut self, deadline: Instant) {
         while self.missing > 0 {
             match self.requests.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Request::HandOver { epoch, bins, positions, spare }) => {
-                    self.merge(epoch, bins, &positions, &spare);
-                }
+                Ok(Request::HandOver(handed)) => self.merge(handed),
                 Ok(Request::Left) => {
                     self.seated -= 1;
                     self.missing = self.missing.saturating_sub(1);
@@ -356,14 +380,9 @@ impl Ledger {
         }
     }
 
-    fn merge(
-        &mut self,
-        epoch: u64,
-        bins: Vec<Bin>,
-        positions: &[Position],
-        spare: &mpsc::Sender<Box<Counts>>,
-    ) {
-        self.book.advance(positions);
+    fn merge(&mut self, HandOver { epoch, bins, positions, receipt }: HandOver) {
+        self.book.advance(&positions);
+        let mut merged = None;
         for Bin { bound_ms, mut counts } in bins {
             if bound_ms > self.bound_ms {
                 self.ahead.entry(bound_ms).or_default().push(*counts);
@@ -371,18 +390,26 @@ impl Ledger {
             }
             self.count(&counts);
             counts.clear();
-            // A worker that has left needs no table.
-            drop(spare.send(counts));
+            merged = Some(counts);
         }
-        if epoch == self.gate.epoch() {
+        match merged {
+            Some(table) => receipt.give(table),
+            // The worker is in the next sample already: its table stays here until that is due.
+            None => self.receipts.push(receipt),
+        }
+        if epoch == Some(self.gate.epoch()) {
             self.missing = self.missing.saturating_sub(1);
         }
     }
 
     fn count(&mut self, counts: &Counts) {
-        self.book.merge(counts, &[]);
+        let other_bytes = self.book.merge(counts, &[]);
         self.metrics.add_counts(counts);
         self.witness.counted(counts, Instant::now());
+        if other_bytes > 0 {
+            self.metrics.flow_bytes_other.inc_by(other_bytes);
+            self.counts_other = true;
+        }
     }
 
     fn publish(&mut self, time_ms: i64, is_sample: bool, taken: Instant) {
@@ -390,14 +417,14 @@ impl Ledger {
         let snapshot = Arc::new(self.book.cut(time_ms, taken));
         self.last_cut = Some(taken);
         if let Some(store) = &mut self.store {
-            let touched = self.book.touched();
-            match store.append(&snapshot, touched, &self.ahead, is_sample, now_ms()) {
+            match store.append(&snapshot, &self.book, &self.ahead, is_sample, now_ms()) {
                 Ok(bytes) => {
                     self.metrics.journal_written.inc_by(bytes);
                     self.metrics.journal_bytes.set(store.bytes() as i64);
-                    self.component.set(State::Ready);
+                    self.is_refused = false;
                 }
                 Err(error) => {
+                    self.is_refused = true;
                     // Nothing is published before it is durable; counting goes on, and the next
                     // cut has all of it.
                     self.metrics.journal_errors.inc();
@@ -421,6 +448,7 @@ impl Ledger {
             }
         }
         self.book.settled();
+        self.tell_of_others();
         self.metrics.series.set(snapshot.len() as i64);
         if is_sample {
             self.last_sample_ms = Some(snapshot.time_ms);
@@ -430,5 +458,24 @@ impl Ledger {
         self.news.send_replace(());
         self.metrics.cuts.inc();
         self.metrics.cut_seconds.observe(taken.elapsed().as_secs_f64());
+    }
+
+    /// Tells of series that count what gets none of its own.
+    fn tell_of_others(&mut self) {
+        self.counts_other &= self.book.is_full();
+        if !self.counts_other {
+            self.component.set(State::Ready);
+            return;
+        }
+        let text = format!(
+            "there are {} flow series, as many as --max-series allows: flows that would begin \
+             another one count in series with other as their AS. See which routers send so many \
+             AS; if all is well, raise --max-series or lower --series-ttl",
+            self.book.len()
+        );
+        if LOG_OTHER.permit().is_some() {
+            tracing::warn!("{text}");
+        }
+        self.component.set(State::Degraded(text));
     }
 }

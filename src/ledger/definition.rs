@@ -6,7 +6,8 @@ use super::snapshot::Snapshot;
 
 /// What a series is, with its label text: the direction, then for each dimension the number and
 /// the name of an AS, or a text. Numbers are four bytes, lowest first; texts begin with their
-/// length.
+/// length. In series that count what gets none of its own, the direction is larger by 2, and of
+/// the AS there is nothing.
 #[derive(Debug)]
 pub struct Definition<'d> {
     /// Which metric it belongs to.
@@ -27,14 +28,23 @@ pub enum Column<'d> {
     },
     /// A text.
     Text(&'d str),
+    /// All autonomous systems of which flows get no series of their own.
+    Other,
 }
+
+/// What is added to the direction in a definition of a series for what gets none of its own.
+const IS_OTHER: u32 = 2;
 
 impl<'d> Definition<'d> {
     pub(super) fn write(snapshot: &Snapshot, slot: usize, out: &mut Vec<u8>) {
         let key = snapshot.keys.row(slot);
-        out.extend_from_slice(&key[0].to_le_bytes());
+        let is_other = Layout::is_other(key);
+        let direction = Direction::from_column(key[0]) as u32;
+        let first = if is_other { direction + IS_OTHER } else { direction };
+        out.extend_from_slice(&first.to_le_bytes());
         for (&column, dimension) in key[1..].iter().zip(snapshot.layout.dimensions()) {
             match dimension {
+                Dimension::SourceAs | Dimension::DestinationAs if is_other => {}
                 Dimension::SourceAs | Dimension::DestinationAs => {
                     out.extend_from_slice(&column.to_le_bytes());
                     write_text(snapshot.names.get(column), out);
@@ -46,9 +56,13 @@ impl<'d> Definition<'d> {
 
     /// Reads what the journal holds of a series of this layout; `None` if it makes no sense.
     pub fn read(layout: &Layout, mut bytes: &'d [u8]) -> Option<Self> {
-        let direction = Direction::from_column(read_number(&mut bytes)?);
+        let first = read_number(&mut bytes)?;
+        let is_other = first >= IS_OTHER;
+        let direction = if is_other { first - IS_OTHER } else { first };
+        let direction = Direction::ALL.into_iter().find(|&known| known as u32 == direction)?;
         let columns = layout.dimensions().iter().map(|dimension| {
             Some(match dimension {
+                Dimension::SourceAs | Dimension::DestinationAs if is_other => Column::Other,
                 Dimension::SourceAs | Dimension::DestinationAs => {
                     let number = read_number(&mut bytes)?;
                     Column::As { number, name: read_text(&mut bytes)? }
@@ -64,7 +78,7 @@ impl<'d> Definition<'d> {
     pub(super) fn names(&self) -> impl Iterator<Item = (u32, &'d str)> {
         self.columns.iter().filter_map(|column| match *column {
             Column::As { number, name } => Some((number, name)),
-            Column::Text(_) => None,
+            Column::Text(_) | Column::Other => None,
         })
     }
 }

@@ -15,9 +15,10 @@ mod schedule;
 mod seat;
 mod snapshot;
 mod store;
+mod texts;
 mod witness;
 
-pub use book::Book;
+pub use book::{Book, OTHER_SERIES};
 pub use cut::{Ledger, LedgerConfig};
 pub use definition::{Column, Definition};
 pub use reader::{Names, Reader};

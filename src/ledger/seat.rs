@@ -16,6 +16,17 @@ use crate::{
 
 use super::cut::Request;
 
+/// A table that has grown to this ([`Counts::bytes`]; about 87,000 series) is handed over without
+/// being asked for.
+const FULL_BYTES: usize = 2 << 20;
+
+/// Where the tables for later samples than the next one take this ([`Counts::bytes`]), nothing more
+/// is read ahead of that. What the journal holds beside the counts is bounded by it.
+const FULL_AHEAD_BYTES: usize = 2 << 20;
+
+/// Tables that the ledger has not merged yet. A worker that has handed over so many waits for it.
+const TABLES_OUT: usize = 2;
+
 /// Wakes a worker that waits for messages. Called from the ledger's thread; must not block.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
@@ -75,6 +86,36 @@ pub(super) struct Bin {
     pub(super) counts: Box<Counts>,
 }
 
+/// What a worker hands over.
+pub(super) struct HandOver {
+    /// The cut for which it is, if it is the first one of this worker since that was asked for.
+    pub(super) epoch: Option<u64>,
+    pub(super) bins: Vec<Bin>,
+    pub(super) positions: Vec<Position>,
+    pub(super) receipt: Receipt,
+}
+
+/// Tells a worker that its table is merged, at the latest when it is dropped, and gives it a table
+/// to go on with.
+pub(super) struct Receipt {
+    table: Option<Box<Counts>>,
+    to: mpsc::Sender<Option<Box<Counts>>>,
+}
+
+impl Receipt {
+    /// Gives back a table, which is empty.
+    pub(super) fn give(mut self, table: Box<Counts>) {
+        self.table = Some(table);
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        // A worker that has left needs no table.
+        drop(self.to.send(self.table.take()));
+    }
+}
+
 /// A worker's place at the ledger.
 pub struct Seat {
     number: usize,
@@ -87,11 +128,15 @@ pub struct Seat {
     bound_ms: i64,
     /// For the samples after it.
     ahead: Vec<Bin>,
+    /// What was handed over for the samples after it: their times, and [`Counts::bytes`].
+    handed_ahead: Vec<(i64, usize)>,
     epoch: u64,
     /// The bound that was last reported as passed.
     reported: Option<i64>,
-    spare_in: mpsc::Sender<Box<Counts>>,
-    spare_out: mpsc::Receiver<Box<Counts>>,
+    /// Hand-overs without a receipt yet.
+    out: usize,
+    receipts_in: mpsc::Sender<Option<Box<Counts>>>,
+    receipts_out: mpsc::Receiver<Option<Box<Counts>>>,
     layout: Layout,
     rule: Rule,
 }
@@ -111,7 +156,7 @@ impl Seat {
         layout: &Layout,
         rule: Rule,
     ) -> Self {
-        let (spare_in, spare_out) = mpsc::channel();
+        let (receipts_in, receipts_out) = mpsc::channel();
         Seat {
             number,
             gate: Arc::clone(gate),
@@ -120,10 +165,12 @@ impl Seat {
             counts: Box::new(Counts::new(layout.clone(), rule)),
             bound_ms: gate.bound_ms.load(Ordering::Relaxed),
             ahead: Vec::new(),
+            handed_ahead: Vec::new(),
             epoch: 0,
             reported: None,
-            spare_in,
-            spare_out,
+            out: 0,
+            receipts_in,
+            receipts_out,
             layout: layout.clone(),
             rule,
         }
@@ -170,7 +217,10 @@ impl Seat {
     /// on with hand-overs alone, so that what is in a sample does not depend on who is first.
     pub fn bound(&self) -> Option<Bound> {
         let lateness_ms = self.order.lateness_ms?;
-        Some(Bound { time_ms: self.bound_ms, lateness_ms })
+        let handed = self.handed_ahead.iter().map(|&(_, bytes)| bytes);
+        let held = self.ahead.iter().map(|bin| bin.counts.bytes());
+        let reads_ahead = handed.chain(held).sum::<usize>() < FULL_AHEAD_BYTES;
+        Some(Bound { time_ms: self.bound_ms, lateness_ms, reads_ahead })
     }
 
     /// Says that no message before `time_ms` (milliseconds since the epoch) is left to count, but
@@ -183,30 +233,47 @@ impl Seat {
         }
     }
 
-    /// Whether a cut waits for this worker. Costs one relaxed load.
+    /// Whether a cut waits for this worker, or its table is full. Costs one relaxed load and two
+    /// comparisons.
     pub fn cut_is_due(&self) -> bool {
-        self.gate.epoch.load(Ordering::Relaxed) != self.epoch
+        self.gate.epoch.load(Ordering::Relaxed) != self.epoch || self.counts.bytes() >= FULL_BYTES
     }
 
     /// Hands over all that was counted, with the positions up to which it was, and goes on with
-    /// empty tables.
+    /// empty tables. Waits while the ledger has not merged what was handed over before.
     pub fn hand_over(&mut self, positions: Vec<Position>) {
-        self.epoch = self.gate.epoch.load(Ordering::Acquire);
-        let empty = self
-            .spare_out
-            .try_recv()
-            .unwrap_or_else(|_| Box::new(Counts::new(self.layout.clone(), self.rule)));
+        let empty = self.take_table();
+        let epoch = self.gate.epoch.load(Ordering::Acquire);
+        let is_asked = epoch != self.epoch;
+        self.epoch = epoch;
         let counts = std::mem::replace(&mut self.counts, empty);
         let bound_ms = self.bound_ms;
         self.bound_ms = self.gate.bound_ms.load(Ordering::Relaxed);
         let mut bins = std::mem::take(&mut self.ahead);
+        self.handed_ahead.extend(bins.iter().map(|bin| (bin.bound_ms, bin.counts.bytes())));
+        self.handed_ahead.retain(|&(of_ms, _)| of_ms > self.bound_ms);
         bins.push(Bin { bound_ms, counts });
-        drop(self.requests.send(Request::HandOver {
-            epoch: self.epoch,
-            bins,
-            positions,
-            spare: self.spare_in.clone(),
-        }));
+        self.out += 1;
+        let receipt = Receipt { table: None, to: self.receipts_in.clone() };
+        let epoch = is_asked.then_some(epoch);
+        drop(self.requests.send(Request::HandOver(HandOver { epoch, bins, positions, receipt })));
+    }
+
+    /// An empty table, once fewer than [`TABLES_OUT`] wait to be merged.
+    fn take_table(&mut self) -> Box<Counts> {
+        let mut table = None;
+        while self.out > 0 {
+            let receipt = if self.out < TABLES_OUT {
+                self.receipts_out.try_recv().ok()
+            } else {
+                // One comes, whatever becomes of the ledger.
+                self.receipts_out.recv().ok()
+            };
+            let Some(back) = receipt else { break };
+            self.out -= 1;
+            table = back.or(table);
+        }
+        table.unwrap_or_else(|| Box::new(Counts::new(self.layout.clone(), self.rule)))
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use crate::{
     asn::AsNames,
     source::Position,
-    traffic::{Dimension, Direction, Layout, TextId},
+    traffic::{Dimension, Direction, Layout, OTHER},
 };
 
 use super::columns::Columns;
@@ -52,11 +52,11 @@ impl Snapshot {
         self.bytes.len()
     }
 
-    /// The series in a slot; `None` where the slot is vacant.
-    ///
-    /// # Panics
-    /// If `slot` is not below [`Snapshot::slots`].
+    /// The series in a slot; `None` where there is none.
     pub fn get(&self, slot: usize) -> Option<Series<'_>> {
+        if slot >= self.slots() {
+            return None;
+        }
         let start_ms = self.starts.row(slot)[0];
         (start_ms != VACANT).then(|| Series {
             snapshot: self,
@@ -65,6 +65,11 @@ impl Snapshot {
             bytes: self.bytes.row(slot)[0],
             direction: Direction::from_column(self.keys.row(slot)[0]),
         })
+    }
+
+    /// How many texts it holds for the labels of its series.
+    pub fn texts(&self) -> usize {
+        self.texts.len()
     }
 
     /// All series, in the order of their slots.
@@ -78,15 +83,20 @@ impl Snapshot {
     }
 
     /// Visits the labels (name, value) that a column of a key stands for, in the order of their
-    /// names. The value may be empty.
-    pub fn labels_of(
+    /// names. The value may be empty. `is_other`: the key is one of [`Layout::is_other`].
+    fn labels_of(
         &self,
         dimension: Dimension,
         column: u32,
+        is_other: bool,
         mut visit: impl FnMut(&'static str, &str),
     ) {
         let mut number = Decimal::default();
         match dimension {
+            // The name too: an empty one would be that of all AS without a name.
+            Dimension::SourceAs | Dimension::DestinationAs if is_other => {
+                dimension.label_names().iter().for_each(|name| visit(name, OTHER));
+            }
             Dimension::SourceAs => {
                 visit("source_as", number.format(column));
                 visit("source_as_name", self.names.get(column));
@@ -96,8 +106,7 @@ impl Snapshot {
                 visit("destination_as_name", self.names.get(column));
             }
             Dimension::Hostname => {
-                let TextId(id) = TextId(column);
-                visit("hostname", &self.texts.row(id as usize)[0]);
+                visit("hostname", &self.texts.row(column as usize)[0]);
             }
         }
     }
@@ -127,13 +136,19 @@ impl Series<'_> {
     /// Visits the labels (name, value) in the order of their names, without the metric name. The
     /// value may be empty.
     pub fn labels(&self, mut visit: impl FnMut(&'static str, &str)) {
+        let is_other = self.is_other();
         for (&column, &dimension) in self.columns().iter().zip(self.snapshot.layout.dimensions()) {
-            self.snapshot.labels_of(dimension, column, &mut visit);
+            self.snapshot.labels_of(dimension, column, is_other, &mut visit);
         }
     }
 
+    /// Whether it counts what gets no series of its own. Then only the columns of texts say
+    /// something.
+    pub fn is_other(&self) -> bool {
+        Layout::is_other(self.snapshot.keys.row(self.slot))
+    }
+
     /// The series' key without the direction: a column for each of the layout's dimensions.
-    /// [`Snapshot::labels_of`] says what they mean.
     pub fn columns(&self) -> &[u32] {
         &self.snapshot.keys.row(self.slot)[1..]
     }

@@ -226,8 +226,8 @@ impl Store {
         self.durable.as_ref()
     }
 
-    /// Makes a snapshot durable. `touched` are the slots in which anything has changed since the
-    /// last one that was.
+    /// Makes a snapshot durable, which is one of `book`: all that has changed there since the last one
+    /// that was made so.
     ///
     /// # Errors
     /// Nothing has happened, and this or a later snapshot can be tried: where the disk refuses, it
@@ -235,7 +235,7 @@ impl Store {
     pub(super) fn append(
         &mut self,
         snapshot: &Arc<Snapshot>,
-        touched: &[u32],
+        book: &Book,
         ahead: &Ahead,
         is_sample: bool,
         now_ms: i64,
@@ -259,12 +259,13 @@ impl Store {
             }
         }
         let mut definition = Vec::new();
-        for &id in touched {
+        for &id in book.touched() {
             let slot = id as usize;
-            let old = before.filter(|before| slot < before.slots()).and_then(|b| b.get(slot));
+            let old = before.and_then(|before| before.get(slot));
             let new = snapshot.get(slot);
-            let goes_on =
+            let same_start =
                 matches!((&old, &new), (Some(old), Some(new)) if old.start_ms == new.start_ms);
+            let goes_on = same_start && !book.has_ended(id);
             if old.is_some() && !goes_on {
                 cut.end(id);
             }
@@ -292,7 +293,7 @@ impl Store {
             Kept::Memory(memory) => memory.append(cut).map(|()| 0),
         };
         let changed = std::mem::take(&mut cut.tallies);
-        if touched.len() > KEPT_CHANGES {
+        if book.touched().len() > KEPT_CHANGES {
             *cut = Cut::new(WIDTH);
         }
         match appended {

@@ -51,6 +51,17 @@ pub struct Bound {
     /// So are those after it by less than this (milliseconds), in a partition where older messages
     /// may come behind them. All others are to be held back, with all that come behind them.
     pub lateness_ms: i64,
+    /// Whether they are for now. If not, a partition with older messages behind younger ones is
+    /// read as others are.
+    pub reads_ahead: bool,
+}
+
+impl Bound {
+    /// How far a partition is read, in milliseconds since the epoch. `is_ordered`: no message has
+    /// come behind a younger one there.
+    pub fn read_to_ms(self, is_ordered: bool) -> i64 {
+        if is_ordered || !self.reads_ahead { self.time_ms } else { self.end_ms() }
+    }
 }
 
 impl Bound {
@@ -74,10 +85,12 @@ pub trait Sink: Send + 'static {
     /// each bound that is passed, lateness included.
     fn passed(&mut self, time_ms: i64);
 
-    /// Whether [`Sink::hand_over`] is wanted. Asked between batches, so it must cost nothing.
+    /// Whether [`Sink::hand_over`] is wanted, for a cut or because the sink holds as much as it
+    /// may. Asked between batches, so it must cost nothing.
     fn cut_is_due(&self) -> bool;
 
-    /// All messages below these positions have been given to this sink.
+    /// All messages below these positions have been given to this sink. May wait until what was
+    /// handed over before is dealt with.
     fn hand_over(&mut self, positions: Vec<Position>);
 
     /// Gives the sink the means to wake its thread when a cut is due.

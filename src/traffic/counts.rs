@@ -7,7 +7,7 @@ use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 use crate::flow::{Decoded, Malformed, Skipped};
 
 use super::{
-    Evidence, Ignored, Layout, Rule, TextId, Texts,
+    Direction, Evidence, Ignored, Layout, Rule, TextId, Texts,
     layout::{ValuesCut, cut_off},
 };
 
@@ -129,6 +129,11 @@ impl Counts {
         self.index.is_empty()
     }
 
+    /// What the series and their texts take, in bytes, without what it takes to find them.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.rows.as_slice()) + self.texts.bytes()
+    }
+
     /// Keys and bytes of all series; text columns are numbers of [`Counts::texts`].
     pub fn series(&self) -> impl Iterator<Item = (&[u32], u64)> {
         let width = self.layout.width();
@@ -188,7 +193,10 @@ impl Counts {
                     *column = *texts.get(*column as usize)?;
                 }
             }
-            if !add(&mut counts.index, &counts.hasher, &mut counts.rows, key, read_sum(sum)) {
+            let is_plain = Direction::ALL.iter().any(|&direction| direction as u32 == key[0]);
+            if !is_plain
+                || !add(&mut counts.index, &counts.hasher, &mut counts.rows, key, read_sum(sum))
+            {
                 return None;
             }
         }

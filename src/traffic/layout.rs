@@ -40,11 +40,22 @@ impl Direction {
         }
     }
 
-    /// The direction that [`Layout::key`] wrote into the first column of a key.
+    /// The direction in the first column of a key.
     pub const fn from_column(column: u32) -> Self {
-        if column == Direction::Transmit as u32 { Direction::Transmit } else { Direction::Receive }
+        if column & !IS_OTHER == Direction::Transmit as u32 {
+            Direction::Transmit
+        } else {
+            Direction::Receive
+        }
     }
 }
+
+/// The value of the labels of series that count what gets no series of its own, because there are
+/// too many. No AS number looks like it.
+pub const OTHER: &str = "other";
+
+/// A bit of a key's first column: the series counts what gets no series of its own.
+const IS_OTHER: u32 = 1 << 31;
 
 /// A property of a flow by which series are told apart: one column of a key, one or two labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +110,22 @@ impl Layout {
     /// Columns in a key: the direction and one for each dimension.
     pub fn width(&self) -> usize {
         1 + self.dimensions.len()
+    }
+
+    /// Makes a key that of the series of the same direction and the same texts that counts what
+    /// gets no series of its own. Its other columns have no meaning: their labels are [`OTHER`].
+    pub fn make_other(&self, key: &mut [u32]) {
+        key[0] |= IS_OTHER;
+        for (column, dimension) in key[1..].iter_mut().zip(&self.dimensions) {
+            if !dimension.is_text() {
+                *column = 0;
+            }
+        }
+    }
+
+    /// Whether a key is one of those that [`Layout::make_other`] makes.
+    pub const fn is_other(key: &[u32]) -> bool {
+        key[0] & IS_OTHER != 0
     }
 
     /// Writes the key of `flow` into `key` and returns the part of it that is used

@@ -12,6 +12,6 @@ mod texts;
 pub(crate) use counts::hash_key;
 pub use counts::{Counts, RecordTotals};
 pub use evidence::{Evidence, SAMPLE_BYTES};
-pub use layout::{Dimension, Direction, Layout, MAX_VALUE_BYTES};
+pub use layout::{Dimension, Direction, Layout, MAX_VALUE_BYTES, OTHER};
 pub use rule::{Ignored, Rule};
 pub use texts::{TextId, Texts};

@@ -62,14 +62,31 @@ impl Texts {
         (0..self.ends.len() as u32).map(|id| self.get(TextId(id)))
     }
 
-    /// Forgets all texts and keeps the memory.
+    /// How long all texts are together, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.joined.len()
+    }
+
+    /// Forgets all texts and keeps the memory; not though what one burst took and the texts after
+    /// it did not need.
     pub fn clear(&mut self) {
+        if self.joined.capacity() > KEPT_BYTES && self.joined.capacity() / 8 > self.joined.len() {
+            self.joined = String::new();
+        }
+        if self.index.capacity() > KEPT_TEXTS && self.index.capacity() / 8 > self.index.len() {
+            self.ends = Vec::new();
+            self.index = HashTable::new();
+        }
         self.joined.clear();
         self.ends.clear();
         self.index.clear();
         self.last = None;
     }
 }
+
+/// Room for no more texts than this, and for no more bytes of them, is kept in any case.
+const KEPT_TEXTS: usize = 1 << 12;
+const KEPT_BYTES: usize = 1 << 16;
 
 fn slice<'t>(joined: &'t str, ends: &[usize], id: u32) -> &'t str {
     let id = id as usize;
@@ -91,5 +108,18 @@ mod tests {
         texts.clear();
         assert_eq!(texts.intern("other"), TextId(0));
         assert_eq!(texts.get(TextId(0)), "other");
+    }
+
+    #[test]
+    fn memory_that_one_burst_of_texts_took_is_given_back() {
+        let mut texts = Texts::default();
+        for number in 0..100_000 {
+            texts.intern(&format!("host{number}"));
+        }
+        texts.clear();
+        texts.intern("a");
+        texts.clear();
+        assert!(texts.index.capacity() <= KEPT_TEXTS && texts.ends.capacity() <= KEPT_TEXTS);
+        assert!(texts.joined.capacity() <= KEPT_BYTES);
     }
 }

@@ -176,8 +176,7 @@ impl<S: Sink> Worker<S> {
                     let time_ms = match bound.map(|bound| (bound, usable(time_ms, now_ms))) {
                         None => None,
                         Some((bound, Ok(time_ms))) => {
-                            let end_ms = if *is_ordered { bound.time_ms } else { bound.end_ms() };
-                            if time_ms >= end_ms {
+                            if time_ms >= bound.read_to_ms(*is_ordered) {
                                 *held_ms = Some(time_ms);
                                 return ControlFlow::Break(());
                             }
@@ -248,7 +247,8 @@ impl Assigned {
     fn passed_ms(&self, bound: Bound) -> Option<i64> {
         if let Some(held_ms) = self.held_ms {
             // Before the first sample, this is about where the data begin.
-            let is_over = self.is_ordered && bound.time_ms >= EARLIEST_MS;
+            let is_over =
+                bound.time_ms >= EARLIEST_MS && bound.read_to_ms(self.is_ordered) == bound.time_ms;
             let lateness_ms = if is_over { bound.lateness_ms } else { 0 };
             return Some(held_ms.saturating_add(lateness_ms));
         }

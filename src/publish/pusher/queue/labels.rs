@@ -7,7 +7,7 @@ use crate::{
     ledger::{Column, Definition},
     publish::relabel::{self, RelabelRule},
     publish::remote_write::{ExternalLabels, FamilyId, LabelPool, LabelSet},
-    traffic::{Dimension, Layout},
+    traffic::{Dimension, Layout, OTHER},
 };
 
 /// The label that holds the metric's name.
@@ -62,7 +62,7 @@ impl Labeler {
             .iter()
             .map(|column| match column {
                 Column::As { number, .. } => number.to_string(),
-                Column::Text(_) => String::new(),
+                Column::Text(_) | Column::Other => String::new(),
             })
             .collect();
         let mut labels = vec![(METRIC_NAME, direction.metric())];
@@ -78,6 +78,9 @@ impl Labeler {
                 }
                 (dimension, Column::Text(text)) => {
                     labels.push((dimension.label_names()[0], text));
+                }
+                (dimension, Column::Other) => {
+                    labels.extend(dimension.label_names().iter().map(|&name| (name, OTHER)));
                 }
                 // `Definition::read` goes by the same layout.
                 (Dimension::Hostname, Column::As { .. }) => {}

@@ -1,0 +1,173 @@
+//! Numbered slots that are taken and given back, and sets of numbers.
+
+/// A set of numbers from 0 on: a bit for each up to the largest.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Bits {
+    words: Vec<u64>,
+}
+
+impl Bits {
+    pub(crate) fn contains(&self, number: usize) -> bool {
+        self.words.get(number / 64).is_some_and(|word| word >> (number % 64) & 1 == 1)
+    }
+
+    /// Adds a number. Returns whether it is new.
+    pub(crate) fn insert(&mut self, number: usize) -> bool {
+        let place = number / 64;
+        if place >= self.words.len() {
+            self.words.resize(place + 1, 0);
+        }
+        let before = self.words[place];
+        self.words[place] |= 1 << (number % 64);
+        before != self.words[place]
+    }
+
+    /// Takes a number out. Returns whether it was in.
+    pub(crate) fn remove(&mut self, number: usize) -> bool {
+        let Some(word) = self.words.get_mut(number / 64) else { return false };
+        let before = *word;
+        *word &= !(1 << (number % 64));
+        before != *word
+    }
+
+    /// Gives memory back that numbers from `bound` on take; there are none of them.
+    pub(crate) fn shrink(&mut self, bound: usize) {
+        self.words.truncate(bound.div_ceil(64));
+        give_back(&mut self.words);
+    }
+}
+
+/// Which slots are vacant. The lowest one is taken first, so that the last ones become vacant and
+/// can be given back.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Slots {
+    vacant: Bits,
+    /// Slots are below this.
+    len: usize,
+    vacancies: usize,
+    /// No word of `vacant` before this one has a bit.
+    first_word: usize,
+}
+
+impl Slots {
+    /// Slots are below this; those at the end may be vacant.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Takes the lowest vacant slot, or a new one at the end.
+    ///
+    /// # Panics
+    /// If there are 2^32 slots, far more than fit in memory.
+    pub(crate) fn take(&mut self) -> u32 {
+        let Some(slot) = self.lowest() else { return self.take_new() };
+        self.vacant.remove(slot);
+        self.vacancies -= 1;
+        slot as u32
+    }
+
+    /// Takes a new slot at the end, whatever is vacant before it.
+    ///
+    /// # Panics
+    /// If there are 2^32 slots, far more than fit in memory.
+    pub(crate) fn take_new(&mut self) -> u32 {
+        self.len += 1;
+        u32::try_from(self.len - 1).expect("fewer than 2^32 slots")
+    }
+
+    /// Gives a slot back that was taken.
+    pub(crate) fn give(&mut self, slot: u32) {
+        let slot = slot as usize;
+        debug_assert!(slot < self.len, "slot {slot} was never taken");
+        if self.vacant.insert(slot) {
+            self.vacancies += 1;
+            self.first_word = self.first_word.min(slot / 64);
+        }
+    }
+
+    /// Forgets the vacant slots at the end. Returns how many slots are left.
+    pub(crate) fn trim(&mut self) -> usize {
+        while self.len > 0 && self.vacant.remove(self.len - 1) {
+            self.len -= 1;
+            self.vacancies -= 1;
+        }
+        self.vacant.shrink(self.len);
+        self.first_word = self.first_word.min(self.vacant.words.len());
+        self.len
+    }
+
+    fn lowest(&mut self) -> Option<usize> {
+        if self.vacancies == 0 {
+            return None;
+        }
+        let from = self.first_word;
+        let word = from + self.vacant.words[from..].iter().position(|&word| word != 0)?;
+        self.first_word = word;
+        Some(word * 64 + self.vacant.words[word].trailing_zeros() as usize)
+    }
+}
+
+/// A vector with room for no more items than this keeps it.
+const KEPT_ITEMS: usize = 1024;
+
+/// Gives the greater part of a vector's room back, where more than three quarters of it are unused.
+pub(crate) fn give_back<T>(items: &mut Vec<T>) {
+    if items.capacity() > KEPT_ITEMS && items.capacity() / 4 > items.len() {
+        items.shrink_to(KEPT_ITEMS.max(items.len() + items.len() / 2));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_lowest_vacant_slot_is_taken_and_no_slot_twice(
+            steps in prop::collection::vec(any::<(u8, u16)>(), 0..400),
+        ) {
+            let mut slots = Slots::default();
+            let mut taken = BTreeSet::new();
+            for (kind, which) in steps {
+                match kind % 8 {
+                    0..=3 => {
+                        let slot = slots.take();
+                        prop_assert!((0..slot).all(|lower| taken.contains(&lower)));
+                        prop_assert!(!taken.contains(&slot));
+                        taken.insert(slot);
+                    }
+                    4..=6 => {
+                        let place = usize::from(which) % taken.len().max(1);
+                        if let Some(&slot) = taken.iter().nth(place) {
+                            taken.remove(&slot);
+                            slots.give(slot);
+                        }
+                    }
+                    _ => {
+                        let end = taken.last().map_or(0, |&last| last as usize + 1);
+                        prop_assert_eq!(slots.trim(), end);
+                    }
+                }
+                prop_assert!(taken.iter().all(|&slot| (slot as usize) < slots.len()));
+            }
+        }
+    }
+
+    #[test]
+    fn memory_for_slots_that_are_gone_is_given_back() {
+        let mut slots = Slots::default();
+        for _ in 0..1_000_000 {
+            slots.take();
+        }
+        for slot in 1..1_000_000 {
+            slots.give(slot);
+        }
+        assert_eq!(slots.trim(), 1);
+        assert!(slots.vacant.words.capacity() <= KEPT_ITEMS);
+        assert_eq!(slots.take(), 1);
+    }
+}

@@ -26,6 +26,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod diagnosis;
+pub mod files;
 pub mod flow;
 pub mod health;
 pub mod journal;

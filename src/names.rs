@@ -26,6 +26,7 @@ use crate::{
 };
 
 use cache::{Cache, Origin};
+pub use cache::{ORIGIN, TABLE};
 
 pub use reqwest::Url;
 

@@ -230,8 +230,8 @@ async fn a_fetched_table_lies_over_the_embedded_one() {
 
 #[tokio::test]
 async fn a_restart_begins_with_the_last_names_and_asks_whether_they_changed() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path().join("made/on/demand");
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path().to_owned();
     let state = [("etag", "\"v1\""), ("last-modified", "Tue, 23 Nov 2021 10:00:00 GMT")];
     let mut server = Server::start([
         answer_with(200, &state, table("FRESH")),

@@ -7,7 +7,7 @@ mod yaml;
 
 use std::{
     collections::BTreeMap,
-    fmt, fs,
+    fmt,
     num::NonZero,
     path::{Path, PathBuf},
     thread,
@@ -19,6 +19,7 @@ use crate::{
         CommonFlags, CountFlags, DemoFlags, HealthFlags, SourceFlags, TimeFlags, TimestampChoice,
     },
     demo::DemoConfig,
+    files,
     journal::JournalConfig,
     ledger::Timestamps,
     names::NamesConfig,
@@ -295,7 +296,7 @@ fn pair(text: &str, at: impl Fn() -> String) -> Result<(String, String), ConfigE
 fn state_dir(named: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
     match named {
         Some(none) if none == Path::new(NONE) => Ok(None),
-        Some(directory) => match fs::create_dir_all(&directory) {
+        Some(directory) => match files::create_dir_all(&directory) {
             Ok(()) => Ok(Some(directory)),
             Err(error) => Err(ConfigError(format!(
                 "--state-dir {}: {error}; give a directory that can be written to, or none",
@@ -304,7 +305,7 @@ fn state_dir(named: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
         },
         None => {
             let directory = PathBuf::from(DEFAULT_STATE_DIR);
-            match fs::create_dir_all(&directory) {
+            match files::create_dir_all(&directory) {
                 Ok(()) => Ok(Some(directory)),
                 Err(error) => {
                     tracing::warn!(

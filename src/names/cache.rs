@@ -1,10 +1,6 @@
 //! The last fetched table, kept on disk for the next start.
 
-use std::{
-    fs::{self, File},
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use reqwest::{
@@ -12,7 +8,13 @@ use reqwest::{
     header::{HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH},
 };
 
-use crate::asn::AsNames;
+use crate::{asn::AsNames, files};
+
+/// The file of the table.
+pub const TABLE: &str = "as-names.tsv";
+
+/// The file of what is known of it.
+pub const ORIGIN: &str = "as-names.origin";
 
 /// Where a table was fetched from, and what its server calls that state of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +44,8 @@ impl Origin {
 }
 
 /// A folder with `as-names.tsv`, the table as it was fetched, and `as-names.origin`, a line for
-/// each of its properties: name, tab, value.
+/// each of its properties: name, tab, value. The last one is the CRC-32 of the lines before it, and
+/// one of them that of the table.
 #[derive(Debug, Clone)]
 pub(super) struct Cache {
     folder: PathBuf,
@@ -54,11 +57,11 @@ impl Cache {
     }
 
     fn table(&self) -> PathBuf {
-        self.folder.join("as-names.tsv")
+        self.folder.join(TABLE)
     }
 
     fn origin(&self) -> PathBuf {
-        self.folder.join("as-names.origin")
+        self.folder.join(ORIGIN)
     }
 
     /// What is kept; `None` if nothing is.
@@ -73,13 +76,19 @@ impl Cache {
         let file = read(&table)?;
         let properties = String::from_utf8(read(&origin)?)
             .with_context(|| format!("reading {}", origin.display()))?;
+        // A damaged name would end the series that have it and begin others.
+        let last = properties.rfind("checksum\t").unwrap_or_default();
+        let (properties, own) = properties.split_at(last);
+        if own != checksum_line(properties) {
+            bail!("{} is damaged, or of an earlier version", origin.display());
+        }
         let property = |name: &str| {
             let mut lines = properties.lines().filter_map(|line| line.split_once('\t'));
             lines.find(|(found, _)| *found == name).map(|(_, value)| value.to_owned())
         };
         // A table that someone edited or cut short is not what the server calls by that tag.
-        if property("bytes").as_deref() != Some(file.len().to_string().as_str()) {
-            bail!("{} has not the size that {} states", table.display(), origin.display());
+        if property("table-crc32").as_deref() != Some(checksum(&file).as_str()) {
+            bail!("{} is not the table that {} tells of", table.display(), origin.display());
         }
         let Some(url) = property("url") else { bail!("{} states no url", origin.display()) };
         let names = AsNames::parse(&file).with_context(|| table.display().to_string())?;
@@ -90,37 +99,63 @@ impl Cache {
     /// Keeps a table. Readers see the old one or the new one, never a part.
     pub(super) fn store(&self, names: &AsNames, origin: &Origin) -> anyhow::Result<()> {
         let table = names.as_tsv();
-        let bytes = table.len().to_string();
-        let properties: String = [
+        let table_checksum = checksum(table.as_bytes());
+        let mut properties: String = [
             ("url", Some(&origin.url)),
-            ("bytes", Some(&bytes)),
+            ("table-crc32", Some(&table_checksum)),
             ("etag", origin.etag.as_ref()),
             ("last-modified", origin.last_modified.as_ref()),
         ]
         .into_iter()
         .filter_map(|(name, value)| Some([name, "\t", value?, "\n"].concat()))
         .collect();
-        fs::create_dir_all(&self.folder)
-            .with_context(|| format!("making the folder {}", self.folder.display()))?;
-        // Between the two a crash leaves a table whose size is not the stated one: it is fetched
-        // again. The other way round an old table could pass for the new one.
+        properties.push_str(&checksum_line(&properties));
+        // The folder is not made: where it has gone, somebody may put it back.
+        //
+        // Between the two a crash leaves a table that the origin does not tell of: it is fetched
+        // again.
         for (path, content) in [(self.table(), table), (self.origin(), properties.as_str())] {
-            replace(&path, content.as_bytes())
+            files::replace(&path, content.as_bytes())
                 .with_context(|| format!("writing {}", path.display()))?;
         }
         Ok(())
     }
 }
 
-/// Writes a file so that a crash leaves the old one or the new one.
-fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
+/// The CRC-32 in hexadecimal digits.
+fn checksum(content: &[u8]) -> String {
+    format!("{:08x}", crc32fast::hash(content))
+}
+
+fn checksum_line(properties: &str) -> String {
+    format!("checksum\t{}\n", checksum(properties.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let cache = Cache::new(folder.path().to_owned());
+        let names = AsNames::parse(b"1\tONE\n2\tTWO\n64500\tOURS\n").expect("a table");
+        let url = Url::parse("https://names.example/table").expect("a URL");
+        let origin = Origin::new(&url, Some("\"v1\"".to_owned()), Some("yesterday".to_owned()));
+        cache.store(&names, &origin).expect("stored");
+        assert_eq!(cache.load().expect("whole"), Some((names, origin)));
+        for path in [cache.table(), cache.origin()] {
+            let whole = fs::read(&path).expect("readable");
+            for bit in 0..whole.len() * 8 {
+                let mut damaged = whole.clone();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                fs::write(&path, damaged).expect("written");
+                assert!(cache.load().is_err(), "bit {bit} of {}", path.display());
+            }
+            fs::write(&path, whole).expect("written");
+        }
+        assert!(cache.load().is_ok());
     }
-    Ok(())
 }

@@ -60,6 +60,12 @@ use witness::Witness;
 /// What may happen with every request is logged once in this time.
 const LOG_PERIOD: Duration = Duration::from_secs(60);
 
+/// The directory for what was found out about endpoints, in the state directory.
+pub const ENDPOINTS: &str = "endpoints";
+
+/// The directory for refused samples, in the state directory.
+pub const QUARANTINE: &str = "quarantine";
+
 /// How much of an endpoint's name those of its cursor and files have.
 const FILE_NAME_LIMIT: usize = 80;
 
@@ -94,7 +100,7 @@ impl Pusher {
             let name = format!("{}.{ending}", file_name(&endpoint));
             state_dir.map(|state_dir| state_dir.join(directory).join(name))
         };
-        let notes = file("endpoints", "protocol").map(|path| Notes::new(path, &config.url));
+        let notes = file(ENDPOINTS, "protocol").map(|path| Notes::new(path, &config.url));
         let found = notes.as_ref().and_then(Notes::read);
         let mut negotiation = Negotiation::new(config.protocol, config.compression, found);
         if config.trust_2xx {
@@ -106,7 +112,7 @@ impl Pusher {
             encoder: Encoder::new(families, config.start_timestamps),
             negotiation,
             notes,
-            quarantine: file("quarantine", "jsonl").map(Quarantine::new),
+            quarantine: file(QUARANTINE, "jsonl").map(Quarantine::new),
             backoff: Backoff::new(config.backoff),
             pace: config.bandwidth.map(|rate| Pace::new(rate, Instant::now())),
             offset: offset(config),

@@ -32,12 +32,15 @@
 //! whose answer was lost.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crate::publish::remote_write::{Compression, Protocol};
+use crate::{
+    files,
+    publish::remote_write::{Compression, Protocol},
+};
 
 use super::{
     config::{CompressionChoice, ProtocolChoice},
@@ -46,6 +49,9 @@ use super::{
 
 /// After this time a receiver may have learned something.
 const EXAMINE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// No file that holds a finding is larger.
+const FILE_LIMIT_BYTES: u64 = 256;
 
 /// When a probe that came to nothing is tried again.
 const PROBE_AGAIN: Duration = Duration::from_secs(60 * 60);
@@ -270,7 +276,7 @@ pub(super) struct Notes {
 
 impl Notes {
     pub(super) fn new(path: PathBuf, url: &str) -> Self {
-        Notes { path, url: format!("{:08x}", crc32fast::hash(url.as_bytes())) }
+        Notes { path, url: checksum(url) }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -280,7 +286,12 @@ impl Notes {
     /// What an earlier process found; `None` if there is no file, one that can't be read, or one of
     /// another URL: then all of it is found out again.
     pub(super) fn read(&self) -> Option<Finding> {
-        let text = fs::read_to_string(&self.path).ok()?;
+        let text = files::read_up_to(&self.path, FILE_LIMIT_BYTES).ok()?;
+        let text = String::from_utf8(text).ok()?;
+        let (text, own) = text.strip_suffix('\n')?.rsplit_once(' ')?;
+        if own != checksum(text) {
+            return None;
+        }
         let mut words = text.split_whitespace();
         let content = match (words.next()?, words.next()?) {
             ("1.0", "snappy") => Content::V1,
@@ -292,21 +303,25 @@ impl Notes {
         (words.next()? == self.url).then_some(Finding { content, at })
     }
 
-    /// Keeps a finding in one line: protocol, compression, seconds since the epoch, and the URL's
-    /// checksum.
+    /// Keeps a finding in one line: protocol, compression, seconds since the epoch, the URL's
+    /// checksum, and that of all before it.
     pub(super) fn write(&self, finding: Finding) -> io::Result<()> {
         let Finding { content, at } = finding;
         let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let (protocol, compression) = (content.protocol_label(), content.compression_label());
-        let line = format!("{protocol} {compression} {seconds} {}\n", self.url);
+        let text = format!("{protocol} {compression} {seconds} {}", self.url);
         if let Some(parent) = self.path.parent() {
-            fs::create_dir_all(parent)?;
+            // Not those above it: where the state directory has gone, somebody may put it back.
+            files::create_dir(parent)?;
         }
-        // Whole or not at all. It is not synced: what a crash takes is found out again.
-        let new = self.path.with_extension("new");
-        fs::write(&new, line)?;
-        fs::rename(&new, &self.path)
+        // Not synced: what a crash takes is found out again.
+        files::replace_unsynced(&self.path, format!("{text} {}\n", checksum(&text)).as_bytes())
     }
+}
+
+/// The CRC-32 in hexadecimal digits.
+fn checksum(text: &str) -> String {
+    format!("{:08x}", crc32fast::hash(text.as_bytes()))
 }
 
 #[cfg(test)]
@@ -413,7 +428,7 @@ mod tests {
         notes.write(finding).expect("written");
         assert_eq!(notes.read(), Some(finding));
         assert_eq!(Notes::new(path.clone(), "http://b/write?key=secret").read(), None);
-        let text = fs::read_to_string(&path).expect("there") + &format!("{notes:?}");
+        let text = std::fs::read_to_string(&path).expect("there") + &format!("{notes:?}");
         assert!(!text.contains("secret"), "{text}");
     }
 
@@ -444,5 +459,22 @@ mod tests {
             Negotiation::new(ProtocolChoice::Auto, CompressionChoice::Auto, found);
         negotiation.understood(Content::V1, at(0));
         assert_eq!(negotiation.due(at(0)), V2);
+    }
+
+    #[test]
+    fn a_finding_with_a_flipped_bit_is_found_out_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("endpoints/a.protocol");
+        let finding = Finding { content: Content::V2, at: at(470_000) };
+        let notes = Notes::new(path.clone(), "http://a/write");
+        notes.write(finding).expect("written");
+        assert_eq!(notes.read(), Some(finding));
+        let whole = std::fs::read(&path).expect("readable");
+        for bit in 0..whole.len() * 8 {
+            let mut damaged = whole.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, damaged).expect("written");
+            assert_eq!(notes.read(), None, "bit {bit}");
+        }
     }
 }

@@ -9,15 +9,19 @@
 
 use std::{
     fmt::Write as _,
-    fs::{self, File},
+    fs,
     io::{self, Write as _},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use jiff::Timestamp;
 
-use crate::publish::remote_write::{Batch, LabelPool};
+use crate::{
+    files,
+    publish::remote_write::{Batch, LabelPool},
+};
 
 use super::answer::Refusal;
 
@@ -45,9 +49,10 @@ impl Quarantine {
     /// Adds lines, durably. Says whether there was room.
     pub(super) fn add(&self, lines: &str) -> io::Result<bool> {
         if let Some(parent) = self.path.parent() {
-            fs::create_dir_all(parent)?;
+            // Not those above it: where the state directory has gone, somebody may put it back.
+            files::create_dir(parent)?;
         }
-        let mut file = File::options().append(true).create(true).open(&self.path)?;
+        let mut file = files::append(&self.path)?;
         let size = file.metadata()?.len();
         if size > 0 && size + lines.len() as u64 > FILE_BYTES {
             let mut older = self.path.clone().into_os_string();
@@ -59,7 +64,16 @@ impl Quarantine {
                 return Ok(false);
             }
             fs::rename(&self.path, older)?;
-            file = File::options().append(true).create(true).open(&self.path)?;
+            file = files::append(&self.path)?;
+        }
+        let size = file.metadata()?.len();
+        let mut last = [b'\n'];
+        if size > 0 {
+            file.read_exact_at(&mut last, size - 1)?;
+        }
+        if last != [b'\n'] {
+            // A crash has cut the last line short: the next one is not to be lost with it.
+            file.write_all(b"\n")?;
         }
         file.write_all(lines.as_bytes())?;
         file.sync_data()?;
@@ -144,7 +158,7 @@ mod tests {
         assert!(quarantine.add(&"a".repeat(chunk)).expect("written"));
         assert!(quarantine.add(&"b".repeat(chunk)).expect("written"));
         assert!(!quarantine.add(&"c".repeat(chunk)).expect("no room"));
-        let full = File::options().append(true).open(directory.path().join("a/b.jsonl.1"));
+        let full = fs::File::options().append(true).open(directory.path().join("a/b.jsonl.1"));
         let yesterday = SystemTime::now() - KEPT_FOR;
         full.and_then(|full| full.set_modified(yesterday)).expect("set");
         assert!(quarantine.add(&"d".repeat(chunk)).expect("written"));

@@ -41,6 +41,7 @@ pub mod probe;
 pub mod publish;
 mod slots;
 pub mod source;
+pub mod state;
 pub mod text_file;
 pub mod threads;
 pub mod traffic;

@@ -17,12 +17,10 @@ use std::{
 use anyhow::Context as _;
 use flow_exporter::{
     app, check,
-    cli::{self, Cli, Command, LogFlags, LogFormat, Refusal, StateAction, StateDir},
+    cli::{self, Cli, Command, LogFlags, LogFormat, Refusal, StateAction},
     config::{CheckConfig, Config, ConfigError, HealthConfig},
     demo::{Demo, DemoConfig},
     health::Health,
-    journal::{self, Moved, Repaired},
-    ledger,
     log::{self, Log},
     metrics::Metrics,
 };
@@ -73,7 +71,7 @@ fn run(log: &Log, metrics: Arc<Metrics>) -> ExitCode {
         Err(error) => return fail(log, &format!("starting the runtime: {error}")),
     };
     let done = match cli.command {
-        Some(Command::State(flags)) => return state(log, flags.action),
+        Some(Command::State(flags)) => return state(log, &flags.action),
         Some(Command::Health(flags)) => {
             return match HealthConfig::new(flags) {
                 Ok(HealthConfig::Ask(urls)) => {
@@ -136,52 +134,12 @@ fn count(
     runtime.block_on(app::run(config, metrics, stop))
 }
 
-/// Looks at a journal, or repairs it.
-fn state(log: &Log, action: StateAction) -> ExitCode {
-    let journal = |dir: &StateDir| dir.state_dir.join(app::JOURNAL);
-    let mut out = std::io::stdout().lock();
-    let result = match action {
-        StateAction::Show { dir, records } => journal::show(&journal(&dir), records, &mut out),
-        StateAction::Verify(dir) => {
-            let directory = journal(&dir);
-            let checked = journal::show(&directory, false, &mut out)
-                .and_then(|()| journal::verify(&directory));
-            match checked {
-                Ok(report) => {
-                    if let Some(broken) = report.broken().next() {
-                        return fail(log, &broken.to_string());
-                    }
-                    // What the journal does not look into, a start does.
-                    if let Some(Err(error)) = report.state.as_ref().map(ledger::check) {
-                        return fail(log, &error.to_string());
-                    }
-                    Ok(())
-                }
-                Err(error) => Err(error),
-            }
-        }
-        StateAction::Repair(dir) => match journal::repair(&journal(&dir)) {
-            Ok(repaired) => return print(log, &told(&repaired)),
-            Err(error) => Err(error),
-        },
-    };
-    match result {
+/// Looks at a state directory, or repairs it.
+fn state(log: &Log, action: &StateAction) -> ExitCode {
+    match flow_exporter::state::run(action, &mut io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(log, &error.to_string()),
+        Err(error) => fail(log, &format!("{error:#}")),
     }
-}
-
-/// What a repair did.
-fn told(repaired: &Repaired) -> String {
-    let moved = repaired.moved.iter().map(|Moved { broken, to, bytes, cuts, .. }| {
-        let to = to.display();
-        format!("{broken}\n  set aside in {to}: {bytes} bytes, {cuts} cuts\n")
-    });
-    let left = match repaired.newest {
-        Some((sequence, _)) => format!("counting goes on after cut {sequence}\n"),
-        None => "no state is left: counting begins from zero\n".to_owned(),
-    };
-    moved.chain([left]).collect()
 }
 
 /// Writes the demo's records to a real broker until told to stop.

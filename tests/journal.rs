@@ -1,219 +1,24 @@
 //! The journal through its public door: crashes, damage, full disks, readers.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::Arc,
-    time::Duration,
 };
+
+#[path = "journal/damage.rs"]
+mod damage;
+#[path = "journal/displaced.rs"]
+mod displaced;
+#[path = "journal/model.rs"]
+mod model;
 
 use flow_exporter::journal::{
-    Appended, Cut, Error, Head, Journal, JournalConfig, Log, Lost, Placed, Position, Reader,
-    Series, Source, Start, State, Step, Totals, Why, repair, show, verify,
+    Cut, Error, Journal, JournalConfig, Log, Lost, Placed, Reader, Start, Step, Totals, Why,
+    repair, show, verify,
 };
+use model::{Changes, Model, SMALL, WIDTH, check_damaged, copy, history, newest, open, segments};
 use proptest::prelude::*;
-use tempfile::TempDir;
-
-const WIDTH: usize = 2;
-
-/// A segment is full after a few cuts.
-const SMALL: JournalConfig = JournalConfig {
-    segment_bytes: 300,
-    segment_age: Duration::from_secs(3600),
-    max_bytes: 1 << 30,
-    max_age: Duration::from_secs(86_400),
-    record_bytes: 16 << 20,
-};
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Row {
-    start_ms: i64,
-    changed_ms: i64,
-    definition: Vec<u8>,
-    counts: Vec<u64>,
-}
-
-/// What a ledger would hold: the state that the journal is to bring back.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Model {
-    sequence: u64,
-    time_ms: i64,
-    totals: Totals,
-    tallies: Vec<u8>,
-    positions: BTreeMap<(Arc<str>, i32), i64>,
-    series: BTreeMap<u32, Row>,
-}
-
-impl From<&State> for Model {
-    fn from(state: &State) -> Self {
-        assert_eq!(state.identity, b"topic and layout");
-        assert_eq!(state.len(), state.series().count());
-        Model {
-            sequence: state.sequence,
-            time_ms: state.time_ms,
-            totals: state.totals,
-            tallies: state.tallies.clone(),
-            positions: state.positions.clone(),
-            series: state
-                .series()
-                .map(|series| {
-                    let row = Row {
-                        start_ms: series.start_ms,
-                        changed_ms: series.changed_ms,
-                        definition: series.definition.to_vec(),
-                        counts: series.counts.to_vec(),
-                    };
-                    (series.id, row)
-                })
-                .collect(),
-        }
-    }
-}
-
-impl Source for Model {
-    fn head(&self, visit: &mut dyn FnMut(Head<'_>)) {
-        let positions: Vec<Position> = self
-            .positions
-            .iter()
-            .map(|((topic, partition), &next_offset)| Position {
-                topic: Arc::clone(topic),
-                partition: *partition,
-                next_offset,
-            })
-            .collect();
-        visit(Head {
-            identity: b"topic and layout",
-            sequence: self.sequence,
-            time_ms: self.time_ms,
-            positions: &positions,
-            tallies: &self.tallies,
-            width: WIDTH,
-            slots: self.series.last_key_value().map_or(0, |(&id, _)| id + 1),
-            live: self.series.len() as u32,
-        });
-    }
-
-    fn visit(&self, visit: &mut dyn FnMut(Series<'_>)) {
-        for (&id, row) in &self.series {
-            visit(Series {
-                id,
-                start_ms: row.start_ms,
-                changed_ms: row.changed_ms,
-                definition: &row.definition,
-                counts: &row.counts,
-            });
-        }
-    }
-}
-
-/// What happens in one cut: `(series, increment)`; an increment of 0 ends the series.
-type Changes = Vec<(u32, u64)>;
-
-impl Model {
-    /// The cut with these changes, and the model after it.
-    fn next(&self, changes: &[(u32, u64)], is_sample: bool) -> (Cut, Model) {
-        let mut next = self.clone();
-        let mut cut = Cut::new(WIDTH);
-        next.sequence += 1;
-        next.time_ms += 1000;
-        cut.sequence = next.sequence;
-        cut.time_ms = next.time_ms;
-        cut.is_sample = is_sample;
-        let changes: BTreeMap<u32, u64> = changes.iter().copied().collect();
-        for (&id, &increment) in &changes {
-            // Numbers are slots: none is left out.
-            let id = id.min(next.series.len() as u32);
-            if cut.changed().any(|(changed, _)| changed == id) || cut.ended().contains(&id) {
-                continue;
-            }
-            if increment == 0 {
-                if next.series.remove(&id).is_some() {
-                    cut.end(id);
-                }
-                continue;
-            }
-            // Some numbers are used again in the very cut in which their series ends.
-            if increment % 5 == 0 && next.series.remove(&id).is_some() {
-                cut.end(id);
-            }
-            let time_ms = next.time_ms;
-            let row = next.series.entry(id).or_insert_with(|| {
-                let definition = format!("series {id} of cut {}", cut.sequence).into_bytes();
-                cut.start(id, time_ms - 1000, &definition);
-                Row { start_ms: time_ms - 1000, changed_ms: 0, definition, counts: vec![0; WIDTH] }
-            });
-            let increments = [increment, increment % 3];
-            row.changed_ms = time_ms;
-            row.counts.iter_mut().zip(increments).for_each(|(count, more)| *count += more);
-            cut.add(id, &increments);
-        }
-        // One source has a topic without a name.
-        for topic in ["flows", "", "other"] {
-            cut.positions.push(Position {
-                topic: Arc::from(topic),
-                partition: (next.sequence % 3) as i32 - 1,
-                next_offset: i64::MAX - next.time_ms,
-            });
-        }
-        for position in &cut.positions {
-            next.positions
-                .insert((Arc::clone(&position.topic), position.partition), position.next_offset);
-        }
-        if next.sequence.is_multiple_of(2) {
-            cut.tallies = next.sequence.to_le_bytes().to_vec();
-            next.tallies.clone_from(&cut.tallies);
-        }
-        if is_sample {
-            next.totals.cuts += 1;
-            next.totals.samples += next.series.len() as u64;
-        }
-        (cut, next)
-    }
-
-    /// Appends these changes and is the model after them.
-    fn append(&mut self, journal: &mut Journal, changes: &[(u32, u64)]) -> Result<Appended, Error> {
-        let (mut cut, next) = self.next(changes, true);
-        let appended = journal.append(&mut cut, self, next.time_ms)?;
-        *self = next;
-        Ok(appended)
-    }
-}
-
-fn open(dir: &Path) -> (Journal, Option<Model>, u64) {
-    let (journal, recovered) = Journal::open(dir, SMALL).expect("opens");
-    (journal, recovered.state.as_ref().map(Model::from), recovered.torn_bytes)
-}
-
-fn segments(dir: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(dir)
-        .expect("a directory")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
-        .collect();
-    paths.sort();
-    paths
-}
-
-fn newest(dir: &Path) -> PathBuf {
-    segments(dir).pop().expect("a segment")
-}
-
-/// A copy of a journal, as a crash leaves it: without the lock.
-fn copy(dir: &Path) -> TempDir {
-    let copy = tempfile::tempdir().expect("a directory");
-    for path in segments(dir) {
-        fs::copy(&path, copy.path().join(path.file_name().expect("a name"))).expect("copied");
-    }
-    fs::create_dir(copy.path().join("cursors")).expect("made");
-    for cursor in fs::read_dir(dir.join("cursors")).expect("a directory") {
-        let cursor = cursor.expect("an entry");
-        fs::copy(cursor.path(), copy.path().join("cursors").join(cursor.file_name()))
-            .expect("copied");
-    }
-    copy
-}
 
 /// What one step of a history is.
 #[derive(Debug, Clone)]
@@ -252,67 +57,6 @@ fn event() -> impl Strategy<Value = Event> {
             .prop_map(|(changes, part, behind)| Event::Crash(changes, part, behind)),
         2 => Just(Event::Read),
     ]
-}
-
-/// A journal with some segments, and all states that were appended.
-fn history(cuts: &[Changes]) -> (TempDir, Vec<Model>) {
-    let dir = tempfile::tempdir().expect("a directory");
-    let (mut journal, ..) = open(dir.path());
-    let mut model = Model::default();
-    let mut states = vec![model.clone()];
-    // Nothing may be deleted: damage in old segments is to be met.
-    journal.log().save("slow", journal.log().end()).expect("saved");
-    for changes in cuts {
-        model.append(&mut journal, changes).expect("appended");
-        states.push(model.clone());
-    }
-    (dir, states)
-}
-
-/// Whether a damaged journal gives a state that was appended, or refuses, and repair brings one
-/// back; and whether reading all of it gives only such states.
-fn check_damaged(dir: &Path, states: &[Model]) {
-    let opened = Journal::open(dir, SMALL);
-    let report = verify(dir);
-    let journal = match opened {
-        Ok((journal, recovered)) => {
-            if let Some(state) = recovered.state {
-                let state = Model::from(&state);
-                assert_eq!(states[state.sequence as usize], state);
-            }
-            journal
-        }
-        Err(Error::Broken(broken)) => {
-            let message = broken.to_string();
-            assert!(message.contains("flow-exporter state repair"), "{message}");
-            assert!(message.contains(&broken.path.display().to_string()), "{message}");
-            assert!(report.expect("readable").broken().any(|found| *found == broken));
-            let repaired = repair(dir).expect("repaired");
-            assert!(!repaired.moved.is_empty());
-            assert!(repaired.moved.iter().all(|moved| moved.to.exists()));
-            let (journal, recovered) = Journal::open(dir, SMALL).expect("opens after repair");
-            let newest = recovered.state.as_ref().map(|state| (state.sequence, state.time_ms));
-            assert_eq!(newest, repaired.newest);
-            if let Some(state) = recovered.state {
-                let state = Model::from(&state);
-                assert_eq!(states[state.sequence as usize], state);
-            }
-            journal
-        }
-        Err(error) => panic!("{error}"),
-    };
-    let log = journal.log();
-    let Some((mut reader, _)) = Reader::open(&log, Start::Oldest).expect("opens") else { return };
-    loop {
-        let state = Model::from(reader.state());
-        assert_eq!(states[state.sequence as usize], state);
-        match reader.step().expect("reads on") {
-            Step::Cut => assert_eq!(reader.cut().sequence, state.sequence + 1),
-            Step::Lost(_) => assert!(reader.state().sequence > state.sequence),
-            Step::End => break,
-        }
-    }
-    assert_eq!(reader.cursor(), log.end());
 }
 
 proptest! {
@@ -700,9 +444,10 @@ fn a_cursor_outlives_the_process_and_a_lost_end_is_told() {
         .expect("opens")
         .set_len(length - 1)
         .expect("cut");
-    let (journal, recovered, torn_bytes) = open(dir.path());
+    assert!(matches!(Journal::open(dir.path(), SMALL), Err(Error::Broken(_))), "it was published");
+    assert_eq!(repair(dir.path()).expect("repaired").published, Some(3));
+    let (journal, recovered, _) = open(dir.path());
     assert_eq!(recovered.as_ref(), Some(&states[2]));
-    assert!(torn_bytes > 0);
     let cursor = journal.log().cursors()["far-end_1.example"];
     assert_eq!(cursor, end);
     let (reader, placed) =
@@ -712,16 +457,19 @@ fn a_cursor_outlives_the_process_and_a_lost_end_is_told() {
 }
 
 #[test]
-fn a_broken_cursor_refuses_and_is_set_aside() {
+fn a_broken_cursor_refuses_and_repair_puts_one_at_the_beginning_of_the_log_in_its_place() {
     let (dir, states) = history(&[vec![(0, 7)]]);
     fs::write(dir.path().join("cursors/slow"), b"nonsense").expect("written");
     assert!(matches!(Journal::open(dir.path(), SMALL), Err(Error::Broken(_))));
     assert_eq!(verify(dir.path()).expect("readable").broken_cursors.len(), 1);
     let repaired = repair(dir.path()).expect("repaired");
     assert_eq!(repaired.newest, Some((1, states[1].time_ms)));
+    assert_eq!(repaired.rewound, ["slow"]);
+    assert_eq!(fs::read(&repaired.moved[0].to).expect("set aside"), b"nonsense");
     let (journal, recovered, _) = open(dir.path());
     assert_eq!(recovered.as_ref(), Some(&states[1]));
-    assert!(journal.log().cursors().is_empty());
+    // The log is kept for it: its bookmark says how far it is.
+    assert_eq!(journal.log().cursors()["slow"].sequence, 0);
 }
 
 #[test]

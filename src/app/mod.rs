@@ -15,8 +15,9 @@ use crate::{
     config::{Config, ConfigError, SourceConfig},
     demo::Demo,
     diagnosis::Diagnosis,
+    files::{self, Exposed},
     health::{Component, Health, Lifeline, State},
-    journal::JournalConfig,
+    journal::{self, JournalConfig},
     ledger::{Identity, Ledger, LedgerConfig, Names, Store, StoreError},
     metrics::Metrics,
     names::{self, Announcement, Refresher},
@@ -32,8 +33,9 @@ use running::Running;
 use sink::{CountingSink, Published};
 use source::Source;
 
-/// The journal's place in the state directory.
-pub const JOURNAL: &str = "journal";
+/// All that is kept in the state directory.
+const KEPT: [&str; 5] =
+    [journal::DIRECTORY, pusher::ENDPOINTS, pusher::QUARANTINE, names::TABLE, names::ORIGIN];
 
 /// Runs until `stop` completes, the input ends and the program is to end with it, or a part fails.
 /// Threads that do not end in time are left behind: the caller should end the process.
@@ -201,6 +203,19 @@ fn about(rule: Rule, source: &SourceConfig) -> String {
     }
 }
 
+/// Takes the rights of others from what is in the state directory, and says so where that is
+/// refused.
+fn make_private(directory: &Path) {
+    if let Some(Exposed { path, mode, reason, all }) = files::tighten(directory, &KEPT) {
+        tracing::warn!(
+            all,
+            "others may read what is kept: {} has the mode {mode:04o}, which can't be changed \
+             ({reason}); have its owner make it 0700, or 0600 for a file",
+            path.display()
+        );
+    }
+}
+
 /// The journal, where counts are to survive; the source goes on where it ends. Without it, those
 /// who push have their queue in memory.
 fn store(
@@ -211,6 +226,9 @@ fn store(
     rule: Rule,
     layout: &Layout,
 ) -> Result<Option<Store>, StoreError> {
+    if let Some(directory) = state_dir {
+        make_private(directory);
+    }
     let topic = match &*source {
         SourceConfig::Kafka(kafka) => kafka.topic.as_str().into(),
         SourceConfig::Input { input, .. } => input.to_string().into(),
@@ -221,7 +239,7 @@ fn store(
         tracing::info!("counts live in memory alone and begin from zero after a restart");
         return Ok(is_pushed.then(|| Store::in_memory(&identity, now_ms, config.max_bytes)));
     };
-    let store = Store::open(&directory.join(JOURNAL), &identity, config, now_ms)?;
+    let store = Store::open(&directory.join(journal::DIRECTORY), &identity, config, now_ms)?;
     kafka.stored = store.positions().collect();
     Ok(Some(store))
 }

@@ -5,7 +5,6 @@ use std::path::Path;
 use rustix::fs::Access;
 
 use crate::{
-    app,
     config::{SourceConfig, StatePlace},
     journal,
     ledger::{Identity, Store, StoreError},
@@ -66,7 +65,7 @@ fn may_write(directory: &Path) -> Result<String, String> {
 
 /// What the journal holds, if the start would take it.
 fn journal_in(directory: &Path, identity: &Identity) -> Result<String, String> {
-    let journal = directory.join(app::JOURNAL);
+    let journal = directory.join(journal::DIRECTORY);
     if !journal.is_dir() {
         return Ok("it can be written to, and holds no counts yet".to_owned());
     }

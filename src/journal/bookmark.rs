@@ -2,16 +2,20 @@
 
 use std::{
     fmt,
-    fs::{self, File, OpenOptions},
-    io::{ErrorKind, Read},
+    fs::File,
+    io::{self, Read},
     os::unix::fs::FileExt,
-    path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use super::{Error, io_error, writer::sync_dir};
+use super::{
+    Error,
+    directory::{Directory, in_directory, unfinished},
+    io_error,
+};
 
 /// The directory of the bookmarks, in the journal's.
-const BOOKMARKS: &str = "bookmarks";
+pub(super) const BOOKMARKS: &str = "bookmarks";
 
 /// A file has two places for notes, written in turn, so that one of them is always whole.
 const PLACE_BYTES: usize = 4096;
@@ -26,7 +30,9 @@ pub const BOOKMARK_LIMIT_BYTES: usize = PLACE_BYTES - HEAD_BYTES;
 /// Writing one costs no more than a system call: from then on the note survives the end of the
 /// process, however it comes. To survive that of the machine as well, it has to be synced.
 pub struct Bookmark {
-    path: PathBuf,
+    directory: Arc<Directory>,
+    /// The file's name in the journal's directory.
+    name: String,
     file: File,
     /// Number of the newest note.
     number: u64,
@@ -35,43 +41,37 @@ pub struct Bookmark {
 
 impl fmt::Debug for Bookmark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bookmark").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Bookmark").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 impl Bookmark {
     /// Opens the file, which is made if need be, and returns the newest note that is whole.
-    pub(super) fn open(dir: &Path, name: &str) -> Result<(Self, Option<Vec<u8>>), Error> {
-        let dir = dir.join(BOOKMARKS);
-        if !dir.is_dir() {
-            fs::create_dir_all(&dir).map_err(io_error("can't make the directory", &dir))?;
-        }
-        let path = dir.join(name);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(io_error("can't open", &path))?;
-        sync_dir(&dir)?;
+    pub(super) fn open(
+        directory: &Arc<Directory>,
+        name: &str,
+    ) -> Result<(Self, Option<Vec<u8>>), Error> {
+        let name = in_directory(BOOKMARKS, name);
+        let path = directory.path_of(&name);
+        let mut file = directory.open_or_create(&name).map_err(io_error("can't open", &path))?;
+        directory.sync(BOOKMARKS)?;
         let mut bytes = Vec::new();
         let limit = 2 * PLACE_BYTES as u64;
         (&mut file).take(limit).read_to_end(&mut bytes).map_err(io_error("can't read", &path))?;
         let newest = bytes.chunks(PLACE_BYTES).filter_map(read).max_by_key(|&(number, _)| number);
         let number = newest.map_or(0, |(number, _)| number);
         let note = newest.map(|(_, note)| note.to_vec());
-        Ok((Bookmark { path, file, number, place: Vec::new() }, note))
+        let directory = Arc::clone(directory);
+        Ok((Bookmark { directory, name, file, number, place: Vec::new() }, note))
     }
 
-    pub(super) fn remove(dir: &Path, name: &str) -> Result<(), Error> {
-        let path = dir.join(BOOKMARKS).join(name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(io_error("can't remove", &path)(error))
-            }
-            _ => Ok(()),
-        }
+    pub(super) fn remove(directory: &Directory, name: &str) -> Result<(), Error> {
+        directory.remove(&in_directory(BOOKMARKS, name))
+    }
+
+    /// Whether the file was removed or replaced since it was opened. The next note makes it again.
+    pub fn is_displaced(&self) -> bool {
+        !self.directory.has(&self.file, &self.name).unwrap_or(true)
     }
 
     /// Replaces the note.
@@ -87,16 +87,30 @@ impl Bookmark {
         self.place.extend_from_slice(&checksum(number, note).to_le_bytes());
         self.place.extend_from_slice(note);
         let at = number % 2 * PLACE_BYTES as u64;
-        self.file
-            .write_all_at(&self.place, at)
-            .map_err(io_error("can't write", self.path.clone()))?;
+        let written = if self.is_displaced() {
+            self.make_again(at)
+        } else {
+            self.file.write_all_at(&self.place, at)
+        };
+        written.map_err(io_error("can't write", self.directory.path_of(&self.name)))?;
         self.number = number;
+        Ok(())
+    }
+
+    /// Writes the note to a new file in place of what has the name now.
+    fn make_again(&mut self, at: u64) -> io::Result<()> {
+        let new = unfinished(&self.name);
+        let file = self.directory.create(&new)?;
+        file.write_all_at(&self.place, at)?;
+        self.directory.rename(&new, &self.name)?;
+        self.file = file;
         Ok(())
     }
 
     /// Makes the newest note durable. Waits for the disk.
     pub fn sync(&self) -> Result<(), Error> {
-        self.file.sync_data().map_err(io_error("can't sync", &self.path))
+        let sync = self.file.sync_data();
+        sync.map_err(io_error("can't sync", self.directory.path_of(&self.name)))
     }
 }
 

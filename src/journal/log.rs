@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, fmt};
 use super::{
     Error,
     bookmark::Bookmark,
+    cursor::Cursor,
     cut::Cut,
     memory::{MemoryLog, MemoryReader},
-    reader::{Cursor, DiskLog, DiskReader, Placed, Start, Step, Usage},
+    reader::{DiskLog, DiskReader, Placed, Start, Step, Usage},
     state::State,
 };
 

@@ -9,9 +9,10 @@ use std::{
 
 use super::{
     Error,
+    cursor::Cursor,
     cut::Cut,
     log::Log,
-    reader::{Cursor, Lost, Placed, Start, Step, Usage, Why},
+    reader::{Lost, Placed, Start, Step, Usage, Why},
     state::State,
 };
 

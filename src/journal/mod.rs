@@ -16,9 +16,12 @@
 //! - A cut beyond the sequence at which the next segment begins is void: its sync failed, and the
 //!   next segment has its counts.
 
+mod acknowledged;
 mod bookmark;
 mod codec;
+mod cursor;
 mod cut;
+mod directory;
 mod inspect;
 mod log;
 mod memory;
@@ -31,15 +34,19 @@ mod writer;
 use std::{fmt, io, path::PathBuf};
 
 pub use bookmark::{BOOKMARK_LIMIT_BYTES, Bookmark};
+pub use cursor::Cursor;
 pub use cut::{Cut, Position, Started};
 pub use inspect::{Moved, Repaired, Report, SegmentReport, is_held, repair, show, verify};
 pub use log::{Log, Reader};
 pub use memory::{MEMORY_LIMIT_BYTES, Memory};
-pub use reader::{Cursor, Lost, Placed, Start, Step, Usage, Why};
+pub use reader::{Lost, Placed, Start, Step, Usage, Why};
 pub use record::RECORD_LIMIT_BYTES;
 pub use segment::FORMAT_VERSION;
 pub use state::{Head, Series, Source, State, Totals};
 pub use writer::{Appended, Journal, JournalConfig, Recovered};
+
+/// The journal's place in the state directory.
+pub const DIRECTORY: &str = "journal";
 
 /// Why the journal can't do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +68,15 @@ pub enum Error {
         .0.display()
     )]
     Locked(PathBuf),
+    /// The directory is not where it was, or not this process's alone any more. Nothing is appended
+    /// until it is again.
+    #[error("the journal in {} {what}", path.display())]
+    Displaced {
+        /// The path that it was opened by.
+        path: PathBuf,
+        /// What has happened.
+        what: Displacement,
+    },
     /// Written by a later version of the program.
     #[error(
         "{} has format version {version}, and this program reads up to {FORMAT_VERSION}: use a newer flow-exporter, or another --state-dir",
@@ -83,6 +99,83 @@ pub enum Error {
     /// begin with a dot.
     #[error("{0:?} can't be a cursor's name: use letters, digits, '-', '_' and '.'")]
     CursorName(String),
+}
+
+/// What has happened to a journal's directory while it was in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Displacement {
+    /// Nothing is at its path.
+    Removed,
+    /// Another directory is at its path.
+    Replaced,
+    /// It has another lock file, which another process may hold.
+    Lock,
+}
+
+impl fmt::Display for Displacement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Displacement::Removed => {
+                "was removed or moved away while the program was running: move it back, or restart \
+                 to begin from zero"
+            }
+            Displacement::Replaced => {
+                "was replaced by another directory while the program was running: move the first \
+                 one back, or restart to go on from what is there now"
+            }
+            Displacement::Lock => {
+                "has lost its lock file while the program was running, so another process may have \
+                 taken the directory: stop that one, and restart this one"
+            }
+        })
+    }
+}
+
+/// Something that somebody else did to the journal's files while it was in use. It is told because
+/// it may be done again; the counts are right in any case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Noticed {
+    /// A cursor was removed or changed, and was written again.
+    Cursor(PathBuf),
+    /// The newest segment was removed or changed. A new one was begun, with all that is counted.
+    Newest(PathBuf),
+    /// An older segment was removed.
+    Older {
+        /// Its file.
+        path: PathBuf,
+        /// Whether a reader had cuts to read in it, which it has lost.
+        is_needed: bool,
+    },
+}
+
+impl fmt::Display for Noticed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Noticed::Cursor(path) => write!(
+                f,
+                "{} was removed or changed while the program was running, and was written again",
+                path.display()
+            ),
+            Noticed::Newest(path) => write!(
+                f,
+                "{} was removed or changed while the program was running: a new segment was begun, \
+                 with all that is counted",
+                path.display()
+            ),
+            Noticed::Older { path, is_needed: true } => write!(
+                f,
+                "{} was removed while the program was running: what had not been pushed of it is \
+                 lost",
+                path.display()
+            ),
+            Noticed::Older { path, is_needed: false } => write!(
+                f,
+                "{} was removed while the program was running: nothing in it was needed any more",
+                path.display()
+            ),
+        }
+    }
 }
 
 /// A file does not hold what was written to it.

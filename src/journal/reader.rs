@@ -3,46 +3,38 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, fs,
+    fmt,
     io::ErrorKind,
-    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use super::{
-    Broken, Damage, Error,
+    Broken, Damage, Error, Noticed,
     bookmark::Bookmark,
+    cursor::{self, CURSORS, Cursor},
     cut::Cut,
-    io_error,
+    directory::{Directory, Stamp},
     segment::{self, Header, SegmentReader},
     state::{State, Totals},
-    writer::{JournalConfig, sync_dir, write_whole},
+    writer::JournalConfig,
 };
-
-/// The directory of the cursors, in the journal's.
-pub(super) const CURSORS: &str = "cursors";
-
-const CURSOR_MAGIC: [u8; 8] = *b"FLOWCRSR";
-/// The version of the form of cursors, which has not changed with that of segments.
-const CURSOR_VERSION: u32 = 1;
-const CURSOR_BYTES: usize = 40;
-const CURSOR_NAME_LIMIT: usize = 100;
-
-/// How far a reader has come: it has dealt with all cuts up to `sequence`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Cursor {
-    /// Number of the last cut that it has dealt with.
-    pub sequence: u64,
-    /// How much was to be pushed up to there.
-    pub totals: Totals,
-}
 
 /// A segment as it is known without reading all of it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Segment {
     pub(super) header: Header,
     pub(super) bytes: u64,
+    /// Its file was found to have gone, and that was told.
+    pub(super) is_missing: bool,
+}
+
+/// A cursor and its file.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    cursor: Cursor,
+    /// The file as it was written; `None` where it could not be.
+    stamp: Option<Stamp>,
 }
 
 /// What is durable.
@@ -61,7 +53,7 @@ pub(super) struct Place {
 pub(super) struct Published {
     pub(super) segments: BTreeMap<u64, Segment>,
     pub(super) place: Place,
-    cursors: BTreeMap<String, Cursor>,
+    cursors: BTreeMap<String, Kept>,
     /// The caps.
     pub(super) max_bytes: u64,
     pub(super) max_age: Duration,
@@ -72,7 +64,7 @@ pub(super) struct Published {
 impl Published {
     /// The durable cursor that is the furthest behind.
     pub(super) fn slowest(&self) -> Option<Cursor> {
-        self.cursors.values().copied().min_by_key(|cursor| cursor.sequence)
+        self.cursors.values().map(|kept| kept.cursor).min_by_key(|cursor| cursor.sequence)
     }
 
     /// Where all that was published can be read from: the segments below `number` and it.
@@ -84,26 +76,29 @@ impl Published {
 /// A journal on disk as its readers see it. A handle: clones are the same log.
 #[derive(Clone)]
 pub(super) struct DiskLog {
-    dir: Arc<Path>,
+    directory: Arc<Directory>,
     published: Arc<Mutex<Published>>,
+    /// Held while a cursor's file is written: one at a time.
+    cursor_files: Arc<Mutex<()>>,
 }
 
 impl fmt::Debug for DiskLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DiskLog").field("dir", &self.dir).finish_non_exhaustive()
+        f.debug_struct("DiskLog").field("directory", &self.directory).finish_non_exhaustive()
     }
 }
 
 impl DiskLog {
     pub(super) fn new(
-        dir: &Path,
+        directory: &Arc<Directory>,
         config: JournalConfig,
         segments: BTreeMap<u64, Segment>,
         place: Place,
     ) -> Result<Self, Error> {
-        let (cursors, broken) = read_cursors(dir)?;
-        if let Some(broken) = broken.into_iter().next() {
-            return Err(broken.into());
+        let mut cursors = BTreeMap::new();
+        for (name, cursor) in cursor::read_all(directory)? {
+            let stamp = directory.stamp(&cursor::file_name(&name)?);
+            cursors.insert(name, Kept { cursor: cursor?, stamp });
         }
         let published = Arc::new(Mutex::new(Published {
             segments,
@@ -113,11 +108,12 @@ impl DiskLog {
             max_age: config.max_age,
             appended_bytes: 0,
         }));
-        Ok(DiskLog { dir: Arc::from(dir), published })
+        let (directory, cursor_files) = (Arc::clone(directory), Arc::default());
+        Ok(DiskLog { directory, published, cursor_files })
     }
 
-    pub(super) fn dir(&self) -> &Path {
-        &self.dir
+    pub(super) fn directory(&self) -> &Arc<Directory> {
+        &self.directory
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Published> {
@@ -140,35 +136,55 @@ impl DiskLog {
     }
 
     pub(super) fn cursors(&self) -> BTreeMap<String, Cursor> {
-        self.lock().cursors.clone()
+        let published = self.lock();
+        published.cursors.iter().map(|(name, kept)| (name.clone(), kept.cursor)).collect()
     }
 
     pub(super) fn save(&self, name: &str, cursor: Cursor) -> Result<(), Error> {
-        let path = self.cursor_path(name)?;
-        let mut bytes = [0; CURSOR_BYTES];
-        bytes[..8].copy_from_slice(&CURSOR_MAGIC);
-        bytes[8..12].copy_from_slice(&CURSOR_VERSION.to_le_bytes());
-        bytes[12..20].copy_from_slice(&cursor.sequence.to_le_bytes());
-        bytes[20..28].copy_from_slice(&cursor.totals.cuts.to_le_bytes());
-        bytes[28..36].copy_from_slice(&cursor.totals.samples.to_le_bytes());
-        let sum = crc32fast::hash(&bytes[..36]);
-        bytes[36..].copy_from_slice(&sum.to_le_bytes());
-        let written = write_whole(&path, &bytes);
+        let file = cursor::file_name(name)?;
+        let writing = self.cursor_files.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write_cursor(&writing, name, &file, cursor)
+    }
+
+    fn write_cursor(
+        &self,
+        _writing: &MutexGuard<'_, ()>,
+        name: &str,
+        file: &str,
+        cursor: Cursor,
+    ) -> Result<(), Error> {
+        let written = self.directory.write_whole(file, &cursor.encode());
+        let stamp = self.directory.stamp(file).filter(|_| written.is_ok());
         // Even where the disk is too full for it: letting go of what was dealt with is what makes
         // room. A reader that begins at the older place is told of a loss that is none.
-        self.lock().cursors.insert(name.to_owned(), cursor);
+        self.lock().cursors.insert(name.to_owned(), Kept { cursor, stamp });
         written
     }
 
-    pub(super) fn forget(&self, name: &str) -> Result<(), Error> {
-        let path = self.cursor_path(name)?;
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(io_error("can't remove", &path)(error));
+    /// Writes those cursors again whose files were removed or replaced, or could not be written.
+    /// Where one is being written at the moment, another time will do.
+    pub(super) fn mend_cursors(&self, noticed: &mut Vec<Noticed>) {
+        let Ok(writing) = self.cursor_files.try_lock() else { return };
+        let kept = self.lock().cursors.clone();
+        for (name, Kept { cursor, stamp }) in kept {
+            let Ok(file) = cursor::file_name(&name) else { continue };
+            if stamp.is_some() && self.directory.stamp(&file) == stamp {
+                continue;
             }
-            _ => sync_dir(&self.dir.join(CURSORS))?,
+            // Where the disk refuses, it is tried again after the next cut.
+            let is_written = self.write_cursor(&writing, &name, &file, cursor).is_ok();
+            if is_written && stamp.is_some() {
+                noticed.push(Noticed::Cursor(self.directory.path_of(&file)));
+            }
         }
-        Bookmark::remove(&self.dir, name)?;
+    }
+
+    pub(super) fn forget(&self, name: &str) -> Result<(), Error> {
+        let file = cursor::file_name(name)?;
+        let _writing = self.cursor_files.lock().unwrap_or_else(PoisonError::into_inner);
+        self.directory.remove(&file)?;
+        self.directory.sync(CURSORS)?;
+        Bookmark::remove(&self.directory, name)?;
         self.lock().cursors.remove(name);
         Ok(())
     }
@@ -198,7 +214,7 @@ impl DiskLog {
         match error {
             Error::Broken(broken) => Ok(broken),
             Error::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
-                let path = self.dir.join(segment::file_name(number));
+                let path = self.directory.path_of(&segment::file_name(number));
                 Ok(Broken { path, offset: 0, damage: Damage::Incomplete })
             }
             error => Err(error),
@@ -206,66 +222,9 @@ impl DiskLog {
     }
 
     pub(super) fn bookmark(&self, name: &str) -> Result<(Bookmark, Option<Vec<u8>>), Error> {
-        self.cursor_path(name)?;
-        Bookmark::open(&self.dir, name)
+        cursor::file_name(name)?;
+        Bookmark::open(&self.directory, name)
     }
-
-    fn cursor_path(&self, name: &str) -> Result<PathBuf, Error> {
-        let fits = (1..=CURSOR_NAME_LIMIT).contains(&name.len())
-            && !name.starts_with('.')
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-        if fits {
-            Ok(self.dir.join(CURSORS).join(name))
-        } else {
-            Err(Error::CursorName(name.to_owned()))
-        }
-    }
-}
-
-/// The cursors that a directory holds, and those that can't be read.
-pub(super) fn read_cursors(dir: &Path) -> Result<(BTreeMap<String, Cursor>, Vec<Broken>), Error> {
-    let dir = dir.join(CURSORS);
-    let (mut cursors, mut broken) = (BTreeMap::new(), Vec::new());
-    let entries = match dir.read_dir() {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok((cursors, broken)),
-        Err(error) => return Err(io_error("can't list", &dir)(error)),
-    };
-    for entry in entries {
-        let path = entry.map_err(io_error("can't list", &dir))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with('.') {
-            continue;
-        }
-        let bytes = fs::read(&path).map_err(io_error("can't read", &path))?;
-        match read_cursor(&path, &bytes) {
-            Ok(cursor) => drop(cursors.insert(name.into_owned(), cursor)),
-            Err(Error::Broken(damaged)) => broken.push(damaged),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok((cursors, broken))
-}
-
-fn read_cursor(path: &Path, bytes: &[u8]) -> Result<Cursor, Error> {
-    let broken = |damage| Broken { path: path.to_owned(), offset: 0, damage };
-    let word =
-        |at: usize| bytes[at..at + 8].iter().rfold(0, |word, &byte| word << 8 | u64::from(byte));
-    if bytes.len() != CURSOR_BYTES {
-        return Err(broken(Damage::Incomplete).into());
-    }
-    if bytes[..8] != CURSOR_MAGIC {
-        return Err(broken(Damage::NoRecord).into());
-    }
-    if crc32fast::hash(&bytes[..36]).to_le_bytes() != bytes[36..] {
-        return Err(broken(Damage::Checksum).into());
-    }
-    // Believed only now, as in a segment's header.
-    let version = word(8) as u32;
-    if version > CURSOR_VERSION {
-        return Err(Error::Newer { path: path.to_owned(), version });
-    }
-    Ok(Cursor { sequence: word(12), totals: Totals { cuts: word(20), samples: word(28) } })
 }
 
 /// How much of a log is kept, and how much may be.
@@ -397,7 +356,7 @@ impl DiskReader {
                 }
             };
             let load = || {
-                let mut segment = SegmentReader::open(&log.dir, number)?;
+                let mut segment = SegmentReader::open(&log.directory, number)?;
                 let state = segment.checkpoint()?;
                 Ok((segment, state))
             };
@@ -496,7 +455,7 @@ impl DiskReader {
     /// checkpoint; returns how far it was before.
     fn enter(&mut self, next: &Header) -> Result<Option<Totals>, Error> {
         let before = self.state.totals;
-        let mut segment = SegmentReader::open(&self.log.dir, next.number)?;
+        let mut segment = SegmentReader::open(&self.log.directory, next.number)?;
         if self.state.sequence == next.sequence {
             segment.skip_checkpoint()?;
             self.segment = segment;

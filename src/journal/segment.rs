@@ -12,6 +12,7 @@ use super::{
     Broken, Damage, Error,
     codec::{Decoder, Input, Malformed},
     cut::Cut,
+    directory::Directory,
     io_error,
     record::{
         PartHead, RECORD_LIMIT_BYTES, RECORD_LIMIT_BYTES_1, read_head, read_more, read_part,
@@ -116,13 +117,12 @@ pub(super) fn file_name(number: u64) -> String {
 }
 
 /// The numbers of all segments in a directory, rising.
-pub(super) fn list(dir: &Path) -> Result<Vec<u64>, Error> {
-    let mut numbers = Vec::new();
-    for entry in dir.read_dir().map_err(io_error("can't list", dir))? {
-        let name = entry.map_err(io_error("can't list", dir))?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(".log")?.parse().ok());
-        numbers.extend(number.filter(|&number| *file_name(number) == *name));
-    }
+pub(super) fn list(directory: &Directory) -> Result<Vec<u64>, Error> {
+    let number = |name: String| {
+        let number = name.strip_suffix(".log")?.parse().ok()?;
+        (file_name(number) == name).then_some(number)
+    };
+    let mut numbers: Vec<u64> = directory.names("")?.into_iter().filter_map(number).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }
@@ -166,19 +166,16 @@ pub(super) struct SegmentReader {
 
 impl SegmentReader {
     /// Opens a segment and reads its header.
-    pub(super) fn open(dir: &Path, number: u64) -> Result<Self, Error> {
-        let path = dir.join(file_name(number));
-        let file = File::open(&path).map_err(io_error("can't open", &path))?;
+    pub(super) fn open(directory: &Directory, number: u64) -> Result<Self, Error> {
+        let name = file_name(number);
+        let path = directory.path_of(&name);
+        let file = directory.read(&name).map_err(io_error("can't open", &path))?;
         let end = file.metadata().map_err(io_error("can't read", &path))?.len();
         let header = Header::read(&file, &path, number)?;
         let limit = if header.version == 1 { RECORD_LIMIT_BYTES_1 } else { RECORD_LIMIT_BYTES };
         let decoder = Decoder::new(limit).map_err(io_error("can't decompress", &path))?;
         let at = HEADER_BYTES as u64;
         Ok(SegmentReader { path, file, header, at, end, payload: Vec::new(), decoder })
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
     }
 
     pub(super) fn broken(&self, offset: u64, damage: Damage) -> Error {

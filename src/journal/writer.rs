@@ -3,16 +3,21 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::File,
     io::{self, BufWriter, Write},
     os::unix::fs::FileExt,
-    path::{Path, PathBuf},
+    path::Path,
+    sync::Arc,
     time::Duration,
 };
 
 use super::{
-    Error,
+    Error, Noticed,
+    acknowledged::{self, ACKNOWLEDGED, Acknowledged},
+    bookmark::BOOKMARKS,
+    cursor::{CURSORS, Cursor},
     cut::Cut,
+    directory::{Directory, Hold, unfinished},
     io_error,
     log::Log,
     reader::{self, DiskLog, Lost, Place, Why},
@@ -81,20 +86,25 @@ pub struct Appended {
     pub checkpoint_bytes: u64,
     /// What the caps deleted that the slowest cursor had not read yet.
     pub lost: Option<Lost>,
+    /// What somebody else did to the files since the cut before.
+    pub noticed: Vec<Noticed>,
 }
 
 /// The log on disk, held by this process. Its one writer.
 pub struct Journal {
     config: JournalConfig,
     log: DiskLog,
-    /// Held locked as long as this lives.
-    _lock: File,
+    /// The directory, taken for as long as this lives.
+    hold: Hold,
+    acknowledged: Acknowledged,
     active: Option<Active>,
     live: Live,
     width: usize,
     record_writer: RecordWriter,
     /// What the caps deleted unread and no [`Appended`] has told of yet.
     lost: Option<Lost>,
+    /// What no [`Appended`] has told of yet.
+    noticed: Vec<Noticed>,
     /// The cut being written, to be used again.
     records: Records,
 }
@@ -107,7 +117,7 @@ impl fmt::Debug for Journal {
 
 /// The newest segment, which is appended to.
 struct Active {
-    path: PathBuf,
+    name: String,
     file: File,
     header: Header,
     checkpoint_bytes: u64,
@@ -125,20 +135,26 @@ impl Journal {
     ///
     /// # Errors
     /// [`Error::Locked`] where another process holds it, [`Error::Newer`] and [`Error::Broken`]
-    /// where it can't be read, [`Error::Io`].
+    /// where it can't be read or lacks cuts that were published, [`Error::Io`].
     pub fn open(dir: &Path, config: JournalConfig) -> Result<(Journal, Recovered), Error> {
-        create_dir(dir)?;
-        create_dir(&dir.join(reader::CURSORS))?;
-        let lock = lock(dir)?;
-        remove_unfinished(dir)?;
-        let segments = scan(dir)?;
+        let hold = Hold::take(Directory::make(dir)?)?;
+        let directory = hold.directory();
+        directory
+            .make_within(CURSORS)
+            .map_err(io_error("can't make", directory.path_of(CURSORS)))?;
+        directory.remove_unfinished(&["", CURSORS, BOOKMARKS])?;
+        let segments = scan(directory)?;
+        let acknowledged = Acknowledged::read(directory)?;
         let newest = segments.keys().next_back().copied();
         let (state, active, torn_bytes) = match newest {
             Some(number) => {
-                let (state, active, torn_bytes) = recover(dir, number)?;
+                let (state, active, torn_bytes) = recover(directory, number, acknowledged)?;
                 (Some(state), Some(active), torn_bytes)
             }
-            None => (None, None, 0),
+            None => match acknowledged::missing(directory, acknowledged, 0, ACKNOWLEDGED, 0) {
+                Some(missing) => return Err(missing.into()),
+                None => (None, None, 0),
+            },
         };
         let live = state.as_ref().map(Live::of).unwrap_or_default();
         let width = state.as_ref().map_or(0, State::width);
@@ -147,16 +163,23 @@ impl Journal {
             totals: state.totals,
             end: active.as_ref().map_or(0, |active| active.end),
         });
+        let log = DiskLog::new(directory, config, segments, place)?;
+        let mut acknowledged = Acknowledged::new(directory);
+        if state.is_some() {
+            acknowledged.note(log.end());
+        }
         let journal = Journal {
             config,
-            log: DiskLog::new(dir, config, segments, place)?,
-            _lock: lock,
+            log,
+            hold,
+            acknowledged,
             active,
             live,
             width,
             record_writer: RecordWriter::new(config.record_bytes)
                 .map_err(io_error("can't compress for", dir))?,
             lost: None,
+            noticed: Vec::new(),
             records: Records::default(),
         };
         Ok((journal, Recovered { state, torn_bytes }))
@@ -189,6 +212,7 @@ impl Journal {
     /// # Errors
     /// After an [`Error::Io`], nothing has happened, and the same or a larger cut can be tried
     /// again at any time. After a crash however, the cut may turn out to have been written.
+    /// Likewise after an [`Error::Displaced`], once the directory is back at its place.
     /// [`Error::Unfit`] where the cut does not fit the state.
     pub fn append(
         &mut self,
@@ -205,7 +229,9 @@ impl Journal {
         self.records.clear();
         self.record_writer
             .cut(&mut self.records, cut)
-            .map_err(io_error("can't compress for", self.log.dir()))?;
+            .map_err(io_error("can't compress for", self.log.directory().path()))?;
+        self.hold.check()?;
+        self.leave_displaced_segment()?;
         let bytes = self.records.len() as u64;
         let written = if self.new_segment_is_due(now_ms) {
             let estimate = self.active.as_ref().map_or(0, |active| active.checkpoint_bytes);
@@ -215,6 +241,8 @@ impl Journal {
             self.make_room(bytes, now_ms);
             self.append_in_active(cut).map(|live| (0, live))
         };
+        // What is published has to be where the next start looks for it.
+        let written = written.and_then(|written| self.confirm().map(|()| written));
         // Where the disk is full, what nobody needs any more makes room for the next try.
         let (checkpoint_bytes, live) = written.inspect_err(|_| self.delete_read())?;
         self.live = live;
@@ -223,10 +251,11 @@ impl Journal {
         let samples = if cut.is_sample { u64::from(self.live.count) } else { 0 };
         let mut published = self.log.lock();
         published.appended_bytes += bytes;
-        let segment = published
-            .segments
-            .entry(active.header.number)
-            .or_insert_with(|| reader::Segment { header: active.header, bytes: 0 });
+        let segment = published.segments.entry(active.header.number).or_insert(reader::Segment {
+            header: active.header,
+            bytes: 0,
+            is_missing: false,
+        });
         segment.bytes = active.end;
         published.place = Place {
             sequence: cut.sequence,
@@ -237,11 +266,62 @@ impl Journal {
             end: active.end,
         };
         drop(published);
+        self.acknowledged.note(self.log.end());
         self.delete_read();
+        self.log.mend_cursors(&mut self.noticed);
         // The first cut of many series, and a checkpoint, take far more than all that follow.
         self.records.clear();
         self.record_writer.shrink();
-        Ok(Appended { bytes, checkpoint_bytes, lost: self.lost.take() })
+        let (lost, noticed) = (self.lost.take(), std::mem::take(&mut self.noticed));
+        Ok(Appended { bytes, checkpoint_bytes, lost, noticed })
+    }
+
+    /// Whether the newest segment is as it was left.
+    fn is_in_place(&self, active: &Active) -> Result<bool, Error> {
+        let directory = self.log.directory();
+        let look = || -> io::Result<bool> {
+            Ok(directory.has(&active.file, &active.name)?
+                && active.file.metadata()?.len() == active.end)
+        };
+        look().map_err(io_error("can't look at", directory.path_of(&active.name)))
+    }
+
+    /// Begins a new segment where somebody has removed or changed the newest one: its checkpoint
+    /// has all that the newest one had.
+    fn leave_displaced_segment(&mut self) -> Result<(), Error> {
+        if let Some(active) = &self.active
+            && !active.closed
+            && !self.is_in_place(active)?
+        {
+            self.noticed.push(Noticed::Newest(self.log.directory().path_of(&active.name)));
+            self.begin_segment();
+        }
+        Ok(())
+    }
+
+    /// Looks whether what was just appended is where it belongs. Where it is not, it is void: the
+    /// next cut begins a new segment, with the state before this one.
+    fn confirm(&mut self) -> Result<(), Error> {
+        let checked = self.hold.check().and_then(|()| match &self.active {
+            Some(active) if !self.is_in_place(active)? => {
+                let path = self.log.directory().path_of(&active.name);
+                let changed = io::Error::other("it was removed or changed at the same time");
+                Err(io_error("can't append to", path)(changed))
+            }
+            _ => Ok(()),
+        });
+        if checked.is_err()
+            && let Some(active) = &mut self.active
+        {
+            active.closed = true;
+            let known = self.log.lock().segments.get(&active.header.number).copied();
+            match known {
+                // Readers don't take it for a cut in any case; gone is better still.
+                Some(segment) => drop(active.file.set_len(segment.bytes)),
+                None => drop(self.log.directory().remove(&active.name)),
+            }
+        }
+        checked
     }
 
     fn new_segment_is_due(&self, now_ms: i64) -> bool {
@@ -270,7 +350,9 @@ impl Journal {
         if let Err(source) = active.file.write_all_at(records, active.end) {
             // What was written of it must not stay in the way of the next try.
             active.closed = active.file.set_len(active.end).is_err();
-            return Err(io_error("can't write", &active.path)(source));
+            return Err(io_error("can't write", self.log.directory().path_of(&active.name))(
+                source,
+            ));
         }
         if let Err(source) = active.file.sync_data() {
             // The kernel may have dropped the pages or not, and says so only once. So whether the
@@ -278,7 +360,7 @@ impl Journal {
             active.closed = true;
             // Readers don't take it for a cut in any case; gone is better still.
             drop(active.file.set_len(active.end));
-            return Err(io_error("can't sync", &active.path)(source));
+            return Err(io_error("can't sync", self.log.directory().path_of(&active.name))(source));
         }
         active.end += self.records.len() as u64;
         Ok(live)
@@ -316,28 +398,31 @@ impl Journal {
             sequence: sequence_given,
             totals,
         };
-        let dir = self.log.dir().to_owned();
-        let path = dir.join(segment::file_name(header.number));
-        let unfinished = unfinished(&path);
+        let directory = Arc::clone(self.log.directory());
+        let name = segment::file_name(header.number);
+        let unfinished = unfinished(&name);
         let written = self.write_segment(&unfinished, &header, cut, before, live).and_then(
             |(file, checkpoint_bytes, live)| {
-                fs::rename(&unfinished, &path).map_err(io_error("can't rename", &unfinished))?;
+                directory
+                    .rename(&unfinished, &name)
+                    .map_err(io_error("can't rename", directory.path_of(&unfinished)))?;
                 Ok((file, checkpoint_bytes, live))
             },
         );
         let (file, checkpoint_bytes, live) = written.inspect_err(|_| {
             // What there is of it takes room that the next try needs.
-            drop(fs::remove_file(&unfinished));
+            drop(directory.remove(&unfinished));
         })?;
-        if let Err(error) = sync_dir(&dir) {
+        if let Err(error) = directory.sync("") {
             // It may or may not be there after a crash. The number is taken, and the next one's
             // checkpoint makes its cut void.
-            drop(fs::remove_file(&path));
+            drop(directory.remove(&name));
             self.begin_segment();
             return Err(error);
         }
+        self.look_for_missing();
         let end = checkpoint_bytes + self.records.len() as u64;
-        self.active = Some(Active { path, file, header, checkpoint_bytes, end, closed: false });
+        self.active = Some(Active { name, file, header, checkpoint_bytes, end, closed: false });
         Ok((checkpoint_bytes, live))
     }
 
@@ -345,14 +430,15 @@ impl Journal {
     /// cut, and which series live after the cut.
     fn write_segment(
         &mut self,
-        path: &Path,
+        name: &str,
         header: &Header,
         cut: &Cut,
         before: &dyn Source,
         mut live: Live,
     ) -> Result<(File, u64, Live), Error> {
-        let write = |source| io_error("can't write", path)(source);
-        let file = File::create(path).map_err(write)?;
+        let directory = Arc::clone(self.log.directory());
+        let write = |source| io_error("can't write", directory.path_of(name))(source);
+        let file = directory.create(name).map_err(write)?;
         let mut out = BufWriter::with_capacity(1 << 18, &file);
         let checkpoint_bytes = self
             .record_writer
@@ -369,9 +455,34 @@ impl Journal {
         Ok((file, checkpoint_bytes, live))
     }
 
-    /// A number that no segment has, not even one that could not be removed.
+    /// A number that no segment has, not even one that could not be removed, or that was removed by
+    /// somebody who may put it back.
     fn next_number(&self) -> Result<u64, Error> {
-        Ok(segment::list(self.log.dir())?.last().map_or(1, |newest| newest + 1))
+        let listed = segment::list(self.log.directory())?.last().copied();
+        let known = self.log.lock().segments.last_key_value().map(|(&number, _)| number);
+        Ok(listed.max(known).map_or(1, |newest| newest + 1))
+    }
+
+    /// Tells of older segments that somebody has removed. Readers find out by themselves what they
+    /// have lost.
+    fn look_for_missing(&mut self) {
+        let Ok(listed) = segment::list(self.log.directory()) else { return };
+        let mut published = self.log.lock();
+        let slowest = published.slowest();
+        let newest = self.active.as_ref().map(|active| active.header.number);
+        let mut ends = published.segments.values().skip(1).map(|next| next.header.sequence);
+        let ends: Vec<Option<u64>> = published.segments.keys().map(|_| ends.next()).collect();
+        for (segment, end) in published.segments.values_mut().zip(ends) {
+            let number = segment.header.number;
+            if segment.is_missing || Some(number) == newest || listed.contains(&number) {
+                continue;
+            }
+            segment.is_missing = true;
+            let is_needed =
+                slowest.is_some_and(|slowest| end.is_none_or(|end| slowest.sequence < end));
+            let path = self.log.directory().path_of(&segment::file_name(number));
+            self.noticed.push(Noticed::Older { path, is_needed });
+        }
     }
 
     /// Deletes the oldest segments until `bytes` more keep to the cap, and those that are too old.
@@ -425,7 +536,7 @@ impl Journal {
 
     /// Deletes a segment's file. One that can't be deleted is left: the next start finds it.
     fn delete(&self, number: u64) {
-        drop(fs::remove_file(self.log.dir().join(segment::file_name(number))));
+        drop(self.log.directory().remove(&segment::file_name(number)));
     }
 }
 
@@ -502,16 +613,13 @@ impl Live {
     }
 }
 
-/// The name of a file that is being written and will get the name `path`. No other file of the
-/// journal begins with a dot.
-fn unfinished(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.new"))
-}
-
 /// Reads the newest segment, cuts off an interrupted write, and gets ready to append to it.
-fn recover(dir: &Path, number: u64) -> Result<(State, Active, u64), Error> {
-    let mut reader = SegmentReader::open(dir, number)?;
+fn recover(
+    directory: &Directory,
+    number: u64,
+    acknowledged: Option<Cursor>,
+) -> Result<(State, Active, u64), Error> {
+    let mut reader = SegmentReader::open(directory, number)?;
     let mut state = reader.checkpoint()?;
     let checkpoint_bytes = reader.at;
     let mut cut = Cut::default();
@@ -525,17 +633,20 @@ fn recover(dir: &Path, number: u64) -> Result<(State, Active, u64), Error> {
         }
     };
     let torn_bytes = reader.end - end;
-    if let Some(broken) = broken
-        && (!broken.damage.may_be_torn() || !reader.is_torn_from(end)?)
-    {
-        return Err(broken.into());
+    let name = segment::file_name(number);
+    let missing = acknowledged::missing(directory, acknowledged, state.sequence, &name, end);
+    if let Some(broken) = broken {
+        // An interrupted write is the last one, and nobody has seen its cut.
+        let may_be_torn = broken.damage.may_be_torn() && missing.is_none();
+        if !may_be_torn || !reader.is_torn_from(end)? {
+            return Err(broken.into());
+        }
     }
-    let path = reader.path().to_owned();
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&path)
-        .map_err(io_error("can't open for writing", &path))?;
+    if let Some(missing) = missing {
+        return Err(missing.into());
+    }
+    let path = directory.path_of(&name);
+    let file = directory.write(&name).map_err(io_error("can't open for writing", &path))?;
     if torn_bytes > 0 {
         file.set_len(end).map_err(io_error("can't cut off the torn end of", &path))?;
     }
@@ -545,77 +656,15 @@ fn recover(dir: &Path, number: u64) -> Result<(State, Active, u64), Error> {
     let header = reader.header;
     // A segment of an earlier version is not appended to: not all that we write is known there.
     let closed = header.version < FORMAT_VERSION;
-    Ok((state, Active { path, file, header, checkpoint_bytes, end, closed }, torn_bytes))
+    Ok((state, Active { name, file, header, checkpoint_bytes, end, closed }, torn_bytes))
 }
 
 /// The headers of all segments.
-fn scan(dir: &Path) -> Result<BTreeMap<u64, reader::Segment>, Error> {
+fn scan(directory: &Directory) -> Result<BTreeMap<u64, reader::Segment>, Error> {
     let mut segments = BTreeMap::new();
-    for number in segment::list(dir)? {
-        let reader = SegmentReader::open(dir, number)?;
-        segments.insert(number, reader::Segment { header: reader.header, bytes: reader.end });
+    for number in segment::list(directory)? {
+        let SegmentReader { header, end: bytes, .. } = SegmentReader::open(directory, number)?;
+        segments.insert(number, reader::Segment { header, bytes, is_missing: false });
     }
     Ok(segments)
-}
-
-/// Takes the directory for this process as long as the file is open.
-pub(super) fn lock(dir: &Path) -> Result<File, Error> {
-    let path = dir.join("lock");
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(io_error("can't open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked(dir.to_owned())),
-        Err(TryLockError::Error(source)) => Err(io_error("can't lock", &path)(source)),
-    }
-}
-
-/// Removes what an interrupted process had not finished.
-fn remove_unfinished(dir: &Path) -> Result<(), Error> {
-    for dir in [dir.to_owned(), dir.join(reader::CURSORS)] {
-        for entry in dir.read_dir().map_err(io_error("can't list", &dir))? {
-            let path = entry.map_err(io_error("can't list", &dir))?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.starts_with('.') && name.ends_with(".new") {
-                fs::remove_file(&path).map_err(io_error("can't remove", &path))?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn create_dir(dir: &Path) -> Result<(), Error> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    fs::create_dir_all(dir).map_err(io_error("can't make the directory", dir))?;
-    // Where a whole path was made, its upper parts are the operator's: one sync is what the
-    // journal's own files need.
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
-        _ => sync_dir(Path::new(".")),
-    }
-}
-
-/// Makes durable which files a directory has.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), Error> {
-    let sync = |dir: &Path| -> io::Result<()> { File::open(dir)?.sync_all() };
-    sync(dir).map_err(io_error("can't sync the directory", dir))
-}
-
-/// Writes a file whole or not at all, and durably.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let unfinished = unfinished(path);
-    let write = || -> io::Result<()> {
-        let mut file = File::create(&unfinished)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, path)
-    };
-    write().map_err(io_error("can't write", path))?;
-    sync_dir(path.parent().unwrap_or(Path::new(".")))
 }

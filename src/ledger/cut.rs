@@ -434,6 +434,10 @@ impl Ledger {
                              a mistake of the program, please report it: a restart goes on from \
                              what was published last, and reads again what came after"
                         ),
+                        // It says what to do.
+                        journal::Error::Displaced { .. } => {
+                            format!("nothing new is published, and counting goes on: {error}")
+                        }
                         error => format!(
                             "nothing new is published: {error}; counting goes on, and publishing \
                              as soon as the disk takes it. Make room, or see to the disk"

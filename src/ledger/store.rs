@@ -230,8 +230,9 @@ impl Store {
     /// that was made so.
     ///
     /// # Errors
-    /// Nothing has happened, and this or a later snapshot can be tried: where the disk refuses, it
-    /// may take it then. [`journal::Error::Unfit`] is a mistake of ours, and will come again.
+    /// Nothing has happened, and this or a later snapshot can be tried: where the disk refuses, or
+    /// the journal's directory has gone, it may take it then. [`journal::Error::Unfit`] is a mistake
+    /// of ours, and will come again.
     pub(super) fn append(
         &mut self,
         snapshot: &Arc<Snapshot>,
@@ -288,7 +289,12 @@ impl Store {
                 let source =
                     Checkpoint { snapshot: before, begun_ms: *begun_ms, identity, topic, tallies };
                 let appended = journal.append(cut, &source, now_ms);
-                appended.map(|appended| appended.bytes + appended.checkpoint_bytes)
+                appended.map(|appended| {
+                    for noticed in appended.noticed {
+                        tracing::error!("{noticed}");
+                    }
+                    appended.bytes + appended.checkpoint_bytes
+                })
             }
             Kept::Memory(memory) => memory.append(cut).map(|()| 0),
         };

@@ -41,4 +41,5 @@ mod pipes;
 mod positions;
 mod rights;
 mod secrets;
+mod state;
 mod time;

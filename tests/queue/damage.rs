@@ -26,8 +26,8 @@ impl Ledger {
     /// Its segments, the oldest first.
     fn segments(&self) -> Vec<std::path::PathBuf> {
         let entries = fs::read_dir(self.dir()).unwrap().map(|entry| entry.unwrap().path());
-        let mut segments: Vec<_> =
-            entries.filter(|path| path.is_file() && !path.ends_with("lock")).collect();
+        let is_segment = |path: &std::path::PathBuf| path.extension().is_some_and(|e| e == "log");
+        let mut segments: Vec<_> = entries.filter(is_segment).collect();
         segments.sort();
         segments
     }
@@ -40,6 +40,8 @@ impl Ledger {
         };
         drop(journal);
         fs::write(path, segment).unwrap();
+        // That it had published more is gone as well.
+        fs::remove_file(dir.path().join("acknowledged")).unwrap();
         let (journal, _) = Journal::open(dir.path(), JournalConfig::default()).unwrap();
         let sequence = journal.log().end().sequence;
         let kept = Kept::Disk { dir, journal: Box::new(journal) };

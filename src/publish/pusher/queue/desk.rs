@@ -311,6 +311,10 @@ impl Desk {
 
     /// Makes the bookmark durable and lets go of the log behind it, if it is time.
     fn save(&mut self) {
+        if self.bookmark.as_ref().is_some_and(Bookmark::is_displaced) {
+            // Somebody has removed it.
+            self.note();
+        }
         if self.save_is_due() {
             self.sync();
         }
@@ -321,6 +325,10 @@ impl Desk {
         if is_due {
             // The log may be kept from the cursor on alone: what the bookmark says comes first. It
             // may not have been written since, where no sample of what was read is sent.
+            //
+            // Twice, since a bookmark keeps two notes: should the newer one be damaged, the other
+            // one still is of a place that the log has.
+            self.note();
             self.note();
             self.sync();
             match self.log.save(&self.name, slowest) {

@@ -1,0 +1,72 @@
+//! Which cut is the newest that anybody was shown.
+//!
+//! The log alone can't tell an interrupted write, which nobody has seen, from a cut that was
+//! published and has been damaged since: both are a broken record at the end. This file can. It is
+//! written once a cut is durable, in place and without a sync, so it may lag behind the log after
+//! a crash of the machine, and then proves nothing. It is never ahead of what was durable.
+
+use std::{fs::File, io::ErrorKind, os::unix::fs::FileExt, sync::Arc};
+
+use super::{
+    Broken, Damage, Error,
+    cursor::{CURSOR_BYTES, Cursor},
+    directory::Directory,
+};
+
+/// The file, which has the form of a cursor.
+pub(super) const ACKNOWLEDGED: &str = "acknowledged";
+
+/// The file, open.
+#[derive(Debug)]
+pub(super) struct Acknowledged {
+    directory: Arc<Directory>,
+    file: Option<File>,
+}
+
+impl Acknowledged {
+    pub(super) fn new(directory: &Arc<Directory>) -> Self {
+        Acknowledged { directory: Arc::clone(directory), file: None }
+    }
+
+    /// What was noted; `None` where nothing was, or nothing that can be believed.
+    pub(super) fn read(directory: &Directory) -> Result<Option<Cursor>, Error> {
+        match Cursor::read(directory, ACKNOWLEDGED) {
+            Ok(cursor) => Ok(Some(cursor)),
+            // Noted in part, or by a later version that has gone: it is no more than a witness.
+            Err(Error::Broken(_) | Error::Newer { .. }) => Ok(None),
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes the newest cut. Where that fails, an earlier one is noted, which proves less.
+    pub(super) fn note(&mut self, newest: Cursor) {
+        let is_in_place = |file: &File| self.directory.has(file, ACKNOWLEDGED).unwrap_or(false);
+        if !self.file.as_ref().is_some_and(is_in_place) {
+            let opened = self.directory.open_or_create(ACKNOWLEDGED);
+            self.file =
+                opened.and_then(|file| file.set_len(CURSOR_BYTES as u64).map(|()| file)).ok();
+        }
+        if let Some(file) = &self.file
+            && file.write_all_at(&newest.encode(), 0).is_err()
+        {
+            self.file = None;
+        }
+    }
+}
+
+/// What is wrong where the log ends at `end` of the file `name`, with the cut `sequence`, but later
+/// ones were acknowledged; `None` where none were.
+pub(super) fn missing(
+    directory: &Directory,
+    acknowledged: Option<Cursor>,
+    sequence: u64,
+    name: &str,
+    end: u64,
+) -> Option<Broken> {
+    acknowledged.filter(|acknowledged| acknowledged.sequence > sequence).map(|_| Broken {
+        path: directory.path_of(name),
+        offset: end,
+        damage: Damage::Meaning("cuts that were published are missing from there on"),
+    })
+}

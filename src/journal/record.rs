@@ -1,14 +1,18 @@
 //! What the records of a segment hold, and how a cut or a checkpoint is divided into records: each
 //! has a bound, whatever the cut or the state is like.
 
-use std::{io, ops::Range, sync::Arc};
+mod read;
+
+use std::{io, ops::Range};
 
 use super::{
-    codec::{Decoder, Encoder, Input, Malformed, put, put_bytes, put_signed},
+    codec::{Encoder, put, put_bytes, put_signed},
     cut::{Cut, Position},
     segment::{FRAME_BYTES, HEADER_BYTES, Header, Kind, frame},
-    state::{Head, Series, Source, State},
+    state::{Head, Series, Source},
 };
+
+pub(super) use read::{PartHead, read_head, read_more, read_part, read_series};
 
 /// No record holds more than this before compression, in bytes. So what a reader sets aside for
 /// one has a bound, whatever lengths it finds there.
@@ -436,22 +440,6 @@ fn put_ids(out: &mut Vec<u8>, ids: impl Iterator<Item = u32>) {
     }
 }
 
-/// Reads rising numbers, which are larger than those in `out`.
-fn ids(input: &mut Input<'_>, count: usize, out: &mut Vec<u32>) -> Result<(), Malformed> {
-    let last = out.last().copied();
-    let first = out.len();
-    let mut next = 0_u64;
-    for _ in 0..count {
-        let id = next.checked_add(input.number()?).ok_or(Malformed)?;
-        out.push(u32::try_from(id).map_err(|_| Malformed)?);
-        next = id + 1;
-    }
-    if last.is_some() && out.get(first).is_some_and(|&id| Some(id) <= last) {
-        return Err(Malformed);
-    }
-    Ok(())
-}
-
 fn put_positions(out: &mut Vec<u8>, positions: &[Position]) {
     put(out, positions.len() as u64);
     let mut topic = None;
@@ -466,177 +454,4 @@ fn put_positions(out: &mut Vec<u8>, positions: &[Position]) {
         put_signed(out, position.next_offset);
         topic = Some(&position.topic);
     }
-}
-
-fn positions(input: &mut Input<'_>, mut visit: impl FnMut(Position)) -> Result<(), Malformed> {
-    let mut topic: Arc<str> = Arc::from("");
-    for _ in 0..input.count()? {
-        if let Some(length) = input.number()?.checked_sub(1) {
-            let name = input.take(usize::try_from(length).map_err(|_| Malformed)?)?;
-            topic = Arc::from(str::from_utf8(name).map_err(|_| Malformed)?);
-        }
-        visit(Position {
-            topic: Arc::clone(&topic),
-            partition: i32::try_from(input.signed()?).map_err(|_| Malformed)?,
-            next_offset: input.signed()?,
-        });
-    }
-    Ok(())
-}
-
-/// What a record of kind [`Kind::Part`] says before its part of the cut.
-pub(super) struct PartHead {
-    /// How far behind the beginning of the cut's first record this one begins, in bytes.
-    pub(super) distance: u64,
-    /// Whether more parts follow.
-    pub(super) more: bool,
-}
-
-impl PartHead {
-    pub(super) fn read(input: &mut Input<'_>) -> Result<Self, Malformed> {
-        let distance = input.number()?;
-        match input.number()? {
-            more @ 0..=1 => Ok(PartHead { distance, more: more == 1 }),
-            _ => Err(Malformed),
-        }
-    }
-}
-
-/// Reads a part of a cut, or all of it, and adds it to what `cut` has of the parts before; `first`
-/// says that it is the first.
-pub(super) fn read_part(
-    decoder: &mut Decoder,
-    input: &mut Input<'_>,
-    cut: &mut Cut,
-    first: bool,
-) -> Result<(), Malformed> {
-    let (sequence, time_ms) = (input.number()?, input.signed()?);
-    let is_sample = input.number()? == 1;
-    let width = usize::from(u8::try_from(input.number()?).map_err(|_| Malformed)?);
-    if first {
-        (cut.sequence, cut.time_ms, cut.is_sample, cut.width) =
-            (sequence, time_ms, is_sample, width);
-    } else if (cut.sequence, cut.time_ms, cut.is_sample, cut.width)
-        != (sequence, time_ms, is_sample, width)
-    {
-        return Err(Malformed);
-    }
-    let meta = decoder.section(input)?;
-    let mut meta = Input(&meta);
-    positions(&mut meta, |position| cut.positions.push(position))?;
-    cut.tallies.extend_from_slice(meta.bytes()?);
-    let ended = meta.count()?;
-    ids(&mut meta, ended, &mut cut.ended)?;
-    let started = meta.count()?;
-    let mut starting: Vec<u32> = cut.started.last().map(|&(id, ..)| id).into_iter().collect();
-    let before_these = starting.len();
-    ids(&mut meta, started, &mut starting)?;
-    let mut before = cut.time_ms;
-    let mut starts = Vec::new();
-    for _ in 0..started {
-        before = before.wrapping_add(meta.signed()?);
-        starts.push(before);
-    }
-    for (id, start_ms) in starting.into_iter().skip(before_these).zip(starts) {
-        cut.start(id, start_ms, meta.bytes()?);
-    }
-    meta.end()?;
-    let changed = usize::try_from(input.number()?).map_err(|_| Malformed)?;
-    let gaps = decoder.section(input)?;
-    let mut gaps = Input(&gaps);
-    let done = cut.changed.len();
-    ids(&mut gaps, changed, &mut cut.changed)?;
-    gaps.end()?;
-    // The ids were read, so `changed` is true; that there are counts is yet to be seen.
-    if (changed * width).saturating_mul(size_of::<u64>()) > decoder.limit() {
-        return Err(Malformed);
-    }
-    cut.increments.resize((done + changed) * width, 0);
-    let increments = &mut cut.increments[done * width..];
-    for column in 0..width {
-        decoder.column(input, changed, |row, number| {
-            increments[row * width + column] = number;
-        })?;
-    }
-    input.end()
-}
-
-/// Reads the record that a checkpoint begins with. Returns how many series there are, and how many
-/// records of kind [`Kind::More`] follow.
-pub(super) fn read_head(
-    decoder: &mut Decoder,
-    payload: &[u8],
-    state: &mut State,
-) -> Result<(usize, u64), Malformed> {
-    let mut input = Input(payload);
-    state.time_ms = input.signed()?;
-    state.width = usize::from(u8::try_from(input.number()?).map_err(|_| Malformed)?);
-    let slots = u32::try_from(input.number()?).map_err(|_| Malformed)?;
-    let live = input.number()?;
-    if live > u64::from(slots) {
-        return Err(Malformed);
-    }
-    let meta = decoder.section(&mut input)?;
-    let mut meta = Input(&meta);
-    state.identity.extend_from_slice(meta.bytes()?);
-    add_positions_and_tallies(&mut meta, state)?;
-    state.reserve(slots);
-    // Version 1 ends here.
-    let more = if input.end().is_ok() { 0 } else { input.number()? };
-    Ok((live as usize, more))
-}
-
-/// Reads a record of kind [`Kind::More`].
-pub(super) fn read_more(
-    decoder: &mut Decoder,
-    payload: &[u8],
-    state: &mut State,
-) -> Result<(), Malformed> {
-    let mut input = Input(payload);
-    let meta = decoder.section(&mut input)?;
-    add_positions_and_tallies(&mut Input(&meta), state)?;
-    input.end()
-}
-
-fn add_positions_and_tallies(meta: &mut Input<'_>, state: &mut State) -> Result<(), Malformed> {
-    positions(meta, |position| {
-        state.positions.insert((position.topic, position.partition), position.next_offset);
-    })?;
-    state.tallies.extend_from_slice(meta.bytes()?);
-    meta.end()
-}
-
-/// Reads some series of a checkpoint. Returns how many.
-pub(super) fn read_series(
-    decoder: &mut Decoder,
-    payload: &[u8],
-    state: &mut State,
-) -> Result<usize, &'static str> {
-    let malformed = <&'static str>::from;
-    let mut input = Input(payload);
-    let count = usize::try_from(input.number().map_err(malformed)?).map_err(|_| Malformed)?;
-    let gaps = decoder.section(&mut input)?;
-    let starts = decoder.section(&mut input)?;
-    let changes = decoder.section(&mut input)?;
-    let definitions = decoder.section(&mut input)?;
-    let mut numbers = Vec::new();
-    ids(&mut Input(&gaps), count, &mut numbers)?;
-    let (mut starts, mut changes) = (Input(&starts), Input(&changes));
-    let mut definitions = Input(&definitions);
-    let (mut start_ms, mut changed_ms) = (0_i64, 0_i64);
-    for &id in &numbers {
-        if id >= state.slots() {
-            return Err("a series of the checkpoint has a number out of bounds");
-        }
-        start_ms = start_ms.wrapping_add(starts.signed()?);
-        changed_ms = changed_ms.wrapping_add(changes.signed()?);
-        state.start(id, start_ms, changed_ms, definitions.bytes()?)?;
-    }
-    for column in 0..state.width {
-        decoder.column(&mut input, count, |row, number| {
-            state.counts_mut(numbers[row])[column] = number;
-        })?;
-    }
-    input.end()?;
-    Ok(count)
 }

@@ -26,6 +26,7 @@ mod series;
 #[path = "../e2e/servers/mod.rs"]
 mod servers;
 
+mod bounds;
 mod child;
 mod clock;
 mod crash;

@@ -27,5 +27,6 @@ mod kafka;
 mod outage;
 mod pmacct;
 mod positions;
+mod receivers;
 mod rights;
 mod security;

@@ -28,24 +28,36 @@ pub(crate) struct Settings {
     name: &'static str,
     program: PathBuf,
     out_of_order_window: &'static str,
+    /// Certificate and key, where it speaks TLS.
+    tls: Option<[PathBuf; 2]>,
 }
 
 impl Settings {
     /// Debian's, which knows remote write 1.0 alone.
     pub(crate) fn debian() -> Self {
-        Settings { name: "Prometheus", program: "prometheus".into(), out_of_order_window: "0s" }
+        Settings {
+            name: "Prometheus",
+            program: "prometheus".into(),
+            out_of_order_window: "0s",
+            tls: None,
+        }
     }
 
     /// A newer one, which knows remote write 1.0 and 2.0.
     pub(crate) fn newer() -> Self {
         let program = cached("prometheus-0.316.0/prometheus");
-        Settings { name: "Prometheus 3.16", program, out_of_order_window: "0s" }
+        Settings { name: "Prometheus 3.16", program, out_of_order_window: "0s", tls: None }
     }
 
     #[expect(dead_code, reason = "push sends samples in order yet")]
     /// It takes samples that are older than others by up to this, as in `30m`.
     pub(crate) fn out_of_order(self, window: &'static str) -> Self {
         Settings { out_of_order_window: window, ..self }
+    }
+
+    /// It speaks TLS alone.
+    pub(crate) fn with_tls(self, certificate: PathBuf, key: PathBuf) -> Self {
+        Settings { tls: Some([certificate, key]), ..self }
     }
 
     /// Starts it; it scrapes these targets (`HOST:PORT`) every second.
@@ -61,7 +73,7 @@ impl Settings {
         );
         fs::write(&configuration, settings).expect("prometheus.yml is written");
         let process = self.run(address, directory.path(), &configuration);
-        Prometheus { name: self.name, address, _process: process, _directory: directory }
+        Prometheus { name: self.name, address, process, _directory: directory }
     }
 
     /// Starts it with a configuration file as it is. What the file names is looked for beside it.
@@ -69,7 +81,7 @@ impl Settings {
         let directory = TempDir::with_prefix("prometheus-").expect("a temporary directory");
         let address = unused_address();
         let process = self.run(address, directory.path(), configuration);
-        Prometheus { name: self.name, address, _process: process, _directory: directory }
+        Prometheus { name: self.name, address, process, _directory: directory }
     }
 
     fn run(&self, address: Ipv4Addr, directory: &Path, configuration: &Path) -> Process {
@@ -79,10 +91,22 @@ impl Settings {
             .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))
             .arg(format!("--web.listen-address={address}:9090"))
             .arg("--web.enable-remote-write-receiver");
+        if let Some([certificate, key]) = &self.tls {
+            let file = directory.join("web.yml");
+            let (certificate, key) = (certificate.display(), key.display());
+            let settings =
+                format!("tls_server_config: {{cert_file: '{certificate}', key_file: '{key}'}}\n");
+            fs::write(&file, settings).expect("web.yml is written");
+            command.arg(format!("--web.config.file={}", file.display()));
+        }
         let mut process = Process::start(self.name, &mut command, directory.join("log"));
         wait_for("ready Prometheus", START_LIMIT, || {
             process.assert_running();
-            http::get(&format!("http://{address}:9090/-/ready")).map(|_| ())
+            match http::get(&format!("http://{address}:9090/-/ready")) {
+                // It says so in plain HTTP.
+                Err(said) if self.tls.is_some() && said.contains("HTTPS server") => Ok(()),
+                answer => answer.map(|_| ()),
+            }
         });
         process
     }
@@ -93,7 +117,7 @@ pub(crate) struct Prometheus {
     name: &'static str,
     address: Ipv4Addr,
     // Dropped before the directory, which it writes to.
-    _process: Process,
+    process: Process,
     _directory: TempDir,
 }
 
@@ -106,6 +130,11 @@ impl Prometheus {
     /// All samples of all flow series that it scraped.
     pub(crate) fn scraped_samples(&self) -> Result<Vec<Exported>, String> {
         query::range(&self.url(), SCRAPED)
+    }
+
+    /// Its log so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
     }
 
     /// Where it answers.

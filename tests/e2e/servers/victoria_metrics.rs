@@ -69,6 +69,11 @@ impl VictoriaMetrics {
         self.process.take().expect("the server runs").terminate(STOP_LIMIT);
     }
 
+    /// Its log so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.as_ref().expect("the server runs").log()
+    }
+
     /// Where it answers questions.
     pub(crate) fn url(&self) -> String {
         format!("http://{}:8428", self.address)

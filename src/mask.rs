@@ -32,7 +32,7 @@ const SHORTEST_PART: usize = 8;
 /// The longest escape of a character: two `\uXXXX`.
 const LONGEST_ESCAPE: usize = 12;
 
-/// What was sent in confidence, to one endpoint.
+/// What was sent in confidence, to one endpoint or to the brokers.
 #[derive(Default)]
 pub(crate) struct Mask {
     /// What was sent last comes first.
@@ -86,6 +86,11 @@ impl Mask {
             }
         }
         out
+    }
+
+    /// All of a text without secrets.
+    pub(crate) fn text(&self, text: &str) -> String {
+        String::from_utf8_lossy(&self.apply(text.as_bytes(), usize::MAX)).into_owned()
     }
 
     fn secrets(&self) -> MutexGuard<'_, VecDeque<Arc<str>>> {

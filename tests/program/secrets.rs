@@ -7,6 +7,11 @@ use std::{
     thread,
 };
 
+use crate::{
+    exporter::Exporter,
+    servers::{START_LIMIT, wait_for},
+};
+
 /// A server that refuses every request with a page that repeats it, head and body. Returns its
 /// address. It ends with the process.
 fn repeating_server() -> String {
@@ -90,6 +95,93 @@ fn check_shows_no_secret_at_any_level_of_its_log_whatever_servers_repeat() {
         // The beginning of "u:hunter2-" in Base64.
         let line = shown.lines().find(|line| line.contains("dTpodW50ZXIy"));
         assert_eq!(line, None);
+    }
+}
+
+/// A Kafka broker that lets nobody in, and repeats the user and the password in its reason.
+fn repeating_broker() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            thread::spawn(move || {
+                let mut stream = stream.unwrap();
+                // It ends with the connection.
+                while answer_kafka(&mut stream).is_some() {}
+            });
+        }
+    });
+    address
+}
+
+/// Answers a request as Kafka's protocol has it (`ApiVersions` 0, `SaslHandshake` 1,
+/// `SaslAuthenticate` 0).
+fn answer_kafka(stream: &mut TcpStream) -> Option<()> {
+    let mut size = [0; 4];
+    stream.read_exact(&mut size).ok()?;
+    let mut request = vec![0; u32::from_be_bytes(size) as usize];
+    stream.read_exact(&mut request).ok()?;
+    let (head, rest) = request.split_at(10);
+    let client_id = usize::from(u16::from_be_bytes([head[8], head[9]]));
+    let mut answer = head[4..8].to_vec();
+    match head[1] {
+        17 => answer.extend_from_slice(b"\0\0\0\0\0\x01\0\x05PLAIN"),
+        36 => {
+            let login = String::from_utf8_lossy(&rest[client_id + 4..]).replace('\0', " ");
+            let reason = format!("nobody gets in, not even{login}");
+            answer.extend_from_slice(&58_u16.to_be_bytes());
+            answer.extend_from_slice(&u16::try_from(reason.len()).unwrap().to_be_bytes());
+            answer.extend_from_slice(reason.as_bytes());
+            answer.extend_from_slice(&[0; 4]);
+        }
+        18 => {
+            // To a later version it says that it does not know it, and otherwise the same.
+            answer.extend_from_slice(&[0, if head[3] == 0 { 0 } else { 35 }, 0, 0, 0, 4]);
+            for (request, newest) in [(3, 1), (17, 1), (18, 0), (36, 0)] {
+                answer.extend_from_slice(&[0, request, 0, 0, 0, newest]);
+            }
+        }
+        other => panic!("{other} is no request before the login"),
+    }
+    stream.write_all(&u32::try_from(answer.len()).unwrap().to_be_bytes()).ok()?;
+    stream.write_all(&answer).ok()
+}
+
+#[test]
+fn a_broker_that_repeats_the_password_does_not_get_it_shown() {
+    let broker = repeating_broker();
+    let directory = tempfile::tempdir().unwrap();
+    let settings = directory.path().join("kafka.conf");
+    let text = "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\nsasl.username=u\n\
+        sasl.password=hunter2-password\n";
+    std::fs::write(&settings, text).unwrap();
+    let arguments = vec![
+        format!("--brokers={broker}"),
+        "--topic=flows".to_owned(),
+        format!("--kafka-config-file={}", settings.display()),
+        "--asn=64500".to_owned(),
+        "--as-names=none".to_owned(),
+        "--log-level=debug".to_owned(),
+    ];
+    let checked = Command::new(env!("CARGO_BIN_EXE_flow-exporter"))
+        .arg("check")
+        .args(&arguments)
+        .output()
+        .unwrap();
+    assert_eq!(checked.status.code(), Some(1));
+    let found = String::from_utf8(checked.stdout).unwrap();
+    assert!(found.contains("nobody gets in, not even u <secret>"), "{found}");
+    let log = String::from_utf8(checked.stderr).unwrap();
+    let exporter = Exporter::start(&arguments);
+    let ready = wait_for("the broker's words", START_LIMIT, || {
+        let ready = exporter.ready().expect_err("nobody gets in");
+        if ready.contains("not even u <secret>") { Ok(ready) } else { Err(ready) }
+    });
+    wait_for("the broker's words in the log", START_LIMIT, || {
+        if exporter.log().contains("not even u <secret>") { Ok(()) } else { Err(exporter.log()) }
+    });
+    for shown in [found, log, ready, exporter.log()] {
+        assert!(!shown.contains("hunter2"), "{shown}");
     }
 }
 

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, fmt, fs, io, str::FromStr};
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
+use crate::mask::Mask;
+
 /// Which partitions to consume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PartitionChoice {
@@ -166,7 +168,21 @@ const FILES: [&str; 5] = [
 /// has one.
 const NO_GROUP: &str = "flow-exporter-without-group";
 
+/// What the names of settings hold whose values are secret.
+const SECRET: [&str; 6] = ["password", "secret", "token", ".pem", "jaas", "oauthbearer.config"];
+
 impl KafkaConfig {
+    /// Takes the secrets among the settings out of what brokers and librdkafka say.
+    pub(super) fn mask(&self) -> Mask {
+        let mask = Mask::default();
+        for (key, value) in &self.settings {
+            if SECRET.iter().any(|part| key.contains(part)) {
+                mask.learn(value);
+            }
+        }
+        mask
+    }
+
     /// The settings for librdkafka.
     pub(super) fn lower(&self) -> Result<ClientConfig, InvalidKafkaConfig> {
         let mut config = ClientConfig::new();

@@ -19,7 +19,7 @@ use rdkafka::{
     types::RDKafkaRespErr,
 };
 
-use crate::{log_limit::LogLimit, metrics::Metrics};
+use crate::{log_limit::LogLimit, mask::Mask, metrics::Metrics};
 
 use super::{connections::Connections, control::Event};
 
@@ -38,6 +38,8 @@ pub(super) struct Context {
     closing: AtomicBool,
     /// The topic's ends for us, by partition.
     ends: Mutex<BTreeMap<i32, i64>>,
+    /// Brokers may repeat what they are sent.
+    mask: Mask,
 }
 
 impl Context {
@@ -46,6 +48,7 @@ impl Context {
         metrics: Arc<Metrics>,
         events: mpsc::Sender<Event>,
         in_group: bool,
+        mask: Mask,
     ) -> Self {
         Context {
             topic,
@@ -55,6 +58,7 @@ impl Context {
             connections: Connections::default(),
             closing: AtomicBool::new(false),
             ends: Mutex::default(),
+            mask,
         }
     }
 
@@ -89,6 +93,7 @@ impl Context {
         let name = code.map_or_else(|| "other".to_owned(), |code| format!("{code:?}"));
         self.metrics.kafka_errors.with_label_values(&[&name]).inc();
         if let Some(held_back) = LOG_ERRORS.permit() {
+            let text = self.mask.text(text);
             tracing::warn!(error = name, held_back, "Kafka: {text}");
         }
     }
@@ -118,6 +123,7 @@ pub(super) fn concerns_connections(code: RDKafkaErrorCode) -> bool {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        let message = self.mask.text(message);
         match (level, facility) {
             // What fails with a broker is reported as an error as well, at a limited rate.
             (_, "FAIL" | "ERROR") => tracing::debug!(target: "librdkafka", facility, "{message}"),
@@ -163,7 +169,9 @@ impl ClientContext for Context {
         let code = error.rdkafka_error_code();
         match code {
             Some(RDKafkaErrorCode::AllBrokersDown) => self.connections.all_are_down(),
-            Some(code) if concerns_connections(code) => self.connections.failed(reason),
+            Some(code) if concerns_connections(code) => {
+                self.connections.failed(&self.mask.text(reason));
+            }
             _ => {}
         }
         // Without a group, its coordinator may well refuse us: nothing depends on it.

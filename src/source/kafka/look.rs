@@ -12,6 +12,8 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 
+use crate::mask::Mask;
+
 use super::{
     InvalidKafkaConfig, KafkaConfig, PartitionChoice,
     connections::Connections,
@@ -78,16 +80,15 @@ pub enum LookError {
     },
 }
 
-/// Keeps what librdkafka says of connections.
-#[derive(Default)]
-struct Words(Connections);
+/// Keeps what librdkafka says of connections, without our secrets.
+struct Words(Connections, Mask);
 
 impl ClientContext for Words {
     fn log(&self, _: rdkafka::config::RDKafkaLogLevel, _: &str, _: &str) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code().is_some_and(concerns_connections) {
-            self.0.failed(reason);
+            self.0.failed(&self.1.text(reason));
         }
     }
 }
@@ -107,9 +108,9 @@ pub fn look(
     // Not every offset has a message: the end of what there is has to be told. Of a partition
     // without messages it says that we may read it.
     settings.set("enable.partition.eof", "true");
-    let consumer: BaseConsumer<Words> =
-        BaseConsumer::from_config_and_context(&settings, Words::default())
-            .map_err(|error| InvalidKafkaConfig::Inconsistent(error.to_string()))?;
+    let words = Words(Connections::default(), config.mask());
+    let consumer: BaseConsumer<Words> = BaseConsumer::from_config_and_context(&settings, words)
+        .map_err(|error| InvalidKafkaConfig::Inconsistent(error.to_string()))?;
     let mut looked = describe(config, &consumer)?;
     let of_each = (MESSAGES / looked.len().max(1) as i64).clamp(1, MESSAGES_OF_ONE);
     let mut starts = TopicPartitionList::new();

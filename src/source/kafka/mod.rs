@@ -78,7 +78,7 @@ impl KafkaSource {
     pub fn new(config: KafkaConfig, metrics: Arc<Metrics>) -> Result<Self, InvalidKafkaConfig> {
         let (send, events) = mpsc::channel();
         let (topic, in_group) = (config.topic.clone(), config.group.is_some());
-        let context = Context::new(topic, Arc::clone(&metrics), send, in_group);
+        let context = Context::new(topic, Arc::clone(&metrics), send, in_group, config.mask());
         let consumer = BaseConsumer::from_config_and_context(&config.lower()?, context)
             .map_err(|error| InvalidKafkaConfig::Inconsistent(error.to_string()))?;
         Ok(KafkaSource { config, consumer: Arc::new(consumer), events, metrics })

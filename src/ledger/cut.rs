@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::{
     asn::AsNames,
-    clock::{milliseconds, now_ms},
+    clock::{self, milliseconds, now_ms},
     health::{Component, State},
     journal,
     log_limit::LogLimit,
@@ -43,12 +43,17 @@ const LARGE_CUT_SERIES: usize = 1 << 16;
 /// samples of a future further ahead.
 const FUTURE_LIMIT_MS: i64 = 10 * 60 * 1000;
 
+/// What is said of a clock that nobody has set.
+const UNSET_CLOCK: &str = "the system clock is not set: it is before September 2001 or after the year \
+    9999. Flows are counted, but as of when they come, and samples have the clock's times; set the clock";
+
 /// The time of a book before it is known from when on the data are.
 const NOT_BEGUN: i64 = 0;
 
 static LOG_DISK: LogLimit = LogLimit::new(Duration::from_secs(30));
 static LOG_OTHER: LogLimit = LogLimit::new(Duration::from_secs(3600));
 static LOG_CLOCK: LogLimit = LogLimit::new(Duration::from_secs(60));
+static LOG_UNSET: LogLimit = LogLimit::new(Duration::from_secs(60));
 
 /// What the ledger needs to know.
 #[derive(Debug, Clone)]
@@ -119,6 +124,8 @@ pub struct Ledger {
     is_refused: bool,
     metrics: Arc<Metrics>,
     last_cut: Option<Instant>,
+    /// Whether the clock was set when it was last looked at.
+    clock_is_set: bool,
     witness: Box<dyn Witness>,
     /// No sample of before this can be taken any more.
     last_sample_ms: Option<i64>,
@@ -195,6 +202,7 @@ impl Ledger {
             is_refused: false,
             metrics,
             last_cut: None,
+            clock_is_set: true,
             witness: Box::new(Nobody),
             last_sample_ms: last_ms,
             asked: None,
@@ -213,7 +221,8 @@ impl Ledger {
 
     /// Takes cuts until all workers have left, then a last one of all they counted.
     pub fn run(mut self) {
-        self.component.set(State::Ready);
+        self.component.set(self.well());
+        self.look_at_clock();
         let mut may_publish_at = Some(Instant::now() + self.names_wait);
         while self.seated > 0 {
             if let Some(at) = may_publish_at
@@ -280,9 +289,19 @@ impl Ledger {
         until_names.into_iter().chain(until_sample).fold(LONGEST_SLEEP, Duration::min)
     }
 
-    /// Tells of counts that are of the future: the samples wait for the clock to pass them.
-    fn look_at_clock(&self) {
-        let ahead_ms = self.book.time_ms() - now_ms();
+    /// Tells of a clock that is not set, and of counts that are of the future: the samples wait for
+    /// the clock to pass them.
+    fn look_at_clock(&mut self) {
+        let now_ms = now_ms();
+        let is_set = clock::is_set(now_ms);
+        if is_set != self.clock_is_set {
+            self.clock_is_set = is_set;
+            self.component.set(self.well());
+        }
+        if !is_set && LOG_UNSET.permit().is_some() {
+            tracing::error!("{UNSET_CLOCK}");
+        }
+        let ahead_ms = self.book.time_ms().saturating_sub(now_ms);
         if ahead_ms > FUTURE_LIMIT_MS && !self.book.is_empty() && LOG_CLOCK.permit().is_some() {
             tracing::error!(
                 ahead = ?Duration::from_millis(ahead_ms.unsigned_abs()),
@@ -290,6 +309,11 @@ impl Ledger {
                  clock, or if it was wrong before, remove the state directory"
             );
         }
+    }
+
+    /// The component's state where nothing else is amiss.
+    fn well(&self) -> State {
+        if self.clock_is_set { State::Ready } else { State::Degraded(UNSET_CLOCK.to_owned()) }
     }
 
     /// The cut after which nobody counts.
@@ -413,6 +437,7 @@ impl Ledger {
     }
 
     fn publish(&mut self, time_ms: i64, is_sample: bool, taken: Instant) {
+        self.look_at_clock();
         self.witness.look(Instant::now());
         let snapshot = Arc::new(self.book.cut(time_ms, taken));
         self.last_cut = Some(taken);
@@ -468,7 +493,7 @@ impl Ledger {
     fn tell_of_others(&mut self) {
         self.counts_other &= self.book.is_full();
         if !self.counts_other {
-            self.component.set(State::Ready);
+            self.component.set(self.well());
             return;
         }
         let text = format!(

@@ -15,7 +15,10 @@ use std::{
 use bytes::Bytes;
 use tokio::time::{self, Instant};
 
-use crate::publish::remote_write::{Batch, BatchBounds, Encoder, LabelPool};
+use crate::{
+    clock,
+    publish::remote_write::{Batch, BatchBounds, Encoder, LabelPool},
+};
 
 use super::{
     account::DropReason,
@@ -403,7 +406,7 @@ impl Stream {
     async fn keep(&self, batch: &Batch, pool: &LabelPool, refusal: &Refusal) {
         let Some(quarantine) = self.quarantine.clone() else { return };
         let path = quarantine.path().to_owned();
-        let lines = quarantine::lines(batch, pool, refusal, jiff::Timestamp::now());
+        let lines = quarantine::lines(batch, pool, refusal, clock::date());
         let written = tokio::task::spawn_blocking(move || quarantine.add(&lines)).await;
         match written {
             Ok(Ok(true)) | Err(_) => {}

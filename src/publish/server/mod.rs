@@ -24,7 +24,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{health::Health, ledger::Reader, log_limit::LogLimit, metrics::Metrics};
+use crate::{clock, health::Health, ledger::Reader, log_limit::LogLimit, metrics::Metrics};
 
 use self::{
     connections::{Closed, Connections, Seat},
@@ -240,6 +240,8 @@ async fn connection(
         let mut connection = pin!(
             http1::Builder::new()
                 .timer(TokioTimer::new())
+                // A server that does not know the time must not tell it (RFC 9110, 6.6.1).
+                .auto_date_header(clock::is_set(clock::now_ms()))
                 // Who has said all that they have to say may still listen.
                 .half_close(true)
                 .header_read_timeout(config.head_timeout)

@@ -10,7 +10,7 @@ use std::{ops::ControlFlow, sync::Arc, time::Duration};
 use rdkafka::error::RDKafkaErrorCode;
 
 use crate::{
-    clock::now_ms,
+    clock::{EARLIEST_MS, now_ms},
     source::{Bound, Message, Place, Position, Sink},
 };
 
@@ -28,9 +28,8 @@ const BATCH_MESSAGES: usize = 1000;
 /// How long a worker sleeps at most when nobody rings. Only a lost wake-up would need it.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
-/// Timestamps of before September 2001 are no milliseconds since the epoch: most likely they are
-/// seconds.
-const EARLIEST_MS: i64 = 1_000_000_000_000;
+/// The bound before the first sample.
+const NO_SAMPLE_MS: i64 = i64::MIN;
 
 /// Clocks of producers may be ahead by this. Messages of a time further ahead would have to wait
 /// too long.
@@ -185,7 +184,7 @@ impl<S: Sink> Worker<S> {
                             Some(time_ms)
                         }
                         // The first sample is found by the times of messages: this one's is now.
-                        Some((Bound { time_ms: ..EARLIEST_MS, .. }, Err(_))) => {
+                        Some((Bound { time_ms: NO_SAMPLE_MS, .. }, Err(_))) => {
                             *held_ms = Some(now_ms);
                             return ControlFlow::Break(());
                         }
@@ -248,7 +247,7 @@ impl Assigned {
         if let Some(held_ms) = self.held_ms {
             // Before the first sample, this is about where the data begin.
             let is_over =
-                bound.time_ms >= EARLIEST_MS && bound.read_to_ms(self.is_ordered) == bound.time_ms;
+                bound.time_ms != NO_SAMPLE_MS && bound.read_to_ms(self.is_ordered) == bound.time_ms;
             let lateness_ms = if is_over { bound.lateness_ms } else { 0 };
             return Some(held_ms.saturating_add(lateness_ms));
         }

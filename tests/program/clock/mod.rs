@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use rdkafka::{
@@ -68,8 +68,19 @@ impl WallClock {
 
     /// Sets the clock back by this, once for all.
     fn set_back(&self, by: Duration) {
+        self.set_off(-by.as_secs().cast_signed());
+    }
+
+    /// Sets the clock to this many seconds since the epoch.
+    fn set_to(&self, seconds: i64) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        self.set_off(seconds - now.cast_signed());
+    }
+
+    /// Sets the clock off by so many seconds.
+    fn set_off(&self, by: i64) {
         let file = fs::OpenOptions::new().write(true).open(self.offset()).unwrap();
-        file.write_all_at(&(-by.as_secs().cast_signed()).to_ne_bytes(), 0).unwrap();
+        file.write_all_at(&by.to_ne_bytes(), 0).unwrap();
     }
 }
 
@@ -116,4 +127,40 @@ fn a_clock_that_is_set_back_stops_neither_counting_nor_the_group_nor_a_stop() {
     assert_eq!(revoked, 0, "{}", exporter.log());
     assert_eq!(page.sum("flow_exporter_kafka_errors_total"), 0, "{}", exporter.log());
     assert!(exporter.stop().success());
+}
+
+#[test]
+fn a_clock_that_is_not_set_is_said_and_flows_are_counted_all_the_same() {
+    const YEAR: i64 = 31_556_952;
+    // Linux takes no time before the epoch. Nanoseconds since it need more than 63 bits from 2262 on.
+    for (seconds, is_set) in [(0, false), (30 * YEAR, false), (300 * YEAR, true)] {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic(TOPIC, 1, 1).unwrap();
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", cluster.bootstrap_servers());
+        let mut producer = Producer::new(&client, TOPIC);
+        let clock = WallClock::new();
+        clock.set_to(seconds);
+        let mut arguments = count(&cluster.bootstrap_servers(), TOPIC);
+        arguments.push("--remote-write-interval=1s".to_owned());
+        // By the clock, they are decades old when it is set.
+        arguments.push("--series-ttl=0s".to_owned());
+        // Nobody listens there: what can't be sent waits.
+        arguments.push(format!("--remote-write-url=http://{}:1/write", unused_address()));
+        let exporter = clock.start(&arguments);
+        let mut flows = Flows::new(72, 2, 20);
+        let mut send_and_wait = || {
+            producer.send_flows(&mut flows, 100, 1);
+            exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
+        };
+        send_and_wait();
+        send_and_wait();
+        let log = exporter.log();
+        assert_eq!(log.contains("the system clock is not set"), !is_set, "{seconds}: {log}");
+        assert!(!log.contains("an error of ours"), "{seconds}: {log}");
+        // Somebody sets it.
+        clock.set_off(0);
+        send_and_wait();
+        assert!(exporter.stop().success(), "{seconds}");
+    }
 }

@@ -5,12 +5,12 @@
 
 use std::{fmt::Write as _, path::PathBuf};
 
-use jiff::Timestamp;
 use openssl::{error::ErrorStack, hash::MessageDigest, pkey::PKey, sha::sha256, sign::Signer};
 use reqwest::{Request, Url, header};
 
 use super::hidden;
 use crate::{
+    clock,
     publish::pusher::{
         config::{PusherConfigError, Secret, SecretSource, SigV4Config},
         secret::Watched,
@@ -99,7 +99,7 @@ impl SigV4 {
     pub(super) fn sign(&self, request: &mut Request) -> Result<(), String> {
         let keys = self.keys.read()?;
         let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
-        let time = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let time = clock::date().strftime("%Y%m%dT%H%M%SZ").to_string();
         let mut headers = vec![("host", host(request.url())), ("x-amz-date", time.clone())];
         if let Some(token) = &keys.session_token {
             headers.push(("x-amz-security-token", token.expose().to_owned()));

@@ -1,4 +1,6 @@
-//! Numbered slots that are taken and given back, and sets of numbers.
+//! Numbered slots that are taken and given back, sets of numbers, and memory that is given back.
+
+use hashbrown::HashTable;
 
 /// A set of numbers from 0 on: a bit for each up to the largest.
 #[derive(Debug, Clone, Default)]
@@ -107,13 +109,21 @@ impl Slots {
     }
 }
 
-/// A vector with room for no more items than this keeps it.
+/// A vector or an index with room for no more items than this keeps it.
 const KEPT_ITEMS: usize = 1024;
 
 /// Gives the greater part of a vector's room back, where more than three quarters of it are unused.
 pub(crate) fn give_back<T>(items: &mut Vec<T>) {
     if items.capacity() > KEPT_ITEMS && items.capacity() / 4 > items.len() {
         items.shrink_to(KEPT_ITEMS.max(items.len() + items.len() / 2));
+    }
+}
+
+/// Gives the greater part of an index's room back, where more than three quarters of it are unused.
+/// `hash` is that of an entry.
+pub(crate) fn give_back_index(index: &mut HashTable<u32>, hash: impl Fn(&u32) -> u64) {
+    if index.capacity() > KEPT_ITEMS && index.capacity() / 4 > index.len() {
+        index.shrink_to(KEPT_ITEMS.max(index.len() + index.len() / 2), hash);
     }
 }
 

@@ -150,6 +150,15 @@ impl Reader {
         }
     }
 
+    /// Lets the state keep no definitions any more, for who has read them: they take more than all
+    /// else. A state that takes its place because something was lost has them again.
+    pub fn forget_definitions(&mut self) {
+        match &mut self.0 {
+            Inner::Disk(reader) => reader.state_mut().forget_definitions(),
+            Inner::Memory(reader) => reader.state_mut().forget_definitions(),
+        }
+    }
+
     /// The cut read last.
     pub fn cut(&self) -> &Cut {
         match &self.0 {

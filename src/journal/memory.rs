@@ -222,6 +222,10 @@ impl MemoryReader {
         &self.state
     }
 
+    pub(super) fn state_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+
     pub(super) fn cut(&self) -> &Cut {
         &self.cut
     }

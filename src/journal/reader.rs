@@ -397,6 +397,10 @@ impl DiskReader {
         &self.state
     }
 
+    pub(super) fn state_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+
     pub(super) fn cut(&self) -> &Cut {
         &self.cut
     }

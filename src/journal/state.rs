@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use crate::slots::give_back;
+
 use super::{
     codec::{Input, put_bytes},
     cut::{Cut, Position},
@@ -67,7 +69,8 @@ pub trait Source {
     fn visit(&self, visit: &mut dyn FnMut(Series<'_>));
 }
 
-/// The state at one cut, read from the log. Takes 32 bytes and its definition for each series.
+/// The state at one cut, read from the log. Takes 32 bytes and its definition for each series, and
+/// nothing for numbers above all that live.
 #[derive(Debug, Clone, Default)]
 pub struct State {
     /// What the counts belong to, in the caller's own form.
@@ -90,6 +93,10 @@ pub struct State {
     places: Vec<usize>,
     /// Each behind its length.
     definitions: Vec<u8>,
+    /// Definitions are not kept.
+    is_lean: bool,
+    /// Numbers are below this; the columns may end before it.
+    slots: u32,
     live: u32,
     garbage: usize,
 }
@@ -124,7 +131,7 @@ impl State {
 
     /// Numbers of series are below this.
     pub fn slots(&self) -> u32 {
-        self.starts.len() as u32
+        self.slots
     }
 
     /// Counts of each series.
@@ -140,14 +147,14 @@ impl State {
             id,
             start_ms,
             changed_ms: self.changes[slot],
-            definition: definition(&self.definitions, self.places[slot]),
+            definition: self.definition(slot),
             counts: &self.counts[slot * self.width..][..self.width],
         })
     }
 
     /// All series, by rising number.
     pub fn series(&self) -> impl Iterator<Item = Series<'_>> {
-        (0..self.slots()).filter_map(|id| self.get(id))
+        (0..self.starts.len() as u32).filter_map(|id| self.get(id))
     }
 
     /// Makes it the state after `cut`, or says why it can't be. After an error, the state is of no
@@ -159,7 +166,7 @@ impl State {
         for &id in cut.ended() {
             self.end(id)?;
         }
-        let slots = self.starts.len() + cut.started.len();
+        let slots = self.slots as usize + cut.started.len();
         for series in cut.started() {
             if series.id as usize >= slots {
                 return Err("the cut starts a series with a number out of turn");
@@ -179,6 +186,9 @@ impl State {
                 *count = count.wrapping_add(*increment);
             }
         }
+        if !cut.ended.is_empty() {
+            self.give_back();
+        }
         for position in &cut.positions {
             self.positions
                 .insert((Arc::clone(&position.topic), position.partition), position.next_offset);
@@ -195,13 +205,28 @@ impl State {
         Ok(())
     }
 
-    /// Makes room for series numbered below `slots`, none of which exists yet.
+    /// Forgets all definitions, and keeps none from now on: for who has read them. They are empty
+    /// from then on.
+    pub(super) fn forget_definitions(&mut self) {
+        self.is_lean = true;
+        self.places = Vec::new();
+        self.definitions = Vec::new();
+        self.garbage = 0;
+    }
+
+    /// Lets series be numbered below `slots`.
     pub(super) fn reserve(&mut self, slots: u32) {
-        let slots = slots as usize;
+        self.slots = self.slots.max(slots);
+    }
+
+    /// Makes the columns this long.
+    fn resize(&mut self, slots: usize) {
         self.starts.resize(slots, VACANT);
         self.changes.resize(slots, 0);
         self.counts.resize(slots * self.width, 0);
-        self.places.resize(slots, 0);
+        if !self.is_lean {
+            self.places.resize(slots, 0);
+        }
     }
 
     /// Adds a series of which all counts are zero.
@@ -215,15 +240,15 @@ impl State {
         let slot = id as usize;
         if slot >= self.starts.len() {
             self.reserve(id.checked_add(1).ok_or("a series has a number out of bounds")?);
+            self.resize(slot + 1);
         }
         if self.starts[slot] != VACANT || start_ms == VACANT {
             return Err("a series starts with a number that another one has");
         }
-        if self.garbage > LEAST_GARBAGE_BYTES.max(self.definitions.len() / 2) {
-            self.move_together();
+        if !self.is_lean {
+            self.places[slot] = self.definitions.len();
+            put_bytes(&mut self.definitions, definition);
         }
-        self.places[slot] = self.definitions.len();
-        put_bytes(&mut self.definitions, definition);
         self.starts[slot] = start_ms;
         self.changes[slot] = changed_ms;
         self.counts[slot * self.width..][..self.width].fill(0);
@@ -239,9 +264,26 @@ impl State {
     fn end(&mut self, id: u32) -> Result<(), &'static str> {
         let start = self.starts.get_mut(id as usize).filter(|start| **start != VACANT);
         *start.ok_or("the cut ends a series that does not exist")? = VACANT;
-        self.garbage += definition(&self.definitions, self.places[id as usize]).len();
+        self.garbage += self.definition(id as usize).len();
         self.live -= 1;
         Ok(())
+    }
+
+    /// Gives memory back that no living series takes, where that is a good part.
+    fn give_back(&mut self) {
+        let used = self.starts.iter().rposition(|&start| start != VACANT);
+        self.resize(used.map_or(0, |last| last + 1));
+        give_back(&mut self.starts);
+        give_back(&mut self.changes);
+        give_back(&mut self.counts);
+        give_back(&mut self.places);
+        if self.garbage > LEAST_GARBAGE_BYTES.max(self.definitions.len() / 2) {
+            self.move_together();
+        }
+    }
+
+    fn definition(&self, slot: usize) -> &[u8] {
+        if self.is_lean { &[] } else { definition(&self.definitions, self.places[slot]) }
     }
 
     fn move_together(&mut self) {
@@ -288,5 +330,52 @@ impl Source for State {
 
     fn visit(&self, visit: &mut dyn FnMut(Series<'_>)) {
         self.series().for_each(visit);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+mod tests {
+    use super::*;
+
+    fn cut(sequence: u64, ended: impl IntoIterator<Item = u32>, started: &[u32]) -> Cut {
+        let mut cut = Cut::new(1);
+        cut.sequence = sequence;
+        for id in ended {
+            cut.end(id);
+        }
+        for &id in started {
+            cut.start(id, 1, &[b'x'; 100]);
+        }
+        cut
+    }
+
+    #[test]
+    fn series_that_ended_leave_no_memory_and_their_numbers_can_be_used_again() {
+        let mut state = State { width: 1, ..State::default() };
+        let ids: Vec<u32> = (0..100_000).collect();
+        state.apply(&cut(1, [], &ids)).unwrap();
+        state.apply(&cut(2, (0..100_000).filter(|&id| id != 7), &[])).unwrap();
+        assert_eq!(state.series().map(|series| series.id).collect::<Vec<_>>(), [7]);
+        assert_eq!(state.get(7).unwrap().definition, [b'x'; 100]);
+        assert!(state.starts.capacity() + state.counts.capacity() <= 4096);
+        assert!(state.definitions.capacity() <= 2 * LEAST_GARBAGE_BYTES);
+        // A writer that has not given them back yet goes on with any of them.
+        state.apply(&cut(3, [], &[99_999])).unwrap();
+        assert_eq!(state.series().map(|series| series.id).collect::<Vec<_>>(), [7, 99_999]);
+        assert!(state.apply(&cut(4, [], &[100_001])).is_err(), "that is out of turn");
+    }
+
+    #[test]
+    fn a_state_without_definitions_counts_as_one_with_them() {
+        let mut state = State { width: 1, ..State::default() };
+        state.apply(&cut(1, [], &[0, 1])).unwrap();
+        state.forget_definitions();
+        let mut next = cut(2, [0], &[2, 3]);
+        next.add(1, &[5]);
+        state.apply(&next).unwrap();
+        let series: Vec<_> = state.series().map(|each| (each.id, each.counts[0])).collect();
+        assert_eq!(series, [(1, 5), (2, 0), (3, 0)]);
+        assert!(state.series().all(|series| series.definition.is_empty()));
     }
 }

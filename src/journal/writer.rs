@@ -557,7 +557,7 @@ struct Live {
 impl Live {
     fn new(slots: u32) -> Self {
         let slots = slots as usize;
-        Live { words: vec![0; slots.div_ceil(64)], slots, count: 0 }
+        Live { words: Vec::new(), slots, count: 0 }
     }
 
     fn of(state: &State) -> Self {
@@ -579,9 +579,9 @@ impl Live {
 
     fn set(&mut self, id: u32) {
         let id = id as usize;
-        if id >= self.slots {
-            self.slots = id + 1;
-            self.words.resize(self.slots.div_ceil(64), 0);
+        self.slots = self.slots.max(id + 1);
+        if id / 64 >= self.words.len() {
+            self.words.resize(id / 64 + 1, 0);
         }
         self.words[id / 64] |= 1 << (id % 64);
         self.count += 1;
@@ -609,6 +609,7 @@ impl Live {
         if !cut.changed.iter().all(|&id| self.get(id)) {
             return Err(Error::Unfit("it counts for a series that does not exist"));
         }
+        self.words.truncate(self.words_used().len());
         Ok(self)
     }
 }

@@ -6,7 +6,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::{
     asn::AsNames,
-    slots::{Bits, Slots, give_back},
+    slots::{Bits, Slots, give_back, give_back_index},
     source::Position,
     traffic::{Counts, Dimension, Layout, OTHER, TextId, hash_key},
 };
@@ -15,7 +15,7 @@ use super::{
     columns::Columns,
     definition::{Column, Definition},
     snapshot::{Snapshot, VACANT},
-    texts::{BookTexts, give_back_index},
+    texts::BookTexts,
 };
 
 /// So many series may be there in addition to those that [`Book::bounded`] allows, to count what

@@ -4,7 +4,7 @@ use std::{hash::BuildHasher, sync::Arc};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::slots::{Slots, give_back};
+use crate::slots::{Slots, give_back, give_back_index};
 
 use super::columns::Columns;
 
@@ -89,15 +89,5 @@ impl BookTexts {
         give_back(&mut self.uses);
         let BookTexts { columns, index, hasher, .. } = self;
         give_back_index(index, |&id| hasher.hash_one(&*columns.row(id as usize)[0]));
-    }
-}
-
-/// An index with room for no more entries than this keeps it.
-const KEPT_ENTRIES: usize = 1024;
-
-/// Gives the greater part of an index's room back, where more than three quarters of it are unused.
-pub(super) fn give_back_index(index: &mut HashTable<u32>, hash: impl Fn(&u32) -> u64) {
-    if index.capacity() > KEPT_ENTRIES && index.capacity() / 4 > index.len() {
-        index.shrink_to(KEPT_ENTRIES.max(index.len() + index.len() / 2), hash);
     }
 }

@@ -1,7 +1,7 @@
 //! Where in a request labels have been written before.
 
 use super::{
-    pool::{LabelPool, LabelSet},
+    pool::{LabelPool, LabelSet, fit},
     snappy::Block,
 };
 
@@ -86,9 +86,7 @@ impl History {
             self.pairs.clear();
         }
         let (_, pairs) = pool.id_bounds();
-        if self.pairs.len() < pairs {
-            self.pairs.resize(pairs, Seen::default());
-        }
+        fit(&mut self.pairs, pairs);
         self.series.clear();
     }
 

@@ -1,9 +1,11 @@
 //! The labels of all series of an endpoint, each distinct one stored once.
 
-use std::hash::BuildHasher;
+use std::{collections::BTreeSet, hash::BuildHasher};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use prost::encoding::encoded_len_varint;
+
+use crate::slots::{Slots, give_back, give_back_index};
 
 /// The labels of a series in a [`LabelPool`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,10 +24,10 @@ pub struct Order([u32; 4]);
 pub struct LabelPool {
     hasher: DefaultHashBuilder,
     /// Names and values.
-    texts: Slots<Text>,
+    texts: Things<Text>,
     text_index: HashTable<u32>,
     /// Names with their values.
-    pairs: Slots<Pair>,
+    pairs: Things<Pair>,
     pair_index: HashTable<u32>,
     sets: Sets,
 }
@@ -104,6 +106,11 @@ impl LabelPool {
             }
         }
         sets.free(set);
+        give_back_index(pair_index, |&id| {
+            let Pair { name, value, .. } = *pairs.get(id);
+            hasher.hash_one((name, value))
+        });
+        give_back_index(text_index, |&id| hasher.hash_one(&*texts.get(id).text));
     }
 
     /// The labels (name, value) of a series, sorted by name.
@@ -164,7 +171,7 @@ impl LabelPool {
 
     /// Ids of texts and of labels are below these.
     pub(super) fn id_bounds(&self) -> (usize, usize) {
-        (self.texts.slots.len(), self.pairs.slots.len())
+        (self.texts.things.len(), self.pairs.things.len())
     }
 
     /// The id of a text, if some label has it.
@@ -219,48 +226,74 @@ pub(super) fn field_len(length: usize) -> usize {
     1 + encoded_len_varint(length as u64) + length
 }
 
-/// Things with ids; the ids of what is freed are used again.
+/// Things with ids; the ids of what is freed are used again, the lowest first.
 #[derive(Debug, Default)]
-struct Slots<T> {
-    slots: Vec<T>,
-    free: Vec<u32>,
+struct Things<T> {
+    things: Vec<T>,
+    ids: Slots,
 }
 
-impl<T: Default> Slots<T> {
+impl<T: Default> Things<T> {
     fn get(&self, id: u32) -> &T {
-        &self.slots[id as usize]
+        &self.things[id as usize]
     }
 
     fn get_mut(&mut self, id: u32) -> &mut T {
-        &mut self.slots[id as usize]
+        &mut self.things[id as usize]
     }
 
     fn add(&mut self, thing: T) -> u32 {
-        if let Some(id) = self.free.pop() {
-            self.slots[id as usize] = thing;
-            return id;
+        let id = self.ids.take();
+        match self.things.get_mut(id as usize) {
+            Some(free) => *free = thing,
+            None => self.things.push(thing),
         }
-        let id = u32::try_from(self.slots.len()).expect("fewer than 4 billion texts fit in memory");
-        self.slots.push(thing);
         id
     }
 
     fn free(&mut self, id: u32) {
-        self.slots[id as usize] = T::default();
-        self.free.push(id);
+        self.things[id as usize] = T::default();
+        self.ids.give(id);
+        if id as usize + 1 == self.things.len() {
+            self.things.truncate(self.ids.trim());
+            give_back(&mut self.things);
+        }
+    }
+}
+
+/// Makes a column that is indexed by ids as long as they demand, and gives the greater part of it
+/// back where hardly any of it is needed.
+pub(super) fn fit<T: Clone + Default>(column: &mut Vec<T>, ids: usize) {
+    if column.len() < ids || column.len() / 4 > ids {
+        column.resize(ids, T::default());
+        give_back(column);
     }
 }
 
 /// Lists of label ids. Each is a block of words: how many labels, their encoded length, their ids.
-/// A handle says where the block begins: which chunk, and where in it.
+/// A handle says where the block begins: which chunk, and where in it. The blocks of a chunk have
+/// the same number of labels, so that any of them fits where another one was.
 #[derive(Debug, Default)]
 struct Sets {
-    /// Of at most [`CHUNK`] words each, so that more sets move none of those before.
-    chunks: Vec<Vec<u32>>,
+    chunks: Vec<Chunk>,
+    /// Which chunks are in use.
+    numbers: Slots,
+    /// For each number of labels the chunks that have room. The first one is filled first, so that
+    /// the others become empty and can be given back.
+    roomy: Vec<BTreeSet<u32>>,
     /// The ids of the set that is being added.
     building: Vec<u32>,
-    /// For each number of labels a free block; its second word leads to the next one.
-    free: Vec<u32>,
+}
+
+/// Some blocks. Chunks are small, so that more sets move none of those before.
+#[derive(Debug, Default)]
+struct Chunk {
+    /// At most [`CHUNK`].
+    words: Vec<u32>,
+    /// Blocks in use.
+    used: u32,
+    /// Where a free block begins, [`NONE`] if none is free; its second word leads to the next one.
+    free: u32,
 }
 
 /// The words of a block before the ids.
@@ -283,37 +316,42 @@ impl Sets {
 
     fn end(&mut self, encoded_len: u32) -> LabelSet {
         let count = self.building.len();
-        let set = match self.free.get(count) {
-            Some(&at) if at != NONE => {
-                self.free[count] = self.block(LabelSet(at))[1];
-                LabelSet(at)
-            }
-            _ => self.room(HEAD + count),
-        };
-        let (chunk, at) = set.place();
-        let block = &mut self.chunks[chunk][at..at + HEAD + count];
+        let number = self.chunk_with_room(count);
+        let chunk = &mut self.chunks[number as usize];
+        let at = chunk.take(HEAD + count);
+        let block = &mut chunk.words[at..at + HEAD + count];
         block[..HEAD].copy_from_slice(&[count as u32, encoded_len]);
         block[HEAD..].copy_from_slice(&self.building);
-        set
+        if !chunk.has_room(HEAD + count) {
+            self.roomy[count].remove(&number);
+        }
+        let set = number as usize * CHUNK + at;
+        LabelSet(u32::try_from(set).expect("hundreds of millions of series fit in no memory"))
     }
 
-    /// A new block of so many words.
-    fn room(&mut self, words: usize) -> LabelSet {
-        assert!(words <= CHUNK, "a series of {words} labels");
-        if self.chunks.last().is_none_or(|chunk| chunk.len() + words > CHUNK) {
-            self.chunks.push(Vec::new());
+    /// A chunk that has room for a set of so many labels.
+    fn chunk_with_room(&mut self, count: usize) -> u32 {
+        assert!(HEAD + count <= CHUNK, "a series of {count} labels");
+        if self.roomy.len() <= count {
+            self.roomy.resize(count + 1, BTreeSet::new());
         }
-        let number = self.chunks.len() - 1;
-        let chunk = &mut self.chunks[number];
-        let at = number * CHUNK + chunk.len();
-        chunk.resize(chunk.len() + words, 0);
-        LabelSet(u32::try_from(at).expect("hundreds of millions of series fit in no memory"))
+        if let Some(&number) = self.roomy[count].first() {
+            return number;
+        }
+        let number = self.numbers.take();
+        let chunk = Chunk { words: Vec::new(), used: 0, free: NONE };
+        match self.chunks.get_mut(number as usize) {
+            Some(vacant) => *vacant = chunk,
+            None => self.chunks.push(chunk),
+        }
+        self.roomy[count].insert(number);
+        number
     }
 
     /// The words from the beginning of a set's block on.
     fn block(&self, set: LabelSet) -> &[u32] {
         let (chunk, at) = set.place();
-        &self.chunks[chunk][at..]
+        &self.chunks[chunk].words[at..]
     }
 
     fn pairs(&self, set: LabelSet) -> &[u32] {
@@ -327,12 +365,37 @@ impl Sets {
 
     fn free(&mut self, set: LabelSet) {
         let count = self.block(set)[0] as usize;
-        if self.free.len() <= count {
-            self.free.resize(count + 1, NONE);
+        let (number, at) = set.place();
+        let chunk = &mut self.chunks[number];
+        chunk.words[at + 1] = std::mem::replace(&mut chunk.free, at as u32);
+        chunk.used -= 1;
+        if chunk.used > 0 {
+            self.roomy[count].insert(number as u32);
+            return;
         }
-        let (chunk, at) = set.place();
-        self.chunks[chunk][at + 1] = self.free[count];
-        self.free[count] = set.0;
+        *chunk = Chunk::default();
+        self.roomy[count].remove(&(number as u32));
+        self.numbers.give(number as u32);
+        self.chunks.truncate(self.numbers.trim());
+    }
+}
+
+impl Chunk {
+    fn has_room(&self, words: usize) -> bool {
+        self.free != NONE || self.words.len() + words <= CHUNK
+    }
+
+    /// Where a block of so many words is free now.
+    fn take(&mut self, words: usize) -> usize {
+        self.used += 1;
+        if self.free == NONE {
+            let at = self.words.len();
+            self.words.resize(at + words, 0);
+            return at;
+        }
+        let at = self.free as usize;
+        self.free = self.words[at + 1];
+        at
     }
 }
 
@@ -340,5 +403,45 @@ impl LabelSet {
     /// The chunk, and where in it.
     fn place(self) -> (usize, usize) {
         (self.0 as usize / CHUNK, self.0 as usize % CHUNK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_of_series_that_came_and_went_leave_no_memory() {
+        let mut pool = LabelPool::new();
+        let add = |pool: &mut LabelPool, number: u32| {
+            let value = number.to_string();
+            let wide = [("__name__", "a"), ("host", &*value), ("job", "b")];
+            pool.add(wide.into_iter().take(2 + number as usize % 2))
+        };
+        let mut staying = Vec::new();
+        for round in 0..3 {
+            let sets: Vec<LabelSet> =
+                (0..60_000).map(|number| add(&mut pool, round * 60_000 + number)).collect();
+            // Those that stay are neither the first nor the last ones.
+            for (number, set) in sets.into_iter().enumerate() {
+                if number % 20_000 == 10_000 {
+                    staying.push((round * 60_000 + number as u32, set));
+                } else {
+                    pool.remove(set);
+                }
+            }
+        }
+        for &(number, set) in &staying {
+            let value = pool.labels(set).find(|(name, _)| *name == "host").map(|(_, value)| value);
+            assert_eq!(value, Some(&*number.to_string()));
+        }
+        let words: usize = pool.sets.chunks.iter().map(|chunk| chunk.words.capacity()).sum();
+        assert!(words <= 8 * CHUNK, "{words} words for {} series", staying.len());
+        for (_, set) in staying {
+            pool.remove(set);
+        }
+        assert_eq!(pool.id_bounds(), (0, 0));
+        assert!(pool.sets.chunks.is_empty());
+        assert!(pool.text_index.capacity() < 4096 && pool.pair_index.capacity() < 4096);
     }
 }

@@ -6,7 +6,7 @@ use super::{
     batch::Batch,
     families::Families,
     history::{Form, History, Places},
-    pool::{LabelPool, Pair, field_len},
+    pool::{LabelPool, Pair, field_len, fit},
     proto::v1::metric_metadata::MetricType,
     samples::Samples,
     snappy::Block,
@@ -67,9 +67,7 @@ impl Writer {
             self.texts.seen.clear();
         }
         let (texts, _) = pool.id_bounds();
-        if self.texts.seen.len() < texts {
-            self.texts.seen.resize(texts, TextSeen::default());
-        }
+        fit(&mut self.texts.seen, texts);
         let mut labels = Labels { pool, texts: &mut self.texts };
         let mut samples = Samples::new(false);
         for series in batch.series() {

@@ -7,7 +7,7 @@ use super::{
     encoder::StartTimestamps,
     families::{Families, FamilyMetadata},
     history::{Form, History},
-    pool::{LabelPool, Pair},
+    pool::{LabelPool, Pair, fit},
     proto::v2::metadata::MetricType,
     samples::Samples,
     snappy::Block,
@@ -148,12 +148,8 @@ impl Symbols {
             self.request = 1;
         }
         let (texts, pairs) = pool.id_bounds();
-        if self.texts.len() < texts {
-            self.texts.resize(texts, (0, 0));
-        }
-        if self.pairs.len() < pairs {
-            self.pairs.resize(pairs, (0, 0));
-        }
+        fit(&mut self.texts, texts);
+        fit(&mut self.pairs, pairs);
         self.others.clear();
         self.count = 1;
     }

@@ -7,6 +7,7 @@ use crate::{
     ledger::{Column, Definition},
     publish::relabel::{self, RelabelRule},
     publish::remote_write::{ExternalLabels, FamilyId, LabelPool, LabelSet},
+    slots::give_back_index,
     traffic::{Dimension, Layout, OTHER},
 };
 
@@ -146,6 +147,12 @@ impl Identities {
         if let Ok(entry) = self.lines.find_entry(hash, |&other| other == line) {
             entry.remove();
         }
+    }
+
+    /// Gives memory back that lines took which are gone.
+    pub(super) fn give_back(&mut self, pool: &LabelPool, set_of: impl Fn(u32) -> LabelSet) {
+        let Identities { hasher, lines } = self;
+        give_back_index(lines, |&line| hash(hasher, pool.labels(set_of(line))));
     }
 
     fn hash<'l>(&self, labels: impl Iterator<Item = (&'l str, &'l str)>) -> u64 {

@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use crate::{
     journal::{Cut, State},
     publish::remote_write::{FamilyId, LabelPool, LabelSet, STALE},
+    slots::{Slots, give_back},
 };
 
 use super::{
@@ -106,7 +107,7 @@ struct Ending {
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     all: Vec<Line>,
-    free: Vec<u32>,
+    places: Slots,
     identities: Identities,
     /// For each series of the journal its line.
     slots: Vec<u32>,
@@ -296,13 +297,11 @@ impl Lines {
                 head: NONE,
                 tail: NONE,
             };
-            let place = if let Some(place) = self.free.pop() {
-                self.all[place as usize] = line;
-                place
-            } else {
-                self.all.push(line);
-                (self.all.len() - 1) as u32
-            };
+            let place = self.places.take();
+            match self.all.get_mut(place as usize) {
+                Some(vacant) => *vacant = line,
+                None => self.all.push(line),
+            }
             let lines = &self.all;
             self.identities.insert(pool, place, |line| lines[line as usize].labels);
             self.slots[slot] = place;
@@ -378,7 +377,7 @@ impl Lines {
 
     /// Forgets the lines that ended, whose newest sample is not past `time_ms`.
     pub(super) fn forget_ended(&mut self, time_ms: i64, pool: &mut LabelPool) {
-        let Lines { all: lines, free, identities, order, .. } = self;
+        let Lines { all: lines, places, identities, order, .. } = self;
         // Some wait for the next sample cut to get their last samples.
         let mut waiting: Vec<u32> = self.endings.iter().map(|ending| ending.line).collect();
         waiting.sort_unstable();
@@ -390,10 +389,25 @@ impl Lines {
             if goes {
                 identities.remove(pool, place, line.labels);
                 pool.remove(line.labels);
-                free.push(place);
+                places.give(place);
             }
             !goes
         });
+        self.give_back(pool);
+    }
+
+    /// Gives memory back that no line takes any more.
+    fn give_back(&mut self, pool: &LabelPool) {
+        self.all.truncate(self.places.trim());
+        give_back(&mut self.all);
+        give_back(&mut self.order);
+        give_back(&mut self.endings);
+        give_back(&mut self.rivals);
+        let used = self.slots.iter().rposition(|&line| line != VACANT);
+        self.slots.truncate(used.map_or(0, |last| last + 1));
+        give_back(&mut self.slots);
+        let lines = &self.all;
+        self.identities.give_back(pool, |line| lines[line as usize].labels);
     }
 
     /// All lines, in the order of requests.

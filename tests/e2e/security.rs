@@ -7,11 +7,55 @@ use tempfile::TempDir;
 use crate::{
     exporter::{Exporter, count},
     produce::{Flows, Producer, unnamed},
-    servers::{Kafka, Security},
+    servers::{Kafka, Security, wait_for},
 };
 
 const TOPIC: &str = "pmacct.acct";
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// The reason stays, though word that all brokers are down comes again and again.
+#[test]
+fn why_a_secured_broker_does_not_let_us_in_is_said() {
+    let kafka = Kafka::start_secured();
+    kafka.create_topic(TOPIC, 2);
+    let Security { sasl_brokers, tls_brokers, user, .. } = kafka.security();
+    let settings = |settings: &[&str]| -> Vec<String> {
+        settings.iter().map(|setting| format!("--kafka-config={setting}")).collect()
+    };
+    let name = format!("sasl.username={user}");
+    let wrong = [
+        "security.protocol=sasl_plaintext",
+        "sasl.mechanism=PLAIN",
+        name.as_str(),
+        "sasl.password=not-it",
+    ];
+    let plain = kafka.brokers();
+    for (brokers, settings, reason) in [
+        (sasl_brokers, settings(&wrong), "Authentication failed"),
+        (tls_brokers, settings(&[]), "does this port expect TLS or SASL"),
+        (sasl_brokers, settings(&[]), "does this port expect TLS or SASL"),
+        (
+            &plain,
+            settings(&["security.protocol=ssl"]),
+            "connecting to a PLAINTEXT broker listener?",
+        ),
+        (tls_brokers, settings(&["security.protocol=ssl"]), "certificate verify failed"),
+    ] {
+        let exporter = Exporter::start(&[count(brokers, TOPIC), settings].concat());
+        exporter.wait_until_it_says(reason, LIMIT);
+        let down = |exporter: &Exporter| {
+            let page = exporter.page();
+            page.sum_with("flow_exporter_kafka_errors_total", "error", "AllBrokersDown")
+        };
+        let before = down(&exporter);
+        wait_for("word of all brokers being down", LIMIT, || {
+            let now = down(&exporter);
+            (now > before).then_some(()).ok_or_else(|| format!("{now} times"))
+        });
+        let answer = exporter.ready().expect_err("nothing can be read");
+        assert!(answer.contains(reason), "{answer}");
+    }
+}
 
 #[test]
 fn brokers_behind_sasl_and_tls_are_reached_and_secrets_stay_secret() {

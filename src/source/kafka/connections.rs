@@ -17,7 +17,7 @@ pub(super) struct Connections(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many brokers a connection stands to; `None` before librdkafka has said so.
+    /// How many brokers a connection stands to; `None` while none has stood or failed.
     up: Option<usize>,
     /// Why the last connection to a broker failed or ended, by the broker's address.
     failures: BTreeMap<String, String>,
@@ -34,7 +34,17 @@ impl Connections {
         let broker = text.split_once(": ").map_or(text, |(broker, _)| address(broker)).to_owned();
         let mut state = self.lock();
         if state.failures.len() < MAX_FAILURES || state.failures.contains_key(&broker) {
-            state.failures.insert(broker, text.to_owned());
+            state.failures.insert(broker, format!("{text}{}", hint(text)));
+        }
+    }
+
+    /// librdkafka logs this. Of some failures it says no more, such as that a broker which expects
+    /// TLS hung up on us.
+    pub(super) fn logged(&self, facility: &str, message: &str) {
+        if facility == "FAIL" {
+            // The name of the thread comes first.
+            let text = message.strip_prefix("[thrd:").and_then(|rest| rest.split_once("]: "));
+            self.failed(text.map_or(message, |(_, text)| text));
         }
     }
 
@@ -46,7 +56,10 @@ impl Connections {
     /// Connections stand to the brokers of these names.
     pub(super) fn are_up(&self, names: &[&str]) {
         let mut state = self.lock();
-        state.up = Some(names.len());
+        // At first, a connection may just take its time.
+        if !names.is_empty() || state.up.is_some() {
+            state.up = Some(names.len());
+        }
         for name in names {
             state.failures.remove(address(name));
         }
@@ -76,6 +89,27 @@ fn address(name: &str) -> &str {
     name.rsplit_once('/').map_or(name, |(address, _)| address)
 }
 
+/// A connection that lasted for less than this, in milliseconds, has hardly been used.
+const SHORT_MS: u32 = 2000;
+
+/// What a failure may mean beyond its words, as far as librdkafka does not say so itself: a broker
+/// hangs up without a word on who does not speak what it expects.
+fn hint(text: &str) -> &'static str {
+    let is_short = |text: &str| {
+        let (_, rest) = text.rsplit_once("(after ")?;
+        let (time_ms, rest) = rest.split_once("ms in state ")?;
+        let has_hardly_begun = rest.starts_with("APIVERSION_QUERY")
+            || rest.starts_with("UP") && time_ms.parse().is_ok_and(|ms: u32| ms < SHORT_MS);
+        Some(has_hardly_begun)
+    };
+    let hung_up = text.contains(": Disconnected") && is_short(text) == Some(true);
+    if hung_up && !text.contains("security.protocol") {
+        "; does this port expect TLS or SASL (security.protocol)?"
+    } else {
+        ""
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +127,23 @@ mod tests {
         let one = connections.reason().expect("a failure");
         assert!(!one.contains("handshake") && one.contains("refused"), "{one}");
         assert_eq!(connections.up(), Some(1));
+    }
+
+    #[test]
+    fn a_broker_that_hangs_up_at_once_may_expect_something_else() {
+        for (state, is_hinted) in [
+            ("4ms in state APIVERSION_QUERY, 5 identical error(s) suppressed", true),
+            ("3ms in state UP", true),
+            ("600000ms in state UP", false),
+            ("0ms in state CONNECT", false),
+        ] {
+            let text = format!("a:9095/1: Disconnected: connection closed by peer (after {state})");
+            assert_eq!(hint(&text).contains("security.protocol"), is_hinted, "{state}");
+        }
+        assert_eq!(
+            hint("a:9095/1: SSL handshake failed (after 3ms in state APIVERSION_QUERY)"),
+            ""
+        );
     }
 
     #[test]

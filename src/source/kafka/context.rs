@@ -124,6 +124,7 @@ pub(super) fn concerns_connections(code: RDKafkaErrorCode) -> bool {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         let message = self.mask.text(message);
+        self.connections.logged(facility, &message);
         match (level, facility) {
             // What fails with a broker is reported as an error as well, at a limited rate.
             (_, "FAIL" | "ERROR") => tracing::debug!(target: "librdkafka", facility, "{message}"),

@@ -84,7 +84,9 @@ pub enum LookError {
 struct Words(Connections, Mask);
 
 impl ClientContext for Words {
-    fn log(&self, _: rdkafka::config::RDKafkaLogLevel, _: &str, _: &str) {}
+    fn log(&self, _: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        self.0.logged(facility, &self.1.text(message));
+    }
 
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code().is_some_and(concerns_connections) {

@@ -45,7 +45,10 @@ impl Control {
         if let Some(trouble) = self.trouble.as_ref().filter(|_| !is_silent || lacked.is_none()) {
             let words = self.words(trouble);
             // Connections take their time; that one has failed is known soon.
-            let begins = is_silent && !self.topic.is_known() && connections.reason().is_none();
+            let begins = is_silent
+                && !self.topic.is_known()
+                && connections.up().is_none()
+                && connections.reason().is_none();
             return if begins { State::Starting(words) } else { State::Failing(words) };
         }
         if connections.up() == Some(0) {

@@ -172,3 +172,48 @@ fn offsets_without_messages_such_as_the_marks_of_transactions_hold_back_no_sampl
     exporter.wait_for_sum("flow_exporter_messages_total", flows.records(), COUNT_LIMIT);
     assert!(exporter.stop().success());
 }
+
+fn has_no_lag_behind_transactions(timestamps: &str) {
+    const LAG: &str = "flow_exporter_kafka_lag_messages";
+    let kafka = Kafka::start();
+    kafka.create_topic(TOPIC, 1);
+    let mut arguments = count(&kafka.brokers(), TOPIC);
+    arguments.push(timestamps.to_owned());
+    let exporter = Exporter::start(&arguments);
+    let transactional = || {
+        let mut config = kafka.client();
+        config.set("transactional.id", "collector");
+        Producer::new(&config, TOPIC)
+    };
+    let mut flows = Flows::new(7, 2, 10);
+    transactional().in_transaction(|producer| producer.send_flows(&mut flows, 1000, 1));
+    exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
+    exporter.wait_for_sum(LAG, 0, COUNT_LIMIT);
+    let mut given_up = Flows::new(8, 2, 10);
+    transactional().in_aborted_transaction(|producer| producer.send_flows(&mut given_up, 500, 1));
+    transactional().in_transaction(|producer| producer.send_flows(&mut flows, 10, 1));
+    // The marks of three transactions, and the messages of one, are no messages for us.
+    assert_eq!(kafka.end_offset(TOPIC, 0).unsigned_abs(), flows.records() + 500 + 3);
+    exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
+    exporter.wait_for_sum(LAG, 0, COUNT_LIMIT);
+    transactional().in_aborted_transaction(|producer| producer.send_flows(&mut given_up, 500, 1));
+    exporter.wait_for_sum(LAG, 0, COUNT_LIMIT);
+    assert_eq!(exporter.page().totals(), flows.totals(unnamed));
+    // It still tells what is not counted.
+    exporter.pause();
+    Producer::new(&kafka.client(), TOPIC).send_flows(&mut flows, 1000, 1);
+    exporter.resume();
+    exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
+    exporter.wait_for_sum(LAG, 0, COUNT_LIMIT);
+    assert!(exporter.stop().success());
+}
+
+#[test]
+fn what_transactions_leave_behind_is_no_lag() {
+    has_no_lag_behind_transactions("--timestamps=event");
+}
+
+#[test]
+fn what_transactions_leave_behind_is_no_lag_where_arrival_counts() {
+    has_no_lag_behind_transactions("--timestamps=arrival");
+}

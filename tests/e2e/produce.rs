@@ -220,6 +220,15 @@ impl Producer {
         self.client.commit_transaction(CONFIRM_LIMIT).expect("a commit");
     }
 
+    /// Does this in a transaction that is given up: nobody is to count it.
+    #[allow(dead_code, reason = "the mock cluster has no use for it")]
+    pub(crate) fn in_aborted_transaction(&mut self, work: impl FnOnce(&mut Self)) {
+        self.client.init_transactions(CONFIRM_LIMIT).expect("a coordinator");
+        self.client.begin_transaction().expect("a transaction");
+        work(self);
+        self.client.abort_transaction(CONFIRM_LIMIT).expect("an abort");
+    }
+
     /// Waits until Kafka has confirmed everything.
     pub(crate) fn flush(&self) {
         self.client.flush(CONFIRM_LIMIT).expect("Kafka confirms what was sent");

@@ -154,6 +154,65 @@ fn members_of_a_group_count_a_topic_that_is_made_anew_from_its_beginning() {
     counts_all_of_topics_made_anew(true);
 }
 
+fn goes_on_with_fewer_partitions(group: bool) {
+    const VANISHED: &str = "flow_exporter_kafka_partitions_vanished_total";
+    const SAMPLED: &str = "flow_exporter_sample_timestamp_seconds";
+    let kafka = Kafka::start();
+    kafka.create_topic(TOPIC, 3);
+    let state = TempDir::new().expect("a temporary directory");
+    let mut arguments = arguments(&kafka, state.path(), group);
+    arguments.push("--remote-write-interval=1s".to_owned());
+    // Some workers have none then.
+    arguments.push("--workers=3".to_owned());
+    let mut flows = Flows::new(46, 3, 100);
+    let exporter = Exporter::start(&arguments);
+    let count = |flows: &mut Flows, records, partitions| {
+        // A producer of its own: it learns of partitions when it starts.
+        Producer::new(&kafka.client(), TOPIC).send_flows(flows, records, partitions);
+        exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
+        exporter.wait_until_ready(COUNT_LIMIT);
+        let before = exporter.page().sum(SAMPLED);
+        exporter.wait_for_more(SAMPLED, before, COUNT_LIMIT);
+    };
+    count(&mut flows, 3000, 3);
+
+    // One partition, as producers make it.
+    kafka.delete_topic(TOPIC);
+    kafka.create_topic(TOPIC, 1);
+    count(&mut flows, 500, 1);
+    exporter.wait_for_sum("flow_exporter_kafka_partitions", 1, COUNT_LIMIT);
+    exporter.wait_for_sum("flow_exporter_kafka_lag_messages", 0, COUNT_LIMIT);
+    let vanished = exporter.page().sum(VANISHED);
+    assert!(group || vanished >= 2, "{vanished}");
+    count(&mut flows, 500, 1);
+
+    // As many as before, and one more.
+    kafka.grow_topic(TOPIC, 4);
+    count(&mut flows, 400, 4);
+    exporter.wait_for_sum("flow_exporter_kafka_partitions", 4, COUNT_LIMIT);
+
+    // None.
+    kafka.delete_topic(TOPIC);
+    exporter.wait_until_it_says("does not exist on", COUNT_LIMIT);
+    exporter.wait_for_sum("flow_exporter_kafka_partitions", 0, COUNT_LIMIT);
+    kafka.create_topic(TOPIC, 2);
+    count(&mut flows, 100, 2);
+    exporter.wait_for_sum("flow_exporter_kafka_partitions", 2, COUNT_LIMIT);
+    assert_eq!(exporter.page().sum(LOST), 0);
+    exporter.wait_for_sum("flow_exporter_messages_total", flows.records(), COUNT_LIMIT);
+    assert!(exporter.stop().success());
+}
+
+#[test]
+fn a_topic_that_is_made_anew_with_fewer_partitions_is_counted_without_a_restart() {
+    goes_on_with_fewer_partitions(false);
+}
+
+#[test]
+fn a_group_counts_a_topic_that_is_made_anew_with_fewer_partitions_without_a_restart() {
+    goes_on_with_fewer_partitions(true);
+}
+
 #[test]
 fn a_member_that_was_killed_comes_back_without_counting_anything_twice() {
     let kafka = Kafka::start();

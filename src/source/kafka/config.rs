@@ -194,6 +194,9 @@ impl KafkaConfig {
         config.set("fetch.queue.backoff.ms", "5");
         config.set("fetch.wait.max.ms", "250");
         config.set("client.id", "flow-exporter");
+        // A group learns of new partitions, and of those that are gone, as often as we look without
+        // one. The default is 5 minutes.
+        config.set("topic.metadata.refresh.interval.ms", "10000");
         // OpenSSL is built in and knows no place for certificates of its own.
         config.set("ssl.ca.location", "probe");
         for (key, value) in &self.settings {

@@ -108,6 +108,7 @@ impl Control {
     pub(super) fn release(&mut self, partitions: &BTreeSet<i32>) {
         let gone: Vec<i32> = partitions.iter().copied().collect();
         let positions = self.let_go(&gone, Instant::now() + SETTLE_LIMIT);
+        self.unassign(&gone);
         tracing::warn!(
             topic = self.config.topic,
             ?positions,
@@ -137,8 +138,6 @@ impl Control {
         } else {
             back.iter().filter_map(|p| Some((*p, *self.config.stored.get(p)?))).collect()
         };
-        // librdkafka has them still, from before they were gone.
-        self.unassign(&back);
         self.take_up(&starts)
     }
 

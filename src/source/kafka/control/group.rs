@@ -124,6 +124,9 @@ impl Control {
                  the group, which will count again what is not committed"
             );
         }
+        // What was released is not with librdkafka any more; if that is all, it is an answer as well.
+        let mut with_librdkafka = partitions.to_vec();
+        with_librdkafka.retain(|partition| !self.released.contains(partition));
         for partition in partitions {
             self.assigned.remove(partition);
             self.refused.remove(partition);
@@ -132,7 +135,7 @@ impl Control {
         }
         self.faults.forget(&partitions.iter().copied().collect());
         self.metrics.kafka_partitions.set(self.assigned.len() as i64);
-        self.unassign(partitions);
+        self.unassign(&with_librdkafka);
     }
 
     /// Counts what another member will count again, and remembers these positions as our own.

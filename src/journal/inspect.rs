@@ -3,17 +3,16 @@
 use std::{
     collections::BTreeMap,
     fs::{File, TryLockError},
-    io::{self, Read, Seek, SeekFrom, Write},
-    path::{Path, PathBuf},
+    io::{self, Write},
+    path::Path,
 };
 
 use super::{
     Broken, Error,
     acknowledged::{self, ACKNOWLEDGED, Acknowledged},
-    bookmark::BOOKMARKS,
-    cursor::{self, CURSORS, Cursor},
+    cursor::{self, Cursor},
     cut::Cut,
-    directory::{Directory, Hold, in_directory, unfinished},
+    directory::Directory,
     io_error,
     segment::{self, Header, SegmentReader},
     state::State,
@@ -137,9 +136,14 @@ fn examine(
     Ok(report)
 }
 
+pub(super) fn length(directory: &Directory, name: &str) -> Result<u64, Error> {
+    let length = directory.read(name).and_then(|file| Ok(file.metadata()?.len()));
+    length.map_err(io_error("can't read", directory.path_of(name)))
+}
+
 /// What follows a segment.
 #[derive(Clone, Copy)]
-enum Next {
+pub(super) enum Next {
     None,
     /// A segment whose header can't be read.
     Unreadable,
@@ -147,16 +151,16 @@ enum Next {
 }
 
 impl Next {
-    fn of(directory: &Directory, number: u64) -> Result<Self, Error> {
-        match SegmentReader::open(directory, number) {
-            Ok(reader) => Ok(Next::Segment(reader.header)),
+    pub(super) fn of(directory: &Directory, number: u64) -> Result<Self, Error> {
+        match segment::read_header(directory, number) {
+            Ok((header, _)) => Ok(Next::Segment(header)),
             Err(Error::Broken(_)) => Ok(Next::Unreadable),
             Err(error) => Err(error),
         }
     }
 }
 
-fn examine_segment(
+pub(super) fn examine_segment(
     directory: &Directory,
     number: u64,
     next: Next,
@@ -242,225 +246,6 @@ fn state_at(directory: &Directory, number: u64, offset: u64) -> Result<State, Er
     let mut cut = Cut::default();
     while reader.step(&mut cut, &mut state)? {}
     Ok(state)
-}
-
-/// Something that was broken and has been set aside.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Moved {
-    /// What was broken where.
-    pub broken: Broken,
-    /// The file that has it now.
-    pub to: PathBuf,
-    /// How much it is, in bytes.
-    pub bytes: u64,
-    /// Cuts in it that can still be read, and are part of the state no more.
-    pub cuts: u64,
-    /// Number and time (in milliseconds since the epoch) of the newest of these.
-    pub newest: Option<(u64, i64)>,
-}
-
-/// What a repair has done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Repaired {
-    /// What was set aside.
-    pub moved: Vec<Moved>,
-    /// Number and time (in milliseconds since the epoch) of the newest cut that the program goes
-    /// on from; `None` where no state is left.
-    pub newest: Option<(u64, i64)>,
-    /// Number of the newest cut that was published, where the state is older: counters fall back,
-    /// and what they had counted since is counted again.
-    pub published: Option<u64>,
-    /// Endpoints whose cursors are now at the beginning of the log.
-    pub rewound: Vec<String>,
-}
-
-/// Keeps all up to the first broken record of each segment and sets the rest aside, beside the
-/// segments, so that the program can start again. Takes the lock.
-///
-/// Each step leaves something that another repair goes on from, so it may be interrupted.
-pub fn repair(dir: &Path) -> Result<Repaired, Error> {
-    let hold = Hold::take(Directory::open(dir)?)?;
-    let directory = hold.directory();
-    directory.remove_unfinished(&["", CURSORS, BOOKMARKS])?;
-    let acknowledged = Acknowledged::read(directory)?;
-    let mut repaired =
-        Repaired { moved: Vec::new(), newest: None, published: None, rewound: Vec::new() };
-    let mut newest = Cursor::default();
-    let mut next = Next::None;
-    for number in segment::list(directory)?.into_iter().rev() {
-        let (report, state) =
-            examine_segment(directory, number, next, acknowledged, &mut |_, _, _| Ok(()))?;
-        if let Some(broken) = report.broken {
-            repaired.moved.push(set_aside(directory, number, broken, state.is_none())?);
-        }
-        if let Some(state) = state {
-            if matches!(next, Next::None) {
-                repaired.newest = Some((state.sequence, state.time_ms));
-                newest = Cursor { sequence: state.sequence, totals: state.totals };
-            }
-            next = Next::of(directory, number)?;
-        }
-    }
-    // The last one that was read is the oldest.
-    let oldest = match next {
-        Next::Segment(header) => Cursor { sequence: header.sequence, totals: header.totals },
-        Next::None | Next::Unreadable => Cursor::default(),
-    };
-    for (name, cursor) in cursor::read_all(directory)? {
-        let Err(broken) = cursor else { continue };
-        let file = in_directory(CURSORS, &name);
-        let bytes = length(directory, &file)?;
-        let to = copy(directory, &file, 0, &format!("cursor-{name}.broken"))?;
-        if cursor::file_name(&name).is_ok() {
-            // The whole log is kept for it until the endpoint has found its bookmark, which says
-            // how far it is.
-            directory.write_whole(&file, &oldest.encode())?;
-            repaired.rewound.push(name);
-        } else {
-            directory.remove(&file)?;
-        }
-        repaired.moved.push(Moved { broken, to, bytes, cuts: 0, newest: None });
-    }
-    if let Some(acknowledged) = acknowledged
-        && acknowledged.sequence > newest.sequence
-    {
-        directory.write_whole(ACKNOWLEDGED, &newest.encode())?;
-        repaired.published = Some(acknowledged.sequence);
-    }
-    Ok(repaired)
-}
-
-fn length(directory: &Directory, name: &str) -> Result<u64, Error> {
-    let length = directory.read(name).and_then(|file| Ok(file.metadata()?.len()));
-    length.map_err(io_error("can't read", directory.path_of(name)))
-}
-
-/// Moves a segment from the broken record on, or `whole`, into a file of its own.
-fn set_aside(
-    directory: &Directory,
-    number: u64,
-    broken: Broken,
-    whole: bool,
-) -> Result<Moved, Error> {
-    let name = segment::file_name(number);
-    let from = if whole { 0 } else { broken.offset };
-    let (cuts, newest) = cuts_after(directory, number, broken.offset)?;
-    let bytes = length(directory, &name)?.saturating_sub(from);
-    let to = format!("{name}.broken-{from}");
-    let to = if whole {
-        let to = free_name(directory, &to)?;
-        directory.rename(&name, &to).map_err(io_error("can't rename", directory.path_of(&name)))?;
-        directory.sync("")?;
-        directory.path_of(&to)
-    } else {
-        let to = copy(directory, &name, from, &to)?;
-        let cut_off = || -> io::Result<()> {
-            let file = directory.write(&name)?;
-            file.set_len(from)?;
-            file.sync_all()
-        };
-        cut_off().map_err(io_error("can't shorten", directory.path_of(&name)))?;
-        to
-    };
-    Ok(Moved { broken, to, bytes, cuts, newest })
-}
-
-/// A name and, where former repairs have left files of that name, a number.
-fn names(name: &str) -> impl Iterator<Item = String> {
-    std::iter::once(name.to_owned()).chain((2_u64..).map(move |number| format!("{name}-{number}")))
-}
-
-/// The first of these names that no file has.
-fn free_name(directory: &Directory, name: &str) -> Result<String, Error> {
-    for name in names(name) {
-        let found = directory.look_up(&name);
-        if found.map_err(io_error("can't look at", directory.path_of(&name)))?.is_none() {
-            return Ok(name);
-        }
-    }
-    unreachable!("a directory does not have so many files")
-}
-
-/// Copies a file from an offset on, durably, to a file of this name, or of this name and a number
-/// where a former repair has left others. What is there already, because a repair was interrupted,
-/// is not copied again.
-fn copy(directory: &Directory, from: &str, offset: u64, to: &str) -> Result<PathBuf, Error> {
-    let source = || -> io::Result<File> {
-        let mut source = directory.read(from)?;
-        source.seek(SeekFrom::Start(offset))?;
-        Ok(source)
-    };
-    let free = free_name(directory, to)?;
-    for former in names(to).take_while(|name| *name != free) {
-        let path = directory.path_of(&former);
-        let is_same =
-            source().and_then(|source| have_same_content(source, directory.read(&former)?));
-        if is_same.map_err(io_error("can't read", &path))? {
-            return Ok(path);
-        }
-    }
-    let unfinished = unfinished(&free);
-    let write = || -> io::Result<()> {
-        let mut copy = directory.create(&unfinished)?;
-        io::copy(&mut source()?, &mut copy)?;
-        copy.sync_all()?;
-        directory.rename(&unfinished, &free)
-    };
-    write().map_err(io_error("can't write", directory.path_of(&free)))?;
-    directory.sync("")?;
-    Ok(directory.path_of(&free))
-}
-
-fn have_same_content(one: File, other: File) -> io::Result<bool> {
-    let (one_length, other_length) = (one.metadata()?.len(), other.metadata()?.len());
-    let (mut one, mut other) = (io::BufReader::new(one), io::BufReader::new(other));
-    let from = one.stream_position()?;
-    if one_length.saturating_sub(from) != other_length {
-        return Ok(false);
-    }
-    let (mut left, mut right) = ([0; 4096], [0; 4096]);
-    let mut rest = other_length;
-    while rest > 0 {
-        let length = rest.min(left.len() as u64) as usize;
-        one.read_exact(&mut left[..length])?;
-        other.read_exact(&mut right[..length])?;
-        if left[..length] != right[..length] {
-            return Ok(false);
-        }
-        rest -= length as u64;
-    }
-    Ok(true)
-}
-
-/// How many cuts can be read behind a broken record, and the newest one's number and time.
-fn cuts_after(
-    directory: &Directory,
-    number: u64,
-    offset: u64,
-) -> Result<(u64, Option<(u64, i64)>), Error> {
-    let mut reader = match SegmentReader::open(directory, number) {
-        Ok(reader) => reader,
-        // Records can't be told apart from anything else without a header.
-        Err(Error::Broken(_)) => return Ok((0, None)),
-        Err(error) => return Err(error),
-    };
-    let (mut cuts, mut newest) = (0, None);
-    let mut cut = Cut::default();
-    let mut from = offset;
-    while reader.find_record(from)? {
-        loop {
-            from = reader.at;
-            match reader.cut(&mut cut) {
-                Ok(true) => {
-                    cuts += 1;
-                    newest = Some((cut.sequence, cut.time_ms));
-                }
-                Ok(false) | Err(Error::Broken(_)) => break,
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok((cuts, newest))
 }
 
 /// Writes what a journal holds for people to read; with `records`, each cut too.

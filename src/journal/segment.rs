@@ -151,6 +151,28 @@ fn checksum(number: u64, offset: u64, length: u32, kind: u8, payload: &[u8]) -> 
     sum.finalize()
 }
 
+/// A segment of which the header has been read.
+struct Begun {
+    path: PathBuf,
+    file: File,
+    header: Header,
+    bytes: u64,
+}
+
+fn begin(directory: &Directory, number: u64) -> Result<Begun, Error> {
+    let name = file_name(number);
+    let path = directory.path_of(&name);
+    let file = directory.read(&name).map_err(io_error("can't open", &path))?;
+    let bytes = file.metadata().map_err(io_error("can't read", &path))?.len();
+    let header = Header::read(&file, &path, number)?;
+    Ok(Begun { path, file, header, bytes })
+}
+
+/// The header of a segment, and how many bytes its file has.
+pub(super) fn read_header(directory: &Directory, number: u64) -> Result<(Header, u64), Error> {
+    begin(directory, number).map(|Begun { header, bytes, .. }| (header, bytes))
+}
+
 /// Reads one segment from its beginning on, up to an end that can be moved.
 pub(super) struct SegmentReader {
     path: PathBuf,
@@ -167,11 +189,7 @@ pub(super) struct SegmentReader {
 impl SegmentReader {
     /// Opens a segment and reads its header.
     pub(super) fn open(directory: &Directory, number: u64) -> Result<Self, Error> {
-        let name = file_name(number);
-        let path = directory.path_of(&name);
-        let file = directory.read(&name).map_err(io_error("can't open", &path))?;
-        let end = file.metadata().map_err(io_error("can't read", &path))?.len();
-        let header = Header::read(&file, &path, number)?;
+        let Begun { path, file, header, bytes: end } = begin(directory, number)?;
         let limit = if header.version == 1 { RECORD_LIMIT_BYTES_1 } else { RECORD_LIMIT_BYTES };
         let decoder = Decoder::new(limit).map_err(io_error("can't decompress", &path))?;
         let at = HEADER_BYTES as u64;

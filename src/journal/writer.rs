@@ -1,7 +1,6 @@
 //! The one writer: opening, recovery, appending, rotation, caps.
 
 use std::{
-    collections::BTreeMap,
     fmt,
     fs::File,
     io::{self, BufWriter, Write},
@@ -15,14 +14,16 @@ use super::{
     Error, Noticed,
     acknowledged::{self, ACKNOWLEDGED, Acknowledged},
     bookmark::BOOKMARKS,
-    cursor::{CURSORS, Cursor},
+    cursor::CURSORS,
     cut::Cut,
     directory::{Directory, Hold, unfinished},
     io_error,
+    live::Live,
     log::Log,
     reader::{self, DiskLog, Lost, Place, Why},
     record::{self, RecordWriter, Records},
-    segment::{self, FORMAT_VERSION, Header, SegmentReader},
+    recover::{recover, scan},
+    segment::{self, FORMAT_VERSION, Header},
     state::{Source, State, Totals},
 };
 
@@ -116,16 +117,16 @@ impl fmt::Debug for Journal {
 }
 
 /// The newest segment, which is appended to.
-struct Active {
-    name: String,
-    file: File,
-    header: Header,
-    checkpoint_bytes: u64,
+pub(super) struct Active {
+    pub(super) name: String,
+    pub(super) file: File,
+    pub(super) header: Header,
+    pub(super) checkpoint_bytes: u64,
     /// Where the next record goes: all before is durable.
-    end: u64,
+    pub(super) end: u64,
     /// A sync has failed, or bytes of a failed write could not be cut off: what is on disk behind
     /// `end` is not known, so nothing is appended any more.
-    closed: bool,
+    pub(super) closed: bool,
 }
 
 impl Journal {
@@ -544,128 +545,4 @@ impl Journal {
 fn older(made_ms: i64, now_ms: i64, age: Duration) -> bool {
     let passed = u128::try_from(now_ms.saturating_sub(made_ms)).unwrap_or_default();
     passed > age.as_millis()
-}
-
-/// Which numbers have a living series: one bit for each.
-#[derive(Debug, Clone, Default)]
-struct Live {
-    words: Vec<u64>,
-    slots: usize,
-    count: u32,
-}
-
-impl Live {
-    fn new(slots: u32) -> Self {
-        let slots = slots as usize;
-        Live { words: Vec::new(), slots, count: 0 }
-    }
-
-    fn of(state: &State) -> Self {
-        let mut live = Live::new(state.slots());
-        state.series().for_each(|series| live.set(series.id));
-        live
-    }
-
-    /// The bits up to the last one that is set.
-    fn words_used(&self) -> &[u64] {
-        let used = self.words.iter().rposition(|&word| word != 0).map_or(0, |last| last + 1);
-        &self.words[..used]
-    }
-
-    fn get(&self, id: u32) -> bool {
-        let id = id as usize;
-        self.words.get(id / 64).is_some_and(|word| word >> (id % 64) & 1 == 1)
-    }
-
-    fn set(&mut self, id: u32) {
-        let id = id as usize;
-        self.slots = self.slots.max(id + 1);
-        if id / 64 >= self.words.len() {
-            self.words.resize(id / 64 + 1, 0);
-        }
-        self.words[id / 64] |= 1 << (id % 64);
-        self.count += 1;
-    }
-
-    /// Those that live after a cut, by the rules by which it is read.
-    fn after(mut self, cut: &Cut) -> Result<Self, Error> {
-        for &id in &cut.ended {
-            if !self.get(id) {
-                return Err(Error::Unfit("it ends a series that does not exist"));
-            }
-            self.words[id as usize / 64] &= !(1 << (id % 64));
-            self.count -= 1;
-        }
-        let slots = self.slots + cut.started.len();
-        for &(id, start_ms, _) in &cut.started {
-            if id as usize >= slots {
-                return Err(Error::Unfit("it starts a series with a number out of turn"));
-            }
-            if self.get(id) || start_ms == i64::MIN {
-                return Err(Error::Unfit("it starts a series with a number that another one has"));
-            }
-            self.set(id);
-        }
-        if !cut.changed.iter().all(|&id| self.get(id)) {
-            return Err(Error::Unfit("it counts for a series that does not exist"));
-        }
-        self.words.truncate(self.words_used().len());
-        Ok(self)
-    }
-}
-
-/// Reads the newest segment, cuts off an interrupted write, and gets ready to append to it.
-fn recover(
-    directory: &Directory,
-    number: u64,
-    acknowledged: Option<Cursor>,
-) -> Result<(State, Active, u64), Error> {
-    let mut reader = SegmentReader::open(directory, number)?;
-    let mut state = reader.checkpoint()?;
-    let checkpoint_bytes = reader.at;
-    let mut cut = Cut::default();
-    let mut end = reader.at;
-    let broken = loop {
-        match reader.step(&mut cut, &mut state) {
-            Ok(true) => end = reader.at,
-            Ok(false) => break None,
-            Err(Error::Broken(broken)) => break Some(broken),
-            Err(error) => return Err(error),
-        }
-    };
-    let torn_bytes = reader.end - end;
-    let name = segment::file_name(number);
-    let missing = acknowledged::missing(directory, acknowledged, state.sequence, &name, end);
-    if let Some(broken) = broken {
-        // An interrupted write is the last one, and nobody has seen its cut.
-        let may_be_torn = broken.damage.may_be_torn() && missing.is_none();
-        if !may_be_torn || !reader.is_torn_from(end)? {
-            return Err(broken.into());
-        }
-    }
-    if let Some(missing) = missing {
-        return Err(missing.into());
-    }
-    let path = directory.path_of(&name);
-    let file = directory.write(&name).map_err(io_error("can't open for writing", &path))?;
-    if torn_bytes > 0 {
-        file.set_len(end).map_err(io_error("can't cut off the torn end of", &path))?;
-    }
-    // What was read may not be durable yet: the process, but not the machine, may have crashed
-    // before it was synced. It is published from now on.
-    file.sync_all().map_err(io_error("can't sync", &path))?;
-    let header = reader.header;
-    // A segment of an earlier version is not appended to: not all that we write is known there.
-    let closed = header.version < FORMAT_VERSION;
-    Ok((state, Active { name, file, header, checkpoint_bytes, end, closed }, torn_bytes))
-}
-
-/// The headers of all segments.
-fn scan(directory: &Directory) -> Result<BTreeMap<u64, reader::Segment>, Error> {
-    let mut segments = BTreeMap::new();
-    for number in segment::list(directory)? {
-        let SegmentReader { header, end: bytes, .. } = SegmentReader::open(directory, number)?;
-        segments.insert(number, reader::Segment { header, bytes, is_missing: false });
-    }
-    Ok(segments)
 }

@@ -7,6 +7,8 @@
 
 #[path = "queue/damage.rs"]
 mod damage;
+#[path = "queue/displaced.rs"]
+mod displaced;
 mod receiver;
 mod samples;
 mod series;

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use flow_exporter::journal::{Error, Journal, Reader, Start, repair, verify};
+use flow_exporter::journal::{Error, Journal, JournalConfig, Reader, Start, repair, verify};
 use tempfile::TempDir;
 
 use crate::model::{Model, SMALL, check_damaged, history, newest, open, segments};
@@ -52,17 +52,26 @@ fn fill(dir: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) {
 }
 
 /// A journal of three segments, with a cursor and a bookmark, that was in use until it was killed.
+/// Its last cut takes several records.
 fn small_history() -> (TempDir, Vec<Model>) {
     let (dir, mut states) = history(&[vec![(0, 7)]]);
-    let (mut journal, ..) = open(dir.path());
+    let (mut journal, _) =
+        Journal::open(dir.path(), JournalConfig { record_bytes: 60, ..SMALL }).expect("opens");
     let mut model = states[1].clone();
-    for cut in 2..=6 {
-        if cut % 2 == 1 {
+    for cut in 2..=5 {
+        if cut > 2 && cut < 5 {
             journal.begin_segment();
         }
-        model.append(&mut journal, &[(cut % 3, 7), (1, 5)]).expect("appended");
+        let mut changes = vec![(cut % 3, 7), (1, 5)];
+        if cut == 5 {
+            changes.extend((3..6).map(|id| (id, 1001)));
+        }
+        model.append(&mut journal, &changes).expect("appended");
         states.push(model.clone());
     }
+    let newest = fs::read(newest(dir.path())).expect("readable");
+    let records = newest.windows(4).filter(|window| window == b"\xf1REC").count();
+    assert!(records > 4, "{records}");
     assert_eq!(segments(dir.path()).len(), 3);
     let log = journal.log();
     let mut bookmark = log.bookmark("slow").expect("opens").0.expect("on disk");

@@ -16,7 +16,7 @@ const SMALL: JournalConfig = JournalConfig {
 };
 
 impl Ledger {
-    fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         match &self.kept {
             Kept::Disk { dir, .. } => dir.path(),
             Kept::Memory(_) => panic!("it has none"),
@@ -61,12 +61,15 @@ fn all_once(receiver: &mut Receiver) -> BTreeSet<Sent> {
 }
 
 /// All samples of these cuts, of series that grow by one with each from the first cut on.
-fn grown(series: impl Iterator<Item = u32>, cuts: impl Iterator<Item = i64>) -> BTreeSet<Sent> {
+pub(crate) fn grown(
+    series: impl Iterator<Item = u32>,
+    cuts: impl Iterator<Item = i64>,
+) -> BTreeSet<Sent> {
     let cuts: Vec<i64> = cuts.collect();
     series.flat_map(|of| cuts.iter().map(move |&cut| one(of, at(cut), cut as f64 + 1.0))).collect()
 }
 
-fn grow(ledger: &mut Ledger, series: u32, cuts: std::ops::Range<i64>) {
+pub(crate) fn grow(ledger: &mut Ledger, series: u32, cuts: std::ops::Range<i64>) {
     for number in cuts {
         for source_as in 1..=series {
             ledger.count(source_as, 1);

@@ -167,4 +167,27 @@ mod tests {
         assert!(read("a/b.jsonl.1").starts_with('b'));
         assert_eq!(fs::read_dir(directory.path().join("a")).expect("there").count(), 2);
     }
+
+    #[test]
+    fn where_the_state_directory_has_gone_none_is_made_in_its_place() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let state = directory.path().join("state");
+        let quarantine = Quarantine::new(state.join("quarantine/a.jsonl"));
+        fs::create_dir(&state).expect("made");
+        assert!(quarantine.add("first\n").expect("written"));
+        fs::remove_dir_all(state.join("quarantine")).expect("removed");
+        assert!(quarantine.add("second\n").expect("written"));
+        fs::remove_dir_all(&state).expect("removed");
+        assert!(quarantine.add("third\n").is_err());
+        assert!(!state.exists());
+    }
+
+    #[test]
+    fn a_line_that_a_crash_cut_short_does_not_take_the_next_one_with_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a.jsonl");
+        fs::write(&path, "whole\ncut sh").expect("written");
+        assert!(Quarantine::new(path.clone()).add("next\n").expect("written"));
+        assert_eq!(fs::read_to_string(path).expect("there"), "whole\ncut sh\nnext\n");
+    }
 }

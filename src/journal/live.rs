@@ -1,6 +1,6 @@
-//! Which series live, as far as the writer has to know it.
+//! Which series live: all that the writer has to know, and readers that keep series themselves.
 
-use super::{Error, cut::Cut, state::State};
+use super::{cut::Cut, state::State};
 
 /// Which numbers have a living series: one bit for each.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +21,11 @@ impl Live {
         let mut live = Live::new(state.slots());
         state.series().for_each(|series| live.set(series.id));
         live
+    }
+
+    /// Numbers are below this.
+    pub(super) fn slots(&self) -> u32 {
+        self.slots as u32
     }
 
     /// The bits up to the last one that is set.
@@ -44,11 +49,11 @@ impl Live {
         self.count += 1;
     }
 
-    /// Those that live after a cut, by the rules by which it is read.
-    pub(super) fn after(mut self, cut: &Cut) -> Result<Self, Error> {
+    /// Those that live after a cut, by the rules by which it is read, or why it does not fit.
+    pub(super) fn after(mut self, cut: &Cut) -> Result<Self, &'static str> {
         for &id in &cut.ended {
             if !self.get(id) {
-                return Err(Error::Unfit("it ends a series that does not exist"));
+                return Err("it ends a series that does not exist");
             }
             self.words[id as usize / 64] &= !(1 << (id % 64));
             self.count -= 1;
@@ -56,15 +61,15 @@ impl Live {
         let slots = self.slots + cut.started.len();
         for &(id, start_ms, _) in &cut.started {
             if id as usize >= slots {
-                return Err(Error::Unfit("it starts a series with a number out of turn"));
+                return Err("it starts a series with a number out of turn");
             }
             if self.get(id) || start_ms == i64::MIN {
-                return Err(Error::Unfit("it starts a series with a number that another one has"));
+                return Err("it starts a series with a number that another one has");
             }
             self.set(id);
         }
         if !cut.changed.iter().all(|&id| self.get(id)) {
-            return Err(Error::Unfit("it counts for a series that does not exist"));
+            return Err("it counts for a series that does not exist");
         }
         self.words.truncate(self.words_used().len());
         Ok(self)

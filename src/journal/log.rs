@@ -150,12 +150,13 @@ impl Reader {
         }
     }
 
-    /// Lets the state keep no definitions any more, for who has read them: they take more than all
-    /// else. A state that takes its place because something was lost has them again.
-    pub fn forget_definitions(&mut self) {
+    /// Lets the state forget what it knows of series, for who keeps that in a form of its own: they
+    /// are nearly all of it. It still says how many live. A state that takes its place because
+    /// something was lost has them again.
+    pub fn forget_series(&mut self) {
         match &mut self.0 {
-            Inner::Disk(reader) => reader.state_mut().forget_definitions(),
-            Inner::Memory(reader) => reader.state_mut().forget_definitions(),
+            Inner::Disk(reader) => reader.state_mut().forget_series(),
+            Inner::Memory(reader) => reader.state_mut().forget_series(),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::slots::give_back;
 use super::{
     codec::{Input, put_bytes},
     cut::{Cut, Position},
+    live::Live,
 };
 
 /// Start time of a number that no series has.
@@ -93,8 +94,8 @@ pub struct State {
     places: Vec<usize>,
     /// Each behind its length.
     definitions: Vec<u8>,
-    /// Definitions are not kept.
-    is_lean: bool,
+    /// Which series live, where nothing else is kept of them.
+    lean: Option<Live>,
     /// Numbers are below this; the columns may end before it.
     slots: u32,
     live: u32,
@@ -147,7 +148,7 @@ impl State {
             id,
             start_ms,
             changed_ms: self.changes[slot],
-            definition: self.definition(slot),
+            definition: definition(&self.definitions, self.places[slot]),
             counts: &self.counts[slot * self.width..][..self.width],
         })
     }
@@ -163,6 +164,31 @@ impl State {
         if cut.sequence <= self.sequence {
             return Err("the cut is not newer than the one before");
         }
+        match self.lean.take() {
+            Some(live) => {
+                let live = live.after(cut)?;
+                (self.slots, self.live) = (live.slots(), live.count);
+                self.lean = Some(live);
+            }
+            None => self.apply_to_series(cut)?,
+        }
+        for position in &cut.positions {
+            self.positions
+                .insert((Arc::clone(&position.topic), position.partition), position.next_offset);
+        }
+        if !cut.tallies.is_empty() {
+            self.tallies.clone_from(&cut.tallies);
+        }
+        self.sequence = cut.sequence;
+        self.time_ms = cut.time_ms;
+        if cut.is_sample {
+            self.totals.cuts += 1;
+            self.totals.samples += u64::from(self.live);
+        }
+        Ok(())
+    }
+
+    fn apply_to_series(&mut self, cut: &Cut) -> Result<(), &'static str> {
         for &id in cut.ended() {
             self.end(id)?;
         }
@@ -189,29 +215,22 @@ impl State {
         if !cut.ended.is_empty() {
             self.give_back();
         }
-        for position in &cut.positions {
-            self.positions
-                .insert((Arc::clone(&position.topic), position.partition), position.next_offset);
-        }
-        if !cut.tallies.is_empty() {
-            self.tallies.clone_from(&cut.tallies);
-        }
-        self.sequence = cut.sequence;
-        self.time_ms = cut.time_ms;
-        if cut.is_sample {
-            self.totals.cuts += 1;
-            self.totals.samples += u64::from(self.live);
-        }
         Ok(())
     }
 
-    /// Forgets all definitions, and keeps none from now on: for who has read them. They are empty
-    /// from then on.
-    pub(super) fn forget_definitions(&mut self) {
-        self.is_lean = true;
-        self.places = Vec::new();
-        self.definitions = Vec::new();
-        self.garbage = 0;
+    /// Forgets what it knows of series but which ones live, and learns no more of them: for who
+    /// keeps that in a form of its own. It has no series to show from then on, though it says how
+    /// many there are.
+    pub(super) fn forget_series(&mut self) {
+        if self.lean.is_none() {
+            self.lean = Some(Live::of(self));
+            self.starts = Vec::new();
+            self.changes = Vec::new();
+            self.counts = Vec::new();
+            self.places = Vec::new();
+            self.definitions = Vec::new();
+            self.garbage = 0;
+        }
     }
 
     /// Lets series be numbered below `slots`.
@@ -224,9 +243,7 @@ impl State {
         self.starts.resize(slots, VACANT);
         self.changes.resize(slots, 0);
         self.counts.resize(slots * self.width, 0);
-        if !self.is_lean {
-            self.places.resize(slots, 0);
-        }
+        self.places.resize(slots, 0);
     }
 
     /// Adds a series of which all counts are zero.
@@ -245,10 +262,8 @@ impl State {
         if self.starts[slot] != VACANT || start_ms == VACANT {
             return Err("a series starts with a number that another one has");
         }
-        if !self.is_lean {
-            self.places[slot] = self.definitions.len();
-            put_bytes(&mut self.definitions, definition);
-        }
+        self.places[slot] = self.definitions.len();
+        put_bytes(&mut self.definitions, definition);
         self.starts[slot] = start_ms;
         self.changes[slot] = changed_ms;
         self.counts[slot * self.width..][..self.width].fill(0);
@@ -264,7 +279,7 @@ impl State {
     fn end(&mut self, id: u32) -> Result<(), &'static str> {
         let start = self.starts.get_mut(id as usize).filter(|start| **start != VACANT);
         *start.ok_or("the cut ends a series that does not exist")? = VACANT;
-        self.garbage += self.definition(id as usize).len();
+        self.garbage += definition(&self.definitions, self.places[id as usize]).len();
         self.live -= 1;
         Ok(())
     }
@@ -280,10 +295,6 @@ impl State {
         if self.garbage > LEAST_GARBAGE_BYTES.max(self.definitions.len() / 2) {
             self.move_together();
         }
-    }
-
-    fn definition(&self, slot: usize) -> &[u8] {
-        if self.is_lean { &[] } else { definition(&self.definitions, self.places[slot]) }
     }
 
     fn move_together(&mut self) {
@@ -367,15 +378,18 @@ mod tests {
     }
 
     #[test]
-    fn a_state_without_definitions_counts_as_one_with_them() {
+    fn a_state_that_has_forgotten_its_series_counts_samples_and_judges_cuts_as_before() {
         let mut state = State { width: 1, ..State::default() };
         state.apply(&cut(1, [], &[0, 1])).unwrap();
-        state.forget_definitions();
+        state.forget_series();
         let mut next = cut(2, [0], &[2, 3]);
         next.add(1, &[5]);
+        next.is_sample = true;
         state.apply(&next).unwrap();
-        let series: Vec<_> = state.series().map(|each| (each.id, each.counts[0])).collect();
-        assert_eq!(series, [(1, 5), (2, 0), (3, 0)]);
-        assert!(state.series().all(|series| series.definition.is_empty()));
+        assert_eq!((state.len(), state.slots(), state.series().count()), (3, 4, 0));
+        assert_eq!(state.totals, Totals { cuts: 1, samples: 3 });
+        for misfit in [cut(3, [0], &[]), cut(3, [], &[1]), cut(3, [], &[5])] {
+            assert!(state.clone().apply(&misfit).is_err(), "{misfit:?}");
+        }
     }
 }

@@ -345,7 +345,7 @@ impl Journal {
         if cut.sequence <= self.log.lock().place.sequence {
             return Err(Error::Unfit("its sequence is not larger than the one before"));
         }
-        let live = self.live.clone().after(cut)?;
+        let live = self.live.clone().after(cut).map_err(Error::Unfit)?;
         let active = self.active.as_mut().expect("there is one, or a new one would be due");
         let records = self.records.place(active.header.number, active.end);
         if let Err(source) = active.file.write_all_at(records, active.end) {
@@ -448,7 +448,7 @@ impl Journal {
         if self.active.is_some() && live.words_used() != self.live.words_used() {
             return Err(Error::Unfit("the state given with it has other series than the journal"));
         }
-        let live = live.after(cut)?;
+        let live = live.after(cut).map_err(Error::Unfit)?;
         let records = self.records.place(header.number, checkpoint_bytes);
         out.write_all(records).and_then(|()| out.flush()).map_err(write)?;
         drop(out);

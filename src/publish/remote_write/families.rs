@@ -7,12 +7,12 @@ use crate::{
 
 /// Which of the metrics of a [`Families`] table a series belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FamilyId(u16);
+pub struct FamilyId(u8);
 
 impl FamilyId {
     /// The flow metric of a direction; every table begins with these.
     pub const fn flow(direction: Direction) -> Self {
-        FamilyId(direction as u16)
+        FamilyId(direction as u8)
     }
 
     pub(super) fn index(self) -> usize {
@@ -61,7 +61,7 @@ impl Families {
     /// The metric of this name.
     pub fn find(&self, name: &str) -> Option<FamilyId> {
         let place = self.families.iter().position(|family| family.name == name)?;
-        u16::try_from(place).ok().map(FamilyId)
+        u8::try_from(place).ok().map(FamilyId)
     }
 
     /// What is known of a metric.

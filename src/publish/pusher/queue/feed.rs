@@ -223,7 +223,7 @@ impl Feed {
         }
         self.lines.in_order(context.pool);
         self.skip(mark.done);
-        self.reader.forget_definitions();
+        self.reader.forget_series();
         Ok(None)
     }
 
@@ -231,7 +231,7 @@ impl Feed {
     fn begin_anew(&mut self, context: &mut Context<'_>) {
         let floor_ms = self.mark.floor_ms;
         self.lines.reset(self.reader.state(), floor_ms, context.pool, context.labeler);
-        self.reader.forget_definitions();
+        self.reader.forget_series();
         self.window.clear();
         self.mark = Mark::new(self.reader.cursor(), floor_ms);
         self.bases.clear();
@@ -321,7 +321,7 @@ impl Feed {
     fn take(&mut self, into_window: bool, context: &mut Context<'_>, tally: &mut Tally) {
         let Feed { reader, lines, window, mark, bases, begun_ms, .. } = self;
         let (cut, state) = (reader.cut(), reader.state());
-        if let Some(rival) = lines.take(cut, state, context.pool, context.labeler)
+        if let Some(rival) = lines.take(cut, context.pool, context.labeler)
             && let Some(series) = cut.started().find(|series| series.id == rival)
         {
             tally.rival = context.labeler.series(series.definition, |labelled| {

@@ -3,7 +3,7 @@
 //! All of it follows from the log and from nothing else, so that a queue which begins anew at an
 //! earlier place comes to the same samples in the same order.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::HashMap};
 
 use crate::{
     journal::{Cut, State},
@@ -103,6 +103,14 @@ struct Ending {
     skipped: bool,
 }
 
+/// A series whose labels another one has. It gets them when that ends.
+#[derive(Debug)]
+struct Rival {
+    start_ms: i64,
+    value: u64,
+    changed_ms: i64,
+}
+
 /// All lines of an endpoint, at one place of the log.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
@@ -112,8 +120,8 @@ pub(super) struct Lines {
     /// For each series of the journal its line.
     slots: Vec<u32>,
     endings: Vec<Ending>,
-    /// Series whose labels another one has already, with their start times.
-    rivals: Vec<(u32, i64)>,
+    /// Series whose labels another one has already, by number.
+    rivals: HashMap<u32, Rival>,
     left_out: u64,
     /// All lines, in the order of requests.
     order: Vec<u32>,
@@ -157,8 +165,12 @@ impl Lines {
         for (_, id) in series {
             let Some(series) = state.get(id) else { continue };
             let line = self.start(id, series.start_ms, series.definition, pool, labeler);
+            let value = series.counts.first().copied().unwrap_or_default();
+            if let Some(rival) = self.rivals.get_mut(&id) {
+                (rival.value, rival.changed_ms) = (value, series.changed_ms);
+            }
             let Some(line) = line.map(|line| &mut self.all[line as usize]) else { continue };
-            line.value = series.counts.first().copied().unwrap_or_default();
+            line.value = value;
             line.sampled = line.value;
             line.changed_ms = series.changed_ms;
             line.is_new = false;
@@ -174,49 +186,43 @@ impl Lines {
         }
     }
 
-    /// Takes in a cut; `state` is that after it. Returns the series whose labels another one has.
+    /// Takes in a cut. Returns a series that it starts whose labels another one has.
     pub(super) fn take(
         &mut self,
         cut: &Cut,
-        state: &State,
         pool: &mut LabelPool,
         labeler: &Labeler,
     ) -> Option<u32> {
-        let mut successors = Vec::new();
         for &id in cut.ended() {
-            self.end(id, &mut successors);
+            self.end(id);
         }
         let mut rival = None;
         for series in cut.started() {
-            let before = self.rivals.len();
             let line = self.start(series.id, series.start_ms, series.definition, pool, labeler);
             if let Some(line) = line {
                 self.all[line as usize].changed_ms = cut.time_ms;
             }
-            if self.rivals.len() > before {
+            if let Some(new) = self.rivals.get_mut(&series.id) {
+                new.changed_ms = cut.time_ms;
                 rival = Some(series.id);
             }
         }
         for (id, increments) in cut.changed() {
             let line = self.slots.get(id as usize).copied().unwrap_or(VACANT);
-            let Some(line) = self.all.get_mut(line as usize).filter(|line| line.slot == id) else {
-                continue;
-            };
+            let Some(line) = self.all.get_mut(line as usize) else { continue };
             let increment = increments.first().copied().unwrap_or_default();
-            line.value = line.value.wrapping_add(increment);
-            line.changed_ms = cut.time_ms;
-        }
-        for line in successors {
-            let line = &mut self.all[line as usize];
-            if let Some(series) = state.get(line.slot) {
-                line.value = series.counts.first().copied().unwrap_or_default();
-                line.changed_ms = series.changed_ms;
+            if line.slot == id {
+                line.value = line.value.wrapping_add(increment);
+                line.changed_ms = cut.time_ms;
+            } else if let Some(rival) = self.rivals.get_mut(&id) {
+                rival.value = rival.value.wrapping_add(increment);
+                rival.changed_ms = cut.time_ms;
             }
         }
         rival
     }
 
-    fn end(&mut self, id: u32, successors: &mut Vec<u32>) {
+    fn end(&mut self, id: u32) {
         let Some(slot) = self.slots.get_mut(id as usize) else { return };
         let place = std::mem::replace(slot, VACANT);
         if place == LEFT_OUT {
@@ -225,7 +231,7 @@ impl Lines {
         }
         let Some(line) = self.all.get_mut(place as usize) else { return };
         if line.slot != id {
-            self.rivals.retain(|&(rival, _)| rival != id);
+            self.rivals.remove(&id);
             return;
         }
         self.endings.push(Ending {
@@ -238,15 +244,12 @@ impl Lines {
             skipped: line.skipped,
         });
         line.slot = VACANT;
-        let rivals = self.rivals.iter().copied();
-        let slots = &self.slots;
-        let next = rivals
-            .filter(|&(rival, _)| slots[rival as usize] == place)
-            .min_by_key(|&(rival, start_ms)| (start_ms, rival));
-        if let Some((rival, start_ms)) = next {
-            self.rivals.retain(|&(other, _)| other != rival);
-            self.all[place as usize].begin(rival, start_ms);
-            successors.push(place);
+        let of_line = self.rivals.iter().filter(|&(&id, _)| self.slots[id as usize] == place);
+        let next = of_line.min_by_key(|&(&id, rival)| (rival.start_ms, id)).map(|(&id, _)| id);
+        if let Some((id, rival)) = next.and_then(|id| self.rivals.remove_entry(&id)) {
+            let line = &mut self.all[place as usize];
+            line.begin(id, rival.start_ms);
+            (line.value, line.changed_ms) = (rival.value, rival.changed_ms);
         }
     }
 
@@ -275,7 +278,8 @@ impl Lines {
                 self.slots[slot] = place;
                 let line = &mut self.all[place as usize];
                 if line.slot != VACANT {
-                    self.rivals.push((id, start_ms));
+                    let rival = Rival { start_ms, value: 0, changed_ms: start_ms };
+                    self.rivals.insert(id, rival);
                     return None;
                 }
                 line.begin(id, start_ms);
@@ -402,7 +406,7 @@ impl Lines {
         give_back(&mut self.all);
         give_back(&mut self.order);
         give_back(&mut self.endings);
-        give_back(&mut self.rivals);
+        self.rivals.shrink_to(2 * self.rivals.len());
         let used = self.slots.iter().rposition(|&line| line != VACANT);
         self.slots.truncate(used.map_or(0, |last| last + 1));
         give_back(&mut self.slots);

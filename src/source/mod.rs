@@ -115,3 +115,18 @@ pub trait Progress: Send + Sync + 'static {
     /// within `wait`.
     fn last(&self, wait: Duration) -> Option<Vec<Position>>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn older_messages_are_looked_for_where_there_were_some_and_while_there_is_room() {
+        let bound = Bound { time_ms: 1_000, lateness_ms: 50, reads_ahead: true };
+        let full = Bound { reads_ahead: false, ..bound };
+        let read_to = [true, false].map(|is_ordered| bound.read_to_ms(is_ordered));
+        assert_eq!(read_to, [1_000, 1_050]);
+        assert_eq!([true, false].map(|is_ordered| full.read_to_ms(is_ordered)), [1_000, 1_000]);
+        assert_eq!(full.end_ms(), 1_050, "the sample waits for late messages all the same");
+    }
+}

@@ -207,8 +207,9 @@ fn only_signals_that_ask_for_an_end_end_the_program() {
     }
     writeln!(pipe.writer(), "{}", flow(1)).unwrap();
     child.wait_for_sum("flow_receive_bytes_total", 1);
-    child.signal("QUIT");
-    assert_eq!(child.end().signal(), Some(3), "SIGQUIT asks for a core dump");
+    // SIGQUIT asks for a core dump, but is ignored by what a script starts in the background.
+    child.signal("TERM");
+    assert_eq!(child.end().code(), Some(0), "SIGTERM asks for an end");
 }
 
 #[test]

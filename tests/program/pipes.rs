@@ -3,7 +3,6 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::Write as _,
-    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };

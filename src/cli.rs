@@ -211,6 +211,7 @@ pub struct NameFlags {
     #[arg(
         long,
         env = "FLOW_EXPORTER_AS_NAMES",
+        hide_env_values = true,
         value_name = "auto|FILE|URL|embedded|none",
         hide_default_value = true
     )]
@@ -541,6 +542,6 @@ pub struct HealthFlags {
     )]
     pub addr: String,
     /// Where it answers, if that does not follow from the address for scrapes.
-    #[arg(long, env = "FLOW_EXPORTER_HEALTH_URL")]
+    #[arg(long, env = "FLOW_EXPORTER_HEALTH_URL", hide_env_values = true)]
     pub url: Option<String>,
 }

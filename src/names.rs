@@ -221,6 +221,8 @@ pub fn load_initial(config: NamesConfig) -> Result<(Arc<AsNames>, Refresher), Na
 fn initial_web(urls: Vec<Url>, cache_dir: Option<PathBuf>) -> Result<(AsNames, Way), NamesError> {
     let client = Client::builder()
         .user_agent(USER_AGENT)
+        // A redirection takes a password to no other origin, but it would take the query there.
+        .referer(false)
         .timeout(FETCH_LIMIT)
         .connect_timeout(CONNECT_LIMIT)
         .build()

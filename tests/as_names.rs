@@ -453,6 +453,25 @@ async fn a_password_is_sent_but_neither_shown_nor_kept() {
 }
 
 #[tokio::test]
+async fn a_redirection_takes_no_password_and_no_query_to_another_origin() {
+    let mut other = Server::start([answer_with(200, &[], table("AT THE OTHER"))]).await;
+    let location = format!("http://{}/asn.txt", other.address);
+    let mut server = Server::start([answer_with(302, &[("location", &location)], "")]).await;
+    let url = format!("http://user:hunter2@{}/asn.txt?token=hunter2", server.address);
+    let mut running = Running::start(url.parse().unwrap(), HOUR, None);
+    running.replaced().await;
+    running.stop().await;
+    assert!(server.request().await.headers().contains_key("authorization"));
+    let request = other.request().await;
+    for (name, value) in request.headers() {
+        let value = value.to_str().unwrap();
+        assert!(!value.contains("hunter2"), "{name}: {value}");
+        assert!(!["authorization", "cookie", "referer"].contains(&name.as_str()), "{name}");
+    }
+    assert_eq!(request.uri().query(), None);
+}
+
+#[tokio::test]
 async fn without_a_source_nothing_is_fetched() {
     for (source, names) in
         [(NamesSource::Embedded, AsNames::embedded()), (NamesSource::None, AsNames::none())]

@@ -40,6 +40,7 @@ mod kafka;
 mod log;
 mod pipes;
 mod positions;
+mod readers;
 mod rights;
 mod secrets;
 mod state;

@@ -20,7 +20,7 @@ pub(super) enum Closed {
     Stalled,
     /// The client takes its scrape so slowly that the whole would take too long.
     Slow,
-    /// More scrapes were under way than may be, and this was the slowest.
+    /// More scrapes were under way than may be, and of this one nothing was taken for longest.
     Scrapes,
     /// Scrapes held more snapshots than they may, and those of this one were the slowest.
     Snapshots,
@@ -103,9 +103,18 @@ struct Open {
 #[derive(Debug)]
 struct Connection {
     peer: IpAddr,
-    /// Since when a head is waited for; `None` while a request is being answered.
-    waiting_since: Option<Instant>,
+    /// `None` while a request is being answered.
+    waits: Option<Waits>,
     ender: Ender,
+}
+
+/// What is waited for, and since when. What comes first gives way first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Waits {
+    /// The head of a request.
+    Head(Instant),
+    /// Something to answer a request with.
+    Answer(Instant),
 }
 
 impl Connections {
@@ -129,15 +138,15 @@ impl Connections {
         let number = open.next;
         open.next += 1;
         let ender = Ender::new();
-        let waiting_since = Some(Instant::now());
-        open.connections.insert(number, Connection { peer, waiting_since, ender: ender.clone() });
+        let waits = Some(Waits::Head(Instant::now()));
+        open.connections.insert(number, Connection { peer, waits, ender: ender.clone() });
         drop(open);
         Some(Seat { connections: Arc::clone(self), number, ender })
     }
 
-    fn wait(&self, number: u64, since: Option<Instant>) {
+    fn note(&self, number: u64, waits: Option<Waits>) {
         if let Some(connection) = self.open().connections.get_mut(&number) {
-            connection.waiting_since = since;
+            connection.waits = waits;
         }
     }
 
@@ -148,12 +157,12 @@ impl Connections {
 }
 
 impl Open {
-    /// Ends the one of these that has waited longest for a head. `None` if none of them waits.
+    /// Ends the one of these that has waited longest for a head, or else for an answer. `None` if
+    /// none of them waits.
     fn give_way(&mut self, of_these: impl Fn(&Connection) -> bool) -> Option<()> {
         let these = self.connections.iter().filter(|(_, connection)| of_these(connection));
-        let (_, number) = these
-            .filter_map(|(number, connection)| Some((connection.waiting_since?, *number)))
-            .min()?;
+        let (_, number) =
+            these.filter_map(|(number, connection)| Some((connection.waits?, *number))).min()?;
         let connection = self.connections.remove(&number)?;
         connection.ender.end(Closed::Crowded);
         Some(())
@@ -185,9 +194,15 @@ impl Seat {
         &self.ender
     }
 
-    /// Says that a request is here: until the result is dropped, no head is waited for.
+    /// Says that a request is here, which can't be answered yet. It holds nothing, so it may still
+    /// have to give way.
+    pub(super) fn has_asked(&self) {
+        self.connections.note(self.number, Some(Waits::Answer(Instant::now())));
+    }
+
+    /// Says that a request is being answered, until the result is dropped.
     pub(super) fn answering(&self) -> Answering {
-        self.connections.wait(self.number, None);
+        self.connections.note(self.number, None);
         Answering { connections: Arc::clone(&self.connections), number: self.number }
     }
 }
@@ -207,7 +222,7 @@ pub(super) struct Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.connections.wait(self.number, Some(Instant::now()));
+        self.connections.note(self.number, Some(Waits::Head(Instant::now())));
     }
 }
 
@@ -242,6 +257,20 @@ mod tests {
         assert!(enter().is_none(), "all are being answered");
         drop(answering);
         assert!(enter().is_some());
+    }
+
+    #[test]
+    fn who_has_asked_gives_way_only_to_those_who_are_answered() {
+        let connections = Connections::new(2, 2);
+        let enter = || connections.enter(from("192.0.2.1"));
+        let first = enter().expect("room");
+        first.has_asked();
+        let second = enter().expect("room");
+        let third = enter().expect("the second gives way");
+        assert_eq!([&first, &second, &third].map(ended), [false, true, false]);
+        let _answering = third.answering();
+        enter().expect("the first gives way");
+        assert_eq!([&first, &third].map(ended), [true, false]);
     }
 
     #[test]

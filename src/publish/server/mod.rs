@@ -50,14 +50,14 @@ pub struct ServerConfig {
     /// way. All clients of a reverse proxy are one address: a smaller number of connections than
     /// it opens costs it idle ones, and no answers.
     pub max_connections_per_peer: usize,
-    /// Scrapes that may be under way; beyond it, the slowest is ended. Each takes some 500 kB. A
-    /// number below those of connections leaves room for health.
+    /// Scrapes that may be under way; beyond it, the one ends of which nothing was taken for
+    /// longest. Each takes up to 500 kB. A number below those of connections leaves room for health.
     pub max_scrapes: usize,
     /// Snapshots that scrapes may hold. Each is the memory of what has changed until the next:
     /// up to 10 MB for 500,000 series. Beyond it, the scrapes of the one with the slowest readers
     /// are ended.
     pub max_snapshots: usize,
-    /// How long a scrape may take from its arrival to its last byte. No longer than Prometheus
+    /// How long the answer to a scrape may take to its last byte. No longer than Prometheus
     /// waits for it, which is its scrape interval at most.
     pub scrape_timeout: Duration,
     /// How long a scrape may go on without regard to how much is taken of it. From then on, the
@@ -89,7 +89,7 @@ impl Default for ServerConfig {
         ServerConfig {
             max_connections: 256,
             max_connections_per_peer: 128,
-            max_scrapes: 64,
+            max_scrapes: 96,
             max_snapshots: 8,
             scrape_timeout: Duration::from_secs(60),
             scrape_grace: Duration::from_secs(10),

@@ -63,14 +63,18 @@ pub(super) async fn respond(
     } else {
         match path {
             "/metrics" => {
-                // hyper drops the body of an answer to HEAD.
-                let scrape = (parts.method == Method::GET).then(|| scrapes.begin(seat.ender()));
-                let snapshot = if scrape.is_some() {
+                let is_read = parts.method == Method::GET;
+                let snapshot = if is_read {
+                    drop(answering);
+                    seat.has_asked();
                     state.reader.fresh(config.max_age, config.cut_wait).await
                 } else {
-                    // Nobody sees its numbers: they need not be fresh.
+                    // hyper drops the body of an answer to HEAD. Nobody sees its numbers: they need
+                    // not be fresh.
                     state.reader.newest()
                 };
+                let answering = seat.answering();
+                let scrape = is_read.then(|| scrapes.begin(seat.ender()));
                 let format = negotiate::format(&parts.headers);
                 let page = Page::new(format, snapshot, state.metrics.gather())
                     .with_created(config.created);

@@ -1,11 +1,15 @@
-//! Scrapes that are under way, and the slowest of them, which give way.
+//! Scrapes that are under way, and which of them give way.
 //!
 //! A scrape holds its snapshot until the client has taken all of it, and so the memory of what has
 //! changed since. So there are bounds on how long one may take, on how many there are, and on how
-//! many snapshots they hold. All go by one measure, the moment at which a scrape is too slow: it is
-//! [`Bounds::grace`] after its beginning, and moves on with what the client takes, up to
-//! [`Bounds::limit`] for the whole page. At a bound, the scrape with the earliest such moment ends:
-//! one that goes on as it should is never ended for the sake of those that trickle.
+//! many snapshots they hold. A client that takes its page as it should is never cut off for the sake
+//! of those that trickle:
+//!
+//! - A scrape is too slow from a moment on that is [`Bounds::grace`] after its beginning, and moves
+//!   on with what the client takes, up to [`Bounds::limit`] for the whole page.
+//! - Of too many snapshots, that one is let go of whose readers come to this moment first.
+//! - Of too many scrapes, that one ends whose client has kept us waiting longest, as it is with
+//!   heads of requests. Where many begin in a moment, this tells readers from others at once.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -53,15 +57,33 @@ struct Scraping {
     started: Instant,
     /// The sequence of the snapshot that it holds.
     snapshot: Option<u64>,
-    /// How much of the page was taken, from 0 to 1, as the bits of an `f64`.
-    taken: Arc<AtomicU64>,
+    taken: Arc<Taken>,
     ender: Ender,
+}
+
+/// What a client has taken of its page.
+#[derive(Debug)]
+struct Taken {
+    /// How much, from 0 to 1, as the bits of an `f64`.
+    part: AtomicU64,
+    /// When it took the last of it.
+    at: Mutex<Instant>,
+}
+
+impl Taken {
+    fn nothing(now: Instant) -> Arc<Self> {
+        Arc::new(Taken { part: AtomicU64::new(0), at: Mutex::new(now) })
+    }
+
+    fn at(&self) -> Instant {
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Scraping {
     /// The moment from which on it is too slow, unless the client takes more until then.
     fn too_slow_at(&self, bounds: &Bounds) -> Instant {
-        let taken = f64::from_bits(self.taken.load(Ordering::Relaxed));
+        let taken = f64::from_bits(self.taken.part.load(Ordering::Relaxed));
         self.started + bounds.grace + bounds.limit.saturating_sub(bounds.grace).mul_f64(taken)
     }
 }
@@ -75,20 +97,21 @@ impl Scrapes {
     pub(super) fn begin(self: &Arc<Self>, ender: &Ender) -> Scrape {
         let mut running = self.running();
         if running.scrapes.len() >= self.bounds.scrapes {
-            let slowest = running
+            let idlest = running
                 .scrapes
                 .iter()
-                .min_by_key(|(_, scrape)| scrape.too_slow_at(&self.bounds))
+                .min_by_key(|(_, scrape)| scrape.taken.at())
                 .map(|(number, _)| *number);
-            if let Some(slowest) = slowest {
-                running.end(slowest, Closed::Scrapes);
+            if let Some(idlest) = idlest {
+                running.end(idlest, Closed::Scrapes);
             }
         }
         let number = running.next;
         running.next += 1;
-        let taken = Arc::<AtomicU64>::default();
+        let now = Instant::now();
+        let taken = Taken::nothing(now);
         let scraping = Scraping {
-            started: Instant::now(),
+            started: now,
             snapshot: None,
             taken: Arc::clone(&taken),
             ender: ender.clone(),
@@ -182,7 +205,7 @@ impl Running {
 pub(super) struct Scrape {
     scrapes: Arc<Scrapes>,
     number: u64,
-    taken: Arc<AtomicU64>,
+    taken: Arc<Taken>,
 }
 
 impl Scrape {
@@ -191,9 +214,11 @@ impl Scrape {
         self.scrapes.hold(self.number, snapshot);
     }
 
-    /// Says how much of the page was taken, from 0 to 1.
+    /// Says that the client has taken something just now, and how much of the page it has, from 0
+    /// to 1.
     pub(super) fn taken(&self, part: f64) {
-        self.taken.store(part.to_bits(), Ordering::Relaxed);
+        self.taken.part.store(part.to_bits(), Ordering::Relaxed);
+        *self.taken.at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 }
 
@@ -250,13 +275,13 @@ mod tests {
     }
 
     #[test]
-    fn the_slowest_of_too_many_gives_way() {
+    fn of_too_many_the_one_that_takes_nothing_for_longest_gives_way() {
         let scrapes = Scrapes::new(BOUNDS);
-        let readers = [0.3, 0.1, 0.2].map(|taken| {
-            let reader = Reader::new(&scrapes);
-            reader.scrape.taken(taken);
-            reader
-        });
+        let readers = [(); 3].map(|()| Reader::new(&scrapes));
+        // How much it has does not matter.
+        readers[1].scrape.taken(0.9);
+        readers[2].scrape.taken(0.1);
+        readers[0].scrape.taken(0.01);
         let newest = Reader::new(&scrapes);
         let [first, second, third] = readers.each_ref().map(Reader::ended);
         assert_eq!([first, second, third], [None, Some(Closed::Scrapes), None]);

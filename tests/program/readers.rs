@@ -14,7 +14,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
-    runtime::Runtime,
+    runtime,
     time::sleep,
 };
 
@@ -161,7 +161,8 @@ async fn trickle(addr: SocketAddr) {
 fn slow_readers_and_trickling_heads_cost_little_memory_and_no_health_check() {
     let busy = Busy::start();
     println!("alone: {} MB", busy.resident_bytes() >> 20);
-    let runtime = Runtime::new().unwrap();
+    let runtime =
+        runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let addr = busy.addr();
     let readers: Vec<_> = (0..READERS).map(|_| runtime.spawn(read_slowly(addr))).collect();
     busy.watch("slow readers");

@@ -44,7 +44,8 @@ const CUT_LOG_INTERVAL: Duration = Duration::from_secs(60);
 pub struct ServerConfig {
     /// Connections that may be open. For one more, the one gives way that has waited longest for
     /// the head of a request: so clients that send theirs at once, as a health check does, are
-    /// served however many others trickle.
+    /// served however many others trickle. Half of the 1,024 files that many systems let a process
+    /// open; fewer would leave newcomers less time for their heads in a burst of others.
     pub max_connections: usize,
     /// Connections of one address (of IPv6, one /64) that may be open; for one more, its own give
     /// way. All clients of a reverse proxy are one address: a smaller number of connections than
@@ -87,8 +88,8 @@ pub struct ServerConfig {
 impl Default for ServerConfig {
     fn default() -> Self {
         ServerConfig {
-            max_connections: 256,
-            max_connections_per_peer: 128,
+            max_connections: 512,
+            max_connections_per_peer: 256,
             max_scrapes: 96,
             max_snapshots: 8,
             scrape_timeout: Duration::from_secs(60),

@@ -88,12 +88,12 @@ fn peak_mb(exporter: &Exporter) -> u64 {
     peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024 / 1_000_000
 }
 
-/// `FLOW_EXPORTER_PROGRAM=target/release/flow-exporter cargo test --test program -- --ignored
+/// `PROGRAM_TO_MEASURE=target/release/flow-exporter cargo test --test program -- --ignored
 /// --nocapture huge_labels` measures the program as it is released.
 #[test]
 #[ignore = "sends 6 GB through the program"]
 fn huge_labels_take_less_than_300_mb_while_counting_and_after_a_restart() {
-    let program = env::var_os("FLOW_EXPORTER_PROGRAM")
+    let program = env::var_os("PROGRAM_TO_MEASURE")
         .map_or(PathBuf::from(PROGRAM), |path| fs::canonicalize(path).expect("the program"));
     for (records, label_bytes) in [(1_300, 900_000), (4_950, 950_000), (300, 1_000_000)] {
         let mut setup = Setup::new();

@@ -1,7 +1,13 @@
 //! What we may not read, what is not there, and what can't be reached: said in words, and waited for.
 //! The same with a real Kafka's authorizer is in `tests/e2e/rights.rs`.
 
-use std::{process::Command, time::Duration};
+use std::{
+    io::Read as _,
+    net::TcpListener,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
 
 use rdkafka::{
     ClientConfig,
@@ -215,4 +221,29 @@ fn a_good_start_is_never_said_to_fail() {
             answer
         });
     }
+}
+
+#[test]
+fn check_ends_though_a_broker_hangs_up_without_end() {
+    let broker = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = broker.local_addr().unwrap();
+    // Ends with the process of the test.
+    thread::spawn(move || broker.incoming().for_each(drop));
+    let mut check = Command::new(PROGRAM)
+        .args(["check", &format!("--brokers={address}"), "--topic=flows", "--asn=64500"])
+        // It is made again much faster than it is listened to.
+        .args([
+            "--kafka-config=reconnect.backoff.ms=1",
+            "--kafka-config=reconnect.backoff.max.ms=1",
+        ])
+        .args(["--addr=127.0.0.1:0", "--state-dir=none"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let status =
+        wait_for("end of check", LIMIT, || check.try_wait().unwrap().ok_or("it runs".to_owned()));
+    let mut said = String::new();
+    check.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("can't be reached"), "{said}");
 }

@@ -29,8 +29,10 @@ const MESSAGES: i64 = 1000;
 const MESSAGES_OF_ONE: i64 = 100;
 /// How long is waited for the newest messages.
 const READ_LIMIT: Duration = Duration::from_secs(10);
-/// How long librdkafka may take to say what it has to say of connections and rights.
+/// How long librdkafka may take for each thing that it has to say of connections and rights.
 const WORDS_LIMIT: Duration = Duration::from_millis(100);
+/// How long it is listened to, if it does not come to an end.
+const ERRORS_LIMIT: Duration = Duration::from_secs(1);
 
 /// A partition as the brokers describe it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,8 +219,11 @@ fn failed(config: &KafkaConfig, consumer: &BaseConsumer<Words>, error: &KafkaErr
         return LookError::Denied(right.words(config));
     }
     // Errors wait until somebody asks for messages. Where the coordinator refuses us, a question to
-    // it times out.
-    while let Some(Err(error)) = consumer.poll(WORDS_LIMIT) {
+    // it times out. Brokers that can't be reached make errors without end.
+    let deadline = Instant::now() + ERRORS_LIMIT;
+    while Instant::now() < deadline
+        && let Some(Err(error)) = consumer.poll(WORDS_LIMIT)
+    {
         match error.rdkafka_error_code().and_then(Right::missing) {
             Some(Right::Group) if config.group.is_none() => {}
             Some(right) => return LookError::Denied(right.words(config)),

@@ -27,7 +27,8 @@ use flows::Flows;
 struct Found {
     /// What it is.
     title: String,
-    works: bool,
+    /// `None` where there was nothing to tell it by.
+    works: Option<bool>,
     /// Sentences for people: what was found, and what to do where it does not work.
     findings: Vec<String>,
 }
@@ -41,7 +42,7 @@ pub async fn run(config: CheckConfig, out: &mut impl Write) -> anyhow::Result<bo
     let out = &mut Told(out);
     let mut works = true;
     let mut say = |out: &mut dyn Write, found: &Found| {
-        works &= found.works;
+        works &= found.works != Some(false);
         tell(out, found)
     };
     let layout = Layout::original();
@@ -50,7 +51,7 @@ pub async fn run(config: CheckConfig, out: &mut impl Write) -> anyhow::Result<bo
             .await
             .map_err(|error| ConfigError(format!("push to {}: {error}", endpoint.name)))?;
         let title = format!("push to {}", endpoint.name);
-        say(out, &Found { title, works: probed.works, findings: probed.findings })?;
+        say(out, &Found { title, works: Some(probed.works), findings: probed.findings })?;
     }
     if config.push.is_empty() {
         writeln!(out, "push: no endpoint is given")?;
@@ -75,7 +76,7 @@ pub async fn run(config: CheckConfig, out: &mut impl Write) -> anyhow::Result<bo
             let wrong = |error| ConfigError(format!("--input {input}: {error}"));
             InputSource::open(input, false).map_err(wrong)?;
             let findings = vec!["it can be opened".to_owned()];
-            say(out, &Found { title: format!("input {input}"), works: true, findings })?;
+            say(out, &Found { title: format!("input {input}"), works: Some(true), findings })?;
             flows.read(input).map_err(wrong)?;
         }
         SourceConfig::Kafka(kafka) => {
@@ -124,7 +125,12 @@ impl<W: Write> Write for Told<W> {
 
 fn tell(out: &mut dyn Write, found: &Found) -> io::Result<()> {
     let Found { title, works, findings } = found;
-    writeln!(out, "{title}: {}", if *works { "works" } else { "DOES NOT WORK" })?;
+    let verdict = match works {
+        Some(true) => "works",
+        Some(false) => "DOES NOT WORK",
+        None => "not known",
+    };
+    writeln!(out, "{title}: {verdict}")?;
     for finding in findings {
         writeln!(out, "  {finding}")?;
     }

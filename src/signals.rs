@@ -4,7 +4,10 @@
 //! SIGUSR2, which other daemons reload and rotate logs by, would end the process if nobody took
 //! them: they are logged. The others do what the system has them do: SIGQUIT leaves a core dump.
 
-use std::{io, process, time::Duration};
+use std::{
+    io, process,
+    time::{Duration, Instant},
+};
 
 use flow_exporter::{log::Log, log_limit::LogLimit};
 use tokio::{
@@ -15,6 +18,10 @@ use tokio::{
 
 use super::{FAILED, FLUSH_LIMIT};
 
+/// Signals for a stop that come within this of the first one are the same wish: `timeout` and some
+/// supervisors send one to the process and one to its group.
+const SAME_WISH: Duration = Duration::from_millis(500);
+
 static LOG_IGNORED: LogLimit = LogLimit::new(Duration::from_secs(1));
 
 /// Takes the process's signals from now on, on a task of `runtime`. What it returns completes when
@@ -24,7 +31,7 @@ static LOG_IGNORED: LogLimit = LogLimit::new(Duration::from_secs(1));
 /// If the system does not let the process take signals.
 pub(crate) fn take(runtime: &Handle, log: Log) -> io::Result<impl Future<Output = ()> + use<>> {
     let _within = runtime.enter();
-    let (asked, mut stop) = watch::channel(false);
+    let (asked, mut stop) = watch::channel(None);
     let [mut interrupt, mut terminate] =
         [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
     let [mut hangup, mut user1, mut user2] = [
@@ -41,8 +48,8 @@ pub(crate) fn take(runtime: &Handle, log: Log) -> io::Result<impl Future<Output 
                     "SIGHUP: flags and --config are read at the start alone, there is no reload \
                      yet; restart to have changes take effect"
                 ),
-                () = next(&mut user1) => ignore("SIGUSR1 has no meaning here"),
-                () = next(&mut user2) => ignore("SIGUSR2 has no meaning here"),
+                () = next(&mut user1) => ignore("SIGUSR1: it has no meaning here"),
+                () = next(&mut user2) => ignore("SIGUSR2: it has no meaning here"),
             }
         }
     };
@@ -53,7 +60,7 @@ pub(crate) fn take(runtime: &Handle, log: Log) -> io::Result<impl Future<Output 
     drop(runtime.spawn(take));
     Ok(async move {
         // The task that takes the signals lives as long as the process.
-        let _asked = stop.wait_for(|asked| *asked).await;
+        let _asked = stop.wait_for(Option::is_some).await;
     })
 }
 
@@ -64,8 +71,13 @@ async fn next(signals: &mut Signal) {
     }
 }
 
-fn stop_or_end(asked: &watch::Sender<bool>, log: &Log) {
-    if asked.send_replace(true) {
+fn stop_or_end(asked: &watch::Sender<Option<Instant>>, log: &Log) {
+    let first = *asked.borrow();
+    let Some(first) = first else {
+        asked.send_replace(Some(Instant::now()));
+        return;
+    };
+    if first.elapsed() >= SAME_WISH {
         tracing::warn!("told to stop a second time: ending at once");
         log.flush(FLUSH_LIMIT);
         process::exit(i32::from(FAILED));

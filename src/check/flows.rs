@@ -82,19 +82,19 @@ impl Flows {
             (self.tally.records(), self.tally.flows(), self.tally.counted());
         if records == 0 {
             let finding = "there is no message to tell by whether --asn is right";
-            return Found { title, works: true, findings: vec![finding.to_owned()] };
+            return Found { title, works: None, findings: vec![finding.to_owned()] };
         }
         match self.tally.verdict() {
             None => {
                 let finding = format!("{counted} of the {flows} flows that were looked at count");
-                Found { title, works: true, findings: vec![finding] }
+                Found { title, works: Some(true), findings: vec![finding] }
             }
             Some(verdict) => {
                 let mut findings = vec![verdict];
                 let frequent = self.tally.most_frequent().into_iter();
                 let known = frequent.filter(|&asn| !names.get(asn).is_empty());
                 findings.extend(known.map(called));
-                Found { title, works: false, findings }
+                Found { title, works: Some(false), findings }
             }
         }
     }

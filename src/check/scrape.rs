@@ -19,7 +19,7 @@ pub(super) async fn look_at(addr: &ListenAddr) -> Found {
         }
         Err(error) => (false, error.to_string()),
     };
-    Found { title, works, findings: vec![finding] }
+    Found { title, works: Some(works), findings: vec![finding] }
 }
 
 /// Whether a flow-exporter answers there.

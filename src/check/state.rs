@@ -36,7 +36,7 @@ pub(super) fn look_at(
         }
         Err(error) => (false, error),
     };
-    Found { title, works, findings: vec![finding] }
+    Found { title, works: Some(works), findings: vec![finding] }
 }
 
 /// Whether this user may write to the directory, or make it.

@@ -14,9 +14,9 @@ use super::{Found, flows::Flows};
 pub(super) fn look_at(config: &KafkaConfig, flows: &mut Flows) -> Result<Found, LookError> {
     let title = format!("topic {}", config.topic);
     match look_into(config, flows) {
-        Ok((works, findings)) => Ok(Found { title, works, findings }),
+        Ok((works, findings)) => Ok(Found { title, works: Some(works), findings }),
         Err(error @ LookError::Config(_)) => Err(error),
-        Err(error) => Ok(Found { title, works: false, findings: vec![error.to_string()] }),
+        Err(error) => Ok(Found { title, works: Some(false), findings: vec![error.to_string()] }),
     }
 }
 

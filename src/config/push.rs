@@ -176,7 +176,7 @@ fn auth(flags: &EndpointFlags) -> Result<Auth, ConfigError> {
             wrong("--remote-write-username without a password: give --remote-write-password-file")
         }
         (None, Some(_), None) => {
-            wrong("--remote-write-password-file without a user: give --remote-write-username")
+            wrong("a password for remote write without a user: give --remote-write-username")
         }
         (_, _, Some(_)) => wrong(
             "--remote-write-bearer-token-file and --remote-write-username: give one way to \

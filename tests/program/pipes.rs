@@ -194,8 +194,8 @@ fn only_signals_that_ask_for_an_end_end_the_program() {
     });
     for (signal, said) in [
         ("HUP", "there is no reload yet"),
-        ("USR1", "SIGUSR1 has no meaning here"),
-        ("USR2", "SIGUSR2 has no meaning here"),
+        ("USR1", "SIGUSR1: it has no meaning here"),
+        ("USR2", "SIGUSR2: it has no meaning here"),
     ] {
         // A line a second is logged at most.
         wait_for(said, LIMIT, || {

@@ -175,7 +175,7 @@ impl<S: Sink> Worker<S> {
                     self.progress = None;
                     match &ended {
                         Ok(()) => {
-                            tracing::info!("the end of {}: all of it is counted", self.name);
+                            tracing::info!("the end of {}: all of it is read", self.name);
                             component.set(State::Ready);
                         }
                         Err(error) => component.set(State::Failing(self.trouble(error))),

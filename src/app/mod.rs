@@ -5,7 +5,12 @@ mod sink;
 mod source;
 mod totals;
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    fmt::Display,
+    io::{self, ErrorKind},
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use tokio::{sync::watch, task::JoinHandle};
@@ -23,7 +28,7 @@ use crate::{
     names::{self, Announcement, Refresher},
     publish::{
         pusher::{self, Identities, Pusher, PusherConfig},
-        server::{self, Listener, ServerConfig, ServerState},
+        server::{self, ListenAddr, Listener, ServerConfig, ServerState},
     },
     threads,
     traffic::{Layout, Rule},
@@ -41,8 +46,8 @@ const KEPT: [&str; 5] =
 /// Threads that do not end in time are left behind: the caller should end the process.
 ///
 /// # Errors
-/// [`ConfigError`] for what the operator can mend before the next start; others for what went
-/// wrong while running.
+/// [`ConfigError`] for what the operator has to mend before the next start; others for what went
+/// wrong while running, or may pass by itself.
 pub async fn run(
     config: Config,
     metrics: Arc<Metrics>,
@@ -64,7 +69,7 @@ pub async fn run(
         push,
         journal,
     } = config;
-    let refuse = |flag: &str, error: &dyn std::fmt::Display| ConfigError(format!("{flag}{error}"));
+    let refuse_state = |error: StoreError| refuse("--state-dir: ", &error, error.may_pass());
     // Construct.
     let health = Health::new();
     let layout = Layout::original();
@@ -78,18 +83,16 @@ pub async fn run(
     let about = about(rule, &source);
     let is_input = matches!(source, SourceConfig::Input { .. });
     let store = store(&mut source, state_dir.as_deref(), !push.is_empty(), journal, rule, &layout)
-        .map_err(|error| refuse("--state-dir: ", &error))?;
+        .map_err(refuse_state)?;
     let source_component = health.register("source");
     let source = Source::new(source, &metrics)?;
     let (as_names, refresher) =
-        names::load_initial(names_config).map_err(|error| refuse("", &error))?;
+        names::load_initial(names_config).map_err(|error| ConfigError(error.to_string()))?;
     let log = store.as_ref().map(Store::log);
     let (pushers, _identities) = pushers(&push, state_dir.as_deref(), &layout, &metrics, &health)?;
 
     // Bind.
-    let listener = listen
-        .map(|address| server::bind(&address).map_err(|error| refuse("--addr: ", &error)))
-        .transpose()?;
+    let listener = listen.as_ref().map(bind).transpose()?;
     if let Some(listener) = &listener {
         let address = listener.local_addr();
         tracing::info!(%address, made_up = demo.is_some(), "look at {}", listener.link());
@@ -98,7 +101,7 @@ pub async fn run(
     // Run. Nothing that is kept is touched before it is sure that we do.
     if let Some(log) = &log {
         pusher::claim(log, pushers.iter().map(|(pusher, _)| pusher))
-            .map_err(|error| refuse("--state-dir: ", &error))?;
+            .map_err(|error| refuse("--state-dir: ", &error, error.may_pass()))?;
     }
     let names_wait = refresher.first_wait();
     let ledger_config =
@@ -107,7 +110,7 @@ pub async fn run(
     let ledger_lifeline = component.lifeline("ledger");
     let (ledger, seats, reader, names) =
         Ledger::new(&ledger_config, as_names, workers, Arc::clone(&metrics), store, component)
-            .map_err(|error| refuse("--state-dir: ", &error))?;
+            .map_err(refuse_state)?;
     let ledger = ledger.with_witness(Diagnosis::new(rule, health.register("flows")));
     let (end, ended) = watch::channel(false);
     let refresh = refresh(
@@ -147,6 +150,21 @@ pub async fn run(
         totals::tell(&metrics);
     }
     Ok(())
+}
+
+/// Why there is no start. What may pass is no [`ConfigError`]: a supervisor is to try again.
+fn refuse(flag: &str, error: &dyn Display, may_pass: bool) -> anyhow::Error {
+    let line = format!("{flag}{error}");
+    if may_pass { anyhow::Error::msg(line) } else { ConfigError(line).into() }
+}
+
+/// Takes the address for scrapes.
+fn bind(address: &ListenAddr) -> anyhow::Result<Listener> {
+    server::bind(address).map_err(|error| {
+        // Another process may let it go, and an interface may come up.
+        let may_pass = matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable);
+        refuse("--addr: ", &error, may_pass)
+    })
 }
 
 /// Starts the server.

@@ -10,7 +10,8 @@ use std::{
     io::{self, ErrorKind, Write},
     path::{Path, PathBuf},
     sync::Arc,
-    time::SystemTime,
+    thread,
+    time::{Duration, Instant, SystemTime},
 };
 
 use rustix::{
@@ -24,6 +25,10 @@ use super::{Displacement, Error, io_error};
 
 /// The file that the running process holds locked.
 const LOCK: &str = "lock";
+
+/// How long a lock that another process holds is tried for, and how often.
+const LOCK_LIMIT: Duration = Duration::from_secs(1);
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A directory, open. Names are relative to it, and may be of files in a directory within it.
 #[derive(Debug)]
@@ -260,7 +265,7 @@ impl Hold {
         let whole = directory
             .open_at(".", OFlags::RDONLY | OFlags::DIRECTORY)
             .map_err(io_error("can't open the directory", directory.path()))?;
-        let whole = match whole.try_lock() {
+        let whole = match try_lock(&whole) {
             Ok(()) => Some(whole),
             Err(TryLockError::WouldBlock) => return Err(Error::Locked(directory.path)),
             Err(TryLockError::Error(_)) => None,
@@ -315,9 +320,21 @@ impl Hold {
 fn lock(directory: &Directory) -> Result<File, Error> {
     let path = directory.path_of(LOCK);
     let file = directory.open_or_create(LOCK).map_err(io_error("can't open", &path))?;
-    match file.try_lock() {
+    match try_lock(&file) {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::Locked(directory.path.clone())),
         Err(TryLockError::Error(source)) => Err(io_error("can't lock", path)(source)),
+    }
+}
+
+/// Locks a file. Tries for a moment, since others hold it for an instant: `check` looks whether it
+/// is locked, and a child of a process has its files until it runs another program.
+fn try_lock(file: &File) -> Result<(), TryLockError> {
+    let deadline = Instant::now() + LOCK_LIMIT;
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(LOCK_PAUSE),
+            result => return result,
+        }
     }
 }

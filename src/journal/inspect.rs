@@ -67,10 +67,22 @@ pub struct Report {
 }
 
 impl Report {
-    /// All that is broken: where this is empty, the program starts.
+    /// All that is broken.
     pub fn broken(&self) -> impl Iterator<Item = &Broken> {
         let segments = self.segments.iter().filter_map(|segment| segment.broken.as_ref());
         segments.chain(&self.missing).chain(&self.broken_cursors)
+    }
+
+    /// What of it keeps the program from starting. It does not need the records of older segments:
+    /// readers that are that far behind have lost what is broken there.
+    pub fn in_the_way(&self) -> impl Iterator<Item = &Broken> {
+        let (newest, older) = match self.segments.split_last() {
+            Some((newest, older)) => (newest.broken.as_ref(), older),
+            None => (None, &[][..]),
+        };
+        let headers = older.iter().filter_map(|segment| segment.broken.as_ref());
+        let headers = headers.filter(|broken| broken.offset == 0);
+        headers.chain(newest).chain(&self.missing).chain(&self.broken_cursors)
     }
 }
 

@@ -182,6 +182,13 @@ impl fmt::Display for Noticed {
     }
 }
 
+impl Error {
+    /// Whether it may pass without anybody changing a setting.
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Error::Io { .. } | Error::Locked(_) | Error::Displaced { .. })
+    }
+}
+
 /// A file does not hold what was written to it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(

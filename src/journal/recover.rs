@@ -53,6 +53,8 @@ pub(super) fn recover(
     // What was read may not be durable yet: the process, but not the machine, may have crashed
     // before it was synced. It is published from now on.
     file.sync_all().map_err(io_error("can't sync", &path))?;
+    // Nor may its name.
+    directory.sync("")?;
     let header = reader.header;
     // A segment of an earlier version is not appended to: not all that we write is known there.
     let closed = header.version < FORMAT_VERSION;

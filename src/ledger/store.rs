@@ -58,6 +58,13 @@ pub enum StoreError {
     Ahead,
 }
 
+impl StoreError {
+    /// Whether it may pass without anybody changing a setting.
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, StoreError::Journal(error) if error.may_pass())
+    }
+}
+
 /// Tables of what is counted for later samples, by the samples' time.
 pub(super) type Ahead = BTreeMap<i64, Vec<Counts>>;
 
@@ -149,7 +156,7 @@ impl Store {
     /// counts. Changes nothing; the directory may be in use.
     pub fn examine(directory: &Path, identity: &Identity) -> Result<Option<usize>, StoreError> {
         let report = journal::verify(directory)?;
-        if let Some(broken) = report.broken().next() {
+        if let Some(broken) = report.in_the_way().next() {
             return Err(journal::Error::from(broken.clone()).into());
         }
         report.state.map_or(Ok(None), |state| {

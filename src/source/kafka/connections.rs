@@ -30,10 +30,16 @@ impl Connections {
     }
 
     /// A connection failed or ended. The text is librdkafka's: the broker, a colon and the reason.
+    ///
+    /// A broker that refused us for a reason often just hangs up at the next try: the reason stays.
     pub(super) fn failed(&self, text: &str) {
         let broker = text.split_once(": ").map_or(text, |(broker, _)| address(broker)).to_owned();
         let mut state = self.lock();
-        if state.failures.len() < MAX_FAILURES || state.failures.contains_key(&broker) {
+        let is_kept = match state.failures.get(&broker) {
+            Some(before) => !hung_up(text) || hung_up(before) || was_not_connected(before),
+            None => state.failures.len() < MAX_FAILURES,
+        };
+        if is_kept {
             state.failures.insert(broker, format!("{text}{}", hint(text)));
         }
     }
@@ -89,6 +95,24 @@ fn address(name: &str) -> &str {
     name.rsplit_once('/').map_or(name, |(address, _)| address)
 }
 
+/// Whether a failure says no more than that a connection ended.
+fn hung_up(text: &str) -> bool {
+    text.split_once(": ").is_some_and(|(_, reason)| {
+        ["Disconnected", "Send failed", "Receive failed"]
+            .iter()
+            .any(|words| reason.starts_with(words))
+    })
+}
+
+/// Whether a failure is one to connect at all, so that it says nothing of a later connection.
+fn was_not_connected(text: &str) -> bool {
+    text.split_once(": ").is_some_and(|(_, reason)| {
+        ["Connect to", "Connection setup timed out", "Failed to resolve"]
+            .iter()
+            .any(|words| reason.starts_with(words))
+    })
+}
+
 /// A connection that lasted for less than this, in milliseconds, has hardly been used.
 const SHORT_MS: u32 = 2000;
 
@@ -102,8 +126,7 @@ fn hint(text: &str) -> &'static str {
             || rest.starts_with("UP") && time_ms.parse().is_ok_and(|ms: u32| ms < SHORT_MS);
         Some(has_hardly_begun)
     };
-    let hung_up = text.contains(": Disconnected") && is_short(text) == Some(true);
-    if hung_up && !text.contains("security.protocol") {
+    if hung_up(text) && is_short(text) == Some(true) && !text.contains("security.protocol") {
         "; does this port expect TLS or SASL (security.protocol)?"
     } else {
         ""
@@ -137,13 +160,38 @@ mod tests {
             ("600000ms in state UP", false),
             ("0ms in state CONNECT", false),
         ] {
-            let text = format!("a:9095/1: Disconnected: connection closed by peer (after {state})");
-            assert_eq!(hint(&text).contains("security.protocol"), is_hinted, "{state}");
+            // Which one it is depends on who is faster.
+            for words in [
+                "Disconnected: connection closed by peer",
+                "Send failed: Broken pipe",
+                "Receive failed: Connection reset by peer",
+            ] {
+                let text = format!("a:9095/1: {words} (after {state})");
+                assert_eq!(hint(&text).contains("security.protocol"), is_hinted, "{text}");
+            }
         }
         assert_eq!(
             hint("a:9095/1: SSL handshake failed (after 3ms in state APIVERSION_QUERY)"),
             ""
         );
+    }
+
+    #[test]
+    fn a_broker_that_hangs_up_without_a_word_leaves_the_reason_that_it_gave() {
+        let hang_up = "a:9092/bootstrap: Send failed: Broken pipe (after 1ms in state UP)";
+        for (first, stays) in [
+            ("a:9092/bootstrap: SASL authentication error: Invalid username or password", true),
+            ("a:9092/bootstrap: SSL handshake failed: Disconnected: a PLAINTEXT listener?", true),
+            ("a:9092/bootstrap: Disconnected: connection closed by peer", false),
+            ("a:9092/bootstrap: Connect to ipv4#1.2.3.4:9092 failed: Connection refused", false),
+            ("a:9092/bootstrap: Failed to resolve 'a:9092': Name or service not known", false),
+        ] {
+            let connections = Connections::default();
+            connections.failed(first);
+            connections.failed(hang_up);
+            let reason = connections.reason().expect("a failure");
+            assert_eq!(reason.starts_with(first), stays, "{reason}");
+        }
     }
 
     #[test]

@@ -3,21 +3,20 @@
 use std::{env, fs, path::PathBuf, process::Command, time::Duration};
 
 use flow_exporter::journal::{Cut, Head, Journal, JournalConfig, Series, Source};
-use rdkafka::{ClientConfig, mocking::MockCluster, producer::DefaultProducerContext};
 
 use crate::{
+    cluster::{Cluster, TOPIC, client, cluster},
     exporter::{Exporter, PROGRAM, count},
     produce::{ASN, Producer},
     servers::unused_address,
 };
 
-const TOPIC: &str = "pmacct.acct";
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A cluster, what sends messages to it, and the arguments to count them, with a receiver that is
 /// away.
 struct Setup {
-    _cluster: MockCluster<'static, DefaultProducerContext>,
+    _cluster: Cluster,
     producer: Producer,
     arguments: Vec<String>,
     _state: tempfile::TempDir,
@@ -25,10 +24,8 @@ struct Setup {
 
 impl Setup {
     fn new() -> Self {
-        let cluster = MockCluster::new(1).unwrap();
-        cluster.create_topic(TOPIC, 1, 1).unwrap();
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", cluster.bootstrap_servers());
+        let cluster = cluster(1);
+        let mut config = client(&cluster);
         config.set("compression.type", "lz4").set("message.max.bytes", "2000000");
         let producer = Producer::new(&config, TOPIC);
         let state = tempfile::tempdir().unwrap();

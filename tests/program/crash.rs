@@ -3,9 +3,9 @@
 use std::{path::Path, time::Duration};
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use rdkafka::{ClientConfig, mocking::MockCluster, producer::DefaultProducerContext};
 
 use crate::{
+    cluster::{Cluster, TOPIC, cluster, producer},
     exporter::{Exporter, count},
     produce,
     produce::{Flows, Producer, unnamed},
@@ -13,19 +13,13 @@ use crate::{
     servers::unused_address,
 };
 
-const TOPIC: &str = "pmacct.acct";
 const PARTITIONS: i32 = 4;
 const LIMIT: Duration = Duration::from_secs(60);
 const KILLS: u32 = 25;
 
-type Cluster = MockCluster<'static, DefaultProducerContext>;
-
-fn cluster() -> (Cluster, Producer) {
-    let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic(TOPIC, PARTITIONS, 1).unwrap();
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", cluster.bootstrap_servers());
-    let producer = Producer::new(&config, TOPIC);
+fn cluster_and_producer() -> (Cluster, Producer) {
+    let cluster = cluster(PARTITIONS);
+    let producer = producer(&cluster);
     (cluster, producer)
 }
 
@@ -47,7 +41,7 @@ fn assert_none_fell(before: &Totals, after: &Totals) {
 
 #[test]
 fn killed_at_any_moment_it_counts_each_flow_once_and_nothing_published_falls() {
-    let (cluster, mut producer) = cluster();
+    let (cluster, mut producer) = cluster_and_producer();
     let state = tempfile::tempdir().unwrap();
     let arguments = arguments(&cluster, state.path());
     let mut random = SmallRng::seed_from_u64(4);
@@ -75,7 +69,7 @@ fn killed_at_any_moment_it_counts_each_flow_once_and_nothing_published_falls() {
 
 #[test]
 fn a_restart_serves_what_was_published_before_any_broker_answers() {
-    let (cluster, mut producer) = cluster();
+    let (cluster, mut producer) = cluster_and_producer();
     let state = tempfile::tempdir().unwrap();
     let arguments = arguments(&cluster, state.path());
     let mut flows = Flows::new(12, 2, 20);
@@ -99,7 +93,7 @@ fn a_restart_serves_what_was_published_before_any_broker_answers() {
 
 #[test]
 fn counts_of_another_as_are_not_mixed_with_what_the_directory_holds() {
-    let (cluster, mut producer) = cluster();
+    let (cluster, mut producer) = cluster_and_producer();
     let state = tempfile::tempdir().unwrap();
     let mut arguments = arguments(&cluster, state.path());
     let mut flows = Flows::new(13, 1, 5);
@@ -123,7 +117,7 @@ fn counts_of_another_as_are_not_mixed_with_what_the_directory_holds() {
 
 #[test]
 fn two_processes_do_not_share_a_directory() {
-    let (cluster, _producer) = cluster();
+    let (cluster, _producer) = cluster_and_producer();
     let state = tempfile::tempdir().unwrap();
     let arguments = arguments(&cluster, state.path());
     let _first = Exporter::start(&arguments);

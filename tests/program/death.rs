@@ -8,16 +8,14 @@ use std::{
     process::Command,
 };
 
-use rdkafka::{ClientConfig, mocking::MockCluster};
 use tempfile::TempDir;
 
 use crate::{
     child::{Child, LIMIT},
+    cluster::{TOPIC, cluster, producer},
     exporter::{Exporter, count},
-    produce::{ASN, Producer},
+    produce::ASN,
 };
-
-const TOPIC: &str = "pmacct.acct";
 
 /// The clocks of a system, by their numbers (`clock_gettime(2)`). librdkafka looks at the monotonic
 /// one on our threads, and does not mind.
@@ -74,11 +72,8 @@ fn flow(bytes: u64) -> String {
 
 #[test]
 fn when_a_thread_dies_the_process_ends_with_1_and_the_next_one_counts_on() {
-    let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic(TOPIC, 4, 1).unwrap();
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", cluster.bootstrap_servers());
-    let mut producer = Producer::new(&config, TOPIC);
+    let cluster = cluster(4);
+    let mut producer = producer(&cluster);
     let state = TempDir::new().unwrap();
     let mut arguments = count(&cluster.bootstrap_servers(), TOPIC);
     arguments.push(format!("--state-dir={}", state.path().display()));

@@ -2,17 +2,15 @@
 
 use std::{fs, process::Command, time::Duration};
 
-use rdkafka::{ClientConfig, mocking::MockCluster};
-
 use crate::{
+    cluster::{TOPIC, cluster, producer},
     exporter::{Exporter, count},
     http,
-    produce::{ASN, Producer},
+    produce::ASN,
     servers::wait_for,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
-const TOPIC: &str = "pmacct.acct";
 
 /// Waits until the page and `/-/ready` say so, the latter with success.
 fn wait_for_words(exporter: &Exporter, words: &str) {
@@ -27,11 +25,8 @@ fn wait_for_words(exporter: &Exporter, words: &str) {
 
 #[test]
 fn a_wrong_as_is_shown_until_flows_are_counted() {
-    let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic(TOPIC, 1, 1).unwrap();
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", cluster.bootstrap_servers());
-    let mut producer = Producer::new(&config, TOPIC);
+    let cluster = cluster(1);
+    let mut producer = producer(&cluster);
     let flow = |from: u32, to: u32| {
         format!(r#"{{"label": "r", "as_src": {from}, "as_dst": {to}, "bytes": 1}}"#)
     };

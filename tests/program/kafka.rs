@@ -3,38 +3,19 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use rdkafka::{
-    ClientConfig,
-    mocking::MockCluster,
-    producer::DefaultProducerContext,
-    types::{RDKafkaApiKey, RDKafkaRespErr},
-};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::{
+    cluster::{Cluster, TOPIC, cluster, producer},
     exporter::{Exporter, count},
     http,
-    produce::{ASN, Flows, Producer, unnamed},
+    produce::{ASN, Flows, unnamed},
     series::{self, Series, sum},
     servers::{unused_address, wait_for},
 };
 
-const TOPIC: &str = "pmacct.acct";
 /// How long something may take that has no reason to take long, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
-
-type Cluster = MockCluster<'static, DefaultProducerContext>;
-
-fn cluster(partitions: i32) -> Cluster {
-    let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic(TOPIC, partitions, 1).unwrap();
-    cluster
-}
-
-fn producer(cluster: &Cluster) -> Producer {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", cluster.bootstrap_servers());
-    Producer::new(&config, TOPIC)
-}
 
 /// Sends whole messages and waits until the page says that all of them were taken.
 fn exporter_with(cluster: &Cluster, messages: &[&str]) -> Exporter {

@@ -6,16 +6,13 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rdkafka::{ClientConfig, mocking::MockCluster};
-
 use crate::{
     child::{Child, LIMIT},
+    cluster::{TOPIC, cluster, producer},
     exporter::{Exporter, count},
-    produce::{ASN, Producer},
+    produce::ASN,
     servers::wait_for,
 };
-
-const TOPIC: &str = "pmacct.acct";
 
 /// Ways in which what is written goes nowhere.
 #[derive(Debug, Clone, Copy)]
@@ -42,11 +39,8 @@ impl Nowhere {
 #[test]
 fn kafka_is_counted_whatever_becomes_of_the_log() {
     for nowhere in Nowhere::ALL {
-        let cluster = MockCluster::new(1).unwrap();
-        cluster.create_topic(TOPIC, 2, 1).unwrap();
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", cluster.bootstrap_servers());
-        let mut producer = Producer::new(&config, TOPIC);
+        let cluster = cluster(2);
+        let mut producer = producer(&cluster);
         let flow = format!(r#"{{"as_src": 1, "as_dst": {ASN}, "bytes": 7}}"#);
         let mut arguments = count(&cluster.bootstrap_servers(), TOPIC);
         // Far more than a pipe and the queue of lines hold.
@@ -150,11 +144,8 @@ fn exit_codes_are_right_even_where_the_reason_can_not_be_written() {
 
 #[test]
 fn the_log_quotes_the_record_that_is_not_counted_and_no_other() {
-    let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic(TOPIC, 1, 1).unwrap();
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", cluster.bootstrap_servers());
-    let mut producer = Producer::new(&config, TOPIC);
+    let cluster = cluster(1);
+    let mut producer = producer(&cluster);
     let flow = format!(r#"{{"as_src": 1, "as_dst": {ASN}, "bytes": 7}}"#);
     producer.send(0, &format!("{}{flow} trailing", format!("{flow}\n").repeat(39)));
     producer.flush();

@@ -29,6 +29,7 @@ mod servers;
 mod bounds;
 mod child;
 mod clock;
+mod cluster;
 mod crash;
 mod death;
 mod diagnosis;

@@ -4,40 +4,24 @@
 use std::{path::Path, time::Duration};
 
 use rdkafka::{
-    ClientConfig, Offset, TopicPartitionList,
+    Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    mocking::MockCluster,
-    producer::DefaultProducerContext,
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
 
 use crate::{
+    cluster::{Cluster, TOPIC, client, cluster},
     exporter::{Exporter, count},
     produce::{ASN, Flows, Producer, unnamed},
     series::sum,
     servers::wait_for,
 };
 
-const TOPIC: &str = "pmacct.acct";
 const LIMIT: Duration = Duration::from_secs(60);
 const LOST: &str = "flow_exporter_kafka_messages_lost_total";
 const REMADE: &str = "flow_exporter_kafka_partitions_remade_total";
 const UNCOMMITTED: &str = "flow_exporter_kafka_uncommitted_messages";
 const GROUP: &str = "--group=flows";
-
-type Cluster = MockCluster<'static, DefaultProducerContext>;
-
-fn cluster(partitions: i32) -> Cluster {
-    let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic(TOPIC, partitions, 1).unwrap();
-    cluster
-}
-
-fn client(cluster: &Cluster) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", cluster.bootstrap_servers());
-    config
-}
 
 fn send_flows(cluster: &Cluster, flows: &mut Flows, records: u64, partitions: i32) {
     Producer::new(&client(cluster), TOPIC).send_flows(flows, records, partitions);

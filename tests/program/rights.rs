@@ -9,37 +9,22 @@ use std::{
     time::Duration,
 };
 
-use rdkafka::{
-    ClientConfig,
-    mocking::MockCluster,
-    producer::DefaultProducerContext,
-    types::{RDKafkaApiKey, RDKafkaRespErr},
-};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::{
+    cluster::{Cluster, TOPIC, cluster, producer},
     exporter::{Exporter, PROGRAM, count},
-    produce::{ASN, Flows, Producer, unnamed},
+    produce::{ASN, Flows, unnamed},
     servers::{unused_address, wait_for},
 };
 
-const TOPIC: &str = "pmacct.acct";
 const LIMIT: Duration = Duration::from_secs(60);
 const ERRORS: &str = "flow_exporter_kafka_errors_total";
 const SAMPLED: &str = "flow_exporter_sample_timestamp_seconds";
 const GROUP: &str = "--group=flows";
 
-type Cluster = MockCluster<'static, DefaultProducerContext>;
-
-fn cluster(partitions: i32) -> Cluster {
-    let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic(TOPIC, partitions, 1).unwrap();
-    cluster
-}
-
 fn send(cluster: &Cluster, flows: &mut Flows, records: u64, partitions: i32) {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", cluster.bootstrap_servers());
-    Producer::new(&config, TOPIC).send_flows(flows, records, partitions);
+    producer(cluster).send_flows(flows, records, partitions);
 }
 
 /// Counts, with a sample each second.

@@ -8,26 +8,19 @@ use std::{
     time::Duration,
 };
 
-use rdkafka::{ClientConfig, mocking::MockCluster, producer::DefaultProducerContext};
-
 use crate::{
+    cluster::{Cluster, TOPIC, cluster, producer},
     exporter::{Exporter, count},
     produce::{Flows, Producer, unnamed},
     series::compare,
     servers::{Process, unused_address, wait_for},
 };
 
-const TOPIC: &str = "pmacct.acct";
 const LIMIT: Duration = Duration::from_secs(60);
 
-type Cluster = MockCluster<'static, DefaultProducerContext>;
-
-fn cluster() -> (Cluster, Producer) {
-    let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic(TOPIC, 2, 1).unwrap();
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", cluster.bootstrap_servers());
-    let producer = Producer::new(&config, TOPIC);
+fn cluster_and_producer() -> (Cluster, Producer) {
+    let cluster = cluster(2);
+    let producer = producer(&cluster);
     (cluster, producer)
 }
 
@@ -50,7 +43,7 @@ fn wait_for_refusal(exporter: &Exporter, words: &str) {
 
 #[test]
 fn a_directory_that_goes_stops_publication_until_it_is_back_and_nothing_is_lost() {
-    let (cluster, mut producer) = cluster();
+    let (cluster, mut producer) = cluster_and_producer();
     let directory = tempfile::tempdir().unwrap();
     let (state, aside) = (directory.path().join("state"), directory.path().join("aside"));
     let arguments = arguments(&cluster.bootstrap_servers(), &state);
@@ -88,7 +81,7 @@ fn a_directory_that_goes_stops_publication_until_it_is_back_and_nothing_is_lost(
 
 #[test]
 fn after_its_directory_was_removed_it_publishes_nothing_until_a_restart_begins_from_zero() {
-    let (cluster, mut producer) = cluster();
+    let (cluster, mut producer) = cluster_and_producer();
     let directory = tempfile::tempdir().unwrap();
     let state = directory.path().join("state");
     let arguments = arguments(&cluster.bootstrap_servers(), &state);
@@ -173,7 +166,7 @@ fn state(action: &str, state: &Path, stdout: Stdio) -> Output {
 
 #[test]
 fn verify_says_sound_and_the_state_commands_do_not_mind_who_reads_them() {
-    let (cluster, mut producer) = cluster();
+    let (cluster, mut producer) = cluster_and_producer();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
     let exporter = Exporter::start(&arguments(&cluster.bootstrap_servers(), &path));

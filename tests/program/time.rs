@@ -8,32 +8,28 @@ use std::{
 
 use flow_exporter::journal::{Journal, JournalConfig, Reader, Start, Step};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use rdkafka::{ClientConfig, mocking::MockCluster, producer::DefaultProducerContext};
 use tempfile::TempDir;
 
 use crate::{
+    cluster::{Cluster, TOPIC, cluster, producer},
     exporter::{Exporter, count},
     produce::{ASN, Producer},
     servers::wait_for,
 };
 
-const TOPIC: &str = "pmacct.acct";
 const LIMIT: Duration = Duration::from_secs(60);
 const INTERVAL_MS: i64 = 15_000;
 
 struct Bench {
-    cluster: MockCluster<'static, DefaultProducerContext>,
+    cluster: Cluster,
     producer: Producer,
     state: TempDir,
 }
 
 impl Bench {
     fn new(partitions: i32) -> Self {
-        let cluster = MockCluster::new(1).unwrap();
-        cluster.create_topic(TOPIC, partitions, 1).unwrap();
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", cluster.bootstrap_servers());
-        let producer = Producer::new(&config, TOPIC);
+        let cluster = cluster(partitions);
+        let producer = producer(&cluster);
         Bench { cluster, producer, state: TempDir::new().unwrap() }
     }
 

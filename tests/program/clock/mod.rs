@@ -9,19 +9,18 @@ use std::{
 };
 
 use rdkafka::{
-    ClientConfig, Offset, TopicPartitionList,
+    Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    mocking::MockCluster,
 };
 use tempfile::TempDir;
 
 use crate::{
+    cluster::{TOPIC, client, cluster, producer},
     exporter::{Exporter, PROGRAM, count},
     produce::{Flows, Producer, unnamed},
     servers::{unused_address, wait_for},
 };
 
-const TOPIC: &str = "pmacct.acct";
 const LIMIT: Duration = Duration::from_secs(60);
 /// After this time without a heartbeat, a member is put out of its group.
 const SESSION: Duration = Duration::from_secs(6);
@@ -87,10 +86,8 @@ impl WallClock {
 /// A clock that is set back by an hour makes waits that follow it an hour longer.
 #[test]
 fn a_clock_that_is_set_back_stops_neither_counting_nor_the_group_nor_a_stop() {
-    let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic(TOPIC, 1, 1).unwrap();
-    let mut client = ClientConfig::new();
-    client.set("bootstrap.servers", cluster.bootstrap_servers());
+    let cluster = cluster(1);
+    let mut client = client(&cluster);
     let clock = WallClock::new();
     let mut arguments = count(&cluster.bootstrap_servers(), TOPIC);
     arguments.push("--group=flows".to_owned());
@@ -134,11 +131,8 @@ fn a_clock_that_is_not_set_is_said_and_flows_are_counted_all_the_same() {
     const YEAR: i64 = 31_556_952;
     // Linux takes no time before the epoch. Nanoseconds since it need more than 63 bits from 2262 on.
     for (seconds, is_set) in [(0, false), (30 * YEAR, false), (300 * YEAR, true)] {
-        let cluster = MockCluster::new(1).unwrap();
-        cluster.create_topic(TOPIC, 1, 1).unwrap();
-        let mut client = ClientConfig::new();
-        client.set("bootstrap.servers", cluster.bootstrap_servers());
-        let mut producer = Producer::new(&client, TOPIC);
+        let cluster = cluster(1);
+        let mut producer = producer(&cluster);
         let clock = WallClock::new();
         clock.set_to(seconds);
         let mut arguments = count(&cluster.bootstrap_servers(), TOPIC);

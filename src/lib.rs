@@ -29,6 +29,7 @@ pub mod diagnosis;
 pub mod files;
 pub mod flow;
 pub mod health;
+mod hex;
 pub mod journal;
 pub mod ledger;
 pub mod log;

@@ -8,11 +8,13 @@
 
 use std::{
     collections::VecDeque,
-    fmt::{self, Write as _},
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use openssl::base64;
+
+use crate::hex;
 
 /// What stands in a secret's place.
 const MASKED: &[u8] = b"<secret>";
@@ -103,7 +105,7 @@ impl Mask {
 fn forms(secret: &str) -> Vec<Vec<char>> {
     let mut forms = vec![secret.to_owned()];
     let bytes = secret.as_bytes();
-    let digits = hex_digits(bytes);
+    let digits = hex::hex(bytes);
     forms.push(digits.to_uppercase());
     forms.push(digits);
     let unpadded = |bytes: &[u8]| base64::encode_block(bytes).trim_end_matches('=').to_owned();
@@ -128,14 +130,6 @@ fn forms(secret: &str) -> Vec<Vec<char>> {
     forms.sort_unstable();
     forms.dedup();
     forms.into_iter().map(|form| form.chars().collect()).collect()
-}
-
-fn hex_digits(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut digits, byte| {
-        // Writing to a text never fails.
-        write!(digits, "{byte:02x}").unwrap_or_default();
-        digits
-    })
 }
 
 /// Where in `text` the secret ends that begins at `at`, or so much of its beginning that it is to
@@ -263,6 +257,8 @@ fn hex(digits: &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use super::*;
 
     const SECRET: &str = "hunter2 & \"fr\u{e4}nz/+\u{1f511}\"";
@@ -276,7 +272,7 @@ mod tests {
     }
 
     fn percent_encoded(text: &str) -> String {
-        hex_digits(text.as_bytes()).as_bytes().chunks(2).fold(String::new(), |text, digits| {
+        hex::hex(text.as_bytes()).as_bytes().chunks(2).fold(String::new(), |text, digits| {
             text + "%" + std::str::from_utf8(digits).expect("digits")
         })
     }
@@ -292,7 +288,7 @@ mod tests {
         for each in SECRET.chars() {
             write!(references, "&#{};", u32::from(each)).expect("written");
         }
-        let hex = hex_digits(SECRET.as_bytes());
+        let hex = hex::hex(SECRET.as_bytes());
         let base64 = base64::encode_block(SECRET.as_bytes());
         let html = SECRET.replace('&', "&amp;").replace('"', "&quot;");
         for form in [

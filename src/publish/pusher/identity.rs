@@ -15,6 +15,8 @@ use std::{collections::BTreeSet, fmt::Write as _, io, os::unix::net::UnixDatagra
 
 use openssl::sha::sha256;
 
+use crate::hex::hex;
+
 use super::config::PusherConfig;
 
 /// A header that says for which tenant samples are: those of two tenants are kept apart.
@@ -88,11 +90,7 @@ fn name(config: &PusherConfig) -> String {
         let _written = write!(text, "\n{label:?}");
     }
     let _written = write!(text, "\n{:?}", config.relabel);
-    let sum = sha256(text.as_bytes());
-    sum[..16].iter().fold("flow-exporter/push/".to_owned(), |mut name, byte| {
-        let _written = write!(name, "{byte:02x}");
-        name
-    })
+    format!("flow-exporter/push/{}", hex(&sha256(text.as_bytes())[..16]))
 }
 
 #[cfg(target_os = "linux")]

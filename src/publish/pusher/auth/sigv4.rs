@@ -11,6 +11,7 @@ use reqwest::{Request, Url, header};
 use super::hidden;
 use crate::{
     clock,
+    hex::hex,
     publish::pusher::{
         config::{PusherConfigError, Secret, SecretSource, SigV4Config},
         secret::Watched,
@@ -327,13 +328,6 @@ fn hmac(key: &[u8], text: &str) -> Result<Vec<u8>, ErrorStack> {
     let mut signer = Signer::new(MessageDigest::sha256(), &key)?;
     signer.update(text.as_bytes())?;
     signer.sign_to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap_or_default();
-        text
-    })
 }
 
 #[cfg(test)]

@@ -32,6 +32,17 @@ impl Bits {
         before != *word
     }
 
+    /// The words up to the last one with a number.
+    pub(crate) fn used(&self) -> &[u64] {
+        let used = self.words.iter().rposition(|&word| word != 0).map_or(0, |last| last + 1);
+        &self.words[..used]
+    }
+
+    /// Forgets the words behind the last number.
+    pub(crate) fn trim(&mut self) {
+        self.words.truncate(self.used().len());
+    }
+
     /// Gives memory back that numbers from `bound` on take; there are none of them.
     pub(crate) fn shrink(&mut self, bound: usize) {
         self.words.truncate(bound.div_ceil(64));

@@ -27,7 +27,7 @@ pub const BOOKMARK_LIMIT_BYTES: usize = PLACE_BYTES - HEAD_BYTES;
 
 /// The newest note of a reader.
 ///
-/// Writing one costs no more than a system call: from then on the note survives the end of the
+/// Writing one costs a few system calls and no wait: from then on the note survives the end of the
 /// process, however it comes. To survive that of the machine as well, it has to be synced.
 pub struct Bookmark {
     directory: Arc<Directory>,

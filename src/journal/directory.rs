@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -24,7 +24,7 @@ use crate::files;
 use super::{Displacement, Error, io_error};
 
 /// The file that the running process holds locked.
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 
 /// How long a lock that another process holds is tried for, and how often.
 const LOCK_LIMIT: Duration = Duration::from_secs(1);
@@ -203,8 +203,8 @@ impl Directory {
 
     /// By what a file is known again; `None` where nothing has the name.
     pub(super) fn stamp(&self, name: &str) -> Option<Stamp> {
-        let metadata = self.read(name).and_then(|file| file.metadata()).ok()?;
-        Some(Stamp { length: metadata.len(), modified: metadata.modified().ok()? })
+        let found = self.look_up(name).ok()??;
+        Some(Stamp { length: found.st_size, modified: (found.st_mtime, found.st_mtime_nsec) })
     }
 
     /// Removes what an interrupted process had not finished.
@@ -224,8 +224,9 @@ impl Directory {
 /// systems may give it another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
-    length: u64,
-    modified: SystemTime,
+    length: i64,
+    /// In seconds since the epoch, and nanoseconds.
+    modified: (i64, u64),
 }
 
 /// The name of a file in a directory that is in another one.

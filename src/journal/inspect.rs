@@ -12,7 +12,7 @@ use super::{
     acknowledged::{self, ACKNOWLEDGED, Acknowledged},
     cursor::{self, Cursor},
     cut::Cut,
-    directory::Directory,
+    directory::{Directory, LOCK},
     io_error,
     segment::{self, Header, SegmentReader},
     state::State,
@@ -94,7 +94,7 @@ pub fn verify(dir: &Path) -> Result<Report, Error> {
 
 /// Whether a process is at work in the directory. Where none is, it is locked for an instant.
 pub fn is_held(dir: &Path) -> Result<bool, Error> {
-    let path = dir.join("lock");
+    let path = dir.join(LOCK);
     let file = match File::open(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         file => file.map_err(io_error("can't open", &path))?,

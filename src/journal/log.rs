@@ -170,8 +170,7 @@ impl Reader {
 
     /// This place, to go on from later.
     pub fn cursor(&self) -> Cursor {
-        let state = self.state();
-        Cursor { sequence: state.sequence, totals: state.totals }
+        self.state().cursor()
     }
 
     /// Reads on.

@@ -150,8 +150,7 @@ impl MemoryLog {
 
     /// The oldest place from which it can still be read.
     pub(super) fn oldest(&self) -> Cursor {
-        let base = &self.lock().base;
-        Cursor { sequence: base.sequence, totals: base.totals }
+        self.lock().base.cursor()
     }
 
     pub(super) fn cursors(&self) -> BTreeMap<String, Cursor> {
@@ -191,7 +190,7 @@ impl MemoryReader {
             let ring = log.lock();
             (ring.base.clone(), ring.end)
         };
-        let oldest = Cursor { sequence: state.sequence, totals: state.totals };
+        let oldest = state.cursor();
         let (target, mut placed) = match start {
             Start::Oldest => (oldest.sequence, Placed::There),
             Start::Newest => (end.sequence, Placed::There),

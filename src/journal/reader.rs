@@ -47,6 +47,12 @@ pub(super) struct Place {
     pub(super) end: u64,
 }
 
+impl Place {
+    fn cursor(&self) -> Cursor {
+        Cursor { sequence: self.sequence, totals: self.totals }
+    }
+}
+
 /// What the writer tells the readers, and they it. Held locked for moments only, never across
 /// reading or writing.
 #[derive(Debug)]
@@ -122,17 +128,14 @@ impl DiskLog {
     }
 
     pub(super) fn end(&self) -> Cursor {
-        let place = self.lock().place;
-        Cursor { sequence: place.sequence, totals: place.totals }
+        self.lock().place.cursor()
     }
 
     /// The oldest place from which it can still be read.
     pub(super) fn oldest(&self) -> Cursor {
         let published = self.lock();
-        published.segments.first_key_value().map_or_else(Cursor::default, |(_, oldest)| Cursor {
-            sequence: oldest.header.sequence,
-            totals: oldest.header.totals,
-        })
+        let oldest = published.segments.first_key_value();
+        oldest.map_or_else(Cursor::default, |(_, oldest)| oldest.header.cursor())
     }
 
     pub(super) fn cursors(&self) -> BTreeMap<String, Cursor> {
@@ -322,9 +325,7 @@ impl DiskReader {
             let Some((_, oldest)) = published.segments.first_key_value() else {
                 return Ok(None);
             };
-            let oldest = Cursor { sequence: oldest.header.sequence, totals: oldest.header.totals };
-            let place = published.place;
-            let newest = Cursor { sequence: place.sequence, totals: place.totals };
+            let (oldest, newest) = (oldest.header.cursor(), published.place.cursor());
             match start {
                 Start::Oldest => (oldest.totals, oldest, Placed::There),
                 Start::Newest => (newest.totals, newest, Placed::There),
@@ -373,7 +374,7 @@ impl DiskReader {
                     let Some(next) = log.lock().after(number) else { return Err(broken.into()) };
                     let lost = Lost::between(wanted, next.totals, Why::Broken(broken));
                     placed = Placed::Later(lost);
-                    target = Cursor { sequence: next.sequence, totals: next.totals };
+                    target = next.cursor();
                     continue;
                 }
             };

@@ -70,14 +70,14 @@ pub fn repair(dir: &Path) -> Result<Repaired, Error> {
         if let Some(state) = state {
             if matches!(next, Next::None) {
                 repaired.newest = Some((state.sequence, state.time_ms));
-                newest = Cursor { sequence: state.sequence, totals: state.totals };
+                newest = state.cursor();
             }
             next = Next::of(directory, number)?;
         }
     }
     // The last one that was read is the oldest.
     let oldest = match next {
-        Next::Segment(header) => Cursor { sequence: header.sequence, totals: header.totals },
+        Next::Segment(header) => header.cursor(),
         Next::None | Next::Unreadable => Cursor::default(),
     };
     for (name, cursor) in cursor::read_all(directory)? {

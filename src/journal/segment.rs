@@ -11,6 +11,7 @@ use std::{
 use super::{
     Broken, Damage, Error,
     codec::{Decoder, Input, Malformed},
+    cursor::Cursor,
     cut::Cut,
     directory::Directory,
     io_error,
@@ -63,6 +64,11 @@ pub(super) struct Header {
 }
 
 impl Header {
+    /// The place of the checkpoint.
+    pub(super) fn cursor(&self) -> Cursor {
+        Cursor { sequence: self.sequence, totals: self.totals }
+    }
+
     pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);

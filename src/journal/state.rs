@@ -6,6 +6,7 @@ use crate::slots::give_back;
 
 use super::{
     codec::{Input, put_bytes},
+    cursor::Cursor,
     cut::{Cut, Position},
     live::Live,
 };
@@ -120,6 +121,11 @@ impl PartialEq for State {
 }
 
 impl State {
+    /// Its place in the log.
+    pub fn cursor(&self) -> Cursor {
+        Cursor { sequence: self.sequence, totals: self.totals }
+    }
+
     /// How many series there are.
     pub fn len(&self) -> usize {
         self.live as usize

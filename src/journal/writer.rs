@@ -445,7 +445,7 @@ impl Journal {
             .record_writer
             .checkpoint(header, before, |id| live.set(id), |bytes| out.write_all(bytes))
             .map_err(write)?;
-        if self.active.is_some() && live.words_used() != self.live.words_used() {
+        if self.active.is_some() && !live.is_same(&self.live) {
             return Err(Error::Unfit("the state given with it has other series than the journal"));
         }
         let live = live.after(cut).map_err(Error::Unfit)?;

@@ -196,9 +196,9 @@ pub fn load_initial(config: NamesConfig) -> Result<(Arc<AsNames>, Refresher), Na
     if config.refresh < MIN_REFRESH {
         return Err(NamesError::Refresh);
     }
-    let (names, way) = match config.source {
-        NamesSource::None => (AsNames::none(), Way::Fixed),
-        NamesSource::Embedded => (AsNames::embedded(), Way::Fixed),
+    let (names, method) = match config.source {
+        NamesSource::None => (AsNames::none(), Refresh::Fixed),
+        NamesSource::Embedded => (AsNames::embedded(), Refresh::Fixed),
         NamesSource::File(path) => {
             let read = read_stamped(&path);
             let (file, stamp) =
@@ -206,7 +206,7 @@ pub fn load_initial(config: NamesConfig) -> Result<(Arc<AsNames>, Refresher), Na
             let names = AsNames::parse(&file)
                 .map_err(|source| NamesError::Table { path: path.clone(), source })?;
             log_read(&path, &names);
-            (names, Way::File { path, stamp })
+            (names, Refresh::File { path, stamp })
         }
         NamesSource::Url(url) => initial_web(vec![url], config.cache_dir)?,
         NamesSource::Auto => {
@@ -215,10 +215,13 @@ pub fn load_initial(config: NamesConfig) -> Result<(Arc<AsNames>, Refresher), Na
         }
     };
     let in_use = Arc::new(names);
-    Ok((Arc::clone(&in_use), Refresher { way, refresh: config.refresh, in_use }))
+    Ok((Arc::clone(&in_use), Refresher { method, refresh: config.refresh, in_use }))
 }
 
-fn initial_web(urls: Vec<Url>, cache_dir: Option<PathBuf>) -> Result<(AsNames, Way), NamesError> {
+fn initial_web(
+    urls: Vec<Url>,
+    cache_dir: Option<PathBuf>,
+) -> Result<(AsNames, Refresh), NamesError> {
     let client = Client::builder()
         .user_agent(USER_AGENT)
         // A redirection takes a password to no other origin, but it would take the query there.
@@ -246,12 +249,12 @@ fn initial_web(urls: Vec<Url>, cache_dir: Option<PathBuf>) -> Result<(AsNames, W
     };
     let kept = origin.is_some();
     tracing::info!(names = names.len(), kept_from_last_fetch = kept, "AS names to start with");
-    Ok((names, Way::Web(Web { client, urls, cache, origin, len })))
+    Ok((names, Refresh::Web(Web { client, urls, cache, origin, len })))
 }
 
 /// How names are renewed.
 #[derive(Debug)]
-enum Way {
+enum Refresh {
     /// Not at all.
     Fixed,
     File {
@@ -303,7 +306,7 @@ impl Attempt {
 /// Keeps names fresh in the background.
 #[derive(Debug)]
 pub struct Refresher {
-    way: Way,
+    method: Refresh,
     refresh: Duration,
     in_use: Arc<AsNames>,
 }
@@ -313,8 +316,8 @@ impl Refresher {
     /// change their names right after birth: [`FIRST_WAIT`] where a first fetch is ahead, else
     /// zero.
     pub fn first_wait(&self) -> Duration {
-        match &self.way {
-            Way::Web(web) if web.origin.is_none() => FIRST_WAIT,
+        match &self.method {
+            Refresh::Web(web) if web.origin.is_none() => FIRST_WAIT,
             _ => Duration::ZERO,
         }
     }
@@ -332,7 +335,7 @@ impl Refresher {
         for attempt in [Attempt::Updated, Attempt::Unchanged, Attempt::Failed] {
             metrics.as_names_refreshes.with_label_values(&[attempt.label()]);
         }
-        if matches!(self.way, Way::Fixed) {
+        if matches!(self.method, Refresh::Fixed) {
             return;
         }
         tokio::select! {
@@ -377,13 +380,13 @@ impl Refresher {
 
     /// Tries once to get fresh names, at each address in turn; `None` if they are as those in use.
     async fn round(&mut self, metrics: &Metrics) -> anyhow::Result<Option<Arc<AsNames>>> {
-        let attempts = match &mut self.way {
-            Way::Fixed => return Ok(None),
-            Way::File { path, stamp } => {
+        let attempts = match &mut self.method {
+            Refresh::Fixed => return Ok(None),
+            Refresh::File { path, stamp } => {
                 let attempt = reread(path.clone(), stamp, &self.in_use).await;
                 vec![attempt.with_context(|| path.display().to_string())]
             }
-            Way::Web(web) => {
+            Refresh::Web(web) => {
                 let mut attempts = Vec::new();
                 for url in web.urls.clone() {
                     let attempt = web.refetch(&url, &self.in_use).await;

@@ -161,10 +161,10 @@ async fn an_answer_is_told_as_it_came() {
     assert_eq!(reply.status, 400);
     assert_eq!(reply.retry_after, Some(Duration::from_secs(7)));
     assert_eq!(reply.written, Some(Written { samples: 5, histograms: 0, exemplars: 2 }));
-    assert!(reply.words.starts_with("too old  too old"), "{}", reply.words);
-    assert!(reply.words.len() <= 1 << 10, "{} bytes", reply.words.len());
+    assert!(reply.message.starts_with("too old  too old"), "{}", reply.message);
+    assert!(reply.message.len() <= 1 << 10, "{} bytes", reply.message.len());
     assert_eq!(send(&sender).await.expect("an answer").written, None);
-    assert_eq!(send(&sender).await.expect("an answer").words, "beginning");
+    assert_eq!(send(&sender).await.expect("an answer").message, "beginning");
 }
 
 #[tokio::test]
@@ -218,7 +218,7 @@ async fn a_header_authorization_has_any_type_but_basic() {
     assert_eq!(receiver.next().await.header("authorization"), Some("ApiKey hunter2"));
     for (scheme, credentials, expected) in [
         ("basic", "hunter2", "basic_auth"),
-        ("two words", "hunter2", "one word"),
+        ("two message", "hunter2", "one word"),
         ("Bearer", "", "empty"),
         ("Bearer", "hunter2\n", "can't hold"),
     ] {

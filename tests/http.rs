@@ -195,7 +195,7 @@ impl Drop for Exporter {
 
 /// Every scrape sees all flows that were counted before it.
 fn config() -> ServerConfig {
-    ServerConfig { max_age: Duration::ZERO, cut_wait: PATIENCE, ..ServerConfig::default() }
+    ServerConfig { max_age: Duration::ZERO, snapshot_wait: PATIENCE, ..ServerConfig::default() }
 }
 
 fn listener(addr: &str) -> Listener {
@@ -377,12 +377,12 @@ async fn a_head_that_does_not_come_ends_the_connection() {
 
 #[tokio::test]
 async fn before_anything_is_published_there_is_a_page_without_series() {
-    let cut_wait = Duration::from_millis(20);
+    let snapshot_wait = Duration::from_millis(20);
     let exporter =
-        Exporter::build(listener("127.0.0.1:0"), ServerConfig { cut_wait, ..config() }, false);
+        Exporter::build(listener("127.0.0.1:0"), ServerConfig { snapshot_wait, ..config() }, false);
     let started = Instant::now();
     let (code, page) = exporter.get("/metrics").await;
-    assert!(started.elapsed() >= cut_wait, "it waits for what may come");
+    assert!(started.elapsed() >= snapshot_wait, "it waits for what may come");
     assert_eq!(code, 200);
     assert!(page.starts_with(
         "# HELP flow_receive_bytes_total Bytes received.\n\

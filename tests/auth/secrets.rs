@@ -102,7 +102,7 @@ async fn a_receiver_that_repeats_the_request_shows_no_secret() {
                 headers: vec![("X-Api-Key".to_owned(), Secret::new("hunter4 +/"))],
                 ..config(receiver.url("/write?token=hunter5%2B%2F&tenant=a"))
             };
-            let words = send(&Sender::new(&config).expect("a sender")).await.expect("it").words;
+            let message = send(&Sender::new(&config).expect("a sender")).await.expect("it").message;
             let request = receiver.next().await;
             let sent = request.header("authorization").unwrap_or("none of it");
             let signature = sent.rsplit('=').next().filter(|end| end.len() == 64);
@@ -114,8 +114,8 @@ async fn a_receiver_that_repeats_the_request_shows_no_secret() {
                 sent.trim_end_matches('='),
                 signature.unwrap_or("no signature"),
             ];
-            assert_hidden(&secrets, &words);
-            assert!(words.contains("<secret>"), "{words}");
+            assert_hidden(&secrets, &message);
+            assert!(message.contains("<secret>"), "{message}");
         }
     }
 }
@@ -123,14 +123,14 @@ async fn a_receiver_that_repeats_the_request_shows_no_secret() {
 #[tokio::test]
 async fn words_that_hold_no_secret_are_shown_as_they_are() {
     let receiver = Receiver::new();
-    let words = "user=42: out of order sample (err-mimir-sample-out-of-order) {\"a\":\"50%\"}";
-    receiver.always(Answer::Status(400, Vec::new(), words.to_owned()));
+    let message = "user=42: out of order sample (err-mimir-sample-out-of-order) {\"a\":\"50%\"}";
+    receiver.always(Answer::Status(400, Vec::new(), message.to_owned()));
     let auth = Auth::Basic {
         username: SecretSource::value("user"),
         // Too short to be told from any other text.
         password: SecretSource::value("of"),
     };
-    assert_eq!(send(&with_auth(&receiver, auth)).await.expect("an answer").words, words);
+    assert_eq!(send(&with_auth(&receiver, auth)).await.expect("an answer").message, message);
 }
 
 #[tokio::test]
@@ -156,9 +156,9 @@ async fn token_endpoint_and_receiver_that_repeat_requests_show_no_secret() {
         assert_hidden(&[PASSWORD, "hunter2"], &error.what);
         assert!(error.what.contains("<secret>"), "{error}");
         endpoint.answer([token("hunter3", "")]);
-        let words = send(&sender).await.expect("an answer").words;
-        assert_hidden(&["hunter3"], &words);
-        assert!(words.contains("<secret>"), "{words}");
+        let message = send(&sender).await.expect("an answer").message;
+        assert_hidden(&["hunter3"], &message);
+        assert!(message.contains("<secret>"), "{message}");
     }
 }
 
@@ -169,10 +169,10 @@ async fn a_secret_that_is_not_in_use_any_more_is_still_masked() {
     let sender = with_auth(&receiver, Auth::bearer(files.write("token", "hunter2-old")));
     refused(&sender, &mut receiver, || drop(files.write("token", "hunter2-new"))).await;
     // It answers to what it was sent before.
-    let words = "no such token: hunter2-old, hunter2-new";
-    receiver.always(Answer::Status(403, Vec::new(), words.to_owned()));
+    let message = "no such token: hunter2-old, hunter2-new";
+    receiver.always(Answer::Status(403, Vec::new(), message.to_owned()));
     send_until(&sender, |reply| {
-        assert_eq!(reply.expect("an answer").words, "no such token: <secret>, <secret>");
+        assert_eq!(reply.expect("an answer").message, "no such token: <secret>, <secret>");
         true
     })
     .await;
@@ -185,8 +185,8 @@ async fn a_secret_that_the_limit_cuts_in_two_is_masked() {
     // What is read ends within a secret, and so early in what is shown that its beginning would be.
     receiver.always(Answer::Status(400, Vec::new(), secret.repeat(20)));
     let auth = Auth::bearer(SecretSource::value(&secret));
-    let words = send(&with_auth(&receiver, auth)).await.expect("an answer").words;
-    assert_eq!(words.replace("<secret>", ""), "");
+    let message = send(&with_auth(&receiver, auth)).await.expect("an answer").message;
+    assert_eq!(message.replace("<secret>", ""), "");
 }
 
 /// A proxy that refuses everything and repeats what it was asked.
@@ -215,7 +215,7 @@ async fn a_proxy_that_repeats_the_request_shows_no_secret() {
             ..config(url)
         };
         let shown = match send(&Sender::new(&config).expect("a sender")).await {
-            Ok(reply) => reply.words,
+            Ok(reply) => reply.message,
             Err(error) => error.what,
         };
         assert_hidden(&["hunter2", "hunter3", "dXNlcjpodW50ZXIy"], &shown);
@@ -249,7 +249,7 @@ async fn a_redirection_takes_nothing_to_another_origin() {
             };
             let reply = send(&Sender::new(&config).expect("a sender")).await.expect("an answer");
             assert_eq!(reply.status, status);
-            assert_eq!(reply.words, other.url("/elsewhere/<secret>"));
+            assert_eq!(reply.message, other.url("/elsewhere/<secret>"));
             receiver.next().await;
             assert!(receiver.is_idle() && other.is_idle());
         }

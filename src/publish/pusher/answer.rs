@@ -53,7 +53,7 @@ pub(super) enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
-    pub(super) words: String,
+    pub(super) message: String,
 }
 
 /// A request that may succeed later.
@@ -74,11 +74,12 @@ pub(super) struct Failure {
 
 /// Judges the answer to a request of this many samples.
 pub(super) fn judge(reply: Reply, content: Content, samples: usize) -> Verdict {
-    let Reply { status, retry_after, written, is_page, words } = reply;
-    let refusal = Refusal { status, words };
+    let Reply { status, retry_after, written, is_page, message } = reply;
+    let refusal = Refusal { status, message };
     if status.is_success() && is_page {
-        let words = format!("it answers with a web page, as no receiver does: {}", refusal.words);
-        return Verdict::Held(Refusal { status, words });
+        let message =
+            format!("it answers with a web page, as no receiver does: {}", refusal.message);
+        return Verdict::Held(Refusal { status, message });
     }
     // 1.0 has no Written headers; what they say there means nothing.
     let written = match content.protocol {
@@ -94,11 +95,11 @@ pub(super) fn judge(reply: Reply, content: Content, samples: usize) -> Verdict {
         };
     }
     if status.is_redirection() {
-        let words = format!(
+        let message = format!(
             "it redirects to {}; a redirected POST loses its body, so give that URL itself",
-            refusal.words
+            refusal.message
         );
-        return Verdict::Held(Refusal { status, words });
+        return Verdict::Held(Refusal { status, message });
     }
     match status.as_u16() {
         401..=407 | 410 | 411 | 414 | 417 | 421 | 426 | 428 | 431 | 451 => Verdict::Held(refusal),
@@ -120,8 +121,8 @@ pub(super) fn judge(reply: Reply, content: Content, samples: usize) -> Verdict {
 }
 
 fn failed(refusal: Refusal, retry_after: Option<Duration>) -> Verdict {
-    let Refusal { status, words } = &refusal;
-    let what = format!("{status}: {words}");
+    let Refusal { status, message } = &refusal;
+    let what = format!("{status}: {message}");
     // A proxy says 408 when it waited for the request; after 5xx anything may have happened.
     let maybe_stored = status.is_server_error();
     // These speak of load, and of servers behind the one that answers.
@@ -146,11 +147,11 @@ pub(super) fn judge_error(error: SendError) -> Verdict {
 /// already: Prometheus, Cortex and Thanos say "out of order sample" and "duplicate sample for
 /// timestamp", Mimir "err-mimir-sample-out-of-order" and "err-mimir-sample-duplicate-timestamp".
 /// "out of bounds" and "too old sample" are about age and prove nothing.
-pub(super) fn tells_of_order(words: &str) -> bool {
-    let words = words.to_ascii_lowercase().replace('-', " ");
+pub(super) fn tells_of_order(message: &str) -> bool {
+    let message = message.to_ascii_lowercase().replace('-', " ");
     ["out of order", "duplicate sample", "duplicate timestamp"]
         .iter()
-        .any(|phrase| words.contains(phrase))
+        .any(|phrase| message.contains(phrase))
 }
 
 #[cfg(test)]
@@ -160,7 +161,7 @@ mod tests {
     fn reply(status: u16, written: Option<u64>) -> Reply {
         let written = written.map(|samples| Written { samples, histograms: 0, exemplars: 0 });
         let status = StatusCode::from_u16(status).expect("a status");
-        Reply { status, retry_after: None, written, is_page: false, words: "words".to_owned() }
+        Reply { status, retry_after: None, written, is_page: false, message: "words".to_owned() }
     }
 
     /// The verdict on ten samples, in a word.
@@ -238,17 +239,17 @@ mod tests {
 
     #[test]
     fn words_about_order_are_told_from_words_about_age() {
-        for words in [
+        for message in [
             "out of order sample",
             "duplicate sample for timestamp 1000; overrides not allowed",
             "add 5 samples: Out of order sample",
             "another sample with a more recent timestamp (err-mimir-sample-out-of-order)",
             "(err-mimir-sample-duplicate-timestamp). The affected sample has",
         ] {
-            assert!(tells_of_order(words), "{words}");
+            assert!(tells_of_order(message), "{message}");
         }
-        for words in ["out of bounds", "too old sample", "label value too long", ""] {
-            assert!(!tells_of_order(words), "{words}");
+        for message in ["out of bounds", "too old sample", "label value too long", ""] {
+            assert!(!tells_of_order(message), "{message}");
         }
     }
 }

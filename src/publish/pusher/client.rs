@@ -42,7 +42,7 @@ const KEEPALIVE_RETRIES: u32 = 3;
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
 /// How much of a server's words is shown.
-const WORDS_LIMIT_BYTES: usize = 1 << 10;
+const MESSAGE_LIMIT_BYTES: usize = 1 << 10;
 
 /// The certificates and the key, as texts in PEM.
 #[derive(PartialEq, Eq)]
@@ -154,13 +154,13 @@ impl HttpClient {
 
     /// The beginning of a text of the server's (or of a proxy's in its name) for people: on one line
     /// and without what we sent in confidence.
-    pub(super) fn words(&self, text: &[u8]) -> String {
-        one_line(&self.mask.apply(text, WORDS_LIMIT_BYTES))
+    pub(super) fn excerpt(&self, text: &[u8]) -> String {
+        one_line(&self.mask.apply(text, MESSAGE_LIMIT_BYTES))
     }
 
     /// An error with its causes, for people.
     pub(super) fn describe(&self, error: reqwest::Error) -> String {
-        self.words(describe(error).as_bytes())
+        self.excerpt(describe(error).as_bytes())
     }
 
     /// A client of the files as they are now; the one before, if they are no good.
@@ -317,7 +317,7 @@ fn learn_proxy(mask: &Mask, proxy: &ProxyConfig, url: &Url) {
 /// The beginning of a text, on one line.
 fn one_line(text: &[u8]) -> String {
     // A character that is cut in two at the end, or is none, is shown as U+FFFD.
-    String::from_utf8_lossy(&text[..text.len().min(WORDS_LIMIT_BYTES)])
+    String::from_utf8_lossy(&text[..text.len().min(MESSAGE_LIMIT_BYTES)])
         .trim()
         .chars()
         .map(|each| if each.is_control() { ' ' } else { each })

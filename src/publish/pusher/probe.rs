@@ -94,9 +94,9 @@ pub async fn probe(config: &PusherConfig, layout: &Layout) -> Result<Probed, Pus
 async fn takes_anything(sender: &Sender) -> Option<String> {
     let body = Bytes::from_static(recognize::UNDECODABLE);
     match recognize::judge(sender.send(body, Content::V1).await) {
-        Recognized::TakesAnything(Refusal { status, words }) => Some(format!(
+        Recognized::TakesAnything(Refusal { status, message }) => Some(format!(
             "no receiver of remote write answers at this URL: bytes that are no remote write are \
-             answered {status} ({words}) just like a request. Check the URL's path, such as \
+             answered {status} ({message}) just like a request. Check the URL's path, such as \
              /api/v1/write; where a receiver is known to be behind it, set trust_2xx in --config"
         )),
         Recognized::Receiver | Recognized::Unknown(_) => None,
@@ -105,8 +105,8 @@ async fn takes_anything(sender: &Sender) -> Option<String> {
 
 /// What an answer to a request without series says.
 fn verdict(reply: &Reply) -> (bool, String) {
-    let Reply { status, words, .. } = reply;
-    let said = if words.is_empty() { String::new() } else { format!(" ({words})") };
+    let Reply { status, message, .. } = reply;
+    let said = if message.is_empty() { String::new() } else { format!(" ({message})") };
     match *status {
         status if status.is_success() && reply.is_page => (
             false,
@@ -124,7 +124,7 @@ fn verdict(reply: &Reply) -> (bool, String) {
         status if status.is_redirection() => (
             false,
             format!(
-                "it answers {status} and redirects to {words}: give that URL, since a redirected \
+                "it answers {status} and redirects to {message}: give that URL, since a redirected \
                      request loses its body"
             ),
         ),

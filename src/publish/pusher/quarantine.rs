@@ -85,10 +85,10 @@ impl Quarantine {
 pub(super) fn lines(batch: &Batch, pool: &LabelPool, refusal: &Refusal, now: Timestamp) -> String {
     let mut text = String::new();
     let mut end = String::new();
-    let Refusal { status, words } = refusal;
+    let Refusal { status, message } = refusal;
     // Writing to a String does not fail.
     let _written = write!(end, r#","status":{},"answer":"#, status.as_u16());
-    put_text(&mut end, words);
+    put_text(&mut end, message);
     let _written = write!(end, r#","refused_at":"{now}"}}"#);
     for series in batch.series() {
         text.push_str(r#"{"metric":{"#);

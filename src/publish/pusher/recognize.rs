@@ -46,15 +46,15 @@ pub(super) fn knows_2_0(reply: &Reply) -> bool {
 
 /// Whether the receiver says that it takes zstd.
 pub(super) fn takes_zstd(reply: &Reply) -> bool {
-    reply.status == 200 && reply.words == "1"
+    reply.status == 200 && reply.message == "1"
 }
 
 /// What the answer to [`UNDECODABLE`] means.
 pub(super) fn judge(result: Result<Reply, SendError>) -> Recognized {
     match result {
         Ok(reply) if reply.status.is_success() => {
-            let Reply { status, words, .. } = reply;
-            Recognized::TakesAnything(Refusal { status, words })
+            let Reply { status, message, .. } = reply;
+            Recognized::TakesAnything(Refusal { status, message })
         }
         Ok(reply) => match answer::judge(reply, Content::V1, 0) {
             // These speak of load, and say nothing of the body.
@@ -96,7 +96,7 @@ mod tests {
                 retry_after: None,
                 written: None,
                 is_page: false,
-                words: String::new(),
+                message: String::new(),
             };
             let recognized = judge(Ok(reply));
             match status {

@@ -28,13 +28,13 @@ use super::{
 
 /// How much of an answer's body is read so that the connection can be used again; after a longer
 /// one it is closed.
-const DRAIN_LIMIT_BYTES: usize = 64 << 10;
+const BODY_LIMIT_BYTES: usize = 64 << 10;
 
 /// How long the body of a confirmation is waited for.
-const DRAIN_LIMIT: Duration = Duration::from_secs(1);
+const CONFIRMATION_BODY_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long the body of a refusal is waited for: it is for people, and some servers trickle.
-const WORDS_LIMIT: Duration = Duration::from_secs(5);
+const REFUSAL_BODY_LIMIT: Duration = Duration::from_secs(5);
 
 /// How `VictoriaMetrics` is asked which version of its own protocol it takes: its answer to
 /// version 1, which is zstd, is "1".
@@ -122,7 +122,7 @@ pub struct Reply {
     pub is_page: bool,
     /// The beginning of the body on one line, without what was sent in confidence; of a
     /// redirection, where it leads, without what may be secret in that URL.
-    pub words: String,
+    pub message: String,
 }
 
 /// Why there is no answer.
@@ -264,20 +264,21 @@ impl Sender {
             .and_then(|value| parse_retry_after(value, SystemTime::now()));
         let written = Written::read(response.headers());
         let is_page = is_page(response.headers());
-        let words = if status.is_redirection() {
+        let message = if status.is_redirection() {
             self.location(&response).unwrap_or_else(|| "no address that can be read".to_owned())
         } else {
-            let limit = if status.is_success() { DRAIN_LIMIT } else { WORDS_LIMIT };
-            self.http.words(&read_body(response, DRAIN_LIMIT_BYTES, limit).await)
+            let limit =
+                if status.is_success() { CONFIRMATION_BODY_LIMIT } else { REFUSAL_BODY_LIMIT };
+            self.http.excerpt(&read_body(response, BODY_LIMIT_BYTES, limit).await)
         };
-        Reply { status, retry_after, written, is_page, words }
+        Reply { status, retry_after, written, is_page, message }
     }
 
     /// Where a redirection leads, without what may be secret in it.
     fn location(&self, response: &Response) -> Option<String> {
         let location = response.headers().get(header::LOCATION)?.to_str().ok()?;
         let url = self.template.url().join(location).ok()?;
-        Some(self.http.words(endpoint_name(&url).as_bytes()))
+        Some(self.http.excerpt(endpoint_name(&url).as_bytes()))
     }
 }
 

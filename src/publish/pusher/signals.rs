@@ -147,13 +147,13 @@ impl Signals {
     /// The endpoint needs its operator.
     pub(super) fn held(&mut self, refusal: &Refusal, wait: Duration) {
         self.error();
-        let Refusal { status, words } = refusal;
+        let Refusal { status, message } = refusal;
         let condition = Condition::Held(*status);
         if self.condition != condition {
             tracing::error!(
                 endpoint = self.endpoint,
                 %status,
-                answer = words,
+                answer = message,
                 retry_every = ?wait,
                 "NOTHING IS PUSHED: check the endpoint's URL, credentials and protocol"
             );
@@ -161,7 +161,7 @@ impl Signals {
         self.condition = condition;
         self.metrics.push_held.with_label_values(&[&self.endpoint]).set(1);
         self.component.set(State::Degraded(format!(
-            "NOTHING IS PUSHED, samples wait: {status}: {words}; check the endpoint's URL, \
+            "NOTHING IS PUSHED, samples wait: {status}: {message}; check the endpoint's URL, \
              credentials and protocol"
         )));
     }
@@ -169,12 +169,12 @@ impl Signals {
     /// Samples are lost.
     pub(super) fn refused(&mut self, refusal: &Refusal, samples: usize) {
         self.error();
-        let Refusal { status, words } = refusal;
+        let Refusal { status, message } = refusal;
         if let Some(held_back) = self.refusal_log.permit() {
             tracing::warn!(
                 endpoint = self.endpoint,
                 %status,
-                answer = words,
+                answer = message,
                 samples,
                 held_back,
                 "the endpoint refuses samples for good: they are dropped"

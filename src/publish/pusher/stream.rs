@@ -180,10 +180,10 @@ impl Stream {
                 }
                 Verdict::Partial { written, refusal } => {
                     self.understood(form);
-                    let words =
-                        format!("{written} of {samples} samples were written: {}", refusal.words);
+                    let message =
+                        format!("{written} of {samples} samples were written: {}", refusal.message);
                     let sent = batch.clone();
-                    let refusal = Refusal { words, ..refusal };
+                    let refusal = Refusal { message, ..refusal };
                     let Some((taken, rest, lost)) = delivery.partly(written, refusal) else {
                         break;
                     };
@@ -310,8 +310,9 @@ impl Stream {
         mut refusal: Refusal,
     ) -> Result<(), Ended> {
         loop {
-            let words = format!("it refuses every request, even of one sample: {}", refusal.words);
-            self.hold(queue, &Refusal { words, ..refusal }).await?;
+            let message =
+                format!("it refuses every request, even of one sample: {}", refusal.message);
+            self.hold(queue, &Refusal { message, ..refusal }).await?;
             match self.takes_others(queue).await? {
                 Ok(()) => break,
                 Err(other) => refusal = other,
@@ -388,7 +389,7 @@ impl Stream {
     /// others, `among` is all of these: they are kept for people instead.
     async fn lose(&mut self, queue: &mut impl Batches, lost: Vec<Lost>, among: Option<&Batch>) {
         for Lost { batch, refusal, maybe_stored } in lost {
-            if maybe_stored && answer::tells_of_order(&refusal.words) {
+            if maybe_stored && answer::tells_of_order(&refusal.message) {
                 self.signals.already_stored(batch.samples());
                 queue.confirm(batch);
             } else {

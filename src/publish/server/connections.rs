@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 /// Why the server ends a connection that has not ended by itself: the label of the metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Closed {
+pub(super) enum CloseReason {
     /// Of all connections, this one waited longest for a head, and another one came.
     Crowded,
     /// The head of a request did not come in time.
@@ -26,57 +26,57 @@ pub(super) enum Closed {
     Snapshots,
 }
 
-impl Closed {
-    pub(super) const ALL: [Closed; 6] = [
-        Closed::Crowded,
-        Closed::HeadTimeout,
-        Closed::Stalled,
-        Closed::Slow,
-        Closed::Scrapes,
-        Closed::Snapshots,
+impl CloseReason {
+    pub(super) const ALL: [CloseReason; 6] = [
+        CloseReason::Crowded,
+        CloseReason::HeadTimeout,
+        CloseReason::Stalled,
+        CloseReason::Slow,
+        CloseReason::Scrapes,
+        CloseReason::Snapshots,
     ];
 
     /// As a label value.
     pub(super) const fn label(self) -> &'static str {
         match self {
-            Closed::Crowded => "crowded",
-            Closed::HeadTimeout => "head_timeout",
-            Closed::Stalled => "stalled",
-            Closed::Slow => "slow",
-            Closed::Scrapes => "scrapes",
-            Closed::Snapshots => "snapshots",
+            CloseReason::Crowded => "crowded",
+            CloseReason::HeadTimeout => "head_timeout",
+            CloseReason::Stalled => "stalled",
+            CloseReason::Slow => "slow",
+            CloseReason::Scrapes => "scrapes",
+            CloseReason::Snapshots => "snapshots",
         }
     }
 }
 
 /// Ends a connection from elsewhere.
 #[derive(Debug, Clone)]
-pub(super) struct Ender(watch::Sender<Option<Closed>>);
+pub(super) struct Closer(watch::Sender<Option<CloseReason>>);
 
-impl Ender {
+impl Closer {
     pub(super) fn new() -> Self {
-        Ender(watch::Sender::new(None))
+        Closer(watch::Sender::new(None))
     }
 
     /// Ends it, unless it is ending already.
-    pub(super) fn end(&self, why: Closed) {
+    pub(super) fn end(&self, reason: CloseReason) {
         self.0.send_if_modified(|ended| {
             let is_first = ended.is_none();
-            ended.get_or_insert(why);
+            ended.get_or_insert(reason);
             is_first
         });
     }
 
     /// Why it is to end, if it is.
-    pub(super) fn why(&self) -> Option<Closed> {
+    pub(super) fn reason(&self) -> Option<CloseReason> {
         *self.0.borrow()
     }
 
     /// Completes when the connection is to end.
-    pub(super) async fn ended(&self) -> Closed {
+    pub(super) async fn ended(&self) -> CloseReason {
         let mut ended = self.0.subscribe();
-        match ended.wait_for(Option::is_some).await.map(|why| *why) {
-            Ok(Some(why)) => why,
+        match ended.wait_for(Option::is_some).await.map(|reason| *reason) {
+            Ok(Some(reason)) => reason,
             // We hold the sender ourselves.
             _ => std::future::pending().await,
         }
@@ -104,13 +104,13 @@ struct Open {
 struct Connection {
     peer: IpAddr,
     /// `None` while a request is being answered.
-    waits: Option<Waits>,
-    ender: Ender,
+    waits: Option<Waiting>,
+    closer: Closer,
 }
 
 /// What is waited for, and since when. What comes first gives way first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Waits {
+enum Waiting {
     /// The head of a request.
     Head(Instant),
     /// Something to answer a request with.
@@ -125,7 +125,7 @@ impl Connections {
     /// Lets a connection in. Where its peer or all of them have as many as they may, the one that
     /// has waited longest for the head of a request gives way: clients send a head at once, and an
     /// idle connection is easily made again. `None` if all are being answered.
-    pub(super) fn enter(self: &Arc<Self>, from: IpAddr) -> Option<Seat> {
+    pub(super) fn enter(self: &Arc<Self>, from: IpAddr) -> Option<Slot> {
         let peer = peer(from);
         let mut open = self.open();
         let of_peer = open.connections.values().filter(|other| other.peer == peer).count();
@@ -137,14 +137,14 @@ impl Connections {
         }
         let number = open.next;
         open.next += 1;
-        let ender = Ender::new();
-        let waits = Some(Waits::Head(Instant::now()));
-        open.connections.insert(number, Connection { peer, waits, ender: ender.clone() });
+        let closer = Closer::new();
+        let waits = Some(Waiting::Head(Instant::now()));
+        open.connections.insert(number, Connection { peer, waits, closer: closer.clone() });
         drop(open);
-        Some(Seat { connections: Arc::clone(self), number, ender })
+        Some(Slot { connections: Arc::clone(self), number, closer })
     }
 
-    fn note(&self, number: u64, waits: Option<Waits>) {
+    fn note(&self, number: u64, waits: Option<Waiting>) {
         if let Some(connection) = self.open().connections.get_mut(&number) {
             connection.waits = waits;
         }
@@ -164,7 +164,7 @@ impl Open {
         let (_, number) =
             these.filter_map(|(number, connection)| Some((connection.waits?, *number))).min()?;
         let connection = self.connections.remove(&number)?;
-        connection.ender.end(Closed::Crowded);
+        connection.closer.end(CloseReason::Crowded);
         Some(())
     }
 }
@@ -182,22 +182,22 @@ fn peer(from: IpAddr) -> IpAddr {
 
 /// A connection's place among the others.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct Slot {
     connections: Arc<Connections>,
     number: u64,
-    ender: Ender,
+    closer: Closer,
 }
 
-impl Seat {
+impl Slot {
     /// What ends this connection.
-    pub(super) fn ender(&self) -> &Ender {
-        &self.ender
+    pub(super) fn closer(&self) -> &Closer {
+        &self.closer
     }
 
     /// Says that a request is here, which can't be answered yet. It holds nothing, so it may still
     /// have to give way.
     pub(super) fn has_asked(&self) {
-        self.connections.note(self.number, Some(Waits::Answer(Instant::now())));
+        self.connections.note(self.number, Some(Waiting::Answer(Instant::now())));
     }
 
     /// Says that a request is being answered, until the result is dropped.
@@ -207,7 +207,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.connections.open().connections.remove(&self.number);
     }
@@ -222,7 +222,7 @@ pub(super) struct Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.connections.note(self.number, Some(Waits::Head(Instant::now())));
+        self.connections.note(self.number, Some(Waiting::Head(Instant::now())));
     }
 }
 
@@ -230,8 +230,8 @@ impl Drop for Answering {
 mod tests {
     use super::*;
 
-    fn ended(seat: &Seat) -> bool {
-        seat.ender.why().is_some()
+    fn ended(slot: &Slot) -> bool {
+        slot.closer.reason().is_some()
     }
 
     fn from(text: &str) -> IpAddr {
@@ -253,7 +253,7 @@ mod tests {
         assert_eq!([&first, &third, &fourth, &fifth].map(ended), [false, true, false, false]);
         // One that has given way has no place to leave.
         drop((second, third));
-        let answering = [first, fourth, fifth].map(|seat| (seat.answering(), seat));
+        let answering = [first, fourth, fifth].map(|slot| (slot.answering(), slot));
         assert!(enter().is_none(), "all are being answered");
         drop(answering);
         assert!(enter().is_some());

@@ -27,7 +27,7 @@ use tokio::{
 use crate::{clock, health::Health, ledger::Reader, log_limit::LogLimit, metrics::Metrics};
 
 use self::{
-    connections::{Closed, Connections, Seat},
+    connections::{CloseReason, Connections, Slot},
     scrapes::{Bounds, Scrapes},
     stall::StallLimit,
 };
@@ -37,7 +37,7 @@ pub use listen::{ListenAddr, ListenAddrError, Listener, bind};
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often it is logged that connections are closed early.
-const CUT_LOG_INTERVAL: Duration = Duration::from_secs(60);
+const CLOSE_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The server's bounds.
 #[derive(Debug, Clone)]
@@ -78,7 +78,7 @@ pub struct ServerConfig {
     /// How old a snapshot may be when it is scraped.
     pub max_age: Duration,
     /// How long a scrape waits for such a snapshot; then it gets the newest there is.
-    pub cut_wait: Duration,
+    pub snapshot_wait: Duration,
     /// How long connections may go on after the shutdown has begun.
     pub shutdown_deadline: Duration,
     /// Whether `OpenMetrics` pages tell when series began.
@@ -98,7 +98,7 @@ impl Default for ServerConfig {
             head_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
             max_age: Duration::from_secs(1),
-            cut_wait: Duration::from_secs(2),
+            snapshot_wait: Duration::from_secs(2),
             shutdown_deadline: Duration::from_secs(5),
             created: false,
         }
@@ -153,14 +153,14 @@ pub async fn serve(
             () = &mut end_the_slow => {}
             Some(ended) = tasks.join_next() => log_panic(ended),
             (stream, peer) = accept(&listeners) => {
-                let Some(seat) = connections.enter(peer.ip()) else {
-                    log_cut(&state.metrics, Closed::Crowded, peer);
+                let Some(slot) = connections.enter(peer.ip()) else {
+                    log_closed(&state.metrics, CloseReason::Crowded, peer);
                     continue;
                 };
                 let served = Served::new(&state.metrics.http_connections);
                 let client = Client {
                     peer,
-                    seat,
+                    slot,
                     scrapes: Arc::clone(&scrapes),
                     config: Arc::clone(&config),
                     state: Arc::clone(&state),
@@ -216,7 +216,7 @@ async fn accept(listeners: &[TcpListener]) -> (TcpStream, SocketAddr) {
 /// Who is connected, and what it is answered with.
 struct Client {
     peer: SocketAddr,
-    seat: Seat,
+    slot: Slot,
     scrapes: Arc<Scrapes>,
     config: Arc<ServerConfig>,
     state: Arc<ServerState>,
@@ -233,10 +233,10 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "can't set TCP_NODELAY");
     }
-    let Client { peer, seat, scrapes, config, state } = client;
-    let service = service_fn(|request| routes::respond(&config, &state, &seat, &scrapes, request));
-    let ender = seat.ender();
-    let stream = TokioIo::new(StallLimit::new(stream, config.stall_timeout, ender.clone()));
+    let Client { peer, slot, scrapes, config, state } = client;
+    let service = service_fn(|request| routes::respond(&config, &state, &slot, &scrapes, request));
+    let closer = slot.closer();
+    let stream = TokioIo::new(StallLimit::new(stream, config.stall_timeout, closer.clone()));
     let result = {
         let mut connection = pin!(
             http1::Builder::new()
@@ -261,45 +261,50 @@ async fn connection(
         };
         tokio::select! {
             result = served => result,
-            _ = ender.ended() => Ok(()),
+            _ = closer.ended() => Ok(()),
         }
     };
     if let Err(error) = result {
         tracing::debug!(%peer, %error, "an HTTP connection ended early");
         // hyper has answered the last two itself.
         if error.is_timeout() {
-            ender.end(Closed::HeadTimeout);
+            closer.end(CloseReason::HeadTimeout);
         } else if error.is_parse_too_large() {
             routes::count(&state.metrics, routes::OTHER, "431");
         } else if error.is_parse() {
             routes::count(&state.metrics, routes::OTHER, "400");
         }
     }
-    if let Some(why) = ender.why() {
-        log_cut(&state.metrics, why, peer);
+    if let Some(reason) = closer.reason() {
+        log_closed(&state.metrics, reason, peer);
     }
 }
 
 /// Counts a connection that the server has ended, and logs it at a limited rate.
-fn log_cut(metrics: &Metrics, why: Closed, peer: SocketAddr) {
-    static CROWDED: LogLimit = LogLimit::new(CUT_LOG_INTERVAL);
-    static SLOW: LogLimit = LogLimit::new(CUT_LOG_INTERVAL);
-    metrics.http_closed.with_label_values(&[why.label()]).inc();
-    let reason = why.label();
-    let (limit, what) = match why {
+fn log_closed(metrics: &Metrics, reason: CloseReason, peer: SocketAddr) {
+    static CROWDED: LogLimit = LogLimit::new(CLOSE_LOG_INTERVAL);
+    static SLOW: LogLimit = LogLimit::new(CLOSE_LOG_INTERVAL);
+    metrics.http_closed.with_label_values(&[reason.label()]).inc();
+    let label = reason.label();
+    let (limit, what) = match reason {
         // Nobody has lost an answer: an idle connection, or one that was never used.
-        Closed::HeadTimeout => return tracing::debug!(%peer, reason, "no request came"),
-        Closed::Crowded => (
+        CloseReason::HeadTimeout => {
+            return tracing::debug!(%peer, reason = label, "no request came");
+        }
+        CloseReason::Crowded => (
             &CROWDED,
             "more HTTP connections came than are kept: those that waited longest for a request \
              are closed",
         ),
-        Closed::Stalled | Closed::Slow | Closed::Scrapes | Closed::Snapshots => {
+        CloseReason::Stalled
+        | CloseReason::Slow
+        | CloseReason::Scrapes
+        | CloseReason::Snapshots => {
             (&SLOW, "an answer was cut off: the client is too slow for all of it")
         }
     };
     if let Some(held_back) = limit.permit() {
-        tracing::warn!(%peer, reason, held_back, "{what}");
+        tracing::warn!(%peer, reason = label, held_back, "{what}");
     }
 }
 

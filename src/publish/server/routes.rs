@@ -21,7 +21,7 @@ use crate::{
 
 use super::{
     ServerConfig, ServerState,
-    connections::{Closed, Seat},
+    connections::{CloseReason, Slot},
     home, negotiate,
     scrape::ScrapeBody,
     scrapes::Scrapes,
@@ -42,12 +42,12 @@ const TEXT: &str = "text/plain; charset=utf-8";
 pub(super) async fn respond(
     config: &ServerConfig,
     state: &ServerState,
-    seat: &Seat,
+    slot: &Slot,
     scrapes: &Arc<Scrapes>,
     request: Request<Incoming>,
 ) -> Result<Answer, Infallible> {
     let arrived = Instant::now();
-    let answering = seat.answering();
+    let answering = slot.answering();
     let (parts, body) = request.into_parts();
     let has_body = !body.is_end_stream();
     // Nothing reads it.
@@ -66,15 +66,15 @@ pub(super) async fn respond(
                 let is_read = parts.method == Method::GET;
                 let snapshot = if is_read {
                     drop(answering);
-                    seat.has_asked();
-                    state.reader.fresh(config.max_age, config.cut_wait).await
+                    slot.has_asked();
+                    state.reader.fresh(config.max_age, config.snapshot_wait).await
                 } else {
                     // hyper drops the body of an answer to HEAD. Nobody sees its numbers: they need
                     // not be fresh.
                     state.reader.newest()
                 };
-                let answering = seat.answering();
-                let scrape = is_read.then(|| scrapes.begin(seat.ender()));
+                let answering = slot.answering();
+                let scrape = is_read.then(|| scrapes.begin(slot.closer()));
                 let format = negotiate::format(&parts.headers);
                 let page = Page::new(format, snapshot, state.metrics.gather())
                     .with_created(config.created);
@@ -109,8 +109,8 @@ pub(super) fn announce(metrics: &Metrics) {
     for path in PATHS {
         metrics.http_requests.with_label_values(&[path, "200"]);
     }
-    for why in Closed::ALL {
-        metrics.http_closed.with_label_values(&[why.label()]);
+    for reason in CloseReason::ALL {
+        metrics.http_closed.with_label_values(&[reason.label()]);
     }
 }
 
@@ -159,7 +159,7 @@ fn ready(state: &ServerState) -> Answer {
     }
 }
 
-/// A line for each of the components: its name, its state and why it is so.
+/// A line for each of the components: its name, its state and the reason.
 fn told<'c>(components: impl Iterator<Item = &'c (String, State)>) -> String {
     let mut text = String::new();
     for (name, state) in components {

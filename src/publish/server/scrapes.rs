@@ -22,7 +22,7 @@ use std::{
 
 use tokio::{sync::Notify, time::sleep_until};
 
-use super::connections::{Closed, Ender};
+use super::connections::{CloseReason, Closer};
 
 /// What scrapes may take.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +58,7 @@ struct Scraping {
     /// The sequence of the snapshot that it holds.
     snapshot: Option<u64>,
     taken: Arc<Taken>,
-    ender: Ender,
+    closer: Closer,
 }
 
 /// What a client has taken of its page.
@@ -93,8 +93,8 @@ impl Scrapes {
         Arc::new(Scrapes { bounds, running: Mutex::default(), begun: Notify::new() })
     }
 
-    /// A scrape begins on the connection that `ender` ends.
-    pub(super) fn begin(self: &Arc<Self>, ender: &Ender) -> Scrape {
+    /// A scrape begins on the connection that `closer` ends.
+    pub(super) fn begin(self: &Arc<Self>, closer: &Closer) -> Scrape {
         let mut running = self.running();
         if running.scrapes.len() >= self.bounds.scrapes {
             let idlest = running
@@ -103,7 +103,7 @@ impl Scrapes {
                 .min_by_key(|(_, scrape)| scrape.taken.at())
                 .map(|(number, _)| *number);
             if let Some(idlest) = idlest {
-                running.end(idlest, Closed::Scrapes);
+                running.end(idlest, CloseReason::Scrapes);
             }
         }
         let number = running.next;
@@ -114,7 +114,7 @@ impl Scrapes {
             started: now,
             snapshot: None,
             taken: Arc::clone(&taken),
-            ender: ender.clone(),
+            closer: closer.clone(),
         };
         running.scrapes.insert(number, scraping);
         drop(running);
@@ -149,7 +149,7 @@ impl Scrapes {
             }
         }
         for number in slow {
-            running.end(number, Closed::Slow);
+            running.end(number, CloseReason::Slow);
         }
         next
     }
@@ -181,7 +181,7 @@ impl Scrapes {
                 .map(|(number, _)| *number)
                 .collect();
             for number in holders {
-                running.end(number, Closed::Snapshots);
+                running.end(number, CloseReason::Snapshots);
             }
         }
     }
@@ -193,9 +193,9 @@ impl Scrapes {
 }
 
 impl Running {
-    fn end(&mut self, number: u64, why: Closed) {
+    fn end(&mut self, number: u64, reason: CloseReason) {
         if let Some(scrape) = self.scrapes.remove(&number) {
-            scrape.ender.end(why);
+            scrape.closer.end(reason);
         }
     }
 }
@@ -241,17 +241,17 @@ mod tests {
 
     struct Reader {
         scrape: Scrape,
-        ender: Ender,
+        closer: Closer,
     }
 
     impl Reader {
         fn new(scrapes: &Arc<Scrapes>) -> Self {
-            let ender = Ender::new();
-            Reader { scrape: scrapes.begin(&ender), ender }
+            let closer = Closer::new();
+            Reader { scrape: scrapes.begin(&closer), closer }
         }
 
-        fn ended(&self) -> Option<Closed> {
-            self.ender.why()
+        fn ended(&self) -> Option<CloseReason> {
+            self.closer.reason()
         }
     }
 
@@ -267,11 +267,11 @@ mod tests {
         assert!(at(9) >= Some(began + Duration::from_secs(10)));
         assert_eq!([&none, &half, &all].map(Reader::ended), [None; 3]);
         assert!(at(11) >= Some(began + Duration::from_secs(35)));
-        assert_eq!([&none, &half, &all].map(Reader::ended), [Some(Closed::Slow), None, None]);
+        assert_eq!([&none, &half, &all].map(Reader::ended), [Some(CloseReason::Slow), None, None]);
         assert!(at(36) >= Some(began + Duration::from_secs(60)));
-        assert_eq!([&half, &all].map(Reader::ended), [Some(Closed::Slow), None]);
+        assert_eq!([&half, &all].map(Reader::ended), [Some(CloseReason::Slow), None]);
         assert_eq!(at(61), None);
-        assert_eq!(all.ended(), Some(Closed::Slow));
+        assert_eq!(all.ended(), Some(CloseReason::Slow));
     }
 
     #[test]
@@ -284,7 +284,7 @@ mod tests {
         readers[0].scrape.taken(0.01);
         let newest = Reader::new(&scrapes);
         let [first, second, third] = readers.each_ref().map(Reader::ended);
-        assert_eq!([first, second, third], [None, Some(Closed::Scrapes), None]);
+        assert_eq!([first, second, third], [None, Some(CloseReason::Scrapes), None]);
         assert_eq!(newest.ended(), None);
     }
 
@@ -303,12 +303,12 @@ mod tests {
         assert_eq!(middling.ended(), None, "two snapshots may be held");
         newest.scrape.holds(3);
         assert_eq!([&slow, &fast, &same, &newest].map(Reader::ended), [None; 4]);
-        assert_eq!(middling.ended(), Some(Closed::Snapshots));
+        assert_eq!(middling.ended(), Some(CloseReason::Snapshots));
         // It has nothing to let go of any more.
         middling.scrape.holds(4);
         drop(fast);
         Reader::new(&scrapes).scrape.holds(5);
         assert_eq!([&slow, &same].map(Reader::ended), [None; 2]);
-        assert_eq!(newest.ended(), Some(Closed::Snapshots));
+        assert_eq!(newest.ended(), Some(CloseReason::Snapshots));
     }
 }

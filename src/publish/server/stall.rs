@@ -15,14 +15,14 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::connections::{Closed, Ender};
+use super::connections::{CloseReason, Closer};
 
 /// A stream on which writing fails with [`io::ErrorKind::TimedOut`] if what was given to it is not
 /// taken in time.
 #[derive(Debug)]
 pub(super) struct StallLimit {
     stream: TcpStream,
-    ender: Ender,
+    closer: Closer,
     limit: Duration,
     /// Runs while the client takes less than we would write.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -31,9 +31,9 @@ pub(super) struct StallLimit {
 impl StallLimit {
     /// The writer must flush now and then: from the first write that has to wait to the next flush
     /// may be no longer than `limit`. So a client can't hold on by taking a byte at a time.
-    /// `ender` is told if it does.
-    pub(super) fn new(stream: TcpStream, limit: Duration, ender: Ender) -> Self {
-        StallLimit { stream, ender, limit, stalled: None }
+    /// `closer` is told if it does.
+    pub(super) fn new(stream: TcpStream, limit: Duration, closer: Closer) -> Self {
+        StallLimit { stream, closer, limit, stalled: None }
     }
 
     /// The result of a write, or a timeout if it has to wait and has waited for too long.
@@ -46,7 +46,7 @@ impl StallLimit {
             let limit = self.limit;
             let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
             if stalled.as_mut().poll(cx).is_ready() {
-                self.ender.end(Closed::Stalled);
+                self.closer.end(CloseReason::Stalled);
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
         }
@@ -57,7 +57,7 @@ impl StallLimit {
 impl Drop for StallLimit {
     fn drop(&mut self) {
         // Who is cut off for being slow would leave the kernel with what it does not take.
-        if self.ender.why().is_some()
+        if self.closer.reason().is_some()
             && let Err(error) = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
         {
             tracing::debug!(%error, "can't set SO_LINGER");

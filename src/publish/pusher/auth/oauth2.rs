@@ -152,7 +152,7 @@ impl OAuth2 {
         }
         let token = match answer {
             Ok(body) => read_token(&body).map_err(|what| self.failed(what))?,
-            Err((status, words)) => return Err(self.failed(format!("{status}: {words}"))),
+            Err((status, message)) => return Err(self.failed(format!("{status}: {message}"))),
         };
         let authorization = token.authorization.clone();
         *self.state() = State { token: Some(token), style: Some(style) };
@@ -173,7 +173,7 @@ impl OAuth2 {
             .map_err(|error| self.failed(self.http.describe(error)))?;
         let status = response.status();
         let body = read_body(response, ANSWER_LIMIT_BYTES, self.timeout).await;
-        Ok(if status.is_success() { Ok(body) } else { Err((status, self.http.words(&body))) })
+        Ok(if status.is_success() { Ok(body) } else { Err((status, self.http.excerpt(&body))) })
     }
 
     /// The request for a token.

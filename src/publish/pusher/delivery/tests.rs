@@ -27,7 +27,7 @@ fn batch(series: usize, times: i64) -> (Batch, BTreeMap<String, usize>) {
 }
 
 fn refusal() -> Refusal {
-    Refusal { status: StatusCode::BAD_REQUEST, words: "no".to_owned() }
+    Refusal { status: StatusCode::BAD_REQUEST, message: "no".to_owned() }
 }
 
 /// A refusal at a receiver that takes what is not in question: what is lost, and how often it was
@@ -278,8 +278,8 @@ fn suspicion_needs_the_same_answer_five_times_in_a_row() {
     for _ in 0..4 {
         assert!(!delivery.failed(Some(refusal())));
     }
-    let other = Refusal { words: "other".to_owned(), ..refusal() };
-    assert!(!delivery.failed(Some(other)), "other words");
+    let other = Refusal { message: "other".to_owned(), ..refusal() };
+    assert!(!delivery.failed(Some(other)), "other message");
     for _ in 0..4 {
         assert!(!delivery.failed(Some(refusal())));
     }

@@ -46,12 +46,12 @@ impl Stream {
                 self.remember();
                 verdict
             }
-            Recognized::TakesAnything(Refusal { status, words }) => {
-                let words = format!(
+            Recognized::TakesAnything(Refusal { status, message }) => {
+                let message = format!(
                     "it takes bytes that are no remote write just as well, so no receiver of remote \
-                     write answers at this URL: {words}"
+                     write answers at this URL: {message}"
                 );
-                Verdict::Held(Refusal { status, words })
+                Verdict::Held(Refusal { status, message })
             }
             Recognized::Unknown(failure) => {
                 Verdict::Failed(Failure { maybe_stored: true, ..failure })

@@ -212,14 +212,14 @@ metrics! {
     kafka_partitions: IntGauge("flow_exporter_kafka_partitions");
     /// Messages that Kafka deleted before they were counted, as told by their offsets.
     kafka_lost: IntCounterVec("flow_exporter_kafka_messages_lost_total", ["topic", "partition"]);
-    /// Times that a partition was found to be deleted and made anew, and was read from its beginning.
-    kafka_remade: IntCounterVec("flow_exporter_kafka_partitions_remade_total", ["topic", "partition"]);
+    /// Times that a partition was found to be deleted and recreated, and was read from its beginning.
+    kafka_recreated: IntCounterVec("flow_exporter_kafka_partitions_recreated_total", ["topic", "partition"]);
     /// Times that a partition was found to be gone, such as with its topic; if it comes back, reading goes on.
     kafka_vanished: IntCounterVec("flow_exporter_kafka_partitions_vanished_total", ["topic", "partition"]);
     /// Messages whose counts are published but not committed to the group: should this process die now, another member counts them again.
     kafka_uncommitted: IntGaugeVec("flow_exporter_kafka_uncommitted_messages", ["topic", "partition"]);
     /// Messages that were counted but could not be committed when their partition went to another member, which counts them again.
-    kafka_left_uncommitted: IntCounterVec("flow_exporter_kafka_messages_left_uncommitted_total", ["topic", "partition"]);
+    kafka_abandoned: IntCounterVec("flow_exporter_kafka_messages_abandoned_total", ["topic", "partition"]);
     /// Brokers known, by state of the connection.
     kafka_brokers: IntGaugeVec("flow_exporter_kafka_brokers", ["state"]);
     /// Errors that librdkafka reported, by its name for them.

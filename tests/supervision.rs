@@ -14,7 +14,7 @@ use flow_exporter::{
     log::Log,
     metrics::Metrics,
     source::{
-        Bound, Message, Position, Progress, Sink,
+        Bound, Message, Position, Publication, Sink,
         input::InputSource,
         kafka::{KafkaConfig, KafkaSource, PartitionChoice, StartOffset},
     },
@@ -99,7 +99,7 @@ impl Sink for Keeping {
         None
     }
 
-    fn passed(&mut self, _time_ms: i64) {}
+    fn advance_watermark(&mut self, _time_ms: i64) {}
 
     fn cut_is_due(&self) -> bool {
         false
@@ -112,8 +112,8 @@ impl Sink for Keeping {
 
 struct NothingPublished;
 
-impl Progress for NothingPublished {
-    fn awaited(&self) -> Option<i64> {
+impl Publication for NothingPublished {
+    fn target(&self) -> Option<i64> {
         None
     }
 

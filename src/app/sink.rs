@@ -6,7 +6,7 @@ use crate::{
     flow::{Decoded, pmacct},
     ledger::{Reader, Seat},
     log_limit::LogLimit,
-    source::{Bound, Message, Place, Position, Progress, Sink},
+    source::{Bound, Message, Origin, Position, Publication, Sink},
 };
 
 /// How much of a record that can't be decoded is logged, in characters.
@@ -19,7 +19,7 @@ static LOG_MALFORMED: LogLimit = LogLimit::new(Duration::from_secs(30));
 pub(super) struct CountingSink(pub(super) Seat);
 
 impl Sink for CountingSink {
-    fn message(&mut self, Message { position, time_ms, payload }: Message<'_>) {
+    fn message(&mut self, Message { origin, time_ms, payload }: Message<'_>) {
         let counts = self.0.counts(time_ms);
         counts.messages += 1;
         counts.payload_bytes += payload.len() as u64;
@@ -27,7 +27,7 @@ impl Sink for CountingSink {
             if let Decoded::Malformed(_) = &record
                 && let Some(held_back) = LOG_MALFORMED.permit()
             {
-                log_malformed(position, payload, held_back);
+                log_malformed(origin, payload, held_back);
             }
             counts.record(&record);
         });
@@ -38,8 +38,8 @@ impl Sink for CountingSink {
         self.0.bound()
     }
 
-    fn passed(&mut self, time_ms: i64) {
-        self.0.passed(time_ms);
+    fn advance_watermark(&mut self, time_ms: i64) {
+        self.0.advance_watermark(time_ms);
     }
 
     fn cut_is_due(&self) -> bool {
@@ -57,14 +57,14 @@ impl Sink for CountingSink {
 
 /// Logs which record of a message is not counted. Others of it may well be.
 #[cold]
-fn log_malformed(position: Place<'_>, payload: &[u8], held_back: u64) {
+fn log_malformed(origin: Origin<'_>, payload: &[u8], held_back: u64) {
     let Some((reason, record)) = pmacct::first_malformed(payload) else { return };
     let quote: String = record.chars().take(QUOTE_CHARACTERS).collect();
     tracing::warn!(
         reason = reason.label(),
-        origin = position.origin,
-        partition = position.partition,
-        offset = position.offset,
+        origin = origin.name,
+        partition = origin.partition,
+        offset = origin.offset,
         held_back,
         "a record can't be decoded and is not counted; it begins with {quote:?}"
     );
@@ -77,9 +77,9 @@ pub(super) struct Published {
     pub(super) runtime: tokio::runtime::Handle,
 }
 
-impl Progress for Published {
-    fn awaited(&self) -> Option<i64> {
-        self.reader.awaited()
+impl Publication for Published {
+    fn target(&self) -> Option<i64> {
+        self.reader.target()
     }
 
     fn published(&self) -> Vec<Position> {

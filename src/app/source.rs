@@ -9,7 +9,7 @@ use crate::{
     health::Component,
     metrics::Metrics,
     source::{
-        Progress,
+        Publication,
         input::{InputSource, RunningInputSource},
         kafka::{KafkaSource, RunningKafkaSource},
     },
@@ -47,13 +47,13 @@ impl Source {
     pub(super) fn start(
         self,
         mut sinks: Vec<CountingSink>,
-        progress: Arc<dyn Progress>,
+        publication: Arc<dyn Publication>,
         component: Component,
         on_end: impl FnOnce() + Send + 'static,
     ) -> anyhow::Result<Running> {
         match self {
             Source::Kafka(source) => source
-                .start(sinks, progress, component, on_end)
+                .start(sinks, publication, component, on_end)
                 .map(Running::Kafka)
                 .context("starting the Kafka source's threads"),
             Source::Input { source, exit_at_end } => {

@@ -85,7 +85,7 @@ pub(super) enum Request {
     /// AS names won't come for now: publish without.
     NamesFailed,
     /// The partitions of a worker have come this far in time.
-    Passed {
+    Watermark {
         worker: usize,
         time_ms: i64,
     },
@@ -263,7 +263,9 @@ impl Ledger {
                         self.cut(None);
                     }
                 }
-                Ok(Request::Passed { worker, time_ms }) => self.schedule.passed(worker, time_ms),
+                Ok(Request::Watermark { worker, time_ms }) => {
+                    self.schedule.advance_watermark(worker, time_ms);
+                }
                 Ok(Request::HandOver(handed)) => self.merge(handed),
                 Ok(Request::Left) => self.seated -= 1,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
@@ -390,7 +392,9 @@ impl Ledger {
                 }
                 Ok(Request::Names(names)) => self.new_names = Some(names),
                 Ok(Request::Freshen(asked)) => self.asked = self.asked.max(Some(asked)),
-                Ok(Request::Passed { worker, time_ms }) => self.schedule.passed(worker, time_ms),
+                Ok(Request::Watermark { worker, time_ms }) => {
+                    self.schedule.advance_watermark(worker, time_ms);
+                }
                 Ok(Request::NamesFailed) => {}
                 Err(_) => {
                     self.metrics.cuts_incomplete.inc();

@@ -69,8 +69,8 @@ impl Reader {
 
     /// The time (milliseconds since the epoch) that all partitions must have passed for the next
     /// sample to be taken; `None` if samples don't wait for partitions.
-    pub fn awaited(&self) -> Option<i64> {
-        self.gate.awaited(self.order)
+    pub fn target(&self) -> Option<i64> {
+        self.gate.target(self.order)
     }
 
     /// Whether the ledger has published its last snapshot.

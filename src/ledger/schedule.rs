@@ -44,7 +44,7 @@ pub(super) struct Schedule {
     /// The moment of the next sample; `None` before it is known where the data begin.
     open_ms: Option<i64>,
     /// How far each worker's partitions are; `None` where that is not known.
-    passed: Vec<Option<i64>>,
+    watermarks: Vec<Option<i64>>,
 }
 
 impl Schedule {
@@ -63,7 +63,7 @@ impl Schedule {
         let mut schedule = Schedule {
             order: Order { interval_ms: milliseconds(interval).max(1), lateness_ms },
             open_ms: None,
-            passed: vec![None; workers],
+            watermarks: vec![None; workers],
         };
         schedule.open_ms = match (lateness_ms, last_ms) {
             (Some(_), None) => None,
@@ -93,9 +93,9 @@ impl Schedule {
     }
 
     /// A worker's partitions have come this far.
-    pub(super) fn passed(&mut self, worker: usize, time_ms: i64) {
-        let passed = &mut self.passed[worker];
-        *passed = Some(passed.map_or(time_ms, |passed| passed.max(time_ms)));
+    pub(super) fn advance_watermark(&mut self, worker: usize, time_ms: i64) {
+        let watermark = &mut self.watermarks[worker];
+        *watermark = Some(watermark.map_or(time_ms, |watermark| watermark.max(time_ms)));
     }
 
     /// How far everything is, with what may still be late, if that is known.
@@ -103,7 +103,7 @@ impl Schedule {
         match self.order.lateness_ms {
             None => Some(now_ms),
             Some(lateness) => {
-                let earliest = self.passed.iter().copied().min()??;
+                let earliest = self.watermarks.iter().copied().min()??;
                 Some(earliest.saturating_sub(lateness))
             }
         }
@@ -171,14 +171,14 @@ mod tests {
     fn a_sample_waits_until_all_workers_have_passed_its_moment_by_the_lateness() {
         let mut schedule = Schedule::new(INTERVAL, EVENT, 2, None, NOW);
         assert_eq!((schedule.open_ms(), schedule.begin(NOW)), (None, None));
-        schedule.passed(0, 100_000);
+        schedule.advance_watermark(0, 100_000);
         assert_eq!(schedule.begin(NOW), None, "the other worker may have older messages");
-        schedule.passed(1, 60_500);
+        schedule.advance_watermark(1, 60_500);
         assert_eq!(schedule.begin(NOW), Some(59_500));
         assert_eq!((schedule.open_ms(), schedule.due(NOW)), (Some(75_000), None));
-        schedule.passed(1, 75_999);
+        schedule.advance_watermark(1, 75_999);
         assert_eq!(schedule.due(NOW), None);
-        schedule.passed(1, 76_000);
+        schedule.advance_watermark(1, 76_000);
         assert_eq!(schedule.due(NOW), Some(75_000));
         schedule.close(75_000, NOW);
         assert_eq!((schedule.open_ms(), schedule.due(NOW)), (Some(90_000), None));
@@ -197,7 +197,7 @@ mod tests {
             (NOW, 315_000, false),
         ] {
             let mut schedule = Schedule::new(INTERVAL, EVENT, 1, Some(60_000), now_ms);
-            schedule.passed(0, 90_000 + gap_ms + 1_000);
+            schedule.advance_watermark(0, 90_000 + gap_ms + 1_000);
             schedule.close(75_000, now_ms);
             let expected = if is_filled { 90_000 } else { 90_000 + gap_ms };
             assert_eq!(schedule.open_ms(), Some(expected), "{gap_ms} ms at {now_ms}");

@@ -64,7 +64,7 @@ impl Gate {
     }
 
     /// The time that all partitions must have passed for the next sample.
-    pub(super) fn awaited(&self, order: Order) -> Option<i64> {
+    pub(super) fn target(&self, order: Order) -> Option<i64> {
         let lateness = order.lateness_ms?;
         Some(self.bound_ms.load(Ordering::Relaxed).saturating_add(lateness))
     }
@@ -225,11 +225,11 @@ impl Seat {
 
     /// Says that no message before `time_ms` (milliseconds since the epoch) is left to count, but
     /// for late ones.
-    pub fn passed(&mut self, time_ms: i64) {
+    pub fn advance_watermark(&mut self, time_ms: i64) {
         if self.reported != Some(self.bound_ms) {
             self.reported = Some(self.bound_ms);
             // The ledger ends after its workers; if it is gone, the process is on its way out.
-            drop(self.requests.send(Request::Passed { worker: self.number, time_ms }));
+            drop(self.requests.send(Request::Watermark { worker: self.number, time_ms }));
         }
     }
 

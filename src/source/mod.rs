@@ -24,7 +24,7 @@ pub struct Position {
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
     /// Where it stands.
-    pub position: Place<'a>,
+    pub origin: Origin<'a>,
     /// Its timestamp, in milliseconds since the epoch; `None` where it has none that makes sense,
     /// or where timestamps don't count: then it is of now.
     pub time_ms: Option<i64>,
@@ -34,9 +34,9 @@ pub struct Message<'a> {
 
 /// Where a message stands, for log lines.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub struct Origin<'a> {
     /// The topic, or the file.
-    pub origin: &'a str,
+    pub name: &'a str,
     /// The partition; 0 for a source that has none.
     pub partition: i32,
     /// The message's offset; in a file, the number of its first byte.
@@ -83,7 +83,7 @@ pub trait Sink: Send + 'static {
     /// All partitions of this sink have come at least this far in time (milliseconds since the
     /// epoch): what they still give is younger, but for [`Bound::lateness_ms`]. Called once for
     /// each bound that is passed, lateness included.
-    fn passed(&mut self, time_ms: i64);
+    fn advance_watermark(&mut self, time_ms: i64);
 
     /// Whether [`Sink::hand_over`] is wanted, for a cut or because the sink holds as much as it
     /// may. Asked between batches, so it must cost nothing.
@@ -99,10 +99,10 @@ pub trait Sink: Send + 'static {
 
 /// What became of the messages that the sinks took. Calls may block for as long as they are told
 /// to, and are made from the source's own threads.
-pub trait Progress: Send + Sync + 'static {
+pub trait Publication: Send + Sync + 'static {
     /// The time (milliseconds since the epoch) that all partitions must have passed for the next
     /// sample to be taken; `None` where samples don't wait for partitions.
-    fn awaited(&self) -> Option<i64>;
+    fn target(&self) -> Option<i64>;
 
     /// Positions up to which counts are published.
     fn published(&self) -> Vec<Position>;

@@ -1,4 +1,4 @@
-//! What Kafka no longer has, and topics that are deleted and made anew.
+//! What Kafka no longer has, and topics that are deleted and recreated.
 
 use std::{path::Path, thread, time::Duration};
 
@@ -16,7 +16,7 @@ const PARTITIONS: i32 = 2;
 /// librdkafka asks for a topic that it misses every few seconds, and we for partitions every 10 s.
 const COUNT_LIMIT: Duration = Duration::from_secs(60);
 const LOST: &str = "flow_exporter_kafka_messages_lost_total";
-const REMADE: &str = "flow_exporter_kafka_partitions_remade_total";
+const RECREATED: &str = "flow_exporter_kafka_partitions_recreated_total";
 
 fn arguments(kafka: &Kafka, state: &Path, group: bool) -> Vec<String> {
     let mut arguments = count(&kafka.brokers(), TOPIC);
@@ -91,7 +91,7 @@ fn loses_what_kafka_deletes(group: bool) {
     send(&kafka, &mut flows, 2000);
     exporter.wait_for_sum("flow_exporter_messages_total", counted + 2000, COUNT_LIMIT);
     assert_eq!(exporter.page().sum(LOST), lost);
-    assert_eq!(exporter.page().sum(REMADE), 0);
+    assert_eq!(exporter.page().sum(RECREATED), 0);
     assert!(exporter.stop().success());
 }
 
@@ -121,7 +121,7 @@ fn counts_all_of_topics_made_anew(group: bool) {
     send(&kafka, &mut flows, 1000);
     let exporter = Exporter::start(&arguments);
     exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
-    let remade = exporter.page().sum(REMADE);
+    let recreated = exporter.page().sum(RECREATED);
 
     // While it runs.
     remake(&kafka);
@@ -129,9 +129,9 @@ fn counts_all_of_topics_made_anew(group: bool) {
     exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
     send(&kafka, &mut flows, 3000);
     exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
-    let now = exporter.page().sum(REMADE);
-    println!("group {group}: {remade} partitions found made anew at the start, {now} then");
-    assert!(now > remade, "{now} after {remade}");
+    let now = exporter.page().sum(RECREATED);
+    println!("group {group}: {recreated} partitions found recreated at the start, {now} then");
+    assert!(now > recreated, "{now} after {recreated}");
     assert_eq!(exporter.page().sum(LOST), 0);
     exporter.kill();
 
@@ -140,7 +140,7 @@ fn counts_all_of_topics_made_anew(group: bool) {
     wait_for_totals_of(&[&exporter], &flows.totals(unnamed));
     send(&kafka, &mut flows, 1000);
     exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
-    assert_eq!(exporter.page().sum(REMADE), 0);
+    assert_eq!(exporter.page().sum(RECREATED), 0);
     assert!(exporter.stop().success());
 }
 
@@ -324,7 +324,7 @@ fn what_a_member_that_stood_still_counts_twice_is_no_more_than_it_says() {
     let pages = [one.page(), other.page()];
     let counted: u64 = pages.iter().map(|page| page.sum(MESSAGES)).sum();
     let twice = counted.checked_sub(flows.records()).expect("nothing is left out");
-    let said = pages[0].sum("flow_exporter_kafka_messages_left_uncommitted_total");
+    let said = pages[0].sum("flow_exporter_kafka_messages_abandoned_total");
     eprintln!("{twice} messages counted twice, it says {said}");
     assert!(twice <= said, "{twice} messages are counted twice, it says {said}");
 }

@@ -19,7 +19,7 @@ use crate::{
 
 const LIMIT: Duration = Duration::from_secs(60);
 const LOST: &str = "flow_exporter_kafka_messages_lost_total";
-const REMADE: &str = "flow_exporter_kafka_partitions_remade_total";
+const RECREATED: &str = "flow_exporter_kafka_partitions_recreated_total";
 const UNCOMMITTED: &str = "flow_exporter_kafka_uncommitted_messages";
 const GROUP: &str = "--group=flows";
 
@@ -94,7 +94,7 @@ fn messages_that_kafka_deleted_while_we_were_away_are_counted_as_lost() {
         other => Err(format!("{other}")),
     });
     assert_eq!(exporter.page().sum(LOST), low - 10);
-    assert_eq!(exporter.page().sum(REMADE), 0);
+    assert_eq!(exporter.page().sum(RECREATED), 0);
     assert!(exporter.log().contains("messages are lost"), "{}", exporter.log());
 }
 
@@ -163,14 +163,14 @@ fn a_topic_made_anew_while_we_were_away_is_read_from_its_beginning_once() {
         exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
         assert_eq!(exporter.page().sum(LOST), 0);
         let log = exporter.log();
-        let remade = exporter.page().sum(REMADE);
-        assert_eq!(log.matches("made anew").count() as u64, remade, "{log}");
+        let recreated = exporter.page().sum(RECREATED);
+        assert_eq!(log.matches("recreated").count() as u64, recreated, "{log}");
         assert!(exporter.stop().success());
     }
     // The second start found the positions of the new topic.
     let exporter = Exporter::start(&arguments);
     exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
-    assert_eq!(exporter.page().sum(REMADE), 0);
+    assert_eq!(exporter.page().sum(RECREATED), 0);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::{
     threads,
 };
 
-use super::{Message, Place, Position, Sink};
+use super::{Message, Origin, Position, Sink};
 use open::{Single, Stretches};
 use progress::Progress;
 
@@ -210,10 +210,10 @@ impl<S: Sink> Worker<S> {
             let end = memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
             let line = &rest[..end];
             let payload = line.strip_suffix(b"\n").unwrap_or(line);
-            let position = Place { origin: &self.name, partition: 0, offset: self.next_offset };
+            let origin = Origin { name: &self.name, partition: 0, offset: self.next_offset };
             if !payload.is_empty() {
                 // Lines have no time of their own.
-                self.sink.message(Message { position, time_ms: None, payload });
+                self.sink.message(Message { origin, time_ms: None, payload });
             }
             self.next_offset += end as i64;
             rest = &rest[end..];

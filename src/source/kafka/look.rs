@@ -30,7 +30,7 @@ const MESSAGES_OF_ONE: i64 = 100;
 /// How long is waited for the newest messages.
 const READ_LIMIT: Duration = Duration::from_secs(10);
 /// How long librdkafka may take for each thing that it has to say of connections and rights.
-const WORDS_LIMIT: Duration = Duration::from_millis(100);
+const EVENT_LIMIT: Duration = Duration::from_millis(100);
 /// How long it is listened to, if it does not come to an end.
 const ERRORS_LIMIT: Duration = Duration::from_secs(1);
 
@@ -83,9 +83,9 @@ pub enum LookError {
 }
 
 /// Keeps what librdkafka says of connections, without our secrets.
-struct Words(Connections, Mask);
+struct LookContext(Connections, Mask);
 
-impl ClientContext for Words {
+impl ClientContext for LookContext {
     fn log(&self, _: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
         self.0.logged(facility, &self.1.text(message));
     }
@@ -97,7 +97,7 @@ impl ClientContext for Words {
     }
 }
 
-impl ConsumerContext for Words {}
+impl ConsumerContext for LookContext {}
 
 /// Asks for the topic's partitions and hands the newest messages of each to `recent`, oldest first,
 /// with their partition and time in milliseconds since the epoch. Blocks for at most half a
@@ -112,9 +112,10 @@ pub fn look(
     // Not every offset has a message: the end of what there is has to be told. Of a partition
     // without messages it says that we may read it.
     settings.set("enable.partition.eof", "true");
-    let words = Words(Connections::default(), config.mask());
-    let consumer: BaseConsumer<Words> = BaseConsumer::from_config_and_context(&settings, words)
-        .map_err(|error| InvalidKafkaConfig::Inconsistent(error.to_string()))?;
+    let context = LookContext(Connections::default(), config.mask());
+    let consumer: BaseConsumer<LookContext> =
+        BaseConsumer::from_config_and_context(&settings, context)
+            .map_err(|error| InvalidKafkaConfig::Inconsistent(error.to_string()))?;
     let mut looked = describe(config, &consumer)?;
     let of_each = (MESSAGES / looked.len().max(1) as i64).clamp(1, MESSAGES_OF_ONE);
     let mut starts = TopicPartitionList::new();
@@ -170,7 +171,7 @@ fn passes(config: &KafkaConfig, error: &KafkaError) -> bool {
 /// The partitions that are asked for, with their offsets.
 fn describe(
     config: &KafkaConfig,
-    consumer: &BaseConsumer<Words>,
+    consumer: &BaseConsumer<LookContext>,
 ) -> Result<BTreeMap<i32, Looked>, LookError> {
     let topic = config.topic.as_str();
     let metadata = consumer
@@ -183,7 +184,7 @@ fn describe(
         let code = RDKafkaErrorCode::from(error);
         return Err(Right::missing(code).map_or_else(
             || no_topic(code.to_string()),
-            |right| LookError::Denied(right.words(config)),
+            |right| LookError::Denied(right.explain(config)),
         ));
     }
     let mut partitions: Vec<i32> =
@@ -213,20 +214,24 @@ fn describe(
 }
 
 /// What an error means, with what librdkafka said of connections.
-fn failed(config: &KafkaConfig, consumer: &BaseConsumer<Words>, error: &KafkaError) -> LookError {
+fn failed(
+    config: &KafkaConfig,
+    consumer: &BaseConsumer<LookContext>,
+    error: &KafkaError,
+) -> LookError {
     let code = error.rdkafka_error_code();
     if let Some(right) = code.and_then(Right::missing) {
-        return LookError::Denied(right.words(config));
+        return LookError::Denied(right.explain(config));
     }
     // Errors wait until somebody asks for messages. Where the coordinator refuses us, a question to
     // it times out. Brokers that can't be reached make errors without end.
     let deadline = Instant::now() + ERRORS_LIMIT;
     while Instant::now() < deadline
-        && let Some(Err(error)) = consumer.poll(WORDS_LIMIT)
+        && let Some(Err(error)) = consumer.poll(EVENT_LIMIT)
     {
         match error.rdkafka_error_code().and_then(Right::missing) {
             Some(Right::Group) if config.group.is_none() => {}
-            Some(right) => return LookError::Denied(right.words(config)),
+            Some(right) => return LookError::Denied(right.explain(config)),
             None => {}
         }
     }

@@ -11,9 +11,9 @@ mod context;
 mod control;
 mod inbox;
 mod look;
+mod progress;
 mod queue;
 mod right;
-mod standing;
 mod worker;
 
 use std::{
@@ -33,7 +33,7 @@ use rdkafka::{
 use crate::{
     health::{Component, State},
     metrics::Metrics,
-    source::{Progress, Sink},
+    source::{Publication, Sink},
     threads,
 };
 
@@ -42,7 +42,7 @@ use context::Context;
 use control::{Commits, Control, Ends, Event, Faults, Topic};
 use inbox::{Command, Inbox};
 pub use look::{LookError, Looked, look};
-use standing::Standings;
+use progress::TopicProgress;
 use worker::Worker;
 
 /// How long a stop may take: the workers' last hand-over, its publication, the commit of it and the
@@ -90,12 +90,12 @@ impl KafkaSource {
     pub fn start<S: Sink>(
         self,
         sinks: Vec<S>,
-        progress: Arc<dyn Progress>,
+        publication: Arc<dyn Publication>,
         component: Component,
         on_end: impl FnOnce() + Send + 'static,
     ) -> io::Result<RunningKafkaSource> {
         let KafkaSource { config, consumer, events, metrics } = self;
-        let standings = Arc::new(Standings::default());
+        let progress = Arc::new(TopicProgress::default());
         let topic: Arc<str> = config.topic.as_str().into();
         let mut inboxes = Vec::new();
         let mut workers = Vec::new();
@@ -126,7 +126,7 @@ impl KafkaSource {
                     let metrics = Arc::clone(&metrics);
                     move |reason| metrics.untimed_messages.with_label_values(&[reason]).inc()
                 }),
-                standings: Arc::clone(&standings),
+                progress: Arc::clone(&progress),
             };
             let name = format!("kafka-{number}");
             workers.push(threads::thread(component.lifeline(name), move || worker.run())?);
@@ -138,9 +138,9 @@ impl KafkaSource {
             config,
             consumer,
             inboxes: inboxes.clone(),
-            standings,
-            events,
             progress,
+            events,
+            publication,
             metrics,
             component,
             stop: stop_asked,

@@ -24,7 +24,7 @@ impl Right {
     }
 
     /// That it is missing, and how it is granted.
-    pub(super) fn words(self, KafkaConfig { brokers, topic, group, .. }: &KafkaConfig) -> String {
+    pub(super) fn explain(self, KafkaConfig { brokers, topic, group, .. }: &KafkaConfig) -> String {
         let (kind, name) = match self {
             Right::Topic => ("topic", topic.as_str()),
             Right::Group => ("group", group.as_deref().unwrap_or_default()),

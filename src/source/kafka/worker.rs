@@ -11,13 +11,13 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use crate::{
     clock::{EARLIEST_MS, now_ms},
-    source::{Bound, Message, Place, Position, Sink},
+    source::{Bound, Message, Origin, Position, Sink},
 };
 
 use super::{
     inbox::{Command, Inbox},
+    progress::{PartitionProgress, TopicProgress},
     queue::{Batch, Item, PartitionQueue},
-    standing::{Standing, Standings},
 };
 
 /// Messages taken from one partition before it is the next one's turn, and before a cut is looked
@@ -55,7 +55,7 @@ struct Assigned {
     /// No message has come behind a younger one yet. Then none is looked for: what is read ahead of
     /// a sample has to be in the journal beside it.
     is_ordered: bool,
-    standing: Arc<Standing>,
+    progress: Arc<PartitionProgress>,
 }
 
 /// Reads partitions until it is told to stop.
@@ -68,7 +68,7 @@ pub(super) struct Worker<S> {
     /// Counts a message whose timestamp is no use, for this reason.
     pub(super) on_untimed: Arc<dyn Fn(&str) + Send + Sync>,
     /// Where each partition stands, shared with the control thread.
-    pub(super) standings: Arc<Standings>,
+    pub(super) progress: Arc<TopicProgress>,
 }
 
 impl<S: Sink> Worker<S> {
@@ -83,11 +83,11 @@ impl<S: Sink> Worker<S> {
             self.inbox.wait(wait);
             // Before the orders: a time at which we had no partitions was set after any that we
             // are given before it.
-            let none_until_ms = self.standings.none_until_ms();
+            let none_until_ms = self.progress.none_until_ms();
             for command in self.inbox.take() {
                 match command {
                     Command::Assign { queue, start } => {
-                        let standing = self.standings.add(queue.partition(), start);
+                        let progress = self.progress.add(queue.partition(), start);
                         left_behind.retain(|left| left.partition != queue.partition());
                         partitions.push(Assigned {
                             batch: Batch::new(BATCH_MESSAGES),
@@ -99,7 +99,7 @@ impl<S: Sink> Worker<S> {
                             held_ms: None,
                             newest_ms: i64::MIN,
                             is_ordered: true,
-                            standing,
+                            progress,
                         });
                     }
                     Command::Revoke { partitions: revoked, done } => {
@@ -108,7 +108,7 @@ impl<S: Sink> Worker<S> {
                             revoked.contains(&assigned.queue.partition())
                         }) {
                             positions.push(gone.position());
-                            self.standings.remove(gone.queue.partition());
+                            self.progress.remove(gone.queue.partition());
                         }
                         left_behind.extend(&positions);
                         // Whoever gave the order has stopped waiting: nothing left to tell.
@@ -152,10 +152,10 @@ impl<S: Sink> Worker<S> {
         }
         if assigned.batch.is_empty() {
             // What is left below the end, if anything, may be offsets without messages.
-            let standing = &assigned.standing;
-            if !standing.is_at_end(assigned.next_offset) || standing.read_to_is_asked() {
+            let progress = &assigned.progress;
+            if !progress.is_at_end(assigned.next_offset) || progress.read_to_is_asked() {
                 assigned.read_to = assigned.queue.position(&self.topic);
-                standing.has_read_to(assigned.read_to.unwrap_or(assigned.next_offset));
+                progress.has_read_to(assigned.read_to.unwrap_or(assigned.next_offset));
             }
             return 0;
         }
@@ -193,8 +193,8 @@ impl<S: Sink> Worker<S> {
                             None
                         }
                     };
-                    let position = Place { origin: topic, partition, offset };
-                    sink.message(Message { position, time_ms, payload });
+                    let origin = Origin { name: topic, partition, offset };
+                    sink.message(Message { origin, time_ms, payload });
                     *next_offset = offset + 1;
                 }
                 Item::Error { error, offset } => {
@@ -208,7 +208,7 @@ impl<S: Sink> Worker<S> {
         if *next_offset != before {
             assigned.read_to = None;
             assigned.moved = true;
-            assigned.standing.advance(*next_offset);
+            assigned.progress.advance(*next_offset);
         }
         taken
     }
@@ -220,10 +220,10 @@ impl<S: Sink> Worker<S> {
             none_until_ms
         } else {
             // `None` is the least.
-            partitions.iter().map(|each| each.passed_ms(bound)).min().flatten()
+            partitions.iter().map(|each| each.watermark_ms(bound)).min().flatten()
         };
         if let Some(time_ms) = passed.filter(|&time_ms| time_ms >= bound.end_ms()) {
-            self.sink.passed(time_ms);
+            self.sink.advance_watermark(time_ms);
         }
     }
 
@@ -243,7 +243,7 @@ impl Assigned {
 
     /// How far the partition is in time, if that is known: what it still gives is younger, but for
     /// late messages.
-    fn passed_ms(&self, bound: Bound) -> Option<i64> {
+    fn watermark_ms(&self, bound: Bound) -> Option<i64> {
         if let Some(held_ms) = self.held_ms {
             // Before the first sample, this is about where the data begin.
             let is_over =
@@ -252,7 +252,7 @@ impl Assigned {
             return Some(held_ms.saturating_add(lateness_ms));
         }
         let read_to = self.read_to.map_or(self.next_offset, |to| to.max(self.next_offset));
-        self.standing.passed_ms(read_to)
+        self.progress.watermark_ms(read_to)
     }
 }
 

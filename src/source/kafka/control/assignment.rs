@@ -45,13 +45,13 @@ impl Control {
             self.released.remove(&partition);
             let labels = [topic.as_str(), &partition.to_string()];
             self.metrics.kafka_lost.with_label_values(&labels);
-            self.metrics.kafka_remade.with_label_values(&labels);
+            self.metrics.kafka_recreated.with_label_values(&labels);
             if self.config.group.is_some() {
-                self.metrics.kafka_left_uncommitted.with_label_values(&labels);
+                self.metrics.kafka_abandoned.with_label_values(&labels);
             }
         }
         if self.config.group.is_some() {
-            self.commits.taken_up(starts, &self.progress.published());
+            self.commits.taken_up(starts, &self.publication.published());
         }
         self.metrics.kafka_partitions.set(self.assigned.len() as i64);
         if !starts.is_empty() {
@@ -103,7 +103,7 @@ impl Control {
     }
 
     /// Lets go of partitions that Kafka does not have any more: nothing waits for them. Where they
-    /// come back, they are read from here on; if their topic was made anew meanwhile, that is found
+    /// come back, they are read from here on; if their topic was recreated meanwhile, that is found
     /// out then (`refused.rs`). A group takes them from us when it learns that they are gone.
     pub(super) fn release(&mut self, partitions: &BTreeSet<i32>) {
         let gone: Vec<i32> = partitions.iter().copied().collect();
@@ -113,7 +113,7 @@ impl Control {
             topic = self.config.topic,
             ?positions,
             "Kafka does not have these partitions (number, next offset) any more: was the topic \
-             deleted, or made anew with fewer partitions? Nothing waits for them; if they come \
+             deleted, or recreated with fewer partitions? Nothing waits for them; if they come \
              back, reading goes on"
         );
         self.config.stored.extend(positions);

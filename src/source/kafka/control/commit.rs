@@ -96,13 +96,13 @@ impl Control {
         if !self.commits.falling.is_empty() {
             // A worker may be about to hand over without having looked into its inbox: by the
             // second time it has.
-            if (0..2).any(|_| self.progress.settle(FALL_LIMIT).is_none()) {
+            if (0..2).any(|_| self.publication.settle(FALL_LIMIT).is_none()) {
                 self.commits.pause = Some(Instant::now() + TICK);
                 return;
             }
             self.commits.falling.clear();
         }
-        let mut moved = self.to_commit(self.progress.published());
+        let mut moved = self.to_commit(self.publication.published());
         moved.retain(|(partition, _)| !self.commits.asked.contains_key(partition));
         if moved.is_empty() {
             return;
@@ -194,7 +194,7 @@ impl Control {
 
     /// Shows what would be counted again if this process ended here and now.
     pub(super) fn report_uncommitted(&self) {
-        for Position { partition, next_offset } in self.progress.published() {
+        for Position { partition, next_offset } in self.publication.published() {
             let Some(&start) = self.assigned.get(&partition) else { continue };
             let has = self.commits.confirmed(partition).unwrap_or(start);
             let uncommitted =

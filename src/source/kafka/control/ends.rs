@@ -31,24 +31,24 @@ pub(in crate::source::kafka) struct Ends {
 impl Control {
     /// Asks for the ends of partitions, where the next sample waits for that.
     pub(super) fn ask_for_ends(&mut self) {
-        let Some(awaited_ms) = self.progress.awaited() else { return };
+        let Some(target_ms) = self.publication.target() else { return };
         // Before the question, so that what is written after it is not taken as seen.
         let asked_ms = now_ms();
-        if asked_ms < awaited_ms || self.ends.retry_at.is_some_and(|at| Instant::now() < at) {
+        if asked_ms < target_ms || self.ends.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
         self.ends.retry_at = None;
-        let mut partitions = self.standings.unasked_since(awaited_ms);
+        let mut partitions = self.progress.unasked_since(target_ms);
         // What we may not read is waited for, whatever its end.
         partitions.retain(|&partition| !self.faults.is_denied(partition));
         let complete = self.takes_part()
-            && self.standings.none_until_ms().is_none_or(|until_ms| until_ms < awaited_ms);
+            && self.progress.none_until_ms().is_none_or(|until_ms| until_ms < target_ms);
         if partitions.is_empty() && !complete {
             return;
         }
         let heard = partitions.is_empty() || self.ask_for_ends_of(&partitions, asked_ms);
         if heard && complete {
-            self.standings.complete(asked_ms);
+            self.progress.complete(asked_ms);
         }
         if heard {
             for inbox in &self.inboxes {
@@ -75,9 +75,9 @@ impl Control {
             };
             for element in answer.elements() {
                 let partition = element.partition();
-                let Some(standing) = self.standings.get(partition) else { continue };
+                let Some(progress) = self.progress.get(partition) else { continue };
                 if let (Ok(()), Offset::Offset(offset)) = (element.error(), element.offset()) {
-                    standing.ends(offset, asked_ms);
+                    progress.ends(offset, asked_ms);
                     self.ends.silent.remove(&partition);
                     silent.remove(&partition);
                 }
@@ -88,10 +88,10 @@ impl Control {
             self.ends.retry_at = Some(Instant::now() + TICK);
         }
         for partition in silent {
-            let Some(standing) = self.standings.get(partition) else { continue };
+            let Some(progress) = self.progress.get(partition) else { continue };
             let since = *self.ends.silent.entry(partition).or_insert_with(Instant::now);
             if heard && since.elapsed() >= SILENCE_LIMIT {
-                standing.excuse();
+                progress.excuse();
                 tracing::warn!(
                     partition,
                     "no broker answers for this partition: samples don't wait for it any longer"

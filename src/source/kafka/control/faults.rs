@@ -135,14 +135,14 @@ impl Control {
     }
 
     fn restart_at_next(&mut self, partition: i32) {
-        let Some(standing) = self.standings.get(partition) else { return };
+        let Some(progress) = self.progress.get(partition) else { return };
         if !self.assigned.contains_key(&partition) || self.refused.contains_key(&partition) {
             return;
         }
         self.let_go(&[partition], Instant::now() + SETTLE_LIMIT);
         self.unassign(&[partition]);
-        if let Err(trouble) = self.take_up(&[(partition, standing.next_offset())]) {
-            tracing::error!("{}", self.words(&trouble));
+        if let Err(trouble) = self.take_up(&[(partition, progress.next_offset())]) {
+            tracing::error!("{}", self.explain(&trouble));
         }
     }
 }

@@ -34,7 +34,7 @@ impl Control {
         let came_while_away = !known && self.was_here_before()?;
         let mut starts = Vec::new();
         let mut unknown = TopicPartitionList::new();
-        let mut remade = Vec::new();
+        let mut recreated = Vec::new();
         for &partition in partitions {
             let stored = self.config.stored.get(&partition).copied();
             if let Some(&offset) = committed.get(&partition) {
@@ -42,7 +42,7 @@ impl Control {
                 starts.push((partition, stored.map_or(offset, |stored| stored.max(offset))));
             } else if self.commits.confirmed(partition).is_some() {
                 // Kafka forgets offsets of a group with members only together with their topic.
-                remade.push(partition);
+                recreated.push(partition);
                 self.ask_for(&mut unknown, partition, StartOffset::Earliest);
             } else if let Some(stored) = stored {
                 starts.push((partition, stored));
@@ -62,8 +62,8 @@ impl Control {
                 "waiting for a leader of some of {topic}'s {partitions:?}"
             )));
         }
-        for partition in remade {
-            self.note_remade(partition);
+        for partition in recreated {
+            self.note_recreated(partition);
         }
         self.commits.group_has(&committed);
         Ok(starts)
@@ -106,18 +106,18 @@ impl Control {
         }
         let deadline = Instant::now() + SETTLE_LIMIT;
         let ends: BTreeMap<i32, i64> =
-            partitions.iter().filter_map(|&p| Some((p, self.standings.next(p)?))).collect();
+            partitions.iter().filter_map(|&p| Some((p, self.progress.next(p)?))).collect();
         self.let_go(partitions, deadline);
         // Where they come back to us before anybody else commits, we go on where we were.
         self.config.stored.retain(|partition, _| !partitions.contains(partition));
         let left = deadline.saturating_duration_since(Instant::now());
-        if let Some(mut positions) = self.progress.settle(left) {
+        if let Some(mut positions) = self.publication.settle(left) {
             positions.retain(|position| partitions.contains(&position.partition));
             if !self.commit_now(positions) {
-                self.note_left_uncommitted(&ends);
+                self.note_abandoned(&ends);
             }
         } else {
-            self.note_left_uncommitted(&ends);
+            self.note_abandoned(&ends);
             tracing::error!(
                 ?partitions,
                 "counts could not be published before these partitions went to another member of \
@@ -139,12 +139,12 @@ impl Control {
     }
 
     /// Counts what another member will count again, and remembers these positions as our own.
-    fn note_left_uncommitted(&mut self, ends: &BTreeMap<i32, i64>) {
+    fn note_abandoned(&mut self, ends: &BTreeMap<i32, i64>) {
         for (&partition, &end) in ends {
             let start = self.assigned.get(&partition).copied().unwrap_or(end);
             let left = end - self.commits.confirmed(partition).unwrap_or(start);
             let labels = [self.config.topic.as_str(), &partition.to_string()];
-            let metric = self.metrics.kafka_left_uncommitted.with_label_values(&labels);
+            let metric = self.metrics.kafka_abandoned.with_label_values(&labels);
             metric.inc_by(left.max(0).unsigned_abs());
         }
         self.config.stored.extend(ends);

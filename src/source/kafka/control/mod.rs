@@ -28,7 +28,7 @@ use crate::{
     health::{Component, State},
     log_limit::LogLimit,
     metrics::Metrics,
-    source::Progress,
+    source::Publication,
 };
 
 pub(super) use commit::Commits;
@@ -41,8 +41,8 @@ use super::{
     config::KafkaConfig,
     context::Context,
     inbox::{Command, Inbox},
+    progress::TopicProgress,
     queue::has_events,
-    standing::Standings,
 };
 
 /// How often events of the consumer and new publications to commit are looked for.
@@ -79,9 +79,9 @@ pub(super) struct Control {
     pub(super) config: KafkaConfig,
     pub(super) consumer: Arc<BaseConsumer<Context>>,
     pub(super) inboxes: Vec<Arc<Inbox>>,
-    pub(super) standings: Arc<Standings>,
+    pub(super) progress: Arc<TopicProgress>,
     pub(super) events: mpsc::Receiver<Event>,
-    pub(super) progress: Arc<dyn Progress>,
+    pub(super) publication: Arc<dyn Publication>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) component: Component,
     pub(super) stop: mpsc::Receiver<()>,
@@ -123,7 +123,7 @@ impl Control {
                 tracing::error!("a Kafka worker panicked; what it had not handed over is lost");
             }
         }
-        let last = self.progress.last(SETTLE_LIMIT);
+        let last = self.publication.last(SETTLE_LIMIT);
         if self.config.group.is_some() {
             self.commit_now(last.unwrap_or_default());
         }

@@ -27,7 +27,7 @@ impl Control {
         if let Err(trouble) = restarted
             && LOG_WAITING.permit().is_some()
         {
-            tracing::warn!(partitions = ?refused, "{}", self.words(&trouble));
+            tracing::warn!(partitions = ?refused, "{}", self.explain(&trouble));
         }
     }
 
@@ -50,7 +50,7 @@ impl Control {
 
     /// Finds out why the broker refused a partition's offset, reads on, and counts it.
     fn restart(&mut self, partition: i32, low: i64, high: i64) -> Result<(), Trouble> {
-        let next = self.standings.next(partition);
+        let next = self.progress.next(partition);
         // librdkafka does not say the offset where a log was cut back.
         let position = self.refused.get(&partition).copied().filter(|&offset| offset >= 0);
         let Some(position) = position.or(next) else { return Ok(()) };
@@ -80,7 +80,7 @@ impl Control {
         if position < low {
             self.note_lost(partition, position, low);
         } else if position > high {
-            self.note_remade(partition);
+            self.note_recreated(partition);
         } else {
             tracing::warn!(
                 topic = self.config.topic,
@@ -112,13 +112,13 @@ impl Control {
     }
 
     /// Counts and logs that a partition is not the one of which we have a position.
-    pub(super) fn note_remade(&self, partition: i32) {
+    pub(super) fn note_recreated(&self, partition: i32) {
         let topic = self.config.topic.as_str();
-        self.metrics.kafka_remade.with_label_values(&[topic, &partition.to_string()]).inc();
+        self.metrics.kafka_recreated.with_label_values(&[topic, &partition.to_string()]).inc();
         tracing::warn!(
             topic,
             partition,
-            "the topic was deleted and made anew since this partition was counted: it is read from \
+            "the topic was deleted and recreated since this partition was counted: it is read from \
              its beginning, and adds to the counts there are"
         );
     }

@@ -10,19 +10,19 @@ impl Control {
     /// Shows how brokers and partitions fare.
     pub(super) fn report(&self) {
         let context = self.consumer.context();
-        for (partition, standing) in self.standings.all() {
+        for (partition, progress) in self.progress.all() {
             let labels = [self.config.topic.as_str(), &partition.to_string()];
-            let next_offset = standing.next_offset();
+            let next_offset = progress.next_offset();
             self.metrics.kafka_position.with_label_values(&labels).set(next_offset);
             let Some(end) = context.end(partition) else {
                 // While we may not read it, nobody says where it ends.
                 drop(self.metrics.kafka_lag.remove_label_values(&labels));
                 continue;
             };
-            let lag = (end - standing.read_to()).max(0);
+            let lag = (end - progress.read_to()).max(0);
             self.metrics.kafka_lag.with_label_values(&labels).set(lag);
             if lag > 0 {
-                standing.ask_read_to();
+                progress.ask_read_to();
             }
         }
         if self.config.group.is_some() {
@@ -43,7 +43,7 @@ impl Control {
         // The group's coordinator may leave a question unanswered that it refuses.
         let is_silent = matches!(self.trouble, Some(Trouble::Silent(_)));
         if let Some(trouble) = self.trouble.as_ref().filter(|_| !is_silent || lacked.is_none()) {
-            let words = self.words(trouble);
+            let words = self.explain(trouble);
             // Connections take their time; that one has failed is known soon.
             let begins = is_silent
                 && !self.topic.is_known()
@@ -55,7 +55,7 @@ impl Control {
             return State::Failing(self.unreachable("no connection stands"));
         }
         if let Some(right) = lacked {
-            return State::Failing(self.words(&Trouble::Denied(right)));
+            return State::Failing(self.explain(&Trouble::Denied(right)));
         }
         let topic = &self.config.topic;
         if let Some(group) = self.config.group.as_ref().filter(|_| !self.joined) {
@@ -67,7 +67,7 @@ impl Control {
             return State::Ready;
         }
         State::Degraded(format!(
-            "topic {topic} does not have its partitions {:?} any more: it was made anew with fewer. \
+            "topic {topic} does not have its partitions {:?} any more: it was recreated with fewer. \
              Give it as many as before if they are wanted; nothing waits for them",
             self.released
         ))

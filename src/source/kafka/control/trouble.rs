@@ -43,7 +43,7 @@ impl Control {
     }
 
     /// A trouble in words for the operator: what is the matter, and what to do.
-    pub(super) fn words(&self, trouble: &Trouble) -> String {
+    pub(super) fn explain(&self, trouble: &Trouble) -> String {
         let (brokers, topic) = (&self.config.brokers, &self.config.topic);
         match trouble {
             Trouble::Silent(error) => self.unreachable(&error.to_string()),
@@ -57,13 +57,13 @@ impl Control {
             ),
             Trouble::Denied(Right::Topic) => format!(
                 "{}. Reading goes on then by itself, and samples wait for it",
-                Right::Topic.words(&self.config)
+                Right::Topic.explain(&self.config)
             ),
             Trouble::Denied(Right::Group) => format!(
                 "{}. All goes on then by itself; until then nothing is committed",
-                Right::Group.words(&self.config)
+                Right::Group.explain(&self.config)
             ),
-            Trouble::Lacking(words) | Trouble::Other(words) => words.clone(),
+            Trouble::Lacking(text) | Trouble::Other(text) => text.clone(),
         }
     }
 

@@ -13,7 +13,7 @@ const NEVER: i64 = i64::MIN;
 
 /// Where one partition stands.
 #[derive(Debug)]
-pub(super) struct Standing {
+pub(super) struct PartitionProgress {
     /// Offset of the next message to be given to the sink.
     next_offset: AtomicI64,
     /// The partition's end, by the broker's newest answer, and when it was asked, in milliseconds
@@ -29,9 +29,9 @@ pub(super) struct Standing {
     excused: AtomicBool,
 }
 
-impl Standing {
+impl PartitionProgress {
     fn new(next_offset: i64) -> Self {
-        Standing {
+        PartitionProgress {
             next_offset: AtomicI64::new(next_offset),
             end_offset: AtomicI64::new(i64::MAX),
             end_asked_ms: AtomicI64::new(NEVER),
@@ -91,7 +91,7 @@ impl Standing {
     }
 
     /// Until when it is known to have given all that there was, if it was read up to this offset.
-    pub(super) fn passed_ms(&self, next_offset: i64) -> Option<i64> {
+    pub(super) fn watermark_ms(&self, next_offset: i64) -> Option<i64> {
         if self.excused.load(Ordering::Relaxed) {
             return Some(i64::MAX);
         }
@@ -102,23 +102,23 @@ impl Standing {
 
 /// Where all assigned partitions stand.
 #[derive(Debug)]
-pub(super) struct Standings {
-    partitions: Mutex<BTreeMap<i32, Arc<Standing>>>,
+pub(super) struct TopicProgress {
+    partitions: Mutex<BTreeMap<i32, Arc<PartitionProgress>>>,
     /// Until when no partitions but those at hand were to be read, in milliseconds since the epoch.
     complete_ms: AtomicI64,
 }
 
-impl Default for Standings {
+impl Default for TopicProgress {
     fn default() -> Self {
-        Standings { partitions: Mutex::default(), complete_ms: AtomicI64::new(NEVER) }
+        TopicProgress { partitions: Mutex::default(), complete_ms: AtomicI64::new(NEVER) }
     }
 }
 
-impl Standings {
-    pub(super) fn add(&self, partition: i32, start: i64) -> Arc<Standing> {
-        let standing = Arc::new(Standing::new(start));
-        self.lock().insert(partition, Arc::clone(&standing));
-        standing
+impl TopicProgress {
+    pub(super) fn add(&self, partition: i32, start: i64) -> Arc<PartitionProgress> {
+        let progress = Arc::new(PartitionProgress::new(start));
+        self.lock().insert(partition, Arc::clone(&progress));
+        progress
     }
 
     pub(super) fn remove(&self, partition: i32) {
@@ -127,22 +127,22 @@ impl Standings {
 
     /// The offset of a partition's next message.
     pub(super) fn next(&self, partition: i32) -> Option<i64> {
-        self.lock().get(&partition).map(|standing| standing.next_offset())
+        self.lock().get(&partition).map(|progress| progress.next_offset())
     }
 
     /// All partitions.
-    pub(super) fn all(&self) -> Vec<(i32, Arc<Standing>)> {
+    pub(super) fn all(&self) -> Vec<(i32, Arc<PartitionProgress>)> {
         self.lock().iter().map(|(&partition, each)| (partition, Arc::clone(each))).collect()
     }
 
-    pub(super) fn get(&self, partition: i32) -> Option<Arc<Standing>> {
+    pub(super) fn get(&self, partition: i32) -> Option<Arc<PartitionProgress>> {
         self.lock().get(&partition).cloned()
     }
 
     /// Partitions of which the end was not asked for since `ms`.
     pub(super) fn unasked_since(&self, ms: i64) -> Vec<i32> {
-        let unasked = |standing: &Standing| {
-            let asked_ms = standing.end_asked_ms.load(Ordering::Relaxed);
+        let unasked = |progress: &PartitionProgress| {
+            let asked_ms = progress.end_asked_ms.load(Ordering::Relaxed);
             asked_ms == NEVER || asked_ms < ms
         };
         let partitions = self.lock();
@@ -161,7 +161,7 @@ impl Standings {
         Some(self.complete_ms.load(Ordering::Acquire)).filter(|&ms| ms != NEVER)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<i32, Arc<Standing>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<i32, Arc<PartitionProgress>>> {
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -82,7 +82,7 @@ impl Source for Empty {
             sequence: 0,
             time_ms: 0,
             positions: &[],
-            tallies: b"",
+            early_counts: b"",
             width: 1,
             slots: 0,
             live: 0,

@@ -7,7 +7,7 @@ use flate2::{Compression, write::GzEncoder};
 use flow_exporter::{
     asn::AsNames,
     flow::{Decoded, Flow},
-    ledger::{Book, Snapshot},
+    ledger::{SeriesTable, Snapshot},
     publish::text::{Format, Page},
     traffic::{Counts, Layout, Rule},
 };
@@ -31,9 +31,9 @@ fn snapshot(series: u32) -> Arc<Snapshot> {
         let bytes = u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (22 + number % 40);
         counts.record(&Decoded::Flow(Flow { source_as, destination_as, bytes, hostname }));
     }
-    let mut book = Book::new(Layout::original(), Arc::new(names), 0);
-    book.merge(&counts, &[]);
-    let snapshot = Arc::new(book.cut(1, Instant::now()));
+    let mut table = SeriesTable::new(Layout::original(), Arc::new(names), 0);
+    table.merge(&counts, &[]);
+    let snapshot = Arc::new(table.take_snapshot(1, Instant::now()));
     assert_eq!(snapshot.len(), series as usize);
     snapshot
 }

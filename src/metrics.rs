@@ -181,7 +181,7 @@ metrics! {
     /// Records that could not be decoded, by reason.
     decode_errors: IntCounterVec("flow_exporter_decode_errors_total", ["reason"]);
     /// Label values of counted flow records that were cut at 1,024 bytes, by label: those that begin alike count as one.
-    label_values_cut: IntCounterVec("flow_exporter_label_values_cut_total", ["label"]);
+    label_values_truncated: IntCounterVec("flow_exporter_label_values_truncated_total", ["label"]);
     /// Flow series that exist.
     series: IntGauge("flow_exporter_series");
     /// Flow series that there may be before flows of further ones count in other series.
@@ -193,16 +193,16 @@ metrics! {
     /// Time of the newest sample, in seconds since the epoch: all before it is counted.
     sample_time: Gauge("flow_exporter_sample_timestamp_seconds");
     /// Snapshots published.
-    cuts: IntCounter("flow_exporter_cuts_total");
+    snapshots: IntCounter("flow_exporter_snapshots_total");
     /// Snapshots published without all workers, because one did not answer in time.
-    cuts_incomplete: IntCounter("flow_exporter_cuts_incomplete_total");
-    /// Time from the start of a cut to its publication.
-    cut_seconds: Histogram("flow_exporter_cut_duration_seconds", SECONDS);
+    snapshots_incomplete: IntCounter("flow_exporter_snapshots_incomplete_total");
+    /// Time from the start of a snapshot to its publication.
+    snapshot_seconds: Histogram("flow_exporter_snapshot_duration_seconds", SECONDS);
     /// Bytes that the journal takes on disk.
     journal_bytes: IntGauge("flow_exporter_journal_bytes");
     /// Bytes written to the journal, checkpoints included.
     journal_written: IntCounter("flow_exporter_journal_written_bytes_total");
-    /// Cuts that the disk refused; their counts come with a later one.
+    /// Snapshots that the disk refused; their counts come with a later one.
     journal_errors: IntCounter("flow_exporter_journal_errors_total");
     /// Messages between what was counted and the end of the partition.
     kafka_lag: IntGaugeVec("flow_exporter_kafka_lag_messages", ["topic", "partition"]);
@@ -317,7 +317,7 @@ impl Metrics {
             self.decode_errors.with_label_values(&[reason.label()]);
         }
         for dimension in Layout::original().dimensions().iter().filter(|each| each.is_text()) {
-            self.label_values_cut.with_label_values(&[dimension.label_names()[0]]);
+            self.label_values_truncated.with_label_values(&[dimension.label_names()[0]]);
         }
         for reason in UNTIMED {
             self.untimed_messages.with_label_values(&[reason]);
@@ -349,8 +349,8 @@ impl Metrics {
             let malformed = counts.malformed[reason.index()];
             self.decode_errors.with_label_values(&[reason.label()]).inc_by(malformed);
         }
-        for (label, cut) in counts.values_cut() {
-            self.label_values_cut.with_label_values(&[label]).inc_by(cut);
+        for (label, cut) in counts.values_truncated() {
+            self.label_values_truncated.with_label_values(&[label]).inc_by(cut);
         }
     }
 

@@ -902,12 +902,12 @@ async fn check_looks_at_the_address_for_scrapes_and_at_the_state() {
     let names = Arc::new(AsNames::none());
     let metrics = Arc::new(Metrics::new());
     let component = Health::new().register("ledger");
-    let (ledger, seats, _reader, _names) =
+    let (ledger, shards, _reader, _names) =
         Ledger::new(&config, names, 1, metrics, Some(store), component).unwrap();
     let (text, code) = check("--asn=7", free, &state).await;
     assert!(text.contains("a flow-exporter that runs is counting in it"), "{text}");
     assert_eq!(code, Some(0), "{text}");
-    drop(seats);
+    drop(shards);
     ledger.run();
     let (text, code) = check("--asn=7", free, &state).await;
     assert!(text.contains("it holds the counts of 0 series, which is where"), "{text}");

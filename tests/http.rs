@@ -67,7 +67,7 @@ impl Exporter {
 
     fn build(listener: Listener, config: ServerConfig, publishes: bool) -> Self {
         let metrics = Arc::new(Metrics::new());
-        let (ledger, mut seats, reader, _) = Ledger::new(
+        let (ledger, mut shards, reader, _) = Ledger::new(
             &LedgerConfig {
                 layout: Layout::original(),
                 rule: Rule { asn: ASN },
@@ -85,15 +85,15 @@ impl Exporter {
         )
         .expect("there is no journal to refuse it");
         let (worker, orders) = mpsc::channel();
-        let mut seat = seats.pop().expect("one worker has one seat");
+        let mut shard = shards.pop().expect("one worker has one shard");
         let waker = worker.clone();
-        seat.wake_with(Arc::new(move || waker.send(Order::Cut).expect("the worker runs")));
+        shard.wake_with(Arc::new(move || waker.send(Order::Cut).expect("the worker runs")));
         std::thread::spawn(move || {
             for order in orders {
                 match order {
                     Order::Count(flows) => {
                         for (source_as, destination_as, bytes, hostname) in &flows {
-                            seat.counts(None).record(&Decoded::Flow(Flow {
+                            shard.counts(None).record(&Decoded::Flow(Flow {
                                 source_as: *source_as,
                                 destination_as: *destination_as,
                                 bytes: *bytes,
@@ -102,8 +102,8 @@ impl Exporter {
                         }
                     }
                     Order::Cut => {
-                        if seat.cut_is_due() {
-                            seat.hand_over(vec![]);
+                        if shard.hand_over_is_due() {
+                            shard.hand_over(vec![]);
                         }
                     }
                     Order::End => break,

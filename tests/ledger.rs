@@ -20,7 +20,7 @@ use flow_exporter::{
     flow::{Decoded, Flow},
     health::Health,
     journal::{Journal, JournalConfig, Log, Reader as JournalReader, Start, Step},
-    ledger::{Identity, Ledger, LedgerConfig, Reader, Seat, Snapshot, Store, Timestamps},
+    ledger::{Identity, Ledger, LedgerConfig, Reader, Shard, Snapshot, Store, Timestamps},
     metrics::Metrics,
     source::Position,
     traffic::{Layout, Rule},
@@ -46,9 +46,9 @@ fn config() -> LedgerConfig {
     }
 }
 
-/// A ledger at work, and the seats of its workers.
+/// A ledger at work, and the shards of its workers.
 struct Bench {
-    seats: Vec<Seat>,
+    shards: Vec<Shard>,
     woken: mpsc::Receiver<()>,
     reader: Reader,
     metrics: Arc<Metrics>,
@@ -70,7 +70,7 @@ impl Bench {
         let store = directory.map(open);
         let metrics = Arc::new(Metrics::new());
         let health = Health::new();
-        let (ledger, seats, reader, _) = Ledger::new(
+        let (ledger, shards, reader, _) = Ledger::new(
             config,
             Arc::new(names),
             workers,
@@ -80,13 +80,13 @@ impl Bench {
         )
         .unwrap();
         let (wake, woken) = mpsc::channel();
-        for seat in &seats {
+        for shard in &shards {
             let wake = wake.clone();
             // The test may be over.
-            seat.wake_with(Arc::new(move || _ = wake.send(())));
+            shard.wake_with(Arc::new(move || _ = wake.send(())));
         }
         let ledger = std::thread::spawn(move || ledger.run());
-        Bench { seats, woken, reader, metrics, health, ledger }
+        Bench { shards, woken, reader, metrics, health, ledger }
     }
 
     /// Answers cuts until `done` gives something.
@@ -116,13 +116,13 @@ impl Bench {
     }
 
     fn hand_over(&mut self) {
-        for seat in self.seats.iter_mut().filter(|seat| seat.cut_is_due()) {
-            seat.hand_over(Vec::new());
+        for shard in self.shards.iter_mut().filter(|shard| shard.hand_over_is_due()) {
+            shard.hand_over(Vec::new());
         }
     }
 
     fn end(self) -> Arc<Metrics> {
-        drop(self.seats);
+        drop(self.shards);
         self.ledger.join().expect("the ledger ends with its workers");
         self.metrics
     }
@@ -134,9 +134,9 @@ fn open(directory: &Path) -> Store {
 }
 
 /// A flow of some bytes from an AS, in a message of this time.
-fn count(seat: &mut Seat, time_ms: i64, source_as: u32, bytes: u64) {
+fn count(shard: &mut Shard, time_ms: i64, source_as: u32, bytes: u64) {
     let flow = Flow { source_as, destination_as: RULE.asn, bytes, hostname: "a".into() };
-    seat.counts(Some(time_ms)).record(&Decoded::Flow(flow));
+    shard.counts(Some(time_ms)).record(&Decoded::Flow(flow));
 }
 
 /// A copy of a journal that an earlier version has written, as a crash leaves it.
@@ -209,11 +209,11 @@ async fn who_asks_during_a_cut_gets_the_next_one() {
         _ = &mut fresh => panic!("nothing is published yet"),
         () = async {} => {}
     }
-    bench.seats[0].hand_over(vec![]);
+    bench.shards[0].hand_over(vec![]);
     bench.woken.recv_timeout(PATIENCE).expect("a second cut, for the one who asked");
-    bench.seats[0].hand_over(vec![]);
+    bench.shards[0].hand_over(vec![]);
     assert_eq!(fresh.await.map(|snapshot| snapshot.sequence), Some(2));
-    drop(bench.seats);
+    drop(bench.shards);
     bench.ledger.join().expect("the ledger ends with its workers");
 }
 
@@ -223,25 +223,25 @@ fn a_sample_counts_exactly_the_messages_from_before_it_in_whatever_order_they_co
     let mut bench = Bench::start(&config(), 2, Some(directory.path()));
     bench.until(|_| true);
     // The first messages of both workers: the first sample is the one after the older of them.
-    bench.seats[0].advance_watermark(T + 5_000);
-    bench.seats[1].advance_watermark(T + 20_000);
+    bench.shards[0].advance_watermark(T + 5_000);
+    bench.shards[1].advance_watermark(T + 20_000);
     bench.until_taken_from(T);
     assert_eq!(bench.reader.target(), Some(T + INTERVAL_MS + LATENESS_MS));
 
     // Clocks of collectors differ: a message of the next sample comes before one of this.
-    count(&mut bench.seats[0], T + 5_000, 1, 1);
-    count(&mut bench.seats[0], T + INTERVAL_MS, 1, 10);
-    count(&mut bench.seats[0], T + INTERVAL_MS - 1, 1, 100);
-    bench.seats[0].advance_watermark(T + INTERVAL_MS + LATENESS_MS);
+    count(&mut bench.shards[0], T + 5_000, 1, 1);
+    count(&mut bench.shards[0], T + INTERVAL_MS, 1, 10);
+    count(&mut bench.shards[0], T + INTERVAL_MS - 1, 1, 100);
+    bench.shards[0].advance_watermark(T + INTERVAL_MS + LATENESS_MS);
     let snapshot = bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
     assert_eq!(snapshot.series().map(|series| series.bytes).collect::<Vec<_>>(), [101]);
     bench.until_taken_from(T + 2 * INTERVAL_MS);
 
-    count(&mut bench.seats[1], T + 20_000, 2, 1_000);
+    count(&mut bench.shards[1], T + 20_000, 2, 1_000);
     // Too late for the sample that it belongs to.
-    count(&mut bench.seats[1], T + 14_000, 2, 10_000);
-    bench.seats[0].advance_watermark(T + 2 * INTERVAL_MS + LATENESS_MS);
-    bench.seats[1].advance_watermark(T + 2 * INTERVAL_MS + LATENESS_MS);
+    count(&mut bench.shards[1], T + 14_000, 2, 10_000);
+    bench.shards[0].advance_watermark(T + 2 * INTERVAL_MS + LATENESS_MS);
+    bench.shards[1].advance_watermark(T + 2 * INTERVAL_MS + LATENESS_MS);
     bench.until(|snapshot| snapshot.time_ms == T + 2 * INTERVAL_MS);
     let metrics = bench.end();
     assert_eq!(sum(&metrics, "flow_exporter_late_messages_total"), 1.0);
@@ -259,13 +259,13 @@ fn what_was_counted_ahead_of_a_sample_survives_a_crash_with_its_position() {
     let directory = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(&config(), 1, Some(directory.path()));
     bench.until(|_| true);
-    bench.seats[0].advance_watermark(T);
+    bench.shards[0].advance_watermark(T);
     bench.until_taken_from(T);
-    count(&mut bench.seats[0], T, 1, 1);
-    count(&mut bench.seats[0], T + INTERVAL_MS, 2, 10);
-    bench.seats[0].advance_watermark(T + INTERVAL_MS + LATENESS_MS);
+    count(&mut bench.shards[0], T, 1, 1);
+    count(&mut bench.shards[0], T + INTERVAL_MS, 2, 10);
+    bench.shards[0].advance_watermark(T + INTERVAL_MS + LATENESS_MS);
     bench.woken.recv_timeout(PATIENCE).expect("the first sample's cut");
-    bench.seats[0].hand_over(vec![Position { partition: 0, next_offset: 2 }]);
+    bench.shards[0].hand_over(vec![Position { partition: 0, next_offset: 2 }]);
     bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
     bench.end();
 
@@ -274,7 +274,7 @@ fn what_was_counted_ahead_of_a_sample_survives_a_crash_with_its_position() {
     drop(store);
     let mut bench = Bench::start(&config(), 1, Some(directory.path()));
     assert_eq!(bench.reader.target(), Some(T + 2 * INTERVAL_MS + LATENESS_MS));
-    bench.seats[0].advance_watermark(T + 2 * INTERVAL_MS + LATENESS_MS);
+    bench.shards[0].advance_watermark(T + 2 * INTERVAL_MS + LATENESS_MS);
     let snapshot = bench.until(|snapshot| snapshot.time_ms == T + 2 * INTERVAL_MS);
     assert_eq!(snapshot.series().map(|series| series.bytes).collect::<Vec<_>>(), [1, 10]);
     bench.end();
@@ -285,16 +285,16 @@ fn a_series_without_flows_ends_and_comes_back_from_zero_with_a_new_start() {
     let ttl = Duration::from_secs(30);
     let mut bench = Bench::start(&LedgerConfig { series_ttl: Some(ttl), ..config() }, 1, None);
     bench.until(|_| true);
-    bench.seats[0].advance_watermark(T);
+    bench.shards[0].advance_watermark(T);
     bench.until_taken_from(T);
     let mut seen = Vec::new();
     for (place, sources) in [&[1, 2][..], &[2], &[2], &[2], &[1, 2]].into_iter().enumerate() {
         let start_ms = T + place as i64 * INTERVAL_MS;
         for &source in sources {
-            count(&mut bench.seats[0], start_ms, source, 7);
+            count(&mut bench.shards[0], start_ms, source, 7);
         }
         let moment_ms = start_ms + INTERVAL_MS;
-        bench.seats[0].advance_watermark(moment_ms + LATENESS_MS);
+        bench.shards[0].advance_watermark(moment_ms + LATENESS_MS);
         let snapshot = bench.until(|snapshot| snapshot.time_ms == moment_ms);
         bench.until_taken_from(moment_ms);
         let series = |source: u32| {
@@ -327,10 +327,10 @@ fn no_sample_is_of_a_time_before_the_last_one_after_the_clock_was_set_back() {
     let future = (since.as_millis() as i64 / INTERVAL_MS + 240) * INTERVAL_MS;
     let mut bench = Bench::start(&config(), 1, Some(directory.path()));
     bench.until(|_| true);
-    bench.seats[0].advance_watermark(future - 1);
+    bench.shards[0].advance_watermark(future - 1);
     bench.until_taken_from(future - 1 - LATENESS_MS);
-    count(&mut bench.seats[0], future - 1, 1, 1);
-    bench.seats[0].advance_watermark(future + LATENESS_MS);
+    count(&mut bench.shards[0], future - 1, 1, 1);
+    bench.shards[0].advance_watermark(future + LATENESS_MS);
     bench.until(|snapshot| snapshot.time_ms == future);
     bench.end();
     let before = samples(directory.path());
@@ -338,7 +338,7 @@ fn no_sample_is_of_a_time_before_the_last_one_after_the_clock_was_set_back() {
     for (timestamps, bytes) in [(config().timestamps, 11), (Timestamps::Arrival, 21)] {
         let config = LedgerConfig { timestamps, ..config() };
         let mut bench = Bench::start(&config, 1, Some(directory.path()));
-        bench.seats[0].counts(None).record(&Decoded::Flow(Flow {
+        bench.shards[0].counts(None).record(&Decoded::Flow(Flow {
             source_as: 1,
             destination_as: RULE.asn,
             bytes: 10,
@@ -370,13 +370,13 @@ fn a_journal_with_label_values_from_before_they_had_a_bound_goes_on_and_sums_sta
     // What was counted ahead under two long values is one series, and so is what comes.
     let flow =
         Flow { source_as: 2, destination_as: RULE.asn, bytes: 100_000, hostname: long.into() };
-    bench.seats[0].counts(Some(T + INTERVAL_MS)).record(&Decoded::Flow(flow));
-    bench.seats[0].advance_watermark(T + 2 * INTERVAL_MS + LATENESS_MS);
+    bench.shards[0].counts(Some(T + INTERVAL_MS)).record(&Decoded::Flow(flow));
+    bench.shards[0].advance_watermark(T + 2 * INTERVAL_MS + LATENESS_MS);
     let snapshot = bench.until(|snapshot| snapshot.time_ms == T + 2 * INTERVAL_MS);
     // AS 1 had a name that is longer than names are now, so its series has ended as well.
     assert_eq!(rows(&snapshot), [(2, kept, 111_000)]);
     let metrics = bench.end();
-    let cut = metrics.label_values_cut.with_label_values(&["hostname"]).get();
+    let cut = metrics.label_values_truncated.with_label_values(&["hostname"]).get();
     assert_eq!(cut, 1, "flows of a long value are counted");
 }
 
@@ -415,17 +415,17 @@ fn round_trip(numbers: &[u32], routers: u32, names: &AsNames, least_bytes: usize
         |names: &AsNames| Bench::start_named(&config, 1, Some(directory.path()), names.clone());
     let mut bench = start(names);
     bench.until(|_| true);
-    bench.seats[0].advance_watermark(T);
+    bench.shards[0].advance_watermark(T);
     bench.until_taken_from(T);
     for router in 0..routers {
         for &source_as in numbers {
             let hostname = format!("edge{router}").into();
             let bytes = u64::from(source_as) + 1;
             let flow = Flow { source_as, destination_as: RULE.asn, bytes, hostname };
-            bench.seats[0].counts(Some(T)).record(&Decoded::Flow(flow));
+            bench.shards[0].counts(Some(T)).record(&Decoded::Flow(flow));
         }
     }
-    bench.seats[0].advance_watermark(T + INTERVAL_MS + LATENESS_MS);
+    bench.shards[0].advance_watermark(T + INTERVAL_MS + LATENESS_MS);
     let published = bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
     assert_eq!(published.len(), numbers.len() * routers as usize);
     bench.end();
@@ -456,7 +456,7 @@ fn labels_of_900_kilobytes_are_counted_across_a_restart_and_sums_are_exact() {
         let mut bench = Bench::start(&config(), 1, Some(directory.path()));
         bench.until(|_| true);
         if round == 1 {
-            bench.seats[0].advance_watermark(start_ms);
+            bench.shards[0].advance_watermark(start_ms);
             bench.until_taken_from(start_ms);
         }
         for record in 0..RECORDS {
@@ -467,10 +467,10 @@ fn labels_of_900_kilobytes_are_counted_across_a_restart_and_sums_are_exact() {
                 bytes: 7,
                 hostname: (&label).into(),
             };
-            bench.seats[0].counts(Some(start_ms)).record(&Decoded::Flow(flow));
+            bench.shards[0].counts(Some(start_ms)).record(&Decoded::Flow(flow));
         }
         start_ms += INTERVAL_MS;
-        bench.seats[0].advance_watermark(start_ms + LATENESS_MS);
+        bench.shards[0].advance_watermark(start_ms + LATENESS_MS);
         let snapshot = bench.until(|snapshot| snapshot.time_ms == start_ms);
         assert_eq!(snapshot.len(), RECORDS as usize);
         let mut longest = 0;
@@ -480,7 +480,7 @@ fn labels_of_900_kilobytes_are_counted_across_a_restart_and_sums_are_exact() {
         }
         assert_eq!(longest, 1024);
         let metrics = bench.end();
-        let cut = metrics.label_values_cut.with_label_values(&["hostname"]).get();
+        let cut = metrics.label_values_truncated.with_label_values(&["hostname"]).get();
         assert_eq!(cut, u64::from(RECORDS));
     }
 }

@@ -693,7 +693,7 @@ async fn what_the_ledger_counted_last_arrives() {
         Identity { topic: "flows".into(), rule: Rule { asn: ASN }, layout: Layout::original() };
     let store = Store::in_memory(&identity, 0, u64::MAX);
     let log = store.log();
-    let (ledger, mut seats, reader, _names) = Ledger::new(
+    let (ledger, mut shards, reader, _names) = Ledger::new(
         &ledger_config,
         Arc::new(AsNames::default()),
         1,
@@ -709,14 +709,14 @@ async fn what_the_ledger_counted_last_arrives() {
     pusher::claim(&log, [&pusher]).unwrap();
     let task = tokio::spawn(pusher.run(log, reader.news()));
     let ledger = thread::spawn(move || ledger.run());
-    let mut seat = seats.pop().expect("a seat");
+    let mut shard = shards.pop().expect("a shard");
     let flow = Flow { source_as: 1, destination_as: ASN, bytes: 42, hostname: "edge1".into() };
-    seat.counts(None).record(&Decoded::Flow(flow));
-    seat.hand_over(Vec::new());
-    drop(seat);
+    shard.counts(None).record(&Decoded::Flow(flow));
+    shard.hand_over(Vec::new());
+    drop(shard);
     let values = receiver.next().await.samples();
     assert_eq!(values.iter().map(|sample| sample.2).collect::<Vec<_>>(), [0.0, 42.0]);
     task.await.expect("ends with the ledger");
-    ledger.join().expect("ends with its seats");
+    ledger.join().expect("ends with its shards");
     assert_eq!(Samples::of(&metrics), samples(2, 2, []));
 }

@@ -81,7 +81,7 @@ impl Source for Nothing {
             sequence: 0,
             time_ms: at(-1),
             positions: &[],
-            tallies: &[],
+            early_counts: &[],
             width: 1,
             slots: 0,
             live: 0,

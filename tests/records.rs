@@ -44,7 +44,7 @@ impl Source for Beginning {
             sequence: 0,
             time_ms: 0,
             positions: &[],
-            tallies: b"",
+            early_counts: b"",
             width: WIDTH,
             slots: 0,
             live: 0,
@@ -55,13 +55,13 @@ impl Source for Beginning {
 }
 
 /// What changes in a cut: series that end or count (by number), series that start (lengths of their
-/// definitions), positions (lengths of topics), length of the tallies.
+/// definitions), positions (lengths of topics), length of the early counts.
 #[derive(Debug, Clone)]
 struct Changes {
     touched: Vec<(u32, u64)>,
     started: Vec<usize>,
     topics: Vec<usize>,
-    tallies: usize,
+    early_counts: usize,
     /// Whether a checkpoint comes before it.
     begins_segment: bool,
 }
@@ -71,11 +71,11 @@ fn changes() -> impl Strategy<Value = Changes> {
     let started = prop::collection::vec(prop_oneof![0_usize..40, 0_usize..600], 0..20);
     let topics = prop::collection::vec(0_usize..60, 0..6);
     (touched, started, topics, prop_oneof![Just(0), 0_usize..900], any::<bool>()).prop_map(
-        |(touched, started, topics, tallies, begins_segment)| Changes {
+        |(touched, started, topics, early_counts, begins_segment)| Changes {
             touched,
             started,
             topics,
-            tallies,
+            early_counts,
             begins_segment,
         },
     )
@@ -99,7 +99,7 @@ fn cut(state: Option<&State>, changes: &Changes) -> Cut {
     cut.sequence = state.map_or(0, |state| state.sequence) + 1;
     cut.time_ms = cut.sequence as i64 * 1000;
     cut.is_sample = true;
-    cut.tallies = noise(cut.sequence, changes.tallies);
+    cut.early_counts = noise(cut.sequence, changes.early_counts);
     for (place, &length) in changes.topics.iter().enumerate() {
         let topic = Arc::from(format!("{place}{}", "t".repeat(length)));
         let position = Position { topic, partition: 7, next_offset: cut.time_ms };
@@ -198,10 +198,10 @@ fn of_several_records(next: bool) -> (TempDir, Vec<Option<State>>, Vec<Record>) 
         touched: vec![(0, 7), (1, 8)],
         started: vec![20, 20],
         topics: vec![5],
-        tallies: 10,
+        early_counts: 10,
         begins_segment: false,
     };
-    let large = Changes { started: vec![60; 12], tallies: 150, ..small.clone() };
+    let large = Changes { started: vec![60; 12], early_counts: 150, ..small.clone() };
     let mut history = vec![small.clone(), large];
     if next {
         history.push(small);
@@ -296,7 +296,7 @@ fn a_crash_anywhere_in_the_records_of_a_cut_leaves_the_state_before_it() {
             touched: vec![(0, 9)],
             started: vec![70; 9],
             topics: vec![],
-            tallies: 0,
+            early_counts: 0,
             begins_segment: false,
         };
         journal.append(&mut cut(Some(&state), &changes), &state, 0).expect("goes on");
@@ -361,7 +361,7 @@ fn a_cut_of_several_records_whose_sync_failed_is_void() {
         touched: vec![(0, 7)],
         started: vec![60; 20],
         topics: vec![3, 4],
-        tallies: 300,
+        early_counts: 300,
         begins_segment: false,
     };
     journal.append(&mut cut(Some(&before), &larger), &before, 0).expect("appended");
@@ -390,7 +390,7 @@ fn a_checkpoint_of_any_size_is_read_back() {
         touched: vec![],
         started: vec![90; 40],
         topics: (0..50).collect(),
-        tallies: 5_000,
+        early_counts: 5_000,
         begins_segment: false,
     };
     let next = Changes { started: vec![], begins_segment: true, ..changes.clone() };

@@ -18,7 +18,7 @@ use flow_exporter::{
 };
 use proptest::prelude::*;
 use prost::Message;
-use snapshots::{ASN, Books, flow};
+use snapshots::{ASN, Tables, flow};
 
 const RECEIVE: FamilyId = FamilyId::flow(Direction::Receive);
 const TRANSMIT: FamilyId = FamilyId::flow(Direction::Transmit);
@@ -336,9 +336,9 @@ fn external_labels_have_bounds_of_which_the_error_speaks() {
 
 #[test]
 fn the_label_names_of_a_layout_are_those_of_its_series() {
-    let mut books = Books::new(AsNames::default());
-    books.count([flow(1, ASN, 1, "edge1")]);
-    let snapshot = books.cut(1);
+    let mut tables = Tables::new(AsNames::default());
+    tables.count([flow(1, ASN, 1, "edge1")]);
+    let snapshot = tables.take_snapshot(1);
     let mut names = Vec::new();
     snapshot.get(0).expect("a series").labels(|name, _| names.push(name));
     let layout = Layout::original();

@@ -101,7 +101,7 @@ impl Sink for Keeping {
 
     fn advance_watermark(&mut self, _time_ms: i64) {}
 
-    fn cut_is_due(&self) -> bool {
+    fn hand_over_is_due(&self) -> bool {
         false
     }
 

@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc, time::Instant};
 use flow_exporter::{
     asn::AsNames,
     flow::{Decoded, Flow},
-    ledger::{Book, Snapshot},
+    ledger::{SeriesTable, Snapshot},
     metrics::{Family, Kind, Metrics, Sample},
     publish::text::{Format, Page, STEP_BYTES},
     traffic::{Counts, Layout, Rule},
@@ -21,9 +21,9 @@ fn snapshot(flows: &[(u32, u32, u64, &str)]) -> Arc<Snapshot> {
         let hostname = Cow::Borrowed(hostname);
         counts.record(&Decoded::Flow(Flow { source_as, destination_as, bytes, hostname }));
     }
-    let mut book = Book::new(Layout::original(), Arc::new(AsNames::default()), 0);
-    book.merge(&counts, &[]);
-    Arc::new(book.cut(1, Instant::now()))
+    let mut table = SeriesTable::new(Layout::original(), Arc::new(AsNames::default()), 0);
+    table.merge(&counts, &[]);
+    Arc::new(table.take_snapshot(1, Instant::now()))
 }
 
 fn rendered(format: Format, snapshot: Option<Arc<Snapshot>>, own: Vec<Family>) -> String {
@@ -272,9 +272,9 @@ fn openmetrics_tells_when_a_series_began_where_that_is_asked_for() {
         bytes: 10,
         hostname: "edge1".into(),
     }));
-    let mut book = Book::new(Layout::original(), Arc::new(AsNames::default()), began_ms);
-    book.merge(&counts, &[]);
-    let snapshot = Arc::new(book.cut(began_ms + 15_000, Instant::now()));
+    let mut table = SeriesTable::new(Layout::original(), Arc::new(AsNames::default()), began_ms);
+    table.merge(&counts, &[]);
+    let snapshot = Arc::new(table.take_snapshot(began_ms + 15_000, Instant::now()));
     let lines = |format, asked| {
         let snapshot = Some(Arc::clone(&snapshot));
         let mut page = Page::new(format, snapshot, vec![]).with_created(asked);
@@ -296,9 +296,13 @@ fn what_gets_no_series_of_its_own_has_other_as_its_as_and_name() {
         counts.record(&Decoded::Flow(Flow { source_as, destination_as, bytes: 10, hostname }));
     }
     let names = AsNames::parse(b"64502\tSecond\n0\tZero\n").expect("a table of names");
-    let mut book = Book::new(Layout::original(), Arc::new(names), 0).bounded(1);
-    book.merge(&counts, &[]);
-    let page = rendered(Format::Prometheus, Some(Arc::new(book.cut(1, Instant::now()))), vec![]);
+    let mut table = SeriesTable::new(Layout::original(), Arc::new(names), 0).bounded(1);
+    table.merge(&counts, &[]);
+    let page = rendered(
+        Format::Prometheus,
+        Some(Arc::new(table.take_snapshot(1, Instant::now()))),
+        vec![],
+    );
     let series: Vec<_> = page.lines().filter(|line| !line.starts_with('#')).collect();
     let other = "destination_as=\"other\",destination_as_name=\"other\",hostname=\"edge1\",\
                  source_as=\"other\",source_as_name=\"other\"";

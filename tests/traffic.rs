@@ -212,9 +212,9 @@ fn a_label_value_is_cut_at_the_end_of_a_character_and_counted() {
         ((Direction::Transmit, ASN, 1, kept), 10),
     ];
     assert_eq!(series(&counts), BTreeMap::from(expected));
-    assert_eq!(counts.values_cut().collect::<Vec<_>>(), [("hostname", 2)]);
+    assert_eq!(counts.values_truncated().collect::<Vec<_>>(), [("hostname", 2)]);
     counts.clear();
-    assert_eq!(counts.values_cut().collect::<Vec<_>>(), [("hostname", 0)]);
+    assert_eq!(counts.values_truncated().collect::<Vec<_>>(), [("hostname", 0)]);
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn values_that_begin_with_the_same_1024_bytes_are_one_series_in_either_form() {
     }
     let expected = [((Direction::Transmit, ASN, 1, format!("key%{same}")), 21)];
     assert_eq!(series(&counts), BTreeMap::from(expected));
-    assert_eq!(counts.values_cut().collect::<Vec<_>>(), [("hostname", 3)]);
+    assert_eq!(counts.values_truncated().collect::<Vec<_>>(), [("hostname", 3)]);
 }
 
 #[test]

@@ -108,7 +108,7 @@ pub async fn run(
         LedgerConfig { layout, rule, interval, timestamps, series_ttl, max_series, names_wait };
     let component = health.register("ledger");
     let ledger_lifeline = component.lifeline("ledger");
-    let (ledger, seats, reader, names) =
+    let (ledger, shards, reader, names) =
         Ledger::new(&ledger_config, as_names, workers, Arc::clone(&metrics), store, component)
             .map_err(refuse_state)?;
     let ledger = ledger.with_witness(Diagnosis::new(rule, health.register("flows")));
@@ -139,7 +139,7 @@ pub async fn run(
     let ledger = threads::thread(ledger_lifeline, || ledger.run())
         .context("starting the ledger's thread")?;
     let (source_end, source_ended) = tokio::sync::oneshot::channel();
-    let sinks = seats.into_iter().map(CountingSink).collect();
+    let sinks = shards.into_iter().map(CountingSink).collect();
     let source = source.start(sinks, Arc::new(published), source_component, move || {
         // The receiver is gone only when the program is ending already.
         let _ending = source_end.send(());

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     flow::{Decoded, pmacct},
-    ledger::{Reader, Seat},
+    ledger::{Reader, Shard},
     log_limit::LogLimit,
     source::{Bound, Message, Origin, Position, Publication, Sink},
 };
@@ -14,9 +14,9 @@ const QUOTE_CHARACTERS: usize = 300;
 
 static LOG_MALFORMED: LogLimit = LogLimit::new(Duration::from_secs(30));
 
-/// Decodes and counts, in the table of one seat at the ledger.
+/// Decodes and counts, in the table of one shard at the ledger.
 #[derive(Debug)]
-pub(super) struct CountingSink(pub(super) Seat);
+pub(super) struct CountingSink(pub(super) Shard);
 
 impl Sink for CountingSink {
     fn message(&mut self, Message { origin, time_ms, payload }: Message<'_>) {
@@ -42,8 +42,8 @@ impl Sink for CountingSink {
         self.0.advance_watermark(time_ms);
     }
 
-    fn cut_is_due(&self) -> bool {
-        self.0.cut_is_due()
+    fn hand_over_is_due(&self) -> bool {
+        self.0.hand_over_is_due()
     }
 
     fn hand_over(&mut self, positions: Vec<Position>) {

@@ -37,7 +37,7 @@ pub struct Cut {
     /// The positions that changed.
     pub positions: Vec<Position>,
     /// Sums beside the series, in the caller's own form; empty where they did not change.
-    pub tallies: Vec<u8>,
+    pub early_counts: Vec<u8>,
     pub(super) width: usize,
     pub(super) ended: Vec<u32>,
     pub(super) started: Vec<(u32, i64, Range<usize>)>,
@@ -70,7 +70,7 @@ impl Cut {
     pub fn clear(&mut self) {
         (self.sequence, self.time_ms, self.is_sample) = (0, 0, false);
         self.positions.clear();
-        clear(&mut self.tallies);
+        clear(&mut self.early_counts);
         clear(&mut self.ended);
         clear(&mut self.started);
         clear(&mut self.definitions);

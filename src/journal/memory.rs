@@ -56,7 +56,7 @@ impl Ring {
 fn bytes(cut: &Cut) -> usize {
     size_of::<Cut>()
         + cut.definitions.len()
-        + cut.tallies.len()
+        + cut.early_counts.len()
         + size_of_val(cut.ended.as_slice())
         + size_of_val(cut.started.as_slice())
         + size_of_val(cut.changed.as_slice())

@@ -121,7 +121,7 @@ impl Room {
 /// What of a cut goes into one record.
 struct Part {
     positions: Range<usize>,
-    tallies: Range<usize>,
+    early_counts: Range<usize>,
     ended: Range<usize>,
     started: Range<usize>,
     changed: Range<usize>,
@@ -131,7 +131,7 @@ impl Part {
     /// The part that begins a cut.
     fn first(cut: &Cut, limit: usize) -> Self {
         let none =
-            Part { positions: 0..0, tallies: 0..0, ended: 0..0, started: 0..0, changed: 0..0 };
+            Part { positions: 0..0, early_counts: 0..0, ended: 0..0, started: 0..0, changed: 0..0 };
         none.next(cut, limit)
     }
 
@@ -142,7 +142,7 @@ impl Part {
         Part {
             positions: room
                 .take(self.positions.end, positions.len(), |at| position_bytes(&positions[at])),
-            tallies: room.take_alike(self.tallies.end, cut.tallies.len(), 1),
+            early_counts: room.take_alike(self.early_counts.end, cut.early_counts.len(), 1),
             ended: room.take_alike(self.ended.end, cut.ended.len(), NUMBER_BYTES),
             started: room.take(self.started.end, cut.started.len(), |at| {
                 started_bytes(cut.started[at].2.len())
@@ -153,7 +153,7 @@ impl Part {
 
     fn is_last(&self, cut: &Cut) -> bool {
         self.positions.end == cut.positions.len()
-            && self.tallies.end == cut.tallies.len()
+            && self.early_counts.end == cut.early_counts.len()
             && self.ended.end == cut.ended.len()
             && self.started.end == cut.started.len()
             && self.changed.end == cut.changed.len()
@@ -238,7 +238,7 @@ impl RecordWriter {
         let raw = &mut self.raw;
         raw.clear();
         put_positions(raw, &cut.positions[part.positions.clone()]);
-        put_bytes(raw, &cut.tallies[part.tallies.clone()]);
+        put_bytes(raw, &cut.early_counts[part.early_counts.clone()]);
         let ended = &cut.ended[part.ended.clone()];
         put(raw, ended.len() as u64);
         put_ids(raw, ended.iter().copied());
@@ -273,29 +273,30 @@ impl RecordWriter {
         head: &Head<'_>,
         mut emit: impl FnMut(Kind, &mut dyn FnMut(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()>,
     ) -> io::Result<()> {
-        let Head { identity, positions, tallies, .. } = *head;
+        let Head { identity, positions, early_counts, .. } = *head;
         if identity.len() > RECORD_LIMIT_BYTES / 2 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, TOO_LARGE));
         }
         // What comes into the first record, then into each of those that follow.
         let mut parts: Vec<(Range<usize>, Range<usize>)> = Vec::new();
-        let (mut next_position, mut next_tally) = (0, 0);
-        while parts.is_empty() || next_position < positions.len() || next_tally < tallies.len() {
+        let (mut next_position, mut next_early) = (0, 0);
+        while parts.is_empty() || next_position < positions.len() || next_early < early_counts.len()
+        {
             let used = if parts.is_empty() { identity.len() } else { 0 };
             let mut room = Room::new(self.limit.saturating_sub(used));
             let some_positions =
                 room.take(next_position, positions.len(), |at| position_bytes(&positions[at]));
-            let some_tallies = room.take_alike(next_tally, tallies.len(), 1);
-            (next_position, next_tally) = (some_positions.end, some_tallies.end);
-            parts.push((some_positions, some_tallies));
+            let some_early = room.take_alike(next_early, early_counts.len(), 1);
+            (next_position, next_early) = (some_positions.end, some_early.end);
+            parts.push((some_positions, some_early));
         }
-        for (place, (some_positions, some_tallies)) in parts.iter().enumerate() {
+        for (place, (some_positions, some_early)) in parts.iter().enumerate() {
             self.raw.clear();
             if place == 0 {
                 put_bytes(&mut self.raw, identity);
             }
             put_positions(&mut self.raw, &positions[some_positions.clone()]);
-            put_bytes(&mut self.raw, &tallies[some_tallies.clone()]);
+            put_bytes(&mut self.raw, &early_counts[some_early.clone()]);
             let (raw, encoder) = (&self.raw, &mut self.encoder);
             if place > 0 {
                 emit(Kind::More, &mut |out| encoder.section(out, raw))?;

@@ -38,8 +38,8 @@ pub struct Head<'s> {
     pub time_ms: i64,
     /// All positions, each once.
     pub positions: &'s [Position],
-    /// The newest tallies.
-    pub tallies: &'s [u8],
+    /// The newest early counts.
+    pub early_counts: &'s [u8],
     /// Counts of each series.
     pub width: usize,
     /// Numbers of series are below this.
@@ -84,7 +84,7 @@ pub struct State {
     /// How far each partition of each topic has been counted.
     pub positions: BTreeMap<(Arc<str>, i32), i64>,
     /// Sums beside the series, in the caller's own form.
-    pub tallies: Vec<u8>,
+    pub early_counts: Vec<u8>,
     /// How much was to be pushed up to here.
     pub totals: Totals,
     pub(super) width: usize,
@@ -106,16 +106,21 @@ pub struct State {
 /// Two states are equal if they say the same, however they came to be.
 impl PartialEq for State {
     fn eq(&self, other: &Self) -> bool {
-        (&self.identity, self.sequence, self.time_ms, &self.positions, &self.tallies, self.totals)
-            == (
-                &other.identity,
-                other.sequence,
-                other.time_ms,
-                &other.positions,
-                &other.tallies,
-                other.totals,
-            )
-            && self.width == other.width
+        (
+            &self.identity,
+            self.sequence,
+            self.time_ms,
+            &self.positions,
+            &self.early_counts,
+            self.totals,
+        ) == (
+            &other.identity,
+            other.sequence,
+            other.time_ms,
+            &other.positions,
+            &other.early_counts,
+            other.totals,
+        ) && self.width == other.width
             && self.series().eq(other.series())
     }
 }
@@ -182,8 +187,8 @@ impl State {
             self.positions
                 .insert((Arc::clone(&position.topic), position.partition), position.next_offset);
         }
-        if !cut.tallies.is_empty() {
-            self.tallies.clone_from(&cut.tallies);
+        if !cut.early_counts.is_empty() {
+            self.early_counts.clone_from(&cut.early_counts);
         }
         self.sequence = cut.sequence;
         self.time_ms = cut.time_ms;
@@ -338,7 +343,7 @@ impl Source for State {
             sequence: self.sequence,
             time_ms: self.time_ms,
             positions: &positions,
-            tallies: &self.tallies,
+            early_counts: &self.early_counts,
             width: self.width,
             slots: self.slots(),
             live: self.live,

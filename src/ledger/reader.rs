@@ -11,9 +11,9 @@ use tokio::sync::watch;
 use crate::asn::AsNames;
 
 use super::{
-    cut::Request,
-    seat::{Gate, Order},
+    shard::{Bucketing, EpochGate},
     snapshot::Snapshot,
+    thread::Request,
 };
 
 /// Tells the ledger of AS names.
@@ -46,8 +46,8 @@ pub struct Reader {
     pub(super) newest: watch::Receiver<Option<Arc<Snapshot>>>,
     pub(super) news: watch::Receiver<()>,
     pub(super) requests: mpsc::Sender<Request>,
-    pub(super) gate: Arc<Gate>,
-    pub(super) order: Order,
+    pub(super) gate: Arc<EpochGate>,
+    pub(super) bucketing: Bucketing,
 }
 
 impl fmt::Debug for Reader {
@@ -70,7 +70,7 @@ impl Reader {
     /// The time (milliseconds since the epoch) that all partitions must have passed for the next
     /// sample to be taken; `None` if samples don't wait for partitions.
     pub fn target(&self) -> Option<i64> {
-        self.gate.target(self.order)
+        self.gate.target(self.bucketing)
     }
 
     /// Whether the ledger has published its last snapshot.

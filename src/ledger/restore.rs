@@ -1,4 +1,4 @@
-//! The book from what the journal holds.
+//! The series table from what the journal holds.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,8 +9,8 @@ use crate::{
 };
 
 use super::{
-    book::Book,
     definition::{Column, Definition},
+    series_table::SeriesTable,
     store::{Ahead, StoreError},
 };
 
@@ -18,10 +18,10 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Restored {
     /// As it was at the state's cut.
-    pub(super) book: Book,
+    pub(super) table: SeriesTable,
     /// What was counted for later samples.
     pub(super) ahead: Ahead,
-    /// Slots of series that can't go on under their labels. They are to be ended once the book's
+    /// Slots of series that can't go on under their labels. They are to be ended once the series table's
     /// state is known as the journal's newest.
     pub(super) ending: Vec<usize>,
 }
@@ -34,24 +34,24 @@ pub fn check(state: &State) -> Result<(), StoreError> {
     restore(state, &Layout::original(), Rule { asn: 0 }, &AsNames::none()).map(drop)
 }
 
-/// The book of a state. Series keep the names that their definitions record.
+/// The series table of a state. Series keep the names that their definitions record.
 pub(super) fn restore(
     state: &State,
     layout: &Layout,
     rule: Rule,
     names: &AsNames,
 ) -> Result<Restored, StoreError> {
-    let ahead = read_ahead(layout, rule, &state.tallies).ok_or(StoreError::Ahead)?;
+    let ahead = read_ahead(layout, rule, &state.early_counts).ok_or(StoreError::Ahead)?;
     let names = Arc::new(recorded_names(state, layout)?.over(names));
     // Before the first cut, the state's time is that of the journal, not of what was counted.
     let time_ms = if state.sequence == 0 { 0 } else { state.time_ms };
-    let mut book = Book::new(layout.clone(), Arc::clone(&names), time_ms);
+    let mut table = SeriesTable::new(layout.clone(), Arc::clone(&names), time_ms);
     let positions = state.positions.iter();
-    book.restore(state.sequence, positions.map(|(&(_, partition), &next)| (partition, next)));
+    table.restore(state.sequence, positions.map(|(&(_, partition), &next)| (partition, next)));
     let mut ending = Vec::new();
     for slot in 0..state.slots() {
         let Some(series) = state.get(slot) else {
-            book.restore_vacant();
+            table.restore_vacant();
             continue;
         };
         let definition = read(layout, slot, series.definition)?;
@@ -66,12 +66,12 @@ pub(super) fn restore(
             ending.push(slot as usize);
         }
         let bytes = series.counts.first().copied().unwrap_or_default();
-        if !book.restore_series(&definition, series.start_ms, series.changed_ms, bytes) {
+        if !table.restore_series(&definition, series.start_ms, series.changed_ms, bytes) {
             let what = "another series has the same";
             return Err(StoreError::Definition { series: slot, what });
         }
     }
-    Ok(Restored { book, ahead, ending })
+    Ok(Restored { table, ahead, ending })
 }
 
 /// The names in all definitions, each AS' once: there may be millions of series of the same AS.
@@ -100,15 +100,15 @@ fn read<'d>(
     Definition::read(layout, definition).ok_or(StoreError::Definition { series, what })
 }
 
-fn read_ahead(layout: &Layout, rule: Rule, mut tallies: &[u8]) -> Option<Ahead> {
+fn read_ahead(layout: &Layout, rule: Rule, mut early_counts: &[u8]) -> Option<Ahead> {
     let mut ahead = Ahead::new();
-    if matches!(tallies, [] | [0]) {
+    if matches!(early_counts, [] | [0]) {
         return Some(ahead);
     }
-    while !tallies.is_empty() {
-        let (bound_ms, rest) = tallies.split_first_chunk()?;
-        tallies = rest;
-        let counts = Counts::decode(layout, rule, &mut tallies)?;
+    while !early_counts.is_empty() {
+        let (bound_ms, rest) = early_counts.split_first_chunk()?;
+        early_counts = rest;
+        let counts = Counts::decode(layout, rule, &mut early_counts)?;
         ahead.entry(i64::from_le_bytes(*bound_ms)).or_default().push(counts);
     }
     Some(ahead)

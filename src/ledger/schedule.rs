@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::clock::milliseconds;
 
-use super::seat::Order;
+use super::shard::Bucketing;
 
 /// By what a sample counts messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ const LIVE_SLACK_MS: i64 = 10 * 1000;
 /// since the epoch. Knows no clock.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    order: Order,
+    bucketing: Bucketing,
     /// The moment of the next sample; `None` before it is known where the data begin.
     open_ms: Option<i64>,
     /// How far each worker's partitions are; `None` where that is not known.
@@ -61,7 +61,7 @@ impl Schedule {
             Timestamps::Arrival => None,
         };
         let mut schedule = Schedule {
-            order: Order { interval_ms: milliseconds(interval).max(1), lateness_ms },
+            bucketing: Bucketing { interval_ms: milliseconds(interval).max(1), lateness_ms },
             open_ms: None,
             watermarks: vec![None; workers],
         };
@@ -74,8 +74,8 @@ impl Schedule {
     }
 
     /// How messages are sorted into samples.
-    pub(super) fn order(&self) -> Order {
-        self.order
+    pub(super) fn bucketing(&self) -> Bucketing {
+        self.bucketing
     }
 
     /// The moment of the next sample; `None` before it is known.
@@ -85,7 +85,7 @@ impl Schedule {
 
     /// A moment as workers are told of it: they count what is before it for its sample.
     pub(super) fn bound(&self) -> i64 {
-        match (self.order.lateness_ms, self.open_ms) {
+        match (self.bucketing.lateness_ms, self.open_ms) {
             (None, _) => i64::MAX,
             (Some(_), None) => i64::MIN,
             (Some(_), Some(open)) => open,
@@ -100,7 +100,7 @@ impl Schedule {
 
     /// How far everything is, with what may still be late, if that is known.
     fn watermark(&self, now_ms: i64) -> Option<i64> {
-        match self.order.lateness_ms {
+        match self.bucketing.lateness_ms {
             None => Some(now_ms),
             Some(lateness) => {
                 let earliest = self.watermarks.iter().copied().min()??;
@@ -116,7 +116,7 @@ impl Schedule {
         }
         let watermark = self.watermark(now_ms)?;
         // The oldest message at hand is in the first sample, whatever may still come before it.
-        let oldest = watermark.saturating_add(self.order.lateness_ms.unwrap_or_default());
+        let oldest = watermark.saturating_add(self.bucketing.lateness_ms.unwrap_or_default());
         self.open_ms = Some(self.next_after(oldest));
         Some(watermark)
     }
@@ -129,12 +129,12 @@ impl Schedule {
             return None;
         }
         // Without timestamps, what was counted belongs to the moment that has passed last.
-        Some(if self.order.lateness_ms.is_none() { self.last_before(watermark) } else { open })
+        Some(if self.bucketing.lateness_ms.is_none() { self.last_before(watermark) } else { open })
     }
 
     /// Moves on from the sample of this moment.
     pub(super) fn close(&mut self, taken_ms: i64, now_ms: i64) {
-        let next = taken_ms.saturating_add(self.order.interval_ms);
+        let next = taken_ms.saturating_add(self.bucketing.interval_ms);
         let reached = self.watermark(now_ms).map_or(next, |watermark| self.last_before(watermark));
         let is_old = next < now_ms.saturating_sub(LONGEST_GAP_MS);
         let longest = if is_old { LONGEST_OLD_GAP_MS } else { LONGEST_GAP_MS };
@@ -144,18 +144,18 @@ impl Schedule {
 
     /// Whether the next sample is as good as now, so that what is counted is all there is.
     pub(super) fn is_live(&self, now_ms: i64) -> bool {
-        let waits_ms = self.order.lateness_ms.unwrap_or_default().saturating_add(LIVE_SLACK_MS);
+        let waits_ms = self.bucketing.lateness_ms.unwrap_or_default().saturating_add(LIVE_SLACK_MS);
         self.open_ms.is_some_and(|open| {
-            open > now_ms.saturating_sub(waits_ms) && open - now_ms <= self.order.interval_ms
+            open > now_ms.saturating_sub(waits_ms) && open - now_ms <= self.bucketing.interval_ms
         })
     }
 
     fn next_after(&self, time_ms: i64) -> i64 {
-        self.last_before(time_ms).saturating_add(self.order.interval_ms)
+        self.last_before(time_ms).saturating_add(self.bucketing.interval_ms)
     }
 
     fn last_before(&self, time_ms: i64) -> i64 {
-        time_ms.div_euclid(self.order.interval_ms).saturating_mul(self.order.interval_ms)
+        time_ms.div_euclid(self.bucketing.interval_ms).saturating_mul(self.bucketing.interval_ms)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The ledger's side of the journal: cuts as records, and the book from what was recovered.
+//! The ledger's side of the journal: cuts as records, and the series table from what was recovered.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -9,9 +9,9 @@ use crate::{
 };
 
 use super::{
-    book::Book,
     definition::Definition,
     restore::{Restored, restore},
+    series_table::SeriesTable,
     snapshot::Snapshot,
 };
 
@@ -107,7 +107,7 @@ pub struct Store {
     /// The state after the newest durable cut.
     durable: Option<Arc<Snapshot>>,
     /// What was counted ahead, as it is in the newest durable cut.
-    tallies: Vec<u8>,
+    early_counts: Vec<u8>,
     cut: Cut,
 }
 
@@ -147,7 +147,7 @@ impl Store {
             topic: Arc::clone(&identity.topic),
             recovered: recovered.state,
             durable: None,
-            tallies: Vec::new(),
+            early_counts: Vec::new(),
             cut: Cut::new(WIDTH),
         })
     }
@@ -176,7 +176,7 @@ impl Store {
             topic: Arc::clone(&identity.topic),
             recovered: None,
             durable: None,
-            tallies: Vec::new(),
+            early_counts: Vec::new(),
             cut: Cut::new(WIDTH),
         }
     }
@@ -208,24 +208,24 @@ impl Store {
         }
     }
 
-    /// The book as it was at the newest durable cut, if there is one, and what was counted ahead.
+    /// The series table as it was at the newest durable cut, if there is one, and what was counted ahead.
     ///
     /// Series keep the names under which they were counted, where `names` has others, until the
-    /// book is told of names again.
+    /// series table is told of names again.
     pub(super) fn load(
         &mut self,
         layout: &Layout,
         rule: Rule,
         names: &AsNames,
-    ) -> Result<Option<(Book, Ahead)>, StoreError> {
+    ) -> Result<Option<(SeriesTable, Ahead)>, StoreError> {
         let Some(state) = self.recovered.take() else { return Ok(None) };
-        let Restored { mut book, ahead, ending } = restore(&state, layout, rule, names)?;
-        self.tallies = state.tallies;
-        self.durable = Some(Arc::new(book.snapshot()));
+        let Restored { mut table, ahead, ending } = restore(&state, layout, rule, names)?;
+        self.early_counts = state.early_counts;
+        self.durable = Some(Arc::new(table.snapshot()));
         for slot in ending {
-            book.end(slot);
+            table.end(slot);
         }
-        Ok(Some((book, ahead)))
+        Ok(Some((table, ahead)))
     }
 
     /// The state after the newest durable cut.
@@ -233,7 +233,7 @@ impl Store {
         self.durable.as_ref()
     }
 
-    /// Makes a snapshot durable, which is one of `book`: all that has changed there since the last one
+    /// Makes a snapshot durable, which is one of `series table`: all that has changed there since the last one
     /// that was made so.
     ///
     /// # Errors
@@ -243,18 +243,18 @@ impl Store {
     pub(super) fn append(
         &mut self,
         snapshot: &Arc<Snapshot>,
-        book: &Book,
+        table: &SeriesTable,
         ahead: &Ahead,
         is_sample: bool,
         now_ms: i64,
     ) -> Result<u64, journal::Error> {
-        let Store { kept, begun_ms, identity, topic, durable, tallies, cut, .. } = self;
+        let Store { kept, begun_ms, identity, topic, durable, early_counts, cut, .. } = self;
         cut.clear();
         if matches!(kept, Kept::Disk(_)) {
-            write_ahead(ahead, &mut cut.tallies);
+            write_ahead(ahead, &mut cut.early_counts);
         }
-        if cut.tallies == *tallies {
-            cut.tallies.clear();
+        if cut.early_counts == *early_counts {
+            cut.early_counts.clear();
         }
         cut.sequence = snapshot.sequence;
         cut.time_ms = snapshot.time_ms;
@@ -267,13 +267,13 @@ impl Store {
             }
         }
         let mut definition = Vec::new();
-        for &id in book.touched() {
+        for &id in table.touched() {
             let slot = id as usize;
             let old = before.and_then(|before| before.get(slot));
             let new = snapshot.get(slot);
             let same_start =
                 matches!((&old, &new), (Some(old), Some(new)) if old.start_ms == new.start_ms);
-            let goes_on = same_start && !book.has_ended(id);
+            let goes_on = same_start && !table.has_ended(id);
             if old.is_some() && !goes_on {
                 cut.end(id);
             }
@@ -293,8 +293,13 @@ impl Store {
         let appended = match kept {
             Kept::Disk(journal) => {
                 let identity = identity.as_bytes();
-                let source =
-                    Checkpoint { snapshot: before, begun_ms: *begun_ms, identity, topic, tallies };
+                let source = Checkpoint {
+                    snapshot: before,
+                    begun_ms: *begun_ms,
+                    identity,
+                    topic,
+                    early_counts,
+                };
                 let appended = journal.append(cut, &source, now_ms);
                 appended.map(|appended| {
                     for noticed in appended.noticed {
@@ -305,15 +310,15 @@ impl Store {
             }
             Kept::Memory(memory) => memory.append(cut).map(|()| 0),
         };
-        let changed = std::mem::take(&mut cut.tallies);
-        if book.touched().len() > KEPT_CHANGES {
+        let changed = std::mem::take(&mut cut.early_counts);
+        if table.touched().len() > KEPT_CHANGES {
             *cut = Cut::new(WIDTH);
         }
         match appended {
             Ok(bytes) => {
                 *durable = Some(Arc::clone(snapshot));
                 if !changed.is_empty() {
-                    *tallies = changed;
+                    *early_counts = changed;
                 }
                 Ok(bytes)
             }
@@ -331,9 +336,9 @@ fn check_identity(state: &State, asked: &str) -> Result<(), StoreError> {
     Err(StoreError::Other { held, asked: asked.to_owned() })
 }
 
-/// Writes what is counted ahead in the form that cuts hold as tallies: for each table the sample's
+/// Writes what is counted ahead in the form that cuts hold as early counts: for each table the sample's
 /// time in eight bytes, lowest first, then the table. Nothing at all is a single zero byte, since
-/// no tallies mean that they are as before.
+/// no early counts mean that they are as before.
 fn write_ahead(ahead: &Ahead, out: &mut Vec<u8>) {
     for (bound_ms, tables) in ahead {
         for counts in tables.iter().filter(|counts| !counts.is_empty()) {
@@ -357,12 +362,12 @@ struct Checkpoint<'s> {
     begun_ms: i64,
     identity: &'s [u8],
     topic: &'s Arc<str>,
-    tallies: &'s [u8],
+    early_counts: &'s [u8],
 }
 
 impl journal::Source for Checkpoint<'_> {
     fn head(&self, visit: &mut dyn FnMut(Head<'_>)) {
-        let Checkpoint { snapshot, begun_ms, identity, topic, tallies } = self;
+        let Checkpoint { snapshot, begun_ms, identity, topic, early_counts } = self;
         let positions: Vec<_> = snapshot
             .iter()
             .flat_map(|snapshot| snapshot.positions())
@@ -373,7 +378,7 @@ impl journal::Source for Checkpoint<'_> {
             sequence: snapshot.map_or(0, |snapshot| snapshot.sequence),
             time_ms: snapshot.map_or(*begun_ms, |snapshot| snapshot.time_ms),
             positions: &positions,
-            tallies,
+            early_counts,
             width: WIDTH,
             slots: snapshot.map_or(0, |snapshot| snapshot.slots() as u32),
             live: snapshot.map_or(0, |snapshot| snapshot.len() as u32),

@@ -87,7 +87,7 @@ pub trait Sink: Send + 'static {
 
     /// Whether [`Sink::hand_over`] is wanted, for a cut or because the sink holds as much as it
     /// may. Asked between batches, so it must cost nothing.
-    fn cut_is_due(&self) -> bool;
+    fn hand_over_is_due(&self) -> bool;
 
     /// All messages below these positions have been given to this sink. May wait until what was
     /// handed over before is dealt with.

@@ -8,7 +8,7 @@ use crate::flow::{Decoded, Malformed, Skipped};
 
 use super::{
     Direction, Evidence, Ignored, Layout, Rule, TextId, Texts,
-    layout::{ValuesCut, cut_off},
+    layout::{ValuesTruncated, truncate},
 };
 
 /// Flows and bytes that share a fate.
@@ -56,7 +56,7 @@ pub struct Counts {
     /// Records that can't be decoded, by [`Malformed::index`].
     pub malformed: [u64; Malformed::ALL.len()],
     evidence: Evidence,
-    values_cut: ValuesCut,
+    values_truncated: ValuesTruncated,
 }
 
 impl Counts {
@@ -77,7 +77,7 @@ impl Counts {
             skipped: Default::default(),
             malformed: Default::default(),
             evidence: Evidence::default(),
-            values_cut: Default::default(),
+            values_truncated: Default::default(),
         }
     }
 
@@ -87,8 +87,8 @@ impl Counts {
             Decoded::Flow(flow) => match self.rule.direction(flow) {
                 Ok(direction) => {
                     let mut key = [0; Layout::MAX_WIDTH];
-                    let Counts { layout, texts, values_cut, .. } = self;
-                    let key = layout.key(direction, flow, texts, &mut key, values_cut);
+                    let Counts { layout, texts, values_truncated, .. } = self;
+                    let key = layout.key(direction, flow, texts, &mut key, values_truncated);
                     if add(&mut self.index, &self.hasher, &mut self.rows, key, flow.bytes) {
                         self.counted.add(flow.bytes);
                     } else {
@@ -150,8 +150,8 @@ impl Counts {
 
     /// Label values of counted flows that were longer than [`MAX_VALUE_BYTES`](super::MAX_VALUE_BYTES),
     /// by the label's name.
-    pub fn values_cut(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let dimensions = self.layout.dimensions().iter().zip(self.values_cut);
+    pub fn values_truncated(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let dimensions = self.layout.dimensions().iter().zip(self.values_truncated);
         dimensions
             .filter(|(dimension, _)| dimension.is_text())
             .map(|(dimension, cut)| (dimension.label_names()[0], cut))
@@ -178,7 +178,7 @@ impl Counts {
             let length = take_number(bytes)? as usize;
             let (text, rest) = bytes.split_at_checked(length)?;
             *bytes = rest;
-            let TextId(id) = counts.texts.intern(cut_off(std::str::from_utf8(text).ok()?));
+            let TextId(id) = counts.texts.intern(truncate(std::str::from_utf8(text).ok()?));
             texts.push(id);
         }
         for _ in 0..take_number(bytes)? {
@@ -222,7 +222,7 @@ impl Counts {
         self.skipped = Default::default();
         self.malformed = Default::default();
         self.evidence.clear();
-        self.values_cut = Default::default();
+        self.values_truncated = Default::default();
     }
 }
 

@@ -129,7 +129,7 @@ impl Layout {
     }
 
     /// Writes the key of `flow` into `key` and returns the part of it that is used
-    /// ([`Layout::width`] columns); texts are numbered by `texts`. Adds to `values_cut`, in the
+    /// ([`Layout::width`] columns); texts are numbered by `texts`. Adds to `values_truncated`, in the
     /// places of the dimensions, the values of which something was cut off.
     pub(super) fn key<'k>(
         &self,
@@ -137,10 +137,10 @@ impl Layout {
         flow: &Flow<'_>,
         texts: &mut Texts,
         key: &'k mut [u32; Self::MAX_WIDTH],
-        values_cut: &mut ValuesCut,
+        values_truncated: &mut ValuesTruncated,
     ) -> &'k [u32] {
         key[0] = direction as u32;
-        let columns = key[1..].iter_mut().zip(values_cut);
+        let columns = key[1..].iter_mut().zip(values_truncated);
         for ((column, cut), dimension) in columns.zip(&self.dimensions) {
             *column = match dimension {
                 Dimension::SourceAs => flow.source_as,
@@ -148,7 +148,7 @@ impl Layout {
                 Dimension::Hostname => {
                     let mut value = &*flow.hostname;
                     if value.len() > MAX_VALUE_BYTES {
-                        value = cut_off(value);
+                        value = truncate(value);
                         *cut += 1;
                     }
                     let TextId(id) = texts.intern(value);
@@ -161,11 +161,11 @@ impl Layout {
 }
 
 /// How many values were cut, by the dimension's place in its layout.
-pub(super) type ValuesCut = [u64; Layout::MAX_WIDTH - 1];
+pub(super) type ValuesTruncated = [u64; Layout::MAX_WIDTH - 1];
 
 /// A label value without what exceeds [`MAX_VALUE_BYTES`].
 #[cold]
-pub(super) fn cut_off(value: &str) -> &str {
+pub(super) fn truncate(value: &str) -> &str {
     let longest = value.len().min(MAX_VALUE_BYTES);
     let end = (0..=longest).rev().find(|&end| value.is_char_boundary(end));
     &value[..end.unwrap_or_default()]

@@ -39,7 +39,7 @@ pub(crate) struct Model {
     pub(crate) sequence: u64,
     pub(crate) time_ms: i64,
     pub(crate) totals: Totals,
-    pub(crate) tallies: Vec<u8>,
+    pub(crate) early_counts: Vec<u8>,
     pub(crate) positions: BTreeMap<(Arc<str>, i32), i64>,
     pub(crate) series: BTreeMap<u32, Row>,
 }
@@ -52,7 +52,7 @@ impl From<&State> for Model {
             sequence: state.sequence,
             time_ms: state.time_ms,
             totals: state.totals,
-            tallies: state.tallies.clone(),
+            early_counts: state.early_counts.clone(),
             positions: state.positions.clone(),
             series: state
                 .series()
@@ -86,7 +86,7 @@ impl Source for Model {
             sequence: self.sequence,
             time_ms: self.time_ms,
             positions: &positions,
-            tallies: &self.tallies,
+            early_counts: &self.early_counts,
             width: WIDTH,
             slots: self.series.last_key_value().map_or(0, |(&id, _)| id + 1),
             live: self.series.len() as u32,
@@ -160,8 +160,8 @@ impl Model {
                 .insert((Arc::clone(&position.topic), position.partition), position.next_offset);
         }
         if next.sequence.is_multiple_of(2) {
-            cut.tallies = next.sequence.to_le_bytes().to_vec();
-            next.tallies.clone_from(&cut.tallies);
+            cut.early_counts = next.sequence.to_le_bytes().to_vec();
+            next.early_counts.clone_from(&cut.early_counts);
         }
         if is_sample {
             next.totals.cuts += 1;

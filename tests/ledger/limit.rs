@@ -7,7 +7,7 @@ use std::{
 };
 
 use flow_exporter::{
-    ledger::{Book, Column, Definition, OTHER_SERIES},
+    ledger::{Column, Definition, OTHER_SERIES, SeriesTable},
     traffic::{Counts, Direction, OTHER},
 };
 use proptest::prelude::*;
@@ -47,7 +47,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(prop_oneof![4 => sample, 1 => crash], 1..10)
 }
 
-fn count_all(seat: &mut Seat, time_ms: i64, flows: &Flows) {
+fn count_all(shard: &mut Shard, time_ms: i64, flows: &Flows) {
     for &(direction, asn, host, bytes) in flows {
         let (source_as, destination_as) = match direction {
             Direction::Receive => (asn, RULE.asn),
@@ -55,7 +55,7 @@ fn count_all(seat: &mut Seat, time_ms: i64, flows: &Flows) {
         };
         let hostname = format!("host{host}").into();
         let flow = Flow { source_as, destination_as, bytes: bytes.into(), hostname };
-        seat.counts(Some(time_ms)).record(&Decoded::Flow(flow));
+        shard.counts(Some(time_ms)).record(&Decoded::Flow(flow));
     }
 }
 
@@ -121,10 +121,10 @@ proptest! {
         let mut directory = tempfile::tempdir().unwrap();
         let mut bench = Bench::start(&config(max_series), 1, Some(directory.path()));
         bench.until(|_| true);
-        bench.seats[0].advance_watermark(T);
+        bench.shards[0].advance_watermark(T);
         bench.until_taken_from(T);
         // A sample, so that a restart knows where the data go on.
-        bench.seats[0].advance_watermark(T + INTERVAL_MS + LATENESS_MS);
+        bench.shards[0].advance_watermark(T + INTERVAL_MS + LATENESS_MS);
         bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
         bench.until_taken_from(T + INTERVAL_MS);
         let mut moment_ms = T + INTERVAL_MS;
@@ -133,9 +133,9 @@ proptest! {
             match step {
                 Step::Sample { flows, idle } => {
                     for flows in std::iter::repeat_n(&Vec::new(), idle.into()).chain([&flows]) {
-                        count_all(&mut bench.seats[0], moment_ms, flows);
+                        count_all(&mut bench.shards[0], moment_ms, flows);
                         moment_ms += INTERVAL_MS;
-                        bench.seats[0].advance_watermark(moment_ms + LATENESS_MS);
+                        bench.shards[0].advance_watermark(moment_ms + LATENESS_MS);
                         let snapshot = bench.until(|snapshot| snapshot.time_ms == moment_ms);
                         bench.until_taken_from(moment_ms);
                         account.take(&snapshot, flows, max_series);
@@ -150,7 +150,7 @@ proptest! {
                             fs::copy(entry.path(), left.path().join(entry.file_name())).unwrap();
                         }
                     }
-                    count_all(&mut bench.seats[0], moment_ms, &unseen);
+                    count_all(&mut bench.shards[0], moment_ms, &unseen);
                     bench.end();
                     directory = left;
                     max_series = new;
@@ -171,7 +171,7 @@ fn beyond_the_bound_of_series_flows_count_by_direction_and_hostname_and_the_ledg
     let config = LedgerConfig { max_series: 1, series_ttl: None, ..config() };
     let mut bench = Bench::start(&config, 1, Some(directory.path()));
     bench.until(|_| true);
-    bench.seats[0].advance_watermark(T);
+    bench.shards[0].advance_watermark(T);
     bench.until_taken_from(T);
     let flows = vec![
         (Direction::Receive, u32::MAX, 1, 1),
@@ -181,8 +181,8 @@ fn beyond_the_bound_of_series_flows_count_by_direction_and_hostname_and_the_ledg
         (Direction::Transmit, 4, 1, 10_000),
         (Direction::Receive, u32::MAX, 1, 100_000),
     ];
-    count_all(&mut bench.seats[0], T, &flows);
-    bench.seats[0].advance_watermark(T + INTERVAL_MS + LATENESS_MS);
+    count_all(&mut bench.shards[0], T, &flows);
+    bench.shards[0].advance_watermark(T + INTERVAL_MS + LATENESS_MS);
     let snapshot = bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
     let mut series: Vec<_> =
         snapshot.series().map(|series| (labels(&series), series.bytes)).collect();
@@ -217,25 +217,25 @@ fn beyond_the_bound_of_series_flows_count_by_direction_and_hostname_and_the_ledg
 #[test]
 fn names_change_no_series_of_others() {
     let names = |text: &str| Arc::new(AsNames::parse(text.as_bytes()).unwrap());
-    let mut book = Book::new(Layout::original(), names("0\tNone\n"), 0).bounded(1);
+    let mut table = SeriesTable::new(Layout::original(), names("0\tNone\n"), 0).bounded(1);
     let mut counts = Counts::new(Layout::original(), RULE);
     for source_as in [0, 7] {
         let hostname = "a".into();
         let flow = Flow { source_as, destination_as: RULE.asn, bytes: 5, hostname };
         counts.record(&Decoded::Flow(flow));
     }
-    assert_eq!(book.merge(&counts, &[]), 5);
-    book.cut(1, Instant::now());
-    book.settled();
-    book.rename(names("0\tNobody\n"));
-    let after = book.cut(2, Instant::now());
+    assert_eq!(table.merge(&counts, &[]), 5);
+    table.take_snapshot(1, Instant::now());
+    table.settled();
+    table.rename(names("0\tNobody\n"));
+    let after = table.take_snapshot(2, Instant::now());
     let left: Vec<_> = after.series().map(|series| (series.is_other(), series.bytes)).collect();
     assert_eq!(left, [(true, 5)]);
 }
 
 #[test]
 fn hostnames_without_bound_make_no_series_without_bound() {
-    let mut book = Book::new(Layout::original(), Arc::default(), 0).bounded(10);
+    let mut table = SeriesTable::new(Layout::original(), Arc::default(), 0).bounded(10);
     let mut bytes = 0;
     for round in 0..5 {
         let mut counts = Counts::new(Layout::original(), RULE);
@@ -245,9 +245,9 @@ fn hostnames_without_bound_make_no_series_without_bound() {
             counts.record(&Decoded::Flow(flow));
             bytes += 3;
         }
-        book.merge(&counts, &[]);
+        table.merge(&counts, &[]);
     }
-    let snapshot = book.cut(1, Instant::now());
+    let snapshot = table.take_snapshot(1, Instant::now());
     assert_eq!(snapshot.series().map(|series| series.bytes).sum::<u64>(), bytes);
     assert!(snapshot.len() <= 10 + OTHER_SERIES, "{} series", snapshot.len());
     let last = snapshot.series().find(|series| labels(series).3 == OTHER).expect("the last resort");
@@ -256,7 +256,7 @@ fn hostnames_without_bound_make_no_series_without_bound() {
 
 #[test]
 fn hostnames_that_came_and_ended_leave_neither_texts_nor_slots() {
-    let mut book = Book::new(Layout::original(), Arc::default(), 0);
+    let mut table = SeriesTable::new(Layout::original(), Arc::default(), 0);
     let mut first = None;
     for round in 0..50_i64 {
         let mut counts = Counts::new(Layout::original(), RULE);
@@ -265,22 +265,22 @@ fn hostnames_that_came_and_ended_leave_neither_texts_nor_slots() {
             let flow = Flow { source_as: host, destination_as: RULE.asn, bytes: 3, hostname };
             counts.record(&Decoded::Flow(flow));
         }
-        book.merge(&counts, &[]);
-        let snapshot = book.cut(round + 1, Instant::now());
-        book.settled();
+        table.merge(&counts, &[]);
+        let snapshot = table.take_snapshot(round + 1, Instant::now());
+        table.settled();
         assert!(snapshot.slots() <= 4_000, "{} slots", snapshot.slots());
         assert!(snapshot.texts() <= 4_000, "{} texts", snapshot.texts());
         first.get_or_insert(snapshot);
-        book.expire(round + 1);
+        table.expire(round + 1);
     }
-    let after = book.cut(51, Instant::now());
+    let after = table.take_snapshot(51, Instant::now());
     assert_eq!((after.len(), after.slots(), after.texts()), (2_000, 4_000, 4_000));
     // Who holds an old snapshot sees what it was made of.
     let first = first.unwrap();
     let hosts: HashSet<String> = first.series().map(|series| labels(&series).3).collect();
     assert!(hosts.len() == 2_000 && hosts.iter().all(|host| host.starts_with("host0.")));
-    book.expire(i64::MAX);
-    let empty = book.cut(52, Instant::now());
+    table.expire(i64::MAX);
+    let empty = table.take_snapshot(52, Instant::now());
     assert_eq!((empty.len(), empty.slots(), empty.texts()), (0, 0, 0));
 }
 
@@ -289,24 +289,24 @@ fn a_worker_with_a_full_table_hands_it_over_and_that_is_no_sample() {
     let directory = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(&config(), 1, Some(directory.path()));
     bench.until(|_| true);
-    bench.seats[0].advance_watermark(T);
+    bench.shards[0].advance_watermark(T);
     bench.until_taken_from(T);
     let mut counted = 0;
-    while !bench.seats[0].cut_is_due() {
+    while !bench.shards[0].hand_over_is_due() {
         assert!(counted < 1_000_000, "a worker's table has no bound");
-        count(&mut bench.seats[0], T, counted, 1);
+        count(&mut bench.shards[0], T, counted, 1);
         counted += 1;
     }
     let position = Position { partition: 0, next_offset: counted.into() };
-    bench.seats[0].hand_over(vec![position]);
-    assert!(!bench.seats[0].cut_is_due(), "it goes on with an empty table");
+    bench.shards[0].hand_over(vec![position]);
+    assert!(!bench.shards[0].hand_over_is_due(), "it goes on with an empty table");
     let snapshot = bench.until(|snapshot| !snapshot.is_empty());
     assert_eq!(snapshot.len(), counted as usize);
     assert_eq!(snapshot.positions().collect::<Vec<_>>(), [position]);
     assert!(snapshot.time_ms < T + INTERVAL_MS);
 
-    count(&mut bench.seats[0], T, 0, 1);
-    bench.seats[0].advance_watermark(T + INTERVAL_MS + LATENESS_MS);
+    count(&mut bench.shards[0], T, 0, 1);
+    bench.shards[0].advance_watermark(T + INTERVAL_MS + LATENESS_MS);
     bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
     bench.end();
     let samples = samples(directory.path());
@@ -318,24 +318,24 @@ fn a_worker_with_a_full_table_hands_it_over_and_that_is_no_sample() {
 fn so_much_is_counted_ahead_of_a_sample_and_no_more() {
     let mut bench = Bench::start(&config(), 1, None);
     bench.until(|_| true);
-    bench.seats[0].advance_watermark(T);
+    bench.shards[0].advance_watermark(T);
     bench.until_taken_from(T);
     let mut counted = 0;
-    while bench.seats[0].bound().unwrap().reads_ahead {
+    while bench.shards[0].bound().unwrap().reads_ahead {
         assert!(counted < 1_000_000, "what is counted ahead has no bound");
-        count(&mut bench.seats[0], T + INTERVAL_MS, counted, 1);
+        count(&mut bench.shards[0], T + INTERVAL_MS, counted, 1);
         counted += 1;
     }
     // A cut for a scrape takes the tables away, not the bound.
     bench.hand_over();
-    assert!(!bench.seats[0].bound().unwrap().reads_ahead);
+    assert!(!bench.shards[0].bound().unwrap().reads_ahead);
     for moment_ms in [T + INTERVAL_MS, T + 2 * INTERVAL_MS] {
-        bench.seats[0].advance_watermark(moment_ms + LATENESS_MS);
+        bench.shards[0].advance_watermark(moment_ms + LATENESS_MS);
         let snapshot = bench.until(|snapshot| snapshot.time_ms == moment_ms);
         bench.until_taken_from(moment_ms);
         let expected = if moment_ms == T + INTERVAL_MS { 0 } else { counted as usize };
         assert_eq!(snapshot.len(), expected);
     }
-    assert!(bench.seats[0].bound().unwrap().reads_ahead);
+    assert!(bench.shards[0].bound().unwrap().reads_ahead);
     bench.end();
 }

@@ -67,7 +67,7 @@ fn labels_of_any_length_are_cut_and_counted_and_survive_a_restart() {
     let exporter = Exporter::start(&setup.arguments);
     exporter.wait_for_sum("flow_exporter_flows_total", RECORDS, LIMIT);
     let page = exporter.page();
-    assert_eq!(page.sum("flow_exporter_label_values_cut_total"), RECORDS);
+    assert_eq!(page.sum("flow_exporter_label_values_truncated_total"), RECORDS);
     assert!(page.0.len() < 1 << 20, "{} bytes", page.0.len());
     assert_eq!(transmitted(&exporter), (RECORDS as usize, 7 * RECORDS));
     assert!(exporter.stop().success());
@@ -128,7 +128,7 @@ impl Source for Beginning {
             sequence: 0,
             time_ms: 0,
             positions: &[],
-            tallies: b"",
+            early_counts: b"",
             width: 1,
             slots: 0,
             live: 0,

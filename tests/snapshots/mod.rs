@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use flow_exporter::{
     asn::AsNames,
     flow::{Decoded, Flow},
-    ledger::{Book, Snapshot},
+    ledger::{SeriesTable, Snapshot},
     traffic::{Counts, Layout, Rule},
 };
 
@@ -16,15 +16,15 @@ pub(crate) fn flow(source_as: u32, destination_as: u32, bytes: u64, hostname: &s
     Flow { source_as, destination_as, bytes, hostname: hostname.into() }
 }
 
-/// A book that counts flows.
+/// A series table that counts flows.
 #[derive(Debug)]
-pub(crate) struct Books {
-    pub(crate) book: Book,
+pub(crate) struct Tables {
+    pub(crate) table: SeriesTable,
 }
 
-impl Books {
+impl Tables {
     pub(crate) fn new(names: AsNames) -> Self {
-        Books { book: Book::new(Layout::original(), Arc::new(names), 0) }
+        Tables { table: SeriesTable::new(Layout::original(), Arc::new(names), 0) }
     }
 
     pub(crate) fn count<'f>(&mut self, flows: impl IntoIterator<Item = Flow<'f>>) {
@@ -32,10 +32,10 @@ impl Books {
         for flow in flows {
             counts.record(&Decoded::Flow(flow));
         }
-        self.book.merge(&counts, &[]);
+        self.table.merge(&counts, &[]);
     }
 
-    pub(crate) fn cut(&mut self, time_ms: i64) -> Snapshot {
-        self.book.cut(time_ms, Instant::now())
+    pub(crate) fn take_snapshot(&mut self, time_ms: i64) -> Snapshot {
+        self.table.take_snapshot(time_ms, Instant::now())
     }
 }

@@ -48,7 +48,7 @@ pub(in crate::journal) fn read_part(
     let meta = decoder.section(input)?;
     let mut meta = Input(&meta);
     positions(&mut meta, |position| cut.positions.push(position))?;
-    cut.tallies.extend_from_slice(meta.bytes()?);
+    cut.early_counts.extend_from_slice(meta.bytes()?);
     let ended = meta.count()?;
     ids(&mut meta, ended, &mut cut.ended)?;
     let started = meta.count()?;
@@ -103,7 +103,7 @@ pub(in crate::journal) fn read_head(
     let meta = decoder.section(&mut input)?;
     let mut meta = Input(&meta);
     state.identity.extend_from_slice(meta.bytes()?);
-    add_positions_and_tallies(&mut meta, state)?;
+    add_positions_and_early_counts(&mut meta, state)?;
     state.reserve(slots);
     // Version 1 ends here.
     let more = if input.end().is_ok() { 0 } else { input.number()? };
@@ -118,15 +118,18 @@ pub(in crate::journal) fn read_more(
 ) -> Result<(), Malformed> {
     let mut input = Input(payload);
     let meta = decoder.section(&mut input)?;
-    add_positions_and_tallies(&mut Input(&meta), state)?;
+    add_positions_and_early_counts(&mut Input(&meta), state)?;
     input.end()
 }
 
-fn add_positions_and_tallies(meta: &mut Input<'_>, state: &mut State) -> Result<(), Malformed> {
+fn add_positions_and_early_counts(
+    meta: &mut Input<'_>,
+    state: &mut State,
+) -> Result<(), Malformed> {
     positions(meta, |position| {
         state.positions.insert((position.topic, position.partition), position.next_offset);
     })?;
-    state.tallies.extend_from_slice(meta.bytes()?);
+    state.early_counts.extend_from_slice(meta.bytes()?);
     meta.end()
 }
 

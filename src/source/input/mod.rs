@@ -188,7 +188,7 @@ impl<S: Sink> Worker<S> {
                 Ok(Event::Wake) | Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Ok(Event::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
-            if self.sink.cut_is_due() {
+            if self.sink.hand_over_is_due() {
                 self.hand_over();
             }
         }
@@ -217,7 +217,7 @@ impl<S: Sink> Worker<S> {
             }
             self.next_offset += end as i64;
             rest = &rest[end..];
-            if self.sink.cut_is_due() {
+            if self.sink.hand_over_is_due() {
                 self.moved = true;
                 self.hand_over();
             }

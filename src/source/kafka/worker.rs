@@ -124,12 +124,12 @@ impl<S: Sink> Worker<S> {
             idle = true;
             for assigned in &mut partitions {
                 idle &= self.read(assigned) == 0;
-                if self.sink.cut_is_due() {
+                if self.sink.hand_over_is_due() {
                     break;
                 }
             }
             self.report_time(&partitions, none_until_ms);
-            if self.sink.cut_is_due() {
+            if self.sink.hand_over_is_due() {
                 self.hand_over(&mut partitions, &mut left_behind);
                 idle = false;
                 // Those whose turn it was not come first now.

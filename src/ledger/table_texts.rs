@@ -11,7 +11,7 @@ use super::columns::Columns;
 /// Texts by number. A number is a text's as long as some series uses it; then it may become that of
 /// another one. Copies of the columns, as snapshots hold them, keep what they saw.
 #[derive(Debug)]
-pub(super) struct BookTexts {
+pub(super) struct TableTexts {
     columns: Columns<Arc<str>>,
     /// How many times each text is used.
     uses: Vec<u32>,
@@ -21,9 +21,9 @@ pub(super) struct BookTexts {
     empty: Arc<str>,
 }
 
-impl BookTexts {
+impl TableTexts {
     pub(super) fn new() -> Self {
-        BookTexts {
+        TableTexts {
             columns: Columns::new(1),
             uses: Vec::new(),
             slots: Slots::default(),
@@ -59,7 +59,7 @@ impl BookTexts {
             self.columns.row_mut(row)[0] = Arc::from(text);
             self.uses[row] = 1;
         }
-        let BookTexts { columns, index, hasher, .. } = self;
+        let TableTexts { columns, index, hasher, .. } = self;
         index.insert_unique(hasher.hash_one(text), id, |&id| {
             hasher.hash_one(&*columns.row(id as usize)[0])
         });
@@ -87,7 +87,7 @@ impl BookTexts {
         self.columns.truncate(len);
         self.uses.truncate(len);
         give_back(&mut self.uses);
-        let BookTexts { columns, index, hasher, .. } = self;
+        let TableTexts { columns, index, hasher, .. } = self;
         give_back_index(index, |&id| hasher.hash_one(&*columns.row(id as usize)[0]));
     }
 }

@@ -1,4 +1,4 @@
-//! The book: every series' running total, merged from what the workers hand over.
+//! The series table: every series' running total, merged from what the workers hand over.
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
@@ -15,10 +15,10 @@ use super::{
     columns::Columns,
     definition::{Column, Definition},
     snapshot::{Snapshot, VACANT},
-    texts::BookTexts,
+    table_texts::TableTexts,
 };
 
-/// So many series may be there in addition to those that [`Book::bounded`] allows, to count what
+/// So many series may be there in addition to those that [`SeriesTable::bounded`] allows, to count what
 /// gets none of its own: one for each direction and hostname, as long as there is room.
 pub const OTHER_SERIES: usize = 1_000;
 
@@ -27,11 +27,11 @@ const LAST_RESORT: usize = 2;
 
 /// The running totals of all series. Merging and snapshots; no I/O, no clock.
 #[derive(Debug)]
-pub struct Book {
+pub struct SeriesTable {
     layout: Arc<Layout>,
     names: Arc<AsNames>,
     /// Hostnames; the text columns of the keys hold their numbers.
-    texts: BookTexts,
+    texts: TableTexts,
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
     keys: Columns<u32>,
@@ -39,13 +39,13 @@ pub struct Book {
     starts: Columns<i64>,
     /// Time of the cut that last changed each series, in milliseconds since the epoch.
     changes: Columns<i64>,
-    /// Slots in which anything has changed since [`Book::settled`], each once.
+    /// Slots in which anything has changed since [`SeriesTable::settled`], each once.
     touched: Vec<u32>,
     /// Which slots are in `touched`.
     is_touched: Bits,
-    /// Slots whose series has ended since [`Book::settled`]; another one may be there by now.
+    /// Slots whose series has ended since [`SeriesTable::settled`]; another one may be there by now.
     has_ended: Bits,
-    /// Series that began since [`Book::settled`].
+    /// Series that began since [`SeriesTable::settled`].
     begun: usize,
     slots: Slots,
     live: usize,
@@ -59,14 +59,14 @@ pub struct Book {
     time_ms: i64,
 }
 
-impl Book {
-    /// A book without series. Nothing is counted before `start_ms` (milliseconds since the epoch).
+impl SeriesTable {
+    /// A series table without series. Nothing is counted before `start_ms` (milliseconds since the epoch).
     pub fn new(layout: Layout, names: Arc<AsNames>, start_ms: i64) -> Self {
         let width = layout.width();
-        Book {
+        SeriesTable {
             layout: Arc::new(layout),
             names,
-            texts: BookTexts::new(),
+            texts: TableTexts::new(),
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             keys: Columns::new(width),
@@ -91,7 +91,7 @@ impl Book {
     /// there already stay.
     #[must_use]
     pub fn bounded(self, max_series: usize) -> Self {
-        Book { max_series, ..self }
+        SeriesTable { max_series, ..self }
     }
 
     /// How many series there are.
@@ -158,12 +158,12 @@ impl Book {
         if changed.is_empty() {
             return;
         }
-        self.end_where(|book, slot| {
-            let key = book.keys.row(slot);
+        self.end_where(|table, slot| {
+            let key = table.keys.row(slot);
             let is_changed = |(column, dimension): (&u32, &Dimension)| {
                 !dimension.is_text() && changed.binary_search(column).is_ok()
             };
-            !Layout::is_other(key) && key[1..].iter().zip(book.layout.dimensions()).any(is_changed)
+            !Layout::is_other(key) && key[1..].iter().zip(table.layout.dimensions()).any(is_changed)
         });
     }
 
@@ -171,11 +171,11 @@ impl Book {
     /// Returns how many.
     pub fn expire(&mut self, before_ms: i64) -> u64 {
         let living = self.live;
-        self.end_where(|book, slot| book.changes.row(slot)[0] < before_ms);
+        self.end_where(|table, slot| table.changes.row(slot)[0] < before_ms);
         (living - self.live) as u64
     }
 
-    /// Slots in which anything has changed since [`Book::settled`].
+    /// Slots in which anything has changed since [`SeriesTable::settled`].
     pub fn touched(&self) -> &[u32] {
         &self.touched
     }
@@ -185,7 +185,7 @@ impl Book {
         self.has_ended.contains(slot as usize)
     }
 
-    /// Series that began since [`Book::settled`].
+    /// Series that began since [`SeriesTable::settled`].
     pub(super) fn begun(&self) -> usize {
         self.begun
     }
@@ -203,7 +203,7 @@ impl Book {
     }
 
     /// Ends the series for which `ends` (which gets the slot) is true.
-    fn end_where(&mut self, ends: impl Fn(&Book, usize) -> bool) {
+    fn end_where(&mut self, ends: impl Fn(&SeriesTable, usize) -> bool) {
         for slot in 0..self.keys.len() {
             if self.starts.row(slot)[0] != VACANT && ends(self, slot) {
                 self.end(slot);
@@ -217,7 +217,7 @@ impl Book {
         self.positions = Arc::new(positions.collect());
     }
 
-    /// Loads the next slot: it holds this series. False, with the book of no use any more, if
+    /// Loads the next slot: it holds this series. False, with the series table of no use any more, if
     /// another slot holds it too.
     pub(super) fn restore_series(
         &mut self,
@@ -258,7 +258,7 @@ impl Book {
     }
 
     /// Takes a snapshot with the time of this cut, which is never before that of the previous one.
-    pub fn cut(&mut self, time_ms: i64, taken: Instant) -> Snapshot {
+    pub fn take_snapshot(&mut self, time_ms: i64, taken: Instant) -> Snapshot {
         self.sequence += 1;
         self.time_ms = time_ms.max(self.time_ms);
         self.trim();
@@ -271,7 +271,7 @@ impl Book {
         Snapshot { taken, ..self.snapshot() }
     }
 
-    /// The book as it is, as of the newest cut.
+    /// The series table as it is, as of the newest cut.
     pub(super) fn snapshot(&self) -> Snapshot {
         Snapshot {
             sequence: self.sequence,
@@ -383,7 +383,7 @@ impl Book {
         }
         self.live += 1;
         self.others += usize::from(Layout::is_other(key));
-        let Book { index, hasher, keys, .. } = self;
+        let SeriesTable { index, hasher, keys, .. } = self;
         index.insert_unique(hash_key(hasher, key), slot, |&slot| {
             hash_key(hasher, keys.row(slot as usize))
         });
@@ -435,12 +435,12 @@ impl Book {
         self.starts.truncate(len);
         self.changes.truncate(len);
         self.texts.trim();
-        let Book { index, hasher, keys, .. } = self;
+        let SeriesTable { index, hasher, keys, .. } = self;
         give_back_index(index, |&slot| hash_key(hasher, keys.row(slot as usize)));
     }
 }
 
-/// A worker's table, with the book's numbers for those of its texts that are in use there.
+/// A worker's table, with the series table's numbers for those of its texts that are in use there.
 struct Translated<'c> {
     counts: &'c Counts,
     ids: Vec<Option<u32>>,

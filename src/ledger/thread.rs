@@ -19,10 +19,10 @@ use crate::{
 };
 
 use super::{
-    book::Book,
     reader::{Names, Reader},
     schedule::{Schedule, Timestamps},
-    seat::{Bin, Gate, HandOver, Receipt, Seat},
+    series_table::SeriesTable,
+    shard::{Bucket, EpochGate, HandOver, Receipt, Shard},
     snapshot::Snapshot,
     store::{Ahead, Store, StoreError},
     witness::{Nobody, Witness},
@@ -37,7 +37,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// With so many new series since the last one, a cut is taken early, so that none is much larger;
 /// even if it is the first one and names are on their way.
-const LARGE_CUT_SERIES: usize = 1 << 16;
+const LARGE_SNAPSHOT_SERIES: usize = 1 << 16;
 
 /// Counts of a time further ahead than this are a sign that the clock was wrong. Receivers refuse
 /// samples of a future further ahead.
@@ -47,7 +47,7 @@ const FUTURE_LIMIT_MS: i64 = 10 * 60 * 1000;
 const UNSET_CLOCK: &str = "the system clock is not set: it is before September 2001 or after the year \
     9999. Flows are counted, but as of when they come, and samples have the clock's times; set the clock";
 
-/// The time of a book before it is known from when on the data are.
+/// The time of a series table before it is known from when on the data are.
 const NOT_BEGUN: i64 = 0;
 
 static LOG_DISK: LogLimit = LogLimit::new(Duration::from_secs(30));
@@ -99,21 +99,21 @@ pub struct Ledger {
     names_wait: Duration,
     series_ttl_ms: Option<i64>,
     schedule: Schedule,
-    /// What is counted before this belongs in the book; a moment, or as [`Schedule::bound`] has it.
+    /// What is counted before this belongs in the series table; a moment, or as [`Schedule::bound`] has it.
     bound_ms: i64,
-    book: Book,
+    table: SeriesTable,
     /// What was counted for later samples than the next one, by their time.
     ahead: Ahead,
     /// Where cuts become durable; without one, counts live in memory alone.
     store: Option<Store>,
     component: Component,
-    /// Names that replace the book's once it has nothing unpublished.
+    /// Names that replace the series table's once it has nothing unpublished.
     new_names: Option<Arc<AsNames>>,
-    gate: Arc<Gate>,
+    gate: Arc<EpochGate>,
     requests: mpsc::Receiver<Request>,
     newest: watch::Sender<Option<Arc<Snapshot>>>,
     news: watch::Sender<()>,
-    seated: usize,
+    attached: usize,
     /// Hand-overs that the newest epoch still lacks.
     missing: usize,
     /// Of hand-overs during this cut that belong to the next sample.
@@ -123,7 +123,7 @@ pub struct Ledger {
     /// The disk refused the newest cut.
     is_refused: bool,
     metrics: Arc<Metrics>,
-    last_cut: Option<Instant>,
+    last_snapshot: Option<Instant>,
     /// Whether the clock was set when it was last looked at.
     clock_is_set: bool,
     witness: Box<dyn Witness>,
@@ -136,12 +136,12 @@ pub struct Ledger {
 
 impl fmt::Debug for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ledger").field("book", &self.book).finish_non_exhaustive()
+        f.debug_struct("Ledger").field("table", &self.table).finish_non_exhaustive()
     }
 }
 
 impl Ledger {
-    /// A ledger for `workers` workers, with a seat for each. What `store` holds from before is
+    /// A ledger for `workers` workers, with a shard for each. What `store` holds from before is
     /// published at once.
     pub fn new(
         config: &LedgerConfig,
@@ -150,25 +150,26 @@ impl Ledger {
         metrics: Arc<Metrics>,
         mut store: Option<Store>,
         component: Component,
-    ) -> Result<(Ledger, Vec<Seat>, Reader, Names), StoreError> {
+    ) -> Result<(Ledger, Vec<Shard>, Reader, Names), StoreError> {
         let (send, requests) = mpsc::channel();
         let restored = match &mut store {
             Some(store) => store.load(&config.layout, config.rule, &names)?,
             None => None,
         };
         let now_ms = now_ms();
-        let (book, ahead) = restored.unwrap_or_else(|| {
-            (Book::new(config.layout.clone(), Arc::clone(&names), NOT_BEGUN), Ahead::new())
+        let (table, ahead) = restored.unwrap_or_else(|| {
+            (SeriesTable::new(config.layout.clone(), Arc::clone(&names), NOT_BEGUN), Ahead::new())
         });
-        let book = book.bounded(config.max_series);
+        let table = table.bounded(config.max_series);
         metrics.series_limit.set(i64::try_from(config.max_series).unwrap_or(i64::MAX));
-        let last_ms = Some(book.time_ms()).filter(|&time_ms| time_ms != NOT_BEGUN);
+        let last_ms = Some(table.time_ms()).filter(|&time_ms| time_ms != NOT_BEGUN);
         let schedule = Schedule::new(config.interval, config.timestamps, workers, last_ms, now_ms);
-        let order = schedule.order();
-        let gate = Arc::new(Gate::new(workers, schedule.bound()));
-        let seat =
-            |number| Seat::new(number, &gate, send.clone(), order, &config.layout, config.rule);
-        let seats = (0..workers).map(seat).collect();
+        let bucketing = schedule.bucketing();
+        let gate = Arc::new(EpochGate::new(workers, schedule.bound()));
+        let shard = |number| {
+            Shard::new(number, &gate, send.clone(), bucketing, &config.layout, config.rule)
+        };
+        let shards = (0..workers).map(shard).collect();
         let before = store.as_ref().and_then(Store::durable).cloned();
         metrics.series.set(before.as_ref().map_or(0, |before| before.len() as i64));
         let (newest, newest_out) = watch::channel(before);
@@ -178,14 +179,14 @@ impl Ledger {
             news: news_out,
             requests: send.clone(),
             gate: Arc::clone(&gate),
-            order,
+            bucketing,
         };
         let mut ledger = Ledger {
             names_wait: config.names_wait,
             series_ttl_ms: config.series_ttl.map(milliseconds),
             bound_ms: schedule.bound(),
             schedule,
-            book,
+            table,
             ahead,
             store,
             component,
@@ -195,22 +196,22 @@ impl Ledger {
             requests,
             newest,
             news,
-            seated: workers,
+            attached: workers,
             missing: 0,
             receipts: Vec::new(),
             counts_other: false,
             is_refused: false,
             metrics,
-            last_cut: None,
+            last_snapshot: None,
             clock_is_set: true,
             witness: Box::new(Nobody),
             last_sample_ms: last_ms,
             asked: None,
         };
         if ledger.schedule.open_ms().is_some() && last_ms.is_none() {
-            ledger.book.set_begin(now_ms);
+            ledger.table.set_begin(now_ms);
         }
-        Ok((ledger, seats, reader, Names { requests: send }))
+        Ok((ledger, shards, reader, Names { requests: send }))
     }
 
     /// Has `witness` hear of what is counted.
@@ -224,30 +225,30 @@ impl Ledger {
         self.component.set(self.well());
         self.look_at_clock();
         let mut may_publish_at = Some(Instant::now() + self.names_wait);
-        while self.seated > 0 {
+        while self.attached > 0 {
             if let Some(at) = may_publish_at
-                && (at <= Instant::now() || self.book.begun() >= LARGE_CUT_SERIES)
+                && (at <= Instant::now() || self.table.begun() >= LARGE_SNAPSHOT_SERIES)
             {
                 may_publish_at = None;
-                self.cut(None);
+                self.take_snapshot(None);
             }
             if may_publish_at.is_none() {
-                if self.asked.take() > self.last_cut {
-                    self.cut(None);
+                if self.asked.take() > self.last_snapshot {
+                    self.take_snapshot(None);
                 }
                 let now_ms = now_ms();
                 if let Some(from_ms) = self.schedule.begin(now_ms) {
-                    self.book.set_begin(from_ms);
+                    self.table.set_begin(from_ms);
                     self.bound_ms = self.schedule.bound();
                     self.gate.ask(self.bound_ms);
                 }
                 if let Some(moment_ms) = self.schedule.due(now_ms) {
-                    self.cut(Some(moment_ms));
+                    self.take_snapshot(Some(moment_ms));
                     continue;
                 }
                 // Where the disk refuses, all that begins is in the next cut that it takes.
-                if self.book.begun() >= LARGE_CUT_SERIES && !self.is_refused {
-                    self.cut(None);
+                if self.table.begun() >= LARGE_SNAPSHOT_SERIES && !self.is_refused {
+                    self.take_snapshot(None);
                 }
             }
             match self.requests.recv_timeout(self.wait(may_publish_at)) {
@@ -255,19 +256,19 @@ impl Ledger {
                 Ok(Request::Names(names)) => {
                     self.new_names = Some(names);
                     if may_publish_at.take().is_some() {
-                        self.cut(None);
+                        self.take_snapshot(None);
                     }
                 }
                 Ok(Request::NamesFailed) => {
                     if may_publish_at.take().is_some() {
-                        self.cut(None);
+                        self.take_snapshot(None);
                     }
                 }
                 Ok(Request::Watermark { worker, time_ms }) => {
                     self.schedule.advance_watermark(worker, time_ms);
                 }
                 Ok(Request::HandOver(handed)) => self.merge(handed),
-                Ok(Request::Left) => self.seated -= 1,
+                Ok(Request::Left) => self.attached -= 1,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     self.look_at_clock();
                     self.witness.look(Instant::now());
@@ -275,7 +276,7 @@ impl Ledger {
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
         }
-        self.take_last_cut();
+        self.take_last_snapshot();
         self.witness.ended(Instant::now());
         self.component.finish();
     }
@@ -303,8 +304,8 @@ impl Ledger {
         if !is_set && LOG_UNSET.permit().is_some() {
             tracing::error!("{UNSET_CLOCK}");
         }
-        let ahead_ms = self.book.time_ms().saturating_sub(now_ms);
-        if ahead_ms > FUTURE_LIMIT_MS && !self.book.is_empty() && LOG_CLOCK.permit().is_some() {
+        let ahead_ms = self.table.time_ms().saturating_sub(now_ms);
+        if ahead_ms > FUTURE_LIMIT_MS && !self.table.is_empty() && LOG_CLOCK.permit().is_some() {
             tracing::error!(
                 ahead = ?Duration::from_millis(ahead_ms.unsigned_abs()),
                 "the newest counts are of a time that is still to come, so samples wait: set the \
@@ -319,7 +320,7 @@ impl Ledger {
     }
 
     /// The cut after which nobody counts.
-    fn take_last_cut(&mut self) {
+    fn take_last_snapshot(&mut self) {
         let now_ms = now_ms();
         // What was counted since the last sample makes one more, of no round moment: else it would
         // have to wait for the next start. While a backlog is worked off it does wait, since there
@@ -341,22 +342,22 @@ impl Ledger {
 
     /// Asks all workers for what they have, merges it and publishes, as the sample of a moment or,
     /// without one, for whoever asked.
-    fn cut(&mut self, moment_ms: Option<i64>) {
+    fn take_snapshot(&mut self, moment_ms: Option<i64>) {
         let taken = Instant::now();
         // The journal takes a series' end only for one that it knows, so series are ended while
         // all that was counted is published.
         let ends_series = self.new_names.is_some() || moment_ms.and(self.series_ttl_ms).is_some();
-        if ends_series && !self.book.touched().is_empty() && !self.is_refused {
+        if ends_series && !self.table.touched().is_empty() && !self.is_refused {
             // Workers with full tables have handed over since the last cut.
-            let last = self.last_cut.unwrap_or(taken);
+            let last = self.last_snapshot.unwrap_or(taken);
             self.publish(self.in_between(now_ms()), false, last);
         }
-        if self.book.touched().is_empty() {
+        if self.table.touched().is_empty() {
             if let Some(names) = self.new_names.take() {
-                self.book.rename(names);
+                self.table.rename(names);
             }
             if let (Some(moment_ms), Some(ttl_ms)) = (moment_ms, self.series_ttl_ms) {
-                let ended = self.book.expire(moment_ms.saturating_sub(ttl_ms));
+                let ended = self.table.expire(moment_ms.saturating_sub(ttl_ms));
                 self.metrics.series_expired.inc_by(ended);
             }
         }
@@ -365,7 +366,7 @@ impl Ledger {
             // What workers count after they have handed over is for the next sample.
             self.schedule.close(moment_ms, now_ms());
         }
-        self.missing = self.seated;
+        self.missing = self.attached;
         self.gate.ask(self.schedule.bound());
         self.collect(taken + HAND_OVER_LIMIT);
         while let Some(due) = self.ahead.first_entry()
@@ -387,7 +388,7 @@ impl Ledger {
             match self.requests.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(Request::HandOver(handed)) => self.merge(handed),
                 Ok(Request::Left) => {
-                    self.seated -= 1;
+                    self.attached -= 1;
                     self.missing = self.missing.saturating_sub(1);
                 }
                 Ok(Request::Names(names)) => self.new_names = Some(names),
@@ -397,7 +398,7 @@ impl Ledger {
                 }
                 Ok(Request::NamesFailed) => {}
                 Err(_) => {
-                    self.metrics.cuts_incomplete.inc();
+                    self.metrics.snapshots_incomplete.inc();
                     tracing::warn!(
                         missing = self.missing,
                         "a cut was taken without all workers: is the machine short of CPU time?"
@@ -408,10 +409,10 @@ impl Ledger {
         }
     }
 
-    fn merge(&mut self, HandOver { epoch, bins, positions, receipt }: HandOver) {
-        self.book.advance(&positions);
+    fn merge(&mut self, HandOver { epoch, buckets, positions, receipt }: HandOver) {
+        self.table.advance(&positions);
         let mut merged = None;
-        for Bin { bound_ms, mut counts } in bins {
+        for Bucket { bound_ms, mut counts } in buckets {
             if bound_ms > self.bound_ms {
                 self.ahead.entry(bound_ms).or_default().push(*counts);
                 continue;
@@ -431,7 +432,7 @@ impl Ledger {
     }
 
     fn count(&mut self, counts: &Counts) {
-        let other_bytes = self.book.merge(counts, &[]);
+        let other_bytes = self.table.merge(counts, &[]);
         self.metrics.add_counts(counts);
         self.witness.counted(counts, Instant::now());
         if other_bytes > 0 {
@@ -443,10 +444,10 @@ impl Ledger {
     fn publish(&mut self, time_ms: i64, is_sample: bool, taken: Instant) {
         self.look_at_clock();
         self.witness.look(Instant::now());
-        let snapshot = Arc::new(self.book.cut(time_ms, taken));
-        self.last_cut = Some(taken);
+        let snapshot = Arc::new(self.table.take_snapshot(time_ms, taken));
+        self.last_snapshot = Some(taken);
         if let Some(store) = &mut self.store {
-            match store.append(&snapshot, &self.book, &self.ahead, is_sample, now_ms()) {
+            match store.append(&snapshot, &self.table, &self.ahead, is_sample, now_ms()) {
                 Ok(bytes) => {
                     self.metrics.journal_written.inc_by(bytes);
                     self.metrics.journal_bytes.set(store.bytes() as i64);
@@ -480,7 +481,7 @@ impl Ledger {
                 }
             }
         }
-        self.book.settled();
+        self.table.settled();
         self.tell_of_others();
         self.metrics.series.set(snapshot.len() as i64);
         if is_sample {
@@ -489,13 +490,13 @@ impl Ledger {
         }
         self.newest.send_replace(Some(snapshot));
         self.news.send_replace(());
-        self.metrics.cuts.inc();
-        self.metrics.cut_seconds.observe(taken.elapsed().as_secs_f64());
+        self.metrics.snapshots.inc();
+        self.metrics.snapshot_seconds.observe(taken.elapsed().as_secs_f64());
     }
 
     /// Tells of series that count what gets none of its own.
     fn tell_of_others(&mut self) {
-        self.counts_other &= self.book.is_full();
+        self.counts_other &= self.table.is_full();
         if !self.counts_other {
             self.component.set(self.well());
             return;
@@ -504,7 +505,7 @@ impl Ledger {
             "there are {} flow series, as many as --max-series allows: flows that would begin \
              another one count in series with other as their AS. See which routers send so many \
              AS; if all is well, raise --max-series or lower --series-ttl",
-            self.book.len()
+            self.table.len()
         );
         if LOG_OTHER.permit().is_some() {
             tracing::warn!("{text}");

@@ -14,7 +14,7 @@ use crate::{
     traffic::{Counts, Layout, Rule},
 };
 
-use super::cut::Request;
+use super::thread::Request;
 
 /// A table that has grown to this ([`Counts::bytes`]; about 87,000 series) is handed over without
 /// being asked for.
@@ -31,7 +31,7 @@ const TABLES_OUT: usize = 2;
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
 /// What workers and ledger share about cuts.
-pub(super) struct Gate {
+pub(super) struct EpochGate {
     /// Number of the newest cut that was asked for.
     epoch: AtomicU64,
     /// Messages before this time belong to the next sample ([`super::schedule::Schedule::bound`]).
@@ -39,9 +39,9 @@ pub(super) struct Gate {
     wakers: Vec<OnceLock<Waker>>,
 }
 
-impl Gate {
+impl EpochGate {
     pub(super) fn new(workers: usize, bound_ms: i64) -> Self {
-        Gate {
+        EpochGate {
             epoch: AtomicU64::new(0),
             bound_ms: AtomicI64::new(bound_ms),
             wakers: (0..workers).map(|_| OnceLock::new()).collect(),
@@ -64,15 +64,15 @@ impl Gate {
     }
 
     /// The time that all partitions must have passed for the next sample.
-    pub(super) fn target(&self, order: Order) -> Option<i64> {
-        let lateness = order.lateness_ms?;
+    pub(super) fn target(&self, bucketing: Bucketing) -> Option<i64> {
+        let lateness = bucketing.lateness_ms?;
         Some(self.bound_ms.load(Ordering::Relaxed).saturating_add(lateness))
     }
 }
 
 /// How messages are sorted into samples by their time, in milliseconds.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Order {
+pub(super) struct Bucketing {
     pub(super) interval_ms: i64,
     /// `None` where messages belong to the sample that is taken next.
     pub(super) lateness_ms: Option<i64>,
@@ -80,7 +80,7 @@ pub(super) struct Order {
 
 /// What was counted for one sample.
 #[derive(Debug)]
-pub(super) struct Bin {
+pub(super) struct Bucket {
     /// The sample's time, in milliseconds since the epoch: the messages are before it.
     pub(super) bound_ms: i64,
     pub(super) counts: Box<Counts>,
@@ -90,7 +90,7 @@ pub(super) struct Bin {
 pub(super) struct HandOver {
     /// The cut for which it is, if it is the first one of this worker since that was asked for.
     pub(super) epoch: Option<u64>,
-    pub(super) bins: Vec<Bin>,
+    pub(super) buckets: Vec<Bucket>,
     pub(super) positions: Vec<Position>,
     pub(super) receipt: Receipt,
 }
@@ -117,17 +117,17 @@ impl Drop for Receipt {
 }
 
 /// A worker's place at the ledger.
-pub struct Seat {
+pub struct Shard {
     number: usize,
-    gate: Arc<Gate>,
+    gate: Arc<EpochGate>,
     requests: mpsc::Sender<Request>,
-    order: Order,
+    bucketing: Bucketing,
     /// For the next sample.
     counts: Box<Counts>,
     /// The next sample's time.
     bound_ms: i64,
     /// For the samples after it.
-    ahead: Vec<Bin>,
+    ahead: Vec<Bucket>,
     /// What was handed over for the samples after it: their times, and [`Counts::bytes`].
     handed_ahead: Vec<(i64, usize)>,
     epoch: u64,
@@ -141,27 +141,27 @@ pub struct Seat {
     rule: Rule,
 }
 
-impl fmt::Debug for Seat {
+impl fmt::Debug for Shard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seat").field("number", &self.number).finish_non_exhaustive()
+        f.debug_struct("Shard").field("number", &self.number).finish_non_exhaustive()
     }
 }
 
-impl Seat {
+impl Shard {
     pub(super) fn new(
         number: usize,
-        gate: &Arc<Gate>,
+        gate: &Arc<EpochGate>,
         requests: mpsc::Sender<Request>,
-        order: Order,
+        bucketing: Bucketing,
         layout: &Layout,
         rule: Rule,
     ) -> Self {
         let (receipts_in, receipts_out) = mpsc::channel();
-        Seat {
+        Shard {
             number,
             gate: Arc::clone(gate),
             requests,
-            order,
+            bucketing,
             counts: Box::new(Counts::new(layout.clone(), rule)),
             bound_ms: gate.bound_ms.load(Ordering::Relaxed),
             ahead: Vec::new(),
@@ -183,7 +183,7 @@ impl Seat {
 
     /// Sets how the worker is woken up when a cut is due. Only the first call counts.
     pub fn wake_with(&self, waker: Waker) {
-        // A second waker would be a second source in one seat, which nobody builds.
+        // A second waker would be a second source in one shard, which nobody builds.
         drop(self.gate.wakers[self.number].set(waker));
     }
 
@@ -194,7 +194,7 @@ impl Seat {
         if time_ms >= self.bound_ms {
             return self.counts_ahead(time_ms);
         }
-        if time_ms < self.bound_ms.saturating_sub(self.order.interval_ms) {
+        if time_ms < self.bound_ms.saturating_sub(self.bucketing.interval_ms) {
             self.counts.late_messages += 1;
         }
         &mut self.counts
@@ -202,12 +202,12 @@ impl Seat {
 
     #[cold]
     fn counts_ahead(&mut self, time_ms: i64) -> &mut Counts {
-        let Order { interval_ms, .. } = self.order;
+        let Bucketing { interval_ms, .. } = self.bucketing;
         let bound_ms = (time_ms.div_euclid(interval_ms) + 1).saturating_mul(interval_ms);
-        let place = self.ahead.iter().position(|bin| bin.bound_ms == bound_ms);
+        let place = self.ahead.iter().position(|bucket| bucket.bound_ms == bound_ms);
         let place = place.unwrap_or_else(|| {
             let counts = Box::new(Counts::new(self.layout.clone(), self.rule));
-            self.ahead.push(Bin { bound_ms, counts });
+            self.ahead.push(Bucket { bound_ms, counts });
             self.ahead.len() - 1
         });
         &mut self.ahead[place].counts
@@ -216,9 +216,9 @@ impl Seat {
     /// Which messages are for the next sample; `None` if messages are counted as they come. Moves
     /// on with hand-overs alone, so that what is in a sample does not depend on who is first.
     pub fn bound(&self) -> Option<Bound> {
-        let lateness_ms = self.order.lateness_ms?;
+        let lateness_ms = self.bucketing.lateness_ms?;
         let handed = self.handed_ahead.iter().map(|&(_, bytes)| bytes);
-        let held = self.ahead.iter().map(|bin| bin.counts.bytes());
+        let held = self.ahead.iter().map(|bucket| bucket.counts.bytes());
         let reads_ahead = handed.chain(held).sum::<usize>() < FULL_AHEAD_BYTES;
         Some(Bound { time_ms: self.bound_ms, lateness_ms, reads_ahead })
     }
@@ -235,7 +235,7 @@ impl Seat {
 
     /// Whether a cut waits for this worker, or its table is full. Costs one relaxed load and two
     /// comparisons.
-    pub fn cut_is_due(&self) -> bool {
+    pub fn hand_over_is_due(&self) -> bool {
         self.gate.epoch.load(Ordering::Relaxed) != self.epoch || self.counts.bytes() >= FULL_BYTES
     }
 
@@ -249,14 +249,20 @@ impl Seat {
         let counts = std::mem::replace(&mut self.counts, empty);
         let bound_ms = self.bound_ms;
         self.bound_ms = self.gate.bound_ms.load(Ordering::Relaxed);
-        let mut bins = std::mem::take(&mut self.ahead);
-        self.handed_ahead.extend(bins.iter().map(|bin| (bin.bound_ms, bin.counts.bytes())));
+        let mut buckets = std::mem::take(&mut self.ahead);
+        self.handed_ahead
+            .extend(buckets.iter().map(|bucket| (bucket.bound_ms, bucket.counts.bytes())));
         self.handed_ahead.retain(|&(of_ms, _)| of_ms > self.bound_ms);
-        bins.push(Bin { bound_ms, counts });
+        buckets.push(Bucket { bound_ms, counts });
         self.out += 1;
         let receipt = Receipt { table: None, to: self.receipts_in.clone() };
         let epoch = is_asked.then_some(epoch);
-        drop(self.requests.send(Request::HandOver(HandOver { epoch, bins, positions, receipt })));
+        drop(self.requests.send(Request::HandOver(HandOver {
+            epoch,
+            buckets,
+            positions,
+            receipt,
+        })));
     }
 
     /// An empty table, once fewer than [`TABLES_OUT`] wait to be merged.
@@ -277,7 +283,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Shard {
     fn drop(&mut self) {
         drop(self.requests.send(Request::Left));
     }

@@ -40,6 +40,7 @@ pub mod names;
 pub mod nearest;
 pub mod probe;
 pub mod publish;
+pub mod reload;
 mod slots;
 pub mod source;
 pub mod state;

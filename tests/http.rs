@@ -2,6 +2,8 @@
 
 #[path = "http/limits.rs"]
 mod limits;
+#[path = "http/reload.rs"]
+mod reload;
 
 use std::{
     borrow::Cow,
@@ -19,6 +21,7 @@ use flow_exporter::{
     ledger::{Ledger, LedgerConfig, Timestamps},
     metrics::Metrics,
     publish::server::{ListenAddr, Listener, ServerConfig, ServerState, bind, serve},
+    reload::ReloadHandle,
     traffic::{Layout, Rule},
 };
 use insta::assert_snapshot;
@@ -66,6 +69,15 @@ impl Exporter {
     }
 
     fn build(listener: Listener, config: ServerConfig, publishes: bool) -> Self {
+        Self::build_with(listener, config, publishes, None)
+    }
+
+    fn build_with(
+        listener: Listener,
+        config: ServerConfig,
+        publishes: bool,
+        reload: Option<ReloadHandle>,
+    ) -> Self {
         let metrics = Arc::new(Metrics::new());
         let (ledger, mut shards, reader, _) = Ledger::new(
             &LedgerConfig {
@@ -122,6 +134,7 @@ impl Exporter {
             reader,
             metrics: Arc::clone(&metrics),
             health: health.clone(),
+            reload,
         };
         let addr = listener.local_addr();
         let (shutdown, stopped) = oneshot::channel();

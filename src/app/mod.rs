@@ -131,6 +131,7 @@ pub async fn run(
             reader: reader.clone(),
             metrics: Arc::clone(&metrics),
             health: health.clone(),
+            reload: None,
         };
         let config = ServerConfig { created, ..ServerConfig::default() };
         serve(listener, config, state, health.register("server"), until_end(ended))

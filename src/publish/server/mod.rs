@@ -24,7 +24,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{clock, health::Health, ledger::Reader, log_limit::LogLimit, metrics::Metrics};
+use crate::{
+    clock, health::Health, ledger::Reader, log_limit::LogLimit, metrics::Metrics,
+    reload::ReloadHandle,
+};
 
 use self::{
     connections::{CloseReason, Connections, Slot},
@@ -116,6 +119,8 @@ pub struct ServerState {
     pub metrics: Arc<Metrics>,
     /// The components.
     pub health: Health,
+    /// Reloads the configuration for `POST /-/reload`; without it, that path is not served.
+    pub reload: Option<ReloadHandle>,
 }
 
 /// Answers requests until `shutdown` completes, then ends open connections: idle ones at once,
@@ -134,7 +139,7 @@ pub async fn serve(
         .into_iter()
         .map(TcpListener::from_std)
         .collect::<io::Result<Vec<TcpListener>>>()?;
-    routes::announce(&state.metrics);
+    routes::announce(&state);
     let (config, state) = (Arc::new(config), Arc::new(state));
     let mut shutdown = pin!(shutdown);
     let (stop, stopping) = watch::channel(false);

@@ -9,7 +9,7 @@ use hyper::{
     body::{Body, Incoming},
     header::{
         ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
-        HeaderValue, VARY,
+        HeaderValue, RETRY_AFTER, VARY,
     },
 };
 
@@ -17,6 +17,7 @@ use crate::{
     health::State,
     metrics::Metrics,
     publish::text::{Format, Page},
+    reload::{ReloadError, ReloadHandle},
 };
 
 use super::{
@@ -36,6 +37,9 @@ pub(super) const OTHER: &str = "other";
 /// What is served.
 const PATHS: [&str; 4] = ["/metrics", "/-/healthy", "/-/ready", "/"];
 
+/// What reloads the configuration, where that can be done.
+const RELOAD: &str = "/-/reload";
+
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Answers a request, and counts it.
@@ -52,16 +56,23 @@ pub(super) async fn respond(
     let has_body = !body.is_end_stream();
     // Nothing reads it.
     drop(body);
-    let path = PATHS.into_iter().find(|known| *known == parts.uri.path()).unwrap_or(OTHER);
+    let path = paths(state).find(|known| *known == parts.uri.path()).unwrap_or(OTHER);
+    // Prometheus takes both of them for a reload.
+    let (methods, allowed) = match path {
+        RELOAD => ([Method::POST, Method::PUT], "POST, PUT"),
+        _ => ([Method::GET, Method::HEAD], "GET, HEAD"),
+    };
     let mut answer = if path == OTHER {
         plain(StatusCode::NOT_FOUND, "Nothing is here. See / for what is.\n")
-    } else if parts.method != Method::GET && parts.method != Method::HEAD {
-        let allowed = plain(StatusCode::METHOD_NOT_ALLOWED, "Use GET or HEAD.\n");
-        with_header(allowed, ALLOW, "GET, HEAD")
+    } else if !methods.contains(&parts.method) {
+        let advice = format!("Use {}.\n", allowed.replace(", ", " or "));
+        let answer = plain(StatusCode::METHOD_NOT_ALLOWED, advice);
+        with_header(answer, ALLOW, allowed)
     } else if has_body {
         plain(StatusCode::PAYLOAD_TOO_LARGE, "Send no body.\n")
     } else {
         match path {
+            RELOAD => reload(state.reload.as_ref()).await,
             "/metrics" => {
                 let is_read = parts.method == Method::GET;
                 let snapshot = if is_read {
@@ -105,13 +116,19 @@ pub(super) async fn respond(
 
 /// Has the counters of what is served exist from the start, so that a rate sees their first
 /// increment.
-pub(super) fn announce(metrics: &Metrics) {
-    for path in PATHS {
+pub(super) fn announce(state: &ServerState) {
+    let metrics = &state.metrics;
+    for path in paths(state) {
         metrics.http_requests.with_label_values(&[path, "200"]);
     }
     for reason in CloseReason::ALL {
         metrics.http_closed.with_label_values(&[reason.label()]);
     }
+}
+
+/// The paths that are served.
+fn paths(state: &ServerState) -> impl Iterator<Item = &'static str> {
+    PATHS.into_iter().chain(state.reload.as_ref().map(|_| RELOAD))
 }
 
 /// Counts a request by the path, of those served, and the code it was answered with.
@@ -157,6 +174,24 @@ fn ready(state: &ServerState) -> Answer {
     } else {
         plain(StatusCode::SERVICE_UNAVAILABLE, reasons)
     }
+}
+
+/// Reloads the configuration. The text of an answer other than 200 says what is wrong.
+async fn reload(handle: Option<&ReloadHandle>) -> Answer {
+    let Some(handle) = handle else { return plain(StatusCode::NOT_FOUND, "Nothing is here.\n") };
+    let error = match handle.reload().await {
+        Ok(changes) => return plain(StatusCode::OK, format!("Reloaded.\n{changes}")),
+        Err(error) => error,
+    };
+    let status = match error {
+        ReloadError::Invalid(_) => StatusCode::BAD_REQUEST,
+        ReloadError::NeedsRestart(_) => StatusCode::CONFLICT,
+        ReloadError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        ReloadError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        ReloadError::Timeout => StatusCode::GATEWAY_TIMEOUT,
+    };
+    let answer = plain(status, format!("{error}\n"));
+    if error == ReloadError::Busy { with_header(answer, RETRY_AFTER, "1") } else { answer }
 }
 
 /// A line for each of the components: its name, its state and the reason.

@@ -206,7 +206,7 @@ fn a_section_of_prometheus_can_be_pasted() {
     let expected = PusherConfig {
         external_labels: mimir.external_labels.clone(),
         proxy: ProxyConfig::None,
-        spread: victoria.spread,
+        jitter: victoria.jitter,
         ..PusherConfig::new("http://victoria:8428/api/v1/write")
     };
     assert_eq!(*victoria, expected);
@@ -223,7 +223,7 @@ fn our_own_keys_stand_beside_those_of_prometheus() {
     assert_eq!(ours.idle_interval, Some(seconds(300)));
     assert_eq!(ours.bandwidth, Some(1_000_000));
     assert!(ours.stale_on_exit);
-    assert_eq!(ours.spread, Duration::ZERO);
+    assert_eq!(ours.jitter, Duration::ZERO);
     assert_eq!(ours.start_timestamps, StartTimestamps::Series);
     assert_eq!(ours.compression, CompressionChoice::Snappy);
     assert!(ours.trust_2xx);
@@ -441,7 +441,7 @@ fn the_flags_describe_one_endpoint() {
         timeout: seconds(10),
         interval: seconds(30),
         // A third of the interval would be longer than it may be.
-        spread: seconds(5),
+        jitter: seconds(5),
         headers: vec![("X-Scope-OrgID".to_owned(), Secret::new("a=b"))],
         auth: Auth::Basic {
             username: SecretSource::value("me"),

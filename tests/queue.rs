@@ -787,7 +787,7 @@ async fn own_metrics_go_with_the_samples() {
     };
     let mut ledger = Ledger::on_disk();
     ledger.claim(&[&config]);
-    let push = ledger.push_with(&config, Pusher::with_own_metrics);
+    let push = ledger.push_with(&config, Pusher::with_self_metrics);
     ledger.count(1, 1);
     ledger.sample(0);
     assert_eq!(sent(&receiver.next().await).len(), 2);

@@ -276,7 +276,7 @@ fn pushers(
         let component = health.register(format!("push to {}", config.name));
         let lifeline = component.lifeline("stream");
         Pusher::new(config, layout, Arc::clone(metrics), component, state_dir)
-            .map(|pusher| (pusher.with_own_metrics(), lifeline))
+            .map(|pusher| (pusher.with_self_metrics(), lifeline))
             .map_err(|error| ConfigError(format!("push to {}: {error}", config.name)))
     };
     let pushers = push.iter().map(pusher).collect::<Result<_, _>>()?;

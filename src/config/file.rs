@@ -191,8 +191,8 @@ fn ours(section: &Section<'_>, config: &mut PusherConfig) -> Result<(), ConfigEr
     {
         config.bandwidth = Some(bandwidth);
     }
-    if let Some(spread) = section.get("spread", |field| field.parse(units::prometheus_duration))? {
-        config.spread = spread;
+    if let Some(jitter) = section.get("jitter", |field| field.parse(units::prometheus_duration))? {
+        config.jitter = jitter;
     }
     config.stale_on_exit = section.flag("stale_on_exit")?;
     config.trust_2xx = section.flag("trust_2xx")?;

@@ -19,9 +19,9 @@ use super::{
 
 /// How long a fleet takes at most to send what became due at one instant: short enough for fresh
 /// samples to be seen at once.
-const SPREAD_LIMIT: Duration = Duration::from_secs(5);
+const JITTER_LIMIT: Duration = Duration::from_secs(5);
 /// The part of an interval that it takes at most.
-const SPREAD_PART: u32 = 3;
+const JITTER_PART: u32 = 3;
 
 /// All endpoints, each with a name of its own.
 pub(super) fn endpoints(flags: PushFlags) -> Result<Vec<PusherConfig>, ConfigError> {
@@ -103,8 +103,8 @@ fn external_labels_of(
 
 /// An endpoint with the defaults for all that is not said of it.
 pub(super) fn default_endpoint(url: String, interval: Duration) -> PusherConfig {
-    let spread = (interval / SPREAD_PART).min(SPREAD_LIMIT);
-    PusherConfig { interval, spread, ..PusherConfig::new(url) }
+    let jitter = (interval / JITTER_PART).min(JITTER_LIMIT);
+    PusherConfig { interval, jitter, ..PusherConfig::new(url) }
 }
 
 /// The endpoint of the flags.

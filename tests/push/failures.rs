@@ -413,8 +413,8 @@ async fn bodies_go_out_no_faster_than_the_bandwidth() {
 #[tokio::test]
 async fn fresh_samples_wait_for_the_hosts_own_moment_but_not_at_the_end() {
     let mut receiver = Receiver::new();
-    let spread = Duration::from_secs(7 * 24 * 60 * 60);
-    let mut push = Push::start(&PusherConfig { spread, ..config(&receiver) });
+    let jitter = Duration::from_secs(7 * 24 * 60 * 60);
+    let mut push = Push::start(&PusherConfig { jitter, ..config(&receiver) });
     // What is there before the pusher asks for it has waited already.
     push.until(|push| push.state() == State::Ready).await;
     tokio::task::yield_now().await;

@@ -284,7 +284,7 @@ pub struct PusherConfig {
     /// Fresh samples go out up to so much later than they are there: each host has a moment of its
     /// own in this time, made of its name and the external labels, so that a fleet does not fire
     /// at once. Samples that waited already go out at once.
-    pub spread: Duration,
+    pub jitter: Duration,
     /// Rules that change or drop series before they are sent, external labels included.
     pub relabel: Vec<RelabelRule>,
 }
@@ -316,7 +316,7 @@ impl PusherConfig {
             compression: CompressionChoice::Auto,
             start_timestamps: StartTimestamps::default(),
             bandwidth: None,
-            spread: Duration::ZERO,
+            jitter: Duration::ZERO,
             relabel: Vec::new(),
         }
     }
@@ -392,7 +392,7 @@ impl fmt::Debug for PusherConfig {
             .field("compression", &self.compression)
             .field("start_timestamps", &self.start_timestamps)
             .field("bandwidth", &self.bandwidth)
-            .field("spread", &self.spread)
+            .field("jitter", &self.jitter)
             .field("relabel", &self.relabel)
             .finish()
     }

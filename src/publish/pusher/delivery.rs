@@ -128,7 +128,7 @@ pub(super) struct Delivery {
     in_a_row: u32,
     row_max: u32,
     /// Whether 5xx answers were found to be about samples of this batch.
-    suspected: bool,
+    was_blamed: bool,
 }
 
 impl Delivery {
@@ -145,7 +145,7 @@ impl Delivery {
             refusals: 0,
             in_a_row: 0,
             row_max: if again { ROW_MAX_AGAIN } else { ROW_MAX },
-            suspected: again,
+            was_blamed: again,
         }
     }
 
@@ -172,8 +172,8 @@ impl Delivery {
     }
 
     /// Sends these series after the others, and does not halve them.
-    pub(super) fn set_apart(&mut self, suspects: impl Fn(LabelSet) -> bool) {
-        self.put_off(true, |_, labels| suspects(labels));
+    pub(super) fn set_apart(&mut self, rejected: impl Fn(LabelSet) -> bool) {
+        self.put_off(true, |_, labels| rejected(labels));
     }
 
     fn put_off(&mut self, last: bool, later: impl Fn(usize, LabelSet) -> bool) {
@@ -307,14 +307,14 @@ impl Delivery {
             _ => 1,
         };
         part.failure = answer.map(|answer| (answer, times));
-        let enough = if self.suspected { SUSPICION_AGAIN } else { SUSPICION };
+        let enough = if self.was_blamed { SUSPICION_AGAIN } else { SUSPICION };
         part.failure.is_some() && times >= enough
     }
 
     /// Other samples were taken right after the next part has failed: it is refused, whatever the
     /// status says.
-    pub(super) fn convicted(&mut self) -> Vec<Lost> {
-        self.suspected = true;
+    pub(super) fn blamed(&mut self) -> Vec<Lost> {
+        self.was_blamed = true;
         if let Some((refusal, _)) = self.parts.front_mut().and_then(|part| part.failure.take()) {
             self.refused(refusal);
         }

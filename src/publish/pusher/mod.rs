@@ -5,26 +5,26 @@
 //! way at once. A slow or dead endpoint costs its own samples' time and nothing else: they are
 //! published whether or not they are taken.
 
-mod account;
 mod answer;
 mod auth;
 mod backoff;
+mod canary;
 mod client;
 mod config;
 mod delivery;
 mod identity;
 mod negotiate;
-mod pace;
 mod probe;
+mod push_metrics;
 mod quarantine;
 mod queue;
+mod rate_limit;
 mod recognize;
+mod rejected;
 mod secret;
 mod sender;
-mod signals;
+mod status;
 mod stream;
-mod suspects;
-mod witness;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -39,23 +39,23 @@ use crate::{
 
 use super::remote_write::{Encoder, ExternalLabels, Families};
 
-use account::Account;
 use backoff::Backoff;
+use canary::Canary;
 pub use config::{
     Auth, BackoffBounds, CompressionChoice, OAuth2Config, Order, ProtocolChoice, ProxyConfig,
     PusherConfig, PusherConfigError, Secret, SecretSource, SigV4Config, TlsConfig, TlsVersion,
 };
 pub use identity::{Identities, IdentityTaken};
 use negotiate::{Negotiation, Notes};
-use pace::Pace;
 pub use probe::{Probed, probe};
+use push_metrics::PushMetrics;
 use quarantine::Quarantine;
 use queue::{Labeler, Queue};
+use rate_limit::RateLimit;
+use rejected::RejectedSeries;
 pub use sender::{Content, Reply, SendError, SendErrorKind, Sender, Written};
-use signals::Signals;
+use status::PushStatus;
 use stream::{Limit, Stream};
-use suspects::Suspects;
-use witness::Witness;
 
 /// What may happen with every request is logged once in this time.
 const LOG_PERIOD: Duration = Duration::from_secs(60);
@@ -77,9 +77,9 @@ pub struct Pusher {
     /// Of its cursor and bookmark in the log.
     name: String,
     labeler: Labeler,
-    account: Account,
-    metrics: Arc<Metrics>,
-    with_own_metrics: bool,
+    metrics: PushMetrics,
+    program: Arc<Metrics>,
+    with_self_metrics: bool,
 }
 
 impl Pusher {
@@ -107,37 +107,38 @@ impl Pusher {
             negotiation.trust();
         }
         let families = Arc::new(Families::all());
-        let witness = Witness::new(&families, external.merge([]));
+        let canary = Canary::new(&families, external.merge([]));
         let stream = Stream {
             encoder: Encoder::new(families, config.start_timestamps),
             negotiation,
             notes,
             quarantine: file(QUARANTINE, "jsonl").map(Quarantine::new),
             backoff: Backoff::new(config.backoff),
-            pace: config.bandwidth.map(|rate| Pace::new(rate, Instant::now())),
+            rate_limit: config.bandwidth.map(|rate| RateLimit::new(rate, Instant::now())),
             offset: offset(config),
             shutdown_timeout: config.shutdown_timeout,
             limit: Limit::new(config.batch),
-            witness,
+            canary,
             trust_2xx: config.trust_2xx,
             unrecognized: 0,
-            signals: Signals::new(endpoint.clone(), Arc::clone(&metrics), component),
+            status: PushStatus::new(endpoint.clone(), Arc::clone(&metrics), component),
             refused_whole: false,
-            suspects: Suspects::new(),
+            rejected: RejectedSeries::new(),
             sender,
         };
         let name = file_name(&endpoint);
-        let account = Account::new(endpoint, Arc::clone(&metrics));
+        let program = metrics;
+        let metrics = PushMetrics::new(endpoint, Arc::clone(&program));
         let labeler = Labeler::new(layout.clone(), external, config.relabel.clone());
         let config = config.clone();
-        let with_own_metrics = false;
-        Ok(Pusher { stream, config, name, labeler, account, metrics, with_own_metrics })
+        let with_self_metrics = false;
+        Ok(Pusher { stream, config, name, labeler, metrics, program, with_self_metrics })
     }
 
     /// Pushes the program's own metrics as well.
     #[must_use]
-    pub fn with_own_metrics(self) -> Self {
-        Pusher { with_own_metrics: true, ..self }
+    pub fn with_self_metrics(self) -> Self {
+        Pusher { with_self_metrics: true, ..self }
     }
 
     /// Sends what comes in `log`, from where the endpoint was on. `news` changes whenever something
@@ -145,13 +146,13 @@ impl Pusher {
     /// [`PusherConfig::shutdown_timeout`] and without second tries; not even that if the endpoint is
     /// not well at that moment. A log on disk keeps the rest for the next start.
     pub async fn run(self, log: Log, news: watch::Receiver<()>) {
-        let Pusher { stream, config, name, labeler, account, metrics, with_own_metrics } = self;
-        let own = with_own_metrics.then_some(metrics);
+        let Pusher { stream, config, name, labeler, metrics, program, with_self_metrics } = self;
+        let self_metrics = with_self_metrics.then_some(program);
         let is_durable = log.is_durable();
-        let mut queue = Queue::new(&config, name, labeler, log, news, account, own);
+        let mut queue = Queue::new(&config, name, labeler, log, news, metrics, self_metrics);
         if stream.run(&mut queue).await.is_err() {
             let samples = queue.abandon();
-            let endpoint = queue.account().endpoint();
+            let endpoint = queue.metrics().endpoint();
             if is_durable {
                 tracing::info!(endpoint, samples, "the rest is sent after the next start");
             } else {
@@ -203,11 +204,11 @@ fn file_name(endpoint: &str) -> String {
     format!("{}-{sum:08x}", name.trim_start_matches('.'))
 }
 
-/// The host's own moment within the spread.
+/// The host's own moment within the jitter.
 fn offset(config: &PusherConfig) -> Duration {
     let mut host = gethostname::gethostname().to_string_lossy().into_owned();
     for (name, value) in &config.external_labels {
         host.extend([name, "=", value]);
     }
-    config.spread.mul_f64(f64::from(crc32fast::hash(host.as_bytes())) / f64::from(u32::MAX))
+    config.jitter.mul_f64(f64::from(crc32fast::hash(host.as_bytes())) / f64::from(u32::MAX))
 }

@@ -21,17 +21,17 @@ use crate::{
 };
 
 use super::{
-    account::DropReason,
     answer::{self, Failure, Refusal, Verdict},
     backoff::Backoff,
+    canary::Canary,
     delivery::{Delivery, Lost},
     negotiate::{Negotiation, Notes, PROBE_SERIES, Probe},
-    pace::Pace,
+    push_metrics::DropReason,
     quarantine::{self, Quarantine},
+    rate_limit::RateLimit,
+    rejected::RejectedSeries,
     sender::{Content, Sender},
-    signals::Signals,
-    suspects::Suspects,
-    witness::Witness,
+    status::PushStatus,
 };
 
 /// The samples of one endpoint that are neither confirmed nor given up, as the stream sees them.
@@ -82,21 +82,21 @@ pub(super) struct Stream {
     pub(super) notes: Option<Notes>,
     pub(super) quarantine: Option<Quarantine>,
     pub(super) backoff: Backoff,
-    pub(super) pace: Option<Pace>,
+    pub(super) rate_limit: Option<RateLimit>,
     /// How much later than the cut fresh samples go out, so that a fleet does not fire at once.
     pub(super) offset: Duration,
     /// For the last samples, once no more come.
     pub(super) shutdown_timeout: Duration,
     pub(super) limit: Limit,
-    pub(super) witness: Witness,
+    pub(super) canary: Canary,
     /// Whether each 2xx is a confirmation, whatever answers.
     pub(super) trust_2xx: bool,
     /// How often it was asked what it is without an answer to that.
     pub(super) unrecognized: u32,
-    pub(super) signals: Signals,
+    pub(super) status: PushStatus,
     /// Whether the last batch was refused as a whole.
     pub(super) refused_whole: bool,
-    pub(super) suspects: Suspects,
+    pub(super) rejected: RejectedSeries,
 }
 
 /// How large requests get.
@@ -133,7 +133,7 @@ impl Limit {
 impl Stream {
     /// Sends until the queue has ended and is empty, or there is no more time.
     pub(super) async fn run(mut self, queue: &mut impl Batches) -> Result<(), Ended> {
-        self.signals.form(self.negotiation.settled());
+        self.status.form(self.negotiation.settled());
         let result = loop {
             let Some(batch) = queue.next().await else { break Ok(()) };
             if queue.is_fresh() && !self.offset.is_zero() {
@@ -144,14 +144,14 @@ impl Stream {
                 break Err(ended);
             }
         };
-        self.signals.finish();
+        self.status.finish();
         result
     }
 
     /// Sends a batch until each sample of it is confirmed or given up.
     async fn deliver(&mut self, queue: &mut impl Batches, batch: Batch) -> Result<(), Ended> {
         let mut delivery = Delivery::new(batch, queue.maybe_sent(), self.refused_whole);
-        self.suspects.set_apart(&mut delivery);
+        self.rejected.set_apart(&mut delivery);
         if self.limit.lift() {
             queue.limit(self.limit.now);
         }
@@ -174,7 +174,7 @@ impl Stream {
                     self.understood(form);
                     breaks = 0;
                     let Some((batch, lost)) = delivery.confirmed() else { break };
-                    self.suspects.taken(&batch);
+                    self.rejected.taken(&batch);
                     queue.confirm(batch);
                     self.lose(queue, lost, None).await;
                 }
@@ -237,7 +237,7 @@ impl Stream {
                     breaks = if failure.broke { breaks + 1 } else { 0 };
                     if breaks >= BREAKS && bytes >= BREAKING_BYTES && samples > 1 {
                         breaks = 0;
-                        self.signals.too_large(&failure.what, samples, bytes);
+                        self.status.too_large(&failure.what, samples, bytes);
                         self.lower(queue, samples);
                     }
                     self.failed(queue, &mut delivery, failure).await?;
@@ -262,7 +262,7 @@ impl Stream {
         }
         // It works, so there is no need to wait for it.
         self.backoff.reset();
-        let lost = delivery.convicted();
+        let lost = delivery.blamed();
         self.lose(queue, lost, None).await;
         Ok(())
     }
@@ -286,9 +286,9 @@ impl Stream {
             }
         }
         match vouched {
-            None => self.signals.well(),
+            None => self.status.well(),
             Some(Ok(())) => {
-                self.signals.well();
+                self.status.well();
                 let lost = delivery.vouched();
                 self.lose(queue, lost, None).await;
             }
@@ -368,20 +368,20 @@ impl Stream {
     /// The receiver has dealt with a request.
     fn answered(&mut self) {
         self.backoff.reset();
-        self.signals.well();
+        self.status.well();
     }
 
     /// Waits before the same is sent again.
     async fn wait_out(&mut self, queue: &mut impl Batches, failure: &Failure) -> Result<(), Ended> {
         let wait = self.backoff.after_failure(failure.retry_after);
-        self.signals.failing(&failure.what, wait);
+        self.status.failing(&failure.what, wait);
         pause(queue, wait).await
     }
 
     /// Waits where only an operator can help.
     async fn hold(&mut self, queue: &mut impl Batches, refusal: &Refusal) -> Result<(), Ended> {
         let wait = self.backoff.longest();
-        self.signals.held(refusal, wait);
+        self.status.held(refusal, wait);
         pause(queue, wait).await
     }
 
@@ -390,12 +390,12 @@ impl Stream {
     async fn lose(&mut self, queue: &mut impl Batches, lost: Vec<Lost>, among: Option<&Batch>) {
         for Lost { batch, refusal, maybe_stored } in lost {
             if maybe_stored && answer::tells_of_order(&refusal.message) {
-                self.signals.already_stored(batch.samples());
+                self.status.already_stored(batch.samples());
                 queue.confirm(batch);
             } else {
-                self.signals.refused(&refusal, batch.samples());
+                self.status.refused(&refusal, batch.samples());
                 if among.is_none() {
-                    self.suspects.refused(&batch);
+                    self.rejected.refused(&batch);
                 }
                 self.keep(among.unwrap_or(&batch), queue.pool(), &refusal).await;
                 queue.give_up(batch, DropReason::Refused(refusal.status));
@@ -411,19 +411,19 @@ impl Stream {
         let written = tokio::task::spawn_blocking(move || quarantine.add(&lines)).await;
         match written {
             Ok(Ok(true)) | Err(_) => {}
-            Ok(Ok(false)) => self.signals.not_kept(&path, "it is full for today"),
-            Ok(Err(error)) => self.signals.not_kept(&path, &error.to_string()),
+            Ok(Ok(false)) => self.status.not_kept(&path, "it is full for today"),
+            Ok(Err(error)) => self.status.not_kept(&path, &error.to_string()),
         }
     }
 
     /// Keeps what was negotiated, and tells of it.
     fn remember(&mut self) {
-        self.signals.form(self.negotiation.settled());
+        self.status.form(self.negotiation.settled());
         let (Some(finding), Some(notes)) = (self.negotiation.news(), &self.notes) else {
             return;
         };
         if let Err(error) = notes.write(finding) {
-            let (endpoint, path) = (self.signals.endpoint(), notes.path().display());
+            let (endpoint, path) = (self.status.endpoint(), notes.path().display());
             tracing::warn!(endpoint, %path, %error, "cannot keep what was negotiated");
         }
     }

@@ -36,7 +36,7 @@ pub(in super::super) struct SigV4 {
 /// Where keys come from.
 #[derive(Debug)]
 enum KeySource {
-    Own {
+    SelfMetrics {
         id: String,
         secret: Watched,
     },
@@ -82,7 +82,7 @@ impl SigV4 {
         let keys = match (&config.access_key, &config.secret_key) {
             (Some(id), Some(secret)) => {
                 let secret = Watched::new("sigv4.secret_key", secret)?;
-                KeySource::Own { id: id.clone(), secret }
+                KeySource::SelfMetrics { id: id.clone(), secret }
             }
             (Some(_), None) | (None, Some(_)) => {
                 return error("sigv4", "access_key and secret_key go together: give both");
@@ -129,7 +129,7 @@ impl SigV4 {
     /// Looks at the files at once; whether they have changed.
     pub(super) fn look_again(&self) -> bool {
         match &self.keys {
-            KeySource::Own { secret: file, .. } | KeySource::Shared { file, .. } => {
+            KeySource::SelfMetrics { secret: file, .. } | KeySource::Shared { file, .. } => {
                 file.look_again()
             }
             KeySource::Environment(_) => false,
@@ -179,7 +179,7 @@ impl KeySource {
     /// The keys as they are now; else what is wrong.
     fn read(&self) -> Result<Keys, String> {
         match self {
-            KeySource::Own { id, secret } => {
+            KeySource::SelfMetrics { id, secret } => {
                 Ok(Keys { id: id.clone(), secret: secret.current(), session_token: None })
             }
             KeySource::Environment(keys) => Ok(keys.clone()),

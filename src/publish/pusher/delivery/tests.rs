@@ -284,11 +284,11 @@ fn suspicion_needs_the_same_answer_five_times_in_a_row() {
         assert!(!delivery.failed(Some(refusal())));
     }
     assert!(delivery.failed(Some(refusal())));
-    assert!(delivery.convicted().is_empty());
+    assert!(delivery.blamed().is_empty());
     // Its halves are under suspicion already.
     assert!(!delivery.failed(Some(refusal())));
     assert!(delivery.failed(Some(refusal())));
-    assert_eq!(delivery.convicted()[0].batch.samples(), 1);
+    assert_eq!(delivery.blamed()[0].batch.samples(), 1);
     delivery.confirmed().expect("the other half");
     assert!(delivery.next().is_none());
 }

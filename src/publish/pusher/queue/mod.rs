@@ -1,20 +1,20 @@
 //! What waits to be sent to one endpoint: the log, from where the endpoint is in it.
 //!
-//! Nothing is stored twice. A [`feed::Feed`] reads cuts from a place in the log, makes samples of
+//! Nothing is stored twice. A [`follower::LogFollower`] reads cuts from a place in the log, makes samples of
 //! them by rules that follow from the log alone ([`lines`]), and gathers those of some cuts in a
 //! window, so that the samples of a series can go out together. Batches leave a window in a fixed
-//! order, one at a time; how many samples of it are settled is noted at once ([`mark`]). So a
+//! order, one at a time; how many samples of it are settled is noted at once ([`progress`]). So a
 //! process that is killed sends one batch twice at most: the one whose answer it did not live to
 //! see.
 //!
 //! Memory is bounded by the window and the series, whatever waits in the log.
 
-mod desk;
-mod feed;
+mod follower;
 mod labels;
-mod lines;
-mod mark;
-mod own;
+mod progress;
+mod self_metrics;
+mod series;
+mod store;
 mod window;
 
 use std::{
@@ -39,17 +39,17 @@ use crate::{
 
 use super::{
     LOG_PERIOD,
-    account::{Account, DropReason},
     config::{Order, PusherConfig},
+    push_metrics::{DropReason, PushMetrics},
     stream::Batches,
 };
 
-pub(super) use desk::claim;
-use desk::{Desk, samples_between};
-use feed::{Feed, HandedOut, Tally};
+use follower::{HandedOut, LogFollower, Tally};
 pub(super) use labels::Labeler;
-use lines::{NEVER, Rules};
-use own::Own;
+use self_metrics::SelfMetrics;
+use series::{NEVER, Rules};
+pub(super) use store::claim;
+use store::{QueueStore, samples_between};
 
 /// How far apart, in the samples' time, type and help of the metrics are sent.
 const METADATA_INTERVAL_MS: i64 = 60_000;
@@ -66,18 +66,18 @@ pub(super) struct Queue {
     log: Log,
     place: Place,
     news: watch::Receiver<()>,
-    account: Account,
+    metrics: PushMetrics,
     bounds: BatchBounds,
     order: Order,
     max_age: Option<Duration>,
     stale_on_exit: bool,
-    /// The desk was opened, and what it is behind was counted.
+    /// The store was opened, and what it is behind was counted.
     is_open: bool,
     /// Whether the log says beforehand how many samples there are: not if idle series get none.
     is_estimated: bool,
-    own: Option<Own>,
+    self_metrics: Option<SelfMetrics>,
     /// Sample cuts in the log when own metrics were last taken.
-    own_cuts: u64,
+    self_metrics_cuts: u64,
     /// Up to here the log is counted.
     seen: Cursor,
     /// The place before the newest sample cut, or one before.
@@ -94,7 +94,7 @@ pub(super) struct Queue {
     is_ended: bool,
     begun: Instant,
     loss_log: LogLimit,
-    rival_log: LogLimit,
+    duplicate_log: LogLimit,
     error_log: LogLimit,
     unkept_log: LogLimit,
 }
@@ -105,10 +105,10 @@ impl fmt::Debug for Queue {
     }
 }
 
-/// Where the desk is.
+/// Where the store is.
 enum Place {
     New(Box<Opening>),
-    Home(Box<Desk>),
+    Home(Box<QueueStore>),
     /// On a thread that may wait for the disk.
     Away(JoinHandle<(Place, Option<Error>)>),
     /// On its way from one to another.
@@ -137,7 +137,7 @@ struct Outstanding {
 enum Side {
     Live,
     Backlog,
-    Own,
+    SelfMetrics,
 }
 
 impl Queue {
@@ -148,8 +148,8 @@ impl Queue {
         labeler: Labeler,
         log: Log,
         news: watch::Receiver<()>,
-        account: Account,
-        own: Option<Arc<Metrics>>,
+        metrics: PushMetrics,
+        self_metrics: Option<Arc<Metrics>>,
     ) -> Self {
         let rules = Rules {
             interval_ms: milliseconds(config.interval).max(1),
@@ -159,15 +159,15 @@ impl Queue {
             place: Place::New(Box::new(Opening { log: log.clone(), name, labeler, rules })),
             log,
             news,
-            account,
+            metrics,
             bounds: config.batch,
             order: config.order,
             max_age: config.max_age,
             stale_on_exit: config.stale_on_exit,
             is_open: false,
             is_estimated: rules.idle_ms.is_none(),
-            own: own.map(Own::new),
-            own_cuts: 0,
+            self_metrics: self_metrics.map(SelfMetrics::new),
+            self_metrics_cuts: 0,
             seen: Cursor::default(),
             fresh: Cursor::default(),
             outstanding: None,
@@ -178,59 +178,59 @@ impl Queue {
             is_ended: false,
             begun: Instant::now(),
             loss_log: LogLimit::new(LOG_PERIOD),
-            rival_log: LogLimit::new(LOG_PERIOD),
+            duplicate_log: LogLimit::new(LOG_PERIOD),
             error_log: LogLimit::new(LOG_PERIOD),
             unkept_log: LogLimit::new(LOG_PERIOD),
         }
     }
 
-    pub(super) fn account(&self) -> &Account {
-        &self.account
+    pub(super) fn metrics(&self) -> &PushMetrics {
+        &self.metrics
     }
 
     /// At the end: what is still pending. A log on disk keeps it for the next start; from a log in
     /// memory it is dropped.
     pub(super) fn abandon(&mut self) -> usize {
-        let samples = self.account.pending();
+        let samples = self.metrics.pending();
         if !self.log.is_durable() {
-            self.account.dropped(samples, DropReason::Shutdown);
+            self.metrics.dropped(samples, DropReason::Shutdown);
         }
         samples
     }
 
-    fn desk(&self) -> Option<&Desk> {
+    fn store(&self) -> Option<&QueueStore> {
         match &self.place {
-            Place::Home(desk) => Some(desk),
+            Place::Home(store) => Some(store),
             _ => None,
         }
     }
 
-    fn desk_mut(&mut self) -> Option<&mut Desk> {
+    fn store_mut(&mut self) -> Option<&mut QueueStore> {
         match &mut self.place {
-            Place::Home(desk) => Some(desk),
+            Place::Home(store) => Some(store),
             _ => None,
         }
     }
 
-    /// Lets the desk do something that may take its time. May be dropped at any time: the work
+    /// Lets the store do something that may take its time. May be dropped at any time: the work
     /// goes on, and is waited for by the next call, which does not begin its own then.
     ///
     /// Returns whether there was no error.
-    async fn work(&mut self, job: impl FnOnce(&mut Desk) + Send + 'static) -> bool {
+    async fn work(&mut self, job: impl FnOnce(&mut QueueStore) + Send + 'static) -> bool {
         if !matches!(self.place, Place::Away(_)) {
             let place = std::mem::replace(&mut self.place, Place::Moving);
             self.place = Place::Away(tokio::task::spawn_blocking(move || match place {
                 Place::New(opening) => {
                     let Opening { log, name, labeler, rules } = (*opening).clone();
-                    match Desk::open(log, name, labeler, rules) {
-                        Ok(desk) => (Place::Home(Box::new(desk)), None),
+                    match QueueStore::open(log, name, labeler, rules) {
+                        Ok(store) => (Place::Home(Box::new(store)), None),
                         Err(error) => (Place::New(opening), Some(error)),
                     }
                 }
-                Place::Home(mut desk) => {
-                    job(&mut desk);
-                    let error = desk.error.take();
-                    (Place::Home(desk), error)
+                Place::Home(mut store) => {
+                    job(&mut store);
+                    let error = store.error.take();
+                    (Place::Home(store), error)
                 }
                 other => (other, None),
             }));
@@ -238,15 +238,15 @@ impl Queue {
         let Place::Away(working) = &mut self.place else { return true };
         let (place, error) = working.await.expect("reading the log does not panic");
         self.place = place;
-        if let Place::Home(desk) = &mut self.place {
-            let tally = desk.take_tally();
-            let unkept = desk.unkept.take();
+        if let Place::Home(store) = &mut self.place {
+            let tally = store.take_tally();
+            let unkept = store.unkept.take();
             if !self.is_open {
                 self.is_open = true;
                 self.seen = self.log.end();
                 self.fresh = self.seen;
                 if self.is_estimated {
-                    self.account.generated(desk.estimated_unread(self.seen));
+                    self.metrics.generated(store.estimated_unread(self.seen));
                 }
             }
             self.observe();
@@ -255,7 +255,7 @@ impl Queue {
                 && let Some(held_back) = self.unkept_log.permit()
             {
                 tracing::error!(
-                    endpoint = self.account.endpoint(),
+                    endpoint = self.metrics.endpoint(),
                     %error,
                     held_back,
                     "can't keep how far the endpoint is: samples go out, and go out again after a \
@@ -267,7 +267,7 @@ impl Queue {
         if let Some(error) = error {
             if let Some(held_back) = self.error_log.permit() {
                 tracing::error!(
-                    endpoint = self.account.endpoint(),
+                    endpoint = self.metrics.endpoint(),
                     %error,
                     held_back,
                     "the queue can't go on for now, and tries again"
@@ -288,7 +288,7 @@ impl Queue {
         let Tally { mut generated, estimated, mut unreadable, .. } = tally;
         // What was counted as dropped and turns out to be unreadable in truth.
         let seen = self.seen;
-        let counted = self.desk_mut().map_or(0, |desk| desk.counted_before(unreadable, seen));
+        let counted = self.store_mut().map_or(0, |store| store.counted_before(unreadable, seen));
         unreadable -= counted;
         let estimated = if self.is_estimated {
             estimated
@@ -296,15 +296,15 @@ impl Queue {
             generated = generated.saturating_sub(counted);
             0
         };
-        self.account.generated(generated.saturating_sub(estimated));
-        let account = &self.account;
-        account.dropped(estimated.saturating_sub(generated) as usize, DropReason::NotNewer);
-        account.dropped(tally.not_newer as usize, DropReason::NotNewer);
-        account.dropped(tally.left_out as usize, DropReason::LeftOut);
-        account.dropped(tally.rivals as usize, DropReason::Duplicate);
-        account.dropped(tally.dropped_by_caps as usize, DropReason::QueueFull);
-        account.dropped(unreadable as usize, DropReason::JournalBroken);
-        let endpoint = account.endpoint();
+        self.metrics.generated(generated.saturating_sub(estimated));
+        let metrics = &self.metrics;
+        metrics.dropped(estimated.saturating_sub(generated) as usize, DropReason::NotNewer);
+        metrics.dropped(tally.not_newer as usize, DropReason::NotNewer);
+        metrics.dropped(tally.left_out as usize, DropReason::LeftOut);
+        metrics.dropped(tally.duplicates as usize, DropReason::Duplicate);
+        metrics.dropped(tally.dropped_by_caps as usize, DropReason::QueueFull);
+        metrics.dropped(unreadable as usize, DropReason::JournalBroken);
+        let endpoint = metrics.endpoint();
         let lost = tally.dropped_by_caps + unreadable + tally.not_newer;
         if (lost > 0 || tally.went_back || tally.broken.is_some())
             && let Some(held_back) = self.loss_log.permit()
@@ -320,8 +320,8 @@ impl Queue {
                 "samples are lost to the queue before the endpoint took them"
             );
         }
-        if let Some(series) = tally.rival
-            && let Some(held_back) = self.rival_log.permit()
+        if let Some(series) = tally.duplicate
+            && let Some(held_back) = self.duplicate_log.permit()
         {
             tracing::warn!(
                 endpoint,
@@ -340,7 +340,7 @@ impl Queue {
         let end = self.log.end();
         if end.totals.cuts > self.seen.totals.cuts {
             if self.is_estimated {
-                self.account.generated(samples_between(self.seen, end));
+                self.metrics.generated(samples_between(self.seen, end));
             }
             if self.seen.sequence > self.fresh.sequence {
                 self.fresh = self.seen;
@@ -356,18 +356,18 @@ impl Queue {
     fn count_gone(&mut self) {
         let seen = self.seen;
         // While it is on its way, it is not known what is unread.
-        let Some(desk) = self.desk_mut() else { return };
-        let more = desk.newly_gone(seen);
+        let Some(store) = self.store_mut() else { return };
+        let more = store.newly_gone(seen);
         if more == 0 {
             return;
         }
         if !self.is_estimated {
-            self.account.generated(more);
+            self.metrics.generated(more);
         }
-        self.account.dropped(more as usize, DropReason::QueueFull);
+        self.metrics.dropped(more as usize, DropReason::QueueFull);
         if let Some(held_back) = self.loss_log.permit() {
             tracing::warn!(
-                endpoint = self.account.endpoint(),
+                endpoint = self.metrics.endpoint(),
                 samples = more,
                 held_back,
                 "the queue is full: the oldest samples are lost before the endpoint took them"
@@ -377,20 +377,22 @@ impl Queue {
 
     /// Tells how long the queue is.
     fn tell(&self) {
-        let Some(desk) = self.desk() else { return };
-        let live = desk.live_mark();
-        let feeds = desk.backlog.iter().chain(&desk.live);
-        let windows = feeds.filter(|feed| !self.is_settled(feed)).filter_map(Feed::oldest_ms);
-        let mut oldest_ms = windows.chain(desk.oldest_in_ranges_ms()).min();
+        let Some(store) = self.store() else { return };
+        let live = store.live_progress();
+        let followers = store.backlog.iter().chain(&store.live);
+        let windows = followers
+            .filter(|follower| !self.is_settled(follower))
+            .filter_map(LogFollower::oldest_ms);
+        let mut oldest_ms = windows.chain(store.oldest_in_ranges_ms()).min();
         if oldest_ms.is_none() && self.seen.totals.cuts > live.end.totals.cuts {
-            oldest_ms = (live.end_ms != NEVER).then(|| live.end_ms + desk.rules.interval_ms);
+            oldest_ms = (live.end_ms != NEVER).then(|| live.end_ms + store.rules.interval_ms);
         }
-        let usage = self.log.usage(desk.slowest());
-        self.account.queue(oldest_ms, usage, self.begun.elapsed());
+        let usage = self.log.usage(store.slowest());
+        self.metrics.queue(oldest_ms, usage, self.begun.elapsed());
     }
 
-    fn is_settled(&self, feed: &Feed) -> bool {
-        feed.is_spent() && self.outstanding.is_none()
+    fn is_settled(&self, follower: &LogFollower) -> bool {
+        follower.is_spent() && self.outstanding.is_none()
     }
 
     /// Samples that are older are not sent.
@@ -403,29 +405,29 @@ impl Queue {
 
     /// The place from which newer samples are to go first, if they are.
     fn split_at(&self) -> Option<Cursor> {
-        let desk = self.desk()?;
-        let live = desk.live.as_ref()?;
-        let sent = if live.is_spent() { live.mark.end } else { live.mark.begin };
+        let store = self.store()?;
+        let live = store.live.as_ref()?;
+        let sent = if live.is_spent() { live.progress.end } else { live.progress.begin };
         let waiting = self.seen.totals.cuts.saturating_sub(sent.totals.cuts);
         let is_due = self.order == Order::NewestFirst
             && waiting >= SPLIT_CUTS
-            && self.fresh.sequence > live.mark.end.sequence
-            && desk.can_split();
+            && self.fresh.sequence > live.progress.end.sequence
+            && store.can_split();
         is_due.then_some(self.fresh)
     }
 
     /// The next samples of what is in a window.
     fn hand_out(&mut self, from: Side) -> Option<Batch> {
         let (bounds, oldest_ms) = (self.bounds, self.oldest_ms());
-        let Place::Home(desk) = &mut self.place else { return None };
-        let Desk { live, backlog, pool, .. } = &mut **desk;
-        let feed = if from == Side::Live { live } else { backlog }.as_mut()?;
+        let Place::Home(store) = &mut self.place else { return None };
+        let QueueStore { live, backlog, pool, .. } = &mut **store;
+        let follower = if from == Side::Live { live } else { backlog }.as_mut()?;
         loop {
-            let out = feed.hand_out(pool, bounds, oldest_ms)?;
+            let out = follower.hand_out(pool, bounds, oldest_ms)?;
             let HandedOut { mut batch, samples, too_old, newest_ms } = out;
-            self.account.dropped(too_old as usize, DropReason::TooOld);
+            self.metrics.dropped(too_old as usize, DropReason::TooOld);
             if batch.is_empty() {
-                feed.mark.done += samples;
+                follower.progress.done += samples;
                 continue;
             }
             let metadata_is_due = self
@@ -435,28 +437,32 @@ impl Queue {
                 batch.metadata = true;
                 self.metadata_ms = Some(newest_ms);
             }
-            self.is_maybe_sent = std::mem::take(&mut feed.is_resumed);
+            self.is_maybe_sent = std::mem::take(&mut follower.is_resumed);
             self.outstanding = Some(Outstanding { from, left: batch.samples(), samples });
             return Some(batch);
         }
     }
 
-    /// Own metrics, if they are due: after the samples of a cut, and in between if that takes long.
-    fn hand_out_own(&mut self, is_idle: bool) -> Option<Batch> {
-        let (own, Place::Home(desk)) = (self.own.as_mut()?, &mut self.place) else { return None };
-        let batch = own.hand_out().or_else(|| {
-            let cuts = self.seen.totals.cuts.saturating_sub(self.own_cuts);
+    /// The program's own metrics, if they are due: after the samples of a cut, and in between if that takes long.
+    fn hand_out_self_metrics(&mut self, is_idle: bool) -> Option<Batch> {
+        let (self_metrics, Place::Home(store)) = (self.self_metrics.as_mut()?, &mut self.place)
+        else {
+            return None;
+        };
+        let batch = self_metrics.hand_out().or_else(|| {
+            let cuts = self.seen.totals.cuts.saturating_sub(self.self_metrics_cuts);
             if cuts == 0 || !is_idle && cuts < 2 {
                 return None;
             }
-            self.own_cuts = self.seen.totals.cuts;
-            let Desk { pool, labeler, .. } = &mut **desk;
-            own.take(pool, labeler, self.bounds);
-            own.hand_out()
+            self.self_metrics_cuts = self.seen.totals.cuts;
+            let QueueStore { pool, labeler, .. } = &mut **store;
+            self_metrics.take(pool, labeler, self.bounds);
+            self_metrics.hand_out()
         })?;
-        self.account.generated(batch.samples() as u64);
+        self.metrics.generated(batch.samples() as u64);
         self.is_maybe_sent = false;
-        self.outstanding = Some(Outstanding { from: Side::Own, left: batch.samples(), samples: 0 });
+        self.outstanding =
+            Some(Outstanding { from: Side::SelfMetrics, left: batch.samples(), samples: 0 });
         Some(batch)
     }
 
@@ -468,15 +474,15 @@ impl Queue {
         }
         let Outstanding { from, samples, .. } = *outstanding;
         self.outstanding = None;
-        if let Place::Home(desk) = &mut self.place {
-            let feed = match from {
-                Side::Live => &mut desk.live,
-                Side::Backlog => &mut desk.backlog,
-                Side::Own => return,
+        if let Place::Home(store) = &mut self.place {
+            let follower = match from {
+                Side::Live => &mut store.live,
+                Side::Backlog => &mut store.backlog,
+                Side::SelfMetrics => return,
             };
-            if let Some(feed) = feed {
-                feed.mark.done += samples;
-                desk.note();
+            if let Some(follower) = follower {
+                follower.progress.done += samples;
+                store.note();
             }
         }
         self.tell();
@@ -487,26 +493,26 @@ impl Batches for Queue {
     async fn next(&mut self) -> Option<Batch> {
         self.is_fresh = false;
         loop {
-            if self.desk().is_none_or(|desk| desk.live.is_none() && self.seen.sequence > 0) {
-                if !self.work(Desk::read).await && self.closed.is_some() {
+            if self.store().is_none_or(|store| store.live.is_none() && self.seen.sequence > 0) {
+                if !self.work(QueueStore::read).await && self.closed.is_some() {
                     return None;
                 }
                 continue;
             }
             if let Some(fresh) = self.split_at() {
-                self.work(move |desk| desk.split(fresh)).await;
+                self.work(move |store| store.split(fresh)).await;
                 continue;
             }
-            if let Some(batch) = self.hand_out_own(false) {
+            if let Some(batch) = self.hand_out_self_metrics(false) {
                 return Some(batch);
             }
             if let Some(batch) = self.hand_out(Side::Live) {
                 return Some(batch);
             }
             let end = self.seen;
-            let desk = self.desk()?;
-            if desk.live.as_ref().is_some_and(|live| live.can_read(end)) {
-                if !self.work(Desk::read).await && self.closed.is_some() {
+            let store = self.store()?;
+            if store.live.as_ref().is_some_and(|live| live.can_read(end)) {
+                if !self.work(QueueStore::read).await && self.closed.is_some() {
                     return None;
                 }
                 continue;
@@ -514,14 +520,14 @@ impl Batches for Queue {
             if let Some(batch) = self.hand_out(Side::Backlog) {
                 return Some(batch);
             }
-            let desk = self.desk()?;
-            if desk.has_backlog() || desk.save_is_due() {
-                if !self.work(Desk::read).await && self.closed.is_some() {
+            let store = self.store()?;
+            if store.has_backlog() || store.save_is_due() {
+                if !self.work(QueueStore::read).await && self.closed.is_some() {
                     return None;
                 }
                 continue;
             }
-            if let Some(batch) = self.hand_out_own(true) {
+            if let Some(batch) = self.hand_out_self_metrics(true) {
                 return Some(batch);
             }
             if self.closed.is_none() {
@@ -529,9 +535,9 @@ impl Batches for Queue {
                 self.is_fresh = true;
             } else if self.stale_on_exit && !self.is_ended {
                 self.is_ended = true;
-                self.work(Desk::end_all).await;
+                self.work(QueueStore::end_all).await;
             } else {
-                self.work(Desk::finish).await;
+                self.work(QueueStore::finish).await;
                 return None;
             }
         }
@@ -546,8 +552,8 @@ impl Batches for Queue {
     }
 
     fn pool(&self) -> &LabelPool {
-        let desk = self.desk().expect("a batch is handed out while its labels are here");
-        &desk.pool
+        let store = self.store().expect("a batch is handed out while its labels are here");
+        &store.pool
     }
 
     /// Takes in what comes; returns when something has come, or nothing more will. May be dropped
@@ -564,12 +570,12 @@ impl Batches for Queue {
     }
 
     fn confirm(&mut self, batch: Batch) {
-        self.account.confirmed(batch.samples());
+        self.metrics.confirmed(batch.samples());
         self.settle(batch.samples());
     }
 
     fn give_up(&mut self, batch: Batch, reason: DropReason) {
-        self.account.dropped(batch.samples(), reason);
+        self.metrics.dropped(batch.samples(), reason);
         self.settle(batch.samples());
     }
 

@@ -1,7 +1,7 @@
 //! The samples of some sample cuts in a row, read ahead so that those of a series can go out
 //! together.
 
-use super::lines::Line;
+use super::series::LabelledSeries;
 
 /// Sample cuts in a window. More would hardly make requests smaller.
 pub(super) const WINDOW_CUTS: usize = 120;
@@ -17,7 +17,7 @@ pub(super) const NONE: u32 = u32::MAX;
 pub(super) struct Window {
     entries: Vec<Entry>,
     times: Vec<i64>,
-    /// Lines whose samples before a time have another start time than later ones: line, that time,
+    /// Series whose samples before a time have another start time than later ones: line, that time,
     /// start time.
     restarts: Vec<(u32, i64, i64)>,
     pub(super) cuts: usize,
@@ -55,7 +55,7 @@ impl Window {
     }
 
     /// Adds a sample behind those of its line.
-    pub(super) fn push(&mut self, line: &mut Line, time_ms: i64, value: f64) {
+    pub(super) fn push(&mut self, line: &mut LabelledSeries, time_ms: i64, value: f64) {
         // Most samples have one of the few times of the cut at hand.
         let recent = self.times.len().saturating_sub(4);
         let known = self.times[recent..].iter().position(|&time| time == time_ms);

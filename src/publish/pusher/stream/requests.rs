@@ -66,15 +66,15 @@ impl Stream {
         body: Bytes,
         form: Content,
     ) -> Result<Result<Reply, SendError>, Ended> {
-        if let Some(pace) = &mut self.pace {
-            let wait = pace.wait(body.len(), Instant::now());
+        if let Some(rate_limit) = &mut self.rate_limit {
+            let wait = rate_limit.wait(body.len(), Instant::now());
             attend(queue, self.shutdown_timeout, time::sleep(wait)).await?;
         }
-        self.signals.sent(body.len());
+        self.status.sent(body.len());
         let started = Instant::now();
         let sending = self.sender.send(body, form);
         let result = attend(queue, self.shutdown_timeout, sending).await?;
-        self.signals.ended(&result, started.elapsed());
+        self.status.ended(&result, started.elapsed());
         Ok(result)
     }
 
@@ -115,7 +115,7 @@ impl Stream {
         let empty = self.encode(&Batch::default(), &LabelPool::new(), Content::V1);
         let asking = self.sender.ask_for_zstd(empty);
         let result = attend(queue, self.shutdown_timeout, asking).await?;
-        self.signals.ended(&result, started.elapsed());
+        self.status.ended(&result, started.elapsed());
         let yes = result.as_ref().is_ok_and(recognize::takes_zstd);
         let verdict = match result {
             Ok(reply) => answer::judge(reply, Content::V1, 0),
@@ -132,7 +132,7 @@ impl Stream {
     /// than its out-of-order window), and not about the receiver.
     pub(super) async fn stores_others(&mut self, queue: &mut impl Batches) -> Result<bool, Ended> {
         let form = self.negotiation.settled();
-        Ok(self.send_witness(queue, form).await? == Verdict::Confirmed)
+        Ok(self.send_canary(queue, form).await? == Verdict::Confirmed)
     }
 
     /// Whether the receiver takes a sample that is not in question, or what it says to that. Waits
@@ -144,7 +144,7 @@ impl Stream {
         let mut form = self.negotiation.settled();
         let mut tried = Vec::new();
         loop {
-            match self.send_witness(queue, form).await? {
+            match self.send_canary(queue, form).await? {
                 Verdict::Confirmed | Verdict::Partial { .. } => return Ok(Ok(())),
                 Verdict::Refused(refusal) | Verdict::TooLarge(refusal) | Verdict::Held(refusal) => {
                     return Ok(Err(refusal));
@@ -163,13 +163,13 @@ impl Stream {
         }
     }
 
-    async fn send_witness(
+    async fn send_canary(
         &mut self,
         queue: &mut impl Batches,
         form: Content,
     ) -> Result<Verdict, Ended> {
-        let batch = self.witness.batch(SystemTime::now());
-        let body = self.encoder.encode(&batch, &self.witness.pool, form.protocol, form.compression);
+        let batch = self.canary.batch(SystemTime::now());
+        let body = self.encoder.encode(&batch, &self.canary.pool, form.protocol, form.compression);
         self.send(queue, body, form, 1).await
     }
 }

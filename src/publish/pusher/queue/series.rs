@@ -35,7 +35,7 @@ pub(super) struct Rules {
 
 /// What the endpoint knows as one series: a label set, whichever series of the journal has it.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct LabelledSeries {
     pub(super) labels: LabelSet,
     pub(super) family: FamilyId,
     group: u32,
@@ -60,7 +60,7 @@ pub(super) struct Line {
     pub(super) tail: u32,
 }
 
-impl Line {
+impl LabelledSeries {
     fn emit(&mut self, window: &mut Option<&mut Window>, time_ms: i64, value: f64) {
         // Timestamps strictly rise, whatever the log says.
         if time_ms > self.last_ms {
@@ -105,7 +105,7 @@ struct Ending {
 
 /// A series whose labels another one has. It gets them when that ends.
 #[derive(Debug)]
-struct Rival {
+struct DuplicateSeries {
     start_ms: i64,
     value: u64,
     changed_ms: i64,
@@ -113,15 +113,15 @@ struct Rival {
 
 /// All lines of an endpoint, at one place of the log.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
-    all: Vec<Line>,
+pub(super) struct EndpointSeries {
+    all: Vec<LabelledSeries>,
     places: Slots,
     identities: Identities,
     /// For each series of the journal its line.
     slots: Vec<u32>,
     endings: Vec<Ending>,
     /// Series whose labels another one has already, by number.
-    rivals: HashMap<u32, Rival>,
+    duplicates: HashMap<u32, DuplicateSeries>,
     left_out: u64,
     /// All lines, in the order of requests.
     order: Vec<u32>,
@@ -134,16 +134,16 @@ pub(super) struct Unsent {
     /// Series that are not for this endpoint.
     pub(super) left_out: u64,
     /// Series whose labels another one has.
-    pub(super) rivals: u64,
+    pub(super) duplicates: u64,
 }
 
-impl Lines {
+impl EndpointSeries {
     /// Forgets all.
     pub(super) fn clear(&mut self, pool: &mut LabelPool) {
         for &line in &self.order {
             pool.remove(self.all[line as usize].labels);
         }
-        *self = Lines::default();
+        *self = EndpointSeries::default();
     }
 
     /// Begins anew at a state of the log. What lives there is no news; the endpoint has its samples
@@ -166,8 +166,8 @@ impl Lines {
             let Some(series) = state.get(id) else { continue };
             let line = self.start(id, series.start_ms, series.definition, pool, labeler);
             let value = series.counts.first().copied().unwrap_or_default();
-            if let Some(rival) = self.rivals.get_mut(&id) {
-                (rival.value, rival.changed_ms) = (value, series.changed_ms);
+            if let Some(duplicate) = self.duplicates.get_mut(&id) {
+                (duplicate.value, duplicate.changed_ms) = (value, series.changed_ms);
             }
             let Some(line) = line.map(|line| &mut self.all[line as usize]) else { continue };
             line.value = value;
@@ -196,15 +196,15 @@ impl Lines {
         for &id in cut.ended() {
             self.end(id);
         }
-        let mut rival = None;
+        let mut duplicate = None;
         for series in cut.started() {
             let line = self.start(series.id, series.start_ms, series.definition, pool, labeler);
             if let Some(line) = line {
                 self.all[line as usize].changed_ms = cut.time_ms;
             }
-            if let Some(new) = self.rivals.get_mut(&series.id) {
+            if let Some(new) = self.duplicates.get_mut(&series.id) {
                 new.changed_ms = cut.time_ms;
-                rival = Some(series.id);
+                duplicate = Some(series.id);
             }
         }
         for (id, increments) in cut.changed() {
@@ -214,12 +214,12 @@ impl Lines {
             if line.slot == id {
                 line.value = line.value.wrapping_add(increment);
                 line.changed_ms = cut.time_ms;
-            } else if let Some(rival) = self.rivals.get_mut(&id) {
-                rival.value = rival.value.wrapping_add(increment);
-                rival.changed_ms = cut.time_ms;
+            } else if let Some(duplicate) = self.duplicates.get_mut(&id) {
+                duplicate.value = duplicate.value.wrapping_add(increment);
+                duplicate.changed_ms = cut.time_ms;
             }
         }
-        rival
+        duplicate
     }
 
     fn end(&mut self, id: u32) {
@@ -231,7 +231,7 @@ impl Lines {
         }
         let Some(line) = self.all.get_mut(place as usize) else { return };
         if line.slot != id {
-            self.rivals.remove(&id);
+            self.duplicates.remove(&id);
             return;
         }
         self.endings.push(Ending {
@@ -244,12 +244,13 @@ impl Lines {
             skipped: line.skipped,
         });
         line.slot = VACANT;
-        let of_line = self.rivals.iter().filter(|&(&id, _)| self.slots[id as usize] == place);
-        let next = of_line.min_by_key(|&(&id, rival)| (rival.start_ms, id)).map(|(&id, _)| id);
-        if let Some((id, rival)) = next.and_then(|id| self.rivals.remove_entry(&id)) {
+        let of_line = self.duplicates.iter().filter(|&(&id, _)| self.slots[id as usize] == place);
+        let next =
+            of_line.min_by_key(|&(&id, duplicate)| (duplicate.start_ms, id)).map(|(&id, _)| id);
+        if let Some((id, duplicate)) = next.and_then(|id| self.duplicates.remove_entry(&id)) {
             let line = &mut self.all[place as usize];
-            line.begin(id, rival.start_ms);
-            (line.value, line.changed_ms) = (rival.value, rival.changed_ms);
+            line.begin(id, duplicate.start_ms);
+            (line.value, line.changed_ms) = (duplicate.value, duplicate.changed_ms);
         }
     }
 
@@ -278,14 +279,14 @@ impl Lines {
                 self.slots[slot] = place;
                 let line = &mut self.all[place as usize];
                 if line.slot != VACANT {
-                    let rival = Rival { start_ms, value: 0, changed_ms: start_ms };
-                    self.rivals.insert(id, rival);
+                    let duplicate = DuplicateSeries { start_ms, value: 0, changed_ms: start_ms };
+                    self.duplicates.insert(id, duplicate);
                     return None;
                 }
                 line.begin(id, start_ms);
                 return Some(place);
             }
-            let line = Line {
+            let line = LabelledSeries {
                 labels: pool.add(labels),
                 family,
                 group,
@@ -376,12 +377,12 @@ impl Lines {
             line.skipped = !is_due;
             line.sampled = value;
         }
-        Unsent { left_out: self.left_out, rivals: self.rivals.len() as u64 }
+        Unsent { left_out: self.left_out, duplicates: self.duplicates.len() as u64 }
     }
 
     /// Forgets the lines that ended, whose newest sample is not past `time_ms`.
     pub(super) fn forget_ended(&mut self, time_ms: i64, pool: &mut LabelPool) {
-        let Lines { all: lines, places, identities, order, .. } = self;
+        let EndpointSeries { all: lines, places, identities, order, .. } = self;
         // Some wait for the next sample cut to get their last samples.
         let mut waiting: Vec<u32> = self.endings.iter().map(|ending| ending.line).collect();
         waiting.sort_unstable();
@@ -406,7 +407,7 @@ impl Lines {
         give_back(&mut self.all);
         give_back(&mut self.order);
         give_back(&mut self.endings);
-        self.rivals.shrink_to(2 * self.rivals.len());
+        self.duplicates.shrink_to(2 * self.duplicates.len());
         let used = self.slots.iter().rposition(|&line| line != VACANT);
         self.slots.truncate(used.map_or(0, |last| last + 1));
         give_back(&mut self.slots);
@@ -432,7 +433,7 @@ impl Lines {
         }
     }
 
-    pub(super) fn get(&self, line: u32) -> &Line {
+    pub(super) fn get(&self, line: u32) -> &LabelledSeries {
         &self.all[line as usize]
     }
 
@@ -454,7 +455,7 @@ impl Lines {
     }
 }
 
-impl Line {
+impl LabelledSeries {
     /// The label set begins anew, with another series.
     fn begin(&mut self, id: u32, start_ms: i64) {
         self.slot = id;
@@ -467,7 +468,7 @@ impl Line {
     }
 }
 
-fn compare(lines: &[Line], pool: &LabelPool, one: u32, other: u32) -> Ordering {
+fn compare(lines: &[LabelledSeries], pool: &LabelPool, one: u32, other: u32) -> Ordering {
     let (one, other) = (&lines[one as usize], &lines[other as usize]);
     let by_group = one.group.cmp(&other.group);
     by_group.then_with(|| pool.labels(one.labels).cmp(pool.labels(other.labels)))

@@ -17,7 +17,7 @@ use super::labels::{Labeler, METRIC_NAME};
 
 /// Makes batches of the program's own metrics.
 #[derive(Debug)]
-pub(super) struct Own {
+pub(super) struct SelfMetrics {
     metrics: Arc<Metrics>,
     families: Families,
     /// Of the newest samples.
@@ -26,10 +26,10 @@ pub(super) struct Own {
     ready: VecDeque<Batch>,
 }
 
-impl Own {
+impl SelfMetrics {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
         let families = Families::all();
-        Own { metrics, families, sets: Vec::new(), time_ms: 0, ready: VecDeque::new() }
+        SelfMetrics { metrics, families, sets: Vec::new(), time_ms: 0, ready: VecDeque::new() }
     }
 
     /// Takes the metrics as they are now. Batches that were not handed out are replaced.

@@ -7,14 +7,14 @@ use crate::publish::remote_write::{Batch, Families, FamilyId, LabelPool, LabelSe
 /// A series of its own with the time as its value: new data each time, so a confirmation proves
 /// that the receiver stores something, and a refusal that nothing is wrong with other samples.
 #[derive(Debug)]
-pub(super) struct Witness {
+pub(super) struct Canary {
     pub(super) pool: LabelPool,
     labels: LabelSet,
     family: FamilyId,
     time_ms: i64,
 }
 
-impl Witness {
+impl Canary {
     const NAME: &str = "flow_exporter_remote_write_probe_timestamp_seconds";
 
     /// `external`: the endpoint's labels, sorted by name.
@@ -30,7 +30,7 @@ impl Witness {
         let family = families
             .find("flow_exporter_remote_write_last_success_timestamp_seconds")
             .unwrap_or(FamilyId::flow(crate::traffic::Direction::Receive));
-        Witness { pool, labels, family, time_ms: 0 }
+        Canary { pool, labels, family, time_ms: 0 }
     }
 
     /// One sample that no receiver has.

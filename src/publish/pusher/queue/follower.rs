@@ -9,8 +9,8 @@ use crate::{
 
 use super::{
     labels::Labeler,
-    lines::{Lines, NEVER, Rules, Unsent},
-    mark::Mark,
+    progress::WindowProgress,
+    series::{EndpointSeries, NEVER, Rules, Unsent},
     window::{NONE, Window},
 };
 
@@ -30,7 +30,7 @@ pub(super) struct Tally {
     /// By what the log says beforehand: one for each living series at each sample cut.
     pub(super) estimated: u64,
     pub(super) left_out: u64,
-    pub(super) rivals: u64,
+    pub(super) duplicates: u64,
     pub(super) not_newer: u64,
     /// Of a window that was begun.
     pub(super) dropped_by_caps: u64,
@@ -41,7 +41,7 @@ pub(super) struct Tally {
     /// What could not be read.
     pub(super) broken: Option<String>,
     /// A series whose labels another one has.
-    pub(super) rival: Option<String>,
+    pub(super) duplicate: Option<String>,
     /// The log had dealt with less than the endpoint.
     pub(super) went_back: bool,
 }
@@ -73,8 +73,8 @@ impl Tally {
 
     fn unsent(&mut self, unsent: Unsent) {
         self.left_out += unsent.left_out;
-        self.rivals += unsent.rivals;
-        self.generated += unsent.left_out + unsent.rivals;
+        self.duplicates += unsent.duplicates;
+        self.generated += unsent.left_out + unsent.duplicates;
     }
 }
 
@@ -100,11 +100,11 @@ pub(super) enum Before {
 
 /// A place in the log.
 #[derive(Debug)]
-pub(super) struct Feed {
+pub(super) struct LogFollower {
     reader: Reader,
-    lines: Lines,
+    lines: EndpointSeries,
     window: Window,
-    pub(super) mark: Mark,
+    pub(super) progress: WindowProgress,
     /// Where it ends, if it does.
     pub(super) until: Option<Cursor>,
     /// The places after the newest sample cuts, with their times: one of them is the next base.
@@ -120,24 +120,24 @@ pub(super) struct Feed {
     entry: u32,
 }
 
-impl Feed {
+impl LogFollower {
     /// Goes to a place; `None` while the log is empty.
     ///
     /// `before`: who was there before.
     pub(super) fn open(
-        mark: Mark,
+        progress: WindowProgress,
         until: Option<Cursor>,
         before: Before,
         context: &mut Context<'_>,
         tally: &mut Tally,
     ) -> Result<Option<Self>, Error> {
-        let start = Start::After(mark.base);
+        let start = Start::After(progress.base);
         let Some((reader, placed)) = Reader::open(context.log, start)? else { return Ok(None) };
-        let mut feed = Feed {
+        let mut follower = LogFollower {
             reader,
-            lines: Lines::default(),
+            lines: EndpointSeries::default(),
             window: Window::default(),
-            mark,
+            progress,
             until,
             bases: VecDeque::new(),
             begun_ms: NEVER,
@@ -147,27 +147,28 @@ impl Feed {
             entry: NONE,
         };
         let why = match placed {
-            Placed::There => feed.rebuild(before, context, tally).inspect_err(|_| {
-                feed.lines.clear(context.pool);
+            Placed::There => follower.rebuild(before, context, tally).inspect_err(|_| {
+                follower.lines.clear(context.pool);
             })?,
             Placed::Later(Lost { why, .. }) => Some(why),
             Placed::Earlier => {
                 tally.went_back = true;
-                feed.mark.floor_ms = feed.mark.floor_ms.max(feed.mark.end_ms);
-                feed.begin_anew(context);
-                return Ok(Some(feed));
+                follower.progress.floor_ms =
+                    follower.progress.floor_ms.max(follower.progress.end_ms);
+                follower.begin_anew(context);
+                return Ok(Some(follower));
             }
         };
         if let Some(why) = why {
             // The rest of the window that was begun is lost with what is lost: some of its series
             // were sent already, up to its end.
-            let Mark { begin, end, done, .. } = feed.mark;
-            while feed.reader.cursor().sequence < end.sequence {
-                if feed.reader.step()? == Step::End {
+            let WindowProgress { begin, end, done, .. } = follower.progress;
+            while follower.reader.cursor().sequence < end.sequence {
+                if follower.reader.step()? == Step::End {
                     break;
                 }
             }
-            let now = feed.within(feed.reader.cursor());
+            let now = follower.within(follower.reader.cursor());
             let all = now.totals.samples.saturating_sub(begin.totals.samples);
             let lost = all.saturating_sub(done);
             let beyond = now.totals.samples.saturating_sub(end.totals.samples).min(lost);
@@ -175,10 +176,10 @@ impl Feed {
             tally.window_lost(lost - beyond, &why);
             // This process has counted its own windows.
             tally.generated += if before == Before::Us { 0 } else { lost - beyond };
-            feed.mark.floor_ms = feed.mark.floor_ms.max(feed.mark.end_ms);
-            feed.begin_anew(context);
+            follower.progress.floor_ms = follower.progress.floor_ms.max(follower.progress.end_ms);
+            follower.begin_anew(context);
         }
-        Ok(Some(feed))
+        Ok(Some(follower))
     }
 
     /// Reads again what is before the window and the window itself. Returns why it can't.
@@ -188,58 +189,58 @@ impl Feed {
         context: &mut Context<'_>,
         tally: &mut Tally,
     ) -> Result<Option<Why>, Error> {
-        let mark = self.mark;
-        let known_ms = if mark.base_ms == NEVER { mark.floor_ms } else { mark.base_ms };
-        if mark.base.sequence == 0 {
+        let progress = self.progress;
+        let known_ms = if progress.base_ms == NEVER { progress.floor_ms } else { progress.base_ms };
+        if progress.base.sequence == 0 {
             self.begun_ms = self.reader.state().time_ms;
         }
         self.lines.reset(self.reader.state(), known_ms, context.pool, context.labeler);
-        self.bases.push_back((mark.base, mark.base_ms));
-        self.mark.end_ms = mark.base_ms;
+        self.bases.push_back((progress.base, progress.base_ms));
+        self.progress.end_ms = progress.base_ms;
         let mut read = Tally::default();
-        while self.reader.cursor().sequence < mark.end.sequence {
-            let into_window = self.reader.cursor().sequence >= mark.begin.sequence;
+        while self.reader.cursor().sequence < progress.end.sequence {
+            let into_window = self.reader.cursor().sequence >= progress.begin.sequence;
             match self.reader.step()? {
                 Step::Cut => self.take(into_window, context, &mut read),
                 Step::End => break,
                 Step::Lost(lost) => {
                     // Some of the window may have been sent.
-                    self.mark.end_ms = mark.end_ms;
+                    self.progress.end_ms = progress.end_ms;
                     return Ok(Some(lost.why));
                 }
             }
         }
-        if self.reader.cursor().sequence < mark.end.sequence {
+        if self.reader.cursor().sequence < progress.end.sequence {
             // The end of the log was lost since.
             tally.went_back = true;
-            self.mark.floor_ms = self.mark.floor_ms.max(mark.end_ms);
+            self.progress.floor_ms = self.progress.floor_ms.max(progress.end_ms);
             self.begin_anew(context);
             return Ok(None);
         }
         // What is done was counted by an earlier process; by this one, so was the rest.
         let samples = self.window.samples() as u64;
         if before != Before::Us {
-            tally.generated += samples.saturating_sub(mark.done);
+            tally.generated += samples.saturating_sub(progress.done);
         }
         self.lines.in_order(context.pool);
-        self.skip(mark.done);
+        self.skip(progress.done);
         self.reader.forget_series();
         Ok(None)
     }
 
     /// Forgets what was, and goes on with the state where the reader is.
     fn begin_anew(&mut self, context: &mut Context<'_>) {
-        let floor_ms = self.mark.floor_ms;
+        let floor_ms = self.progress.floor_ms;
         self.lines.reset(self.reader.state(), floor_ms, context.pool, context.labeler);
         self.reader.forget_series();
         self.window.clear();
-        self.mark = Mark::new(self.reader.cursor(), floor_ms);
+        self.progress = WindowProgress::new(self.reader.cursor(), floor_ms);
         self.bases.clear();
         (self.place, self.entry) = (0, NONE);
         self.jumped = false;
     }
 
-    /// A place, or that where the feed ends if it comes before.
+    /// A place, or that where the follower ends if it comes before.
     fn within(&self, place: Cursor) -> Cursor {
         match self.until {
             Some(until) if until.sequence < place.sequence => until,
@@ -255,7 +256,7 @@ impl Feed {
     /// Whether it can read on before `end`, which is that of the log.
     pub(super) fn can_read(&self, end: Cursor) -> bool {
         let end = self.until.unwrap_or(end);
-        self.mark.end.sequence < end.sequence
+        self.progress.end.sequence < end.sequence
     }
 
     /// Reads the next window, once all of the one before is settled.
@@ -267,17 +268,17 @@ impl Feed {
         self.lines.clear_window();
         self.window.clear();
         if self.jumped {
-            self.mark.floor_ms = self.mark.floor_ms.max(self.mark.end_ms);
+            self.progress.floor_ms = self.progress.floor_ms.max(self.progress.end_ms);
             self.begin_anew(context);
         }
-        self.mark.begin = self.mark.end;
-        self.mark.done = 0;
+        self.progress.begin = self.progress.end;
+        self.progress.done = 0;
         let Rules { interval_ms, .. } = context.rules;
-        let oldest_ms = self.mark.end_ms.saturating_sub(interval_ms);
+        let oldest_ms = self.progress.end_ms.saturating_sub(interval_ms);
         if let Some(&(base, base_ms)) = self.bases.front()
             && base_ms <= oldest_ms
         {
-            (self.mark.base, self.mark.base_ms) = (base, base_ms);
+            (self.progress.base, self.progress.base_ms) = (base, base_ms);
         }
         self.lines.forget_ended(oldest_ms, context.pool);
         let result = self.read(context, tally);
@@ -301,12 +302,12 @@ impl Feed {
                     self.take(true, context, tally);
                     let now = self.reader.cursor();
                     tally.estimated += now.totals.samples - place.totals.samples;
-                    self.mark.end = now;
+                    self.progress.end = now;
                 }
                 Step::End => break,
                 Step::Lost(lost) => {
-                    self.mark.end = self.reader.cursor();
-                    let to = self.within(self.mark.end);
+                    self.progress.end = self.reader.cursor();
+                    let to = self.within(self.progress.end);
                     let samples = to.totals.samples.saturating_sub(place.totals.samples);
                     tally.lost(samples, &lost.why);
                     self.jumped = true;
@@ -319,12 +320,12 @@ impl Feed {
 
     /// Takes in the cut that was read.
     fn take(&mut self, into_window: bool, context: &mut Context<'_>, tally: &mut Tally) {
-        let Feed { reader, lines, window, mark, bases, begun_ms, .. } = self;
+        let LogFollower { reader, lines, window, progress, bases, begun_ms, .. } = self;
         let (cut, state) = (reader.cut(), reader.state());
-        if let Some(rival) = lines.take(cut, context.pool, context.labeler)
-            && let Some(series) = cut.started().find(|series| series.id == rival)
+        if let Some(duplicate) = lines.take(cut, context.pool, context.labeler)
+            && let Some(series) = cut.started().find(|series| series.id == duplicate)
         {
-            tally.rival = context.labeler.series(series.definition, |labelled| {
+            tally.duplicate = context.labeler.series(series.definition, |labelled| {
                 labelled.map(|labelled| format!("{:?}", labelled.labels))
             });
         }
@@ -332,25 +333,26 @@ impl Feed {
             return;
         }
         let time_ms = cut.time_ms;
-        if time_ms <= mark.floor_ms || time_ms <= mark.end_ms {
+        if time_ms <= progress.floor_ms || time_ms <= progress.end_ms {
             tally.generated += state.len() as u64;
             tally.not_newer += state.len() as u64;
             return;
         }
-        let is_first = mark.end_ms == NEVER;
+        let is_first = progress.end_ms == NEVER;
         if is_first && *begun_ms < time_ms {
             // What an earlier process may have sent that kept nothing on disk. A backlog from
             // before this one began has been sent by none.
-            mark.floor_ms = mark.floor_ms.max(*begun_ms);
+            progress.floor_ms = progress.floor_ms.max(*begun_ms);
         }
         window.cuts += usize::from(into_window);
         let window = into_window.then_some(window);
         let rules = context.rules;
-        let unsent = lines.sample(time_ms, mark.end_ms, is_first, mark.floor_ms, rules, window);
+        let unsent =
+            lines.sample(time_ms, progress.end_ms, is_first, progress.floor_ms, rules, window);
         if into_window {
             tally.unsent(unsent);
         }
-        mark.end_ms = time_ms;
+        progress.end_ms = time_ms;
         bases.push_back((reader.cursor(), time_ms));
         let oldest_ms = time_ms.saturating_sub(rules.interval_ms);
         while bases.len() > 1 && bases[1].1 <= oldest_ms {
@@ -436,23 +438,23 @@ impl Feed {
     /// might come after the first samples of a process that starts again at once, and receivers
     /// refuse what is older than the newest sample of its series.
     pub(super) fn end_all(&mut self, tally: &mut Tally) {
-        if self.mark.end_ms == NEVER {
+        if self.progress.end_ms == NEVER {
             return;
         }
-        let time_ms = self.mark.end_ms + 1;
+        let time_ms = self.progress.end_ms + 1;
         self.lines.clear_window();
         self.window.clear();
         self.lines.end_all(time_ms, &mut self.window);
-        (self.mark.begin, self.mark.done) = (self.mark.end, 0);
-        self.mark.floor_ms = time_ms;
+        (self.progress.begin, self.progress.done) = (self.progress.end, 0);
+        self.progress.floor_ms = time_ms;
         (self.place, self.entry) = (0, NONE);
         tally.generated += self.window.samples() as u64;
     }
 
-    /// What is before this place, another feed sends.
+    /// What is before this place, another follower sends.
     pub(super) fn raise_floor(&mut self) {
-        let floor_ms = self.mark.floor_ms.max(self.reader.state().time_ms);
-        self.mark.floor_ms = floor_ms;
+        let floor_ms = self.progress.floor_ms.max(self.reader.state().time_ms);
+        self.progress.floor_ms = floor_ms;
         self.lines.are_known_up_to(floor_ms);
     }
 

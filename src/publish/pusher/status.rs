@@ -27,7 +27,7 @@ enum Condition {
     Held(StatusCode),
 }
 
-pub(super) struct Signals {
+pub(super) struct PushStatus {
     endpoint: String,
     metrics: Arc<Metrics>,
     component: Component,
@@ -38,13 +38,13 @@ pub(super) struct Signals {
     quarantine_log: LogLimit,
 }
 
-impl fmt::Debug for Signals {
+impl fmt::Debug for PushStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signals").field("endpoint", &self.endpoint).finish_non_exhaustive()
+        f.debug_struct("PushStatus").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
 }
 
-impl Signals {
+impl PushStatus {
     pub(super) fn new(endpoint: String, metrics: Arc<Metrics>, component: Component) -> Self {
         let labels = [endpoint.as_str()];
         // They exist from the start, so that a rate sees their first increment.
@@ -52,7 +52,7 @@ impl Signals {
         metrics.push_already_stored.with_label_values(&labels);
         metrics.push_held.with_label_values(&labels);
         component.set(State::Ready);
-        Signals {
+        PushStatus {
             endpoint,
             metrics,
             component,

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 
 use crate::journal::{Cursor, Totals};
 
-use super::lines::NEVER;
+use super::series::NEVER;
 
 /// The version of the note's form.
 const VERSION: u32 = 2;
 
 /// A place in the log, and within the window that begins there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mark {
+pub(super) struct WindowProgress {
     /// Where to begin reading, so that what is before the window is known as far as it matters.
     pub(super) base: Cursor,
     /// Time of the newest sample cut up to `base` of which the endpoint has samples; [`NEVER`] where
@@ -29,10 +29,10 @@ pub(super) struct Mark {
     pub(super) floor_ms: i64,
 }
 
-impl Mark {
+impl WindowProgress {
     /// An endpoint that begins at `place`.
     pub(super) fn new(place: Cursor, floor_ms: i64) -> Self {
-        Mark {
+        WindowProgress {
             base: place,
             base_ms: NEVER,
             begin: place,
@@ -47,32 +47,32 @@ impl Mark {
 /// What is left to be sent of an older part of the log, up to `until`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Range {
-    pub(super) mark: Mark,
+    pub(super) progress: WindowProgress,
     pub(super) until: Cursor,
 }
 
 /// All that an endpoint has to know after a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Progress {
+pub(super) struct EndpointProgress {
     /// Of what decides which samples there are. If it is another one, the window that was begun is
     /// begun anew.
     pub(super) fingerprint: u32,
-    pub(super) live: Mark,
-    /// So many samples beyond the ends of the marks were counted as dropped by the log.
+    pub(super) live: WindowProgress,
+    /// So many samples beyond the ends of the windows were counted as dropped by the log.
     pub(super) gone: u64,
     /// The oldest first.
     pub(super) ranges: VecDeque<Range>,
 }
 
-impl Progress {
+impl EndpointProgress {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.clear();
         out.extend_from_slice(&VERSION.to_le_bytes());
         out.extend_from_slice(&self.fingerprint.to_le_bytes());
-        write_mark(out, &self.live);
+        write_window(out, &self.live);
         out.extend_from_slice(&self.gone.to_le_bytes());
         for range in &self.ranges {
-            write_mark(out, &range.mark);
+            write_window(out, &range.progress);
             write_cursor(out, range.until);
         }
     }
@@ -84,19 +84,19 @@ impl Progress {
             return None;
         }
         let fingerprint = u32::from_le_bytes(take(input)?);
-        let live = read_mark(input)?;
+        let live = read_window(input)?;
         let gone = u64::from_le_bytes(take(input)?);
         let mut ranges = VecDeque::new();
         while !input.is_empty() {
-            let mark = read_mark(input)?;
-            ranges.push_back(Range { mark, until: read_cursor(input)? });
+            let progress = read_window(input)?;
+            ranges.push_back(Range { progress, until: read_cursor(input)? });
         }
-        Some(Progress { fingerprint, live, gone, ranges })
+        Some(EndpointProgress { fingerprint, live, gone, ranges })
     }
 }
 
-fn write_mark(out: &mut Vec<u8>, mark: &Mark) {
-    let Mark { base, base_ms, begin, end, end_ms, done, floor_ms } = *mark;
+fn write_window(out: &mut Vec<u8>, progress: &WindowProgress) {
+    let WindowProgress { base, base_ms, begin, end, end_ms, done, floor_ms } = *progress;
     for cursor in [base, begin, end] {
         write_cursor(out, cursor);
     }
@@ -113,12 +113,12 @@ fn write_cursor(out: &mut Vec<u8>, cursor: Cursor) {
     }
 }
 
-fn read_mark(input: &mut &[u8]) -> Option<Mark> {
+fn read_window(input: &mut &[u8]) -> Option<WindowProgress> {
     let [base, begin, end] = [read_cursor(input)?, read_cursor(input)?, read_cursor(input)?];
     let mut time = || take(input).map(i64::from_le_bytes);
     let [base_ms, end_ms, floor_ms] = [time()?, time()?, time()?];
     let done = u64::from_le_bytes(take(input)?);
-    Some(Mark { base, base_ms, begin, end, end_ms, done, floor_ms })
+    Some(WindowProgress { base, base_ms, begin, end, end_ms, done, floor_ms })
 }
 
 fn read_cursor(input: &mut &[u8]) -> Option<Cursor> {
@@ -137,7 +137,7 @@ fn take<const N: usize>(input: &mut &[u8]) -> Option<[u8; N]> {
 mod tests {
     use super::*;
     use crate::journal::BOOKMARK_LIMIT_BYTES;
-    use crate::publish::pusher::queue::desk::RANGES;
+    use crate::publish::pusher::queue::store::RANGES;
 
     #[test]
     fn what_is_written_is_read_and_fits_a_bookmark() {
@@ -145,7 +145,7 @@ mod tests {
             sequence: number,
             totals: Totals { cuts: number + 1, samples: number + 2 },
         };
-        let mark = Mark {
+        let progress = WindowProgress {
             base: cursor(1),
             base_ms: -4,
             begin: cursor(5),
@@ -154,14 +154,14 @@ mod tests {
             done: 14,
             floor_ms: NEVER,
         };
-        let range = Range { mark, until: cursor(20) };
+        let range = Range { progress, until: cursor(20) };
         let ranges = std::iter::repeat_n(range, RANGES + 1).collect();
-        let progress = Progress { fingerprint: 7, live: mark, gone: 21, ranges };
+        let progress = EndpointProgress { fingerprint: 7, live: progress, gone: 21, ranges };
         let mut bytes = Vec::new();
         progress.write(&mut bytes);
         assert!(bytes.len() <= BOOKMARK_LIMIT_BYTES, "{}", bytes.len());
-        assert_eq!(Progress::read(&bytes), Some(progress));
-        assert_eq!(Progress::read(&bytes[1..]), None);
-        assert_eq!(Progress::read(&bytes[..bytes.len() - 1]), None);
+        assert_eq!(EndpointProgress::read(&bytes), Some(progress));
+        assert_eq!(EndpointProgress::read(&bytes[1..]), None);
+        assert_eq!(EndpointProgress::read(&bytes[..bytes.len() - 1]), None);
     }
 }

@@ -55,12 +55,12 @@ impl DropReason {
 
 /// The metrics of one endpoint.
 #[derive(Debug)]
-pub(super) struct Account {
+pub(super) struct PushMetrics {
     endpoint: String,
     metrics: Arc<Metrics>,
 }
 
-impl Account {
+impl PushMetrics {
     pub(super) fn new(endpoint: String, metrics: Arc<Metrics>) -> Self {
         let labels = [endpoint.as_str()];
         // They exist from the start, so that a rate sees their first increment.
@@ -72,7 +72,7 @@ impl Account {
                 metrics.push_dropped.with_label_values(&[&endpoint, reason]);
             });
         }
-        Account { endpoint, metrics }
+        PushMetrics { endpoint, metrics }
     }
 
     pub(super) fn endpoint(&self) -> &str {

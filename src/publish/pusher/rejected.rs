@@ -11,26 +11,26 @@ use super::delivery::Delivery;
 
 /// How many series are remembered as refused, and for how long. Then they are all forgotten, which
 /// costs the requests of finding those again that are still refused.
-const SUSPECTS_MAX: usize = 10_000;
-const SUSPECTS_FOR: Duration = Duration::from_secs(60 * 60);
+const REJECTED_MAX: usize = 10_000;
+const REJECTED_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// Series that were refused by themselves. A handle that has become another series' costs a
 /// request, until that is taken.
 #[derive(Debug)]
-pub(super) struct Suspects {
+pub(super) struct RejectedSeries {
     series: HashSet<LabelSet>,
     since: Instant,
 }
 
-impl Suspects {
+impl RejectedSeries {
     pub(super) fn new() -> Self {
-        Suspects { series: HashSet::new(), since: Instant::now() }
+        RejectedSeries { series: HashSet::new(), since: Instant::now() }
     }
 
     /// Has these series, which go in a request of their own, sent after the others.
     pub(super) fn set_apart(&mut self, delivery: &mut Delivery) {
-        if self.since.elapsed() > SUSPECTS_FOR {
-            *self = Suspects::new();
+        if self.since.elapsed() > REJECTED_FOR {
+            *self = RejectedSeries::new();
         }
         if !self.series.is_empty() {
             delivery.set_apart(|labels| self.series.contains(&labels));
@@ -39,8 +39,8 @@ impl Suspects {
 
     pub(super) fn refused(&mut self, batch: &Batch) {
         if batch.len() == 1 {
-            if self.series.len() >= SUSPECTS_MAX {
-                *self = Suspects::new();
+            if self.series.len() >= REJECTED_MAX {
+                *self = RejectedSeries::new();
             }
             self.series.extend(batch.series().map(|series| series.labels));
         }

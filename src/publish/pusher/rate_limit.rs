@@ -7,7 +7,7 @@ use tokio::time::Instant;
 /// A token bucket that holds one second's bytes. A body larger than it goes out in one piece and
 /// is paid for afterwards, so the rate holds on average. No clock: it is told the time.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct RateLimit {
     bytes_per_second: f64,
     /// Bytes that may go out at once; below zero, what has to be waited for.
     tokens: f64,
@@ -15,10 +15,10 @@ pub(super) struct Pace {
     at: Instant,
 }
 
-impl Pace {
+impl RateLimit {
     pub(super) fn new(bytes_per_second: u64, now: Instant) -> Self {
         let bytes_per_second = bytes_per_second.max(1) as f64;
-        Pace { bytes_per_second, tokens: bytes_per_second, at: now }
+        RateLimit { bytes_per_second, tokens: bytes_per_second, at: now }
     }
 
     /// How long to wait before a body of this size goes out. It counts as sent then.
@@ -40,11 +40,11 @@ mod tests {
     fn bodies_go_out_at_the_rate_on_average_whatever_their_size() {
         for bytes in [10, 1_000, 25_000] {
             let start = Instant::now();
-            let mut pace = Pace::new(1_000, start);
+            let mut rate_limit = RateLimit::new(1_000, start);
             let mut now = start;
             let mut sent = 0;
             while sent < 100_000 {
-                now += pace.wait(bytes, now);
+                now += rate_limit.wait(bytes, now);
                 sent += bytes;
             }
             // The bucket of one second, and the last body that is not paid for yet.
@@ -57,9 +57,9 @@ mod tests {
     #[test]
     fn an_idle_bucket_holds_one_second_and_no_more() {
         let start = Instant::now();
-        let mut pace = Pace::new(1_000, start);
+        let mut rate_limit = RateLimit::new(1_000, start);
         let later = start + Duration::from_secs(3_600);
-        assert_eq!(pace.wait(1_500, later), Duration::ZERO);
-        assert_eq!(pace.wait(1, later), Duration::from_millis(500));
+        assert_eq!(rate_limit.wait(1_500, later), Duration::ZERO);
+        assert_eq!(rate_limit.wait(1, later), Duration::from_millis(500));
     }
 }

@@ -13,10 +13,10 @@ use crate::{
 };
 
 use super::{
-    feed::{Before, Context, Feed, Tally},
+    follower::{Before, Context, LogFollower, Tally},
     labels::Labeler,
-    lines::{NEVER, Rules},
-    mark::{Mark, Progress, Range},
+    progress::{EndpointProgress, Range, WindowProgress},
+    series::{NEVER, Rules},
 };
 
 /// Older parts of the log that wait while newer samples go first. With as many, nothing goes first
@@ -32,7 +32,7 @@ const SAVE_PERIOD: Duration = Duration::from_secs(15);
 
 /// Where an endpoint reads.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct QueueStore {
     log: Log,
     /// Of cursor and bookmark.
     name: String,
@@ -40,11 +40,11 @@ pub(super) struct Desk {
     pub(super) labeler: Labeler,
     pub(super) rules: Rules,
     /// Where it goes on in the log, up to its end; `None` while the log is empty.
-    pub(super) live: Option<Feed>,
-    live_mark: Mark,
+    pub(super) live: Option<LogFollower>,
+    live_progress: WindowProgress,
     is_resumed: bool,
     /// The oldest of the older parts.
-    pub(super) backlog: Option<Feed>,
+    pub(super) backlog: Option<LogFollower>,
     ranges: VecDeque<Range>,
     /// So many of them, the first ones, are from a process before this one.
     old_ranges: usize,
@@ -67,7 +67,7 @@ pub(super) struct Desk {
     pub(super) unkept: Option<Error>,
 }
 
-impl Desk {
+impl QueueStore {
     /// Goes to where the endpoint was, or begins at the end of the log.
     pub(super) fn open(
         log: Log,
@@ -78,18 +78,18 @@ impl Desk {
         let cursor = claim(&log, &name)?;
         let (bookmark, note) = log.bookmark(&name)?;
         let fingerprint = labeler.fingerprint() ^ crc32fast::hash(format!("{rules:?}").as_bytes());
-        let progress = note.as_deref().and_then(Progress::read);
+        let progress = note.as_deref().and_then(EndpointProgress::read);
         let is_resumed = progress.is_some();
-        let mut progress = progress.unwrap_or_else(|| Progress {
+        let mut progress = progress.unwrap_or_else(|| EndpointProgress {
             fingerprint,
-            live: Mark::new(cursor, NEVER),
+            live: WindowProgress::new(cursor, NEVER),
             gone: 0,
             ranges: VecDeque::new(),
         });
         if progress.fingerprint != fingerprint {
-            let marks = progress.ranges.iter_mut().map(|range| &mut range.mark);
-            for mark in marks.chain([&mut progress.live]) {
-                mark.done = 0;
+            let windows = progress.ranges.iter_mut().map(|range| &mut range.progress);
+            for progress in windows.chain([&mut progress.live]) {
+                progress.done = 0;
             }
         }
         // Where the log has lost its end, what comes in its place is sent where the log goes on.
@@ -98,14 +98,14 @@ impl Desk {
         {
             range.until = end;
         }
-        Ok(Desk {
+        Ok(QueueStore {
             log,
             name,
             pool: LabelPool::new(),
             labeler,
             rules,
             live: None,
-            live_mark: progress.live,
+            live_progress: progress.live,
             is_resumed,
             backlog: None,
             old_ranges: progress.ranges.len(),
@@ -125,8 +125,8 @@ impl Desk {
     }
 
     /// The place in the log up to which it is read or was read before.
-    pub(super) fn live_mark(&self) -> Mark {
-        self.live.as_ref().map_or(self.live_mark, |live| live.mark)
+    pub(super) fn live_progress(&self) -> WindowProgress {
+        self.live.as_ref().map_or(self.live_progress, |live| live.progress)
     }
 
     /// Samples in the log up to `end` that are not in a window, about, but for those that are counted
@@ -139,9 +139,10 @@ impl Desk {
     /// The parts of the log up to `end` that are not in a window.
     fn unread(&self, end: Cursor) -> impl Iterator<Item = (Cursor, Cursor)> {
         let backlog = self.backlog.iter();
-        let backlog = backlog.map(move |feed| (feed.mark.end, feed.until.unwrap_or(end)));
-        let ranges = self.ranges.iter().map(|range| (range.mark.end, range.until));
-        backlog.chain(ranges).chain([(self.live_mark().end, end)])
+        let backlog =
+            backlog.map(move |follower| (follower.progress.end, follower.until.unwrap_or(end)));
+        let ranges = self.ranges.iter().map(|range| (range.progress.end, range.until));
+        backlog.chain(ranges).chain([(self.live_progress().end, end)])
     }
 
     /// Takes what reading came to.
@@ -184,8 +185,10 @@ impl Desk {
     pub(super) fn oldest_in_ranges_ms(&self) -> Option<i64> {
         let oldest = self.log.oldest();
         let kept = self.ranges.iter().filter(|range| range.until.sequence > oldest.sequence);
-        let marks = kept.map(|range| &range.mark);
-        marks.map(|mark| mark.end_ms.max(mark.floor_ms)).find(|&time_ms| time_ms != NEVER)
+        let windows = kept.map(|range| &range.progress);
+        windows
+            .map(|progress| progress.end_ms.max(progress.floor_ms))
+            .find(|&time_ms| time_ms != NEVER)
     }
 
     /// Whether there are older parts.
@@ -200,11 +203,11 @@ impl Desk {
 
     /// Lets newer samples go first: what is before `fresh` becomes an older part.
     pub(super) fn split(&mut self, fresh: Cursor) {
-        let Desk { log, pool, labeler, rules, tally, .. } = self;
+        let QueueStore { log, pool, labeler, rules, tally, .. } = self;
         let Some(mut older) = self.live.take() else { return };
         let mut context = Context { log, pool, labeler, rules: *rules };
-        let mark = Mark::new(fresh, older.mark.end_ms);
-        match Feed::open(mark, None, Before::Nobody, &mut context, tally) {
+        let progress = WindowProgress::new(fresh, older.progress.end_ms);
+        match LogFollower::open(progress, None, Before::Nobody, &mut context, tally) {
             Ok(Some(mut live)) => {
                 live.raise_floor();
                 older.until = Some(fresh);
@@ -212,7 +215,7 @@ impl Desk {
                 if self.backlog.is_none() && self.ranges.is_empty() {
                     self.backlog = Some(older);
                 } else {
-                    self.ranges.push_back(Range { mark: older.mark, until: fresh });
+                    self.ranges.push_back(Range { progress: older.progress, until: fresh });
                     older.close(&mut self.pool);
                 }
             }
@@ -234,14 +237,14 @@ impl Desk {
     }
 
     fn try_read(&mut self) -> Result<(), Error> {
-        let Desk { log, pool, labeler, rules, tally, .. } = self;
+        let QueueStore { log, pool, labeler, rules, tally, .. } = self;
         let mut context = Context { log, pool, labeler, rules: *rules };
         let end = log.end();
         match &mut self.live {
             None => {
-                let mark = self.live_mark;
+                let progress = self.live_progress;
                 let before = if self.is_resumed { Before::Another } else { Before::Nobody };
-                self.live = Feed::open(mark, None, before, &mut context, tally)?;
+                self.live = LogFollower::open(progress, None, before, &mut context, tally)?;
                 // From now on it is known where it began.
                 self.note();
                 return Ok(());
@@ -258,10 +261,11 @@ impl Desk {
         }
         match &mut self.backlog {
             None => {
-                if let Some(&Range { mark, until }) = self.ranges.front() {
+                if let Some(&Range { progress, until }) = self.ranges.front() {
                     let is_old = self.old_ranges > 0;
                     let before = if is_old { Before::Another } else { Before::Us };
-                    self.backlog = Feed::open(mark, Some(until), before, &mut context, tally)?;
+                    self.backlog =
+                        LogFollower::open(progress, Some(until), before, &mut context, tally)?;
                     self.ranges.pop_front();
                     self.old_ranges -= usize::from(is_old);
                 }
@@ -285,15 +289,14 @@ impl Desk {
     /// settled. What has been read into a window is noted before any of it goes out, so that what
     /// goes out first after the end of the process is what was under way then, and no more.
     pub(super) fn note(&mut self) {
-        let ranges = self
-            .backlog
-            .iter()
-            .filter_map(|backlog| backlog.until.map(|until| Range { mark: backlog.mark, until }));
+        let ranges = self.backlog.iter().filter_map(|backlog| {
+            backlog.until.map(|until| Range { progress: backlog.progress, until })
+        });
         let ranges = ranges.chain(self.ranges.iter().copied()).collect();
-        let (fingerprint, live) = (self.fingerprint, self.live_mark());
+        let (fingerprint, live) = (self.fingerprint, self.live_progress());
         let read = self.read_gone + self.tally.dropped_unread;
         let gone = self.counted_gone.saturating_sub(read);
-        Progress { fingerprint, live, gone, ranges }.write(&mut self.note);
+        EndpointProgress { fingerprint, live, gone, ranges }.write(&mut self.note);
         if let Some(bookmark) = &mut self.bookmark {
             match bookmark.write(&self.note) {
                 Ok(()) => drop(self.unsynced_since.get_or_insert_with(Instant::now)),
@@ -302,7 +305,7 @@ impl Desk {
         }
     }
 
-    /// Whether [`Desk::save`] has something to do now.
+    /// Whether [`QueueStore::save`] has something to do now.
     pub(super) fn save_is_due(&self) -> bool {
         self.bookmark.is_some()
             && self.unsynced_since.is_some()
@@ -361,9 +364,9 @@ impl Desk {
 
     /// The log is needed from here on.
     pub(super) fn slowest(&self) -> Cursor {
-        let ranges = self.ranges.iter().map(|range| range.mark.base);
-        let backlog = self.backlog.iter().map(|backlog| backlog.mark.base);
-        let live = self.live_mark().base;
+        let ranges = self.ranges.iter().map(|range| range.progress.base);
+        let backlog = self.backlog.iter().map(|backlog| backlog.progress.base);
+        let live = self.live_progress().base;
         ranges.chain(backlog).chain([live]).min_by_key(|base| base.sequence).unwrap_or(live)
     }
 

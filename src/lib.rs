@@ -41,6 +41,7 @@ pub mod nearest;
 pub mod probe;
 pub mod publish;
 pub mod reload;
+pub mod schema;
 mod slots;
 pub mod source;
 pub mod state;

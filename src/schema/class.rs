@@ -1,0 +1,43 @@
+//! Which way traffic goes.
+
+/// Which way a flow goes, as seen from the monitored networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Class {
+    /// From elsewhere to a monitored network.
+    Receive = 0,
+    /// From a monitored network.
+    Transmit = 1,
+    /// From one monitored network to another. Views without this class count it as transmitted.
+    Internal = 2,
+    /// Neither from nor to a monitored network.
+    Transit = 3,
+}
+
+/// A number that stands for no class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} stands for no class of traffic")]
+pub struct UnknownClass(pub u8);
+
+impl Class {
+    /// All classes, in the order in which their metrics are exposed.
+    pub const ALL: [Class; 4] = [Class::Receive, Class::Transmit, Class::Internal, Class::Transit];
+
+    /// As it stands in metric names.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Class::Receive => "receive",
+            Class::Transmit => "transmit",
+            Class::Internal => "internal",
+            Class::Transit => "transit",
+        }
+    }
+}
+
+impl TryFrom<u8> for Class {
+    type Error = UnknownClass;
+
+    fn try_from(number: u8) -> Result<Self, UnknownClass> {
+        Class::ALL.get(usize::from(number)).copied().ok_or(UnknownClass(number))
+    }
+}

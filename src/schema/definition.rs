@@ -1,0 +1,370 @@
+//! What a series is, in the form in which the journal holds it.
+//!
+//! A definition says by itself which view the series belongs to, by which class and labels, and
+//! what it counts. So journals are read whatever the configuration is now, and series of views
+//! that are no longer configured can be ended properly.
+//!
+//! Its bytes: [`FORM`]; the class, with [`IS_OTHER`] added for a series that counts what gets no
+//! series of its own; the measures, a bit each; the view's name, empty for the original's; then for
+//! each dimension its [code](Dimension::code) and the value: a number, followed by the AS's name if
+//! a label shows it, or a text. Of a series for the rest, numbers and names are left out. Numbers
+//! are LEB128, texts begin with their length.
+//!
+//! Versions without views wrote four bytes for the class, lowest first, with 2 added for a series
+//! for the rest; then number and name of the destination's AS, the host name, number and name of
+//! the source's AS, all numbers and lengths in four bytes, lowest first.
+
+use super::{
+    class::Class,
+    decimal::Decimal,
+    dimension::{Dimension, OTHER, Shown},
+    key::KeyHead,
+    measure::Measure,
+    view::{View, metric_name},
+};
+
+/// The first byte. Definitions of versions without views begin with a smaller one.
+const FORM: u8 = 4;
+/// Added to the class.
+const IS_OTHER: u8 = 1 << 7;
+/// What versions without views added to the class.
+const OLD_IS_OTHER: u32 = 2;
+
+/// A series' definition, as read from the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition<'d> {
+    /// The name of its view.
+    pub view: &'d str,
+    /// Which of the view's metrics it belongs to.
+    pub class: Class,
+    /// What it counts, in the order of its counts.
+    pub measures: Vec<Measure>,
+    /// The values by which it is told apart, in the order of the view's dimensions.
+    pub columns: Vec<Column<'d>>,
+    /// Whether it counts what gets no series of its own.
+    pub is_other: bool,
+}
+
+/// The value of one dimension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column<'d> {
+    /// The dimension.
+    pub dimension: Dimension,
+    /// Its value.
+    pub value: Value<'d>,
+}
+
+/// A value by which a series is told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Value<'d> {
+    /// A number.
+    Number {
+        /// The number.
+        number: u32,
+        /// Its digits.
+        digits: Decimal,
+        /// The name that the AS with this number had; empty if it had none, or if no label shows
+        /// it.
+        name: &'d str,
+    },
+    /// A text.
+    Text(&'d str),
+    /// Any number of which flows get no series of their own.
+    Other,
+}
+
+impl<'d> Definition<'d> {
+    /// Writes the definition of a series of `view`. `names` gives the names of ASes, `texts` the
+    /// texts by their numbers in the key.
+    pub fn write<'t>(
+        view: &View,
+        head: KeyHead,
+        columns: &[u32],
+        names: impl Fn(u32) -> &'t str,
+        texts: impl Fn(u32) -> &'t str,
+        out: &mut Vec<u8>,
+    ) {
+        let class = head.class as u8 | if head.is_other { IS_OTHER } else { 0 };
+        let measures = view.measures().iter().fold(0, |bits, measure| bits | 1 << *measure as u8);
+        out.extend_from_slice(&[FORM, class, measures]);
+        write_text(if view.name() == View::ORIGINAL { "" } else { view.name() }, out);
+        for (&column, dimension) in columns.iter().zip(view.dimensions()) {
+            out.push(dimension.code());
+            if dimension.is_text() {
+                write_text(texts(column), out);
+            } else if !head.is_other {
+                write_number(column, out);
+                if dimension.shows_name() {
+                    write_text(names(column), out);
+                }
+            }
+        }
+    }
+
+    /// Reads a definition; `None` if it makes no sense.
+    pub fn read(bytes: &'d [u8]) -> Option<Self> {
+        match *bytes.first()? {
+            FORM => Self::read_form(&bytes[1..]),
+            0..FORM => Self::read_old(bytes),
+            _ => None,
+        }
+    }
+
+    fn read_form(mut bytes: &'d [u8]) -> Option<Self> {
+        let [class, measures, rest @ ..] = bytes else { return None };
+        let is_other = class & IS_OTHER != 0;
+        let class = Class::try_from(class & !IS_OTHER).ok()?;
+        let known = Measure::ALL.into_iter().filter(|measure| measures >> *measure as u8 & 1 == 1);
+        let known: Vec<_> = known.collect();
+        if known.is_empty() || known.len() != measures.count_ones() as usize {
+            return None;
+        }
+        bytes = rest;
+        let view = match read_text(&mut bytes)? {
+            "" => View::ORIGINAL,
+            name => name,
+        };
+        let mut columns = Vec::with_capacity(4);
+        while let Some((&code, rest)) = bytes.split_first() {
+            bytes = rest;
+            let dimension = Dimension::from_code(code)?;
+            let value = if dimension.is_text() {
+                Value::Text(read_text(&mut bytes)?)
+            } else if is_other {
+                Value::Other
+            } else {
+                let number = read_number(&mut bytes)?;
+                let name = if dimension.shows_name() { read_text(&mut bytes)? } else { "" };
+                Value::Number { number, digits: Decimal::new(number), name }
+            };
+            columns.push(Column { dimension, value });
+        }
+        Some(Definition { view, class, measures: known, columns, is_other })
+    }
+
+    fn read_old(mut bytes: &'d [u8]) -> Option<Self> {
+        let first = read_u32(&mut bytes)?;
+        let is_other = first >= OLD_IS_OTHER;
+        let class = if is_other { first - OLD_IS_OTHER } else { first };
+        let class = [Class::Receive, Class::Transmit].into_iter().nth(class as usize)?;
+        let dimensions = [Dimension::DestinationAs, Dimension::Hostname, Dimension::SourceAs];
+        let columns = dimensions.into_iter().map(|dimension| {
+            let value = if dimension.is_text() {
+                Value::Text(read_old_text(&mut bytes)?)
+            } else if is_other {
+                Value::Other
+            } else {
+                let number = read_u32(&mut bytes)?;
+                let digits = Decimal::new(number);
+                Value::Number { number, digits, name: read_old_text(&mut bytes)? }
+            };
+            Some(Column { dimension, value })
+        });
+        let columns = columns.collect::<Option<Vec<_>>>()?;
+        let measures = vec![Measure::Bytes];
+        let view = View::ORIGINAL;
+        bytes.is_empty().then_some(Definition { view, class, measures, columns, is_other })
+    }
+
+    /// The name of the metric that its count in this place belongs to.
+    ///
+    /// # Panics
+    /// If it has fewer counts.
+    pub fn metric_name(&self, count: usize) -> String {
+        metric_name(self.view, self.class, self.measures[count])
+    }
+
+    /// The labels (name, value), sorted by name, without the metric's name. Values may be empty.
+    pub fn labels(&self) -> Vec<(&str, &str)> {
+        let mut labels = Vec::with_capacity(2 * self.columns.len());
+        for Column { dimension, value } in &self.columns {
+            for label in dimension.labels() {
+                labels.push((
+                    label.name,
+                    match (value, label.shown) {
+                        (Value::Number { name, .. }, Shown::AsName) => name,
+                        (Value::Number { digits, .. }, Shown::Number | Shown::Text) => {
+                            digits.as_str()
+                        }
+                        (Value::Text(text), _) => text,
+                        // The name too: an empty one would be that of all ASes without a name.
+                        (Value::Other, _) => OTHER,
+                    },
+                ));
+            }
+        }
+        if !labels.is_sorted_by_key(|(name, _)| name) {
+            labels.sort_unstable_by_key(|&(name, _)| name);
+        }
+        labels
+    }
+
+    /// The ASes in it whose names are shown, with the names that they had.
+    pub fn names(&self) -> impl Iterator<Item = (u32, &'d str)> {
+        self.columns.iter().filter_map(|column| match column.value {
+            Value::Number { number, name, .. } if column.dimension.shows_name() => {
+                Some((number, name))
+            }
+            _ => None,
+        })
+    }
+
+    /// Whether it is a series of this view: of its name, dimensions and measures, whatever classes
+    /// the view has.
+    pub fn is_of(&self, view: &View) -> bool {
+        view.name() == self.view
+            && view.measures() == self.measures
+            && view.dimensions().iter().eq(self.columns.iter().map(|column| &column.dimension))
+    }
+
+    /// A view that it is a series of, with this class alone.
+    pub fn as_view(&self) -> View {
+        let dimensions: Vec<_> = self.columns.iter().map(|column| column.dimension).collect();
+        View::new(self.view, &dimensions, &[self.class], &self.measures)
+    }
+}
+
+fn write_text(text: &str, out: &mut Vec<u8>) {
+    // Far below 4 GiB: label values and names have bounds, and those of versions that had none came
+    // from a journal with such a length.
+    write_number(text.len() as u32, out);
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn write_number(mut number: u32, out: &mut Vec<u8>) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn read_number(bytes: &mut &[u8]) -> Option<u32> {
+    let mut number = 0_u64;
+    for shift in (0..35).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return u32::try_from(number).ok();
+        }
+    }
+    None
+}
+
+fn read_text<'d>(bytes: &mut &'d [u8]) -> Option<&'d str> {
+    let length = read_number(bytes)?;
+    take_text(bytes, length)
+}
+
+fn read_u32(bytes: &mut &[u8]) -> Option<u32> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(u32::from_le_bytes(*number))
+}
+
+fn read_old_text<'d>(bytes: &mut &'d [u8]) -> Option<&'d str> {
+    let length = read_u32(bytes)?;
+    take_text(bytes, length)
+}
+
+fn take_text<'d>(bytes: &mut &'d [u8], length: u32) -> Option<&'d str> {
+    let (text, rest) = bytes.split_at_checked(length as usize)?;
+    *bytes = rest;
+    std::str::from_utf8(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(view: &View, head: KeyHead, columns: &[u32]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let names = |asn| if asn == 64_500 { "Ours" } else { "" };
+        let texts = |text| ["edge1", "other"][text as usize];
+        Definition::write(view, head, columns, names, texts, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_definition_says_all_of_its_series() {
+        let view = View::original();
+        let bytes = written(&view, KeyHead::new(0, Class::Transmit), &[300, 0, 64_500]);
+        let definition = Definition::read(&bytes).expect("a definition");
+        assert!(definition.is_of(&view));
+        assert_eq!(definition.metric_name(0), "flow_transmit_bytes_total");
+        assert_eq!(
+            definition.labels(),
+            [
+                ("destination_as", "300"),
+                ("destination_as_name", ""),
+                ("hostname", "edge1"),
+                ("source_as", "64500"),
+                ("source_as_name", "Ours"),
+            ]
+        );
+        assert_eq!(definition.names().collect::<Vec<_>>(), [(300, ""), (64_500, "Ours")]);
+        for length in 0..bytes.len() {
+            let cut = Definition::read(&bytes[..length]);
+            assert!(cut.is_none_or(|cut| !cut.is_of(&view)), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_series_for_the_rest_has_texts_alone() {
+        let view = View::new(
+            "service",
+            &[Dimension::SourceAs, Dimension::Hostname],
+            &[Class::Internal],
+            &[Measure::Flows, Measure::Bytes],
+        );
+        let bytes = written(&view, KeyHead::new(3, Class::Internal).other(), &[0, 0]);
+        let definition = Definition::read(&bytes).expect("a definition");
+        assert!(definition.is_other);
+        assert_eq!(definition.as_view(), view);
+        assert_eq!(definition.metric_name(1), "flow_service_internal_flows_total");
+        assert_eq!(
+            definition.labels(),
+            [("hostname", "edge1"), ("source_as", "other"), ("source_as_name", "other")]
+        );
+    }
+
+    #[test]
+    fn definitions_of_versions_without_views_are_series_of_the_original_view() {
+        let mut bytes = Vec::new();
+        for part in [&[1, 0, 0, 0][..], &[44, 1, 0, 0], &[1, 0, 0, 0], b"N", &[1, 0, 0, 0], b"h"] {
+            bytes.extend_from_slice(part);
+        }
+        bytes.extend_from_slice(&[7, 0, 0, 0, 0, 0, 0, 0]);
+        let definition = Definition::read(&bytes).expect("a definition");
+        assert!(definition.is_of(&View::original()));
+        assert_eq!(definition.class, Class::Transmit);
+        let values: Vec<_> = definition.labels().into_iter().map(|(_, value)| value).collect();
+        assert_eq!(values, ["300", "N", "h", "7", ""]);
+
+        let other = [3, 0, 0, 0, 1, 0, 0, 0, b'h'];
+        let definition = Definition::read(&other).expect("a definition");
+        assert_eq!((definition.class, definition.is_other), (Class::Transmit, true));
+        let values: Vec<_> = definition.labels().into_iter().map(|(_, value)| value).collect();
+        assert_eq!(values, ["other", "other", "h", "other", "other"]);
+    }
+
+    #[test]
+    fn what_is_no_definition_is_refused() {
+        let garbage: [&[u8]; 7] = [
+            &[],
+            &[4],
+            &[5, 0, 1, 0],
+            &[4, 9, 1, 0],
+            &[4, 0, 0, 0],
+            &[4, 0, 8, 0],
+            &[4, 0, 1, 0, 99],
+        ];
+        for bytes in garbage {
+            assert_eq!(Definition::read(bytes), None, "{bytes:?}");
+        }
+        // A number beyond 32 bits.
+        let bytes = [4, 0, 1, 0, 1, 0xff, 0xff, 0xff, 0xff, 0x7f, 0];
+        assert_eq!(Definition::read(&bytes), None);
+    }
+}

@@ -1,0 +1,153 @@
+//! All views together.
+
+use super::{
+    family::Family,
+    field::Field,
+    key::{KeyHead, MAX_KEY_WIDTH},
+    view::View,
+};
+
+/// All that is counted: the views, and what follows from them.
+///
+/// Views that are no longer configured may stand behind those that are: their series end, and no
+/// flow is counted in them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schema {
+    views: Vec<View>,
+    /// So many of the views are configured; the others are retired.
+    configured: usize,
+    key_width: usize,
+    counts: usize,
+    families: Vec<Family>,
+}
+
+impl Schema {
+    /// A schema of these views.
+    ///
+    /// # Panics
+    /// If there are more than 255 views, or one has more dimensions than a key can hold.
+    pub fn new(views: Vec<View>) -> Self {
+        let configured = views.len();
+        Self::with_configured(views, configured)
+    }
+
+    /// The original's view alone.
+    pub fn original() -> Self {
+        Schema::new(vec![View::original()])
+    }
+
+    /// The same with these views behind the others, retired.
+    ///
+    /// # Panics
+    /// As [`Schema::new`].
+    #[must_use]
+    pub fn with_retired(&self, retired: impl IntoIterator<Item = View>) -> Self {
+        let views = self.views.iter().cloned().chain(retired).collect();
+        Self::with_configured(views, self.configured)
+    }
+
+    fn with_configured(views: Vec<View>, configured: usize) -> Self {
+        assert!(u8::try_from(views.len()).is_ok(), "a key tells no more than 255 views apart");
+        let key_width = views.iter().map(View::key_width).max().unwrap_or(1);
+        assert!(key_width <= MAX_KEY_WIDTH, "a key has no more than {MAX_KEY_WIDTH} columns");
+        let counts = views.iter().map(|view| view.measures().len()).max().unwrap_or(1);
+        let mut families = Vec::new();
+        for (place, view) in views[..configured].iter().enumerate() {
+            for &class in view.classes() {
+                for (count, &measure) in view.measures().iter().enumerate() {
+                    families.push(Family {
+                        view: place as u8,
+                        class,
+                        measure,
+                        count,
+                        name: view.metric_name(class, measure),
+                        help: view.help(class, measure),
+                    });
+                }
+            }
+        }
+        Schema { views, configured, key_width, counts, families }
+    }
+
+    /// The views, those that are retired last.
+    pub fn views(&self) -> &[View] {
+        &self.views
+    }
+
+    /// The views in which flows are counted.
+    pub fn configured(&self) -> &[View] {
+        &self.views[..self.configured]
+    }
+
+    /// The view of a series.
+    ///
+    /// # Panics
+    /// If the key is of another schema.
+    pub fn view(&self, head: KeyHead) -> &View {
+        &self.views[usize::from(head.view)]
+    }
+
+    /// Whether no flow is counted any more in the view of a series.
+    pub fn is_retired(&self, head: KeyHead) -> bool {
+        usize::from(head.view) >= self.configured
+    }
+
+    /// Columns of a key. Keys of views with fewer dimensions end with zeros.
+    pub fn key_width(&self) -> usize {
+        self.key_width
+    }
+
+    /// Counts of a series. Series of views with fewer measures end with zeros.
+    pub fn counts(&self) -> usize {
+        self.counts
+    }
+
+    /// The metrics of the configured views, in the order in which they are exposed.
+    pub fn families(&self) -> &[Family] {
+        &self.families
+    }
+
+    /// The fields that a decoder must provide for the configured views, in the order of
+    /// [`Field::ALL`].
+    pub fn fields(&self) -> impl Iterator<Item = Field> {
+        Field::ALL.into_iter().filter(|field| {
+            self.configured().iter().any(|view| {
+                view.dimensions().iter().any(|dimension| dimension.field() == *field)
+                    || view.measures().iter().any(|measure| measure.field() == Some(*field))
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{class::Class, dimension::Dimension, measure::Measure};
+    use super::*;
+
+    #[test]
+    fn families_fields_and_widths_follow_from_the_configured_views() {
+        let schema = Schema::original();
+        let names: Vec<_> = schema.families().iter().map(|family| &*family.name).collect();
+        assert_eq!(names, ["flow_receive_bytes_total", "flow_transmit_bytes_total"]);
+        assert_eq!((schema.key_width(), schema.counts()), (4, 1));
+        let fields = [Field::SourceAs, Field::DestinationAs, Field::Bytes, Field::Hostname];
+        assert_eq!(schema.fields().collect::<Vec<_>>(), fields);
+
+        let small = View::new(
+            "device",
+            &[Dimension::Hostname],
+            &[Class::Transit],
+            &[Measure::Packets, Measure::Flows],
+        );
+        let retired = schema.with_retired([small.clone()]);
+        assert_eq!(retired.families(), schema.families());
+        assert!(retired.is_retired(KeyHead::new(1, Class::Transit)));
+        assert_eq!(retired.fields().collect::<Vec<_>>(), fields);
+
+        let both = Schema::new(vec![small, View::original()]);
+        let places = both.families().iter().map(|family| (family.view, family.count));
+        assert_eq!(places.collect::<Vec<_>>(), [(0, 0), (0, 1), (1, 0), (1, 0)]);
+        assert_eq!((both.key_width(), both.counts()), (4, 2));
+        assert_eq!(both.fields().collect::<Vec<_>>(), Field::ALL);
+    }
+}

@@ -1,0 +1,33 @@
+//! What a series is: which fields of a flow record tell series apart, what they count, and how
+//! they are named.
+//!
+//! A [`Schema`] is a list of [`View`]s. A view counts every flow of its [`Class`]es in the series
+//! that its [`Dimension`]s select, and adds up its [`Measure`]s. Metric names and help texts
+//! ([`Family`]) follow from the view, its classes and its measures.
+//!
+//! In memory a series is a [key](KeyHead): a row of numbers. In the journal it is a [`Definition`],
+//! which says all of it in its own words, so that it can be read whatever the configuration is.
+//!
+//! This module does no I/O and knows neither the formats of flow records nor those of metrics.
+
+mod class;
+mod decimal;
+mod definition;
+mod dimension;
+mod family;
+mod field;
+mod key;
+mod layout;
+mod measure;
+mod view;
+
+pub use class::{Class, UnknownClass};
+pub use decimal::Decimal;
+pub use definition::{Column, Definition, Value};
+pub use dimension::{Dimension, Label, MAX_VALUE_BYTES, OTHER, Shown};
+pub use family::Family;
+pub use field::{Field, FieldType};
+pub use key::{KeyHead, MAX_KEY_WIDTH};
+pub use layout::Schema;
+pub use measure::Measure;
+pub use view::{View, ViewLabel};

@@ -1,0 +1,181 @@
+//! One way to add up flows.
+
+use std::sync::Arc;
+
+use super::{
+    class::Class,
+    dimension::{Dimension, Shown},
+    measure::Measure,
+};
+
+/// One way to add up flows: by which dimensions, of which classes, and what is counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    name: Arc<str>,
+    dimensions: Vec<Dimension>,
+    labels: Vec<ViewLabel>,
+    classes: Vec<Class>,
+    measures: Vec<Measure>,
+}
+
+/// A label of a view's series.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewLabel {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The place of its dimension in [`View::dimensions`].
+    pub dimension: usize,
+    /// What its value shows.
+    pub shown: Shown,
+}
+
+impl View {
+    /// The name of the original's view: the one that metric names don't mention.
+    pub const ORIGINAL: &str = "flow";
+
+    /// A view with all labels of these dimensions. Their order, and that of the measures, says
+    /// nothing.
+    pub fn new(
+        name: &str,
+        dimensions: &[Dimension],
+        classes: &[Class],
+        measures: &[Measure],
+    ) -> Self {
+        let mut dimensions = dimensions.to_vec();
+        // What is written in the order of the columns needs no sorting, neither for exposition nor
+        // for remote write.
+        dimensions.sort_by(|one, other| one.labels().cmp(other.labels()));
+        let labels = dimensions.iter().enumerate().flat_map(|(place, dimension)| {
+            dimension.labels().iter().map(move |label| ViewLabel {
+                name: label.name.into(),
+                dimension: place,
+                shown: label.shown,
+            })
+        });
+        let mut labels: Vec<_> = labels.collect();
+        labels.sort_by(|one, other| one.name.cmp(&other.name));
+        let mut measures = measures.to_vec();
+        measures.sort_unstable();
+        measures.dedup();
+        View { name: name.into(), dimensions, labels, classes: classes.to_vec(), measures }
+    }
+
+    /// The original's view: bytes received and sent, by both ASes and the exporting device.
+    pub fn original() -> Self {
+        View::new(
+            Self::ORIGINAL,
+            &[Dimension::SourceAs, Dimension::DestinationAs, Dimension::Hostname],
+            &[Class::Receive, Class::Transmit],
+            &[Measure::Bytes],
+        )
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The dimensions, in the order of the columns.
+    pub fn dimensions(&self) -> &[Dimension] {
+        &self.dimensions
+    }
+
+    /// The labels of its series, sorted by name, without the metric's name.
+    pub fn labels(&self) -> &[ViewLabel] {
+        &self.labels
+    }
+
+    /// The classes that it counts, in the order in which they are exposed.
+    pub fn classes(&self) -> &[Class] {
+        &self.classes
+    }
+
+    /// What its series count, in the order of their counts.
+    pub fn measures(&self) -> &[Measure] {
+        &self.measures
+    }
+
+    /// Columns of its series' keys.
+    pub fn key_width(&self) -> usize {
+        1 + self.dimensions.len()
+    }
+
+    /// The name of a metric of this view.
+    pub fn metric_name(&self, class: Class, measure: Measure) -> String {
+        metric_name(&self.name, class, measure)
+    }
+
+    /// The help text of a metric of this view; as in the original where that has the metric.
+    pub fn help(&self, class: Class, measure: Measure) -> String {
+        let what = match measure {
+            Measure::Bytes => "Bytes",
+            Measure::Packets => "Packets",
+            Measure::Flows => "Flows",
+        };
+        let way = match class {
+            Class::Receive => "received",
+            Class::Transmit => "transferred",
+            Class::Internal => "exchanged between monitored networks",
+            Class::Transit => "in transit",
+        };
+        if &*self.name == Self::ORIGINAL {
+            format!("{what} {way}.")
+        } else {
+            format!("{what} {way}, in the view {}.", self.name)
+        }
+    }
+}
+
+/// The name of the metric of a class and a measure in the view of this name.
+pub(super) fn metric_name(view: &str, class: Class, measure: Measure) -> String {
+    let (class, measure) = (class.name(), measure.name());
+    if view == View::ORIGINAL {
+        format!("flow_{class}_{measure}_total")
+    } else {
+        format!("flow_{view}_{class}_{measure}_total")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_original_view_has_the_names_of_the_original_program() {
+        let view = View::original();
+        let labels: Vec<_> = view.labels().iter().map(|label| &*label.name).collect();
+        assert_eq!(
+            labels,
+            ["destination_as", "destination_as_name", "hostname", "source_as", "source_as_name"]
+        );
+        let metrics = view.classes().iter().map(|&class| {
+            (view.metric_name(class, Measure::Bytes), view.help(class, Measure::Bytes))
+        });
+        assert_eq!(
+            metrics.collect::<Vec<_>>(),
+            [
+                ("flow_receive_bytes_total".to_owned(), "Bytes received.".to_owned()),
+                ("flow_transmit_bytes_total".to_owned(), "Bytes transferred.".to_owned()),
+            ]
+        );
+    }
+
+    #[test]
+    fn metrics_of_other_views_are_named_after_view_class_and_measure() {
+        let view = View::new(
+            "service",
+            &[Dimension::Hostname],
+            &[Class::Internal, Class::Transit],
+            &[Measure::Packets, Measure::Flows],
+        );
+        assert_eq!(
+            view.metric_name(Class::Internal, Measure::Packets),
+            "flow_service_internal_packets_total"
+        );
+        assert_eq!(
+            view.help(Class::Transit, Measure::Flows),
+            "Flows in transit, in the view service."
+        );
+        assert_eq!(view.key_width(), 2);
+    }
+}

@@ -1,6 +1,7 @@
 //! The command `check`: does what the flags and files name work?
 
 mod flows;
+mod found;
 mod scrape;
 mod state;
 mod topic;
@@ -22,16 +23,7 @@ use crate::{
 };
 
 use flows::Flows;
-
-/// What was found out about one thing.
-struct Found {
-    /// What it is.
-    title: String,
-    /// `None` where there was nothing to tell it by.
-    works: Option<bool>,
-    /// Sentences for people: what was found, and what to do where it does not work.
-    findings: Vec<String>,
-}
+use found::Found;
 
 /// Tries everything, says in words what it finds, and returns whether all of it works. Counts,
 /// sends and keeps nothing.

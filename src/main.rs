@@ -1,6 +1,7 @@
 //! Arguments, logging, signals, exit code.
 #![warn(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)]
 
+mod exit;
 mod signals;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod waits;
@@ -11,7 +12,6 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
     sync::Arc,
-    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -27,18 +27,13 @@ use flow_exporter::{
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
+use exit::{BAD_CONFIGURATION, FAILED, FLUSH_LIMIT};
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Something went wrong while running.
-const FAILED: u8 = 1;
-/// The flags, files or environment are wrong.
-const BAD_CONFIGURATION: u8 = 2;
 /// Threads for HTTP in and out. Counting has its own.
 const ASYNC_THREADS: usize = 2;
-/// How long the end waits for the reader of the log.
-const FLUSH_LIMIT: Duration = Duration::from_secs(1);
-
 fn main() -> ExitCode {
     let metrics = Arc::new(Metrics::new());
     let Ok(log) = Log::start(io::stderr(), metrics.log_lines_dropped.clone()) else {

@@ -16,7 +16,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::{FAILED, FLUSH_LIMIT};
+use super::exit::{FAILED, FLUSH_LIMIT};
 
 /// Signals for a stop that come within this of the first one are the same wish: `timeout` and some
 /// supervisors send one to the process and one to its group.

@@ -1,4 +1,4 @@
-//! README.md's tables of flags and metrics are what the program says of itself.
+//! The tables of flags and metrics in docs/reference.md are what the program says of itself.
 //!
 //! `UPDATE_DOCS=1 cargo test --test docs` writes them.
 
@@ -10,15 +10,15 @@ use clap::CommandFactory;
 use flow_exporter::{cli::Cli, metrics::Metrics};
 
 fn check(marker: &str, table: &str) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = fs::read_to_string(&path).unwrap();
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/reference.md");
+    let page = fs::read_to_string(&path).unwrap();
     let begin = format!("<!-- {marker} -->\n");
-    let start = readme.find(&begin).expect("README.md has the table's marker") + begin.len();
-    let end = start + readme[start..].find("<!-- end -->").expect("the table's end is marked");
+    let start = page.find(&begin).expect("docs/reference.md has the table's marker") + begin.len();
+    let end = start + page[start..].find("<!-- end -->").expect("the table's end is marked");
     if env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&path, format!("{}{table}{}", &readme[..start], &readme[end..])).unwrap();
+        fs::write(&path, format!("{}{table}{}", &page[..start], &page[end..])).unwrap();
     } else {
-        assert_eq!(&readme[start..end], table, "run UPDATE_DOCS=1 cargo test --test docs");
+        assert_eq!(&page[start..end], table, "run UPDATE_DOCS=1 cargo test --test docs");
     }
 }
 
@@ -27,7 +27,7 @@ fn one_line(text: &str) -> String {
 }
 
 #[test]
-fn readme_lists_every_flag_with_its_variable_and_default() {
+fn the_reference_lists_every_flag_with_its_variable_and_default() {
     let mut table = String::from("| flag | default | what it is for |\n|---|---|---|\n");
     let command = Cli::command();
     for argument in command.get_arguments().filter(|argument| argument.get_long().is_some()) {
@@ -51,7 +51,7 @@ fn readme_lists_every_flag_with_its_variable_and_default() {
 }
 
 #[test]
-fn readme_lists_every_metric_with_its_labels_and_help() {
+fn the_reference_lists_every_metric_with_its_labels_and_help() {
     let mut table = String::from("| metric | type | labels | what it says |\n|---|---|---|---|\n");
     for metric in Metrics::DECLARED {
         let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();

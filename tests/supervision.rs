@@ -177,7 +177,6 @@ async fn a_worker_that_panics_is_the_death_of_the_kafka_source() {
         group: None,
         start: StartOffset::Earliest,
         settings: Vec::new(),
-        stored: BTreeMap::new(),
     };
     let health = Health::new();
     let (messages, _kept) = mpsc::channel();
@@ -185,6 +184,7 @@ async fn a_worker_that_panics_is_the_death_of_the_kafka_source() {
         .unwrap()
         .start(
             vec![Keeping(messages)],
+            BTreeMap::new(),
             Arc::new(NothingPublished),
             health.register("source"),
             || {},

@@ -6,6 +6,7 @@ mod source;
 mod totals;
 
 use std::{
+    collections::BTreeMap,
     fmt::Display,
     io::{self, ErrorKind},
     path::Path,
@@ -82,8 +83,12 @@ pub async fn run(
     }
     let about = about(rule, &source);
     let is_input = matches!(source, SourceConfig::Input { .. });
-    let store = store(&mut source, state_dir.as_deref(), !push.is_empty(), journal, rule, &layout)
+    let store = store(&source, state_dir.as_deref(), !push.is_empty(), journal, rule, &layout)
         .map_err(refuse_state)?;
+    let stored = match (&source, &store) {
+        (SourceConfig::Kafka(_), Some(store)) => store.positions().collect(),
+        _ => BTreeMap::new(),
+    };
     let source_component = health.register("source");
     let source = Source::new(source, &metrics)?;
     let (as_names, refresher) =
@@ -141,7 +146,7 @@ pub async fn run(
         .context("starting the ledger's thread")?;
     let (source_end, source_ended) = tokio::sync::oneshot::channel();
     let sinks = shards.into_iter().map(CountingSink).collect();
-    let source = source.start(sinks, Arc::new(published), source_component, move || {
+    let source = source.start(sinks, stored, Arc::new(published), source_component, move || {
         // The receiver is gone only when the program is ending already.
         let _ending = source_end.send(());
     })?;
@@ -235,10 +240,9 @@ fn make_private(directory: &Path) {
     }
 }
 
-/// The journal, where counts are to survive; the source goes on where it ends. Without it, those
-/// who push have their queue in memory.
+/// The journal, where counts are to survive. Without it, those who push have their queue in memory.
 fn store(
-    source: &mut SourceConfig,
+    source: &SourceConfig,
     state_dir: Option<&Path>,
     is_pushed: bool,
     config: JournalConfig,
@@ -248,19 +252,17 @@ fn store(
     if let Some(directory) = state_dir {
         make_private(directory);
     }
-    let topic = match &*source {
+    let topic = match source {
         SourceConfig::Kafka(kafka) => kafka.topic.as_str().into(),
         SourceConfig::Input { input, .. } => input.to_string().into(),
     };
     let identity = Identity { topic, rule, layout: layout.clone() };
     let now_ms = clock::now_ms();
-    let (SourceConfig::Kafka(kafka), Some(directory)) = (source, state_dir) else {
+    let (SourceConfig::Kafka(_), Some(directory)) = (source, state_dir) else {
         tracing::info!("counts live in memory alone and begin from zero after a restart");
         return Ok(is_pushed.then(|| Store::in_memory(&identity, now_ms, config.max_bytes)));
     };
-    let store = Store::open(&directory.join(journal::DIRECTORY), &identity, config, now_ms)?;
-    kafka.stored = store.positions().collect();
-    Ok(Some(store))
+    Store::open(&directory.join(journal::DIRECTORY), &identity, config, now_ms).map(Some)
 }
 
 /// A pusher for each endpoint and what its task has to hold, and what holds the others of this host

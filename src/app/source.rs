@@ -1,6 +1,6 @@
 //! The source that was chosen, whichever it is.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context as _;
 
@@ -42,18 +42,19 @@ impl Source {
         }
     }
 
-    /// Starts a worker for each sink. `on_end` is called when the program is to end with the
+    /// Starts a worker for each sink. Partitions go on where they are `stored`. `on_end` is called when the program is to end with the
     /// source.
     pub(super) fn start(
         self,
         mut sinks: Vec<CountingSink>,
+        stored: BTreeMap<i32, i64>,
         publication: Arc<dyn Publication>,
         component: Component,
         on_end: impl FnOnce() + Send + 'static,
     ) -> anyhow::Result<Running> {
         match self {
             Source::Kafka(source) => source
-                .start(sinks, publication, component, on_end)
+                .start(sinks, stored, publication, component, on_end)
                 .map(Running::Kafka)
                 .context("starting the Kafka source's threads"),
             Source::Input { source, exit_at_end } => {

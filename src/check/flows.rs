@@ -13,7 +13,7 @@ use crate::{
     traffic::{Counts, Layout, Rule},
 };
 
-use super::Found;
+use super::found::Found;
 
 /// How much of a file is looked at.
 const FILE_BYTES: u64 = 1 << 20;

@@ -4,7 +4,7 @@ use std::{io::ErrorKind, time::Duration};
 
 use crate::publish::server::{self, ListenAddr};
 
-use super::Found;
+use super::found::Found;
 
 /// How long somebody who listens already may take to say who it is.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);

@@ -11,7 +11,7 @@ use crate::{
     traffic::{Layout, Rule},
 };
 
-use super::Found;
+use super::found::Found;
 
 /// Looks at the directory without changing anything in it.
 pub(super) fn look_at(

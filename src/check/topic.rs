@@ -7,7 +7,7 @@ use crate::{
     source::kafka::{KafkaConfig, LookError, Looked, look},
 };
 
-use super::{Found, flows::Flows};
+use super::{flows::Flows, found::Found};
 
 /// The topic is well unless the newest message of a partition has records that can't be decoded.
 /// Its newest messages go to `flows`.

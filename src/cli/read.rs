@@ -13,7 +13,7 @@ use clap::{
 
 use crate::nearest::nearest;
 
-use super::Cli;
+use super::flags::Cli;
 
 /// What the names of our environment variables begin with.
 const PREFIX: &str = "FLOW_EXPORTER_";

@@ -20,7 +20,8 @@ use crate::{
 };
 
 use super::{
-    ConfigError, push,
+    endpoint,
+    error::ConfigError,
     yaml::{self, Field, Section},
 };
 
@@ -43,7 +44,7 @@ pub(super) fn read(file: &Path, interval: Duration) -> Result<File, ConfigError>
     Field::document(file, &document).section(|top| {
         let external_labels = top.get("global", |field| field.section(external_labels))?;
         let endpoints = top.get("remote_write", |field| {
-            field.list()?.iter().map(|item| endpoint(item, directory, interval)).collect()
+            field.list()?.iter().map(|item| read_endpoint(item, directory, interval)).collect()
         })?;
         for key in ["scrape_configs", "scrape_config_files", "rule_files", "alerting", "storage"] {
             top.refuse(key, "this is for Prometheus itself: remove it")?;
@@ -116,7 +117,7 @@ const QUEUE_WITHOUT_EFFECT: [&str; 4] =
 const METADATA_WITHOUT_EFFECT: [&str; 3] = ["send", "send_interval", "max_samples_per_send"];
 
 /// One item of `remote_write`.
-fn endpoint(
+fn read_endpoint(
     field: &Field<'_>,
     directory: &Path,
     interval: Duration,
@@ -128,7 +129,7 @@ fn endpoint(
                 field.error("the url is missing: give one such as http://host:9090/api/v1/write")
             );
         };
-        let mut config = push::default_endpoint(url, interval);
+        let mut config = endpoint::defaults(url, interval);
         if let Some(name) = section.text("name")? {
             config.name = name;
         }

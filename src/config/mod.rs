@@ -1,13 +1,14 @@
 //! Flags and the file of `--config`, lowered once into the stages' own configurations.
 
+mod endpoint;
+mod error;
 mod file;
+mod pairs;
 mod push;
 mod source;
 mod yaml;
 
 use std::{
-    collections::BTreeMap,
-    fmt,
     num::NonZero,
     path::{Path, PathBuf},
     thread,
@@ -24,12 +25,12 @@ use crate::{
     ledger::Timestamps,
     names::NamesConfig,
     publish::{pusher::PusherConfig, server::ListenAddr},
-    source::{
-        input::Input,
-        kafka::{KafkaConfig, PartitionChoice, StartOffset},
-    },
+    source::kafka::{KafkaConfig, PartitionChoice, StartOffset},
     traffic::Rule,
 };
+
+pub use error::ConfigError;
+pub use source::SourceConfig;
 
 /// What the program is to do, checked as far as it can be without doing it.
 #[derive(Debug)]
@@ -106,32 +107,6 @@ pub struct StatePlace {
     pub is_named: bool,
 }
 
-/// Where flows come from.
-#[derive(Debug)]
-pub enum SourceConfig {
-    /// A Kafka topic.
-    Kafka(KafkaConfig),
-    /// A file or standard input.
-    Input {
-        /// What to read.
-        input: Input,
-        /// Whether to end with it.
-        exit_at_end: bool,
-    },
-}
-
-/// What is wrong with the configuration, in one line that names the flag and says what to do.
-#[derive(Debug)]
-pub struct ConfigError(pub String);
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
 /// What stands for nothing in flags that take an address or a directory.
 const NONE: &str = "none";
 /// The directory for state if none is named.
@@ -156,7 +131,6 @@ impl Config {
             group: None,
             start: StartOffset::Earliest,
             settings: Vec::new(),
-            stored: BTreeMap::new(),
         });
         let demo = DemoConfig { asn, rate, topic, brokers: None };
         let config = Config::new(source, None, asn, common, "embedded")?;
@@ -278,16 +252,6 @@ fn listen(addr: &str) -> Result<Option<ListenAddr>, ConfigError> {
     match addr {
         NONE => Ok(None),
         addr => addr.parse().map(Some).map_err(|error| ConfigError(format!("--addr: {error}"))),
-    }
-}
-
-/// `key=value`. The value is not repeated in the error: it may be a secret.
-fn pair(text: &str, at: impl Fn() -> String) -> Result<(String, String), ConfigError> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => {
-            Ok((key.trim().to_owned(), value.trim().to_owned()))
-        }
-        _ => Err(ConfigError(format!("{}: expected NAME=VALUE", at()))),
     }
 }
 

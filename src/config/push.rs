@@ -12,16 +12,11 @@ use crate::{
 };
 
 use super::{
-    ConfigError,
+    endpoint,
+    error::ConfigError,
     file::{self, File},
-    pair,
+    pairs::pair,
 };
-
-/// How long a fleet takes at most to send what became due at one instant: short enough for fresh
-/// samples to be seen at once.
-const JITTER_LIMIT: Duration = Duration::from_secs(5);
-/// The part of an interval that it takes at most.
-const JITTER_PART: u32 = 3;
 
 /// All endpoints, each with a name of its own.
 pub(super) fn endpoints(flags: PushFlags) -> Result<Vec<PusherConfig>, ConfigError> {
@@ -32,7 +27,7 @@ pub(super) fn endpoints(flags: PushFlags) -> Result<Vec<PusherConfig>, ConfigErr
         None => File { endpoints: Vec::new(), external_labels: Vec::new() },
     };
     if let Some(url) = flags.remote_write_url {
-        endpoints.push(endpoint(url, interval, flags.endpoint)?);
+        endpoints.push(of_flags(url, interval, flags.endpoint)?);
     }
     if endpoints.is_empty() && !given.is_empty() {
         return Err(ConfigError(
@@ -101,19 +96,13 @@ fn external_labels_of(
     labels
 }
 
-/// An endpoint with the defaults for all that is not said of it.
-pub(super) fn default_endpoint(url: String, interval: Duration) -> PusherConfig {
-    let jitter = (interval / JITTER_PART).min(JITTER_LIMIT);
-    PusherConfig { interval, jitter, ..PusherConfig::new(url) }
-}
-
 /// The endpoint of the flags.
-fn endpoint(
+fn of_flags(
     url: String,
     interval: Duration,
     flags: EndpointFlags,
 ) -> Result<PusherConfig, ConfigError> {
-    let mut config = default_endpoint(url, interval);
+    let mut config = endpoint::defaults(url, interval);
     config.auth = auth(&flags)?;
     if let Some(timeout) = flags.remote_write_timeout {
         config.timeout = timeout;

@@ -1,14 +1,31 @@
 //! Where flows come from.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 use crate::{
     cli::SourceFlags,
-    source::kafka::{KafkaConfig, PartitionChoice},
+    source::{
+        input::Input,
+        kafka::{KafkaConfig, PartitionChoice},
+    },
     text_file,
 };
 
-use super::{ConfigError, SourceConfig, pair};
+use super::{error::ConfigError, pairs::pair};
+
+/// Where flows come from.
+#[derive(Debug)]
+pub enum SourceConfig {
+    /// A Kafka topic.
+    Kafka(KafkaConfig),
+    /// A file or standard input.
+    Input {
+        /// What to read.
+        input: Input,
+        /// Whether to end with it.
+        exit_at_end: bool,
+    },
+}
 
 /// What the flags ask for.
 pub(super) fn source(flags: SourceFlags) -> Result<SourceConfig, ConfigError> {
@@ -59,7 +76,6 @@ pub(super) fn source(flags: SourceFlags) -> Result<SourceConfig, ConfigError> {
         group: flags.group,
         start: flags.start,
         settings,
-        stored: BTreeMap::new(),
     }))
 }
 

@@ -7,7 +7,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle};
 
 use crate::nearest::nearest;
 
-use super::ConfigError;
+use super::error::ConfigError;
 
 /// How deep sections and lists go at most.
 const DEPTH_LIMIT: usize = 32;

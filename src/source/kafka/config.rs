@@ -1,6 +1,6 @@
 //! What the Kafka source needs to know, and how the flags' texts become it.
 
-use std::{collections::BTreeMap, fmt, fs, io, str::FromStr};
+use std::{fmt, fs, io, str::FromStr};
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
@@ -66,7 +66,7 @@ impl FromStr for StartOffset {
 }
 
 /// A Kafka source's configuration.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct KafkaConfig {
     /// Bootstrap brokers, `host:port` separated by commas.
     pub brokers: String,
@@ -81,9 +81,6 @@ pub struct KafkaConfig {
     pub start: StartOffset,
     /// Settings that go to librdkafka as they are, in order; later ones win.
     pub settings: Vec<(String, String)>,
-    /// How far partitions are counted already, by partition: there they go on. A partition that
-    /// is not among others here is new, and read from its beginning.
-    pub stored: BTreeMap<i32, i64>,
 }
 
 impl fmt::Debug for KafkaConfig {
@@ -96,7 +93,6 @@ impl fmt::Debug for KafkaConfig {
             .field("group", &self.group)
             .field("start", &self.start)
             .field("settings", &self.settings.iter().map(|(key, _)| key).collect::<Vec<_>>())
-            .field("stored", &self.stored)
             .finish()
     }
 }
@@ -269,7 +265,6 @@ mod tests {
             group: None,
             start: StartOffset::Stored,
             settings: settings.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect(),
-            stored: BTreeMap::new(),
         }
     }
 

@@ -84,12 +84,15 @@ impl KafkaSource {
         Ok(KafkaSource { config, consumer: Arc::new(consumer), events, metrics })
     }
 
-    /// Starts reading, with one worker thread for each sink. Waits for brokers and topic as long
+    /// Starts reading, with one worker thread for each sink. `stored` says how far partitions have
+    /// been counted, which is where they go on; a partition that is not among others there is new,
+    /// and read from its beginning. Waits for brokers and topic as long
     /// as it takes, and says so through `component`. `on_end` is called when the source ends by
     /// itself, which it does for errors that no waiting mends.
     pub fn start<S: Sink>(
         self,
         sinks: Vec<S>,
+        stored: BTreeMap<i32, i64>,
         publication: Arc<dyn Publication>,
         component: Component,
         on_end: impl FnOnce() + Send + 'static,
@@ -136,6 +139,7 @@ impl KafkaSource {
         let lifeline = component.lifeline("kafka-control");
         let control = Control {
             config,
+            stored,
             consumer,
             inboxes: inboxes.clone(),
             progress,

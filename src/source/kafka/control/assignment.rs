@@ -116,7 +116,7 @@ impl Control {
              deleted, or recreated with fewer partitions? Nothing waits for them; if they come \
              back, reading goes on"
         );
-        self.config.stored.extend(positions);
+        self.stored.extend(positions);
         for &partition in partitions {
             self.assigned.remove(&partition);
             self.released.insert(partition);
@@ -136,7 +136,7 @@ impl Control {
         let starts = if self.config.group.is_some() {
             self.group_starts(&back)?
         } else {
-            back.iter().filter_map(|p| Some((*p, *self.config.stored.get(p)?))).collect()
+            back.iter().filter_map(|p| Some((*p, *self.stored.get(p)?))).collect()
         };
         self.take_up(&starts)
     }

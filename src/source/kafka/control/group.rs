@@ -36,7 +36,7 @@ impl Control {
         let mut unknown = TopicPartitionList::new();
         let mut recreated = Vec::new();
         for &partition in partitions {
-            let stored = self.config.stored.get(&partition).copied();
+            let stored = self.stored.get(&partition).copied();
             if let Some(&offset) = committed.get(&partition) {
                 // What we counted of it ourselves may be more than we came to commit.
                 starts.push((partition, stored.map_or(offset, |stored| stored.max(offset))));
@@ -74,7 +74,7 @@ impl Control {
     fn was_here_before(&self) -> Result<bool, Trouble> {
         let first_count = self.topic.first_count.unwrap_or(0);
         let all: Vec<i32> = (0..first_count).collect();
-        Ok(!self.config.stored.is_empty() && !self.committed(&all)?.is_empty())
+        Ok(!self.stored.is_empty() && !self.committed(&all)?.is_empty())
     }
 
     /// What the group has committed of these partitions; those without an offset are left out.
@@ -109,7 +109,7 @@ impl Control {
             partitions.iter().filter_map(|&p| Some((p, self.progress.next(p)?))).collect();
         self.let_go(partitions, deadline);
         // Where they come back to us before anybody else commits, we go on where we were.
-        self.config.stored.retain(|partition, _| !partitions.contains(partition));
+        self.stored.retain(|partition, _| !partitions.contains(partition));
         let left = deadline.saturating_duration_since(Instant::now());
         if let Some(mut positions) = self.publication.settle(left) {
             positions.retain(|position| partitions.contains(&position.partition));
@@ -147,6 +147,6 @@ impl Control {
             let metric = self.metrics.kafka_abandoned.with_label_values(&labels);
             metric.inc_by(left.max(0).unsigned_abs());
         }
-        self.config.stored.extend(ends);
+        self.stored.extend(ends);
     }
 }

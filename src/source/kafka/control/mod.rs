@@ -77,6 +77,8 @@ pub(super) enum Event {
 /// The control thread's state.
 pub(super) struct Control {
     pub(super) config: KafkaConfig,
+    /// How far partitions have been counted.
+    pub(super) stored: BTreeMap<i32, i64>,
     pub(super) consumer: Arc<BaseConsumer<Context>>,
     pub(super) inboxes: Vec<Arc<Inbox>>,
     pub(super) progress: Arc<TopicProgress>,

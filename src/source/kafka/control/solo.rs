@@ -24,11 +24,11 @@ impl Control {
             if !partitions.contains(&partition) || self.assigned.contains_key(&partition) {
                 continue;
             }
-            if let Some(&offset) = self.config.stored.get(&partition) {
+            if let Some(&offset) = self.stored.get(&partition) {
                 known.push((partition, offset));
                 continue;
             }
-            let new = partition >= first_count || !self.config.stored.is_empty();
+            let new = partition >= first_count || !self.stored.is_empty();
             self.ask_for(&mut starts, partition, if new { StartOffset::Earliest } else { start });
         }
         self.take_up(&known)?;

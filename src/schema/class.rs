@@ -23,6 +23,11 @@ impl Class {
     /// All classes, in the order in which their metrics are exposed.
     pub const ALL: [Class; 4] = [Class::Receive, Class::Transmit, Class::Internal, Class::Transit];
 
+    /// The bit that stands for it in a set of classes.
+    pub(super) const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+
     /// As it stands in metric names.
     pub const fn name(self) -> &'static str {
         match self {

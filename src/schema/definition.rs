@@ -5,7 +5,8 @@
 //! that are no longer configured can be ended properly.
 //!
 //! Its bytes: [`FORM`]; the class, with [`IS_OTHER`] added for a series that counts what gets no
-//! series of its own; the measures, a bit each; the view's name, empty for the original's; then for
+//! series of its own; measures (from the lowest bit on) and classes (from bit 4 on) of the view, a
+//! bit each; the view's name, empty for the original's; then for
 //! each dimension its [code](Dimension::code) and the value: a number, followed by the AS's name if
 //! a label shows it, or a text. Of a series for the rest, numbers and names are left out. Numbers
 //! are LEB128, texts begin with their length.
@@ -20,7 +21,7 @@ use super::{
     dimension::{Dimension, OTHER, Shown},
     key::KeyHead,
     measure::Measure,
-    view::{View, metric_name},
+    view::{View, classes_of, measures_of, metric_name},
 };
 
 /// The first byte. Definitions of versions without views begin with a smaller one.
@@ -30,6 +31,9 @@ const IS_OTHER: u8 = 1 << 7;
 /// What versions without views added to the class.
 const OLD_IS_OTHER: u32 = 2;
 
+/// [`View::counted_bits`] of the original's view.
+const OLD_COUNTED: u8 = 0b0011_0001;
+
 /// A series' definition, as read from the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Definition<'d> {
@@ -37,8 +41,8 @@ pub struct Definition<'d> {
     pub view: &'d str,
     /// Which of the view's metrics it belongs to.
     pub class: Class,
-    /// What it counts, in the order of its counts.
-    pub measures: Vec<Measure>,
+    /// The view's classes and measures ([`View::counted_bits`]).
+    counted: u8,
     /// The values by which it is told apart, in the order of the view's dimensions.
     pub columns: Vec<Column<'d>>,
     /// Whether it counts what gets no series of its own.
@@ -85,8 +89,7 @@ impl<'d> Definition<'d> {
         out: &mut Vec<u8>,
     ) {
         let class = head.class as u8 | if head.is_other { IS_OTHER } else { 0 };
-        let measures = view.measures().iter().fold(0, |bits, measure| bits | 1 << *measure as u8);
-        out.extend_from_slice(&[FORM, class, measures]);
+        out.extend_from_slice(&[FORM, class, view.counted_bits()]);
         write_text(if view.name() == View::ORIGINAL { "" } else { view.name() }, out);
         for (&column, dimension) in columns.iter().zip(view.dimensions()) {
             out.push(dimension.code());
@@ -111,12 +114,10 @@ impl<'d> Definition<'d> {
     }
 
     fn read_form(mut bytes: &'d [u8]) -> Option<Self> {
-        let [class, measures, rest @ ..] = bytes else { return None };
-        let is_other = class & IS_OTHER != 0;
+        let [class, counted, rest @ ..] = bytes else { return None };
+        let (is_other, counted) = (class & IS_OTHER != 0, *counted);
         let class = Class::try_from(class & !IS_OTHER).ok()?;
-        let known = Measure::ALL.into_iter().filter(|measure| measures >> *measure as u8 & 1 == 1);
-        let known: Vec<_> = known.collect();
-        if known.is_empty() || known.len() != measures.count_ones() as usize {
+        if !classes_of(counted).any(|counted| counted == class) || measures_of(counted).is_none() {
             return None;
         }
         bytes = rest;
@@ -139,7 +140,7 @@ impl<'d> Definition<'d> {
             };
             columns.push(Column { dimension, value });
         }
-        Some(Definition { view, class, measures: known, columns, is_other })
+        Some(Definition { view, class, counted, columns, is_other })
     }
 
     fn read_old(mut bytes: &'d [u8]) -> Option<Self> {
@@ -161,17 +162,18 @@ impl<'d> Definition<'d> {
             Some(Column { dimension, value })
         });
         let columns = columns.collect::<Option<Vec<_>>>()?;
-        let measures = vec![Measure::Bytes];
-        let view = View::ORIGINAL;
-        bytes.is_empty().then_some(Definition { view, class, measures, columns, is_other })
+        let (view, counted) = (View::ORIGINAL, OLD_COUNTED);
+        bytes.is_empty().then_some(Definition { view, class, counted, columns, is_other })
     }
 
-    /// The name of the metric that its count in this place belongs to.
-    ///
-    /// # Panics
-    /// If it has fewer counts.
-    pub fn metric_name(&self, count: usize) -> String {
-        metric_name(self.view, self.class, self.measures[count])
+    /// What it counts, in the order of its counts.
+    pub fn measures(&self) -> impl Iterator<Item = Measure> {
+        measures_of(self.counted).into_iter().flatten()
+    }
+
+    /// The names of the metrics that its counts belong to.
+    pub fn metric_names(&self) -> impl Iterator<Item = String> {
+        self.measures().map(|measure| metric_name(self.view, self.class, measure))
     }
 
     /// The labels (name, value), sorted by name, without the metric's name. Values may be empty.
@@ -209,18 +211,17 @@ impl<'d> Definition<'d> {
         })
     }
 
-    /// Whether it is a series of this view: of its name, dimensions and measures, whatever classes
-    /// the view has.
+    /// Whether it is a series of this view, as it is with all its dimensions, classes and measures.
     pub fn is_of(&self, view: &View) -> bool {
         view.name() == self.view
-            && view.measures() == self.measures
+            && view.counted_bits() == self.counted
             && view.dimensions().iter().eq(self.columns.iter().map(|column| &column.dimension))
     }
 
-    /// A view that it is a series of, with this class alone.
-    pub fn as_view(&self) -> View {
+    /// The view that it is a series of; `None` where no view can be such.
+    pub fn to_view(&self) -> Option<View> {
         let dimensions: Vec<_> = self.columns.iter().map(|column| column.dimension).collect();
-        View::new(self.view, &dimensions, &[self.class], &self.measures)
+        View::of_bits(self.view, &dimensions, self.counted)
     }
 }
 
@@ -292,7 +293,7 @@ mod tests {
         let bytes = written(&view, KeyHead::new(0, Class::Transmit), &[300, 0, 64_500]);
         let definition = Definition::read(&bytes).expect("a definition");
         assert!(definition.is_of(&view));
-        assert_eq!(definition.metric_name(0), "flow_transmit_bytes_total");
+        assert_eq!(definition.metric_names().collect::<Vec<_>>(), ["flow_transmit_bytes_total"]);
         assert_eq!(
             definition.labels(),
             [
@@ -321,8 +322,11 @@ mod tests {
         let bytes = written(&view, KeyHead::new(3, Class::Internal).other(), &[0, 0]);
         let definition = Definition::read(&bytes).expect("a definition");
         assert!(definition.is_other);
-        assert_eq!(definition.as_view(), view);
-        assert_eq!(definition.metric_name(1), "flow_service_internal_flows_total");
+        assert_eq!(definition.to_view(), Some(view));
+        assert_eq!(
+            definition.metric_names().collect::<Vec<_>>(),
+            ["flow_service_internal_bytes_total", "flow_service_internal_flows_total"]
+        );
         assert_eq!(
             definition.labels(),
             [("hostname", "edge1"), ("source_as", "other"), ("source_as_name", "other")]
@@ -354,17 +358,17 @@ mod tests {
         let garbage: [&[u8]; 7] = [
             &[],
             &[4],
-            &[5, 0, 1, 0],
-            &[4, 9, 1, 0],
-            &[4, 0, 0, 0],
-            &[4, 0, 8, 0],
-            &[4, 0, 1, 0, 99],
+            &[5, 0, 0x31, 0],
+            &[4, 9, 0x31, 0],
+            &[4, 2, 0x31, 0],
+            &[4, 0, 0x30, 0],
+            &[4, 0, 0x31, 0, 99],
         ];
         for bytes in garbage {
             assert_eq!(Definition::read(bytes), None, "{bytes:?}");
         }
         // A number beyond 32 bits.
-        let bytes = [4, 0, 1, 0, 1, 0xff, 0xff, 0xff, 0xff, 0x7f, 0];
+        let bytes = [4, 0, 0x31, 0, 1, 0xff, 0xff, 0xff, 0xff, 0x7f, 0];
         assert_eq!(Definition::read(&bytes), None);
     }
 }

@@ -61,7 +61,12 @@ impl Dimension {
 
     /// Whether its column holds the number of a text rather than the value.
     pub const fn is_text(self) -> bool {
-        self.field().is_text()
+        matches!(self, Dimension::Hostname)
+    }
+
+    /// The dimension's place in [`Dimension::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize - 1
     }
 
     /// Its labels, sorted by name.

@@ -1,7 +1,7 @@
 //! The fields of a flow record.
 
 /// A field of a flow record, whatever a format calls it. Decoders know the formats' names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Field {
     /// AS number of the source; 0 if unknown.
     SourceAs,
@@ -13,6 +13,8 @@ pub enum Field {
     Packets,
     /// Host name of the device that exported the flow; empty if unknown.
     Hostname,
+    /// What the format calls by this name, as text.
+    Named(Box<str>),
 }
 
 /// What the values of a field are.
@@ -28,27 +30,18 @@ pub enum FieldType {
 }
 
 impl Field {
-    /// All fields, in the order of [`Field::index`].
-    pub const ALL: [Field; 5] =
-        [Field::SourceAs, Field::DestinationAs, Field::Bytes, Field::Packets, Field::Hostname];
-
-    /// The field's place in [`Field::ALL`].
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-
     /// What its values are.
-    pub const fn value_type(self) -> FieldType {
+    pub const fn value_type(&self) -> FieldType {
         match self {
             Field::SourceAs | Field::DestinationAs => FieldType::Number { max: u32::MAX as u64 },
             // The original can't count more than this either.
             Field::Bytes | Field::Packets => FieldType::Number { max: i64::MAX as u64 },
-            Field::Hostname => FieldType::Text,
+            Field::Hostname | Field::Named(_) => FieldType::Text,
         }
     }
 
     /// Whether its values are texts.
-    pub const fn is_text(self) -> bool {
+    pub const fn is_text(&self) -> bool {
         matches!(self.value_type(), FieldType::Text)
     }
 }

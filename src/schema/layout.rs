@@ -1,6 +1,7 @@
 //! All views together.
 
 use super::{
+    class::Class,
     family::Family,
     field::Field,
     key::{KeyHead, MAX_KEY_WIDTH},
@@ -102,26 +103,41 @@ impl Schema {
         self.counts
     }
 
+    /// The first column of the keys of the series in which a view counts flows of a class, whatever
+    /// it calls the class; `None` where it does not count them.
+    pub fn head(&self, view: usize, class: Class) -> Option<KeyHead> {
+        self.views[view].counted_as(class).map(|class| KeyHead::new(view as u8, class))
+    }
+
+    /// Whether two schemas have the same configured views.
+    pub fn has_views_of(&self, other: &Schema) -> bool {
+        self.configured() == other.configured()
+    }
+
     /// The metrics of the configured views, in the order in which they are exposed.
     pub fn families(&self) -> &[Family] {
         &self.families
     }
 
-    /// The fields that a decoder must provide for the configured views, in the order of
-    /// [`Field::ALL`].
-    pub fn fields(&self) -> impl Iterator<Item = Field> {
-        Field::ALL.into_iter().filter(|field| {
-            self.configured().iter().any(|view| {
-                view.dimensions().iter().any(|dimension| dimension.field() == *field)
-                    || view.measures().iter().any(|measure| measure.field() == Some(*field))
-            })
-        })
+    /// The fields that a decoder must provide for the configured views, each once.
+    pub fn fields(&self) -> Vec<Field> {
+        let mut fields = Vec::new();
+        for view in self.configured() {
+            let dimensions = view.dimensions().iter().map(|dimension| dimension.field());
+            let measures = view.measures().iter().filter_map(|measure| measure.field());
+            for field in dimensions.chain(measures) {
+                if !fields.contains(&field) {
+                    fields.push(field);
+                }
+            }
+        }
+        fields
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{class::Class, dimension::Dimension, measure::Measure};
+    use super::super::{dimension::Dimension, measure::Measure};
     use super::*;
 
     #[test]
@@ -130,8 +146,8 @@ mod tests {
         let names: Vec<_> = schema.families().iter().map(|family| &*family.name).collect();
         assert_eq!(names, ["flow_receive_bytes_total", "flow_transmit_bytes_total"]);
         assert_eq!((schema.key_width(), schema.counts()), (4, 1));
-        let fields = [Field::SourceAs, Field::DestinationAs, Field::Bytes, Field::Hostname];
-        assert_eq!(schema.fields().collect::<Vec<_>>(), fields);
+        let fields = [Field::DestinationAs, Field::Hostname, Field::SourceAs, Field::Bytes];
+        assert_eq!(schema.fields(), fields);
 
         let small = View::new(
             "device",
@@ -142,12 +158,13 @@ mod tests {
         let retired = schema.with_retired([small.clone()]);
         assert_eq!(retired.families(), schema.families());
         assert!(retired.is_retired(KeyHead::new(1, Class::Transit)));
-        assert_eq!(retired.fields().collect::<Vec<_>>(), fields);
+        assert_eq!(retired.fields(), fields);
 
         let both = Schema::new(vec![small, View::original()]);
         let places = both.families().iter().map(|family| (family.view, family.count));
         assert_eq!(places.collect::<Vec<_>>(), [(0, 0), (0, 1), (1, 0), (1, 0)]);
         assert_eq!((both.key_width(), both.counts()), (4, 2));
-        assert_eq!(both.fields().collect::<Vec<_>>(), Field::ALL);
+        let packets = [Field::Hostname, Field::Packets, Field::DestinationAs, Field::SourceAs];
+        assert_eq!(both.fields(), [&packets[..], &[Field::Bytes]].concat());
     }
 }

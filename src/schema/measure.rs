@@ -17,6 +17,11 @@ impl Measure {
     /// All measures, in the order in which a view has them.
     pub const ALL: [Measure; 3] = [Measure::Bytes, Measure::Packets, Measure::Flows];
 
+    /// The bit that stands for it in a set of measures.
+    pub(super) const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+
     /// As it stands in metric names.
     pub const fn name(self) -> &'static str {
         match self {

@@ -33,8 +33,8 @@ impl View {
     /// The name of the original's view: the one that metric names don't mention.
     pub const ORIGINAL: &str = "flow";
 
-    /// A view with all labels of these dimensions. Their order, and that of the measures, says
-    /// nothing.
+    /// A view with all labels of these dimensions. Their order, and that of classes and
+    /// measures, says nothing.
     pub fn new(
         name: &str,
         dimensions: &[Dimension],
@@ -54,10 +54,21 @@ impl View {
         });
         let mut labels: Vec<_> = labels.collect();
         labels.sort_by(|one, other| one.name.cmp(&other.name));
-        let mut measures = measures.to_vec();
+        let (mut classes, mut measures) = (classes.to_vec(), measures.to_vec());
+        classes.sort_unstable();
+        classes.dedup();
         measures.sort_unstable();
         measures.dedup();
-        View { name: name.into(), dimensions, labels, classes: classes.to_vec(), measures }
+        View { name: name.into(), dimensions, labels, classes, measures }
+    }
+
+    /// A view with the classes and measures of [`View::counted_bits`]; `None` where these make no
+    /// sense.
+    pub(super) fn of_bits(name: &str, dimensions: &[Dimension], counted: u8) -> Option<Self> {
+        let (classes, measures) = (classes_of(counted), measures_of(counted)?);
+        let classes: Vec<_> = classes.collect();
+        let measures: Vec<_> = measures.collect();
+        Some(View::new(name, dimensions, &classes, &measures))
     }
 
     /// The original's view: bytes received and sent, by both ASes and the exporting device.
@@ -95,6 +106,25 @@ impl View {
         &self.measures
     }
 
+    /// The class by which it counts flows of this one: internal ones as transmitted where it has no
+    /// class for them. `None` where it does not count them.
+    pub fn counted_as(&self, class: Class) -> Option<Class> {
+        let has = |class: Class| self.classes.contains(&class).then_some(class);
+        has(class).or_else(|| if class == Class::Internal { has(Class::Transmit) } else { None })
+    }
+
+    /// The place of a measure among the counts of its series.
+    pub fn count_of(&self, measure: Measure) -> Option<usize> {
+        self.measures.iter().position(|counted| *counted == measure)
+    }
+
+    /// Its classes and measures as a set of bits.
+    pub(super) fn counted_bits(&self) -> u8 {
+        let classes = self.classes.iter().fold(0, |bits, class| bits | class.bit());
+        let measures = self.measures.iter().fold(0, |bits, measure| bits | measure.bit());
+        classes << CLASSES_SHIFT | measures
+    }
+
     /// Columns of its series' keys.
     pub fn key_width(&self) -> usize {
         1 + self.dimensions.len()
@@ -124,6 +154,23 @@ impl View {
             format!("{what} {way}, in the view {}.", self.name)
         }
     }
+}
+
+/// Where in [`View::counted_bits`] the classes begin.
+const CLASSES_SHIFT: u32 = 4;
+
+/// The classes in [`View::counted_bits`].
+pub(super) fn classes_of(counted: u8) -> impl Iterator<Item = Class> {
+    let classes = counted >> CLASSES_SHIFT;
+    Class::ALL.into_iter().filter(move |class| classes & class.bit() != 0)
+}
+
+/// The measures in [`View::counted_bits`]; `None` where there is none, or one that is not known.
+pub(super) fn measures_of(counted: u8) -> Option<impl Iterator<Item = Measure>> {
+    let measures = counted & ((1 << CLASSES_SHIFT) - 1);
+    let known = Measure::ALL.iter().fold(0, |bits, measure| bits | measure.bit());
+    (measures != 0 && measures & !known == 0)
+        .then(|| Measure::ALL.into_iter().filter(move |measure| measures & measure.bit() != 0))
 }
 
 /// The name of the metric of a class and a measure in the view of this name.

@@ -8,28 +8,6 @@
 //! process, start-up included. Only then does one scrape confirm that all was counted, since on a
 //! page of this size each look would be work of its own.
 
-#[path = "../tests/e2e/exporter.rs"]
-#[allow(dead_code, reason = "the tests use the rest")]
-mod exporter;
-#[path = "../tests/e2e/http.rs"]
-#[allow(dead_code, reason = "the tests use the rest")]
-mod http;
-#[path = "../tests/e2e/page.rs"]
-#[allow(dead_code, reason = "the tests use the rest")]
-mod page;
-#[path = "../tests/e2e/produce.rs"]
-#[allow(dead_code, reason = "the tests use the rest")]
-mod produce;
-#[path = "../tests/e2e/query.rs"]
-#[allow(dead_code, reason = "the tests use the rest")]
-mod query;
-#[path = "../tests/e2e/series.rs"]
-#[allow(dead_code, reason = "the tests use the rest")]
-mod series;
-#[path = "../tests/e2e/servers/mod.rs"]
-#[allow(dead_code, unused_imports, reason = "the tests use the rest")]
-mod servers;
-
 use std::{
     env, fs,
     path::Path,
@@ -40,8 +18,8 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{
-    exporter::{Exporter, count},
+use testkit::{
+    exporter::{Exporter, count, program},
     produce::{Flows, Producer},
     servers::{Kafka, Process, unused_address},
 };
@@ -174,12 +152,12 @@ fn state(kafka: &Kafka, records: u64) {
 }
 
 /// Measures this build against another one, as operators run it and without state, and prints it.
-fn other_build(kafka: &Kafka, records: u64, program: &Path) {
-    let this = Path::new(exporter::PROGRAM);
+fn other_build(kafka: &Kafka, records: u64, other: &Path) {
+    let this = Path::new(program());
     for more in [&[][..], &["--state-dir=none"]] {
         println!("with {more:?}:");
         let run = |program| move || run_program(program, kafka, records, more);
-        compare(records, ["this build", "the other"], run(this), run(program));
+        compare(records, ["this build", "the other"], run(this), run(other));
     }
 }
 
@@ -285,7 +263,7 @@ fn run_bare(kafka: &Kafka, records: u64) -> Run {
 }
 
 fn run_exporter(kafka: &Kafka, records: u64, more: &[&str]) -> Run {
-    run_program(Path::new(exporter::PROGRAM), kafka, records, more)
+    run_program(Path::new(program()), kafka, records, more)
 }
 
 fn run_program(program: &Path, kafka: &Kafka, records: u64, more: &[&str]) -> Run {

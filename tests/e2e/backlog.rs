@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::{
+use crate::history::History;
+use testkit::{
     exporter::{Exporter, count, push},
-    history::History,
     series::compare,
     servers::Database,
     servers::{Kafka, VictoriaMetrics, wait_for},

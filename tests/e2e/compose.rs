@@ -13,7 +13,7 @@ use rdkafka::{ClientConfig, mocking::MockCluster};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{
+use testkit::{
     exporter::Exporter,
     produce::{ASN, Flows, Producer, unnamed},
     query::evaluate,
@@ -160,7 +160,7 @@ fn every_query_counts_once(files: &[&str], prometheus_yml: &str) {
         Producer::new(&config, TOPIC).send_flows(&mut flows, 2000, 4);
         exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
         for metric in ["flow_receive_bytes_total", "flow_transmit_bytes_total"] {
-            let of_metric = |(series, bytes): (crate::series::Series, u64)| {
+            let of_metric = |(series, bytes): (testkit::series::Series, u64)| {
                 (series.metric == metric).then_some(bytes)
             };
             let produced: u64 = flows.totals(unnamed).into_iter().filter_map(of_metric).sum();

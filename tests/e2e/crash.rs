@@ -9,7 +9,7 @@ use std::{
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tempfile::TempDir;
 
-use crate::{
+use testkit::{
     exporter::{Exporter, count, push},
     produce::{Flows, Producer, unnamed},
     query,

@@ -9,7 +9,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{
+use testkit::{
     exporter::{Exporter, count, push},
     produce::{Flows, Producer, unnamed},
     query,

@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Command, time::Duration};
 
 use tempfile::TempDir;
 
-use crate::{
+use testkit::{
     exporter::{Exporter, count},
     produce::{Flows, Producer, unnamed},
     servers::{Kafka, unused_address},

@@ -8,7 +8,7 @@ use std::{
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
-use crate::{
+use testkit::{
     produce::{ASN, Flows, Producer, unnamed},
     query::{self, Exported},
     series::{Series, Totals, sum},

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{
+use testkit::{
     exporter::{Exporter, count},
     produce::{Flows, Producer, unnamed},
     series::compare,

@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::{http, servers::unused_address};
+use testkit::{http, servers::unused_address};
 
 /// The port that it takes connections at, of an address of its own.
 const PORT: u16 = 8428;

@@ -3,19 +3,12 @@
 //! that are ignored need servers that take minutes to build, newer ones and Mimir: `scripts/e2e all`
 //! does.
 //!
-//! Each test starts servers of its own (`servers`), produces known flows (`produce`), and compares
-//! every series (`series`) on the page (`page`) and in the databases (`query`) with what it
-//! produced.
+//! Each test starts servers of its own (`testkit::servers`), produces known flows
+//! (`testkit::produce`), and compares every series (`testkit::series`) on the page
+//! (`testkit::page`) and in the databases (`testkit::query`) with what it produced.
 
-mod exporter;
 mod history;
-mod http;
 mod link;
-mod page;
-mod produce;
-mod query;
-mod series;
-mod servers;
 
 mod backlog;
 mod compose;

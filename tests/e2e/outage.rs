@@ -7,10 +7,9 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{
+use crate::{history::History, link::Link};
+use testkit::{
     exporter::{Exporter, count, push},
-    history::History,
-    link::Link,
     series::compare,
     servers::{Database, Kafka, VictoriaMetrics, unused_address, wait_for},
 };

@@ -12,7 +12,7 @@ use rdkafka::{
 };
 use serde::Deserialize;
 
-use crate::{
+use testkit::{
     exporter::{Exporter, count},
     produce::ASN,
     series::Series,

@@ -4,7 +4,7 @@ use std::{path::Path, thread, time::Duration};
 
 use tempfile::TempDir;
 
-use crate::{
+use testkit::{
     exporter::{Exporter, count},
     produce::{Flows, Producer, unnamed},
     series::{Totals, compare, sum},

@@ -6,8 +6,8 @@ use std::{path::Path, process::Command, time::Duration};
 use rdkafka::{ClientConfig, mocking::MockCluster, producer::DefaultProducerContext};
 use tempfile::TempDir;
 
-use crate::{
-    exporter::{Exporter, count},
+use testkit::{
+    exporter::{Exporter, count, program},
     produce::{Flows, Producer, unnamed},
     series::compare,
     servers::{Database, PrometheusSettings, VictoriaMetrics, wait_for},
@@ -47,7 +47,7 @@ fn push_to(cluster: &Cluster, url: &str, state: &Path) -> Exporter {
 
 /// What `check` says of this URL, and whether all works.
 fn check(url: &str) -> (bool, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_flow-exporter"))
+    let output = Command::new(program())
         .args(["check", &format!("--remote-write-url={url}")])
         .output()
         .expect("the program runs");

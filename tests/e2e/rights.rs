@@ -2,8 +2,8 @@
 
 use std::{process::Command, time::Duration};
 
-use crate::{
-    exporter::{Exporter, PROGRAM, count},
+use testkit::{
+    exporter::{Exporter, count, program},
     produce::{ASN, Flows, Producer, unnamed},
     servers::{Kafka, Security, unused_address},
 };
@@ -40,7 +40,7 @@ fn arguments(kafka: &Kafka, more: &[&str]) -> Vec<String> {
 
 /// What `check` says of the topic, and its exit code.
 fn check(kafka: &Kafka, more: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(PROGRAM)
+    let output = Command::new(program())
         .arg("check")
         .args(log_in(kafka))
         .args([format!("--asn={ASN}"), format!("--addr={}:9590", unused_address())])

@@ -1,0 +1,287 @@
+//! What is said where messages come and nothing is counted.
+
+use std::time::{Duration, Instant};
+
+use flow_exporter::{
+    diagnosis::{Diagnosis, Tally},
+    flow::{Foreign, pmacct},
+    health::{Health, State},
+    ledger::Witness as _,
+    traffic::{Counts, Layout, Rule},
+};
+
+use testkit::log::Log;
+
+/// A table in which these messages are counted.
+fn table(asn: u32, messages: &[&[u8]]) -> Counts {
+    let mut counts = Counts::new(Layout::original(), Rule { asn });
+    for message in messages {
+        counts.messages += 1;
+        pmacct::decode(message, &mut |record| counts.record(&record));
+        counts.sample(message);
+    }
+    counts
+}
+
+/// What is said of these messages, counted for AS 99.
+fn verdict(messages: &[&[u8]]) -> Option<String> {
+    let mut tally = Tally::new(Rule { asn: 99 });
+    tally.add(&table(99, messages));
+    tally.verdict()
+}
+
+fn flow(source: u32, destination: u32) -> String {
+    format!(r#"{{"event_type": "purge", "as_src": {source}, "as_dst": {destination}, "bytes": 1}}"#)
+}
+
+#[test]
+fn a_wrong_as_is_said_with_those_that_are_most_frequent() {
+    let (a, b, c) = (flow(64512, 15169), flow(3356, 64512), flow(64512, 15169));
+    let messages = [a.as_bytes(), b.as_bytes(), c.as_bytes()];
+    assert_eq!(
+        verdict(&messages).unwrap(),
+        "0 of 3 flows have AS 99 at either end; most frequent: 64512, 15169, 3356; is --asn right?"
+    );
+    // Own prefixes have no AS number over iBGP.
+    let (a, b) = (flow(0, 15169), flow(3356, 0));
+    let text = verdict(&[a.as_bytes(), b.as_bytes(), a.as_bytes()]).unwrap();
+    assert!(text.contains("0 of 3 flows") && text.contains("most frequent: 15169, 3356"), "{text}");
+    assert!(text.contains("networks.lst"), "{text}");
+    // Nobody knows an AS number.
+    let text = verdict(&[flow(0, 0).as_bytes()]).unwrap();
+    assert!(text.contains("all 1 flows have AS 0 at both ends"), "{text}");
+    assert!(text.contains("BGP or a networks_file"), "{text}");
+    let mut tally = Tally::new(Rule { asn: 0 });
+    tally.add(&table(0, &messages));
+    assert!(tally.verdict().unwrap().contains("give --asn"));
+}
+
+#[test]
+fn what_is_frequent_is_found_among_any_number_of_as_numbers() {
+    let mut tally = Tally::new(Rule { asn: 99 });
+    for round in 0..200 {
+        let others: Vec<_> =
+            (0..30).map(|other| flow(100_000 + round * 30 + other, 64512)).collect();
+        let messages: Vec<_> = others.iter().map(String::as_bytes).collect();
+        tally.add(&table(99, &messages));
+    }
+    assert_eq!(tally.most_frequent()[0], 64512);
+    assert_eq!(tally.flows(), 6000);
+}
+
+#[test]
+fn a_mix_is_no_reason_for_alarm_and_neither_is_silence() {
+    let (ours, other) = (flow(99, 1), flow(1, 2));
+    assert_eq!(verdict(&[other.as_bytes(), b"what?", b"", ours.as_bytes()]), None);
+    assert_eq!(verdict(&[]), None);
+}
+
+#[test]
+fn records_without_use_are_said_by_the_reason_that_most_have() {
+    let no_bytes: &[u8] = br#"{"event_type": "purge", "as_src": 1, "as_dst": 2}"#;
+    let marker: &[u8] = br#"{"event_type": "purge_init", "writer_id": "x"}"#;
+    let negative: &[u8] = br#"{"event_type": "purge", "as_src": 1, "as_dst": 2, "bytes": -1}"#;
+    for (messages, expected) in [
+        (&[no_bytes, no_bytes, marker][..], "0 of 3 records count: 2 have no bytes"),
+        (&[marker][..], "1 are markers of purges"),
+        (&[&b""[..], b" "][..], "2 are messages without content"),
+        (&[negative, negative, no_bytes][..], "2 can't be decoded (number_out_of_range)"),
+    ] {
+        let text = verdict(messages).unwrap();
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+/// Messages as they are found on topics, by what they are.
+fn foreign() -> Vec<(Foreign, Vec<u8>)> {
+    let text = |format, text: &str| (format, text.as_bytes().to_vec());
+    let mut goflow2 = vec![0x18, 1, 0x32, 4, 10, 0, 0, 1, 0x3a, 4, 10, 0, 0, 2, 0x48, 9];
+    goflow2.extend([0x5a, 4, 192, 0, 2, 1, 0x70, 0xb9, 0x76]);
+    let mut prefixed = vec![u8::try_from(goflow2.len()).unwrap()];
+    prefixed.extend(&goflow2);
+    let utf16: Vec<u8> = flow(1, 2).encode_utf16().flat_map(u16::to_le_bytes).collect();
+    vec![
+        text(
+            Foreign::Goflow2Json,
+            r#"{"type":"NETFLOW_V9","time_received_ns":1716197425724392273,"sampling_rate":0,"sampler_address":"10.139.3.247","bytes":5564,"packets":6,"src_addr":"5.190.239.206","proto":"TCP","src_as":64512,"dst_as":15169}"#,
+        ),
+        text(
+            Foreign::Goflow2Json,
+            r#"{"Type":"IPFIX","TimeReceived":1,"SamplerAddress":"192.0.2.1","Bytes":10,"SrcAS":1,"DstAS":2}"#,
+        ),
+        text(
+            Foreign::AvroJson,
+            r#"{"label":{"string":"a"},"as_src":{"long":64512},"as_dst":{"long":15169},"packets":{"long":1},"bytes":{"long":40}}"#,
+        ),
+        text(
+            Foreign::Connect,
+            r#"{"schema":{"type":"string","optional":false},"payload":"{\"as_src\":1,\"as_dst\":2,\"bytes\":3}"}"#,
+        ),
+        text(Foreign::Quoted, r#""{\"as_src\": 1, \"as_dst\": 2, \"bytes\": 3}""#),
+        text(
+            Foreign::RoutingJson,
+            r#"{"event_type":"log","seq":1,"peer_ip_src":"192.0.2.1","ip_prefix":"10.0.0.0/8","as_path":"1 2"}"#,
+        ),
+        text(Foreign::NprobeJson, r#"{"IPV4_SRC_ADDR":"10.0.0.1","IN_BYTES":40,"SRC_AS":1}"#),
+        text(
+            Foreign::ElasticJson,
+            r#"{"@timestamp":"2026-11-24T06:00:00Z","network":{"bytes":4}}"#,
+        ),
+        text(Foreign::OtherJson, r#"{"device":"a","rx":1,"tx":2,"when":3}"#),
+        text(Foreign::OtherJson, "[1, 2]"),
+        text(Foreign::Csv, "SRC_AS,DST_AS,PACKETS,BYTES\n1,2,3,4\n"),
+        text(Foreign::Text, "<189>1 2026-11-24T06:00:00Z edge1 flows - - up"),
+        (Foreign::Registry, b"\0\0\0\0\x2a\x02\x06abc\x80\x80\x01".to_vec()),
+        (Foreign::AvroFile, b"Obj\x01\x04\x14avro.codec".to_vec()),
+        (Foreign::Goflow2Protobuf, goflow2),
+        (Foreign::Goflow2Protobuf, prefixed),
+        (Foreign::Protobuf, vec![0x08, 1, 0x12, 2, 0xff, 0xfe, 0x18, 7]),
+        (Foreign::Compressed, b"\x1f\x8b\x08\0\0\0\0\0\0\x03".to_vec()),
+        (Foreign::Compressed, b"\x28\xb5\x2f\xfd\x04\0".to_vec()),
+        (Foreign::Packet, [&[0, 5, 0, 1, 0, 1][..], &[0xfe; 66]].concat()),
+        (Foreign::Packet, [&[0, 9, 0, 2, 0, 1][..], &[0xfe; 66]].concat()),
+        (Foreign::Packet, [&[0, 10, 0, 32, 0, 1][..], &[0xfe; 26]].concat()),
+        (Foreign::Packet, b"\0\0\0\x05\0\0\0\x01\x0a\0\0\x01".to_vec()),
+        (Foreign::Utf16, utf16),
+        (Foreign::Binary, vec![0x80, 0x81, 0xff, 0xfe, 0xc0, 0xc1]),
+    ]
+}
+
+#[test]
+fn messages_in_another_form_are_called_what_they_are() {
+    for (format, message) in foreign() {
+        let shown = String::from_utf8_lossy(&message).into_owned();
+        assert_eq!(Foreign::recognise(&message), Some(format), "{shown}");
+        // goflow2's has `bytes` and so makes flows without AS numbers: they are none of AS 0.
+        let text = verdict(&[&message]).unwrap();
+        assert!(
+            text.starts_with("0 of ")
+                && text.contains(" records count: the messages are ")
+                && text.contains(format.name())
+                && text.contains(format.cure()),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn what_pmacct_writes_is_not_taken_for_something_else() {
+    for message in [
+        &br#"{"event_type": "purge", "label": "", "as_src": 64512, "as_dst": 15169, "bytes": 26400}"#[..],
+        br#"[{"as_src": 1, "as_dst": 2, "bytes": 3}]"#,
+        br#"{"label": {"router": "a"}, "as_src": 1, "as_dst": 2, "bytes": 3}"#,
+        br#"{"event_type": "purge", "tcp_flags": ["SYN"], "packets": 5}"#,
+        b"{\"label\": \"M\xfcnchen\", \"as_src\": 1, \"as_dst\": 2, \"bytes\": 3}",
+        br#"{"label": "a", "bytes": 3}"#,
+        br#"{"event_type": "purge_close", "writer_id": "x", "purged_entries": 3}"#,
+        b"\xef\xbb\xbf{\"as_src\": 1}",
+        b"",
+        b"\n",
+    ] {
+        assert_eq!(Foreign::recognise(message), None, "{}", String::from_utf8_lossy(message));
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn whatever_a_message_begins_with_it_is_recognised_without_a_panic(
+        bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..64)
+    ) {
+        let _known = Foreign::recognise(&bytes);
+    }
+
+    #[test]
+    fn a_message_may_be_cut_off_anywhere(place in 0_usize..100, length in 0_usize..300) {
+        let messages = foreign();
+        let (_, message) = &messages[place % messages.len()];
+        let _known = Foreign::recognise(&message[..length.min(message.len())]);
+    }
+}
+
+/// A diagnosis at a time that the test sets.
+struct Bench {
+    diagnosis: Diagnosis,
+    health: Health,
+    now: Instant,
+}
+
+impl Bench {
+    fn new(asn: u32) -> Self {
+        let health = Health::new();
+        let diagnosis = Diagnosis::new(Rule { asn }, health.register("flows"));
+        Bench { diagnosis, health, now: Instant::now() }
+    }
+
+    /// These messages are counted, and so many seconds pass.
+    fn pass(&mut self, seconds: u64, messages: &[&[u8]]) {
+        self.diagnosis.counted(&table(99, messages), self.now);
+        self.now += Duration::from_secs(seconds);
+        self.diagnosis.look(self.now);
+    }
+
+    fn state(&self) -> State {
+        self.health.components().remove(0).1
+    }
+}
+
+#[test]
+fn trouble_is_shown_after_seconds_logged_after_a_minute_and_gone_with_the_first_flow() {
+    testkit::log::everything_is_logged();
+    let (log, _guard) = Log::capture();
+    let mut bench = Bench::new(99);
+    let (ours, other) = (flow(99, 1), flow(64512, 15169));
+    assert_eq!(bench.state(), State::Ready);
+    bench.pass(5, &[other.as_bytes()]);
+    assert_eq!(bench.state(), State::Ready, "a first burst may lack our flows");
+    bench.pass(10, &[other.as_bytes()]);
+    let State::Degraded(text) = bench.state() else { panic!("{:?}", bench.state()) };
+    assert!(text.starts_with("0 of 2 flows have AS 99 at either end"), "{text}");
+    assert_eq!(log.lines("WARN"), [""; 0]);
+    for _ in 0..20 {
+        bench.pass(60, &[other.as_bytes()]);
+    }
+    assert_eq!(log.lines("WARN").len(), 1, "{}", log.text());
+    assert!(log.text().contains("most frequent: 15169, 64512"), "{}", log.text());
+    bench.pass(3600, &[]);
+    assert_eq!(log.lines("WARN").len(), 2, "once an hour");
+    bench.pass(1, &[ours.as_bytes()]);
+    assert_eq!(bench.state(), State::Ready);
+}
+
+#[test]
+fn where_flows_were_counted_before_nothing_is_said_for_ten_minutes() {
+    let mut bench = Bench::new(99);
+    let (ours, other) = (flow(99, 1), flow(64512, 15169));
+    bench.pass(1, &[ours.as_bytes()]);
+    // The last of a burst; then the collector is silent.
+    bench.pass(3600, &[other.as_bytes()]);
+    assert_eq!(bench.state(), State::Ready);
+    bench.pass(60, &[ours.as_bytes()]);
+    for _ in 0..10 {
+        bench.pass(60, &[other.as_bytes()]);
+        assert_eq!(bench.state(), State::Ready);
+    }
+    bench.pass(1, &[other.as_bytes()]);
+    assert!(matches!(bench.state(), State::Degraded(_)), "{:?}", bench.state());
+}
+
+#[test]
+fn messages_that_all_come_late_are_said_to() {
+    let mut bench = Bench::new(99);
+    let ours = flow(99, 1);
+    let late = |bench: &mut Bench, late| {
+        let mut counts = table(99, &[ours.as_bytes(), ours.as_bytes()]);
+        counts.late_messages = late;
+        bench.diagnosis.counted(&counts, bench.now);
+        bench.now += Duration::from_secs(15);
+        bench.diagnosis.look(bench.now);
+    };
+    late(&mut bench, 1);
+    assert_eq!(bench.state(), State::Ready, "a mix");
+    late(&mut bench, 2);
+    late(&mut bench, 2);
+    let State::Degraded(text) = bench.state() else { panic!("{:?}", bench.state()) };
+    assert!(text.contains("all 4 messages came too late") && text.contains("NTP"), "{text}");
+    late(&mut bench, 0);
+    assert_eq!(bench.state(), State::Ready);
+}

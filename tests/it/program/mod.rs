@@ -1,0 +1,21 @@
+//! The program from outside, without servers: on librdkafka's mock cluster, which is quick and fails
+//! on command, and on files. What only real servers can show is in `tests/e2e`.
+
+mod bounds;
+mod clock;
+mod crash;
+mod death;
+mod diagnosis;
+mod flags;
+mod health;
+mod identity;
+mod input;
+mod kafka;
+mod log;
+mod pipes;
+mod positions;
+mod readers;
+mod rights;
+mod secrets;
+mod state;
+mod time;

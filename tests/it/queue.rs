@@ -1,0 +1,912 @@
+//! The durable queue: which samples an endpoint is sent, and that it is sent each of them once,
+//! whatever ends the program.
+//!
+//! Cuts have made-up times; nothing waits for the clock.
+
+#![allow(clippy::unwrap_used, clippy::float_cmp, clippy::cast_sign_loss)]
+
+mod damage;
+mod displaced;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use flow_exporter::{
+    health::Health,
+    journal::{
+        Cut, Head, Journal, JournalConfig, Log, Memory, Reader, Series, Source, Start, Step,
+    },
+    metrics::Metrics,
+    publish::{
+        pusher::{
+            self, BackoffBounds, CompressionChoice, Order, ProtocolChoice, Pusher, PusherConfig,
+        },
+        remote_write::BatchBounds,
+    },
+    traffic::Layout,
+};
+use tempfile::TempDir;
+use testkit::{
+    accounting::Samples,
+    definitions::{definition, definition_of},
+    receiver::{Answer, Kind, Received, Receiver},
+};
+use tokio::{sync::watch, task::JoinHandle};
+
+/// Time of the first sample cut, and how far apart they are, in milliseconds.
+const BEGIN: i64 = 1_700_000_000_000;
+const INTERVAL: i64 = 15_000;
+
+/// The bits of the value that ends a series.
+const STALE: u64 = 0x7ff0_0000_0000_0002;
+
+/// Time of a sample cut, by its number from 0.
+fn at(number: i64) -> i64 {
+    BEGIN + number * INTERVAL
+}
+
+/// Where the cuts go.
+enum Kept {
+    Disk { dir: TempDir, journal: Box<Journal> },
+    Memory(Memory),
+}
+
+/// A ledger that counts what a test says. Series are told apart by the source AS.
+struct Ledger {
+    kept: Kept,
+    /// Follows the log, for the checkpoints.
+    reader: Option<Reader>,
+    news: watch::Sender<()>,
+    sequence: u64,
+    slots: BTreeMap<u32, u32>,
+    free: Vec<u32>,
+    cut: Cut,
+    pending: BTreeMap<u32, u64>,
+    before_ms: i64,
+}
+
+/// The state before the first cut.
+struct Nothing;
+
+impl Source for Nothing {
+    fn head(&self, visit: &mut dyn FnMut(Head<'_>)) {
+        visit(Head {
+            identity: b"test",
+            sequence: 0,
+            time_ms: at(-1),
+            positions: &[],
+            early_counts: &[],
+            width: 1,
+            slots: 0,
+            live: 0,
+        });
+    }
+
+    fn visit(&self, _visit: &mut dyn FnMut(Series<'_>)) {}
+}
+
+/// The monitored AS.
+const ASN: u32 = 64500;
+
+impl Ledger {
+    fn on_disk() -> Self {
+        Self::with_caps(JournalConfig::default())
+    }
+
+    fn with_caps(config: JournalConfig) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(dir.path(), config).unwrap();
+        Self::of(Kept::Disk { dir, journal: Box::new(journal) })
+    }
+
+    fn in_memory(max_bytes: usize) -> Self {
+        Self::of(Kept::Memory(Memory::new(1, at(-1), max_bytes)))
+    }
+
+    fn of(kept: Kept) -> Self {
+        Ledger {
+            kept,
+            reader: None,
+            news: watch::channel(()).0,
+            sequence: 0,
+            slots: BTreeMap::new(),
+            free: Vec::new(),
+            cut: Cut::new(1),
+            pending: BTreeMap::new(),
+            before_ms: at(-1),
+        }
+    }
+
+    fn log(&self) -> Log {
+        match &self.kept {
+            Kept::Disk { journal, .. } => journal.log(),
+            Kept::Memory(memory) => memory.log(),
+        }
+    }
+
+    /// Counts bytes from a source AS.
+    fn count(&mut self, source_as: u32, bytes: u64) {
+        if !self.slots.contains_key(&source_as) {
+            let next = self.slots.len() as u32;
+            let slot = self.free.pop().unwrap_or(next);
+            self.slots.insert(source_as, slot);
+            self.cut.start(slot, self.before_ms, &definition(source_as, ASN));
+        }
+        *self.pending.entry(source_as).or_default() += bytes;
+    }
+
+    fn end(&mut self, source_as: u32) {
+        let slot = self.slots.remove(&source_as).expect("it lives");
+        self.cut.end(slot);
+        self.free.push(slot);
+    }
+
+    /// A cut that is no sample.
+    fn cut(&mut self, time_ms: i64) {
+        self.append(time_ms, false);
+    }
+
+    fn sample(&mut self, number: i64) {
+        self.append(at(number), true);
+    }
+
+    fn append(&mut self, time_ms: i64, is_sample: bool) {
+        self.sequence += 1;
+        self.cut.sequence = self.sequence;
+        self.cut.time_ms = time_ms;
+        self.cut.is_sample = is_sample;
+        for (source_as, bytes) in std::mem::take(&mut self.pending) {
+            self.cut.add(self.slots[&source_as], &[bytes]);
+        }
+        match &mut self.kept {
+            Kept::Disk { journal, .. } => {
+                let before: &dyn Source = match &self.reader {
+                    Some(reader) => reader.state(),
+                    None => &Nothing,
+                };
+                journal.append(&mut self.cut, before, time_ms).unwrap();
+                if self.reader.is_none() {
+                    let opened = Reader::open(&journal.log(), Start::Oldest).unwrap();
+                    self.reader = opened.map(|(reader, _)| reader);
+                }
+                let reader = self.reader.as_mut().unwrap();
+                while reader.step().unwrap() != Step::End {}
+            }
+            Kept::Memory(memory) => memory.append(&mut self.cut).unwrap(),
+        }
+        self.cut.clear();
+        self.before_ms = time_ms;
+        self.news.send_replace(());
+    }
+
+    fn push(&self, config: &PusherConfig) -> Push {
+        self.push_with(config, |pusher| pusher)
+    }
+
+    fn push_with(&self, config: &PusherConfig, with: impl FnOnce(Pusher) -> Pusher) -> Push {
+        let metrics = Arc::new(Metrics::new());
+        let component = Health::new().register("remote write");
+        let pusher =
+            Pusher::new(config, &Layout::original(), Arc::clone(&metrics), component, None);
+        let pusher = with(pusher.unwrap());
+        let task = tokio::spawn(pusher.run(self.log(), self.news.subscribe()));
+        Push { task, metrics }
+    }
+
+    /// Has the log be kept for these endpoints from here on.
+    fn claim(&self, configs: &[&PusherConfig]) {
+        let pushers: Vec<Pusher> = configs
+            .iter()
+            .map(|config| {
+                let component = Health::new().register("remote write");
+                Pusher::new(config, &Layout::original(), Arc::default(), component, None).unwrap()
+            })
+            .collect();
+        pusher::claim(&self.log(), &pushers).unwrap();
+    }
+
+    /// Ends, as the ledger of a program does.
+    fn close(&mut self) {
+        self.news = watch::channel(()).0;
+    }
+}
+
+/// A pusher at work.
+struct Push {
+    task: JoinHandle<()>,
+    metrics: Arc<Metrics>,
+}
+
+impl Push {
+    async fn end(self) -> Samples {
+        let ended = tokio::time::timeout(Duration::from_secs(60), self.task).await;
+        ended.expect("ends within a minute").expect("does not panic");
+        Samples::of(&self.metrics)
+    }
+
+    /// Ends it as kill -9 does.
+    async fn kill(self) -> Samples {
+        self.task.abort();
+        // It was not done.
+        drop(self.task.await);
+        Samples::of(&self.metrics)
+    }
+
+    async fn until(&self, is_so: impl Fn(&Samples) -> bool) -> Samples {
+        let until = async {
+            loop {
+                let samples = Samples::of(&self.metrics);
+                if is_so(&samples) {
+                    return samples;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let found = tokio::time::timeout(Duration::from_secs(60), until).await;
+        found.unwrap_or_else(|_| panic!("not so: {:?}", Samples::of(&self.metrics)))
+    }
+
+    async fn until_idle(&self) -> Samples {
+        self.until(|samples| samples.generated > 0 && samples.pending == 0).await
+    }
+}
+
+/// Nothing is pending.
+fn settled<const N: usize>(confirmed: u64, dropped: [(&str, u64); N]) -> Samples {
+    let generated = confirmed + dropped.iter().map(|(_, samples)| samples).sum::<u64>();
+    let dropped = dropped.map(|(reason, samples)| (reason.to_owned(), samples)).into();
+    Samples { generated, confirmed, pending: 0, dropped }
+}
+
+fn config(receiver: &Receiver) -> PusherConfig {
+    let short = Duration::from_millis(10);
+    PusherConfig {
+        protocol: ProtocolChoice::V1,
+        compression: CompressionChoice::Snappy,
+        interval: Duration::from_millis(INTERVAL as u64),
+        backoff: BackoffBounds { min: short, max: short, retry_after_max: Duration::from_secs(1) },
+        ..PusherConfig::new(receiver.url("/api/v1/write"))
+    }
+}
+
+fn in_batches_of(series: usize, samples: usize, config: PusherConfig) -> PusherConfig {
+    let batch = BatchBounds { series, samples, ..BatchBounds::default() };
+    PusherConfig { batch, ..config }
+}
+
+/// A sample: source AS, time, bits of the value.
+type Sent = (String, i64, u64);
+
+fn sent(request: &Received) -> Vec<Sent> {
+    let samples = request.samples().into_iter();
+    samples
+        .map(|(mut labels, time_ms, value)| {
+            let source_as = labels.remove("source_as").unwrap_or_default();
+            (source_as, time_ms, value.to_bits())
+        })
+        .collect()
+}
+
+fn one(source_as: u32, time_ms: i64, value: f64) -> Sent {
+    (source_as.to_string(), time_ms, value.to_bits())
+}
+
+fn stale(source_as: u32, time_ms: i64) -> Sent {
+    (source_as.to_string(), time_ms, STALE)
+}
+
+/// Takes requests until so many samples have come.
+async fn receive(receiver: &mut Receiver, samples: usize) -> Vec<Sent> {
+    let mut all = Vec::new();
+    while all.len() < samples {
+        all.extend(sent(&receiver.next().await));
+    }
+    assert_eq!(all.len(), samples, "{all:?}");
+    all
+}
+
+fn sorted(mut samples: Vec<Sent>) -> Vec<Sent> {
+    samples.sort();
+    samples
+}
+
+/// The series of transmitted bytes of host edge1 that counts what gets none of its own.
+fn definition_of_other() -> Vec<u8> {
+    let mut bytes = 3_u32.to_le_bytes().to_vec();
+    bytes.extend(5_u32.to_le_bytes());
+    bytes.extend(b"edge1");
+    bytes
+}
+
+#[tokio::test]
+async fn what_gets_no_series_of_its_own_is_pushed_with_other_as_its_as() {
+    let mut receiver = Receiver::new();
+    let config = config(&receiver);
+    let mut ledger = Ledger::on_disk();
+    ledger.claim(&[&config]);
+    let push = ledger.push(&config);
+    ledger.slots.insert(0, 0);
+    ledger.cut.start(0, at(-1), &definition_of_other());
+    ledger.pending.insert(0, 7);
+    ledger.sample(0);
+    let request = receiver.next().await;
+    let (labels, _, value) = request.samples().pop().unwrap();
+    let expected = [
+        ("__name__", "flow_transmit_bytes_total"),
+        ("destination_as", "other"),
+        ("destination_as_name", "other"),
+        ("hostname", "edge1"),
+        ("source_as", "other"),
+        ("source_as_name", "other"),
+    ];
+    for (name, value) in expected {
+        assert_eq!(labels.get(name).map(String::as_str), Some(value), "{name}: {labels:?}");
+    }
+    assert_eq!(value, 7.0);
+    ledger.close();
+    push.end().await;
+}
+
+#[tokio::test]
+async fn a_new_series_begins_with_zero_an_interval_before_and_an_ended_one_is_marked() {
+    let mut receiver = Receiver::new();
+    let config = config(&receiver);
+    let mut ledger = Ledger::on_disk();
+    ledger.claim(&[&config]);
+    let push = ledger.push(&config);
+
+    // Nothing was sent before the journal began, but by an earlier process maybe.
+    ledger.count(1, 10);
+    ledger.sample(0);
+    let first = receive(&mut receiver, 2).await;
+    assert_eq!(first, [one(1, at(-1) + 1, 0.0), one(1, at(0), 10.0)]);
+    push.until_idle().await;
+
+    ledger.count(1, 5);
+    ledger.count(2, 7);
+    ledger.cut(at(0) + 1);
+    ledger.count(2, 1);
+    ledger.sample(1);
+    let expected = [one(1, at(1), 15.0), one(2, at(0), 0.0), one(2, at(1), 8.0)];
+    assert_eq!(sorted(receive(&mut receiver, 3).await), expected);
+    push.until_idle().await;
+
+    // One ends; it had grown since its last sample.
+    ledger.count(2, 2);
+    ledger.cut(at(1) + 5);
+    ledger.end(2);
+    ledger.sample(2);
+    let expected = [one(1, at(2), 15.0), one(2, at(1) + 5, 10.0), stale(2, at(2))];
+    assert_eq!(sorted(receive(&mut receiver, 3).await), sorted(expected.into()));
+    push.until_idle().await;
+
+    // The slot is taken by another one, which had no sample before.
+    ledger.count(3, 4);
+    ledger.sample(3);
+    let expected = [one(1, at(3), 15.0), one(3, at(2), 0.0), one(3, at(3), 4.0)];
+    assert_eq!(sorted(receive(&mut receiver, 3).await), expected);
+    push.until_idle().await;
+
+    // The same labels begin anew in the cut that ends them: no marker, and no zero, as there is a
+    // sample at that time.
+    ledger.end(3);
+    ledger.count(3, 1);
+    ledger.sample(4);
+    let expected = [one(1, at(4), 15.0), one(3, at(4), 1.0)];
+    assert_eq!(sorted(receive(&mut receiver, 2).await), expected);
+    push.until_idle().await;
+
+    // Those that ended in the last cut have a marker where the zero would be.
+    ledger.end(3);
+    ledger.sample(5);
+    assert_eq!(receive(&mut receiver, 2).await.len(), 2);
+    ledger.count(3, 9);
+    ledger.sample(6);
+    let expected = [one(1, at(6), 15.0), one(3, at(6), 9.0)];
+    assert_eq!(sorted(receive(&mut receiver, 2).await), expected);
+
+    // What lived between two sample cuts alone is not lost either.
+    ledger.count(4, 3);
+    ledger.cut(at(6) + 3);
+    ledger.end(4);
+    ledger.sample(7);
+    let expected = [
+        one(1, at(7), 15.0),
+        one(3, at(7), 9.0),
+        one(4, at(6), 0.0),
+        one(4, at(6) + 3, 3.0),
+        stale(4, at(7)),
+    ];
+    assert_eq!(sorted(receive(&mut receiver, 5).await), expected);
+    ledger.close();
+    assert_eq!(push.end().await, settled(22, []));
+}
+
+#[tokio::test]
+async fn what_waits_is_coalesced_and_sent_in_one_order() {
+    let mut receiver = Receiver::new();
+    let config = config(&receiver);
+    let mut ledger = Ledger::on_disk();
+    ledger.claim(&[&config]);
+    for number in 0..50 {
+        for source_as in 1..=5 {
+            ledger.count(source_as, 1);
+        }
+        ledger.sample(number);
+    }
+    let push = ledger.push(&config);
+    let request = receiver.next().await;
+    let series = request.write_request().timeseries;
+    assert_eq!(series.len(), 5);
+    for one in &series {
+        let times: Vec<i64> = one.samples.iter().map(|sample| sample.timestamp).collect();
+        let zero = std::iter::once(at(-1) + 1);
+        assert_eq!(times, zero.chain((0..50).map(at)).collect::<Vec<_>>());
+        assert_eq!(one.samples[50].value, 50.0);
+    }
+    ledger.close();
+    assert_eq!(push.end().await, settled(255, []));
+    assert!(receiver.is_idle());
+}
+
+/// A ledger at work: series come and go, some change rarely.
+fn tell(ledger: &mut Ledger, cuts: std::ops::Range<i64>) {
+    for number in cuts {
+        for source_as in 1..=9 {
+            if number % i64::from(source_as) == 0 {
+                ledger.count(source_as, 1 + number as u64);
+            }
+        }
+        let visitor = 100 + (number / 5) as u32;
+        match number % 5 {
+            1 => ledger.count(visitor, 1),
+            4 => ledger.end(visitor),
+            _ => {}
+        }
+        if number % 7 == 3 {
+            ledger.cut(at(number) - 1_000);
+            ledger.count(1, 3);
+        }
+        if number % 11 == 10 {
+            ledger.end(9);
+            ledger.count(9, 1);
+        }
+        ledger.sample(number);
+    }
+}
+
+/// What an endpoint is sent until all is sent and the program ends; each sample once.
+async fn all_sent(
+    ledger: &mut Ledger,
+    config: &PusherConfig,
+    receiver: &mut Receiver,
+) -> BTreeSet<Sent> {
+    let push = ledger.push(config);
+    ledger.close();
+    let samples = push.end().await;
+    assert_eq!(samples, settled(samples.confirmed, []));
+    let mut all = BTreeSet::new();
+    while let Some(request) = receiver.received() {
+        for sample in sent(&request) {
+            assert!(all.insert(sample.clone()), "twice: {sample:?}");
+        }
+    }
+    assert_eq!(all.len() as u64, samples.confirmed);
+    all
+}
+
+#[tokio::test]
+async fn after_any_end_each_sample_is_sent_once_but_those_of_one_request() {
+    for idle_interval in [None, Some(Duration::from_millis(4 * INTERVAL as u64))] {
+        let mut control = Receiver::new();
+        let mut receiver = Receiver::new();
+        let undisturbed = PusherConfig { idle_interval, ..config(&control) };
+        let killed = PusherConfig { idle_interval, ..in_batches_of(3, 7, config(&receiver)) };
+        let mut ledger = Ledger::on_disk();
+        ledger.claim(&[&undisturbed, &killed]);
+        tell(&mut ledger, 0..40);
+        let mut expected = all_sent(&mut ledger, &undisturbed, &mut control).await;
+
+        let mut arrived: BTreeMap<Sent, usize> = BTreeMap::new();
+        let mut in_flight = BTreeSet::new();
+        let mut runs = 0;
+        while arrived.len() < expected.len() {
+            // A run: so many requests are answered, the next one is not.
+            let answered = runs % 4;
+            receiver.answer(vec![Answer::status(204); answered]);
+            receiver.answer([Answer::Stall]);
+            let push = ledger.push(&killed);
+            for request in 0..=answered {
+                let samples = sent(&receiver.next().await);
+                if request == answered || arrived.len() + samples.len() >= expected.len() {
+                    in_flight.extend(samples.iter().cloned());
+                }
+                for sample in samples {
+                    *arrived.entry(sample).or_default() += 1;
+                }
+                if arrived.len() == expected.len() {
+                    break;
+                }
+            }
+            assert!(push.kill().await.dropped.is_empty());
+            receiver.forget_answers();
+            runs += 1;
+            if runs == 12 {
+                tell(&mut ledger, 40..50);
+                expected.extend(all_sent(&mut ledger, &undisturbed, &mut control).await);
+            }
+        }
+        assert!(runs > 20, "{runs} runs");
+        for sample in all_sent(&mut ledger, &killed, &mut receiver).await {
+            *arrived.entry(sample).or_default() += 1;
+        }
+        let arrived_once: BTreeSet<Sent> = arrived.keys().cloned().collect();
+        let missing: Vec<_> = expected.difference(&arrived_once).collect();
+        let more: Vec<_> = arrived_once.difference(&expected).collect();
+        assert!(missing.is_empty() && more.is_empty(), "missing {missing:?}, more {more:?}");
+        for (sample, times) in arrived {
+            assert!(times == 1 || in_flight.contains(&sample), "{times} times {sample:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_idle_series_is_sent_rarely_and_its_old_value_before_the_next_change() {
+    let mut receiver = Receiver::new();
+    let idle_interval = Some(Duration::from_millis(4 * INTERVAL as u64));
+    let config = PusherConfig { idle_interval, ..config(&receiver) };
+    let mut ledger = Ledger::on_disk();
+    ledger.claim(&[&config]);
+    let mut push = ledger.push(&config);
+    let mut all = Vec::new();
+    for number in 0..=11 {
+        ledger.count(1, 1);
+        if [0, 7, 8].contains(&number) {
+            ledger.count(2, 10);
+        }
+        ledger.sample(number);
+        all.extend(sent(&receiver.next().await));
+        push.until_idle().await;
+        if number == 5 {
+            // Another start in between changes nothing.
+            push.kill().await;
+            push = ledger.push(&config);
+        }
+    }
+    let idle: Vec<Sent> = all.into_iter().filter(|(source_as, ..)| source_as == "2").collect();
+    let expected = [
+        one(2, at(-1) + 1, 0.0),
+        one(2, at(0), 10.0),
+        one(2, at(4), 10.0),
+        one(2, at(6), 10.0),
+        one(2, at(7), 20.0),
+        one(2, at(8), 30.0),
+    ];
+    assert_eq!(idle, expected);
+    ledger.close();
+    let samples = push.end().await;
+    assert_eq!(samples.pending, 0);
+    // Of the second process: six of the series that changes, four of the other.
+    assert_eq!(samples, settled(6 + 3, []));
+}
+
+#[tokio::test]
+async fn what_the_caps_drop_is_counted() {
+    let mut receiver = Receiver::new();
+    let config = config(&receiver);
+    let caps = JournalConfig { segment_bytes: 300, max_bytes: 4_000, ..JournalConfig::default() };
+    let mut ledger = Ledger::with_caps(caps);
+    ledger.claim(&[&config]);
+    for number in 0..200 {
+        ledger.count(1, 1);
+        ledger.count(2, 1);
+        ledger.sample(number);
+    }
+    let push = ledger.push(&config);
+    let samples = push.until_idle().await;
+    let dropped = samples.dropped["queue_full"];
+    assert_eq!(samples.confirmed + dropped, 400);
+    assert!(dropped > 100 && samples.confirmed > 0, "{samples:?}");
+    // No zero where the beginning is not known.
+    let all = receive(&mut receiver, samples.confirmed as usize).await;
+    let first = 200 - samples.confirmed as i64 / 2;
+    assert!(all.contains(&one(1, at(first), first as f64 + 1.0)), "{:?}", all[0]);
+    assert!(all.iter().all(|&(_, time_ms, _)| time_ms >= at(first)));
+    ledger.close();
+    push.end().await;
+}
+
+#[tokio::test]
+async fn a_log_in_memory_is_bounded_and_ends_with_the_program() {
+    let mut receiver = Receiver::new();
+    receiver.answer([Answer::Stall]);
+    let config = PusherConfig { shutdown_timeout: Duration::from_millis(50), ..config(&receiver) };
+    let mut ledger = Ledger::in_memory(20_000);
+    ledger.claim(&[&config]);
+    ledger.count(1, 1);
+    ledger.sample(0);
+    let push = ledger.push(&config);
+    receiver.next().await;
+    for number in 1..=300 {
+        ledger.count(1, 1);
+        ledger.sample(number);
+    }
+    let waiting = push.until(|samples| samples.generated == 302).await;
+    let full = waiting.dropped["queue_full"];
+    assert!(full > 100, "counted while the endpoint is away: {waiting:?}");
+    ledger.close();
+    assert_eq!(push.end().await, settled(0, [("queue_full", full), ("shutdown", 302 - full)]));
+
+    // What fell out of the bound before is another loss.
+    let push = ledger.push(&config);
+    let samples = push.until_idle().await;
+    assert!(samples.dropped["queue_full"] > 100, "{samples:?}");
+    assert_eq!(samples.confirmed + samples.dropped["queue_full"], 301, "the zero is lost as well");
+    push.kill().await;
+}
+
+#[tokio::test]
+async fn samples_beyond_the_age_are_given_up() {
+    let mut receiver = Receiver::new();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    let hour = Duration::from_secs(3600);
+    let config = PusherConfig { max_age: Some(hour), ..config(&receiver) };
+    let mut ledger = Ledger::on_disk();
+    ledger.claim(&[&config]);
+    ledger.count(1, 1);
+    for hours in [5, 4, 3, 2] {
+        ledger.append(now - hours * 3_600_000, true);
+    }
+    ledger.append(now - 60_000, true);
+    let push = ledger.push(&config);
+    assert_eq!(sent(&receiver.next().await), [one(1, now - 60_000, 1.0)]);
+    let samples = push.until_idle().await;
+    // The zero, and four values.
+    assert_eq!(samples, settled(1, [("too_old", 5)]));
+    ledger.close();
+    push.end().await;
+}
+
+#[tokio::test]
+async fn newest_first_the_newest_samples_overtake_those_that_wait() {
+    let mut receiver = Receiver::new();
+    let config =
+        PusherConfig { order: Order::NewestFirst, ..in_batches_of(10, 10, config(&receiver)) };
+    let mut ledger = Ledger::on_disk();
+    ledger.claim(&[&config]);
+    receiver.answer([Answer::Stall]);
+    let push = ledger.push(&config);
+    tell(&mut ledger, 0..3);
+    receiver.next().await;
+    for number in 3..100 {
+        tell(&mut ledger, number..number + 1);
+        // Each is news of its own, as it is in a program.
+        tokio::task::yield_now().await;
+    }
+    push.until(|samples| samples.generated > 900).await;
+    push.kill().await;
+
+    // The link is back.
+    let push = ledger.push(&config);
+    let mut all: Vec<Sent> = Vec::new();
+    all.extend(sent(&receiver.next().await));
+    tell(&mut ledger, 100..104);
+    let mut requests = 0;
+    while !all.iter().any(|&(_, time_ms, _)| time_ms == at(103)) {
+        all.extend(sent(&receiver.next().await));
+        requests += 1;
+    }
+    assert!(requests < 20, "after {requests} requests");
+    let samples = push.until_idle().await;
+    while let Some(request) = receiver.received() {
+        all.extend(sent(&request));
+    }
+    ledger.close();
+    push.end().await;
+
+    let mut seen = BTreeSet::new();
+    for sample in &all {
+        assert!(seen.insert((&sample.0, sample.1)), "twice: {sample:?}");
+    }
+    assert_eq!(samples.confirmed, all.len() as u64);
+    assert!(samples.dropped.is_empty(), "{samples:?}");
+    // All that was there: of a series that never ends, each sample cut once.
+    let times: BTreeSet<i64> =
+        all.iter().filter(|(source_as, ..)| source_as == "1").map(|&(_, at, _)| at).collect();
+    for number in 0..104 {
+        assert!(times.contains(&at(number)), "{number}");
+    }
+    // One zero for a series, before all else.
+    let zeros = all.iter().filter(|(source_as, _, bits)| source_as == "1" && *bits == 0).count();
+    assert_eq!(zeros, 1);
+}
+
+#[tokio::test]
+async fn a_slow_endpoint_and_a_fast_one_do_not_disturb_each_other() {
+    let mut fast = Receiver::new();
+    let slow = Receiver::new();
+    slow.always(Answer::Stall);
+    let (fast_config, slow_config) = (config(&fast), config(&slow));
+    let mut ledger = Ledger::on_disk();
+    ledger.claim(&[&fast_config, &slow_config]);
+    let (one_push, other_push) = (ledger.push(&fast_config), ledger.push(&slow_config));
+    for number in 0..20 {
+        ledger.count(1, 1);
+        ledger.sample(number);
+        assert!(sent(&fast.next().await).contains(&one(1, at(number), number as f64 + 1.0)));
+    }
+    assert_eq!(one_push.until_idle().await, settled(21, []));
+    let waiting = other_push.until(|samples| samples.generated == 21).await;
+    assert_eq!(waiting.pending, 21);
+    one_push.kill().await;
+    other_push.kill().await;
+
+    // What waits is known after a restart; who is not configured any more has no claim.
+    ledger.claim(&[&slow_config]);
+    assert_eq!(ledger.log().cursors().len(), 1);
+    let push = ledger.push(&slow_config);
+    // The zero is known once the first cuts are read.
+    let again = push.until(|samples| samples.generated == 21).await;
+    assert_eq!(again.pending, 21);
+    push.kill().await;
+}
+
+#[tokio::test]
+async fn of_two_series_with_the_same_labels_the_first_is_sent() {
+    let mut receiver = Receiver::new();
+    let config = config(&receiver);
+    let mut ledger = Ledger::on_disk();
+    ledger.claim(&[&config]);
+    let push = ledger.push(&config);
+    ledger.count(1, 1);
+    ledger.cut.start(1, at(-1), &definition(1, ASN));
+    ledger.cut.add(1, &[100]);
+    ledger.sample(0);
+    assert_eq!(receive(&mut receiver, 2).await[1], one(1, at(0), 1.0));
+    push.until_idle().await;
+    // Where the first one ends, the other goes on.
+    ledger.end(1);
+    ledger.sample(1);
+    assert_eq!(receive(&mut receiver, 1).await, [one(1, at(1), 100.0)]);
+    ledger.close();
+    assert_eq!(push.end().await, settled(3, [("duplicate_labels", 1)]));
+}
+
+#[tokio::test]
+async fn own_metrics_go_with_the_samples() {
+    let mut receiver = Receiver::new();
+    let config = PusherConfig {
+        external_labels: vec![("instance".to_owned(), "a".to_owned())],
+        ..config(&receiver)
+    };
+    let mut ledger = Ledger::on_disk();
+    ledger.claim(&[&config]);
+    let push = ledger.push_with(&config, Pusher::with_self_metrics);
+    ledger.count(1, 1);
+    ledger.sample(0);
+    assert_eq!(sent(&receiver.next().await).len(), 2);
+    let own = receiver.next().await.samples();
+    let (labels, time_ms, value) = own
+        .iter()
+        .find(|(labels, ..)| {
+            labels["__name__"] == "flow_exporter_remote_write_samples_confirmed_total"
+        })
+        .expect("it is there");
+    assert_eq!(labels["instance"], "a");
+    assert!(own.iter().any(|(labels, ..)| labels["__name__"] == "process_resident_memory_bytes"));
+    assert_eq!(*value, 2.0);
+    assert!(*time_ms > at(0));
+    ledger.close();
+    let samples = push.end().await;
+    assert_eq!(samples, settled(2 + own.len() as u64, []));
+}
+
+#[tokio::test]
+async fn all_series_end_with_the_program_if_they_are_to() {
+    let mut receiver = Receiver::new();
+    let config = PusherConfig { stale_on_exit: true, ..config(&receiver) };
+    let mut ledger = Ledger::on_disk();
+    ledger.claim(&[&config]);
+    let push = ledger.push(&config);
+    ledger.count(1, 1);
+    ledger.count(2, 1);
+    ledger.sample(0);
+    receive(&mut receiver, 4).await;
+    ledger.close();
+    let expected = [stale(1, at(0) + 1), stale(2, at(0) + 1)];
+    assert_eq!(sorted(receive(&mut receiver, 2).await), expected);
+    assert_eq!(push.end().await, settled(6, []));
+}
+
+/// Memory of this process that is in use, in MiB.
+fn resident_mib() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = pages.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4 / 1024
+}
+
+/// `cargo test --release --test it queue -- --ignored --nocapture`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures, and takes a while"]
+async fn how_fast_a_backlog_is_drained_and_what_memory_that_takes() {
+    let mut receiver = Receiver::new();
+    let config = config(&receiver);
+    let mut ledger = Ledger::on_disk();
+    ledger.claim(&[&config]);
+    let (series, cuts) = (10_000, 1_000);
+    for number in 0..cuts {
+        for source_as in 1..=series {
+            ledger.count(source_as, 1 + u64::from(source_as) % 7);
+        }
+        ledger.sample(number);
+    }
+    let expected = u64::from(series) * (cuts as u64 + 1);
+    ledger.reader = None;
+    let before = resident_mib();
+    let begun = std::time::Instant::now();
+    let push = ledger.push(&config);
+    let (mut bytes, mut requests, mut most) = (0, 0, before);
+    loop {
+        match receiver.received() {
+            Some(request) => {
+                bytes += request.body.len();
+                requests += 1;
+                most = most.max(resident_mib());
+            }
+            None if Samples::of(&push.metrics).confirmed == expected => break,
+            None => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    }
+    let took = begun.elapsed();
+    println!(
+        "{expected} samples in {took:?}: {:.0} samples/s, {:.2} bytes a sample, {requests} requests",
+        expected as f64 / took.as_secs_f64(),
+        bytes as f64 / expected as f64,
+    );
+    println!("memory: {before} MiB before, {most} MiB at most");
+    ledger.close();
+    push.end().await;
+}
+
+#[tokio::test]
+async fn no_request_is_larger_than_its_bound_whatever_the_labels_are_like() {
+    const SERIES: u32 = 1_500;
+    // In 2.0, what series have in common is in a request once.
+    for (protocol, least) in [(ProtocolChoice::V1, 3 << 20), (ProtocolChoice::V2, 100_000)] {
+        let mut receiver = Receiver::new();
+        receiver.store(Kind::Prometheus3);
+        let label = |number: u32| (format!("external{number}"), format!("{number}").repeat(500));
+        let external_labels: Vec<_> = (10..40).map(label).collect();
+        let config = PusherConfig { protocol, external_labels, ..config(&receiver) };
+        let mut ledger = Ledger::on_disk();
+        ledger.claim(&[&config]);
+        for source_as in 1..=SERIES {
+            let slot = ledger.slots.len() as u32;
+            ledger.slots.insert(source_as, slot);
+            let name = format!("{source_as:04}").repeat(256);
+            ledger.cut.start(slot, at(-1), &definition_of((source_as, &name), (ASN, &name), &name));
+            ledger.count(source_as, 1);
+        }
+        ledger.sample(0);
+        // One of a version that had no bound for label values is not sent.
+        let slot = ledger.slots.len() as u32;
+        ledger.slots.insert(SERIES + 1, slot);
+        let name = "n".repeat(900_000);
+        ledger.cut.start(slot, at(0), &definition_of((SERIES + 1, ""), (ASN, ""), &name));
+        ledger.count(SERIES + 1, 1);
+        ledger.sample(1);
+        let push = ledger.push(&config);
+        let (mut samples, mut largest) = (0, 0);
+        while samples < 3 * SERIES as usize {
+            let request = receiver.next().await;
+            largest = largest.max(request.protobuf().len());
+            samples += request.samples().len();
+        }
+        assert!((least..=4 << 20).contains(&largest), "{largest} bytes");
+        ledger.close();
+        assert_eq!(push.end().await, settled(u64::from(3 * SERIES), [("relabelled", 1)]));
+    }
+}

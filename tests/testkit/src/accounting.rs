@@ -1,0 +1,48 @@
+//! The account of samples, as the program's own metrics tell it.
+
+use std::collections::BTreeMap;
+
+use flow_exporter::metrics::Metrics;
+
+/// Where the samples of the only endpoint are.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Samples {
+    pub generated: u64,
+    pub confirmed: u64,
+    pub pending: u64,
+    /// By reason, where there are any.
+    pub dropped: BTreeMap<String, u64>,
+}
+
+impl Samples {
+    /// All that there are are accounted for, always.
+    #[allow(clippy::cast_sign_loss, reason = "counts")]
+    pub fn of(metrics: &Metrics) -> Self {
+        let mut samples = Samples::default();
+        for family in metrics.gather() {
+            for sample in family.samples {
+                let value = sample.value as u64;
+                match family.name.as_str() {
+                    "flow_exporter_remote_write_samples_generated_total" => {
+                        samples.generated = value;
+                    }
+                    "flow_exporter_remote_write_samples_confirmed_total" => {
+                        samples.confirmed = value;
+                    }
+                    "flow_exporter_remote_write_samples_pending" => {
+                        assert!(sample.value >= 0.0, "{} are pending", sample.value);
+                        samples.pending = value;
+                    }
+                    "flow_exporter_remote_write_samples_dropped_total" if value > 0 => {
+                        let reason = sample.labels.into_iter().find(|(name, _)| name == "reason");
+                        samples.dropped.insert(reason.unwrap().1, value);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let dropped: u64 = samples.dropped.values().sum();
+        assert_eq!(samples.generated, samples.confirmed + samples.pending + dropped, "{samples:?}");
+        samples
+    }
+}

@@ -1,0 +1,214 @@
+//! The program under test, as a user starts it.
+
+use std::{
+    env,
+    ffi::OsStr,
+    fmt::Write as _,
+    fs,
+    net::Ipv4Addr,
+    path::Path,
+    process::{Command, ExitStatus},
+    sync::LazyLock,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    http,
+    page::Page,
+    produce::ASN,
+    series::{Totals, compare},
+    servers::{Process, START_LIMIT, STOP_LIMIT, unused_address, wait_for},
+};
+
+/// The program under test.
+pub fn program() -> &'static str {
+    static PROGRAM: LazyLock<String> = LazyLock::new(|| {
+        if let Ok(program) = env::var("CARGO_BIN_EXE_flow-exporter") {
+            return program;
+        }
+        // Older versions of Cargo tell it to the compiler alone: target/PROFILE has the program, and
+        // deps in there the tests and benchmarks.
+        let this = env::current_exe().expect("a path of our own");
+        let folder = this.parent().and_then(Path::parent).expect("target/PROFILE");
+        let program = folder.join("flow-exporter");
+        assert!(program.exists(), "no {}: cargo build", program.display());
+        program.into_os_string().into_string().expect("a path in UTF-8")
+    });
+    &PROGRAM
+}
+
+/// A running flow-exporter.
+pub struct Exporter {
+    address: Ipv4Addr,
+    process: Process,
+    _directory: TempDir,
+}
+
+/// The arguments for counting a topic from its first message: those that every test needs.
+pub fn count(brokers: &str, topic: &str) -> Vec<String> {
+    vec![
+        format!("--brokers={brokers}"),
+        format!("--topic={topic}"),
+        format!("--asn={ASN}"),
+        "--start=earliest".to_owned(),
+        "--as-names=none".to_owned(),
+    ]
+}
+
+/// The arguments for pushing to these receivers at this interval, such as `1s`. Several need a
+/// configuration file, which is written to `directory`.
+pub fn push(urls: &[String], interval: &str, directory: &Path) -> Vec<String> {
+    let receivers = if let [url] = urls {
+        format!("--remote-write-url={url}")
+    } else {
+        let mut text = "remote_write:\n".to_owned();
+        for url in urls {
+            writeln!(text, "  - url: {url}").expect("a string takes all that is written");
+        }
+        let file = directory.join("flow-exporter.yml");
+        fs::write(&file, text).expect("the configuration is written");
+        format!("--config={}", file.display())
+    };
+    vec![receivers, format!("--remote-write-interval={interval}")]
+}
+
+impl Exporter {
+    /// Starts the program with these arguments, with its page at an address of its own.
+    pub fn start<A: AsRef<OsStr>>(arguments: &[A]) -> Self {
+        Self::start_at(unused_address(), arguments)
+    }
+
+    /// Starts the program with these arguments, with its page at this address.
+    pub fn start_at<A: AsRef<OsStr>>(address: Ipv4Addr, arguments: &[A]) -> Self {
+        let addr = format!("--addr={address}:9590");
+        let own = [addr.as_ref(), OsStr::new("--log-format=json")];
+        let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).chain(own).collect();
+        Self::start_as_is(address, &arguments)
+    }
+
+    /// Starts the program with just these arguments, which put its page at this address.
+    pub fn start_as_is<A: AsRef<OsStr>>(address: Ipv4Addr, arguments: &[A]) -> Self {
+        Self::start_program(Path::new(program()), address, arguments)
+    }
+
+    /// Starts this build of the program, which may be another one than that under test.
+    pub fn start_program<A: AsRef<OsStr>>(
+        program: &Path,
+        address: Ipv4Addr,
+        arguments: &[A],
+    ) -> Self {
+        let directory = TempDir::with_prefix("flow-exporter-").expect("a temporary directory");
+        let mut command = Command::new(program);
+        // What it keeps (names, later on its state) stays in a directory of its own.
+        command
+            .args(arguments)
+            .current_dir(directory.path())
+            .env("HOME", directory.path())
+            .env("XDG_CACHE_HOME", directory.path().join("cache"));
+        let log = directory.path().join("log");
+        let process = Process::start("flow-exporter", &mut command, log);
+        let mut exporter = Exporter { address, process, _directory: directory };
+        wait_for("page of flow-exporter", START_LIMIT, || {
+            exporter.process.assert_running();
+            http::get(&exporter.page_url()).map(|_| ())
+        });
+        exporter
+    }
+
+    /// Where its page is.
+    pub fn page_url(&self) -> String {
+        format!("http://{}:9590/metrics", self.address)
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Its log so far.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Its page as it is now.
+    pub fn page(&self) -> Page {
+        Page(http::get(&self.page_url()).expect("flow-exporter always answers"))
+    }
+
+    /// Waits until its page has just these flow series with these values.
+    pub fn wait_for_totals(&self, expected: &Totals, limit: Duration) {
+        wait_for("expected totals on the page", limit, || compare(expected, &self.page().totals()));
+    }
+
+    /// Waits until the samples of one of its own metrics have this sum.
+    pub fn wait_for_sum(&self, metric: &str, expected: u64, limit: Duration) {
+        wait_for(&format!("{metric} of {expected}"), limit, || {
+            let sum = self.page().sum(metric);
+            if sum == expected { Ok(()) } else { Err(format!("it is {sum}")) }
+        });
+    }
+
+    /// Waits until one of its own metrics is above this, and returns it.
+    pub fn wait_for_more(&self, metric: &str, than: u64, limit: Duration) -> u64 {
+        wait_for(&format!("{metric} above {than}"), limit, || {
+            let sum = self.page().sum(metric);
+            if sum > than { Ok(sum) } else { Err(format!("it is {sum}")) }
+        })
+    }
+
+    /// Whether it says that it is ready, or what it says instead.
+    pub fn ready(&self) -> Result<(), String> {
+        http::get(&format!("http://{}:9590/-/ready", self.address)).map(|_| ())
+    }
+
+    /// Waits until it says that it is ready.
+    pub fn wait_until_ready(&self, limit: Duration) {
+        wait_for("ready flow-exporter", limit, || self.ready());
+    }
+
+    /// Waits until it says that it is not ready, with these words.
+    pub fn wait_until_it_says(&self, words: &str, limit: Duration) {
+        wait_for(&format!("word of {words:?}"), limit, || match self.ready() {
+            Err(answer) if answer.contains(words) => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+    }
+
+    /// Lets it do nothing at all for a while (SIGSTOP), until `resume`.
+    pub fn pause(&self) {
+        self.process.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.process.signal("CONT");
+    }
+
+    /// Waits until every sample of push has been accounted for: what was generated is confirmed,
+    /// pending, or dropped.
+    pub fn wait_for_account(&self, limit: Duration) {
+        // A page may be made while a sample is on its way from one to the other.
+        wait_for("sum of samples", limit, || {
+            let page = self.page();
+            let of = |what| page.sum(&format!("flow_exporter_remote_write_samples_{what}"));
+            let (confirmed, pending) = (of("confirmed_total"), of("pending"));
+            let (dropped, generated) = (of("dropped_total"), of("generated_total"));
+            if confirmed + pending + dropped == generated {
+                return Ok(());
+            }
+            Err(format!("{confirmed} + {pending} + {dropped} are not {generated}"))
+        });
+    }
+
+    /// Ends it at once (SIGKILL).
+    pub fn kill(mut self) {
+        self.process.kill();
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub fn stop(mut self) -> ExitStatus {
+        self.process.terminate(STOP_LIMIT)
+    }
+}

@@ -1,0 +1,44 @@
+//! HTTP requests that wait for the answer.
+
+use std::{sync::LazyLock, time::Duration};
+
+use tokio::runtime::Runtime;
+
+/// How long an answer may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
+
+static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
+    // Servers come and go under the same address, so no connection is kept.
+    reqwest::Client::builder()
+        .no_proxy()
+        .pool_max_idle_per_host(0)
+        .timeout(ANSWER_LIMIT)
+        .build()
+        .expect("an HTTP client")
+});
+
+/// Waits for something asynchronous.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    RUNTIME.block_on(future)
+}
+
+/// The body of the answer to a GET; all but a success is an error.
+pub fn get(url: &str) -> Result<String, String> {
+    let answer: Result<_, reqwest::Error> = block_on(async {
+        let answer = CLIENT.get(url).send().await?;
+        Ok((answer.status(), answer.text().await?))
+    });
+    match answer {
+        Ok((status, body)) if status.is_success() => Ok(body),
+        Ok((status, body)) => Err(format!("GET {url}: {status}: {body}")),
+        Err(error) => Err(format!("GET {url}: {error:?}")),
+    }
+}
+
+/// As [`get`], with parameters still to be encoded.
+pub fn get_with(url: &str, parameters: &[(&str, String)]) -> Result<String, String> {
+    let url = reqwest::Url::parse_with_params(url, parameters);
+    get(url.map_err(|error| error.to_string())?.as_str())
+}

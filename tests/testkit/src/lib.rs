@@ -1,0 +1,34 @@
+//! What the tests and benchmarks of flow-exporter share.
+//!
+//! | for | modules |
+//! |---|---|
+//! | the stages, in this process | [`receiver`], [`log`], [`accounting`], [`definitions`], [`snapshots`] |
+//! | the program, as a child | [`exporter`], [`child`], [`page`], [`http`] |
+//! | Kafka and flows | [`cluster`] (librdkafka's mock), [`produce`], [`series`] |
+//! | real servers (`scripts/e2e`) | [`servers`], [`query`] |
+//!
+//! What can't go on panics: a step that fails is a test that fails.
+
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+#![allow(missing_debug_implementations, reason = "nobody prints what runs a test")]
+#![allow(
+    clippy::len_without_is_empty,
+    clippy::new_without_default,
+    clippy::return_self_not_must_use,
+    reason = "what tests don't need"
+)]
+
+pub mod accounting;
+pub mod child;
+pub mod cluster;
+pub mod definitions;
+pub mod exporter;
+pub mod http;
+pub mod log;
+pub mod page;
+pub mod produce;
+pub mod query;
+pub mod receiver;
+pub mod series;
+pub mod servers;
+pub mod snapshots;

@@ -1,0 +1,61 @@
+//! What is logged while a test runs.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, Once},
+};
+
+use tracing::subscriber::DefaultGuard;
+
+/// A line is looked at on each thread only if it is wanted on the first that comes across it: so
+/// all are wanted everywhere.
+pub fn everything_is_logged() {
+    static SINK: Once = Once::new();
+    SINK.call_once(|| {
+        let sink = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(io::sink)
+            .finish();
+        tracing::subscriber::set_global_default(sink).expect("there is no other");
+    });
+}
+
+/// What is logged on this thread.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    pub fn capture() -> (Log, DefaultGuard) {
+        everything_is_logged();
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).expect("UTF-8")
+    }
+
+    /// The lines of this level.
+    pub fn lines(&self, level: &str) -> Vec<String> {
+        let text = self.text();
+        let is_level = |line: &&str| line.split_whitespace().nth(1) == Some(level);
+        text.lines().filter(is_level).map(ToOwned::to_owned).collect()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,41 @@
+//! Snapshots of flows that a test says.
+
+use std::{sync::Arc, time::Instant};
+
+use flow_exporter::{
+    asn::AsNames,
+    flow::{Decoded, Flow},
+    ledger::{SeriesTable, Snapshot},
+    traffic::{Counts, Layout, Rule},
+};
+
+/// The monitored AS.
+pub const ASN: u32 = 15169;
+
+pub fn flow(source_as: u32, destination_as: u32, bytes: u64, hostname: &str) -> Flow<'_> {
+    Flow { source_as, destination_as, bytes, hostname: hostname.into() }
+}
+
+/// A series table that counts flows.
+#[derive(Debug)]
+pub struct Tables {
+    pub table: SeriesTable,
+}
+
+impl Tables {
+    pub fn new(names: AsNames) -> Self {
+        Tables { table: SeriesTable::new(Layout::original(), Arc::new(names), 0) }
+    }
+
+    pub fn count<'f>(&mut self, flows: impl IntoIterator<Item = Flow<'f>>) {
+        let mut counts = Counts::new(Layout::original(), Rule { asn: ASN });
+        for flow in flows {
+            counts.record(&Decoded::Flow(flow));
+        }
+        self.table.merge(&counts, &[]);
+    }
+
+    pub fn take_snapshot(&mut self, time_ms: i64) -> Snapshot {
+        self.table.take_snapshot(time_ms, Instant::now())
+    }
+}

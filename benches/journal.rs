@@ -1,7 +1,7 @@
-//! What the journal costs: bytes on disk for each changed series, time of a cut, recovery.
+//! What the journal costs: bytes on disk for each changed series, time of a delta, recovery.
 //!
 //! The counts: series share a total by Zipf's law with an exponent of 1.1, in no order, and each
-//! varies from cut to cut by a log-normal factor (sigma 1). A cut covers 15 seconds. 1 and 10 Gbit/s
+//! varies from delta to delta by a log-normal factor (sigma 1). A delta covers 15 seconds. 1 and 10 Gbit/s
 //! count every byte; "100 Gbit/s, 1:1000" counts 1,000 bytes for each byte of sampled packets.
 //! Definitions hold a number, one of four routers and the real name of an AS.
 
@@ -10,7 +10,7 @@ use std::{path::Path, time::Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flow_exporter::{
     asn::AsNames,
-    journal::{Cut, Head, Journal, JournalConfig, Series, Source, State},
+    journal::{CheckpointHead, CheckpointSource, Delta, Journal, JournalConfig, Series, State},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng, seq::SliceRandom};
 
@@ -28,7 +28,7 @@ const SLOW: Traffic = Traffic { bits_per_second: 1e9, sampling: 1 };
 const PLAIN: Traffic = Traffic { bits_per_second: 10e9, sampling: 1 };
 const SAMPLED: Traffic = Traffic { bits_per_second: 100e9, sampling: 1000 };
 
-/// Increments of one cut for `series` series.
+/// Increments of one delta for `series` series.
 fn increments(series: usize, traffic: Traffic, random: &mut SmallRng) -> Vec<u64> {
     let weight = |rank: usize| (rank as f64 + 1.0).powf(-EXPONENT);
     let all: f64 = (0..series).map(weight).sum();
@@ -50,11 +50,11 @@ fn increments(series: usize, traffic: Traffic, random: &mut SmallRng) -> Vec<u64
         .collect()
 }
 
-/// The state before the first cut: `series` series, each with some counts.
+/// The state before the first delta: `series` series, each with some counts.
 fn initial(dir: &Path, series: u32) -> (Journal, State) {
     let (mut journal, _) = Journal::open(dir, JournalConfig::default()).expect("opens");
-    let mut cut = Cut::new(1);
-    cut.sequence = 1;
+    let mut delta = Delta::new(1);
+    delta.sequence = 1;
     let mut random = SmallRng::seed_from_u64(7);
     let names = AsNames::embedded();
     let names: Vec<(u32, &str)> = names.iter().collect();
@@ -62,12 +62,12 @@ fn initial(dir: &Path, series: u32) -> (Journal, State) {
         let (number, name) = names[random.random_range(0..names.len())];
         let router = random.random_range(0..4);
         let definition = format!("{number}\0edge{router}.fra.example.net\0{name}");
-        cut.start(id, 1_795_000_000_000 + i64::from(id / 100), definition.as_bytes());
+        delta.start(id, 1_795_000_000_000 + i64::from(id / 100), definition.as_bytes());
     }
     for (id, increment) in increments(series as usize, PLAIN, &mut random).iter().enumerate() {
-        cut.add(id as u32, &[increment * random.random_range(4000..6000)]);
+        delta.add(id as u32, &[increment * random.random_range(4000..6000)]);
     }
-    journal.append(&mut cut, &Empty, 0).expect("appended");
+    journal.append(&mut delta, &Empty, 0).expect("appended");
     drop(journal);
     let (journal, recovered) = Journal::open(dir, JournalConfig::default()).expect("opens");
     (journal, recovered.state.expect("a state"))
@@ -75,9 +75,9 @@ fn initial(dir: &Path, series: u32) -> (Journal, State) {
 
 struct Empty;
 
-impl Source for Empty {
-    fn head(&self, visit: &mut dyn FnMut(Head<'_>)) {
-        visit(Head {
+impl CheckpointSource for Empty {
+    fn head(&self, visit: &mut dyn FnMut(CheckpointHead<'_>)) {
+        visit(CheckpointHead {
             identity: b"",
             sequence: 0,
             time_ms: 0,
@@ -92,43 +92,43 @@ impl Source for Empty {
     fn visit(&self, _: &mut dyn FnMut(Series<'_>)) {}
 }
 
-/// Appends cuts of the same state again and again, each with its own increments.
+/// Appends deltas of the same state again and again, each with its own increments.
 struct Appender {
     journal: Journal,
-    cuts: Vec<Cut>,
+    deltas: Vec<Delta>,
     sequence: u64,
 }
 
 impl Appender {
-    /// Of `every`, one series changes in each cut, `changed` in all.
+    /// Of `every`, one series changes in each delta, `changed` in all.
     fn new(dir: &Path, changed: usize, every: usize, traffic: Traffic) -> Self {
         let (journal, state) = initial(dir, (changed * every) as u32);
         let mut random = SmallRng::seed_from_u64(11);
-        let cuts = (0..4)
+        let deltas = (0..4)
             .map(|_| {
-                let mut cut = Cut::new(1);
+                let mut delta = Delta::new(1);
                 let mut ids: Vec<u32> = (0..state.slots()).collect();
                 ids.shuffle(&mut random);
                 ids.truncate(changed);
                 ids.sort_unstable();
                 for (id, increment) in ids.iter().zip(increments(changed, traffic, &mut random)) {
-                    cut.add(*id, &[increment]);
+                    delta.add(*id, &[increment]);
                 }
-                cut
+                delta
             })
             .collect();
-        Appender { journal, cuts, sequence: 1 }
+        Appender { journal, deltas, sequence: 1 }
     }
 
     /// Appends one and says how many bytes it takes. No checkpoint is written: there is room in
     /// the segment, or the caller asks for few.
     fn append(&mut self) -> u64 {
         self.sequence += 1;
-        let which = self.sequence as usize % self.cuts.len();
-        let cut = &mut self.cuts[which];
-        cut.sequence = self.sequence;
-        cut.is_sample = true;
-        self.journal.append(cut, &Empty, 0).expect("appended").bytes
+        let which = self.sequence as usize % self.deltas.len();
+        let delta = &mut self.deltas[which];
+        delta.sequence = self.sequence;
+        delta.is_tick = true;
+        self.journal.append(delta, &Empty, 0).expect("appended").bytes
     }
 }
 
@@ -150,16 +150,16 @@ fn bytes(_: &mut Criterion) {
                 let record: u64 = (0..8).map(|_| appender.append()).sum();
                 // What nothing can compress: the bits below each count's highest one.
                 let noise: u64 = appender
-                    .cuts
+                    .deltas
                     .iter()
-                    .flat_map(Cut::changed)
+                    .flat_map(Delta::changed)
                     .map(|(_, row)| u64::from((row[0] / traffic.sampling).ilog2()))
                     .sum();
                 println!(
                     "{name}, {changed} of {} series change: {:.2} bytes for each, {:.2} of them noise",
                     changed * every,
                     record as f64 / (8 * changed) as f64,
-                    noise as f64 / 8.0 / (appender.cuts.len() * changed) as f64,
+                    noise as f64 / 8.0 / (appender.deltas.len() * changed) as f64,
                 );
             }
         }
@@ -200,12 +200,12 @@ fn recovery(c: &mut Criterion) {
     const SERIES: u32 = 1_000_000;
     let dir = dir(false);
     let (mut journal, state) = initial(dir.path(), SERIES);
-    // A segment as full as it gets: a checkpoint, and cuts of 4 times its size.
+    // A segment as full as it gets: a checkpoint, and deltas of 4 times its size.
     journal.begin_segment();
-    let mut cut = Cut::new(1);
-    cut.sequence = 2;
+    let mut delta = Delta::new(1);
+    delta.sequence = 2;
     let begun = Instant::now();
-    let appended = journal.append(&mut cut, &state, 0).expect("appended");
+    let appended = journal.append(&mut delta, &state, 0).expect("appended");
     println!(
         "checkpoint of {SERIES} series: {:.1} bytes for each, {:.0} ms with its sync",
         appended.checkpoint_bytes as f64 / f64::from(SERIES),
@@ -216,17 +216,17 @@ fn recovery(c: &mut Criterion) {
     let (mut bytes, mut changes) = (0, 0);
     let values = increments(SERIES as usize / 10, PLAIN, &mut random);
     while bytes < 3 * appended.checkpoint_bytes {
-        cut.clear();
-        cut.sequence = journal.log().end().sequence + 1;
+        delta.clear();
+        delta.sequence = journal.log().end().sequence + 1;
         let offset = random.random_range(0..10);
         for (place, &increment) in values.iter().enumerate() {
-            cut.add(place as u32 * 10 + offset, &[increment]);
+            delta.add(place as u32 * 10 + offset, &[increment]);
         }
-        bytes += journal.append(&mut cut, &Empty, 0).expect("appended").bytes;
+        bytes += journal.append(&mut delta, &Empty, 0).expect("appended").bytes;
         changes += values.len();
     }
     drop(journal);
-    println!("cuts after it: {bytes} bytes, {changes} changes");
+    println!("deltas after it: {bytes} bytes, {changes} changes");
     let mut group = c.benchmark_group("journal/recovery");
     group.sample_size(10);
     group.bench_function("1000000", |b| {

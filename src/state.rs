@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 
 use crate::{
     cli::{StateAction, StateDir},
-    journal::{self, Moved, Repaired},
+    journal::{self, Repaired, SetAside},
     ledger,
 };
 
@@ -49,26 +49,26 @@ pub fn run(action: &StateAction, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 fn tell_repaired(repaired: &Repaired, out: &mut dyn Write) -> io::Result<()> {
-    let Repaired { moved, newest, published, rewound } = repaired;
-    for Moved { broken, to, bytes, cuts, .. } in moved {
+    let Repaired { set_aside, newest, published, rewound } = repaired;
+    for SetAside { broken, to, bytes, deltas, .. } in set_aside {
         writeln!(out, "{broken}")?;
-        writeln!(out, "  set aside in {}: {bytes} bytes, {cuts} cuts", to.display())?;
+        writeln!(out, "  set aside in {}: {bytes} bytes, {deltas} deltas", to.display())?;
     }
     for name in rewound {
         writeln!(
             out,
-            "the endpoint {name} goes on where its bookmark says; if that is lost too, all that \
+            "the endpoint {name} goes on from its acknowledged position; if that is lost too, all that \
              the journal holds is sent again"
         )?;
     }
     match newest {
-        Some((sequence, _)) => writeln!(out, "counting goes on after cut {sequence}")?,
+        Some((sequence, _)) => writeln!(out, "counting goes on after delta {sequence}")?,
         None => writeln!(out, "no state is left: counting begins from zero")?,
     }
     if let Some(published) = published {
         writeln!(
             out,
-            "cuts up to {published} had been published: counters fall back to where counting goes \
+            "deltas up to {published} had been published: counters fall back to where counting goes \
              on, and Prometheus takes that for a restart; what Kafka still has is counted again"
         )?;
     }

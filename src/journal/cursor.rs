@@ -18,22 +18,22 @@ const MAGIC: [u8; 8] = *b"FLOWCRSR";
 pub(super) const CURSOR_BYTES: usize = 40;
 const NAME_LIMIT: usize = 100;
 
-/// How far a reader has come: it has dealt with all cuts up to `sequence`.
+/// How far a reader has come: it has dealt with all deltas up to `sequence`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Cursor {
-    /// Number of the last cut that it has dealt with.
+pub struct LogPosition {
+    /// Number of the last delta that it has dealt with.
     pub sequence: u64,
     /// How much was to be pushed up to there.
     pub totals: Totals,
 }
 
-impl Cursor {
+impl LogPosition {
     pub(super) fn encode(self) -> [u8; CURSOR_BYTES] {
         let mut bytes = [0; CURSOR_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
         bytes[12..20].copy_from_slice(&self.sequence.to_le_bytes());
-        bytes[20..28].copy_from_slice(&self.totals.cuts.to_le_bytes());
+        bytes[20..28].copy_from_slice(&self.totals.ticks.to_le_bytes());
         bytes[28..36].copy_from_slice(&self.totals.samples.to_le_bytes());
         let sum = crc32fast::hash(&bytes[..36]);
         bytes[36..].copy_from_slice(&sum.to_le_bytes());
@@ -66,7 +66,10 @@ impl Cursor {
         if version > VERSION {
             return Err(Error::Newer { path, version });
         }
-        Ok(Cursor { sequence: word(12), totals: Totals { cuts: word(20), samples: word(28) } })
+        Ok(LogPosition {
+            sequence: word(12),
+            totals: Totals { ticks: word(20), samples: word(28) },
+        })
     }
 }
 
@@ -79,7 +82,7 @@ pub(super) fn file_name(name: &str) -> Result<String, Error> {
 }
 
 /// A cursor by its name, or what is wrong with it.
-pub(super) type Found = (String, Result<Cursor, Broken>);
+pub(super) type Found = (String, Result<LogPosition, Broken>);
 
 /// The cursors that a directory holds.
 pub(super) fn read_all(directory: &Directory) -> Result<Vec<Found>, Error> {
@@ -88,7 +91,7 @@ pub(super) fn read_all(directory: &Directory) -> Result<Vec<Found>, Error> {
         if name.starts_with('.') {
             continue;
         }
-        let cursor = match Cursor::read(directory, &in_directory(CURSORS, &name)) {
+        let cursor = match LogPosition::read(directory, &in_directory(CURSORS, &name)) {
             Ok(cursor) => Ok(cursor),
             Err(Error::Broken(broken)) => Err(broken),
             // Gone since it was listed.

@@ -3,7 +3,7 @@
 //! All files of a running journal are reached through the open directory and never by its path. So
 //! nothing is written to another directory that has taken its name, and what is moved away stays
 //! whole. Whether the name still leads here is asked before anything is published
-//! ([`Hold::check`]).
+//! ([`DirectoryLock::check`]).
 
 use std::{
     fs::{File, TryLockError},
@@ -247,7 +247,7 @@ fn is_same(one: &Stat, other: &Stat) -> bool {
 
 /// A directory that this process has taken, as long as this lives.
 #[derive(Debug)]
-pub(super) struct Hold {
+pub(super) struct DirectoryLock {
     directory: Arc<Directory>,
     /// Held locked. Earlier versions know this lock alone.
     lock: File,
@@ -256,7 +256,7 @@ pub(super) struct Hold {
     whole: Option<File>,
 }
 
-impl Hold {
+impl DirectoryLock {
     /// Takes a directory for this process.
     ///
     /// # Errors
@@ -272,9 +272,9 @@ impl Hold {
             Err(TryLockError::Error(_)) => None,
         };
         let lock = lock(&directory)?;
-        let hold = Hold { directory: Arc::new(directory), lock, whole };
-        hold.check_path()?;
-        Ok(hold)
+        let directory_lock = DirectoryLock { directory: Arc::new(directory), lock, whole };
+        directory_lock.check_path()?;
+        Ok(directory_lock)
     }
 
     pub(super) fn directory(&self) -> &Arc<Directory> {

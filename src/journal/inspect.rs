@@ -9,11 +9,11 @@ use std::{
 
 use super::{
     Broken, Error,
-    acknowledged::{self, ACKNOWLEDGED, Acknowledged},
-    cursor::{self, Cursor},
-    cut::Cut,
+    cursor::{self, LogPosition},
+    delta::Delta,
     directory::{Directory, LOCK},
     io_error,
+    published_end::{self, PUBLISHED_END, PublishedEnd},
     segment::{self, Header, SegmentReader},
     state::State,
 };
@@ -31,14 +31,14 @@ pub struct SegmentReport {
     pub checkpoint_bytes: u64,
     /// Series in the checkpoint.
     pub checkpoint_series: usize,
-    /// Number of the cut that the checkpoint is the state of.
+    /// Number of the delta that the checkpoint is the state of.
     pub first_sequence: u64,
-    /// Number of the newest cut.
+    /// Number of the newest delta.
     pub last_sequence: u64,
-    /// Time of the newest cut, in milliseconds since the epoch.
+    /// Time of the newest delta, in milliseconds since the epoch.
     pub last_time_ms: i64,
     /// Cuts that can be read.
-    pub cuts: u64,
+    pub deltas: u64,
     /// Cuts among them that are samples.
     pub samples: u64,
     /// Bytes at the end that an interrupted write left behind: no harm, the next start cuts them
@@ -46,7 +46,7 @@ pub struct SegmentReport {
     pub torn_bytes: u64,
     /// The first record that can't be read, where that does harm.
     pub broken: Option<Broken>,
-    /// Whether cuts are missing between its end and the next segment. Counting does not need them;
+    /// Whether deltas are missing between its end and the next segment. Counting does not need them;
     /// a reader that is that far behind has lost them.
     pub gap: bool,
 }
@@ -57,12 +57,12 @@ pub struct Report {
     /// All segments, the oldest first.
     pub segments: Vec<SegmentReport>,
     /// The cursors by name.
-    pub cursors: BTreeMap<String, Cursor>,
+    pub cursors: BTreeMap<String, LogPosition>,
     /// Cursors that can't be read.
     pub broken_cursors: Vec<Broken>,
-    /// The state after the newest cut that can be read in the newest segment.
+    /// The state after the newest delta that can be read in the newest segment.
     pub state: Option<State>,
-    /// Where cuts that were published should be and are not.
+    /// Where deltas that were published should be and are not.
     pub missing: Option<Broken>,
 }
 
@@ -106,13 +106,13 @@ pub fn is_held(dir: &Path) -> Result<bool, Error> {
     }
 }
 
-/// Like [`verify`]; `visit` sees each cut with its segment and offset.
+/// Like [`verify`]; `visit` sees each delta with its segment and offset.
 fn examine(
     directory: &Directory,
-    visit: &mut dyn FnMut(u64, u64, &Cut) -> Result<(), Error>,
+    visit: &mut dyn FnMut(u64, u64, &Delta) -> Result<(), Error>,
 ) -> Result<Report, Error> {
     // Read first: a process that runs may write more of the log meanwhile, but not less.
-    let acknowledged = Acknowledged::read(directory)?;
+    let acknowledged = PublishedEnd::read(directory)?;
     let numbers = segment::list(directory)?;
     let mut report = Report {
         segments: Vec::new(),
@@ -137,13 +137,13 @@ fn examine(
         report.state = state;
     }
     let newest = report.segments.last();
-    let (name, end) = newest.map_or((ACKNOWLEDGED.to_owned(), 0), |newest| {
+    let (name, end) = newest.map_or((PUBLISHED_END.to_owned(), 0), |newest| {
         (segment::file_name(newest.number), newest.bytes)
     });
     // Where its end is broken, that says it all.
     if newest.is_none_or(|newest| newest.broken.is_none()) {
         let sequence = report.state.as_ref().map_or(0, |state| state.sequence);
-        report.missing = acknowledged::missing(directory, acknowledged, sequence, &name, end);
+        report.missing = published_end::missing(directory, acknowledged, sequence, &name, end);
     }
     Ok(report)
 }
@@ -176,8 +176,8 @@ pub(super) fn examine_segment(
     directory: &Directory,
     number: u64,
     next: Next,
-    acknowledged: Option<Cursor>,
-    visit: &mut dyn FnMut(u64, u64, &Cut) -> Result<(), Error>,
+    acknowledged: Option<LogPosition>,
+    visit: &mut dyn FnMut(u64, u64, &Delta) -> Result<(), Error>,
 ) -> Result<(SegmentReport, Option<State>), Error> {
     let bytes = length(directory, &segment::file_name(number))?;
     let mut report = SegmentReport {
@@ -189,7 +189,7 @@ pub(super) fn examine_segment(
         first_sequence: 0,
         last_sequence: 0,
         last_time_ms: 0,
-        cuts: 0,
+        deltas: 0,
         samples: 0,
         torn_bytes: 0,
         broken: None,
@@ -215,15 +215,15 @@ pub(super) fn examine_segment(
         Next::Segment(header) => header.sequence,
         Next::None | Next::Unreadable => u64::MAX,
     };
-    let mut cut = Cut::default();
-    // A cut beyond the bound is void.
+    let mut delta = Delta::default();
+    // A delta beyond the bound is void.
     while state.sequence < bound {
         let offset = reader.at;
-        match reader.step(&mut cut, &mut state) {
+        match reader.step(&mut delta, &mut state) {
             Ok(true) => {
-                report.cuts += 1;
-                report.samples += u64::from(cut.is_sample);
-                visit(number, offset, &cut)?;
+                report.deltas += 1;
+                report.samples += u64::from(delta.is_tick);
+                visit(number, offset, &delta)?;
             }
             Ok(false) => break,
             Err(Error::Broken(broken)) => {
@@ -255,37 +255,37 @@ fn state_at(directory: &Directory, number: u64, offset: u64) -> Result<State, Er
     let mut reader = SegmentReader::open(directory, number)?;
     reader.end = offset;
     let mut state = reader.checkpoint()?;
-    let mut cut = Cut::default();
-    while reader.step(&mut cut, &mut state)? {}
+    let mut delta = Delta::default();
+    while reader.step(&mut delta, &mut state)? {}
     Ok(state)
 }
 
-/// Writes what a journal holds for people to read; with `records`, each cut too.
+/// Writes what a journal holds for people to read; with `records`, each delta too.
 pub fn show(dir: &Path, records: bool, out: &mut dyn Write) -> Result<(), Error> {
     let write = || io_error("can't write what was read in", dir);
-    let mut cuts = Vec::new();
-    let report = examine(&Directory::open(dir)?, &mut |number, offset, cut| {
+    let mut deltas = Vec::new();
+    let report = examine(&Directory::open(dir)?, &mut |number, offset, delta| {
         if records {
-            describe(&mut cuts, number, offset, cut).map_err(write())?;
+            describe(&mut deltas, number, offset, delta).map_err(write())?;
         }
-        out.write_all(&cuts).map_err(write())?;
-        cuts.clear();
+        out.write_all(&deltas).map_err(write())?;
+        deltas.clear();
         Ok(())
     })?;
     summarize(dir, &report, out).map_err(write())
 }
 
-fn describe(out: &mut dyn Write, number: u64, offset: u64, cut: &Cut) -> io::Result<()> {
+fn describe(out: &mut dyn Write, number: u64, offset: u64, delta: &Delta) -> io::Result<()> {
     writeln!(
         out,
-        "segment {number} offset {offset}: cut {} of {}{}, {} series changed, {} started, {} ended, {} positions",
-        cut.sequence,
-        Time(cut.time_ms),
-        if cut.is_sample { " (sample)" } else { "" },
-        cut.changed.len(),
-        cut.started.len(),
-        cut.ended.len(),
-        cut.positions.len(),
+        "segment {number} offset {offset}: delta {} of {}{}, {} series changed, {} started, {} ended, {} positions",
+        delta.sequence,
+        Time(delta.time_ms),
+        if delta.is_tick { " (tick)" } else { "" },
+        delta.changed.len(),
+        delta.started.len(),
+        delta.ended.len(),
+        delta.positions.len(),
     )
 }
 
@@ -297,12 +297,12 @@ fn summarize(dir: &Path, report: &Report, out: &mut dyn Write) -> io::Result<()>
         if let Some(created_ms) = segment.created_ms {
             write!(
                 out,
-                ", begun {}, checkpoint of cut {} with {} series in {} bytes, {} cuts up to {} of {}, {} of them samples",
+                ", begun {}, checkpoint of delta {} with {} series in {} bytes, {} deltas up to {} of {}, {} of them ticks",
                 Time(created_ms),
                 segment.first_sequence,
                 segment.checkpoint_series,
                 segment.checkpoint_bytes,
-                segment.cuts,
+                segment.deltas,
                 segment.last_sequence,
                 Time(segment.last_time_ms),
                 segment.samples,
@@ -314,13 +314,13 @@ fn summarize(dir: &Path, report: &Report, out: &mut dyn Write) -> io::Result<()>
             writeln!(out, "  the last {torn} bytes are of an interrupted write")?;
         }
         if segment.gap {
-            writeln!(out, "  cuts are missing between this segment and the next")?;
+            writeln!(out, "  deltas are missing between this segment and the next")?;
         }
     }
     if let Some(state) = &report.state {
         writeln!(
             out,
-            "state: cut {} of {}, {} series of {} counts",
+            "state: delta {} of {}, {} series of {} counts",
             state.sequence,
             Time(state.time_ms),
             state.len(),
@@ -334,7 +334,7 @@ fn summarize(dir: &Path, report: &Report, out: &mut dyn Write) -> io::Result<()>
         }
     }
     for (name, cursor) in &report.cursors {
-        writeln!(out, "cursor: {name} after cut {}", cursor.sequence)?;
+        writeln!(out, "retention cursor: {name} after delta {}", cursor.sequence)?;
     }
     for broken in report.broken() {
         writeln!(out, "BROKEN: {broken}")?;

@@ -2,24 +2,24 @@
 
 use crate::slots::Bits;
 
-use super::{cut::Cut, state::State};
+use super::{delta::Delta, state::State};
 
 /// Which numbers have a living series.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Live {
+pub(super) struct LiveSet {
     numbers: Bits,
     slots: usize,
     /// How many there are.
     pub(super) count: u32,
 }
 
-impl Live {
+impl LiveSet {
     pub(super) fn new(slots: u32) -> Self {
-        Live { slots: slots as usize, ..Live::default() }
+        LiveSet { slots: slots as usize, ..LiveSet::default() }
     }
 
     pub(super) fn of(state: &State) -> Self {
-        let mut live = Live::new(state.slots());
+        let mut live = LiveSet::new(state.slots());
         state.series().for_each(|series| live.set(series.id));
         live
     }
@@ -30,7 +30,7 @@ impl Live {
     }
 
     /// Whether the same series live.
-    pub(super) fn is_same(&self, other: &Live) -> bool {
+    pub(super) fn is_same(&self, other: &LiveSet) -> bool {
         self.numbers.used() == other.numbers.used()
     }
 
@@ -44,16 +44,16 @@ impl Live {
         self.count += u32::from(self.numbers.insert(id));
     }
 
-    /// Those that live after a cut, by the rules by which it is read, or why it does not fit.
-    pub(super) fn after(mut self, cut: &Cut) -> Result<Self, &'static str> {
-        for &id in &cut.ended {
+    /// Those that live after a delta, by the rules by which it is read, or why it does not fit.
+    pub(super) fn after(mut self, delta: &Delta) -> Result<Self, &'static str> {
+        for &id in &delta.ended {
             if !self.numbers.remove(id as usize) {
                 return Err("it ends a series that does not exist");
             }
             self.count -= 1;
         }
-        let slots = self.slots + cut.started.len();
-        for &(id, start_ms, _) in &cut.started {
+        let slots = self.slots + delta.started.len();
+        for &(id, start_ms, _) in &delta.started {
             if id as usize >= slots {
                 return Err("it starts a series with a number out of turn");
             }
@@ -62,7 +62,7 @@ impl Live {
             }
             self.set(id);
         }
-        if !cut.changed.iter().all(|&id| self.get(id)) {
+        if !delta.changed.iter().all(|&id| self.get(id)) {
             return Err("it counts for a series that does not exist");
         }
         self.numbers.trim();

@@ -4,66 +4,66 @@ use std::{collections::BTreeMap, fmt};
 
 use super::{
     Error,
-    bookmark::Bookmark,
-    cursor::Cursor,
-    cut::Cut,
+    ack_position::AckPosition,
+    cursor::LogPosition,
+    delta::Delta,
     memory::{MemoryLog, MemoryReader},
-    reader::{DiskLog, DiskReader, Placed, Start, Step, Usage},
+    reader::{DiskLog, DiskReader, Placement, Start, Step, Usage},
     state::State,
 };
 
 /// A log, and the cursors of its readers. A handle: clones are the same log.
 #[derive(Debug, Clone)]
-pub struct Log(Kept);
+pub struct Log(Backend);
 
 #[derive(Debug, Clone)]
-enum Kept {
+enum Backend {
     /// A [`Journal`](super::Journal)'s: cursors are durable.
     Disk(DiskLog),
-    /// A [`Memory`](super::Memory)'s: all ends with the process.
+    /// A [`MemoryJournal`](super::MemoryJournal)'s: all ends with the process.
     Memory(MemoryLog),
 }
 
 impl From<DiskLog> for Log {
     fn from(log: DiskLog) -> Self {
-        Log(Kept::Disk(log))
+        Log(Backend::Disk(log))
     }
 }
 
 impl From<MemoryLog> for Log {
     fn from(log: MemoryLog) -> Self {
-        Log(Kept::Memory(log))
+        Log(Backend::Memory(log))
     }
 }
 
 impl Log {
-    /// Whether cuts and cursors outlive the process.
+    /// Whether deltas and cursors outlive the process.
     pub fn is_durable(&self) -> bool {
-        matches!(self.0, Kept::Disk(_))
+        matches!(self.0, Backend::Disk(_))
     }
 
-    /// The place after the newest cut.
-    pub fn end(&self) -> Cursor {
+    /// The place after the newest delta.
+    pub fn end(&self) -> LogPosition {
         match &self.0 {
-            Kept::Disk(log) => log.end(),
-            Kept::Memory(log) => log.end(),
+            Backend::Disk(log) => log.end(),
+            Backend::Memory(log) => log.end(),
         }
     }
 
     /// The oldest place from which it can still be read: what a reader has not read before it is
     /// lost to it.
-    pub fn oldest(&self) -> Cursor {
+    pub fn oldest(&self) -> LogPosition {
         match &self.0 {
-            Kept::Disk(log) => log.oldest(),
-            Kept::Memory(log) => log.oldest(),
+            Backend::Disk(log) => log.oldest(),
+            Backend::Memory(log) => log.oldest(),
         }
     }
 
     /// The cursors, by name.
-    pub fn cursors(&self) -> BTreeMap<String, Cursor> {
+    pub fn retention_cursors(&self) -> BTreeMap<String, LogPosition> {
         match &self.0 {
-            Kept::Disk(log) => log.cursors(),
-            Kept::Memory(log) => log.cursors(),
+            Backend::Disk(log) => log.retention_cursors(),
+            Backend::Memory(log) => log.retention_cursors(),
         }
     }
 
@@ -73,10 +73,10 @@ impl Log {
     /// # Errors
     /// Where the disk refuses, the log is let go up to the cursor all the same; but the next process
     /// finds the one before.
-    pub fn save(&self, name: &str, cursor: Cursor) -> Result<(), Error> {
+    pub fn save(&self, name: &str, cursor: LogPosition) -> Result<(), Error> {
         match &self.0 {
-            Kept::Disk(log) => log.save(name, cursor),
-            Kept::Memory(log) => {
+            Backend::Disk(log) => log.save(name, cursor),
+            Backend::Memory(log) => {
                 log.save(name, cursor);
                 Ok(())
             }
@@ -86,8 +86,8 @@ impl Log {
     /// Forgets a cursor and its bookmark, so that the log is not kept for it any more.
     pub fn forget(&self, name: &str) -> Result<(), Error> {
         match &self.0 {
-            Kept::Disk(log) => log.forget(name),
-            Kept::Memory(log) => {
+            Backend::Disk(log) => log.forget(name),
+            Backend::Memory(log) => {
                 log.forget(name);
                 Ok(())
             }
@@ -96,21 +96,24 @@ impl Log {
 
     /// The bookmark that goes with a cursor, and what was noted there last, if anything was. A log
     /// in memory has none.
-    pub fn bookmark(&self, name: &str) -> Result<(Option<Bookmark>, Option<Vec<u8>>), Error> {
+    pub fn ack_position(
+        &self,
+        name: &str,
+    ) -> Result<(Option<AckPosition>, Option<Vec<u8>>), Error> {
         match &self.0 {
-            Kept::Disk(log) => {
-                let (bookmark, note) = log.bookmark(name)?;
+            Backend::Disk(log) => {
+                let (bookmark, note) = log.ack_position(name)?;
                 Ok((Some(bookmark), note))
             }
-            Kept::Memory(_) => Ok((None, None)),
+            Backend::Memory(_) => Ok((None, None)),
         }
     }
 
     /// How much is kept from a place on, and how much may be.
-    pub fn usage(&self, from: Cursor) -> Usage {
+    pub fn usage(&self, from: LogPosition) -> Usage {
         match &self.0 {
-            Kept::Disk(log) => log.usage(from),
-            Kept::Memory(log) => log.usage(from),
+            Backend::Disk(log) => log.usage(from),
+            Backend::Memory(log) => log.usage(from),
         }
     }
 }
@@ -125,17 +128,17 @@ enum Inner {
 
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader").field("cursor", &self.cursor()).finish_non_exhaustive()
+        f.debug_struct("Reader").field("position", &self.position()).finish_non_exhaustive()
     }
 }
 
 impl Reader {
-    /// Begins to read; `None` while a log on disk has no cut.
-    pub fn open(log: &Log, start: Start) -> Result<Option<(Reader, Placed)>, Error> {
+    /// Begins to read; `None` while a log on disk has no delta.
+    pub fn open(log: &Log, start: Start) -> Result<Option<(Reader, Placement)>, Error> {
         Ok(match &log.0 {
-            Kept::Disk(log) => DiskReader::open(log, start)?
+            Backend::Disk(log) => DiskReader::open(log, start)?
                 .map(|(reader, placed)| (Reader(Inner::Disk(Box::new(reader))), placed)),
-            Kept::Memory(log) => {
+            Backend::Memory(log) => {
                 let (reader, placed) = MemoryReader::open(log, start)?;
                 Some((Reader(Inner::Memory(Box::new(reader))), placed))
             }
@@ -160,17 +163,17 @@ impl Reader {
         }
     }
 
-    /// The cut read last.
-    pub fn cut(&self) -> &Cut {
+    /// The delta read last.
+    pub fn delta(&self) -> &Delta {
         match &self.0 {
-            Inner::Disk(reader) => reader.cut(),
-            Inner::Memory(reader) => reader.cut(),
+            Inner::Disk(reader) => reader.delta(),
+            Inner::Memory(reader) => reader.delta(),
         }
     }
 
     /// This place, to go on from later.
-    pub fn cursor(&self) -> Cursor {
-        self.state().cursor()
+    pub fn position(&self) -> LogPosition {
+        self.state().position()
     }
 
     /// Reads on.

@@ -1,4 +1,4 @@
-//! The log in memory: the newest cuts, for readers, where nothing is to be kept on disk.
+//! The log in memory: the newest deltas, for readers, where nothing is to be kept on disk.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -9,74 +9,74 @@ use std::{
 
 use super::{
     Error,
-    cursor::Cursor,
-    cut::Cut,
+    cursor::LogPosition,
+    delta::Delta,
     log::Log,
-    reader::{Lost, Placed, Start, Step, Usage, Why},
+    reader::{Cause, Lost, Placement, Start, Step, Usage},
     state::State,
 };
 
 /// Cuts that some reader still needs take this much, in bytes, before the oldest are dropped.
 pub const MEMORY_LIMIT_BYTES: usize = 64 << 20;
 
-/// The cuts that some reader still needs, upon the state before them.
+/// The deltas that some reader still needs, upon the state before them.
 struct Ring {
     base: State,
-    cuts: VecDeque<Arc<Cut>>,
-    /// Bytes of `cuts`.
+    deltas: VecDeque<Arc<Delta>>,
+    /// Bytes of `deltas`.
     bytes: usize,
     max_bytes: usize,
     appended_bytes: u64,
-    /// The place after the newest cut.
-    end: Cursor,
+    /// The place after the newest delta.
+    end: LogPosition,
     /// Living series there.
     live: u64,
-    cursors: BTreeMap<String, Cursor>,
+    cursors: BTreeMap<String, LogPosition>,
 }
 
 impl Ring {
-    /// Moves cuts into the base: those that all readers have dealt with, and as many more as the
+    /// Moves deltas into the base: those that all readers have dealt with, and as many more as the
     /// bound demands.
     fn shrink(&mut self) -> Result<(), Error> {
         let needed = self.cursors.values().map(|cursor| cursor.sequence).min();
-        while let Some(oldest) = self.cuts.front() {
+        while let Some(oldest) = self.deltas.front() {
             let read = needed.is_none_or(|needed| oldest.sequence <= needed);
             if !read && self.bytes <= self.max_bytes {
                 return Ok(());
             }
             self.base.apply(oldest).map_err(Error::Unfit)?;
             self.bytes -= bytes(oldest);
-            self.cuts.pop_front();
+            self.deltas.pop_front();
         }
         Ok(())
     }
 }
 
-/// What a cut takes in memory, about.
-fn bytes(cut: &Cut) -> usize {
-    size_of::<Cut>()
-        + cut.definitions.len()
-        + cut.early_counts.len()
-        + size_of_val(cut.ended.as_slice())
-        + size_of_val(cut.started.as_slice())
-        + size_of_val(cut.changed.as_slice())
-        + size_of_val(cut.increments.as_slice())
-        + size_of_val(cut.positions.as_slice())
+/// What a delta takes in memory, about.
+fn bytes(delta: &Delta) -> usize {
+    size_of::<Delta>()
+        + delta.definitions.len()
+        + delta.early_counts.len()
+        + size_of_val(delta.ended.as_slice())
+        + size_of_val(delta.started.as_slice())
+        + size_of_val(delta.changed.as_slice())
+        + size_of_val(delta.increments.as_slice())
+        + size_of_val(delta.positions.as_slice())
 }
 
 /// A log in memory. Its one writer.
-pub struct Memory {
+pub struct MemoryJournal {
     log: MemoryLog,
 }
 
-impl fmt::Debug for Memory {
+impl fmt::Debug for MemoryJournal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Memory").finish_non_exhaustive()
+        f.debug_struct("MemoryJournal").finish_non_exhaustive()
     }
 }
 
-impl Memory {
-    /// A log without cuts, begun at `begun_ms` (milliseconds since the epoch), of series that have
+impl MemoryJournal {
+    /// A log without deltas, begun at `begun_ms` (milliseconds since the epoch), of series that have
     /// `width` counts each. Cuts that somebody still needs are kept up to `max_bytes`.
     pub fn new(width: usize, begun_ms: i64, max_bytes: usize) -> Self {
         let mut base = State::default();
@@ -84,15 +84,15 @@ impl Memory {
         base.time_ms = begun_ms;
         let ring = Ring {
             base,
-            cuts: VecDeque::new(),
+            deltas: VecDeque::new(),
             bytes: 0,
             max_bytes,
             appended_bytes: 0,
-            end: Cursor::default(),
+            end: LogPosition::default(),
             live: 0,
             cursors: BTreeMap::new(),
         };
-        Memory { log: MemoryLog(Arc::new(Mutex::new(ring))) }
+        MemoryJournal { log: MemoryLog(Arc::new(Mutex::new(ring))) }
     }
 
     /// The log, for readers and their cursors.
@@ -100,31 +100,31 @@ impl Memory {
         self.log.clone().into()
     }
 
-    /// Appends a cut, which is sorted.
+    /// Appends a delta, which is sorted.
     ///
     /// # Errors
-    /// [`Error::Unfit`] where the cut, or one that was appended before, does not fit the state.
-    pub fn append(&mut self, cut: &mut Cut) -> Result<(), Error> {
+    /// [`Error::Unfit`] where the delta, or one that was appended before, does not fit the state.
+    pub fn append(&mut self, delta: &mut Delta) -> Result<(), Error> {
         let mut ring = self.log.lock();
-        if !cut.sort() {
+        if !delta.sort() {
             return Err(Error::Unfit("one series ends, starts or counts twice"));
         }
-        if cut.sequence <= ring.end.sequence {
+        if delta.sequence <= ring.end.sequence {
             return Err(Error::Unfit("its sequence is not larger than the one before"));
         }
-        let size = bytes(cut);
-        ring.live = (ring.live + cut.started.len() as u64)
-            .checked_sub(cut.ended.len() as u64)
+        let size = bytes(delta);
+        ring.live = (ring.live + delta.started.len() as u64)
+            .checked_sub(delta.ended.len() as u64)
             .ok_or(Error::Unfit("it ends a series that does not exist"))?;
         let totals = &mut ring.end.totals;
-        if cut.is_sample {
-            totals.cuts += 1;
+        if delta.is_tick {
+            totals.ticks += 1;
         }
-        ring.end.totals.samples += if cut.is_sample { ring.live } else { 0 };
-        ring.end.sequence = cut.sequence;
+        ring.end.totals.samples += if delta.is_tick { ring.live } else { 0 };
+        ring.end.sequence = delta.sequence;
         ring.bytes += size;
         ring.appended_bytes += size as u64;
-        ring.cuts.push_back(Arc::new(cut.clone()));
+        ring.deltas.push_back(Arc::new(delta.clone()));
         ring.shrink()
     }
 }
@@ -144,20 +144,20 @@ impl MemoryLog {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn end(&self) -> Cursor {
+    pub(super) fn end(&self) -> LogPosition {
         self.lock().end
     }
 
     /// The oldest place from which it can still be read.
-    pub(super) fn oldest(&self) -> Cursor {
-        self.lock().base.cursor()
+    pub(super) fn oldest(&self) -> LogPosition {
+        self.lock().base.position()
     }
 
-    pub(super) fn cursors(&self) -> BTreeMap<String, Cursor> {
+    pub(super) fn retention_cursors(&self) -> BTreeMap<String, LogPosition> {
         self.lock().cursors.clone()
     }
 
-    pub(super) fn save(&self, name: &str, cursor: Cursor) {
+    pub(super) fn save(&self, name: &str, cursor: LogPosition) {
         self.lock().cursors.insert(name.to_owned(), cursor);
     }
 
@@ -165,11 +165,11 @@ impl MemoryLog {
         self.lock().cursors.remove(name);
     }
 
-    pub(super) fn usage(&self, from: Cursor) -> Usage {
+    pub(super) fn usage(&self, from: LogPosition) -> Usage {
         let ring = self.lock();
-        let kept = ring.cuts.iter().rev().take_while(|cut| cut.sequence > from.sequence);
+        let kept = ring.deltas.iter().rev().take_while(|delta| delta.sequence > from.sequence);
         Usage {
-            bytes: kept.map(|cut| bytes(cut) as u64).sum(),
+            bytes: kept.map(|delta| bytes(delta) as u64).sum(),
             appended_bytes: ring.appended_bytes,
             max_bytes: ring.max_bytes as u64,
             max_age: Duration::MAX,
@@ -181,35 +181,35 @@ impl MemoryLog {
 pub(super) struct MemoryReader {
     log: MemoryLog,
     state: State,
-    cut: Arc<Cut>,
+    delta: Arc<Delta>,
 }
 
 impl MemoryReader {
-    pub(super) fn open(log: &MemoryLog, start: Start) -> Result<(Self, Placed), Error> {
+    pub(super) fn open(log: &MemoryLog, start: Start) -> Result<(Self, Placement), Error> {
         let (state, end) = {
             let ring = log.lock();
             (ring.base.clone(), ring.end)
         };
-        let oldest = state.cursor();
+        let oldest = state.position();
         let (target, mut placed) = match start {
-            Start::Oldest => (oldest.sequence, Placed::There),
-            Start::Newest => (end.sequence, Placed::There),
+            Start::Oldest => (oldest.sequence, Placement::Exact),
+            Start::Newest => (end.sequence, Placement::Exact),
             Start::After(cursor) if cursor.sequence > end.sequence => {
-                (end.sequence, Placed::Earlier)
+                (end.sequence, Placement::Earlier)
             }
             Start::After(cursor) if cursor.sequence < oldest.sequence => {
-                let lost = Lost::between(cursor.totals, oldest.totals, Why::Dropped);
-                (oldest.sequence, Placed::Later(lost))
+                let lost = Lost::between(cursor.totals, oldest.totals, Cause::Dropped);
+                (oldest.sequence, Placement::Later(lost))
             }
-            Start::After(cursor) => (cursor.sequence, Placed::There),
+            Start::After(cursor) => (cursor.sequence, Placement::Exact),
         };
-        let mut reader = MemoryReader { log: log.clone(), state, cut: Arc::default() };
+        let mut reader = MemoryReader { log: log.clone(), state, delta: Arc::default() };
         while reader.state.sequence < target {
             match reader.step()? {
-                Step::Cut => {}
+                Step::Delta => {}
                 Step::End => break,
                 Step::Lost(lost) => {
-                    placed = Placed::Later(lost);
+                    placed = Placement::Later(lost);
                     break;
                 }
             }
@@ -225,23 +225,23 @@ impl MemoryReader {
         &mut self.state
     }
 
-    pub(super) fn cut(&self) -> &Cut {
-        &self.cut
+    pub(super) fn delta(&self) -> &Delta {
+        &self.delta
     }
 
     pub(super) fn step(&mut self) -> Result<Step, Error> {
         {
             let ring = self.log.lock();
             if self.state.sequence < ring.base.sequence {
-                let lost = Lost::between(self.state.totals, ring.base.totals, Why::Dropped);
+                let lost = Lost::between(self.state.totals, ring.base.totals, Cause::Dropped);
                 self.state = ring.base.clone();
                 return Ok(Step::Lost(lost));
             }
-            let next = ring.cuts.partition_point(|cut| cut.sequence <= self.state.sequence);
-            let Some(cut) = ring.cuts.get(next) else { return Ok(Step::End) };
-            self.cut = Arc::clone(cut);
+            let next = ring.deltas.partition_point(|delta| delta.sequence <= self.state.sequence);
+            let Some(delta) = ring.deltas.get(next) else { return Ok(Step::End) };
+            self.delta = Arc::clone(delta);
         }
-        self.state.apply(&self.cut).map_err(Error::Unfit)?;
-        Ok(Step::Cut)
+        self.state.apply(&self.delta).map_err(Error::Unfit)?;
+        Ok(Step::Delta)
     }
 }

@@ -1,5 +1,5 @@
-//! The log: every cut, in order, each durable before anybody sees it. Where nothing is to be kept
-//! on disk, a [`Memory`] holds the newest cuts, for the same readers.
+//! The log: every delta, in order, each durable before anybody sees it. Where nothing is to be kept
+//! on disk, a [`MemoryJournal`] holds the newest deltas, for the same readers.
 //!
 //! The one store of the program. Recovery reads it ([`Journal::open`]), and whoever pushes reads
 //! the same log from a durable cursor of its own ([`Reader`]), while it is being written.
@@ -11,21 +11,21 @@
 //! Begin reading at `writer.rs`; the rules that everything rests on:
 //! - A segment begins with a checkpoint, the whole state, and comes to be by a rename once it is
 //!   synced. So a segment needs no other one, and older ones can be deleted whole.
-//! - A cut is one record, or several where it is too large for one, and only one cut is unsynced at
-//!   any time. So what a crash can leave behind is at most one broken cut, the last one.
-//! - A cut beyond the sequence at which the next segment begins is void: its sync failed, and the
+//! - A delta is one record, or several where it is too large for one, and only one delta is unsynced at
+//!   any time. So what a crash can leave behind is at most one broken delta, the last one.
+//! - A delta beyond the sequence at which the next segment begins is void: its sync failed, and the
 //!   next segment has its counts.
 
-mod acknowledged;
-mod bookmark;
+mod ack_position;
 mod codec;
 mod cursor;
-mod cut;
+mod delta;
 mod directory;
 mod inspect;
 mod live;
 mod log;
 mod memory;
+mod published_end;
 mod reader;
 mod record;
 mod recover;
@@ -36,17 +36,17 @@ mod writer;
 
 use std::{fmt, io, path::PathBuf};
 
-pub use bookmark::{BOOKMARK_LIMIT_BYTES, Bookmark};
-pub use cursor::Cursor;
-pub use cut::{Cut, Position, Started};
+pub use ack_position::{ACK_POSITION_LIMIT_BYTES, AckPosition};
+pub use cursor::LogPosition;
+pub use delta::{Delta, Position, Started};
 pub use inspect::{Report, SegmentReport, is_held, show, verify};
 pub use log::{Log, Reader};
-pub use memory::{MEMORY_LIMIT_BYTES, Memory};
-pub use reader::{Lost, Placed, Start, Step, Usage, Why};
+pub use memory::{MEMORY_LIMIT_BYTES, MemoryJournal};
+pub use reader::{Cause, Lost, Placement, Start, Step, Usage};
 pub use record::RECORD_LIMIT_BYTES;
-pub use repair::{Moved, Repaired, repair};
+pub use repair::{Repaired, SetAside, repair};
 pub use segment::FORMAT_VERSION;
-pub use state::{Head, Series, Source, State, Totals};
+pub use state::{CheckpointHead, CheckpointSource, Series, State, Totals};
 pub use writer::{Appended, Journal, JournalConfig, Recovered};
 
 /// The journal's place in the state directory.
@@ -95,9 +95,9 @@ pub enum Error {
     /// The file does not hold what was written to it.
     #[error(transparent)]
     Broken(#[from] Broken),
-    /// The cut or the state that was handed in does not continue the log. A mistake of the caller;
+    /// The delta or the state that was handed in does not continue the log. A mistake of the caller;
     /// nothing was written.
-    #[error("this cut does not continue the journal: {0}")]
+    #[error("this delta does not continue the journal: {0}")]
     Unfit(&'static str),
     /// A cursor's name is a file name of 1 to 100 letters, digits, `-`, `_` or `.`, and does not
     /// begin with a dot.
@@ -139,41 +139,41 @@ impl fmt::Display for Displacement {
 /// it may be done again; the counts are right in any case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Noticed {
+pub enum ExternalChange {
     /// A cursor was removed or changed, and was written again.
-    Cursor(PathBuf),
+    RetentionCursor(PathBuf),
     /// The newest segment was removed or changed. A new one was begun, with all that is counted.
-    Newest(PathBuf),
+    NewestSegment(PathBuf),
     /// An older segment was removed.
-    Older {
+    OlderSegment {
         /// Its file.
         path: PathBuf,
-        /// Whether a reader had cuts to read in it, which it has lost.
+        /// Whether a reader had deltas to read in it, which it has lost.
         is_needed: bool,
     },
 }
 
-impl fmt::Display for Noticed {
+impl fmt::Display for ExternalChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Noticed::Cursor(path) => write!(
+            ExternalChange::RetentionCursor(path) => write!(
                 f,
                 "{} was removed or changed while the program was running, and was written again",
                 path.display()
             ),
-            Noticed::Newest(path) => write!(
+            ExternalChange::NewestSegment(path) => write!(
                 f,
                 "{} was removed or changed while the program was running: a new segment was begun, \
                  with all that is counted",
                 path.display()
             ),
-            Noticed::Older { path, is_needed: true } => write!(
+            ExternalChange::OlderSegment { path, is_needed: true } => write!(
                 f,
                 "{} was removed while the program was running: what had not been pushed of it is \
                  lost",
                 path.display()
             ),
-            Noticed::Older { path, is_needed: false } => write!(
+            ExternalChange::OlderSegment { path, is_needed: false } => write!(
                 f,
                 "{} was removed while the program was running: nothing in it was needed any more",
                 path.display()

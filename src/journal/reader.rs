@@ -10,10 +10,10 @@ use std::{
 };
 
 use super::{
-    Broken, Damage, Error, Noticed,
-    bookmark::Bookmark,
-    cursor::{self, CURSORS, Cursor},
-    cut::Cut,
+    Broken, Damage, Error, ExternalChange,
+    ack_position::AckPosition,
+    cursor::{self, CURSORS, LogPosition},
+    delta::Delta,
     directory::{Directory, Stamp},
     segment::{self, Header, SegmentReader},
     state::{State, Totals},
@@ -32,7 +32,7 @@ pub(super) struct Segment {
 /// A cursor and its file.
 #[derive(Debug, Clone, Copy)]
 struct Kept {
-    cursor: Cursor,
+    cursor: LogPosition,
     /// The file as it was written; `None` where it could not be.
     stamp: Option<Stamp>,
 }
@@ -40,7 +40,7 @@ struct Kept {
 /// What is durable.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Place {
-    /// Number of the newest durable cut.
+    /// Number of the newest durable delta.
     pub(super) sequence: u64,
     pub(super) totals: Totals,
     /// Where it ends in the newest segment.
@@ -48,28 +48,28 @@ pub(super) struct Place {
 }
 
 impl Place {
-    fn cursor(&self) -> Cursor {
-        Cursor { sequence: self.sequence, totals: self.totals }
+    fn position(&self) -> LogPosition {
+        LogPosition { sequence: self.sequence, totals: self.totals }
     }
 }
 
 /// What the writer tells the readers, and they it. Held locked for moments only, never across
 /// reading or writing.
 #[derive(Debug)]
-pub(super) struct Published {
+pub(super) struct Shared {
     pub(super) segments: BTreeMap<u64, Segment>,
     pub(super) place: Place,
     cursors: BTreeMap<String, Kept>,
     /// The caps.
     pub(super) max_bytes: u64,
     pub(super) max_age: Duration,
-    /// Bytes of cuts appended since the journal was opened.
+    /// Bytes of deltas appended since the journal was opened.
     pub(super) appended_bytes: u64,
 }
 
-impl Published {
+impl Shared {
     /// The durable cursor that is the furthest behind.
-    pub(super) fn slowest(&self) -> Option<Cursor> {
+    pub(super) fn slowest(&self) -> Option<LogPosition> {
         self.cursors.values().map(|kept| kept.cursor).min_by_key(|cursor| cursor.sequence)
     }
 
@@ -83,7 +83,7 @@ impl Published {
 #[derive(Clone)]
 pub(super) struct DiskLog {
     directory: Arc<Directory>,
-    published: Arc<Mutex<Published>>,
+    published: Arc<Mutex<Shared>>,
     /// Held while a cursor's file is written: one at a time.
     cursor_files: Arc<Mutex<()>>,
 }
@@ -106,7 +106,7 @@ impl DiskLog {
             let stamp = directory.stamp(&cursor::file_name(&name)?);
             cursors.insert(name, Kept { cursor: cursor?, stamp });
         }
-        let published = Arc::new(Mutex::new(Published {
+        let published = Arc::new(Mutex::new(Shared {
             segments,
             place,
             cursors,
@@ -122,28 +122,28 @@ impl DiskLog {
         &self.directory
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Published> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Shared> {
         // Whoever held it only copied numbers: they are whole, whatever became of it.
         self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn end(&self) -> Cursor {
-        self.lock().place.cursor()
+    pub(super) fn end(&self) -> LogPosition {
+        self.lock().place.position()
     }
 
     /// The oldest place from which it can still be read.
-    pub(super) fn oldest(&self) -> Cursor {
+    pub(super) fn oldest(&self) -> LogPosition {
         let published = self.lock();
         let oldest = published.segments.first_key_value();
-        oldest.map_or_else(Cursor::default, |(_, oldest)| oldest.header.cursor())
+        oldest.map_or_else(LogPosition::default, |(_, oldest)| oldest.header.position())
     }
 
-    pub(super) fn cursors(&self) -> BTreeMap<String, Cursor> {
+    pub(super) fn retention_cursors(&self) -> BTreeMap<String, LogPosition> {
         let published = self.lock();
         published.cursors.iter().map(|(name, kept)| (name.clone(), kept.cursor)).collect()
     }
 
-    pub(super) fn save(&self, name: &str, cursor: Cursor) -> Result<(), Error> {
+    pub(super) fn save(&self, name: &str, cursor: LogPosition) -> Result<(), Error> {
         let file = cursor::file_name(name)?;
         let writing = self.cursor_files.lock().unwrap_or_else(PoisonError::into_inner);
         self.write_cursor(&writing, name, &file, cursor)
@@ -154,7 +154,7 @@ impl DiskLog {
         _writing: &MutexGuard<'_, ()>,
         name: &str,
         file: &str,
-        cursor: Cursor,
+        cursor: LogPosition,
     ) -> Result<(), Error> {
         let written = self.directory.write_whole(file, &cursor.encode());
         let stamp = self.directory.stamp(file).filter(|_| written.is_ok());
@@ -166,7 +166,7 @@ impl DiskLog {
 
     /// Writes those cursors again whose files were removed or replaced, or could not be written.
     /// Where one is being written at the moment, another time will do.
-    pub(super) fn mend_cursors(&self, noticed: &mut Vec<Noticed>) {
+    pub(super) fn mend_cursors(&self, external_changes: &mut Vec<ExternalChange>) {
         let Ok(writing) = self.cursor_files.try_lock() else { return };
         let kept = self.lock().cursors.clone();
         for (name, Kept { cursor, stamp }) in kept {
@@ -174,10 +174,11 @@ impl DiskLog {
             if stamp.is_some() && self.directory.stamp(&file) == stamp {
                 continue;
             }
-            // Where the disk refuses, it is tried again after the next cut.
+            // Where the disk refuses, it is tried again after the next delta.
             let is_written = self.write_cursor(&writing, &name, &file, cursor).is_ok();
             if is_written && stamp.is_some() {
-                noticed.push(Noticed::Cursor(self.directory.path_of(&file)));
+                external_changes
+                    .push(ExternalChange::RetentionCursor(self.directory.path_of(&file)));
             }
         }
     }
@@ -187,13 +188,13 @@ impl DiskLog {
         let _writing = self.cursor_files.lock().unwrap_or_else(PoisonError::into_inner);
         self.directory.remove(&file)?;
         self.directory.sync(CURSORS)?;
-        Bookmark::remove(&self.directory, name)?;
+        AckPosition::remove(&self.directory, name)?;
         self.lock().cursors.remove(name);
         Ok(())
     }
 
     /// What is kept from a place on, in whole segments.
-    pub(super) fn usage(&self, from: Cursor) -> Usage {
+    pub(super) fn usage(&self, from: LogPosition) -> Usage {
         let published = self.lock();
         let after = published.segments.values().filter(|segment| {
             // A segment that ends before `from` is followed by one that begins at or before it.
@@ -224,9 +225,9 @@ impl DiskLog {
         }
     }
 
-    pub(super) fn bookmark(&self, name: &str) -> Result<(Bookmark, Option<Vec<u8>>), Error> {
+    pub(super) fn ack_position(&self, name: &str) -> Result<(AckPosition, Option<Vec<u8>>), Error> {
         cursor::file_name(name)?;
-        Bookmark::open(&self.directory, name)
+        AckPosition::open(&self.directory, name)
     }
 }
 
@@ -235,7 +236,7 @@ impl DiskLog {
 pub struct Usage {
     /// Kept from the place that was asked about on, in bytes; up to a segment more than that.
     pub bytes: u64,
-    /// Bytes of all cuts appended since the log was opened.
+    /// Bytes of all deltas appended since the log was opened.
     pub appended_bytes: u64,
     /// The oldest is dropped rather than keeping more than this.
     pub max_bytes: u64,
@@ -248,37 +249,37 @@ pub struct Usage {
 pub enum Start {
     /// At the oldest state that there is.
     Oldest,
-    /// After the newest durable cut.
+    /// After the newest durable delta.
     Newest,
-    /// After the cuts that were dealt with.
-    After(Cursor),
+    /// After the deltas that were dealt with.
+    After(LogPosition),
 }
 
 /// What a reader can't have any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost {
     /// Cuts that were samples.
-    pub cuts: u64,
+    pub ticks: u64,
     /// Samples in them.
     pub samples: u64,
     /// Why.
-    pub why: Why,
+    pub cause: Cause,
 }
 
 impl Lost {
     /// What lies between two places.
-    pub(super) fn between(from: Totals, to: Totals, why: Why) -> Self {
+    pub(super) fn between(from: Totals, to: Totals, cause: Cause) -> Self {
         Lost {
-            cuts: to.cuts.saturating_sub(from.cuts),
+            ticks: to.ticks.saturating_sub(from.ticks),
             samples: to.samples.saturating_sub(from.samples),
-            why,
+            cause,
         }
     }
 }
 
 /// Why something is lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
+pub enum Cause {
     /// It went beyond the caps.
     Dropped,
     /// It can't be read.
@@ -287,12 +288,12 @@ pub enum Why {
 
 /// Where a reader was placed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Placed {
+pub enum Placement {
     /// Where it wanted to be.
-    There,
+    Exact,
     /// At the oldest place there is, because what it wanted is lost.
     Later(Lost),
-    /// At the newest place there is: the cuts that it had dealt with are lost to the journal, as
+    /// At the newest place there is: the deltas that it had dealt with are lost to the journal, as
     /// after a broken disk. What was sent of them may be larger than what will be sent.
     Earlier,
 }
@@ -300,11 +301,11 @@ pub enum Placed {
 /// What a reader finds next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A cut, see [`Reader::cut()`]. The state includes it.
-    Cut,
-    /// Nothing more for now: all durable cuts are read.
+    /// A delta, see [`Reader::delta()`]. The state includes it.
+    Delta,
+    /// Nothing more for now: all durable deltas are read.
     End,
-    /// Some cuts are lost. The state is the next one that there is.
+    /// Some deltas are lost. The state is the next one that there is.
     Lost(Lost),
 }
 
@@ -313,37 +314,37 @@ pub(super) struct DiskReader {
     log: DiskLog,
     segment: SegmentReader,
     state: State,
-    cut: Cut,
+    delta: Delta,
     /// The next segments up to this one can't be read, and why.
     skipped: Option<(u64, Broken)>,
 }
 
 impl DiskReader {
-    pub(super) fn open(log: &DiskLog, start: Start) -> Result<Option<(Self, Placed)>, Error> {
+    pub(super) fn open(log: &DiskLog, start: Start) -> Result<Option<(Self, Placement)>, Error> {
         let (wanted, mut target, mut placed) = {
             let published = log.lock();
             let Some((_, oldest)) = published.segments.first_key_value() else {
                 return Ok(None);
             };
-            let (oldest, newest) = (oldest.header.cursor(), published.place.cursor());
+            let (oldest, newest) = (oldest.header.position(), published.place.position());
             match start {
-                Start::Oldest => (oldest.totals, oldest, Placed::There),
-                Start::Newest => (newest.totals, newest, Placed::There),
+                Start::Oldest => (oldest.totals, oldest, Placement::Exact),
+                Start::Newest => (newest.totals, newest, Placement::Exact),
                 Start::After(cursor) => {
                     let wanted = cursor.totals;
                     if cursor.sequence > newest.sequence {
-                        (wanted, newest, Placed::Earlier)
+                        (wanted, newest, Placement::Earlier)
                     } else if cursor.sequence < oldest.sequence {
-                        let lost = Lost::between(wanted, oldest.totals, Why::Dropped);
-                        (wanted, oldest, Placed::Later(lost))
+                        let lost = Lost::between(wanted, oldest.totals, Cause::Dropped);
+                        (wanted, oldest, Placement::Later(lost))
                     } else {
-                        (wanted, cursor, Placed::There)
+                        (wanted, cursor, Placement::Exact)
                     }
                 }
             }
         };
         loop {
-            // Of several segments that begin with this state, the last: the cuts of the others
+            // Of several segments that begin with this state, the last: the deltas of the others
             // are void.
             let number = {
                 let published = log.lock();
@@ -372,21 +373,26 @@ impl DiskReader {
                     let broken = log.broken(number, error)?;
                     // All but the newest can be done without.
                     let Some(next) = log.lock().after(number) else { return Err(broken.into()) };
-                    let lost = Lost::between(wanted, next.totals, Why::Broken(broken));
-                    placed = Placed::Later(lost);
-                    target = next.cursor();
+                    let lost = Lost::between(wanted, next.totals, Cause::Broken(broken));
+                    placed = Placement::Later(lost);
+                    target = next.position();
                     continue;
                 }
             };
-            let mut reader =
-                DiskReader { log: log.clone(), segment, state, cut: Cut::default(), skipped: None };
+            let mut reader = DiskReader {
+                log: log.clone(),
+                segment,
+                state,
+                delta: Delta::default(),
+                skipped: None,
+            };
             while reader.state.sequence < target.sequence {
                 match reader.step()? {
-                    Step::Cut => {}
+                    Step::Delta => {}
                     Step::End => break,
                     Step::Lost(lost) => {
-                        let lost = Lost::between(wanted, reader.state.totals, lost.why);
-                        return Ok(Some((reader, Placed::Later(lost))));
+                        let lost = Lost::between(wanted, reader.state.totals, lost.cause);
+                        return Ok(Some((reader, Placement::Later(lost))));
                     }
                 }
             }
@@ -402,8 +408,8 @@ impl DiskReader {
         &mut self.state
     }
 
-    pub(super) fn cut(&self) -> &Cut {
-        &self.cut
+    pub(super) fn delta(&self) -> &Delta {
+        &self.delta
     }
 
     pub(super) fn step(&mut self) -> Result<Step, Error> {
@@ -420,20 +426,20 @@ impl DiskReader {
                     return Ok(Step::End);
                 }
                 self.segment.end = place.end;
-                if self.segment.step(&mut self.cut, &mut self.state)? {
-                    return Ok(Step::Cut);
+                if self.segment.step(&mut self.delta, &mut self.state)? {
+                    return Ok(Step::Delta);
                 }
                 return Err(self.segment.broken(self.segment.at, Damage::Incomplete));
             };
-            let mut why = Why::Dropped;
+            let mut cause = Cause::Dropped;
             // What was deleted takes room until it is closed, so what is left of it is lost as well:
             // then it is lost from the moment on at which it was deleted.
             if is_kept && self.state.sequence < next.sequence {
                 self.segment.include_all()?;
-                match self.segment.step(&mut self.cut, &mut self.state) {
-                    Ok(true) => return Ok(Step::Cut),
+                match self.segment.step(&mut self.delta, &mut self.state) {
+                    Ok(true) => return Ok(Step::Delta),
                     Ok(false) => {}
-                    Err(Error::Broken(broken)) => why = Why::Broken(broken),
+                    Err(Error::Broken(broken)) => cause = Cause::Broken(broken),
                     Err(error) => return Err(error),
                 }
             }
@@ -441,9 +447,9 @@ impl DiskReader {
                 Ok(None) => {}
                 Ok(Some(from)) => {
                     if let Some((_, broken)) = self.skipped.take() {
-                        why = Why::Broken(broken);
+                        cause = Cause::Broken(broken);
                     }
-                    return Ok(Step::Lost(Lost::between(from, self.state.totals, why)));
+                    return Ok(Step::Lost(Lost::between(from, self.state.totals, cause)));
                 }
                 // Deleted since it was looked up: look again.
                 Err(Error::Io { source, .. })
@@ -456,7 +462,7 @@ impl DiskReader {
         }
     }
 
-    /// Goes to the next segment. Where cuts are missing in between, the state becomes that of its
+    /// Goes to the next segment. Where deltas are missing in between, the state becomes that of its
     /// checkpoint; returns how far it was before.
     fn enter(&mut self, next: &Header) -> Result<Option<Totals>, Error> {
         let before = self.state.totals;

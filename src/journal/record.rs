@@ -1,5 +1,5 @@
-//! What the records of a segment hold, and how a cut or a checkpoint is divided into records: each
-//! has a bound, whatever the cut or the state is like.
+//! What the records of a segment hold, and how a delta or a checkpoint is divided into records: each
+//! has a bound, whatever the delta or the state is like.
 
 mod read;
 
@@ -7,9 +7,9 @@ use std::{io, ops::Range};
 
 use super::{
     codec::{Encoder, put, put_bytes, put_signed},
-    cut::{Cut, Position},
+    delta::{Delta, Position},
     segment::{FRAME_BYTES, HEADER_BYTES, Header, Kind, frame},
-    state::{Head, Series, Source},
+    state::{CheckpointHead, CheckpointSource, Series},
 };
 
 pub(super) use read::{PartHead, read_head, read_more, read_part, read_series};
@@ -31,13 +31,13 @@ const LONG_NUMBER_BYTES: usize = 10;
 /// The most that a count takes in a column, in bytes: its length, and its bits.
 const COUNT_BYTES: usize = 9;
 
-/// Buffers keep this much for the next cut.
+/// Buffers keep this much for the next delta.
 const KEPT_BUFFER_BYTES: usize = 1 << 20;
 
 /// Why something can't be written: it has one part that is larger than a record may be.
 pub(super) const TOO_LARGE: &str = "the definition of a series is larger than a record may be";
 
-/// The records of a cut, in a row, each with room for its frame: what a frame says depends on where
+/// The records of a delta, in a row, each with room for its frame: what a frame says depends on where
 /// in a segment it stands.
 #[derive(Debug, Default)]
 pub(super) struct Records {
@@ -62,7 +62,7 @@ impl Records {
         &self.bytes
     }
 
-    /// Forgets them. Memory that an extraordinary cut took is given back.
+    /// Forgets them. Memory that an extraordinary delta took is given back.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BUFFER_BYTES);
@@ -80,15 +80,15 @@ impl Records {
 }
 
 /// How much of a record is left for what is divided among several.
-struct Room {
+struct Space {
     left: usize,
     /// What is larger than a record by itself gets one of its own.
     is_empty: bool,
 }
 
-impl Room {
+impl Space {
     fn new(limit: usize) -> Self {
-        Room { left: limit, is_empty: true }
+        Space { left: limit, is_empty: true }
     }
 
     /// As many of the things `from..end` as there is room for, of these sizes.
@@ -106,7 +106,7 @@ impl Room {
         from..to
     }
 
-    /// Like [`Room::take`], of things that have all the same size, which is not 0.
+    /// Like [`Space::take`], of things that have all the same size, which is not 0.
     fn take_alike(&mut self, from: usize, end: usize, size: usize) -> Range<usize> {
         let fit = (self.left / size).max(usize::from(self.is_empty));
         let taken = fit.min(end - from);
@@ -118,7 +118,7 @@ impl Room {
     }
 }
 
-/// What of a cut goes into one record.
+/// What of a delta goes into one record.
 struct Part {
     positions: Range<usize>,
     early_counts: Range<usize>,
@@ -128,35 +128,35 @@ struct Part {
 }
 
 impl Part {
-    /// The part that begins a cut.
-    fn first(cut: &Cut, limit: usize) -> Self {
+    /// The part that begins a delta.
+    fn first(delta: &Delta, limit: usize) -> Self {
         let none =
             Part { positions: 0..0, early_counts: 0..0, ended: 0..0, started: 0..0, changed: 0..0 };
-        none.next(cut, limit)
+        none.next(delta, limit)
     }
 
-    fn next(&self, cut: &Cut, limit: usize) -> Self {
-        let mut room = Room::new(limit);
-        let changed_bytes = NUMBER_BYTES + cut.width * COUNT_BYTES;
-        let positions = &cut.positions;
+    fn next(&self, delta: &Delta, limit: usize) -> Self {
+        let mut room = Space::new(limit);
+        let changed_bytes = NUMBER_BYTES + delta.width * COUNT_BYTES;
+        let positions = &delta.positions;
         Part {
             positions: room
                 .take(self.positions.end, positions.len(), |at| position_bytes(&positions[at])),
-            early_counts: room.take_alike(self.early_counts.end, cut.early_counts.len(), 1),
-            ended: room.take_alike(self.ended.end, cut.ended.len(), NUMBER_BYTES),
-            started: room.take(self.started.end, cut.started.len(), |at| {
-                started_bytes(cut.started[at].2.len())
+            early_counts: room.take_alike(self.early_counts.end, delta.early_counts.len(), 1),
+            ended: room.take_alike(self.ended.end, delta.ended.len(), NUMBER_BYTES),
+            started: room.take(self.started.end, delta.started.len(), |at| {
+                started_bytes(delta.started[at].2.len())
             }),
-            changed: room.take_alike(self.changed.end, cut.changed.len(), changed_bytes),
+            changed: room.take_alike(self.changed.end, delta.changed.len(), changed_bytes),
         }
     }
 
-    fn is_last(&self, cut: &Cut) -> bool {
-        self.positions.end == cut.positions.len()
-            && self.early_counts.end == cut.early_counts.len()
-            && self.ended.end == cut.ended.len()
-            && self.started.end == cut.started.len()
-            && self.changed.end == cut.changed.len()
+    fn is_last(&self, delta: &Delta) -> bool {
+        self.positions.end == delta.positions.len()
+            && self.early_counts.end == delta.early_counts.len()
+            && self.ended.end == delta.ended.len()
+            && self.started.end == delta.started.len()
+            && self.changed.end == delta.changed.len()
     }
 }
 
@@ -178,11 +178,11 @@ fn series_bytes(series: &Series<'_>) -> usize {
         + series.counts.len() * COUNT_BYTES
 }
 
-/// Whether no part of a cut is larger by itself than a record may be.
-pub(super) fn fits(cut: &Cut) -> bool {
+/// Whether no part of a delta is larger by itself than a record may be.
+pub(super) fn fits(delta: &Delta) -> bool {
     let is_small = |bytes| bytes <= RECORD_LIMIT_BYTES;
-    cut.positions.iter().map(position_bytes).all(is_small)
-        && cut.started.iter().map(|(.., range)| started_bytes(range.len())).all(is_small)
+    delta.positions.iter().map(position_bytes).all(is_small)
+        && delta.started.iter().map(|(.., range)| started_bytes(range.len())).all(is_small)
 }
 
 /// Encodes what records hold.
@@ -201,67 +201,67 @@ impl RecordWriter {
         Ok(RecordWriter { encoder: Encoder::new()?, raw: Vec::new(), limit })
     }
 
-    /// Writes a cut, which is sorted and of which each part [`fits`], into `out`, which is empty.
-    pub(super) fn cut(&mut self, out: &mut Records, cut: &Cut) -> io::Result<()> {
-        let mut part = Part::first(cut, self.limit);
-        if part.is_last(cut) {
-            self.part(out.begin(), cut, &part)?;
-            out.end(Kind::Cut);
+    /// Writes a delta, which is sorted and of which each part [`fits`], into `out`, which is empty.
+    pub(super) fn delta(&mut self, out: &mut Records, delta: &Delta) -> io::Result<()> {
+        let mut part = Part::first(delta, self.limit);
+        if part.is_last(delta) {
+            self.part(out.begin(), delta, &part)?;
+            out.end(Kind::Delta);
             return Ok(());
         }
         loop {
-            let (begin, is_last) = (out.len(), part.is_last(cut));
+            let (begin, is_last) = (out.len(), part.is_last(delta));
             let payload = out.begin();
             put(payload, begin as u64);
             put(payload, u64::from(!is_last));
-            self.part(payload, cut, &part)?;
+            self.part(payload, delta, &part)?;
             out.end(Kind::Part);
             if is_last {
                 return Ok(());
             }
-            part = part.next(cut, self.limit);
+            part = part.next(delta, self.limit);
         }
     }
 
-    /// Gives back memory that an extraordinary cut or a checkpoint took.
+    /// Gives back memory that an extraordinary delta or a checkpoint took.
     pub(super) fn shrink(&mut self) {
         self.raw.clear();
         self.raw.shrink_to(KEPT_BUFFER_BYTES);
         self.encoder.shrink(KEPT_BUFFER_BYTES);
     }
 
-    fn part(&mut self, out: &mut Vec<u8>, cut: &Cut, part: &Part) -> io::Result<()> {
-        put(out, cut.sequence);
-        put_signed(out, cut.time_ms);
-        put(out, u64::from(cut.is_sample));
-        put(out, cut.width as u64);
+    fn part(&mut self, out: &mut Vec<u8>, delta: &Delta, part: &Part) -> io::Result<()> {
+        put(out, delta.sequence);
+        put_signed(out, delta.time_ms);
+        put(out, u64::from(delta.is_tick));
+        put(out, delta.width as u64);
         let raw = &mut self.raw;
         raw.clear();
-        put_positions(raw, &cut.positions[part.positions.clone()]);
-        put_bytes(raw, &cut.early_counts[part.early_counts.clone()]);
-        let ended = &cut.ended[part.ended.clone()];
+        put_positions(raw, &delta.positions[part.positions.clone()]);
+        put_bytes(raw, &delta.early_counts[part.early_counts.clone()]);
+        let ended = &delta.ended[part.ended.clone()];
         put(raw, ended.len() as u64);
         put_ids(raw, ended.iter().copied());
-        let started = &cut.started[part.started.clone()];
+        let started = &delta.started[part.started.clone()];
         put(raw, started.len() as u64);
         put_ids(raw, started.iter().map(|&(id, ..)| id));
-        let mut before = cut.time_ms;
+        let mut before = delta.time_ms;
         for &(_, start_ms, _) in started {
             put_signed(raw, start_ms.wrapping_sub(before));
             before = start_ms;
         }
         for (.., definition) in started {
-            put_bytes(raw, &cut.definitions[definition.clone()]);
+            put_bytes(raw, &delta.definitions[definition.clone()]);
         }
         self.encoder.section(out, raw)?;
         let Range { start, end } = part.changed;
         put(out, (end - start) as u64);
         raw.clear();
-        put_ids(raw, cut.changed[start..end].iter().copied());
+        put_ids(raw, delta.changed[start..end].iter().copied());
         self.encoder.section(out, raw)?;
-        let increments = &cut.increments[start * cut.width..end * cut.width];
-        for column in 0..cut.width {
-            let increments = increments.iter().skip(column).step_by(cut.width);
+        let increments = &delta.increments[start * delta.width..end * delta.width];
+        for column in 0..delta.width {
+            let increments = increments.iter().skip(column).step_by(delta.width);
             self.encoder.column(out, increments.copied())?;
         }
         Ok(())
@@ -270,39 +270,41 @@ impl RecordWriter {
     /// Writes the records that a checkpoint begins with, one after the other through `emit`.
     fn head(
         &mut self,
-        head: &Head<'_>,
+        head: &CheckpointHead<'_>,
         mut emit: impl FnMut(Kind, &mut dyn FnMut(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()>,
     ) -> io::Result<()> {
-        let Head { identity, positions, early_counts, .. } = *head;
+        let CheckpointHead { identity, positions, early_counts, .. } = *head;
         if identity.len() > RECORD_LIMIT_BYTES / 2 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, TOO_LARGE));
         }
         // What comes into the first record, then into each of those that follow.
         let mut parts: Vec<(Range<usize>, Range<usize>)> = Vec::new();
-        let (mut next_position, mut next_early) = (0, 0);
-        while parts.is_empty() || next_position < positions.len() || next_early < early_counts.len()
+        let (mut next_position, mut next_early_count) = (0, 0);
+        while parts.is_empty()
+            || next_position < positions.len()
+            || next_early_count < early_counts.len()
         {
             let used = if parts.is_empty() { identity.len() } else { 0 };
-            let mut room = Room::new(self.limit.saturating_sub(used));
+            let mut room = Space::new(self.limit.saturating_sub(used));
             let some_positions =
                 room.take(next_position, positions.len(), |at| position_bytes(&positions[at]));
-            let some_early = room.take_alike(next_early, early_counts.len(), 1);
-            (next_position, next_early) = (some_positions.end, some_early.end);
-            parts.push((some_positions, some_early));
+            let some_early_counts = room.take_alike(next_early_count, early_counts.len(), 1);
+            (next_position, next_early_count) = (some_positions.end, some_early_counts.end);
+            parts.push((some_positions, some_early_counts));
         }
-        for (place, (some_positions, some_early)) in parts.iter().enumerate() {
+        for (place, (some_positions, some_early_counts)) in parts.iter().enumerate() {
             self.raw.clear();
             if place == 0 {
                 put_bytes(&mut self.raw, identity);
             }
             put_positions(&mut self.raw, &positions[some_positions.clone()]);
-            put_bytes(&mut self.raw, &early_counts[some_early.clone()]);
+            put_bytes(&mut self.raw, &early_counts[some_early_counts.clone()]);
             let (raw, encoder) = (&self.raw, &mut self.encoder);
             if place > 0 {
                 emit(Kind::More, &mut |out| encoder.section(out, raw))?;
                 continue;
             }
-            emit(Kind::Head, &mut |out| {
+            emit(Kind::CheckpointHead, &mut |out| {
                 put_signed(out, head.time_ms);
                 put(out, head.width as u64);
                 put(out, u64::from(head.slots));
@@ -341,7 +343,7 @@ impl RecordWriter {
     pub(super) fn checkpoint(
         &mut self,
         header: &Header,
-        source: &dyn Source,
+        source: &dyn CheckpointSource,
         mut visit: impl FnMut(u32),
         mut write: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<u64> {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Error, acknowledged,
-    cursor::Cursor,
-    cut::Cut,
+    Error,
+    cursor::LogPosition,
+    delta::Delta,
     directory::Directory,
-    io_error, reader,
+    io_error, published_end, reader,
     segment::{self, FORMAT_VERSION, SegmentReader},
     state::State,
     writer::Active,
@@ -17,15 +17,15 @@ use super::{
 pub(super) fn recover(
     directory: &Directory,
     number: u64,
-    acknowledged: Option<Cursor>,
+    acknowledged: Option<LogPosition>,
 ) -> Result<(State, Active, u64), Error> {
     let mut reader = SegmentReader::open(directory, number)?;
     let mut state = reader.checkpoint()?;
     let checkpoint_bytes = reader.at;
-    let mut cut = Cut::default();
+    let mut delta = Delta::default();
     let mut end = reader.at;
     let broken = loop {
-        match reader.step(&mut cut, &mut state) {
+        match reader.step(&mut delta, &mut state) {
             Ok(true) => end = reader.at,
             Ok(false) => break None,
             Err(Error::Broken(broken)) => break Some(broken),
@@ -34,9 +34,9 @@ pub(super) fn recover(
     };
     let torn_bytes = reader.end - end;
     let name = segment::file_name(number);
-    let missing = acknowledged::missing(directory, acknowledged, state.sequence, &name, end);
+    let missing = published_end::missing(directory, acknowledged, state.sequence, &name, end);
     if let Some(broken) = broken {
-        // An interrupted write is the last one, and nobody has seen its cut.
+        // An interrupted write is the last one, and nobody has seen its delta.
         let may_be_torn = broken.damage.may_be_torn() && missing.is_none();
         if !may_be_torn || !reader.is_torn_from(end)? {
             return Err(broken.into());

@@ -8,19 +8,19 @@ use std::{
 
 use super::{
     Broken, Error,
-    acknowledged::{ACKNOWLEDGED, Acknowledged},
-    bookmark::BOOKMARKS,
-    cursor::{self, CURSORS, Cursor},
-    cut::Cut,
-    directory::{Directory, Hold, in_directory, unfinished},
+    ack_position::ACK_POSITIONS,
+    cursor::{self, CURSORS, LogPosition},
+    delta::Delta,
+    directory::{Directory, DirectoryLock, in_directory, unfinished},
     inspect::{Next, examine_segment, length},
     io_error,
+    published_end::{PUBLISHED_END, PublishedEnd},
     segment::{self, SegmentReader},
 };
 
 /// Something that was broken and has been set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Moved {
+pub struct SetAside {
     /// What was broken where.
     pub broken: Broken,
     /// The file that has it now.
@@ -28,7 +28,7 @@ pub struct Moved {
     /// How much it is, in bytes.
     pub bytes: u64,
     /// Cuts in it that can still be read, and are part of the state no more.
-    pub cuts: u64,
+    pub deltas: u64,
     /// Number and time (in milliseconds since the epoch) of the newest of these.
     pub newest: Option<(u64, i64)>,
 }
@@ -37,11 +37,11 @@ pub struct Moved {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repaired {
     /// What was set aside.
-    pub moved: Vec<Moved>,
-    /// Number and time (in milliseconds since the epoch) of the newest cut that the program goes
+    pub set_aside: Vec<SetAside>,
+    /// Number and time (in milliseconds since the epoch) of the newest delta that the program goes
     /// on from; `None` where no state is left.
     pub newest: Option<(u64, i64)>,
-    /// Number of the newest cut that was published, where the state is older: counters fall back,
+    /// Number of the newest delta that was published, where the state is older: counters fall back,
     /// and what they had counted since is counted again.
     pub published: Option<u64>,
     /// Endpoints whose cursors are now at the beginning of the log.
@@ -53,32 +53,32 @@ pub struct Repaired {
 ///
 /// Each step leaves something that another repair goes on from, so it may be interrupted.
 pub fn repair(dir: &Path) -> Result<Repaired, Error> {
-    let hold = Hold::take(Directory::open(dir)?)?;
-    let directory = hold.directory();
-    directory.remove_unfinished(&["", CURSORS, BOOKMARKS])?;
-    let acknowledged = Acknowledged::read(directory)?;
+    let directory_lock = DirectoryLock::take(Directory::open(dir)?)?;
+    let directory = directory_lock.directory();
+    directory.remove_unfinished(&["", CURSORS, ACK_POSITIONS])?;
+    let acknowledged = PublishedEnd::read(directory)?;
     let mut repaired =
-        Repaired { moved: Vec::new(), newest: None, published: None, rewound: Vec::new() };
-    let mut newest = Cursor::default();
+        Repaired { set_aside: Vec::new(), newest: None, published: None, rewound: Vec::new() };
+    let mut newest = LogPosition::default();
     let mut next = Next::None;
     for number in segment::list(directory)?.into_iter().rev() {
         let (report, state) =
             examine_segment(directory, number, next, acknowledged, &mut |_, _, _| Ok(()))?;
         if let Some(broken) = report.broken {
-            repaired.moved.push(set_aside(directory, number, broken, state.is_none())?);
+            repaired.set_aside.push(set_aside(directory, number, broken, state.is_none())?);
         }
         if let Some(state) = state {
             if matches!(next, Next::None) {
                 repaired.newest = Some((state.sequence, state.time_ms));
-                newest = state.cursor();
+                newest = state.position();
             }
             next = Next::of(directory, number)?;
         }
     }
     // The last one that was read is the oldest.
     let oldest = match next {
-        Next::Segment(header) => header.cursor(),
-        Next::None | Next::Unreadable => Cursor::default(),
+        Next::Segment(header) => header.position(),
+        Next::None | Next::Unreadable => LogPosition::default(),
     };
     for (name, cursor) in cursor::read_all(directory)? {
         let Err(broken) = cursor else { continue };
@@ -93,12 +93,12 @@ pub fn repair(dir: &Path) -> Result<Repaired, Error> {
         } else {
             directory.remove(&file)?;
         }
-        repaired.moved.push(Moved { broken, to, bytes, cuts: 0, newest: None });
+        repaired.set_aside.push(SetAside { broken, to, bytes, deltas: 0, newest: None });
     }
     if let Some(acknowledged) = acknowledged
         && acknowledged.sequence > newest.sequence
     {
-        directory.write_whole(ACKNOWLEDGED, &newest.encode())?;
+        directory.write_whole(PUBLISHED_END, &newest.encode())?;
         repaired.published = Some(acknowledged.sequence);
     }
     Ok(repaired)
@@ -110,10 +110,10 @@ fn set_aside(
     number: u64,
     broken: Broken,
     whole: bool,
-) -> Result<Moved, Error> {
+) -> Result<SetAside, Error> {
     let name = segment::file_name(number);
     let from = if whole { 0 } else { broken.offset };
-    let (cuts, newest) = cuts_after(directory, number, broken.offset)?;
+    let (deltas, newest) = deltas_after(directory, number, broken.offset)?;
     let bytes = length(directory, &name)?.saturating_sub(from);
     let to = format!("{name}.broken-{from}");
     let to = if whole {
@@ -131,7 +131,7 @@ fn set_aside(
         cut_off().map_err(io_error("can't shorten", directory.path_of(&name)))?;
         to
     };
-    Ok(Moved { broken, to, bytes, cuts, newest })
+    Ok(SetAside { broken, to, bytes, deltas, newest })
 }
 
 /// A name and, where former repairs have left files of that name, a number.
@@ -201,8 +201,8 @@ fn have_same_content(one: File, other: File) -> io::Result<bool> {
     Ok(true)
 }
 
-/// How many cuts can be read behind a broken record, and the newest one's number and time.
-fn cuts_after(
+/// How many deltas can be read behind a broken record, and the newest one's number and time.
+fn deltas_after(
     directory: &Directory,
     number: u64,
     offset: u64,
@@ -213,21 +213,21 @@ fn cuts_after(
         Err(Error::Broken(_)) => return Ok((0, None)),
         Err(error) => return Err(error),
     };
-    let (mut cuts, mut newest) = (0, None);
-    let mut cut = Cut::default();
+    let (mut deltas, mut newest) = (0, None);
+    let mut delta = Delta::default();
     let mut from = offset;
     while reader.find_record(from)? {
         loop {
             from = reader.at;
-            match reader.cut(&mut cut) {
+            match reader.delta(&mut delta) {
                 Ok(true) => {
-                    cuts += 1;
-                    newest = Some((cut.sequence, cut.time_ms));
+                    deltas += 1;
+                    newest = Some((delta.sequence, delta.time_ms));
                 }
                 Ok(false) | Err(Error::Broken(_)) => break,
                 Err(error) => return Err(error),
             }
         }
     }
-    Ok((cuts, newest))
+    Ok((deltas, newest))
 }

@@ -1,4 +1,4 @@
-//! A segment: a file that begins with a header, goes on with a checkpoint, then one cut after the
+//! A segment: a file that begins with a header, goes on with a checkpoint, then one delta after the
 //! other. Header, frames and checksums; what the records hold is in `record.rs`.
 
 use std::{
@@ -11,8 +11,8 @@ use std::{
 use super::{
     Broken, Damage, Error,
     codec::{Decoder, Input, Malformed},
-    cursor::Cursor,
-    cut::Cut,
+    cursor::LogPosition,
+    delta::Delta,
     directory::Directory,
     io_error,
     record::{
@@ -27,7 +27,7 @@ pub const FORMAT_VERSION: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"FLOWJRNL";
 /// Begins each frame, so that records can be found behind a broken one.
-const MARK: [u8; 4] = *b"\xf1REC";
+const FRAME_MAGIC: [u8; 4] = *b"\xf1REC";
 pub(super) const HEADER_BYTES: usize = 56;
 /// Mark, length, kind, checksum.
 pub(super) const FRAME_BYTES: usize = 13;
@@ -41,12 +41,12 @@ const SEARCH_BYTES: usize = 1 << 20;
 #[repr(u8)]
 pub(super) enum Kind {
     /// The beginning of a checkpoint.
-    Head = 1,
+    CheckpointHead = 1,
     /// Some series of a checkpoint.
     Series = 2,
-    /// A cut.
-    Cut = 3,
-    /// A part of a cut that is too large for one record.
+    /// A delta.
+    Delta = 3,
+    /// A part of a delta that is too large for one record.
     Part = 4,
     /// More of what the beginning of a checkpoint holds.
     More = 5,
@@ -58,15 +58,15 @@ pub(super) struct Header {
     pub(super) version: u32,
     pub(super) number: u64,
     pub(super) created_ms: i64,
-    /// The cut that the checkpoint is the state of.
+    /// The delta that the checkpoint is the state of.
     pub(super) sequence: u64,
     pub(super) totals: Totals,
 }
 
 impl Header {
     /// The place of the checkpoint.
-    pub(super) fn cursor(&self) -> Cursor {
-        Cursor { sequence: self.sequence, totals: self.totals }
+    pub(super) fn position(&self) -> LogPosition {
+        LogPosition { sequence: self.sequence, totals: self.totals }
     }
 
     pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
@@ -76,7 +76,7 @@ impl Header {
         bytes[12..20].copy_from_slice(&self.number.to_le_bytes());
         bytes[20..28].copy_from_slice(&self.created_ms.to_le_bytes());
         bytes[28..36].copy_from_slice(&self.sequence.to_le_bytes());
-        bytes[36..44].copy_from_slice(&self.totals.cuts.to_le_bytes());
+        bytes[36..44].copy_from_slice(&self.totals.ticks.to_le_bytes());
         bytes[44..52].copy_from_slice(&self.totals.samples.to_le_bytes());
         let sum = crc32fast::hash(&bytes[..52]);
         bytes[52..].copy_from_slice(&sum.to_le_bytes());
@@ -108,7 +108,7 @@ impl Header {
             number: word(12),
             created_ms: word(20).cast_signed(),
             sequence: word(28),
-            totals: Totals { cuts: word(36), samples: word(44) },
+            totals: Totals { ticks: word(36), samples: word(44) },
         };
         if header.number != number {
             return Err(broken(Damage::Meaning("the file has another segment's name")));
@@ -140,7 +140,7 @@ pub(super) fn frame(record: &mut [u8], number: u64, offset: u64, kind: Kind) {
     // Far below 4 GiB: records have a bound.
     let length = payload.len() as u32;
     let sum = checksum(number, offset, length, kind as u8, payload);
-    frame[..4].copy_from_slice(&MARK);
+    frame[..4].copy_from_slice(&FRAME_MAGIC);
     frame[4..8].copy_from_slice(&length.to_le_bytes());
     frame[8] = kind as u8;
     frame[9..].copy_from_slice(&sum.to_le_bytes());
@@ -158,25 +158,25 @@ fn checksum(number: u64, offset: u64, length: u32, kind: u8, payload: &[u8]) -> 
 }
 
 /// A segment of which the header has been read.
-struct Begun {
+struct OpenSegment {
     path: PathBuf,
     file: File,
     header: Header,
     bytes: u64,
 }
 
-fn begin(directory: &Directory, number: u64) -> Result<Begun, Error> {
+fn begin(directory: &Directory, number: u64) -> Result<OpenSegment, Error> {
     let name = file_name(number);
     let path = directory.path_of(&name);
     let file = directory.read(&name).map_err(io_error("can't open", &path))?;
     let bytes = file.metadata().map_err(io_error("can't read", &path))?.len();
     let header = Header::read(&file, &path, number)?;
-    Ok(Begun { path, file, header, bytes })
+    Ok(OpenSegment { path, file, header, bytes })
 }
 
 /// The header of a segment, and how many bytes its file has.
 pub(super) fn read_header(directory: &Directory, number: u64) -> Result<(Header, u64), Error> {
-    begin(directory, number).map(|Begun { header, bytes, .. }| (header, bytes))
+    begin(directory, number).map(|OpenSegment { header, bytes, .. }| (header, bytes))
 }
 
 /// Reads one segment from its beginning on, up to an end that can be moved.
@@ -195,7 +195,7 @@ pub(super) struct SegmentReader {
 impl SegmentReader {
     /// Opens a segment and reads its header.
     pub(super) fn open(directory: &Directory, number: u64) -> Result<Self, Error> {
-        let Begun { path, file, header, bytes: end } = begin(directory, number)?;
+        let OpenSegment { path, file, header, bytes: end } = begin(directory, number)?;
         let limit = if header.version == 1 { RECORD_LIMIT_BYTES_1 } else { RECORD_LIMIT_BYTES };
         let decoder = Decoder::new(limit).map_err(io_error("can't decompress", &path))?;
         let at = HEADER_BYTES as u64;
@@ -230,8 +230,8 @@ impl SegmentReader {
             }
             Err(error) => return Err(read(error)),
         }
-        let marked = framed.min(MARK.len());
-        if frame[..marked] != MARK[..marked] {
+        let marked = framed.min(FRAME_MAGIC.len());
+        if frame[..marked] != FRAME_MAGIC[..marked] {
             return Err(self.broken(offset, Damage::NoRecord));
         }
         let length = u32::from_le_bytes(array(&frame[4..8]));
@@ -263,7 +263,7 @@ impl SegmentReader {
         let mut state = State::default();
         state.sequence = self.header.sequence;
         state.totals = self.header.totals;
-        let (payload, offset) = self.checkpoint_record(Kind::Head)?;
+        let (payload, offset) = self.checkpoint_record(Kind::CheckpointHead)?;
         let (live, more) = read_head(&mut self.decoder, &payload, &mut state)
             .map_err(|malformed| self.broken(offset, Damage::Meaning(malformed.into())))?;
         self.payload = payload;
@@ -294,7 +294,7 @@ impl SegmentReader {
             }
             Some((_, offset)) => {
                 let what = match kind {
-                    Kind::Head => "the segment does not begin with a checkpoint",
+                    Kind::CheckpointHead => "the segment does not begin with a checkpoint",
                     _ => "the checkpoint is not complete",
                 };
                 Err(self.broken(offset, Damage::Meaning(what)))
@@ -307,7 +307,7 @@ impl SegmentReader {
     pub(super) fn skip_checkpoint(&mut self) -> Result<(), Error> {
         loop {
             match self.record()? {
-                Some((kind, offset)) if kind == Kind::Cut as u8 || kind == Kind::Part as u8 => {
+                Some((kind, offset)) if kind == Kind::Delta as u8 || kind == Kind::Part as u8 => {
                     self.at = offset;
                     return Ok(());
                 }
@@ -317,11 +317,11 @@ impl SegmentReader {
         }
     }
 
-    /// Reads the next cut; false at the end. A cut of several records is whole or broken as one:
+    /// Reads the next delta; false at the end. A delta of several records is whole or broken as one:
     /// the error is at its beginning, and so is what is read next.
-    pub(super) fn cut(&mut self, cut: &mut Cut) -> Result<bool, Error> {
+    pub(super) fn delta(&mut self, delta: &mut Delta) -> Result<bool, Error> {
         let begin = self.at;
-        let read = self.cut_from(begin, cut);
+        let read = self.delta_from(begin, delta);
         read.map_err(|error| {
             self.at = begin;
             match error {
@@ -331,8 +331,8 @@ impl SegmentReader {
         })
     }
 
-    fn cut_from(&mut self, begin: u64, cut: &mut Cut) -> Result<bool, Error> {
-        cut.clear();
+    fn delta_from(&mut self, begin: u64, delta: &mut Delta) -> Result<bool, Error> {
+        delta.clear();
         let mut first = true;
         loop {
             let Some((kind, offset)) = self.record()? else {
@@ -344,13 +344,13 @@ impl SegmentReader {
                 if kind == Kind::Part as u8 {
                     let head = PartHead::read(&mut input)?;
                     if begin + head.distance != offset {
-                        return Err("the beginning of the cut is missing");
+                        return Err("the beginning of the delta is missing");
                     }
                     more = head.more;
-                } else if kind != Kind::Cut as u8 || !first {
-                    return Err("a record of another kind stands between the cuts");
+                } else if kind != Kind::Delta as u8 || !first {
+                    return Err("a record of another kind stands between the deltas");
                 }
-                read_part(&mut self.decoder, &mut input, cut, first)?;
+                read_part(&mut self.decoder, &mut input, delta, first)?;
                 Ok(more)
             };
             match part() {
@@ -361,18 +361,18 @@ impl SegmentReader {
         }
     }
 
-    /// Reads the next cut and applies it to the state; false at the end.
-    pub(super) fn step(&mut self, cut: &mut Cut, state: &mut State) -> Result<bool, Error> {
+    /// Reads the next delta and applies it to the state; false at the end.
+    pub(super) fn step(&mut self, delta: &mut Delta, state: &mut State) -> Result<bool, Error> {
         let offset = self.at;
-        if !self.cut(cut)? {
+        if !self.delta(delta)? {
             return Ok(false);
         }
-        state.apply(cut).map_err(|what| self.broken(offset, Damage::Meaning(what)))?;
+        state.apply(delta).map_err(|what| self.broken(offset, Damage::Meaning(what)))?;
         Ok(true)
     }
 
-    /// Whether what begins at `offset`, and is not a whole cut, may be what an interrupted write
-    /// left behind: nothing whole is behind it but other parts of the same cut, since a disk may
+    /// Whether what begins at `offset`, and is not a whole delta, may be what an interrupted write
+    /// left behind: nothing whole is behind it but other parts of the same delta, since a disk may
     /// have kept any of what was written before a crash.
     pub(super) fn is_torn_from(&mut self, offset: u64) -> Result<bool, Error> {
         let mut from = offset;
@@ -396,7 +396,7 @@ impl SegmentReader {
         while from < self.end {
             let read = read_up_to(&self.file, &mut window, from)
                 .map_err(io_error("can't read", &self.path))?;
-            for found in memchr::memmem::find_iter(&window[..read], &MARK) {
+            for found in memchr::memmem::find_iter(&window[..read], &FRAME_MAGIC) {
                 self.at = from + found as u64;
                 match self.record() {
                     Ok(Some((_, offset))) => {
@@ -411,7 +411,7 @@ impl SegmentReader {
                 break;
             }
             // A mark may lie across the windows' bound.
-            from += (read - (MARK.len() - 1)) as u64;
+            from += (read - (FRAME_MAGIC.len() - 1)) as u64;
         }
         self.at = self.end;
         Ok(false)

@@ -1,4 +1,4 @@
-//! The whole state at one cut: what a checkpoint holds and what replaying builds.
+//! The whole state at one delta: what a checkpoint holds and what replaying builds.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -6,9 +6,9 @@ use crate::slots::give_back;
 
 use super::{
     codec::{Input, put_bytes},
-    cursor::Cursor,
-    cut::{Cut, Position},
-    live::Live,
+    cursor::LogPosition,
+    delta::{Delta, Position},
+    live::LiveSet,
 };
 
 /// Start time of a number that no series has.
@@ -22,23 +22,23 @@ const LEAST_GARBAGE_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Cuts that are samples.
-    pub cuts: u64,
-    /// Samples: the living series of each such cut.
+    pub ticks: u64,
+    /// Samples: the living series of each such delta.
     pub samples: u64,
 }
 
 /// What a state is beside its series.
 #[derive(Debug, Clone, Copy)]
-pub struct Head<'s> {
+pub struct CheckpointHead<'s> {
     /// What the counts belong to, in the caller's own form.
     pub identity: &'s [u8],
-    /// Number of the cut that this is the state of; 0 before the first.
+    /// Number of the delta that this is the state of; 0 before the first.
     pub sequence: u64,
-    /// Time of that cut, in milliseconds since the epoch.
+    /// Time of that delta, in milliseconds since the epoch.
     pub time_ms: i64,
     /// All positions, each once.
     pub positions: &'s [Position],
-    /// The newest early counts.
+    /// The newest tallies.
     pub early_counts: &'s [u8],
     /// Counts of each series.
     pub width: usize,
@@ -55,7 +55,7 @@ pub struct Series<'s> {
     pub id: u32,
     /// Nothing of it was counted before, in milliseconds since the epoch.
     pub start_ms: i64,
-    /// Time of the cut that last changed it, in milliseconds since the epoch.
+    /// Time of the delta that last changed it, in milliseconds since the epoch.
     pub changed_ms: i64,
     /// What it is, in the caller's own form.
     pub definition: &'s [u8],
@@ -64,22 +64,22 @@ pub struct Series<'s> {
 }
 
 /// Gives the state for a checkpoint.
-pub trait Source {
+pub trait CheckpointSource {
     /// What the state is beside its series, handed to `visit`.
-    fn head(&self, visit: &mut dyn FnMut(Head<'_>));
+    fn head(&self, visit: &mut dyn FnMut(CheckpointHead<'_>));
     /// All living series, by rising number.
     fn visit(&self, visit: &mut dyn FnMut(Series<'_>));
 }
 
-/// The state at one cut, read from the log. Takes 32 bytes and its definition for each series, and
+/// The state at one delta, read from the log. Takes 32 bytes and its definition for each series, and
 /// nothing for numbers above all that live.
 #[derive(Debug, Clone, Default)]
 pub struct State {
     /// What the counts belong to, in the caller's own form.
     pub identity: Vec<u8>,
-    /// Number of the cut that this is the state of; 0 before the first.
+    /// Number of the delta that this is the state of; 0 before the first.
     pub sequence: u64,
-    /// Time of that cut, in milliseconds since the epoch.
+    /// Time of that delta, in milliseconds since the epoch.
     pub time_ms: i64,
     /// How far each partition of each topic has been counted.
     pub positions: BTreeMap<(Arc<str>, i32), i64>,
@@ -96,7 +96,7 @@ pub struct State {
     /// Each behind its length.
     definitions: Vec<u8>,
     /// Which series live, where nothing else is kept of them.
-    lean: Option<Live>,
+    lean: Option<LiveSet>,
     /// Numbers are below this; the columns may end before it.
     slots: u32,
     live: u32,
@@ -127,8 +127,8 @@ impl PartialEq for State {
 
 impl State {
     /// Its place in the log.
-    pub fn cursor(&self) -> Cursor {
-        Cursor { sequence: self.sequence, totals: self.totals }
+    pub fn position(&self) -> LogPosition {
+        LogPosition { sequence: self.sequence, totals: self.totals }
     }
 
     /// How many series there are.
@@ -169,61 +169,61 @@ impl State {
         (0..self.starts.len() as u32).filter_map(|id| self.get(id))
     }
 
-    /// Makes it the state after `cut`, or says why it can't be. After an error, the state is of no
+    /// Makes it the state after `delta`, or says why it can't be. After an error, the state is of no
     /// use any more.
-    pub(super) fn apply(&mut self, cut: &Cut) -> Result<(), &'static str> {
-        if cut.sequence <= self.sequence {
-            return Err("the cut is not newer than the one before");
+    pub(super) fn apply(&mut self, delta: &Delta) -> Result<(), &'static str> {
+        if delta.sequence <= self.sequence {
+            return Err("the delta is not newer than the one before");
         }
         match self.lean.take() {
             Some(live) => {
-                let live = live.after(cut)?;
+                let live = live.after(delta)?;
                 (self.slots, self.live) = (live.slots(), live.count);
                 self.lean = Some(live);
             }
-            None => self.apply_to_series(cut)?,
+            None => self.apply_to_series(delta)?,
         }
-        for position in &cut.positions {
+        for position in &delta.positions {
             self.positions
                 .insert((Arc::clone(&position.topic), position.partition), position.next_offset);
         }
-        if !cut.early_counts.is_empty() {
-            self.early_counts.clone_from(&cut.early_counts);
+        if !delta.early_counts.is_empty() {
+            self.early_counts.clone_from(&delta.early_counts);
         }
-        self.sequence = cut.sequence;
-        self.time_ms = cut.time_ms;
-        if cut.is_sample {
-            self.totals.cuts += 1;
+        self.sequence = delta.sequence;
+        self.time_ms = delta.time_ms;
+        if delta.is_tick {
+            self.totals.ticks += 1;
             self.totals.samples += u64::from(self.live);
         }
         Ok(())
     }
 
-    fn apply_to_series(&mut self, cut: &Cut) -> Result<(), &'static str> {
-        for &id in cut.ended() {
+    fn apply_to_series(&mut self, delta: &Delta) -> Result<(), &'static str> {
+        for &id in delta.ended() {
             self.end(id)?;
         }
-        let slots = self.slots as usize + cut.started.len();
-        for series in cut.started() {
+        let slots = self.slots as usize + delta.started.len();
+        for series in delta.started() {
             if series.id as usize >= slots {
-                return Err("the cut starts a series with a number out of turn");
+                return Err("the delta starts a series with a number out of turn");
             }
-            self.start(series.id, series.start_ms, cut.time_ms, series.definition)?;
+            self.start(series.id, series.start_ms, delta.time_ms, series.definition)?;
         }
-        if cut.width != self.width && !cut.changed.is_empty() {
-            return Err("the cut has another number of counts for each series");
+        if delta.width != self.width && !delta.changed.is_empty() {
+            return Err("the delta has another number of counts for each series");
         }
-        for (id, increments) in cut.changed() {
+        for (id, increments) in delta.changed() {
             let slot = id as usize;
             if self.starts.get(slot).is_none_or(|&start| start == VACANT) {
-                return Err("the cut counts for a series that does not exist");
+                return Err("the delta counts for a series that does not exist");
             }
-            self.changes[slot] = cut.time_ms;
+            self.changes[slot] = delta.time_ms;
             for (count, increment) in self.counts[slot * self.width..].iter_mut().zip(increments) {
                 *count = count.wrapping_add(*increment);
             }
         }
-        if !cut.ended.is_empty() {
+        if !delta.ended.is_empty() {
             self.give_back();
         }
         Ok(())
@@ -234,7 +234,7 @@ impl State {
     /// many there are.
     pub(super) fn forget_series(&mut self) {
         if self.lean.is_none() {
-            self.lean = Some(Live::of(self));
+            self.lean = Some(LiveSet::of(self));
             self.starts = Vec::new();
             self.changes = Vec::new();
             self.counts = Vec::new();
@@ -289,7 +289,7 @@ impl State {
 
     fn end(&mut self, id: u32) -> Result<(), &'static str> {
         let start = self.starts.get_mut(id as usize).filter(|start| **start != VACANT);
-        *start.ok_or("the cut ends a series that does not exist")? = VACANT;
+        *start.ok_or("the delta ends a series that does not exist")? = VACANT;
         self.garbage += definition(&self.definitions, self.places[id as usize]).len();
         self.live -= 1;
         Ok(())
@@ -327,8 +327,8 @@ fn definition(definitions: &[u8], place: usize) -> &[u8] {
     Input(&definitions[place..]).bytes().unwrap_or_default()
 }
 
-impl Source for State {
-    fn head(&self, visit: &mut dyn FnMut(Head<'_>)) {
+impl CheckpointSource for State {
+    fn head(&self, visit: &mut dyn FnMut(CheckpointHead<'_>)) {
         let positions: Vec<Position> = self
             .positions
             .iter()
@@ -338,7 +338,7 @@ impl Source for State {
                 next_offset,
             })
             .collect();
-        visit(Head {
+        visit(CheckpointHead {
             identity: &self.identity,
             sequence: self.sequence,
             time_ms: self.time_ms,
@@ -360,46 +360,46 @@ impl Source for State {
 mod tests {
     use super::*;
 
-    fn cut(sequence: u64, ended: impl IntoIterator<Item = u32>, started: &[u32]) -> Cut {
-        let mut cut = Cut::new(1);
-        cut.sequence = sequence;
+    fn delta(sequence: u64, ended: impl IntoIterator<Item = u32>, started: &[u32]) -> Delta {
+        let mut delta = Delta::new(1);
+        delta.sequence = sequence;
         for id in ended {
-            cut.end(id);
+            delta.end(id);
         }
         for &id in started {
-            cut.start(id, 1, &[b'x'; 100]);
+            delta.start(id, 1, &[b'x'; 100]);
         }
-        cut
+        delta
     }
 
     #[test]
     fn series_that_ended_leave_no_memory_and_their_numbers_can_be_used_again() {
         let mut state = State { width: 1, ..State::default() };
         let ids: Vec<u32> = (0..100_000).collect();
-        state.apply(&cut(1, [], &ids)).unwrap();
-        state.apply(&cut(2, (0..100_000).filter(|&id| id != 7), &[])).unwrap();
+        state.apply(&delta(1, [], &ids)).unwrap();
+        state.apply(&delta(2, (0..100_000).filter(|&id| id != 7), &[])).unwrap();
         assert_eq!(state.series().map(|series| series.id).collect::<Vec<_>>(), [7]);
         assert_eq!(state.get(7).unwrap().definition, [b'x'; 100]);
         assert!(state.starts.capacity() + state.counts.capacity() <= 4096);
         assert!(state.definitions.capacity() <= 2 * LEAST_GARBAGE_BYTES);
         // A writer that has not given them back yet goes on with any of them.
-        state.apply(&cut(3, [], &[99_999])).unwrap();
+        state.apply(&delta(3, [], &[99_999])).unwrap();
         assert_eq!(state.series().map(|series| series.id).collect::<Vec<_>>(), [7, 99_999]);
-        assert!(state.apply(&cut(4, [], &[100_001])).is_err(), "that is out of turn");
+        assert!(state.apply(&delta(4, [], &[100_001])).is_err(), "that is out of turn");
     }
 
     #[test]
     fn a_state_that_has_forgotten_its_series_counts_samples_and_judges_cuts_as_before() {
         let mut state = State { width: 1, ..State::default() };
-        state.apply(&cut(1, [], &[0, 1])).unwrap();
+        state.apply(&delta(1, [], &[0, 1])).unwrap();
         state.forget_series();
-        let mut next = cut(2, [0], &[2, 3]);
+        let mut next = delta(2, [0], &[2, 3]);
         next.add(1, &[5]);
-        next.is_sample = true;
+        next.is_tick = true;
         state.apply(&next).unwrap();
         assert_eq!((state.len(), state.slots(), state.series().count()), (3, 4, 0));
-        assert_eq!(state.totals, Totals { cuts: 1, samples: 3 });
-        for misfit in [cut(3, [0], &[]), cut(3, [], &[1]), cut(3, [], &[5])] {
+        assert_eq!(state.totals, Totals { ticks: 1, samples: 3 });
+        for misfit in [delta(3, [0], &[]), delta(3, [], &[1]), delta(3, [], &[5])] {
             assert!(state.clone().apply(&misfit).is_err(), "{misfit:?}");
         }
     }

@@ -11,20 +11,20 @@ use std::{
 };
 
 use super::{
-    Error, Noticed,
-    acknowledged::{self, ACKNOWLEDGED, Acknowledged},
-    bookmark::BOOKMARKS,
+    Error, ExternalChange,
+    ack_position::ACK_POSITIONS,
     cursor::CURSORS,
-    cut::Cut,
-    directory::{Directory, Hold, unfinished},
+    delta::Delta,
+    directory::{Directory, DirectoryLock, unfinished},
     io_error,
-    live::Live,
+    live::LiveSet,
     log::Log,
-    reader::{self, DiskLog, Lost, Place, Why},
+    published_end::{self, PUBLISHED_END, PublishedEnd},
+    reader::{self, Cause, DiskLog, Lost, Place},
     record::{self, RecordWriter, Records},
     recover::{recover, scan},
     segment::{self, FORMAT_VERSION, Header},
-    state::{Source, State, Totals},
+    state::{CheckpointSource, State, Totals},
 };
 
 /// A segment is let grow to this many times its checkpoint, so that checkpoints take a small part
@@ -49,9 +49,9 @@ pub struct JournalConfig {
     /// All segments together. The oldest are deleted rather than going beyond, read or not, but
     /// never the newest: below 8 times the size of a checkpoint, the cap can't be kept.
     pub max_bytes: u64,
-    /// A segment of which the newest cut is older than this is deleted, read or not.
+    /// A segment of which the newest delta is older than this is deleted, read or not.
     pub max_age: Duration,
-    /// What a record holds, in bytes before compression: a larger cut or checkpoint becomes several
+    /// What a record holds, in bytes before compression: a larger delta or checkpoint becomes several
     /// records that count as one. What can't be divided and is larger, such as a definition, has a
     /// record of its own, of at most [`RECORD_LIMIT_BYTES`](super::RECORD_LIMIT_BYTES).
     pub record_bytes: usize,
@@ -72,13 +72,13 @@ impl Default for JournalConfig {
 /// What was found in the directory.
 #[derive(Debug)]
 pub struct Recovered {
-    /// The state after the newest cut; `None` where there is no journal yet.
+    /// The state after the newest delta; `None` where there is no journal yet.
     pub state: Option<State>,
     /// Bytes of an interrupted write that were cut off the end.
     pub torn_bytes: u64,
 }
 
-/// What became of a cut.
+/// What became of a delta.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appended {
     /// Bytes that its records take.
@@ -87,8 +87,8 @@ pub struct Appended {
     pub checkpoint_bytes: u64,
     /// What the caps deleted that the slowest cursor had not read yet.
     pub lost: Option<Lost>,
-    /// What somebody else did to the files since the cut before.
-    pub noticed: Vec<Noticed>,
+    /// What somebody else did to the files since the delta before.
+    pub external_changes: Vec<ExternalChange>,
 }
 
 /// The log on disk, held by this process. Its one writer.
@@ -96,17 +96,17 @@ pub struct Journal {
     config: JournalConfig,
     log: DiskLog,
     /// The directory, taken for as long as this lives.
-    hold: Hold,
-    acknowledged: Acknowledged,
+    directory_lock: DirectoryLock,
+    acknowledged: PublishedEnd,
     active: Option<Active>,
-    live: Live,
+    live: LiveSet,
     width: usize,
     record_writer: RecordWriter,
     /// What the caps deleted unread and no [`Appended`] has told of yet.
     lost: Option<Lost>,
     /// What no [`Appended`] has told of yet.
-    noticed: Vec<Noticed>,
-    /// The cut being written, to be used again.
+    external_changes: Vec<ExternalChange>,
+    /// The delta being written, to be used again.
     records: Records,
 }
 
@@ -136,28 +136,28 @@ impl Journal {
     ///
     /// # Errors
     /// [`Error::Locked`] where another process holds it, [`Error::Newer`] and [`Error::Broken`]
-    /// where it can't be read or lacks cuts that were published, [`Error::Io`].
+    /// where it can't be read or lacks deltas that were published, [`Error::Io`].
     pub fn open(dir: &Path, config: JournalConfig) -> Result<(Journal, Recovered), Error> {
-        let hold = Hold::take(Directory::make(dir)?)?;
-        let directory = hold.directory();
+        let directory_lock = DirectoryLock::take(Directory::make(dir)?)?;
+        let directory = directory_lock.directory();
         directory
             .make_within(CURSORS)
             .map_err(io_error("can't make", directory.path_of(CURSORS)))?;
-        directory.remove_unfinished(&["", CURSORS, BOOKMARKS])?;
+        directory.remove_unfinished(&["", CURSORS, ACK_POSITIONS])?;
         let segments = scan(directory)?;
-        let acknowledged = Acknowledged::read(directory)?;
+        let acknowledged = PublishedEnd::read(directory)?;
         let newest = segments.keys().next_back().copied();
         let (state, active, torn_bytes) = match newest {
             Some(number) => {
                 let (state, active, torn_bytes) = recover(directory, number, acknowledged)?;
                 (Some(state), Some(active), torn_bytes)
             }
-            None => match acknowledged::missing(directory, acknowledged, 0, ACKNOWLEDGED, 0) {
+            None => match published_end::missing(directory, acknowledged, 0, PUBLISHED_END, 0) {
                 Some(missing) => return Err(missing.into()),
                 None => (None, None, 0),
             },
         };
-        let live = state.as_ref().map(Live::of).unwrap_or_default();
+        let live = state.as_ref().map(LiveSet::of).unwrap_or_default();
         let width = state.as_ref().map_or(0, State::width);
         let place = state.as_ref().map_or(Place::default(), |state| Place {
             sequence: state.sequence,
@@ -165,14 +165,14 @@ impl Journal {
             end: active.as_ref().map_or(0, |active| active.end),
         });
         let log = DiskLog::new(directory, config, segments, place)?;
-        let mut acknowledged = Acknowledged::new(directory);
+        let mut acknowledged = PublishedEnd::new(directory);
         if state.is_some() {
             acknowledged.note(log.end());
         }
         let journal = Journal {
             config,
             log,
-            hold,
+            directory_lock,
             acknowledged,
             active,
             live,
@@ -180,7 +180,7 @@ impl Journal {
             record_writer: RecordWriter::new(config.record_bytes)
                 .map_err(io_error("can't compress for", dir))?,
             lost: None,
-            noticed: Vec::new(),
+            external_changes: Vec::new(),
             records: Records::default(),
         };
         Ok((journal, Recovered { state, torn_bytes }))
@@ -196,7 +196,7 @@ impl Journal {
         self.log.lock().segments.values().map(|segment| segment.bytes).sum()
     }
 
-    /// Begins a new segment with the next cut, so that a checkpoint holds what the caller knows
+    /// Begins a new segment with the next delta, so that a checkpoint holds what the caller knows
     /// better by then: another identity, or more counts for each series.
     pub fn begin_segment(&mut self) {
         if let Some(active) = &mut self.active {
@@ -204,52 +204,52 @@ impl Journal {
         }
     }
 
-    /// Appends a cut and syncs it: once this has returned `Ok`, the cut is durable.
+    /// Appends a delta and syncs it: once this has returned `Ok`, the delta is durable.
     ///
-    /// `before` gives the state that the cut changes, which is that after the last cut for which
-    /// this returned `Ok`; it is asked for where a checkpoint is due. The cut is sorted.
+    /// `before` gives the state that the delta changes, which is that after the last delta for which
+    /// this returned `Ok`; it is asked for where a checkpoint is due. The delta is sorted.
     /// `now_ms` is the clock, in milliseconds since the epoch.
     ///
     /// # Errors
-    /// After an [`Error::Io`], nothing has happened, and the same or a larger cut can be tried
-    /// again at any time. After a crash however, the cut may turn out to have been written.
+    /// After an [`Error::Io`], nothing has happened, and the same or a larger delta can be tried
+    /// again at any time. After a crash however, the delta may turn out to have been written.
     /// Likewise after an [`Error::Displaced`], once the directory is back at its place.
-    /// [`Error::Unfit`] where the cut does not fit the state.
+    /// [`Error::Unfit`] where the delta does not fit the state.
     pub fn append(
         &mut self,
-        cut: &mut Cut,
-        before: &dyn Source,
+        delta: &mut Delta,
+        before: &dyn CheckpointSource,
         now_ms: i64,
     ) -> Result<Appended, Error> {
-        if !cut.sort() {
+        if !delta.sort() {
             return Err(Error::Unfit("one series ends, starts or counts twice"));
         }
-        if !record::fits(cut) {
+        if !record::fits(delta) {
             return Err(Error::Unfit(record::TOO_LARGE));
         }
         self.records.clear();
         self.record_writer
-            .cut(&mut self.records, cut)
+            .delta(&mut self.records, delta)
             .map_err(io_error("can't compress for", self.log.directory().path()))?;
-        self.hold.check()?;
+        self.directory_lock.check()?;
         self.leave_displaced_segment()?;
         let bytes = self.records.len() as u64;
         let written = if self.new_segment_is_due(now_ms) {
             let estimate = self.active.as_ref().map_or(0, |active| active.checkpoint_bytes);
             self.make_room(estimate + bytes, now_ms);
-            self.append_in_new_segment(cut, before, now_ms)
+            self.append_in_new_segment(delta, before, now_ms)
         } else {
             self.make_room(bytes, now_ms);
-            self.append_in_active(cut).map(|live| (0, live))
+            self.append_in_active(delta).map(|live| (0, live))
         };
         // What is published has to be where the next start looks for it.
         let written = written.and_then(|written| self.confirm().map(|()| written));
         // Where the disk is full, what nobody needs any more makes room for the next try.
         let (checkpoint_bytes, live) = written.inspect_err(|_| self.delete_read())?;
         self.live = live;
-        self.width = cut.width;
+        self.width = delta.width;
         let active = self.active.as_ref().expect("just appended to");
-        let samples = if cut.is_sample { u64::from(self.live.count) } else { 0 };
+        let samples = if delta.is_tick { u64::from(self.live.count) } else { 0 };
         let mut published = self.log.lock();
         published.appended_bytes += bytes;
         let segment = published.segments.entry(active.header.number).or_insert(reader::Segment {
@@ -259,9 +259,9 @@ impl Journal {
         });
         segment.bytes = active.end;
         published.place = Place {
-            sequence: cut.sequence,
+            sequence: delta.sequence,
             totals: Totals {
-                cuts: published.place.totals.cuts + u64::from(cut.is_sample),
+                ticks: published.place.totals.ticks + u64::from(delta.is_tick),
                 samples: published.place.totals.samples + samples,
             },
             end: active.end,
@@ -269,12 +269,13 @@ impl Journal {
         drop(published);
         self.acknowledged.note(self.log.end());
         self.delete_read();
-        self.log.mend_cursors(&mut self.noticed);
-        // The first cut of many series, and a checkpoint, take far more than all that follow.
+        self.log.mend_cursors(&mut self.external_changes);
+        // The first delta of many series, and a checkpoint, take far more than all that follow.
         self.records.clear();
         self.record_writer.shrink();
-        let (lost, noticed) = (self.lost.take(), std::mem::take(&mut self.noticed));
-        Ok(Appended { bytes, checkpoint_bytes, lost, noticed })
+        let (lost, external_changes) =
+            (self.lost.take(), std::mem::take(&mut self.external_changes));
+        Ok(Appended { bytes, checkpoint_bytes, lost, external_changes })
     }
 
     /// Whether the newest segment is as it was left.
@@ -294,16 +295,17 @@ impl Journal {
             && !active.closed
             && !self.is_in_place(active)?
         {
-            self.noticed.push(Noticed::Newest(self.log.directory().path_of(&active.name)));
+            self.external_changes
+                .push(ExternalChange::NewestSegment(self.log.directory().path_of(&active.name)));
             self.begin_segment();
         }
         Ok(())
     }
 
     /// Looks whether what was just appended is where it belongs. Where it is not, it is void: the
-    /// next cut begins a new segment, with the state before this one.
+    /// next delta begins a new segment, with the state before this one.
     fn confirm(&mut self) -> Result<(), Error> {
-        let checked = self.hold.check().and_then(|()| match &self.active {
+        let checked = self.directory_lock.check().and_then(|()| match &self.active {
             Some(active) if !self.is_in_place(active)? => {
                 let path = self.log.directory().path_of(&active.name);
                 let changed = io::Error::other("it was removed or changed at the same time");
@@ -317,7 +319,7 @@ impl Journal {
             active.closed = true;
             let known = self.log.lock().segments.get(&active.header.number).copied();
             match known {
-                // Readers don't take it for a cut in any case; gone is better still.
+                // Readers don't take it for a delta in any case; gone is better still.
                 Some(segment) => drop(active.file.set_len(segment.bytes)),
                 None => drop(self.log.directory().remove(&active.name)),
             }
@@ -338,14 +340,14 @@ impl Journal {
         })
     }
 
-    fn append_in_active(&mut self, cut: &Cut) -> Result<Live, Error> {
-        if cut.width != self.width {
+    fn append_in_active(&mut self, delta: &Delta) -> Result<LiveSet, Error> {
+        if delta.width != self.width {
             return Err(Error::Unfit("it has another number of counts for each series"));
         }
-        if cut.sequence <= self.log.lock().place.sequence {
+        if delta.sequence <= self.log.lock().place.sequence {
             return Err(Error::Unfit("its sequence is not larger than the one before"));
         }
-        let live = self.live.clone().after(cut).map_err(Error::Unfit)?;
+        let live = self.live.clone().after(delta).map_err(Error::Unfit)?;
         let active = self.active.as_mut().expect("there is one, or a new one would be due");
         let records = self.records.place(active.header.number, active.end);
         if let Err(source) = active.file.write_all_at(records, active.end) {
@@ -359,7 +361,7 @@ impl Journal {
             // The kernel may have dropped the pages or not, and says so only once. So whether the
             // record is there is not known, and a sync that succeeds later would prove nothing.
             active.closed = true;
-            // Readers don't take it for a cut in any case; gone is better still.
+            // Readers don't take it for a delta in any case; gone is better still.
             drop(active.file.set_len(active.end));
             return Err(io_error("can't sync", self.log.directory().path_of(&active.name))(source));
         }
@@ -367,29 +369,29 @@ impl Journal {
         Ok(live)
     }
 
-    /// Writes checkpoint and cut into a new file and makes it the newest segment.
+    /// Writes checkpoint and delta into a new file and makes it the newest segment.
     fn append_in_new_segment(
         &mut self,
-        cut: &Cut,
-        before: &dyn Source,
+        delta: &Delta,
+        before: &dyn CheckpointSource,
         now_ms: i64,
-    ) -> Result<(u64, Live), Error> {
+    ) -> Result<(u64, LiveSet), Error> {
         let Place { sequence, totals, .. } = self.log.lock().place;
         let mut sequence_given = 0;
-        let mut live = Live::default();
+        let mut live = LiveSet::default();
         let mut width = 0;
         before.head(&mut |head| {
             sequence_given = head.sequence;
             width = head.width;
-            live = Live::new(head.slots);
+            live = LiveSet::new(head.slots);
         });
         if self.active.is_some() && sequence_given != sequence {
-            return Err(Error::Unfit("the state given with it is not that of the cut before"));
+            return Err(Error::Unfit("the state given with it is not that of the delta before"));
         }
-        if cut.sequence <= sequence_given {
+        if delta.sequence <= sequence_given {
             return Err(Error::Unfit("its sequence is not larger than the one before"));
         }
-        if cut.width != width || width > usize::from(u8::MAX) {
+        if delta.width != width || width > usize::from(u8::MAX) {
             return Err(Error::Unfit("it has another number of counts for each series"));
         }
         let header = Header {
@@ -402,7 +404,7 @@ impl Journal {
         let directory = Arc::clone(self.log.directory());
         let name = segment::file_name(header.number);
         let unfinished = unfinished(&name);
-        let written = self.write_segment(&unfinished, &header, cut, before, live).and_then(
+        let written = self.write_segment(&unfinished, &header, delta, before, live).and_then(
             |(file, checkpoint_bytes, live)| {
                 directory
                     .rename(&unfinished, &name)
@@ -416,7 +418,7 @@ impl Journal {
         })?;
         if let Err(error) = directory.sync("") {
             // It may or may not be there after a crash. The number is taken, and the next one's
-            // checkpoint makes its cut void.
+            // checkpoint makes its delta void.
             drop(directory.remove(&name));
             self.begin_segment();
             return Err(error);
@@ -427,16 +429,16 @@ impl Journal {
         Ok((checkpoint_bytes, live))
     }
 
-    /// Writes and syncs header, checkpoint and cut. Returns the file, how long it is without the
-    /// cut, and which series live after the cut.
+    /// Writes and syncs header, checkpoint and delta. Returns the file, how long it is without the
+    /// delta, and which series live after the delta.
     fn write_segment(
         &mut self,
         name: &str,
         header: &Header,
-        cut: &Cut,
-        before: &dyn Source,
-        mut live: Live,
-    ) -> Result<(File, u64, Live), Error> {
+        delta: &Delta,
+        before: &dyn CheckpointSource,
+        mut live: LiveSet,
+    ) -> Result<(File, u64, LiveSet), Error> {
         let directory = Arc::clone(self.log.directory());
         let write = |source| io_error("can't write", directory.path_of(name))(source);
         let file = directory.create(name).map_err(write)?;
@@ -448,7 +450,7 @@ impl Journal {
         if self.active.is_some() && !live.is_same(&self.live) {
             return Err(Error::Unfit("the state given with it has other series than the journal"));
         }
-        let live = live.after(cut).map_err(Error::Unfit)?;
+        let live = live.after(delta).map_err(Error::Unfit)?;
         let records = self.records.place(header.number, checkpoint_bytes);
         out.write_all(records).and_then(|()| out.flush()).map_err(write)?;
         drop(out);
@@ -482,7 +484,7 @@ impl Journal {
             let is_needed =
                 slowest.is_some_and(|slowest| end.is_none_or(|end| slowest.sequence < end));
             let path = self.log.directory().path_of(&segment::file_name(number));
-            self.noticed.push(Noticed::Older { path, is_needed });
+            self.external_changes.push(ExternalChange::OlderSegment { path, is_needed });
         }
     }
 
@@ -505,9 +507,10 @@ impl Journal {
                 if slowest.sequence < begin.sequence {
                     from = begin.totals;
                 }
-                let more = Lost::between(from, end.totals, Why::Dropped);
-                let lost = self.lost.get_or_insert(Lost { cuts: 0, samples: 0, why: Why::Dropped });
-                lost.cuts += more.cuts;
+                let more = Lost::between(from, end.totals, Cause::Dropped);
+                let lost =
+                    self.lost.get_or_insert(Lost { ticks: 0, samples: 0, cause: Cause::Dropped });
+                lost.ticks += more.ticks;
                 lost.samples += more.samples;
             }
             published.segments.remove(&begin.number);

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
     asn::AsNames,
-    journal::{self, Cut, Head, Journal, JournalConfig, Log, MEMORY_LIMIT_BYTES, Memory, State},
+    journal::{
+        self, CheckpointHead, Delta, Journal, JournalConfig, Log, MEMORY_LIMIT_BYTES,
+        MemoryJournal, State,
+    },
     traffic::{Counts, Layout, Rule},
 };
 
@@ -108,7 +111,7 @@ pub struct Store {
     durable: Option<Arc<Snapshot>>,
     /// What was counted ahead, as it is in the newest durable cut.
     early_counts: Vec<u8>,
-    cut: Cut,
+    cut: Delta,
 }
 
 /// What keeps the cuts.
@@ -116,7 +119,7 @@ pub struct Store {
 enum Kept {
     Disk(Box<Journal>),
     /// For those who push alone: nothing is recovered from it.
-    Memory(Memory),
+    Memory(MemoryJournal),
 }
 
 impl Store {
@@ -148,7 +151,7 @@ impl Store {
             recovered: recovered.state,
             durable: None,
             early_counts: Vec::new(),
-            cut: Cut::new(WIDTH),
+            cut: Delta::new(WIDTH),
         })
     }
 
@@ -170,14 +173,14 @@ impl Store {
     pub fn in_memory(identity: &Identity, now_ms: i64, max_bytes: u64) -> Self {
         let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX).min(MEMORY_LIMIT_BYTES);
         Store {
-            kept: Kept::Memory(Memory::new(WIDTH, now_ms, max_bytes)),
+            kept: Kept::Memory(MemoryJournal::new(WIDTH, now_ms, max_bytes)),
             begun_ms: now_ms,
             identity: identity.text(),
             topic: Arc::clone(&identity.topic),
             recovered: None,
             durable: None,
             early_counts: Vec::new(),
-            cut: Cut::new(WIDTH),
+            cut: Delta::new(WIDTH),
         }
     }
 
@@ -258,7 +261,7 @@ impl Store {
         }
         cut.sequence = snapshot.sequence;
         cut.time_ms = snapshot.time_ms;
-        cut.is_sample = is_sample;
+        cut.is_tick = is_sample;
         let before = durable.as_deref();
         for position in snapshot.positions() {
             let known = before.and_then(|before| before.positions.get(&position.partition));
@@ -302,8 +305,8 @@ impl Store {
                 };
                 let appended = journal.append(cut, &source, now_ms);
                 appended.map(|appended| {
-                    for noticed in appended.noticed {
-                        tracing::error!("{noticed}");
+                    for change in appended.external_changes {
+                        tracing::error!("{change}");
                     }
                     appended.bytes + appended.checkpoint_bytes
                 })
@@ -312,7 +315,7 @@ impl Store {
         };
         let changed = std::mem::take(&mut cut.early_counts);
         if table.touched().len() > KEPT_CHANGES {
-            *cut = Cut::new(WIDTH);
+            *cut = Delta::new(WIDTH);
         }
         match appended {
             Ok(bytes) => {
@@ -365,15 +368,15 @@ struct Checkpoint<'s> {
     early_counts: &'s [u8],
 }
 
-impl journal::Source for Checkpoint<'_> {
-    fn head(&self, visit: &mut dyn FnMut(Head<'_>)) {
+impl journal::CheckpointSource for Checkpoint<'_> {
+    fn head(&self, visit: &mut dyn FnMut(CheckpointHead<'_>)) {
         let Checkpoint { snapshot, begun_ms, identity, topic, early_counts } = self;
         let positions: Vec<_> = snapshot
             .iter()
             .flat_map(|snapshot| snapshot.positions())
             .map(|position| at(topic, position.partition, position.next_offset))
             .collect();
-        visit(Head {
+        visit(CheckpointHead {
             identity,
             sequence: snapshot.map_or(0, |snapshot| snapshot.sequence),
             time_ms: snapshot.map_or(*begun_ms, |snapshot| snapshot.time_ms),

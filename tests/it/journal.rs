@@ -11,7 +11,7 @@ mod displaced;
 mod model;
 
 use flow_exporter::journal::{
-    Cut, Error, Journal, JournalConfig, Log, Lost, Placed, Reader, Start, Step, Totals, Why,
+    Cause, Delta, Error, Journal, JournalConfig, Log, Lost, Placement, Reader, Start, Step, Totals,
     repair, show, verify,
 };
 use model::{Changes, Model, SMALL, WIDTH, check_damaged, copy, history, newest, open, segments};
@@ -20,7 +20,7 @@ use proptest::prelude::*;
 /// What one step of a history is.
 #[derive(Debug, Clone)]
 enum Event {
-    Cut(Changes, bool),
+    Delta(Changes, bool),
     NewSegment,
     /// The machine stops while these changes are appended: so much of the new bytes (in 1/256) are
     /// on the disk, and what is behind them in the file.
@@ -48,7 +48,7 @@ fn changes() -> impl Strategy<Value = Changes> {
 fn event() -> impl Strategy<Value = Event> {
     let behind = prop_oneof![Just(Behind::Nothing), Just(Behind::Zeros), Just(Behind::Noise)];
     prop_oneof![
-        8 => (changes(), any::<bool>()).prop_map(|(changes, sample)| Event::Cut(changes, sample)),
+        8 => (changes(), any::<bool>()).prop_map(|(changes, sample)| Event::Delta(changes, sample)),
         1 => Just(Event::NewSegment),
         3 => (changes(), prop_oneof![Just(0), any::<u8>(), Just(255)], behind)
             .prop_map(|(changes, part, behind)| Event::Crash(changes, part, behind)),
@@ -70,17 +70,17 @@ proptest! {
         let mut states = vec![model.clone()];
         for event in events {
             match event {
-                Event::Cut(changes, is_sample) => {
-                    let (mut cut, next) = model.next(&changes, is_sample);
-                    journal.append(&mut cut, &model, next.time_ms).expect("appended");
+                Event::Delta(changes, is_tick) => {
+                    let (mut delta, next) = model.next(&changes, is_tick);
+                    journal.append(&mut delta, &model, next.time_ms).expect("appended");
                     model = next;
                     states.push(model.clone());
                 }
                 Event::NewSegment => journal.begin_segment(),
                 Event::Crash(changes, part, behind) => {
                     let before = copy(dir.path());
-                    let (mut cut, next) = model.next(&changes, false);
-                    journal.append(&mut cut, &model, next.time_ms).expect("appended");
+                    let (mut delta, next) = model.next(&changes, false);
+                    journal.append(&mut delta, &model, next.time_ms).expect("appended");
                     drop(journal);
                     let is_whole = interrupt(dir.path(), before.path(), part, behind);
                     dir = before;
@@ -107,10 +107,10 @@ proptest! {
 
     #[test]
     fn any_flipped_bit_is_noticed(
-        cuts in prop::collection::vec(changes(), 1..20),
+        deltas in prop::collection::vec(changes(), 1..20),
         flips in prop::collection::vec(any::<(prop::sample::Index, prop::sample::Index)>(), 12),
     ) {
-        let (dir, states) = history(&cuts);
+        let (dir, states) = history(&deltas);
         for (file, bit) in flips {
             let damaged = copy(dir.path());
             let paths = segments(damaged.path());
@@ -125,10 +125,10 @@ proptest! {
 
     #[test]
     fn any_truncation_is_noticed_or_a_torn_end(
-        cuts in prop::collection::vec(changes(), 1..20),
+        deltas in prop::collection::vec(changes(), 1..20),
         ends in prop::collection::vec(any::<(prop::sample::Index, prop::sample::Index)>(), 12),
     ) {
-        let (dir, states) = history(&cuts);
+        let (dir, states) = history(&deltas);
         for (file, end) in ends {
             let damaged = copy(dir.path());
             let paths = segments(damaged.path());
@@ -179,29 +179,29 @@ fn interrupt(after: &Path, before: &Path, part: u8, behind: Behind) -> bool {
 
 /// Reads from the durable cursor to the end and checks each state on the way.
 fn read_all(log: &Log, states: &[Model]) {
-    let cursor = log.cursors()["reader"];
+    let cursor = log.retention_cursors()["reader"];
     let Some((mut reader, placed)) = Reader::open(log, Start::After(cursor)).expect("opens") else {
         return;
     };
-    assert_eq!(placed, Placed::There);
-    assert_eq!(reader.cursor(), cursor);
+    assert_eq!(placed, Placement::Exact);
+    assert_eq!(reader.position(), cursor);
     let mut sequence = cursor.sequence;
-    while reader.step().expect("reads on") == Step::Cut {
+    while reader.step().expect("reads on") == Step::Delta {
         sequence += 1;
         assert_eq!(Model::from(reader.state()), states[sequence as usize]);
     }
     assert_eq!(sequence as usize, states.len() - 1);
-    log.save("reader", reader.cursor()).expect("saved");
+    log.save("reader", reader.position()).expect("saved");
 }
 
 #[test]
 fn a_broken_middle_refuses_and_repair_keeps_what_comes_before() {
-    let cuts: Vec<Changes> = (0..3).map(|cut| vec![(0, 7 + cut), (1, 8)]).collect();
-    let (dir, states) = history(&cuts);
+    let deltas: Vec<Changes> = (0..3).map(|delta| vec![(0, 7 + delta), (1, 8)]).collect();
+    let (dir, states) = history(&deltas);
     let path = newest(dir.path());
     assert_eq!(segments(dir.path()).len(), 1);
     let report = verify(dir.path()).expect("readable");
-    assert_eq!(report.segments[0].cuts, 3);
+    assert_eq!(report.segments[0].deltas, 3);
     let mut bytes = fs::read(&path).expect("readable");
     let first_cut = report.segments[0].checkpoint_bytes as usize;
     bytes[first_cut + 20] ^= 1;
@@ -213,10 +213,10 @@ fn a_broken_middle_refuses_and_repair_keeps_what_comes_before() {
     assert!(refused.contains("'flow-exporter state repair'"), "{refused}");
 
     let repaired = repair(dir.path()).expect("repaired");
-    assert_eq!(repaired.moved.len(), 1);
-    assert_eq!(repaired.moved[0].cuts, 2);
-    assert_eq!(repaired.moved[0].newest, Some((3, states[3].time_ms)));
-    assert!(repaired.moved[0].to.exists());
+    assert_eq!(repaired.set_aside.len(), 1);
+    assert_eq!(repaired.set_aside[0].deltas, 2);
+    assert_eq!(repaired.set_aside[0].newest, Some((3, states[3].time_ms)));
+    assert!(repaired.set_aside[0].to.exists());
     let (mut journal, recovered, torn_bytes) = open(dir.path());
     assert_eq!((recovered.as_ref(), torn_bytes), (Some(&states[0]), 0));
     let mut model = states[0].clone();
@@ -225,10 +225,10 @@ fn a_broken_middle_refuses_and_repair_keeps_what_comes_before() {
 
 #[test]
 fn what_is_left_of_a_failed_sync_is_void() {
-    // The same journal goes on in two ways: in one, a cut is written, but its sync is said to have
-    // failed; in the other, which comes after, a new segment is begun with a larger cut.
-    let cuts: Vec<Changes> = vec![vec![(0, 7)], vec![(0, 8), (1, 1)]];
-    let (failed, states) = history(&cuts);
+    // The same journal goes on in two ways: in one, a delta is written, but its sync is said to have
+    // failed; in the other, which comes after, a new segment is begun with a larger delta.
+    let deltas: Vec<Changes> = vec![vec![(0, 7)], vec![(0, 8), (1, 1)]];
+    let (failed, states) = history(&deltas);
     let goes_on = copy(failed.path());
     let mut model = states[2].clone();
     model.append(&mut open(failed.path()).0, &[(0, 1)]).expect("appended");
@@ -243,9 +243,9 @@ fn what_is_left_of_a_failed_sync_is_void() {
     let (journal, recovered, _) = open(goes_on.path());
     assert_eq!(recovered, Some(model.clone()));
     let (mut reader, _) =
-        Reader::open(&journal.log(), Start::Oldest).expect("opens").expect("a cut");
+        Reader::open(&journal.log(), Start::Oldest).expect("opens").expect("a delta");
     let mut read = Vec::new();
-    while reader.step().expect("reads on") == Step::Cut {
+    while reader.step().expect("reads on") == Step::Delta {
         read.push(Model::from(reader.state()));
     }
     assert_eq!(read, [states[1].clone(), states[2].clone(), model]);
@@ -287,21 +287,21 @@ fn a_cut_that_does_not_fit_is_refused_and_changes_nothing() {
     let (mut journal, ..) = open(dir.path());
     let mut model = states[1].clone();
     let bytes = fs::read(newest(dir.path())).expect("readable");
-    let mistakes: [fn(&mut Cut); 9] = [
-        |cut| [0, 0].into_iter().for_each(|id| cut.end(id)),
-        |cut| [2, 2].into_iter().for_each(|id| cut.start(id, 5, b"twice")),
-        |cut| cut.end(2),
-        |cut| cut.start(1, 5, b"taken"),
-        |cut| cut.start(9, 5, b"out of turn"),
-        |cut| cut.add(2, &[1, 1]),
-        |cut| cut.sequence = 1,
-        |cut| {
-            cut.end(0);
-            cut.add(0, &[1, 1]);
+    let mistakes: [fn(&mut Delta); 9] = [
+        |delta| [0, 0].into_iter().for_each(|id| delta.end(id)),
+        |delta| [2, 2].into_iter().for_each(|id| delta.start(id, 5, b"twice")),
+        |delta| delta.end(2),
+        |delta| delta.start(1, 5, b"taken"),
+        |delta| delta.start(9, 5, b"out of turn"),
+        |delta| delta.add(2, &[1, 1]),
+        |delta| delta.sequence = 1,
+        |delta| {
+            delta.end(0);
+            delta.add(0, &[1, 1]);
         },
-        |cut| {
-            cut.add(0, &[1, 1]);
-            cut.add(0, &[1, 1]);
+        |delta| {
+            delta.add(0, &[1, 1]);
+            delta.add(0, &[1, 1]);
         },
     ];
     for begins_segment in [false, true] {
@@ -309,18 +309,18 @@ fn a_cut_that_does_not_fit_is_refused_and_changes_nothing() {
             journal.begin_segment();
         }
         for mistake in &mistakes {
-            let mut cut = Cut::new(WIDTH);
-            cut.sequence = 2;
-            mistake(&mut cut);
-            let refused = journal.append(&mut cut, &model, 0);
+            let mut delta = Delta::new(WIDTH);
+            delta.sequence = 2;
+            mistake(&mut delta);
+            let refused = journal.append(&mut delta, &model, 0);
             assert!(matches!(refused, Err(Error::Unfit(_))), "{refused:?}");
         }
-        let mut cut = Cut::new(WIDTH + 1);
-        cut.sequence = 2;
-        assert!(matches!(journal.append(&mut cut, &model, 0), Err(Error::Unfit(_))));
+        let mut delta = Delta::new(WIDTH + 1);
+        delta.sequence = 2;
+        assert!(matches!(journal.append(&mut delta, &model, 0), Err(Error::Unfit(_))));
     }
-    let (mut cut, _) = model.next(&[], false);
-    assert!(matches!(journal.append(&mut cut, &states[0], 0), Err(Error::Unfit(_))));
+    let (mut delta, _) = model.next(&[], false);
+    assert!(matches!(journal.append(&mut delta, &states[0], 0), Err(Error::Unfit(_))));
     assert_eq!(fs::read(newest(dir.path())).expect("readable"), bytes);
     model.append(&mut journal, &[(0, 1)]).expect("fits");
 }
@@ -335,28 +335,28 @@ fn the_cap_deletes_the_oldest_and_says_what_nobody_had_read() {
     let read_up_to = journal.log().end();
     journal.log().save("away", read_up_to).expect("saved");
     let mut dropped = Totals::default();
-    while dropped.cuts < 50 {
+    while dropped.ticks < 50 {
         let appended = model.append(&mut journal, &[(0, 1), (1, 2)]).expect("appended");
         assert!(journal.bytes() <= config.max_bytes);
         let on_disk: u64 =
             segments(dir.path()).iter().map(|path| fs::metadata(path).expect("a file").len()).sum();
         assert_eq!(on_disk, journal.bytes());
         if let Some(lost) = appended.lost {
-            assert_eq!(lost.why, Why::Dropped);
-            dropped.cuts += lost.cuts;
+            assert_eq!(lost.cause, Cause::Dropped);
+            dropped.ticks += lost.ticks;
             dropped.samples += lost.samples;
         }
     }
     let (mut reader, placed) = Reader::open(&journal.log(), Start::After(read_up_to))
         .expect("opens")
-        .expect("there are cuts");
-    let lost = Lost { cuts: dropped.cuts, samples: dropped.samples, why: Why::Dropped };
-    assert_eq!(placed, Placed::Later(lost));
+        .expect("there are deltas");
+    let lost = Lost { ticks: dropped.ticks, samples: dropped.samples, cause: Cause::Dropped };
+    assert_eq!(placed, Placement::Later(lost));
     let mut read = 0;
-    while reader.step().expect("reads on") == Step::Cut {
+    while reader.step().expect("reads on") == Step::Delta {
         read += 1;
     }
-    assert_eq!(read_up_to.totals.cuts + dropped.cuts + read, model.totals.cuts);
+    assert_eq!(read_up_to.totals.ticks + dropped.ticks + read, model.totals.ticks);
     assert_eq!(Model::from(reader.state()), model);
 }
 
@@ -366,8 +366,8 @@ fn old_segments_are_deleted_by_age_and_as_soon_as_nobody_needs_them() {
     let (mut journal, ..) = open(dir.path());
     let mut model = Model::default();
     let mut append = |journal: &mut Journal, now_ms| {
-        let (mut cut, next) = model.next(&[(0, 1)], true);
-        let appended = journal.append(&mut cut, &model, now_ms).expect("appended");
+        let (mut delta, next) = model.next(&[(0, 1)], true);
+        let appended = journal.append(&mut delta, &model, now_ms).expect("appended");
         model = next;
         appended.lost
     };
@@ -383,10 +383,10 @@ fn old_segments_are_deleted_by_age_and_as_soon_as_nobody_needs_them() {
     }
     assert_eq!(segments(dir.path()).len(), 5);
     let lost = append(&mut journal, 40 * hour_ms).expect("something is too old");
-    assert_eq!(lost, Lost { cuts: 4, samples: 4, why: Why::Dropped });
+    assert_eq!(lost, Lost { ticks: 4, samples: 4, cause: Cause::Dropped });
     assert_eq!(segments(dir.path()).len(), 2);
     journal.log().forget("away").expect("forgotten");
-    assert!(journal.log().cursors().is_empty());
+    assert!(journal.log().retention_cursors().is_empty());
     // The clock steps back: nothing is old by that.
     append(&mut journal, 0);
     assert_eq!(segments(dir.path()).len(), 2);
@@ -400,7 +400,7 @@ fn a_reader_follows_the_writer() {
     assert!(Reader::open(&log, Start::Oldest).expect("opens").is_none());
     let mut model = Model::default();
     model.append(&mut journal, &[(0, 1)]).expect("appended");
-    let (mut reader, _) = Reader::open(&log, Start::Newest).expect("opens").expect("a cut");
+    let (mut reader, _) = Reader::open(&log, Start::Newest).expect("opens").expect("a delta");
     assert_eq!(Model::from(reader.state()), model);
     let writer = std::thread::spawn(move || {
         for round in 0..200 {
@@ -411,16 +411,16 @@ fn a_reader_follows_the_writer() {
     let mut read = 0;
     while read < 200 {
         match reader.step().expect("reads on") {
-            Step::Cut => read += 1,
+            Step::Delta => read += 1,
             Step::End => std::thread::yield_now(),
             // Without a cursor of its own, it may be overtaken.
-            Step::Lost(lost) => read += lost.cuts,
+            Step::Lost(lost) => read += lost.ticks,
         }
     }
     let (journal, model) = writer.join().expect("written");
     assert_eq!(reader.step().expect("reads on"), Step::End);
     assert_eq!(Model::from(reader.state()), model);
-    assert_eq!(reader.cursor(), journal.log().end());
+    assert_eq!(reader.position(), journal.log().end());
 }
 
 #[test]
@@ -445,11 +445,11 @@ fn a_cursor_outlives_the_process_and_a_lost_end_is_told() {
     assert_eq!(repair(dir.path()).expect("repaired").published, Some(3));
     let (journal, recovered, _) = open(dir.path());
     assert_eq!(recovered.as_ref(), Some(&states[2]));
-    let cursor = journal.log().cursors()["far-end_1.example"];
+    let cursor = journal.log().retention_cursors()["far-end_1.example"];
     assert_eq!(cursor, end);
     let (reader, placed) =
-        Reader::open(&journal.log(), Start::After(cursor)).expect("opens").expect("a cut");
-    assert_eq!(placed, Placed::Earlier);
+        Reader::open(&journal.log(), Start::After(cursor)).expect("opens").expect("a delta");
+    assert_eq!(placed, Placement::Earlier);
     assert_eq!(Model::from(reader.state()), states[2]);
 }
 
@@ -462,11 +462,11 @@ fn a_broken_cursor_refuses_and_repair_puts_one_at_the_beginning_of_the_log_in_it
     let repaired = repair(dir.path()).expect("repaired");
     assert_eq!(repaired.newest, Some((1, states[1].time_ms)));
     assert_eq!(repaired.rewound, ["slow"]);
-    assert_eq!(fs::read(&repaired.moved[0].to).expect("set aside"), b"nonsense");
+    assert_eq!(fs::read(&repaired.set_aside[0].to).expect("set aside"), b"nonsense");
     let (journal, recovered, _) = open(dir.path());
     assert_eq!(recovered.as_ref(), Some(&states[1]));
-    // The log is kept for it: its bookmark says how far it is.
-    assert_eq!(journal.log().cursors()["slow"].sequence, 0);
+    // The log is kept for it: its acknowledged position says how far it is.
+    assert_eq!(journal.log().retention_cursors()["slow"].sequence, 0);
 }
 
 #[test]
@@ -476,12 +476,12 @@ fn show_tells_what_there_is() {
     show(dir.path(), true, &mut shown).expect("readable");
     let shown = String::from_utf8(shown).expect("text");
     for part in [
-        ": cut 2 of 1970-01-01T00:00:02Z (sample), 1 series changed, 0 started, 0 ended, 3 positions",
-        "checkpoint of cut 0 with 0 series",
-        "2 cuts up to 2 of 1970-01-01T00:00:02Z, 2 of them samples",
-        "state: cut 2 of 1970-01-01T00:00:02Z, 2 series of 2 counts",
+        ": delta 2 of 1970-01-01T00:00:02Z (tick), 1 series changed, 0 started, 0 ended, 3 positions",
+        "checkpoint of delta 0 with 0 series",
+        "2 deltas up to 2 of 1970-01-01T00:00:02Z, 2 of them ticks",
+        "state: delta 2 of 1970-01-01T00:00:02Z, 2 series of 2 counts",
         "position: topic other partition 1 next offset",
-        "cursor: slow after cut 0",
+        "retention cursor: slow after delta 0",
     ] {
         assert!(shown.contains(part), "{part:?} is not in:\n{shown}");
     }
@@ -570,7 +570,7 @@ fn a_full_disk_stops_the_journal_until_there_is_room() {
 fn full_disk_child() {
     let dir = PathBuf::from(std::env::var_os(FULL_DIR).expect("a directory"));
     let by_room = std::env::var(FULL_BY).expect("a way") == "room";
-    // A cut takes several records, of which a full disk takes some.
+    // A delta takes several records, of which a full disk takes some.
     let config =
         JournalConfig { segment_bytes: 1 << 30, max_bytes: 1 << 40, record_bytes: 16_000, ..SMALL };
     let journal_dir = dir.join("journal");
@@ -614,8 +614,9 @@ fn full_disk_child() {
 /// What the journal in `tests/fixtures/journal-1` was made of, by a program that wrote format
 /// version 1.
 fn fixture_cuts() -> impl Iterator<Item = Changes> {
-    (0..12_u32)
-        .map(|cut| (0..=cut).map(|id| (id, u64::from((cut * 7 + id * 3) % 11) * 1000)).collect())
+    (0..12_u32).map(|delta| {
+        (0..=delta).map(|id| (id, u64::from((delta * 7 + id * 3) % 11) * 1000)).collect()
+    })
 }
 
 #[test]
@@ -642,12 +643,12 @@ fn a_journal_of_format_version_1_is_read_and_goes_on() {
     // In a segment of its own, whose version says what it may hold.
     assert_eq!(version(&newest(dir.path())), 2);
     let log = journal.log();
-    let cursor = log.cursors()["slow"];
+    let cursor = log.retention_cursors()["slow"];
     let (mut reader, placed) =
-        Reader::open(&log, Start::After(cursor)).expect("opens").expect("a cut");
-    assert_eq!(placed, Placed::There);
+        Reader::open(&log, Start::After(cursor)).expect("opens").expect("a delta");
+    assert_eq!(placed, Placement::Exact);
     for state in &states[1..] {
-        assert_eq!(reader.step().expect("reads on"), Step::Cut);
+        assert_eq!(reader.step().expect("reads on"), Step::Delta);
         assert_eq!(&Model::from(reader.state()), state);
     }
     assert_eq!(reader.step().expect("reads on"), Step::End);

@@ -175,8 +175,8 @@ fn samples(directory: &Path) -> Vec<(i64, BTreeMap<u32, u64>)> {
     let log: Log = journal.log();
     let (mut reader, _) = JournalReader::open(&log, Start::Oldest).unwrap().unwrap();
     let mut samples = Vec::new();
-    while reader.step().unwrap() == Step::Cut {
-        if reader.cut().is_sample {
+    while reader.step().unwrap() == Step::Delta {
+        if reader.delta().is_tick {
             let state = reader.state();
             let series = state.series().map(|series| (series.id, series.counts[0])).collect();
             samples.push((state.time_ms, series));

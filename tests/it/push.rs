@@ -24,7 +24,7 @@ use flow_exporter::{
     asn::AsNames,
     flow::{Decoded, Flow},
     health::{Health, State},
-    journal::{Cut, Memory},
+    journal::{Delta, MemoryJournal},
     ledger::{Identity, Ledger, LedgerConfig, Store, Timestamps},
     metrics::Metrics,
     publish::{
@@ -77,8 +77,8 @@ fn in_batches_of(series: usize, config: PusherConfig) -> PusherConfig {
 /// A pusher at work, and the ledger's end of its log.
 struct Push {
     series: u32,
-    memory: Memory,
-    cut: Cut,
+    memory: MemoryJournal,
+    cut: Delta,
     news: watch::Sender<()>,
     task: JoinHandle<()>,
     metrics: Arc<Metrics>,
@@ -104,8 +104,8 @@ impl Push {
         let pusher =
             Pusher::new(config, &layout, Arc::clone(&metrics), component, state_dir).unwrap();
         // The series are there already: nothing but their values goes out.
-        let mut memory = Memory::new(1, 0, 1 << 20);
-        let mut cut = Cut::new(1);
+        let mut memory = MemoryJournal::new(1, 0, 1 << 20);
+        let mut cut = Delta::new(1);
         cut.sequence = 1;
         for source_as in 1..=series {
             cut.start(source_as - 1, 0, &definition(source_as, ASN));
@@ -137,7 +137,7 @@ impl Push {
     fn publish(&mut self, time_ms: i64, bytes: u64) {
         let sequence = self.cut.sequence + 1;
         self.cut.clear();
-        (self.cut.sequence, self.cut.time_ms, self.cut.is_sample) = (sequence, time_ms, true);
+        (self.cut.sequence, self.cut.time_ms, self.cut.is_tick) = (sequence, time_ms, true);
         for slot in 0..self.series {
             self.cut.add(slot, &[bytes]);
         }

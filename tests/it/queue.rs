@@ -17,7 +17,8 @@ use std::{
 use flow_exporter::{
     health::Health,
     journal::{
-        Cut, Head, Journal, JournalConfig, Log, Memory, Reader, Series, Source, Start, Step,
+        CheckpointHead, CheckpointSource, Delta, Journal, JournalConfig, Log, MemoryJournal,
+        Reader, Series, Start, Step,
     },
     metrics::Metrics,
     publish::{
@@ -51,7 +52,7 @@ fn at(number: i64) -> i64 {
 /// Where the cuts go.
 enum Kept {
     Disk { dir: TempDir, journal: Box<Journal> },
-    Memory(Memory),
+    Memory(MemoryJournal),
 }
 
 /// A ledger that counts what a test says. Series are told apart by the source AS.
@@ -63,7 +64,7 @@ struct Ledger {
     sequence: u64,
     slots: BTreeMap<u32, u32>,
     free: Vec<u32>,
-    cut: Cut,
+    cut: Delta,
     pending: BTreeMap<u32, u64>,
     before_ms: i64,
 }
@@ -71,9 +72,9 @@ struct Ledger {
 /// The state before the first cut.
 struct Nothing;
 
-impl Source for Nothing {
-    fn head(&self, visit: &mut dyn FnMut(Head<'_>)) {
-        visit(Head {
+impl CheckpointSource for Nothing {
+    fn head(&self, visit: &mut dyn FnMut(CheckpointHead<'_>)) {
+        visit(CheckpointHead {
             identity: b"test",
             sequence: 0,
             time_ms: at(-1),
@@ -103,7 +104,7 @@ impl Ledger {
     }
 
     fn in_memory(max_bytes: usize) -> Self {
-        Self::of(Kept::Memory(Memory::new(1, at(-1), max_bytes)))
+        Self::of(Kept::Memory(MemoryJournal::new(1, at(-1), max_bytes)))
     }
 
     fn of(kept: Kept) -> Self {
@@ -114,7 +115,7 @@ impl Ledger {
             sequence: 0,
             slots: BTreeMap::new(),
             free: Vec::new(),
-            cut: Cut::new(1),
+            cut: Delta::new(1),
             pending: BTreeMap::new(),
             before_ms: at(-1),
         }
@@ -157,13 +158,13 @@ impl Ledger {
         self.sequence += 1;
         self.cut.sequence = self.sequence;
         self.cut.time_ms = time_ms;
-        self.cut.is_sample = is_sample;
+        self.cut.is_tick = is_sample;
         for (source_as, bytes) in std::mem::take(&mut self.pending) {
             self.cut.add(self.slots[&source_as], &[bytes]);
         }
         match &mut self.kept {
             Kept::Disk { journal, .. } => {
-                let before: &dyn Source = match &self.reader {
+                let before: &dyn CheckpointSource = match &self.reader {
                     Some(reader) => reader.state(),
                     None => &Nothing,
                 };
@@ -746,7 +747,7 @@ async fn a_slow_endpoint_and_a_fast_one_do_not_disturb_each_other() {
 
     // What waits is known after a restart; who is not configured any more has no claim.
     ledger.claim(&[&slow_config]);
-    assert_eq!(ledger.log().cursors().len(), 1);
+    assert_eq!(ledger.log().retention_cursors().len(), 1);
     let push = ledger.push(&slow_config);
     // The zero is known once the first cuts are read.
     let again = push.until(|samples| samples.generated == 21).await;

@@ -1,4 +1,4 @@
-//! Cuts and checkpoints of any size in records that have a bound: one cut is one cut, however many
+//! Deltas and checkpoints of any size in records that have a bound: one delta is one delta, however many
 //! records it takes.
 
 use std::{
@@ -9,8 +9,8 @@ use std::{
 };
 
 use flow_exporter::journal::{
-    Cursor, Cut, Error, Head, Journal, JournalConfig, Placed, Position, RECORD_LIMIT_BYTES, Reader,
-    Series, Source, Start, State, Step, repair, verify,
+    CheckpointHead, CheckpointSource, Delta, Error, Journal, JournalConfig, LogPosition, Placement,
+    Position, RECORD_LIMIT_BYTES, Reader, Series, Start, State, Step, repair, verify,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -34,12 +34,12 @@ fn config(record_bytes: usize) -> JournalConfig {
     }
 }
 
-/// The state before the first cut.
+/// The state before the first delta.
 struct Beginning;
 
-impl Source for Beginning {
-    fn head(&self, visit: &mut dyn FnMut(Head<'_>)) {
-        visit(Head {
+impl CheckpointSource for Beginning {
+    fn head(&self, visit: &mut dyn FnMut(CheckpointHead<'_>)) {
+        visit(CheckpointHead {
             identity: b"identity",
             sequence: 0,
             time_ms: 0,
@@ -54,7 +54,7 @@ impl Source for Beginning {
     fn visit(&self, _: &mut dyn FnMut(Series<'_>)) {}
 }
 
-/// What changes in a cut: series that end or count (by number), series that start (lengths of their
+/// What changes in a delta: series that end or count (by number), series that start (lengths of their
 /// definitions), positions (lengths of topics), length of the early counts.
 #[derive(Debug, Clone)]
 struct Changes {
@@ -93,17 +93,17 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
     (0..length).map(|_| next()).collect()
 }
 
-/// The cut with these changes to a state.
-fn cut(state: Option<&State>, changes: &Changes) -> Cut {
-    let mut cut = Cut::new(WIDTH);
-    cut.sequence = state.map_or(0, |state| state.sequence) + 1;
-    cut.time_ms = cut.sequence as i64 * 1000;
-    cut.is_sample = true;
-    cut.early_counts = noise(cut.sequence, changes.early_counts);
+/// The delta with these changes to a state.
+fn delta(state: Option<&State>, changes: &Changes) -> Delta {
+    let mut delta = Delta::new(WIDTH);
+    delta.sequence = state.map_or(0, |state| state.sequence) + 1;
+    delta.time_ms = delta.sequence as i64 * 1000;
+    delta.is_tick = true;
+    delta.early_counts = noise(delta.sequence, changes.early_counts);
     for (place, &length) in changes.topics.iter().enumerate() {
         let topic = Arc::from(format!("{place}{}", "t".repeat(length)));
-        let position = Position { topic, partition: 7, next_offset: cut.time_ms };
-        cut.positions.push(position);
+        let position = Position { topic, partition: 7, next_offset: delta.time_ms };
+        delta.positions.push(position);
     }
     let slots = state.map_or(0, State::slots);
     let mut touched = changes.touched.clone();
@@ -114,38 +114,38 @@ fn cut(state: Option<&State>, changes: &Changes) -> Cut {
             continue;
         }
         if increment % 5 == 0 {
-            cut.end(id);
+            delta.end(id);
         } else {
-            cut.add(id, &[increment, increment % 9]);
+            delta.add(id, &[increment, increment % 9]);
         }
     }
     for (place, &length) in changes.started.iter().enumerate() {
         let id = slots + place as u32;
-        let definition = noise(u64::from(id) * 1000 + cut.sequence, length);
-        cut.start(id, cut.time_ms - place as i64, &definition);
-        cut.add(id, &[1, u64::from(id)]);
+        let definition = noise(u64::from(id) * 1000 + delta.sequence, length);
+        delta.start(id, delta.time_ms - place as i64, &definition);
+        delta.add(id, &[1, u64::from(id)]);
     }
-    cut
+    delta
 }
 
-/// Appends cuts with these changes; the states before, between and after them.
+/// Appends deltas with these changes; the states before, between and after them.
 fn write(dir: &Path, record_bytes: usize, history: &[Changes]) -> Vec<Option<State>> {
     let (mut journal, recovered) = Journal::open(dir, config(record_bytes)).expect("opens");
     let mut states = vec![recovered.state];
-    journal.log().save("slow", Cursor::default()).expect("saved");
+    journal.log().save("slow", LogPosition::default()).expect("saved");
     for changes in history {
         let before = states.last().expect("one").clone();
         if changes.begins_segment {
             journal.begin_segment();
         }
-        let mut cut = cut(before.as_ref(), changes);
+        let mut delta = delta(before.as_ref(), changes);
         match &before {
-            Some(state) => journal.append(&mut cut, state, 0),
-            None => journal.append(&mut cut, &Beginning, 0),
+            Some(state) => journal.append(&mut delta, state, 0),
+            None => journal.append(&mut delta, &Beginning, 0),
         }
         .expect("appended");
         let log = journal.log();
-        let (reader, _) = Reader::open(&log, Start::Newest).expect("opens").expect("a cut");
+        let (reader, _) = Reader::open(&log, Start::Newest).expect("opens").expect("a delta");
         states.push(Some(reader.state().clone()));
     }
     states
@@ -190,8 +190,8 @@ fn records(segment: &[u8]) -> Vec<Record> {
     records
 }
 
-/// A journal whose newest cut takes several records, and the states before and after that. `next`
-/// is one more cut behind it.
+/// A journal whose newest delta takes several records, and the states before and after that. `next`
+/// is one more delta behind it.
 fn of_several_records(next: bool) -> (TempDir, Vec<Option<State>>, Vec<Record>) {
     let dir = tempfile::tempdir().expect("a directory");
     let small = Changes {
@@ -231,29 +231,29 @@ proptest! {
         let report = verify(small.path()).expect("readable");
         prop_assert_eq!(report.broken().count(), 0);
         prop_assert_eq!(report.state.as_ref(), expected.last().expect("one").as_ref());
-        let cuts: u64 = report.segments.iter().map(|segment| segment.cuts).sum();
-        prop_assert_eq!(cuts, history.len() as u64);
+        let deltas: u64 = report.segments.iter().map(|segment| segment.deltas).sum();
+        prop_assert_eq!(deltas, history.len() as u64);
         prop_assert!(report.segments.iter().all(|one| !one.gap && one.torn_bytes == 0));
 
         let (journal, recovered) = Journal::open(small.path(), config(record_bytes)).expect("opens");
         prop_assert_eq!(recovered.torn_bytes, 0);
         prop_assert_eq!(recovered.state.as_ref(), expected.last().expect("one").as_ref());
-        // From whichever cursor, a reader sees whole cuts and the states between them.
+        // From whichever cursor, a reader sees whole deltas and the states between them.
         let (large, _) = Journal::open(large.path(), config(RECORD_LIMIT_BYTES)).expect("opens");
         for from in 0..history.len() {
             let start = |log: &flow_exporter::journal::Log| {
                 let totals = expected[from].as_ref().map(|state| state.totals).unwrap_or_default();
-                let cursor = Cursor { sequence: from as u64, totals };
-                Reader::open(log, Start::After(cursor)).expect("opens").expect("a cut")
+                let cursor = LogPosition { sequence: from as u64, totals };
+                Reader::open(log, Start::After(cursor)).expect("opens").expect("a delta")
             };
             let (mut reader, placed) = start(&journal.log());
             let (mut other, _) = start(&large.log());
-            prop_assert_eq!(placed, Placed::There);
+            prop_assert_eq!(placed, Placement::Exact);
             for state in &expected[from + 1..] {
-                prop_assert_eq!(reader.step().expect("reads on"), Step::Cut);
-                prop_assert_eq!(other.step().expect("reads on"), Step::Cut);
+                prop_assert_eq!(reader.step().expect("reads on"), Step::Delta);
+                prop_assert_eq!(other.step().expect("reads on"), Step::Delta);
                 prop_assert_eq!(Some(reader.state()), state.as_ref());
-                prop_assert_eq!(reader.cut(), other.cut());
+                prop_assert_eq!(reader.delta(), other.delta());
             }
             prop_assert_eq!(reader.step().expect("reads on"), Step::End);
         }
@@ -299,10 +299,10 @@ fn a_crash_anywhere_in_the_records_of_a_cut_leaves_the_state_before_it() {
             early_counts: 0,
             begins_segment: false,
         };
-        journal.append(&mut cut(Some(&state), &changes), &state, 0).expect("goes on");
+        journal.append(&mut delta(Some(&state), &changes), &state, 0).expect("goes on");
         drop(journal);
         let report = verify(crashed.path()).expect("readable");
-        assert_eq!((report.broken().count(), report.segments[0].cuts), (0, 2));
+        assert_eq!((report.broken().count(), report.segments[0].deltas), (0, 2));
     };
     for left in begin..whole.len() {
         check(&whole[..left]);
@@ -332,14 +332,18 @@ fn damage_in_a_cut_of_several_records_is_found_where_the_cut_begins_and_repaired
         bytes[offset + length - 1] ^= 4;
         fs::write(newest(damaged.path()), bytes).expect("written");
         let Err(Error::Broken(broken)) = Journal::open(damaged.path(), config(300)) else {
-            panic!("another cut is behind it: it was durable");
+            panic!("another delta is behind it: it was durable");
         };
         assert_eq!(broken.offset, begin);
         let report = verify(damaged.path()).expect("readable");
         assert_eq!(report.broken().collect::<Vec<_>>(), [&broken]);
         let repaired = repair(damaged.path()).expect("repaired");
         assert_eq!(repaired.newest.map(|(sequence, _)| sequence), Some(1));
-        assert_eq!((repaired.moved.len(), repaired.moved[0].cuts), (1, 1), "the one behind it");
+        assert_eq!(
+            (repaired.set_aside.len(), repaired.set_aside[0].deltas),
+            (1, 1),
+            "the one behind it"
+        );
         let (_, recovered) = Journal::open(damaged.path(), config(300)).expect("opens");
         assert_eq!((recovered.torn_bytes, recovered.state), (0, states[1].clone()));
     }
@@ -348,7 +352,7 @@ fn damage_in_a_cut_of_several_records_is_found_where_the_cut_begins_and_repaired
 #[test]
 fn a_cut_of_several_records_whose_sync_failed_is_void() {
     let (failed, states, _) = of_several_records(false);
-    // The same journal without that cut goes on in a new segment, with a larger one.
+    // The same journal without that delta goes on in a new segment, with a larger one.
     let goes_on = copy(failed.path());
     let segment = newest(goes_on.path());
     let bytes = fs::read(&segment).expect("readable");
@@ -364,7 +368,7 @@ fn a_cut_of_several_records_whose_sync_failed_is_void() {
         early_counts: 300,
         begins_segment: false,
     };
-    journal.append(&mut cut(Some(&before), &larger), &before, 0).expect("appended");
+    journal.append(&mut delta(Some(&before), &larger), &before, 0).expect("appended");
     drop(journal);
     // What the failed sync left behind, whole and in parts.
     for left in [bytes.len(), bytes.len() - 1, begin + 40] {
@@ -373,10 +377,10 @@ fn a_cut_of_several_records_whose_sync_failed_is_void() {
         assert_eq!(report.broken().count(), 0);
         let (journal, recovered) = Journal::open(goes_on.path(), config(300)).expect("opens");
         let log = journal.log();
-        let (mut reader, _) = Reader::open(&log, Start::Oldest).expect("opens").expect("a cut");
-        assert_eq!(reader.step().expect("reads on"), Step::Cut);
+        let (mut reader, _) = Reader::open(&log, Start::Oldest).expect("opens").expect("a delta");
+        assert_eq!(reader.step().expect("reads on"), Step::Delta);
         assert_eq!(Some(reader.state()), states[1].as_ref());
-        assert_eq!(reader.step().expect("reads on"), Step::Cut);
+        assert_eq!(reader.step().expect("reads on"), Step::Delta);
         assert_eq!(Some(reader.state()), recovered.state.as_ref());
         assert_eq!(reader.state().len(), 2 + 20);
         assert_eq!(reader.step().expect("reads on"), Step::End);
@@ -410,7 +414,7 @@ fn what_no_record_may_hold_is_refused_and_changes_nothing() {
     let bytes = fs::read(newest(dir.path())).expect("readable");
     let (mut journal, recovered) = Journal::open(dir.path(), config(300)).expect("opens");
     let state = recovered.state.expect("one");
-    let mut too_large = Cut::new(WIDTH);
+    let mut too_large = Delta::new(WIDTH);
     too_large.sequence = state.sequence + 1;
     too_large.start(state.slots(), 1, &vec![0; RECORD_LIMIT_BYTES]);
     let refused = journal.append(&mut too_large, &state, 0);

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use crate::journal::{
     codec::{Decoder, Input, Malformed},
-    cut::{Cut, Position},
+    delta::{Delta, Position},
     state::State,
 };
 
-/// What a record of kind [`Kind::Part`](crate::journal::segment::Kind::Part) says before its part of the cut.
+/// What a record of kind [`Kind::Part`](crate::journal::segment::Kind::Part) says before its part of the delta.
 pub(in crate::journal) struct PartHead {
-    /// How far behind the beginning of the cut's first record this one begins, in bytes.
+    /// How far behind the beginning of the delta's first record this one begins, in bytes.
     pub(in crate::journal) distance: u64,
     /// Whether more parts follow.
     pub(in crate::journal) more: bool,
@@ -26,57 +26,57 @@ impl PartHead {
     }
 }
 
-/// Reads a part of a cut, or all of it, and adds it to what `cut` has of the parts before; `first`
+/// Reads a part of a delta, or all of it, and adds it to what `delta` has of the parts before; `first`
 /// says that it is the first.
 pub(in crate::journal) fn read_part(
     decoder: &mut Decoder,
     input: &mut Input<'_>,
-    cut: &mut Cut,
+    delta: &mut Delta,
     first: bool,
 ) -> Result<(), Malformed> {
     let (sequence, time_ms) = (input.number()?, input.signed()?);
-    let is_sample = input.number()? == 1;
+    let is_tick = input.number()? == 1;
     let width = usize::from(u8::try_from(input.number()?).map_err(|_| Malformed)?);
     if first {
-        (cut.sequence, cut.time_ms, cut.is_sample, cut.width) =
-            (sequence, time_ms, is_sample, width);
-    } else if (cut.sequence, cut.time_ms, cut.is_sample, cut.width)
-        != (sequence, time_ms, is_sample, width)
+        (delta.sequence, delta.time_ms, delta.is_tick, delta.width) =
+            (sequence, time_ms, is_tick, width);
+    } else if (delta.sequence, delta.time_ms, delta.is_tick, delta.width)
+        != (sequence, time_ms, is_tick, width)
     {
         return Err(Malformed);
     }
     let meta = decoder.section(input)?;
     let mut meta = Input(&meta);
-    positions(&mut meta, |position| cut.positions.push(position))?;
-    cut.early_counts.extend_from_slice(meta.bytes()?);
+    positions(&mut meta, |position| delta.positions.push(position))?;
+    delta.early_counts.extend_from_slice(meta.bytes()?);
     let ended = meta.count()?;
-    ids(&mut meta, ended, &mut cut.ended)?;
+    ids(&mut meta, ended, &mut delta.ended)?;
     let started = meta.count()?;
-    let mut starting: Vec<u32> = cut.started.last().map(|&(id, ..)| id).into_iter().collect();
+    let mut starting: Vec<u32> = delta.started.last().map(|&(id, ..)| id).into_iter().collect();
     let before_these = starting.len();
     ids(&mut meta, started, &mut starting)?;
-    let mut before = cut.time_ms;
+    let mut before = delta.time_ms;
     let mut starts = Vec::new();
     for _ in 0..started {
         before = before.wrapping_add(meta.signed()?);
         starts.push(before);
     }
     for (id, start_ms) in starting.into_iter().skip(before_these).zip(starts) {
-        cut.start(id, start_ms, meta.bytes()?);
+        delta.start(id, start_ms, meta.bytes()?);
     }
     meta.end()?;
     let changed = usize::try_from(input.number()?).map_err(|_| Malformed)?;
     let gaps = decoder.section(input)?;
     let mut gaps = Input(&gaps);
-    let done = cut.changed.len();
-    ids(&mut gaps, changed, &mut cut.changed)?;
+    let done = delta.changed.len();
+    ids(&mut gaps, changed, &mut delta.changed)?;
     gaps.end()?;
     // The ids were read, so `changed` is true; that there are counts is yet to be seen.
     if (changed * width).saturating_mul(size_of::<u64>()) > decoder.limit() {
         return Err(Malformed);
     }
-    cut.increments.resize((done + changed) * width, 0);
-    let increments = &mut cut.increments[done * width..];
+    delta.increments.resize((done + changed) * width, 0);
+    let increments = &mut delta.increments[done * width..];
     for column in 0..width {
         decoder.column(input, changed, |row, number| {
             increments[row * width + column] = number;

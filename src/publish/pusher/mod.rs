@@ -174,7 +174,7 @@ pub fn claim<'p>(
 ) -> Result<(), journal::Error> {
     let names: Vec<&str> = pushers.into_iter().map(|pusher| pusher.name.as_str()).collect();
     let written = log.end().totals.samples;
-    for (name, cursor) in log.cursors() {
+    for (name, cursor) in log.retention_cursors() {
         if !names.contains(&name.as_str()) {
             let unsent = written.saturating_sub(cursor.totals.samples);
             tracing::warn!(

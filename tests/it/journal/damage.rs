@@ -51,19 +51,19 @@ fn fill(dir: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) {
     }
 }
 
-/// A journal of three segments, with a cursor and a bookmark, that was in use until it was killed.
-/// Its last cut takes several records.
+/// A journal of three segments, with a cursor and an acknowledged position, that was in use until it was killed.
+/// Its last delta takes several records.
 fn small_history() -> (TempDir, Vec<Model>) {
     let (dir, mut states) = history(&[vec![(0, 7)]]);
     let (mut journal, _) =
         Journal::open(dir.path(), JournalConfig { record_bytes: 60, ..SMALL }).expect("opens");
     let mut model = states[1].clone();
-    for cut in 2..=5 {
-        if cut > 2 && cut < 5 {
+    for delta in 2..=5 {
+        if delta > 2 && delta < 5 {
             journal.begin_segment();
         }
-        let mut changes = vec![(cut % 3, 7), (1, 5)];
-        if cut == 5 {
+        let mut changes = vec![(delta % 3, 7), (1, 5)];
+        if delta == 5 {
             changes.extend((3..6).map(|id| (id, 1001)));
         }
         model.append(&mut journal, &changes).expect("appended");
@@ -74,9 +74,9 @@ fn small_history() -> (TempDir, Vec<Model>) {
     assert!(records > 4, "{records}");
     assert_eq!(segments(dir.path()).len(), 3);
     let log = journal.log();
-    let mut bookmark = log.bookmark("slow").expect("opens").0.expect("on disk");
-    bookmark.write(b"first").expect("written");
-    bookmark.write(b"second").expect("written");
+    let mut ack_position = log.ack_position("slow").expect("opens").0.expect("on disk");
+    ack_position.write(b"first").expect("written");
+    ack_position.write(b"second").expect("written");
     (dir, states)
 }
 
@@ -124,14 +124,14 @@ fn every_flipped_bit_leads_to_the_right_counts_or_to_a_refusal_that_repair_mends
         }
     });
 
-    // A bookmark has two notes, so that one is always whole; its flipped bits stop nobody.
+    // A acknowledged position has two notes, so that one is always whole; its flipped bits stop nobody.
     let scratch = in_memory();
     fill(scratch.path(), &whole);
     let (journal, ..) = open(scratch.path());
     let name = PathBuf::from("bookmarks/slow");
     for bit in 0..whole[&name].len() * 8 {
         flip(scratch.path(), &name, bit);
-        let (_, note) = journal.log().bookmark("slow").expect("opens");
+        let (_, note) = journal.log().ack_position("slow").expect("opens");
         let note = note.expect("one is whole");
         assert!([&b"first"[..], b"second"].contains(&&*note), "bit {bit}: {note:?}");
     }
@@ -168,12 +168,12 @@ fn a_log_without_what_was_published_is_refused_until_it_is_repaired() {
             fs::remove_file(path).expect("removed");
         }
         let report = verify(dir.path()).expect("readable");
-        let refused = Journal::open(dir.path(), SMALL).expect_err("cuts are missing").to_string();
+        let refused = Journal::open(dir.path(), SMALL).expect_err("deltas are missing").to_string();
         assert!(refused.contains("published"), "{refused}");
         assert_eq!(report.broken().map(ToString::to_string).collect::<Vec<_>>(), [refused]);
 
         let repaired = repair(dir.path()).expect("repaired");
-        assert_eq!((repaired.moved.len(), repaired.published), (0, Some(published)));
+        assert_eq!((repaired.set_aside.len(), repaired.published), (0, Some(published)));
         assert_eq!(verify(dir.path()).expect("readable").broken().count(), 0);
         let (_, recovered, _) = open(dir.path());
         let found = recovered.map(|state| (state.sequence, state.time_ms));
@@ -182,7 +182,7 @@ fn a_log_without_what_was_published_is_refused_until_it_is_repaired() {
     }
 }
 
-/// Breaks a cut in the middle of the newest segment, and a cursor.
+/// Breaks a delta in the middle of the newest segment, and a cursor.
 fn break_two_files(dir: &Path) {
     let path = newest(dir);
     let at = verify(dir).expect("readable").segments.pop().expect("one").checkpoint_bytes;
@@ -257,8 +257,8 @@ fn what_repairs_set_aside_is_never_overwritten() {
         let oldest = &segments(dir.path())[0];
         fs::write(oldest, [round; 70]).expect("written");
         let repaired = repair(dir.path()).expect("repaired");
-        assert_eq!(repaired.moved.len(), 2);
-        for moved in repaired.moved {
+        assert_eq!(repaired.set_aside.len(), 2);
+        for moved in repaired.set_aside {
             kept.push((moved.to.clone(), fs::read(moved.to).expect("there")));
         }
         fs::write(dir.path().join("0000000001.log"), [round; 1]).expect("written");
@@ -276,8 +276,8 @@ fn after_a_repaired_cursor_all_of_the_log_can_be_read() {
     assert_eq!(repair(dir.path()).expect("repaired").rewound, ["slow"]);
     let (journal, ..) = open(dir.path());
     let log = journal.log();
-    let start = Start::After(log.cursors()["slow"]);
-    let (mut reader, _) = Reader::open(&log, start).expect("opens").expect("a cut");
+    let start = Start::After(log.retention_cursors()["slow"]);
+    let (mut reader, _) = Reader::open(&log, start).expect("opens").expect("a delta");
     assert_eq!(Model::from(reader.state()), states[0]);
     while reader.step().expect("reads on") != flow_exporter::journal::Step::End {}
     assert_eq!(Some(&Model::from(reader.state())), states.last());

@@ -7,7 +7,8 @@ use std::{
 };
 
 use flow_exporter::journal::{
-    Displacement, Error, Head, Journal, Noticed, Reader, Series, Source, Start, Step, Why,
+    Cause, CheckpointHead, CheckpointSource, Displacement, Error, ExternalChange, Journal, Reader,
+    Series, Start, Step,
 };
 use tempfile::TempDir;
 
@@ -21,7 +22,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// With a cut and a cursor before it.
+    /// With a delta and a cursor before it.
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let (journal, ..) = open(&dir.path().join("state/journal"));
@@ -43,8 +44,8 @@ impl Bench {
         self.dir.path().join("aside")
     }
 
-    fn append(&mut self) -> Vec<Noticed> {
-        self.model.append(&mut self.journal, &[(0, 7), (1, 3)]).expect("appended").noticed
+    fn append(&mut self) -> Vec<ExternalChange> {
+        self.model.append(&mut self.journal, &[(0, 7), (1, 3)]).expect("appended").external_changes
     }
 
     /// Tries to append, which is refused, and nothing is published.
@@ -100,7 +101,7 @@ fn where_the_directory_is_removed_nothing_is_published_and_nothing_is_made_in_it
         assert_eq!(bench.refused(), Displacement::Removed);
         let log = bench.journal.log();
         assert!(log.save("reader", log.end()).is_err());
-        assert!(log.bookmark("reader").is_err());
+        assert!(log.ack_position("reader").is_err());
         assert!(!bench.state().exists());
     }
 }
@@ -139,8 +140,8 @@ fn another_directory_in_its_place_gets_none_of_its_files_and_is_free_for_another
     assert_eq!(bench.refused(), Displacement::Replaced);
     let log = bench.journal.log();
     log.save("reader", log.end()).expect("its own directory is still there");
-    let (bookmark, _) = log.bookmark("reader").expect("opens");
-    bookmark.expect("on disk").write(b"note").expect("written");
+    let (ack_position, _) = log.ack_position("reader").expect("opens");
+    ack_position.expect("on disk").write(b"note").expect("written");
     assert_eq!(files(&bench.path()), theirs);
 
     drop(other);
@@ -157,8 +158,8 @@ struct Mover<'m> {
     to: PathBuf,
 }
 
-impl Source for Mover<'_> {
-    fn head(&self, visit: &mut dyn FnMut(Head<'_>)) {
+impl CheckpointSource for Mover<'_> {
+    fn head(&self, visit: &mut dyn FnMut(CheckpointHead<'_>)) {
         self.model.head(visit);
     }
 
@@ -173,9 +174,9 @@ fn a_cut_that_is_written_as_the_directory_is_moved_is_not_published_and_not_coun
     let mut bench = Bench::new();
     let before = bench.journal.log().end();
     bench.journal.begin_segment();
-    let (mut cut, next) = bench.model.next(&[(0, 7)], true);
+    let (mut delta, next) = bench.model.next(&[(0, 7)], true);
     let mover = Mover { model: &bench.model, from: bench.state(), to: bench.aside() };
-    let refused = bench.journal.append(&mut cut, &mover, next.time_ms);
+    let refused = bench.journal.append(&mut delta, &mover, next.time_ms);
     let refused = refused.expect_err("moved");
     assert!(matches!(refused, Error::Displaced { what: Displacement::Removed, .. }), "{refused}");
     assert_eq!(bench.journal.log().end(), before);
@@ -183,9 +184,9 @@ fn a_cut_that_is_written_as_the_directory_is_moved_is_not_published_and_not_coun
     fs::rename(bench.aside(), bench.state()).expect("moved back");
     bench.append();
     let log = bench.journal.log();
-    let (mut reader, _) = Reader::open(&log, Start::Oldest).expect("opens").expect("a cut");
+    let (mut reader, _) = Reader::open(&log, Start::Oldest).expect("opens").expect("a delta");
     let mut read = 0;
-    while reader.step().expect("reads on") == Step::Cut {
+    while reader.step().expect("reads on") == Step::Delta {
         read += 1;
     }
     assert_eq!((read, Model::from(reader.state())), (2, bench.model.clone()));
@@ -233,7 +234,7 @@ fn a_newest_segment_that_is_removed_or_changed_is_followed_by_one_with_all_count
         let mut bench = Bench::new();
         let path = newest(&bench.path());
         change(&path);
-        assert_eq!(bench.append(), [Noticed::Newest(path.clone())], "{what}");
+        assert_eq!(bench.append(), [ExternalChange::NewestSegment(path.clone())], "{what}");
         assert_eq!(bench.append(), [], "{what}");
         assert!(newest(&bench.path()) > path, "{what}");
         bench.assert_kept();
@@ -256,20 +257,20 @@ fn an_older_segment_that_is_removed_is_told_of_and_what_was_unread_in_it_is_coun
         let path = paths[paths.len() - 2].clone();
         fs::remove_file(&path).expect("removed");
         bench.journal.begin_segment();
-        assert_eq!(bench.append(), [Noticed::Older { path, is_needed }]);
+        assert_eq!(bench.append(), [ExternalChange::OlderSegment { path, is_needed }]);
         bench.journal.begin_segment();
         assert_eq!(bench.append(), []);
         if is_needed {
             let log = bench.journal.log();
-            let start = Start::After(log.cursors()["reader"]);
-            let (mut reader, _) = Reader::open(&log, start).expect("opens").expect("a cut");
+            let start = Start::After(log.retention_cursors()["reader"]);
+            let (mut reader, _) = Reader::open(&log, start).expect("opens").expect("a delta");
             let mut lost = 0;
             loop {
                 match reader.step().expect("reads on") {
-                    Step::Cut => {}
+                    Step::Delta => {}
                     Step::Lost(what) => {
-                        assert!(matches!(what.why, Why::Broken(_)), "{what:?}");
-                        lost += what.cuts;
+                        assert!(matches!(what.cause, Cause::Broken(_)), "{what:?}");
+                        lost += what.ticks;
                     }
                     Step::End => break,
                 }
@@ -291,15 +292,15 @@ fn cursors_that_are_removed_or_changed_are_written_again_with_the_next_cut() {
     ];
     for change in changes {
         let mut bench = Bench::new();
-        let cursor = bench.journal.log().cursors()["reader"];
+        let cursor = bench.journal.log().retention_cursors()["reader"];
         let cursors = bench.path().join("cursors");
         change(&cursors);
-        assert_eq!(bench.append(), [Noticed::Cursor(cursors.join("reader"))]);
+        assert_eq!(bench.append(), [ExternalChange::RetentionCursor(cursors.join("reader"))]);
         assert_eq!(bench.append(), []);
         let path = bench.path();
         let Bench { dir: _dir, journal, .. } = bench;
         drop(journal);
-        assert_eq!(open(&path).0.log().cursors()["reader"], cursor);
+        assert_eq!(open(&path).0.log().retention_cursors()["reader"], cursor);
     }
 }
 
@@ -318,16 +319,16 @@ fn a_bookmark_that_is_removed_or_replaced_is_made_again_with_the_next_note() {
     for change in changes {
         let bench = Bench::new();
         let log = bench.journal.log();
-        let mut bookmark = log.bookmark("reader").expect("opens").0.expect("on disk");
-        bookmark.write(b"first").expect("written");
-        bookmark.write(b"second").expect("written");
-        assert!(!bookmark.is_displaced());
+        let mut ack_position = log.ack_position("reader").expect("opens").0.expect("on disk");
+        ack_position.write(b"first").expect("written");
+        ack_position.write(b"second").expect("written");
+        assert!(!ack_position.is_displaced());
         change(&bench.path().join("bookmarks"));
-        assert!(bookmark.is_displaced());
-        bookmark.write(b"third").expect("written");
-        bookmark.sync().expect("synced");
-        assert!(!bookmark.is_displaced());
-        let (_, note) = log.bookmark("reader").expect("opens");
+        assert!(ack_position.is_displaced());
+        ack_position.write(b"third").expect("written");
+        ack_position.sync().expect("synced");
+        assert!(!ack_position.is_displaced());
+        let (_, note) = log.ack_position("reader").expect("opens");
         assert_eq!(note.as_deref(), Some(&b"third"[..]));
     }
 }

@@ -9,14 +9,14 @@ use std::{
 };
 
 use flow_exporter::journal::{
-    Appended, Cut, Error, Head, Journal, JournalConfig, Position, Reader, Series, Source, Start,
-    State, Step, Totals, repair, verify,
+    Appended, CheckpointHead, CheckpointSource, Delta, Error, Journal, JournalConfig, Position,
+    Reader, Series, Start, State, Step, Totals, repair, verify,
 };
 use tempfile::TempDir;
 
 pub(crate) const WIDTH: usize = 2;
 
-/// A segment is full after a few cuts.
+/// A segment is full after a few deltas.
 pub(crate) const SMALL: JournalConfig = JournalConfig {
     segment_bytes: 300,
     segment_age: Duration::from_secs(3600),
@@ -70,8 +70,8 @@ impl From<&State> for Model {
     }
 }
 
-impl Source for Model {
-    fn head(&self, visit: &mut dyn FnMut(Head<'_>)) {
+impl CheckpointSource for Model {
+    fn head(&self, visit: &mut dyn FnMut(CheckpointHead<'_>)) {
         let positions: Vec<Position> = self
             .positions
             .iter()
@@ -81,7 +81,7 @@ impl Source for Model {
                 next_offset,
             })
             .collect();
-        visit(Head {
+        visit(CheckpointHead {
             identity: b"topic and layout",
             sequence: self.sequence,
             time_ms: self.time_ms,
@@ -106,68 +106,68 @@ impl Source for Model {
     }
 }
 
-/// What happens in one cut: `(series, increment)`; an increment of 0 ends the series.
+/// What happens in one delta: `(series, increment)`; an increment of 0 ends the series.
 pub(crate) type Changes = Vec<(u32, u64)>;
 
 impl Model {
-    /// The cut with these changes, and the model after it.
-    pub(crate) fn next(&self, changes: &[(u32, u64)], is_sample: bool) -> (Cut, Model) {
+    /// The delta with these changes, and the model after it.
+    pub(crate) fn next(&self, changes: &[(u32, u64)], is_tick: bool) -> (Delta, Model) {
         let mut next = self.clone();
-        let mut cut = Cut::new(WIDTH);
+        let mut delta = Delta::new(WIDTH);
         next.sequence += 1;
         next.time_ms += 1000;
-        cut.sequence = next.sequence;
-        cut.time_ms = next.time_ms;
-        cut.is_sample = is_sample;
+        delta.sequence = next.sequence;
+        delta.time_ms = next.time_ms;
+        delta.is_tick = is_tick;
         let changes: BTreeMap<u32, u64> = changes.iter().copied().collect();
         for (&id, &increment) in &changes {
             // Numbers are slots: none is left out.
             let id = id.min(next.series.len() as u32);
-            if cut.changed().any(|(changed, _)| changed == id) || cut.ended().contains(&id) {
+            if delta.changed().any(|(changed, _)| changed == id) || delta.ended().contains(&id) {
                 continue;
             }
             if increment == 0 {
                 if next.series.remove(&id).is_some() {
-                    cut.end(id);
+                    delta.end(id);
                 }
                 continue;
             }
-            // Some numbers are used again in the very cut in which their series ends.
+            // Some numbers are used again in the very delta in which their series ends.
             if increment % 5 == 0 && next.series.remove(&id).is_some() {
-                cut.end(id);
+                delta.end(id);
             }
             let time_ms = next.time_ms;
             let row = next.series.entry(id).or_insert_with(|| {
-                let definition = format!("series {id} of cut {}", cut.sequence).into_bytes();
-                cut.start(id, time_ms - 1000, &definition);
+                let definition = format!("series {id} of delta {}", delta.sequence).into_bytes();
+                delta.start(id, time_ms - 1000, &definition);
                 Row { start_ms: time_ms - 1000, changed_ms: 0, definition, counts: vec![0; WIDTH] }
             });
             let increments = [increment, increment % 3];
             row.changed_ms = time_ms;
             row.counts.iter_mut().zip(increments).for_each(|(count, more)| *count += more);
-            cut.add(id, &increments);
+            delta.add(id, &increments);
         }
         // One source has a topic without a name.
         for topic in ["flows", "", "other"] {
-            cut.positions.push(Position {
+            delta.positions.push(Position {
                 topic: Arc::from(topic),
                 partition: (next.sequence % 3) as i32 - 1,
                 next_offset: i64::MAX - next.time_ms,
             });
         }
-        for position in &cut.positions {
+        for position in &delta.positions {
             next.positions
                 .insert((Arc::clone(&position.topic), position.partition), position.next_offset);
         }
         if next.sequence.is_multiple_of(2) {
-            cut.early_counts = next.sequence.to_le_bytes().to_vec();
-            next.early_counts.clone_from(&cut.early_counts);
+            delta.early_counts = next.sequence.to_le_bytes().to_vec();
+            next.early_counts.clone_from(&delta.early_counts);
         }
-        if is_sample {
-            next.totals.cuts += 1;
+        if is_tick {
+            next.totals.ticks += 1;
             next.totals.samples += next.series.len() as u64;
         }
-        (cut, next)
+        (delta, next)
     }
 
     /// Appends these changes and is the model after them.
@@ -176,8 +176,8 @@ impl Model {
         journal: &mut Journal,
         changes: &[(u32, u64)],
     ) -> Result<Appended, Error> {
-        let (mut cut, next) = self.next(changes, true);
-        let appended = journal.append(&mut cut, self, next.time_ms)?;
+        let (mut delta, next) = self.next(changes, true);
+        let appended = journal.append(&mut delta, self, next.time_ms)?;
         *self = next;
         Ok(appended)
     }
@@ -218,14 +218,14 @@ pub(crate) fn copy(dir: &Path) -> TempDir {
 }
 
 /// A journal with some segments, and all states that were appended.
-pub(crate) fn history(cuts: &[Changes]) -> (TempDir, Vec<Model>) {
+pub(crate) fn history(deltas: &[Changes]) -> (TempDir, Vec<Model>) {
     let dir = tempfile::tempdir().expect("a directory");
     let (mut journal, ..) = open(dir.path());
     let mut model = Model::default();
     let mut states = vec![model.clone()];
     // Nothing may be deleted: damage in old segments is to be met.
     journal.log().save("slow", journal.log().end()).expect("saved");
-    for changes in cuts {
+    for changes in deltas {
         model.append(&mut journal, changes).expect("appended");
         states.push(model.clone());
     }
@@ -251,8 +251,8 @@ pub(crate) fn check_damaged(dir: &Path, states: &[Model]) {
             assert!(message.contains(&broken.path.display().to_string()), "{message}");
             assert!(report.expect("readable").broken().any(|found| *found == broken));
             let repaired = repair(dir).expect("repaired");
-            assert!(!repaired.moved.is_empty() || repaired.published.is_some());
-            assert!(repaired.moved.iter().all(|moved| moved.to.exists()));
+            assert!(!repaired.set_aside.is_empty() || repaired.published.is_some());
+            assert!(repaired.set_aside.iter().all(|moved| moved.to.exists()));
             let (journal, recovered) = Journal::open(dir, SMALL).expect("opens after repair");
             let newest = recovered.state.as_ref().map(|state| (state.sequence, state.time_ms));
             assert_eq!(newest, repaired.newest);
@@ -270,10 +270,10 @@ pub(crate) fn check_damaged(dir: &Path, states: &[Model]) {
         let state = Model::from(reader.state());
         assert_eq!(states[state.sequence as usize], state);
         match reader.step().expect("reads on") {
-            Step::Cut => assert_eq!(reader.cut().sequence, state.sequence + 1),
+            Step::Delta => assert_eq!(reader.delta().sequence, state.sequence + 1),
             Step::Lost(_) => assert!(reader.state().sequence > state.sequence),
             Step::End => break,
         }
     }
-    assert_eq!(reader.cursor(), log.end());
+    assert_eq!(reader.position(), log.end());
 }

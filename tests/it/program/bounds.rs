@@ -2,7 +2,9 @@
 
 use std::{env, fs, path::PathBuf, process::Command, time::Duration};
 
-use flow_exporter::journal::{Cut, Head, Journal, JournalConfig, Series, Source};
+use flow_exporter::journal::{
+    CheckpointHead, CheckpointSource, Delta, Journal, JournalConfig, Series,
+};
 
 use testkit::{
     cluster::{Cluster, TOPIC, client, cluster},
@@ -121,9 +123,9 @@ fn huge_labels_take_less_than_300_mb_while_counting_and_after_a_restart() {
 /// The state before the first cut.
 struct Beginning;
 
-impl Source for Beginning {
-    fn head(&self, visit: &mut dyn FnMut(Head<'_>)) {
-        visit(Head {
+impl CheckpointSource for Beginning {
+    fn head(&self, visit: &mut dyn FnMut(CheckpointHead<'_>)) {
+        visit(CheckpointHead {
             identity: b"AS 1 in topic t by labels",
             sequence: 0,
             time_ms: 0,
@@ -165,7 +167,7 @@ fn verify_finds_what_a_start_would_find_and_says_which_series_it_is() {
         let state = tempfile::tempdir().unwrap();
         let journal = state.path().join("journal");
         let (mut journal, _) = Journal::open(&journal, JournalConfig::default()).unwrap();
-        let mut cut = Cut::new(1);
+        let mut cut = Delta::new(1);
         cut.sequence = 1;
         let mut first = sound.clone();
         first[20] = b'c';

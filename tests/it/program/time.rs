@@ -55,9 +55,9 @@ fn read_samples(directory: &Path) -> BTreeMap<i64, u64> {
     let (journal, _) = Journal::open(directory, JournalConfig::default()).unwrap();
     let (mut reader, _) = Reader::open(&journal.log(), Start::Oldest).unwrap().unwrap();
     let mut samples = BTreeMap::new();
-    while reader.step().unwrap() == Step::Cut {
+    while reader.step().unwrap() == Step::Delta {
         let state = reader.state();
-        if reader.cut().is_sample {
+        if reader.delta().is_tick {
             let bytes = state.series().map(|series| series.counts[0]).sum();
             assert_eq!(samples.insert(state.time_ms, bytes), None, "two samples of one moment");
         }

@@ -200,7 +200,7 @@ async fn where_the_place_in_the_log_cannot_be_kept_samples_are_sent_all_the_same
     ledger.claim(&[&config]);
     grow(&mut ledger, 9, 0..200);
     assert!(ledger.segments().len() > 10);
-    let name = ledger.log().cursors().into_keys().next().unwrap();
+    let name = ledger.log().retention_cursors().into_keys().next().unwrap();
     // No file can be made under this name.
     let obstacle = ledger.dir().join("cursors").join(format!(".{name}.new"));
     fs::create_dir(&obstacle).unwrap();
@@ -315,7 +315,7 @@ async fn where_the_end_of_the_log_is_lost_what_comes_is_sent_once_and_later_than
         receiver.always(Answer::status(204));
 
         let mut ledger = ledger.with_end_lost(&segment);
-        assert_eq!(ledger.log().end().totals.cuts, 4);
+        assert_eq!(ledger.log().end().totals.ticks, 4);
         let push = ledger.push(&config);
         let mut generated = push.until_idle().await.generated;
         // Counted again are the messages of those that were lost, at another pace.

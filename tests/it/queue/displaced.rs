@@ -15,8 +15,8 @@ use super::{
 impl Ledger {
     /// Tries a sample cut without changes.
     fn refused(&mut self, number: i64) -> Error {
-        let mut cut = Cut::new(1);
-        (cut.sequence, cut.time_ms, cut.is_sample) = (self.sequence + 1, at(number), true);
+        let mut cut = Delta::new(1);
+        (cut.sequence, cut.time_ms, cut.is_tick) = (self.sequence + 1, at(number), true);
         let Kept::Disk { journal, .. } = &mut self.kept else { panic!("it is on disk") };
         let state = self.reader.as_ref().unwrap().state();
         let refused = journal.append(&mut cut, state, at(number)).expect_err("refused");

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::{
-    journal::{Cursor, Error, Log, Lost, Placed, Reader, Start, Step, Why},
+    journal::{Cause, Error, Log, LogPosition, Lost, Placement, Reader, Start, Step},
     publish::remote_write::{Batch, BatchBounds, LabelPool, SAMPLE_MAX_BYTES, Sample},
 };
 
@@ -48,10 +48,10 @@ pub(super) struct Tally {
 
 impl Tally {
     /// Samples that were never read are lost.
-    fn lost(&mut self, samples: u64, why: &Why) {
-        match why {
-            Why::Dropped => self.dropped_unread += samples,
-            Why::Broken(broken) => {
+    fn lost(&mut self, samples: u64, cause: &Cause) {
+        match cause {
+            Cause::Dropped => self.dropped_unread += samples,
+            Cause::Broken(broken) => {
                 self.generated += samples;
                 self.estimated += samples;
                 self.unreadable += samples;
@@ -61,10 +61,10 @@ impl Tally {
     }
 
     /// Samples of a window that was begun are lost.
-    fn window_lost(&mut self, samples: u64, why: &Why) {
-        match why {
-            Why::Dropped => self.dropped_by_caps += samples,
-            Why::Broken(broken) => {
+    fn window_lost(&mut self, samples: u64, cause: &Cause) {
+        match cause {
+            Cause::Dropped => self.dropped_by_caps += samples,
+            Cause::Broken(broken) => {
                 self.unreadable += samples;
                 self.broken = Some(broken.to_string());
             }
@@ -106,9 +106,9 @@ pub(super) struct LogFollower {
     window: Window,
     pub(super) progress: WindowProgress,
     /// Where it ends, if it does.
-    pub(super) until: Option<Cursor>,
+    pub(super) until: Option<LogPosition>,
     /// The places after the newest sample cuts, with their times: one of them is the next base.
-    bases: VecDeque<(Cursor, i64)>,
+    bases: VecDeque<(LogPosition, i64)>,
     /// When the log was begun, if this is its beginning.
     begun_ms: i64,
     /// The state that the reader has is not the one that the lines are of.
@@ -126,7 +126,7 @@ impl LogFollower {
     /// `before`: who was there before.
     pub(super) fn open(
         progress: WindowProgress,
-        until: Option<Cursor>,
+        until: Option<LogPosition>,
         before: Before,
         context: &mut Context<'_>,
         tally: &mut Tally,
@@ -146,12 +146,12 @@ impl LogFollower {
             place: 0,
             entry: NONE,
         };
-        let why = match placed {
-            Placed::There => follower.rebuild(before, context, tally).inspect_err(|_| {
+        let cause = match placed {
+            Placement::Exact => follower.rebuild(before, context, tally).inspect_err(|_| {
                 follower.lines.clear(context.pool);
             })?,
-            Placed::Later(Lost { why, .. }) => Some(why),
-            Placed::Earlier => {
+            Placement::Later(Lost { cause, .. }) => Some(cause),
+            Placement::Earlier => {
                 tally.went_back = true;
                 follower.progress.floor_ms =
                     follower.progress.floor_ms.max(follower.progress.end_ms);
@@ -159,21 +159,21 @@ impl LogFollower {
                 return Ok(Some(follower));
             }
         };
-        if let Some(why) = why {
+        if let Some(cause) = cause {
             // The rest of the window that was begun is lost with what is lost: some of its series
             // were sent already, up to its end.
             let WindowProgress { begin, end, done, .. } = follower.progress;
-            while follower.reader.cursor().sequence < end.sequence {
+            while follower.reader.position().sequence < end.sequence {
                 if follower.reader.step()? == Step::End {
                     break;
                 }
             }
-            let now = follower.within(follower.reader.cursor());
+            let now = follower.within(follower.reader.position());
             let all = now.totals.samples.saturating_sub(begin.totals.samples);
             let lost = all.saturating_sub(done);
             let beyond = now.totals.samples.saturating_sub(end.totals.samples).min(lost);
-            tally.lost(beyond, &why);
-            tally.window_lost(lost - beyond, &why);
+            tally.lost(beyond, &cause);
+            tally.window_lost(lost - beyond, &cause);
             // This process has counted its own windows.
             tally.generated += if before == Before::Us { 0 } else { lost - beyond };
             follower.progress.floor_ms = follower.progress.floor_ms.max(follower.progress.end_ms);
@@ -188,7 +188,7 @@ impl LogFollower {
         before: Before,
         context: &mut Context<'_>,
         tally: &mut Tally,
-    ) -> Result<Option<Why>, Error> {
+    ) -> Result<Option<Cause>, Error> {
         let progress = self.progress;
         let known_ms = if progress.base_ms == NEVER { progress.floor_ms } else { progress.base_ms };
         if progress.base.sequence == 0 {
@@ -198,19 +198,19 @@ impl LogFollower {
         self.bases.push_back((progress.base, progress.base_ms));
         self.progress.end_ms = progress.base_ms;
         let mut read = Tally::default();
-        while self.reader.cursor().sequence < progress.end.sequence {
-            let into_window = self.reader.cursor().sequence >= progress.begin.sequence;
+        while self.reader.position().sequence < progress.end.sequence {
+            let into_window = self.reader.position().sequence >= progress.begin.sequence;
             match self.reader.step()? {
-                Step::Cut => self.take(into_window, context, &mut read),
+                Step::Delta => self.take(into_window, context, &mut read),
                 Step::End => break,
                 Step::Lost(lost) => {
                     // Some of the window may have been sent.
                     self.progress.end_ms = progress.end_ms;
-                    return Ok(Some(lost.why));
+                    return Ok(Some(lost.cause));
                 }
             }
         }
-        if self.reader.cursor().sequence < progress.end.sequence {
+        if self.reader.position().sequence < progress.end.sequence {
             // The end of the log was lost since.
             tally.went_back = true;
             self.progress.floor_ms = self.progress.floor_ms.max(progress.end_ms);
@@ -234,14 +234,14 @@ impl LogFollower {
         self.lines.reset(self.reader.state(), floor_ms, context.pool, context.labeler);
         self.reader.forget_series();
         self.window.clear();
-        self.progress = WindowProgress::new(self.reader.cursor(), floor_ms);
+        self.progress = WindowProgress::new(self.reader.position(), floor_ms);
         self.bases.clear();
         (self.place, self.entry) = (0, NONE);
         self.jumped = false;
     }
 
     /// A place, or that where the follower ends if it comes before.
-    fn within(&self, place: Cursor) -> Cursor {
+    fn within(&self, place: LogPosition) -> LogPosition {
         match self.until {
             Some(until) if until.sequence < place.sequence => until,
             _ => place,
@@ -254,7 +254,7 @@ impl LogFollower {
     }
 
     /// Whether it can read on before `end`, which is that of the log.
-    pub(super) fn can_read(&self, end: Cursor) -> bool {
+    pub(super) fn can_read(&self, end: LogPosition) -> bool {
         let end = self.until.unwrap_or(end);
         self.progress.end.sequence < end.sequence
     }
@@ -293,23 +293,23 @@ impl LogFollower {
 
     fn read(&mut self, context: &mut Context<'_>, tally: &mut Tally) -> Result<(), Error> {
         while !self.window.is_full(self.lines.len()) {
-            let place = self.reader.cursor();
+            let place = self.reader.position();
             if self.until.is_some_and(|until| place.sequence >= until.sequence) {
                 break;
             }
             match self.reader.step()? {
-                Step::Cut => {
+                Step::Delta => {
                     self.take(true, context, tally);
-                    let now = self.reader.cursor();
+                    let now = self.reader.position();
                     tally.estimated += now.totals.samples - place.totals.samples;
                     self.progress.end = now;
                 }
                 Step::End => break,
                 Step::Lost(lost) => {
-                    self.progress.end = self.reader.cursor();
+                    self.progress.end = self.reader.position();
                     let to = self.within(self.progress.end);
                     let samples = to.totals.samples.saturating_sub(place.totals.samples);
-                    tally.lost(samples, &lost.why);
+                    tally.lost(samples, &lost.cause);
                     self.jumped = true;
                     break;
                 }
@@ -321,7 +321,7 @@ impl LogFollower {
     /// Takes in the cut that was read.
     fn take(&mut self, into_window: bool, context: &mut Context<'_>, tally: &mut Tally) {
         let LogFollower { reader, lines, window, progress, bases, begun_ms, .. } = self;
-        let (cut, state) = (reader.cut(), reader.state());
+        let (cut, state) = (reader.delta(), reader.state());
         if let Some(duplicate) = lines.take(cut, context.pool, context.labeler)
             && let Some(series) = cut.started().find(|series| series.id == duplicate)
         {
@@ -329,7 +329,7 @@ impl LogFollower {
                 labelled.map(|labelled| format!("{:?}", labelled.labels))
             });
         }
-        if !cut.is_sample {
+        if !cut.is_tick {
             return;
         }
         let time_ms = cut.time_ms;
@@ -353,7 +353,7 @@ impl LogFollower {
             tally.unsent(unsent);
         }
         progress.end_ms = time_ms;
-        bases.push_back((reader.cursor(), time_ms));
+        bases.push_back((reader.position(), time_ms));
         let oldest_ms = time_ms.saturating_sub(rules.interval_ms);
         while bases.len() > 1 && bases[1].1 <= oldest_ms {
             bases.pop_front();

@@ -31,7 +31,7 @@ use tokio::{
 
 use crate::{
     clock::milliseconds,
-    journal::{Cursor, Error, Log},
+    journal::{Error, Log, LogPosition},
     log_limit::LogLimit,
     metrics::Metrics,
     publish::remote_write::{Batch, BatchBounds, LabelPool},
@@ -79,9 +79,9 @@ pub(super) struct Queue {
     /// Sample cuts in the log when own metrics were last taken.
     self_metrics_cuts: u64,
     /// Up to here the log is counted.
-    seen: Cursor,
+    seen: LogPosition,
     /// The place before the newest sample cut, or one before.
-    fresh: Cursor,
+    fresh: LogPosition,
     outstanding: Option<Outstanding>,
     is_maybe_sent: bool,
     /// The last batch had to be waited for.
@@ -168,8 +168,8 @@ impl Queue {
             is_estimated: rules.idle_ms.is_none(),
             self_metrics: self_metrics.map(SelfMetrics::new),
             self_metrics_cuts: 0,
-            seen: Cursor::default(),
-            fresh: Cursor::default(),
+            seen: LogPosition::default(),
+            fresh: LogPosition::default(),
             outstanding: None,
             is_maybe_sent: false,
             is_fresh: false,
@@ -338,7 +338,7 @@ impl Queue {
             return;
         }
         let end = self.log.end();
-        if end.totals.cuts > self.seen.totals.cuts {
+        if end.totals.ticks > self.seen.totals.ticks {
             if self.is_estimated {
                 self.metrics.generated(samples_between(self.seen, end));
             }
@@ -384,7 +384,7 @@ impl Queue {
             .filter(|follower| !self.is_settled(follower))
             .filter_map(LogFollower::oldest_ms);
         let mut oldest_ms = windows.chain(store.oldest_in_ranges_ms()).min();
-        if oldest_ms.is_none() && self.seen.totals.cuts > live.end.totals.cuts {
+        if oldest_ms.is_none() && self.seen.totals.ticks > live.end.totals.ticks {
             oldest_ms = (live.end_ms != NEVER).then(|| live.end_ms + store.rules.interval_ms);
         }
         let usage = self.log.usage(store.slowest());
@@ -404,11 +404,11 @@ impl Queue {
     }
 
     /// The place from which newer samples are to go first, if they are.
-    fn split_at(&self) -> Option<Cursor> {
+    fn split_at(&self) -> Option<LogPosition> {
         let store = self.store()?;
         let live = store.live.as_ref()?;
         let sent = if live.is_spent() { live.progress.end } else { live.progress.begin };
-        let waiting = self.seen.totals.cuts.saturating_sub(sent.totals.cuts);
+        let waiting = self.seen.totals.ticks.saturating_sub(sent.totals.ticks);
         let is_due = self.order == Order::NewestFirst
             && waiting >= SPLIT_CUTS
             && self.fresh.sequence > live.progress.end.sequence
@@ -450,11 +450,11 @@ impl Queue {
             return None;
         };
         let batch = self_metrics.hand_out().or_else(|| {
-            let cuts = self.seen.totals.cuts.saturating_sub(self.self_metrics_cuts);
+            let cuts = self.seen.totals.ticks.saturating_sub(self.self_metrics_cuts);
             if cuts == 0 || !is_idle && cuts < 2 {
                 return None;
             }
-            self.self_metrics_cuts = self.seen.totals.cuts;
+            self.self_metrics_cuts = self.seen.totals.ticks;
             let QueueStore { pool, labeler, .. } = &mut **store;
             self_metrics.take(pool, labeler, self.bounds);
             self_metrics.hand_out()

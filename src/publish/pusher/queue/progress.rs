@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::journal::{Cursor, Totals};
+use crate::journal::{LogPosition, Totals};
 
 use super::series::NEVER;
 
@@ -13,14 +13,14 @@ const VERSION: u32 = 2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct WindowProgress {
     /// Where to begin reading, so that what is before the window is known as far as it matters.
-    pub(super) base: Cursor,
+    pub(super) base: LogPosition,
     /// Time of the newest sample cut up to `base` of which the endpoint has samples; [`NEVER`] where
     /// it begins there.
     pub(super) base_ms: i64,
     /// The window has the sample cuts after this place...
-    pub(super) begin: Cursor,
+    pub(super) begin: LogPosition,
     /// ...up to this one.
-    pub(super) end: Cursor,
+    pub(super) end: LogPosition,
     /// Time of the newest sample cut up to `end`.
     pub(super) end_ms: i64,
     /// So many samples of the window, the first ones, are confirmed or given up.
@@ -31,7 +31,7 @@ pub(super) struct WindowProgress {
 
 impl WindowProgress {
     /// An endpoint that begins at `place`.
-    pub(super) fn new(place: Cursor, floor_ms: i64) -> Self {
+    pub(super) fn new(place: LogPosition, floor_ms: i64) -> Self {
         WindowProgress {
             base: place,
             base_ms: NEVER,
@@ -48,7 +48,7 @@ impl WindowProgress {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Range {
     pub(super) progress: WindowProgress,
-    pub(super) until: Cursor,
+    pub(super) until: LogPosition,
 }
 
 /// All that an endpoint has to know after a restart.
@@ -73,7 +73,7 @@ impl EndpointProgress {
         out.extend_from_slice(&self.gone.to_le_bytes());
         for range in &self.ranges {
             write_window(out, &range.progress);
-            write_cursor(out, range.until);
+            write_position(out, range.until);
         }
     }
 
@@ -89,7 +89,7 @@ impl EndpointProgress {
         let mut ranges = VecDeque::new();
         while !input.is_empty() {
             let progress = read_window(input)?;
-            ranges.push_back(Range { progress, until: read_cursor(input)? });
+            ranges.push_back(Range { progress, until: read_position(input)? });
         }
         Some(EndpointProgress { fingerprint, live, gone, ranges })
     }
@@ -98,7 +98,7 @@ impl EndpointProgress {
 fn write_window(out: &mut Vec<u8>, progress: &WindowProgress) {
     let WindowProgress { base, base_ms, begin, end, end_ms, done, floor_ms } = *progress;
     for cursor in [base, begin, end] {
-        write_cursor(out, cursor);
+        write_position(out, cursor);
     }
     for time in [base_ms, end_ms, floor_ms] {
         out.extend_from_slice(&time.to_le_bytes());
@@ -106,25 +106,25 @@ fn write_window(out: &mut Vec<u8>, progress: &WindowProgress) {
     out.extend_from_slice(&done.to_le_bytes());
 }
 
-fn write_cursor(out: &mut Vec<u8>, cursor: Cursor) {
-    let Cursor { sequence, totals: Totals { cuts, samples } } = cursor;
-    for number in [sequence, cuts, samples] {
+fn write_position(out: &mut Vec<u8>, cursor: LogPosition) {
+    let LogPosition { sequence, totals: Totals { ticks, samples } } = cursor;
+    for number in [sequence, ticks, samples] {
         out.extend_from_slice(&number.to_le_bytes());
     }
 }
 
 fn read_window(input: &mut &[u8]) -> Option<WindowProgress> {
-    let [base, begin, end] = [read_cursor(input)?, read_cursor(input)?, read_cursor(input)?];
+    let [base, begin, end] = [read_position(input)?, read_position(input)?, read_position(input)?];
     let mut time = || take(input).map(i64::from_le_bytes);
     let [base_ms, end_ms, floor_ms] = [time()?, time()?, time()?];
     let done = u64::from_le_bytes(take(input)?);
     Some(WindowProgress { base, base_ms, begin, end, end_ms, done, floor_ms })
 }
 
-fn read_cursor(input: &mut &[u8]) -> Option<Cursor> {
+fn read_position(input: &mut &[u8]) -> Option<LogPosition> {
     let mut number = || take(input).map(u64::from_le_bytes);
-    let [sequence, cuts, samples] = [number()?, number()?, number()?];
-    Some(Cursor { sequence, totals: Totals { cuts, samples } })
+    let [sequence, ticks, samples] = [number()?, number()?, number()?];
+    Some(LogPosition { sequence, totals: Totals { ticks, samples } })
 }
 
 fn take<const N: usize>(input: &mut &[u8]) -> Option<[u8; N]> {
@@ -136,14 +136,14 @@ fn take<const N: usize>(input: &mut &[u8]) -> Option<[u8; N]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::BOOKMARK_LIMIT_BYTES;
+    use crate::journal::ACK_POSITION_LIMIT_BYTES;
     use crate::publish::pusher::queue::store::RANGES;
 
     #[test]
-    fn what_is_written_is_read_and_fits_a_bookmark() {
-        let cursor = |number| Cursor {
+    fn what_is_written_is_read_and_fits_an_acknowledged_position() {
+        let cursor = |number| LogPosition {
             sequence: number,
-            totals: Totals { cuts: number + 1, samples: number + 2 },
+            totals: Totals { ticks: number + 1, samples: number + 2 },
         };
         let progress = WindowProgress {
             base: cursor(1),
@@ -159,7 +159,7 @@ mod tests {
         let progress = EndpointProgress { fingerprint: 7, live: progress, gone: 21, ranges };
         let mut bytes = Vec::new();
         progress.write(&mut bytes);
-        assert!(bytes.len() <= BOOKMARK_LIMIT_BYTES, "{}", bytes.len());
+        assert!(bytes.len() <= ACK_POSITION_LIMIT_BYTES, "{}", bytes.len());
         assert_eq!(EndpointProgress::read(&bytes), Some(progress));
         assert_eq!(EndpointProgress::read(&bytes[1..]), None);
         assert_eq!(EndpointProgress::read(&bytes[..bytes.len() - 1]), None);

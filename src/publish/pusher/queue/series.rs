@@ -6,7 +6,7 @@
 use std::{cmp::Ordering, collections::HashMap};
 
 use crate::{
-    journal::{Cut, State},
+    journal::{Delta, State},
     publish::remote_write::{FamilyId, LabelPool, LabelSet, STALE},
     slots::{Slots, give_back},
 };
@@ -189,7 +189,7 @@ impl EndpointSeries {
     /// Takes in a cut. Returns a series that it starts whose labels another one has.
     pub(super) fn take(
         &mut self,
-        cut: &Cut,
+        cut: &Delta,
         pool: &mut LabelPool,
         labeler: &Labeler,
     ) -> Option<u32> {

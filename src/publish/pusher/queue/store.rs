@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    journal::{Bookmark, Cursor, Error, Log},
+    journal::{AckPosition, Error, Log, LogPosition},
     publish::remote_write::LabelPool,
 };
 
@@ -48,13 +48,13 @@ pub(super) struct QueueStore {
     ranges: VecDeque<Range>,
     /// So many of them, the first ones, are from a process before this one.
     old_ranges: usize,
-    bookmark: Option<Bookmark>,
+    ack_position: Option<AckPosition>,
     fingerprint: u32,
     note: Vec<u8>,
     /// When the bookmark was last synced, if it has been written since.
     unsynced_since: Option<Instant>,
     synced: Option<Instant>,
-    saved: Option<(Cursor, Instant)>,
+    saved: Option<(LogPosition, Instant)>,
     /// What reading came to since it was last asked for.
     pub(super) tally: Tally,
     /// Unread samples that the log has dropped, as they are counted: as soon as it drops them.
@@ -76,7 +76,7 @@ impl QueueStore {
         rules: Rules,
     ) -> Result<Self, Error> {
         let cursor = claim(&log, &name)?;
-        let (bookmark, note) = log.bookmark(&name)?;
+        let (ack_position, note) = log.ack_position(&name)?;
         let fingerprint = labeler.fingerprint() ^ crc32fast::hash(format!("{rules:?}").as_bytes());
         let progress = note.as_deref().and_then(EndpointProgress::read);
         let is_resumed = progress.is_some();
@@ -110,7 +110,7 @@ impl QueueStore {
             backlog: None,
             old_ranges: progress.ranges.len(),
             ranges: progress.ranges,
-            bookmark,
+            ack_position,
             fingerprint,
             note: Vec::new(),
             unsynced_since: None,
@@ -131,13 +131,13 @@ impl QueueStore {
 
     /// Samples in the log up to `end` that are not in a window, about, but for those that are counted
     /// as dropped.
-    pub(super) fn estimated_unread(&self, end: Cursor) -> u64 {
+    pub(super) fn estimated_unread(&self, end: LogPosition) -> u64 {
         let unread = self.unread(end).map(|(from, until)| samples_between(from, until));
         unread.sum::<u64>().saturating_sub(self.counted_gone)
     }
 
     /// The parts of the log up to `end` that are not in a window.
-    fn unread(&self, end: Cursor) -> impl Iterator<Item = (Cursor, Cursor)> {
+    fn unread(&self, end: LogPosition) -> impl Iterator<Item = (LogPosition, LogPosition)> {
         let backlog = self.backlog.iter();
         let backlog =
             backlog.map(move |follower| (follower.progress.end, follower.until.unwrap_or(end)));
@@ -154,7 +154,7 @@ impl QueueStore {
 
     /// Samples up to `end` that the log has dropped unread since this was last asked. They are noted
     /// as counted, so that no later process counts them again.
-    pub(super) fn newly_gone(&mut self, end: Cursor) -> u64 {
+    pub(super) fn newly_gone(&mut self, end: LogPosition) -> u64 {
         let gone = self.gone(end);
         let more = gone.saturating_sub(self.counted_gone);
         if more > 0 {
@@ -166,14 +166,14 @@ impl QueueStore {
 
     /// So many of samples that can't be read, which were counted as dropped by then: they are what
     /// they are counted as.
-    pub(super) fn counted_before(&mut self, unreadable: u64, end: Cursor) -> u64 {
+    pub(super) fn counted_before(&mut self, unreadable: u64, end: LogPosition) -> u64 {
         let counted = unreadable.min(self.counted_gone.saturating_sub(self.gone(end)));
         self.read_gone += counted;
         counted
     }
 
     /// Samples up to `end` that the log has dropped unread.
-    fn gone(&self, end: Cursor) -> u64 {
+    fn gone(&self, end: LogPosition) -> u64 {
         let oldest = self.log.oldest();
         let ahead = self.unread(end).map(|(from, until)| {
             samples_between(from, if oldest.sequence < until.sequence { oldest } else { until })
@@ -202,7 +202,7 @@ impl QueueStore {
     }
 
     /// Lets newer samples go first: what is before `fresh` becomes an older part.
-    pub(super) fn split(&mut self, fresh: Cursor) {
+    pub(super) fn split(&mut self, fresh: LogPosition) {
         let QueueStore { log, pool, labeler, rules, tally, .. } = self;
         let Some(mut older) = self.live.take() else { return };
         let mut context = Context { log, pool, labeler, rules: *rules };
@@ -297,8 +297,8 @@ impl QueueStore {
         let read = self.read_gone + self.tally.dropped_unread;
         let gone = self.counted_gone.saturating_sub(read);
         EndpointProgress { fingerprint, live, gone, ranges }.write(&mut self.note);
-        if let Some(bookmark) = &mut self.bookmark {
-            match bookmark.write(&self.note) {
+        if let Some(ack_position) = &mut self.ack_position {
+            match ack_position.write(&self.note) {
                 Ok(()) => drop(self.unsynced_since.get_or_insert_with(Instant::now)),
                 Err(error) => self.unkept = Some(error),
             }
@@ -307,14 +307,14 @@ impl QueueStore {
 
     /// Whether [`QueueStore::save`] has something to do now.
     pub(super) fn save_is_due(&self) -> bool {
-        self.bookmark.is_some()
+        self.ack_position.is_some()
             && self.unsynced_since.is_some()
             && self.synced.is_none_or(|synced| synced.elapsed() >= SYNC_PERIOD)
     }
 
     /// Makes the bookmark durable and lets go of the log behind it, if it is time.
     fn save(&mut self) {
-        if self.bookmark.as_ref().is_some_and(Bookmark::is_displaced) {
+        if self.ack_position.as_ref().is_some_and(AckPosition::is_displaced) {
             // Somebody has removed it.
             self.note();
         }
@@ -351,10 +351,10 @@ impl QueueStore {
     }
 
     fn sync(&mut self) {
-        if let Some(bookmark) = &self.bookmark
+        if let Some(ack_position) = &self.ack_position
             && self.unsynced_since.is_some()
         {
-            match bookmark.sync() {
+            match ack_position.sync() {
                 Ok(()) => self.unsynced_since = None,
                 Err(error) => self.unkept = Some(error),
             }
@@ -363,7 +363,7 @@ impl QueueStore {
     }
 
     /// The log is needed from here on.
-    pub(super) fn slowest(&self) -> Cursor {
+    pub(super) fn slowest(&self) -> LogPosition {
         let ranges = self.ranges.iter().map(|range| range.progress.base);
         let backlog = self.backlog.iter().map(|backlog| backlog.progress.base);
         let live = self.live_progress().base;
@@ -380,13 +380,13 @@ impl QueueStore {
 }
 
 /// Samples of the log between two places.
-pub(super) fn samples_between(from: Cursor, to: Cursor) -> u64 {
+pub(super) fn samples_between(from: LogPosition, to: LogPosition) -> u64 {
     to.totals.samples.saturating_sub(from.totals.samples)
 }
 
 /// The cursor of this name; a new one begins at the end of the log, and is kept from now on.
-pub(in crate::publish::pusher) fn claim(log: &Log, name: &str) -> Result<Cursor, Error> {
-    if let Some(&cursor) = log.cursors().get(name) {
+pub(in crate::publish::pusher) fn claim(log: &Log, name: &str) -> Result<LogPosition, Error> {
+    if let Some(&cursor) = log.retention_cursors().get(name) {
         return Ok(cursor);
     }
     let end = log.end();

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// The directory of the bookmarks, in the journal's.
-pub(super) const BOOKMARKS: &str = "bookmarks";
+pub(super) const ACK_POSITIONS: &str = "bookmarks";
 
 /// A file has two places for notes, written in turn, so that one of them is always whole.
 const PLACE_BYTES: usize = 4096;
@@ -23,13 +23,13 @@ const PLACE_BYTES: usize = 4096;
 const HEAD_BYTES: usize = 16;
 
 /// A note may have this many bytes.
-pub const BOOKMARK_LIMIT_BYTES: usize = PLACE_BYTES - HEAD_BYTES;
+pub const ACK_POSITION_LIMIT_BYTES: usize = PLACE_BYTES - HEAD_BYTES;
 
 /// The newest note of a reader.
 ///
 /// Writing one costs a few system calls and no wait: from then on the note survives the end of the
 /// process, however it comes. To survive that of the machine as well, it has to be synced.
-pub struct Bookmark {
+pub struct AckPosition {
     directory: Arc<Directory>,
     /// The file's name in the journal's directory.
     name: String,
@@ -39,22 +39,22 @@ pub struct Bookmark {
     place: Vec<u8>,
 }
 
-impl fmt::Debug for Bookmark {
+impl fmt::Debug for AckPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bookmark").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("AckPosition").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-impl Bookmark {
+impl AckPosition {
     /// Opens the file, which is made if need be, and returns the newest note that is whole.
     pub(super) fn open(
         directory: &Arc<Directory>,
         name: &str,
     ) -> Result<(Self, Option<Vec<u8>>), Error> {
-        let name = in_directory(BOOKMARKS, name);
+        let name = in_directory(ACK_POSITIONS, name);
         let path = directory.path_of(&name);
         let mut file = directory.open_or_create(&name).map_err(io_error("can't open", &path))?;
-        directory.sync(BOOKMARKS)?;
+        directory.sync(ACK_POSITIONS)?;
         let mut bytes = Vec::new();
         let limit = 2 * PLACE_BYTES as u64;
         (&mut file).take(limit).read_to_end(&mut bytes).map_err(io_error("can't read", &path))?;
@@ -62,11 +62,11 @@ impl Bookmark {
         let number = newest.map_or(0, |(number, _)| number);
         let note = newest.map(|(_, note)| note.to_vec());
         let directory = Arc::clone(directory);
-        Ok((Bookmark { directory, name, file, number, place: Vec::new() }, note))
+        Ok((AckPosition { directory, name, file, number, place: Vec::new() }, note))
     }
 
     pub(super) fn remove(directory: &Directory, name: &str) -> Result<(), Error> {
-        directory.remove(&in_directory(BOOKMARKS, name))
+        directory.remove(&in_directory(ACK_POSITIONS, name))
     }
 
     /// Whether the file was removed or replaced since it was opened. The next note makes it again.
@@ -79,7 +79,7 @@ impl Bookmark {
     /// # Panics
     /// If it is longer than [`BOOKMARK_LIMIT_BYTES`].
     pub fn write(&mut self, note: &[u8]) -> Result<(), Error> {
-        assert!(note.len() <= BOOKMARK_LIMIT_BYTES, "a note has a bound");
+        assert!(note.len() <= ACK_POSITION_LIMIT_BYTES, "a note has a bound");
         let number = self.number + 1;
         self.place.clear();
         self.place.extend_from_slice(&number.to_le_bytes());

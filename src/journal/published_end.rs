@@ -1,36 +1,36 @@
-//! Which cut is the newest that anybody was shown.
+//! Which delta is the newest that anybody was shown.
 //!
-//! The log alone can't tell an interrupted write, which nobody has seen, from a cut that was
+//! The log alone can't tell an interrupted write, which nobody has seen, from a delta that was
 //! published and has been damaged since: both are a broken record at the end. This file can. It is
-//! written once a cut is durable, in place and without a sync, so it may lag behind the log after
+//! written once a delta is durable, in place and without a sync, so it may lag behind the log after
 //! a crash of the machine, and then proves nothing. It is never ahead of what was durable.
 
 use std::{fs::File, io::ErrorKind, os::unix::fs::FileExt, sync::Arc};
 
 use super::{
     Broken, Damage, Error,
-    cursor::{CURSOR_BYTES, Cursor},
+    cursor::{CURSOR_BYTES, LogPosition},
     directory::Directory,
 };
 
 /// The file, which has the form of a cursor.
-pub(super) const ACKNOWLEDGED: &str = "acknowledged";
+pub(super) const PUBLISHED_END: &str = "acknowledged";
 
 /// The file, open.
 #[derive(Debug)]
-pub(super) struct Acknowledged {
+pub(super) struct PublishedEnd {
     directory: Arc<Directory>,
     file: Option<File>,
 }
 
-impl Acknowledged {
+impl PublishedEnd {
     pub(super) fn new(directory: &Arc<Directory>) -> Self {
-        Acknowledged { directory: Arc::clone(directory), file: None }
+        PublishedEnd { directory: Arc::clone(directory), file: None }
     }
 
     /// What was noted; `None` where nothing was, or nothing that can be believed.
-    pub(super) fn read(directory: &Directory) -> Result<Option<Cursor>, Error> {
-        match Cursor::read(directory, ACKNOWLEDGED) {
+    pub(super) fn read(directory: &Directory) -> Result<Option<LogPosition>, Error> {
+        match LogPosition::read(directory, PUBLISHED_END) {
             Ok(cursor) => Ok(Some(cursor)),
             // Noted in part, or by a later version that has gone: it is no more than a witness.
             Err(Error::Broken(_) | Error::Newer { .. }) => Ok(None),
@@ -39,11 +39,11 @@ impl Acknowledged {
         }
     }
 
-    /// Notes the newest cut. Where that fails, an earlier one is noted, which proves less.
-    pub(super) fn note(&mut self, newest: Cursor) {
-        let is_in_place = |file: &File| self.directory.has(file, ACKNOWLEDGED).unwrap_or(false);
+    /// Notes the newest delta. Where that fails, an earlier one is noted, which proves less.
+    pub(super) fn note(&mut self, newest: LogPosition) {
+        let is_in_place = |file: &File| self.directory.has(file, PUBLISHED_END).unwrap_or(false);
         if !self.file.as_ref().is_some_and(is_in_place) {
-            let opened = self.directory.open_or_create(ACKNOWLEDGED);
+            let opened = self.directory.open_or_create(PUBLISHED_END);
             self.file =
                 opened.and_then(|file| file.set_len(CURSOR_BYTES as u64).map(|()| file)).ok();
         }
@@ -55,11 +55,11 @@ impl Acknowledged {
     }
 }
 
-/// What is wrong where the log ends at `end` of the file `name`, with the cut `sequence`, but later
+/// What is wrong where the log ends at `end` of the file `name`, with the delta `sequence`, but later
 /// ones were acknowledged; `None` where none were.
 pub(super) fn missing(
     directory: &Directory,
-    acknowledged: Option<Cursor>,
+    acknowledged: Option<LogPosition>,
     sequence: u64,
     name: &str,
     end: u64,
@@ -67,6 +67,6 @@ pub(super) fn missing(
     acknowledged.filter(|acknowledged| acknowledged.sequence > sequence).map(|_| Broken {
         path: directory.path_of(name),
         offset: end,
-        damage: Damage::Meaning("cuts that were published are missing from there on"),
+        damage: Damage::Meaning("deltas that were published are missing from there on"),
     })
 }

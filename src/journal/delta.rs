@@ -1,4 +1,4 @@
-//! A cut: what changed since the one before.
+//! A delta: what changed since the one before.
 
 use std::{ops::Range, sync::Arc};
 
@@ -13,7 +13,7 @@ pub struct Position {
     pub next_offset: i64,
 }
 
-/// A series that begins with a cut.
+/// A series that begins with a delta.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Started<'c> {
     /// Its number, as long as it lives.
@@ -24,16 +24,16 @@ pub struct Started<'c> {
     pub definition: &'c [u8],
 }
 
-/// What changed since the cut before. To be applied in this order: series end, series start,
+/// What changed since the delta before. To be applied in this order: series end, series start,
 /// counts grow.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Cut {
-    /// The cut's number, larger than that of the cut before.
+pub struct Delta {
+    /// The delta's number, larger than that of the delta before.
     pub sequence: u64,
-    /// The cut's time, in milliseconds since the epoch.
+    /// The delta's time, in milliseconds since the epoch.
     pub time_ms: i64,
     /// Whether it is a sample to be pushed.
-    pub is_sample: bool,
+    pub is_tick: bool,
     /// The positions that changed.
     pub positions: Vec<Position>,
     /// Sums beside the series, in the caller's own form; empty where they did not change.
@@ -47,7 +47,7 @@ pub struct Cut {
     pub(super) increments: Vec<u64>,
 }
 
-/// What takes no more than this is kept for the next cut.
+/// What takes no more than this is kept for the next delta.
 const KEPT_BYTES: usize = 1 << 20;
 
 /// Empties a column. Its memory goes if hardly any of it was used.
@@ -59,16 +59,16 @@ fn clear<T>(column: &mut Vec<T>) {
     column.clear();
 }
 
-impl Cut {
-    /// A cut without changes, of series that have `width` counts each.
+impl Delta {
+    /// A delta without changes, of series that have `width` counts each.
     pub fn new(width: usize) -> Self {
-        Cut { width, ..Cut::default() }
+        Delta { width, ..Delta::default() }
     }
 
-    /// Makes it a cut without changes again, and keeps the memory; not though what an extraordinary
+    /// Makes it a delta without changes again, and keeps the memory; not though what an extraordinary
     /// one took and the one after it did not need.
     pub fn clear(&mut self) {
-        (self.sequence, self.time_ms, self.is_sample) = (0, 0, false);
+        (self.sequence, self.time_ms, self.is_tick) = (0, 0, false);
         self.positions.clear();
         clear(&mut self.early_counts);
         clear(&mut self.ended);
@@ -83,7 +83,7 @@ impl Cut {
         self.width
     }
 
-    /// Ends a series, whose number can be used again from this cut on.
+    /// Ends a series, whose number can be used again from this delta on.
     pub fn end(&mut self, id: u32) {
         self.ended.push(id);
     }
@@ -96,10 +96,10 @@ impl Cut {
         self.started.push((id, start_ms, begin..self.definitions.len()));
     }
 
-    /// Adds to the counts of a series, once in a cut.
+    /// Adds to the counts of a series, once in a delta.
     ///
     /// # Panics
-    /// If the row has another number of counts than [`Cut::width`].
+    /// If the row has another number of counts than [`Delta::width`].
     pub fn add(&mut self, id: u32, increments: &[u64]) {
         assert_eq!(increments.len(), self.width, "a row has a fixed number of counts");
         self.changed.push(id);

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    clock::UnixMs,
     flow::{Decoded, pmacct},
     ledger::{Reader, Shard},
     log_limit::LogLimit,
@@ -19,8 +20,8 @@ static LOG_MALFORMED: LogLimit = LogLimit::new(Duration::from_secs(30));
 pub(super) struct CountingSink(pub(super) Shard);
 
 impl Sink for CountingSink {
-    fn message(&mut self, Message { origin, time_ms, payload }: Message<'_>) {
-        let counts = self.0.counts(time_ms);
+    fn message(&mut self, Message { origin, time, payload }: Message<'_>) {
+        let counts = self.0.counts(time.map(UnixMs::get));
         counts.messages += 1;
         counts.payload_bytes += payload.len() as u64;
         pmacct::decode(payload, &mut |record| {
@@ -38,8 +39,8 @@ impl Sink for CountingSink {
         self.0.bound()
     }
 
-    fn advance_watermark(&mut self, time_ms: i64) {
-        self.0.advance_watermark(time_ms);
+    fn advance_watermark(&mut self, time: UnixMs) {
+        self.0.advance_watermark(time.get());
     }
 
     fn hand_over_is_due(&self) -> bool {
@@ -78,8 +79,8 @@ pub(super) struct Published {
 }
 
 impl Publication for Published {
-    fn target(&self) -> Option<i64> {
-        self.reader.target()
+    fn target(&self) -> Option<UnixMs> {
+        self.reader.target().map(|target| UnixMs::new(target.max(0)))
     }
 
     fn published(&self) -> Vec<Position> {

@@ -23,10 +23,10 @@ pub(super) fn look_at(config: &KafkaConfig, flows: &mut Flows) -> Result<Found, 
 fn look_into(config: &KafkaConfig, flows: &mut Flows) -> Result<(bool, Vec<String>), LookError> {
     // Why records of a partition's newest message can't be decoded.
     let mut newest: BTreeMap<i32, BTreeSet<&'static str>> = BTreeMap::new();
-    let (mut newest_ms, mut read) = (None, 0_u64);
-    let partitions = look(config, |partition, time_ms, payload| {
+    let (mut newest_time, mut read) = (None, 0_u64);
+    let partitions = look(config, |partition, time, payload| {
         read += 1;
-        newest_ms = newest_ms.max(time_ms);
+        newest_time = newest_time.max(time);
         let malformed = newest.entry(partition).or_default();
         malformed.clear();
         flows.message(payload, |reason| {
@@ -37,8 +37,8 @@ fn look_into(config: &KafkaConfig, flows: &mut Flows) -> Result<(bool, Vec<Strin
     let count = partitions.len();
     let mut findings =
         vec![format!("{} answers: {count} partitions with {messages} messages", config.brokers)];
-    if let Some(newest_ms) = newest_ms {
-        let age = clock::now_ms() / 1000 - newest_ms / 1000;
+    if let Some(newest_time) = newest_time {
+        let age = clock::now_ms() / 1000 - newest_time.get() / 1000;
         findings.push(format!("the newest message is {age} s old"));
     }
     let unread: Vec<String> = partitions

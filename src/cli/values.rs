@@ -180,14 +180,14 @@ pub(super) fn group(text: &str) -> Result<String, String> {
 /// Where to begin: a word, or a time that has been.
 pub(super) fn start(text: &str) -> Result<StartOffset, String> {
     let start = text.parse()?;
-    if let StartOffset::At(time_ms) = start {
-        if time_ms > clock::now_ms() {
+    if let StartOffset::At(time) = start {
+        if time > clock::UnixMs::now() {
             return Err("this time is still to come: latest begins with what is written from now \
                         on"
             .into());
         }
         // Kafka has no such times, and its protocol other meanings for them.
-        if time_ms < 0 {
+        if time.get() < 0 {
             return Err("this time is before 1970: earliest begins with the oldest message".into());
         }
     }
@@ -437,7 +437,7 @@ mod tests {
     #[test]
     fn a_start_is_a_word_or_a_time_that_has_been() {
         assert_eq!(start("earliest"), Ok(StartOffset::Earliest));
-        assert_eq!(start("1970-01-01T00:00:01Z"), Ok(StartOffset::At(1000)));
+        assert_eq!(start("1970-01-01T00:00:01Z"), Ok(StartOffset::At(clock::UnixMs::new(1000))));
         refused(
             start,
             &[

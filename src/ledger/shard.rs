@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    clock::{Millis, UnixMs},
     source::{Bound, Position},
     traffic::{Counts, Layout, Rule},
 };
@@ -220,7 +221,8 @@ impl Shard {
         let handed = self.handed_ahead.iter().map(|&(_, bytes)| bytes);
         let held = self.ahead.iter().map(|bucket| bucket.counts.bytes());
         let reads_ahead = handed.chain(held).sum::<usize>() < FULL_AHEAD_BYTES;
-        Some(Bound { time_ms: self.bound_ms, lateness_ms, reads_ahead })
+        let tick = (self.bound_ms != i64::MIN).then_some(UnixMs::new(self.bound_ms));
+        Some(Bound { tick, lateness: Millis::new(lateness_ms), reads_ahead })
     }
 
     /// Says that no message before `time_ms` (milliseconds since the epoch) is left to count, but

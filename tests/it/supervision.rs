@@ -8,6 +8,7 @@ use std::{
 };
 
 use flow_exporter::{
+    clock::UnixMs,
     health::{Health, State},
     log::Log,
     metrics::Metrics,
@@ -97,7 +98,7 @@ impl Sink for Keeping {
         None
     }
 
-    fn advance_watermark(&mut self, _time_ms: i64) {}
+    fn advance_watermark(&mut self, _time: UnixMs) {}
 
     fn hand_over_is_due(&self) -> bool {
         false
@@ -111,7 +112,7 @@ impl Sink for Keeping {
 struct NothingPublished;
 
 impl Publication for NothingPublished {
-    fn target(&self) -> Option<i64> {
+    fn target(&self) -> Option<UnixMs> {
         None
     }
 

@@ -4,7 +4,7 @@ use std::{fmt, fs, io, str::FromStr};
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
-use crate::mask::Mask;
+use crate::{clock::UnixMs, mask::Mask};
 
 /// Which partitions to consume.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +42,8 @@ pub enum StartOffset {
     Latest,
     /// With the oldest message that the broker has.
     Earliest,
-    /// With the first message whose timestamp is not before this, in milliseconds since the epoch.
-    At(i64),
+    /// With the first message whose timestamp is not before this.
+    At(UnixMs),
 }
 
 impl FromStr for StartOffset {
@@ -59,7 +59,7 @@ impl FromStr for StartOffset {
                     Err("give stored, latest, earliest, or a time as in 2026-11-24T06:00:00Z"
                         .to_owned())
                 },
-                |at| Ok(StartOffset::At(at.as_millisecond())),
+                |at| Ok(StartOffset::At(UnixMs::new(at.as_millisecond()))),
             ),
         }
     }
@@ -280,8 +280,8 @@ mod tests {
     #[test]
     fn a_start_is_a_word_or_a_time() {
         assert_eq!("latest".parse(), Ok(StartOffset::Latest));
-        assert_eq!("1970-01-01T00:00:01.5Z".parse(), Ok(StartOffset::At(1500)));
-        assert_eq!("1970-01-01T01:00:00+01:00".parse(), Ok(StartOffset::At(0)));
+        assert_eq!("1970-01-01T00:00:01.5Z".parse(), Ok(StartOffset::At(UnixMs::new(1500))));
+        assert_eq!("1970-01-01T01:00:00+01:00".parse(), Ok(StartOffset::At(UnixMs::new(0))));
         for wrong in ["", "newest", "2026-11-24", "1700000000"] {
             assert!(wrong.parse::<StartOffset>().is_err(), "{wrong:?}");
         }

@@ -21,7 +21,7 @@ use rdkafka::{
 
 use crate::{log_limit::LogLimit, mask::Mask, metrics::Metrics};
 
-use super::{connections::Connections, control::Event};
+use super::{connections::Connections, event::Event};
 
 static LOG_ERRORS: LogLimit = LogLimit::new(Duration::from_secs(10));
 

@@ -1,16 +1,15 @@
-//! What a worker is told, and how it is woken up.
+//! Commands for a worker.
 
 use std::{
     fmt,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
 };
 
 use crate::source::Position;
 
-use super::queue::PartitionQueue;
+use super::{bell::Bell, queue::PartitionQueue};
 
-/// An order to a worker.
+/// A command for a worker.
 pub(super) enum Command {
     /// Read this partition from `start` on.
     Assign {
@@ -18,26 +17,30 @@ pub(super) enum Command {
         /// The offset of the first message.
         start: i64,
     },
-    /// Read these partitions no longer. Once nothing of them will be given to the sink, answer with
-    /// the last positions of those that were read.
+    /// Stop reading these partitions. Once nothing more of them will be given to the sink, answer
+    /// with the last positions of those that were read.
     Revoke { partitions: Vec<i32>, done: mpsc::Sender<Vec<Position>> },
     /// Hand over and end.
     Stop,
 }
 
-/// Orders for one worker, and the bell that wakes it.
+/// Commands that one worker has not taken yet, and the bell that wakes it.
 #[derive(Default)]
 pub(super) struct Inbox {
-    state: Mutex<State>,
-    bell: Condvar,
+    bell: Arc<Bell>,
+    commands: Mutex<Commands>,
 }
 
-#[derive(Default)]
-struct State {
-    rung: bool,
-    /// Whether the worker has ended: nobody takes orders any more.
-    closed: bool,
-    commands: Vec<Command>,
+/// Open until the worker ends.
+enum Commands {
+    Open(Vec<Command>),
+    Closed,
+}
+
+impl Default for Commands {
+    fn default() -> Self {
+        Commands::Open(Vec::new())
+    }
 }
 
 impl fmt::Debug for Inbox {
@@ -47,51 +50,53 @@ impl fmt::Debug for Inbox {
 }
 
 impl Inbox {
-    /// Wakes the worker, now or when it next waits.
-    pub(super) fn ring(&self) {
-        self.lock().rung = true;
-        self.bell.notify_one();
+    /// What wakes the worker.
+    pub(super) fn bell(&self) -> &Arc<Bell> {
+        &self.bell
     }
 
-    /// Gives the worker an order and wakes it. Where it has ended, the order is dropped.
+    /// Gives the worker a command and wakes it. Once it has ended, commands are dropped.
     pub(super) fn send(&self, command: Command) {
-        let mut state = self.lock();
-        if state.closed {
-            return;
+        if let Commands::Open(commands) = &mut *self.lock() {
+            commands.push(command);
         }
-        state.commands.push(command);
-        state.rung = true;
-        drop(state);
-        self.bell.notify_one();
+        self.bell.ring();
     }
 
-    /// Waits for the bell for at most `wait`.
-    pub(super) fn wait(&self, wait: Duration) {
-        if !wait.is_zero() {
-            let state = self.lock();
-            drop(self.bell.wait_timeout_while(state, wait, |state| !state.rung));
-        }
-    }
-
-    /// Takes the orders, oldest first.
+    /// Takes the commands, oldest first. Whatever comes after it wakes the worker.
     pub(super) fn take(&self) -> Vec<Command> {
-        let mut state = self.lock();
-        state.rung = false;
-        std::mem::take(&mut state.commands)
+        self.bell.reset();
+        match &mut *self.lock() {
+            Commands::Open(commands) => std::mem::take(commands),
+            Commands::Closed => Vec::new(),
+        }
     }
 
-    /// Says that the worker has ended, and drops the orders that it did not come to.
+    /// The worker has ended: drops the commands that it did not take, and all later ones.
     pub(super) fn close(&self) {
-        let mut state = self.lock();
-        state.closed = true;
-        let left = std::mem::take(&mut state.commands);
-        drop(state);
-        // Queues of librdkafka are among them.
+        let left = std::mem::replace(&mut *self.lock(), Commands::Closed);
+        // Without the lock: librdkafka's queues are among them.
         drop(left);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Whoever panicked left nothing half-done: the state is changed in single steps.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Commands> {
+        // A panic leaves nothing half-done: the state is changed in single steps.
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_that_nobody_takes_any_more_are_dropped_so_that_nobody_waits_for_an_answer() {
+        let inbox = Inbox::default();
+        let (done, answer) = mpsc::channel();
+        inbox.send(Command::Revoke { partitions: vec![1], done: done.clone() });
+        inbox.close();
+        inbox.send(Command::Revoke { partitions: vec![2], done });
+        assert!(inbox.take().is_empty());
+        assert_eq!(answer.recv(), Err(mpsc::RecvError));
     }
 }

@@ -12,7 +12,7 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 
-use crate::mask::Mask;
+use crate::{clock::UnixMs, mask::Mask};
 
 use super::{
     InvalidKafkaConfig, KafkaConfig, PartitionChoice,
@@ -100,12 +100,12 @@ impl ClientContext for LookContext {
 impl ConsumerContext for LookContext {}
 
 /// Asks for the topic's partitions and hands the newest messages of each to `recent`, oldest first,
-/// with their partition and time in milliseconds since the epoch. Blocks for at most half a
+/// with their partition and timestamp. Blocks for at most half a
 /// minute and joins no group; with one, asks whether it may know of it. The partitions without a
 /// message, or of which none came in time, are in the result alone.
 pub fn look(
     config: &KafkaConfig,
-    mut recent: impl FnMut(i32, Option<i64>, &[u8]),
+    mut recent: impl FnMut(i32, Option<UnixMs>, &[u8]),
 ) -> Result<BTreeMap<i32, Looked>, LookError> {
     let mut settings = config.lower()?;
     settings.set("statistics.interval.ms", "0");
@@ -135,8 +135,8 @@ pub fn look(
                 let Some(looked) = looked.get_mut(&partition) else { continue };
                 // What is written meanwhile is left out.
                 if !looked.is_read && message.offset() < looked.next {
-                    let time_ms = message.timestamp().to_millis();
-                    recent(partition, time_ms, message.payload().unwrap_or_default());
+                    let time = message.timestamp().to_millis().map(UnixMs::new);
+                    recent(partition, time, message.payload().unwrap_or_default());
                 }
                 looked.is_read |= message.offset() >= looked.next - 1;
             }

@@ -5,10 +5,12 @@
 //! lag, and asks where partitions end (`control/ends.rs`). Workers (`worker`) read the partitions' queues
 //! (`queue`), partition N by worker N modulo their number.
 
+mod bell;
 mod config;
 mod connections;
 mod context;
 mod control;
+mod event;
 mod inbox;
 mod look;
 mod progress;
@@ -39,7 +41,8 @@ use crate::{
 
 pub use config::{InvalidKafkaConfig, KafkaConfig, PartitionChoice, StartOffset};
 use context::Context;
-use control::{Commits, Control, Ends, Event, Faults, Topic};
+use control::{Commits, Control, Ends, Faults, Topic};
+use event::Event;
 use inbox::{Command, Inbox};
 pub use look::{LookError, Looked, look};
 use progress::TopicProgress;
@@ -104,7 +107,7 @@ impl KafkaSource {
         let mut workers = Vec::new();
         for (number, mut sink) in sinks.into_iter().enumerate() {
             let inbox = Arc::new(Inbox::default());
-            let bell = Arc::clone(&inbox);
+            let bell = Arc::clone(inbox.bell());
             sink.wake_with(Arc::new(move || bell.ring()));
             inboxes.push(Arc::clone(&inbox));
             let reporter = Arc::clone(&consumer);
@@ -117,7 +120,7 @@ impl KafkaSource {
                     move |partition, error, offset| {
                         let context = reporter.context();
                         if error == RDKafkaErrorCode::AutoOffsetReset {
-                            context.tell(Event::Refused { partition, offset });
+                            context.tell(Event::OutOfRange { partition, offset });
                             return;
                         }
                         let text = format!("topic {topic}, partition {partition}: {error}");

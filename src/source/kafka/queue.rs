@@ -10,7 +10,7 @@
 //!   payload pointers are valid until then: [`Batch`] owns them and lends payloads;
 //! - the callback of `rd_kafka_queue_cb_event_enable` runs under the queue's lock, so that once
 //!   the call that disables it has returned, it does not run any more: its opaque pointer, the
-//!   inbox, lives in the `PartitionQueue` that disables it first.
+//!   bell, lives in the `PartitionQueue` that disables it first.
 #![allow(unsafe_code)]
 
 use std::{ffi::CString, fmt, ops::ControlFlow, os::raw::c_void, ptr::NonNull, slice, sync::Arc};
@@ -30,14 +30,16 @@ use rdkafka::{
     types::RDKafkaRespErr,
 };
 
-use super::{context::Context, inbox::Inbox};
+use crate::clock::UnixMs;
+
+use super::{bell::Bell, context::Context};
 
 /// The queue of one partition, split off from the client's.
 pub(super) struct PartitionQueue {
     partition: i32,
     queue: NonNull<rd_kafka_queue_t>,
     /// What the callback points to.
-    _inbox: Arc<Inbox>,
+    _bell: Arc<Bell>,
     /// The queue must not outlive it.
     client: Arc<BaseConsumer<Context>>,
 }
@@ -53,14 +55,14 @@ impl fmt::Debug for PartitionQueue {
 
 impl PartitionQueue {
     /// Splits the partition's queue off, so that its messages come here and nowhere else, and
-    /// rings `inbox` whenever it stops being empty. To be called before the partition is assigned.
+    /// rings `bell` whenever it stops being empty. To be called before the partition is assigned.
     ///
     /// `None` if librdkafka knows no such partition.
     pub(super) fn split(
         client: Arc<BaseConsumer<Context>>,
         topic: &str,
         partition: i32,
-        inbox: Arc<Inbox>,
+        bell: Arc<Bell>,
     ) -> Option<Self> {
         let topic = CString::new(topic).ok()?;
         // SAFETY: client and topic are valid; a forward target of NULL ends forwarding; the opaque
@@ -75,9 +77,9 @@ impl PartitionQueue {
             rd_kafka_queue_cb_event_enable(
                 queue.as_ptr(),
                 Some(ring),
-                Arc::as_ptr(&inbox).cast_mut().cast(),
+                Arc::as_ptr(&bell).cast_mut().cast(),
             );
-            Some(PartitionQueue { partition, queue, _inbox: inbox, client })
+            Some(PartitionQueue { partition, queue, _bell: bell, client })
         }
     }
 
@@ -110,7 +112,7 @@ impl PartitionQueue {
 
 impl Drop for PartitionQueue {
     fn drop(&mut self) {
-        // SAFETY: the queue is ours and valid; the callback is gone before the inbox is.
+        // SAFETY: the queue is ours and valid; the callback is gone before the bell is.
         unsafe {
             rd_kafka_queue_cb_event_enable(self.queue.as_ptr(), None, std::ptr::null_mut());
             rd_kafka_queue_destroy(self.queue.as_ptr());
@@ -118,9 +120,9 @@ impl Drop for PartitionQueue {
     }
 }
 
-unsafe extern "C" fn ring(_client: *mut rd_kafka_t, inbox: *mut c_void) {
-    // SAFETY: `PartitionQueue::split` passed a pointer to an inbox that outlives the callback.
-    unsafe { &*inbox.cast::<Inbox>() }.ring();
+unsafe extern "C" fn ring(_client: *mut rd_kafka_t, bell: *mut c_void) {
+    // SAFETY: `PartitionQueue::split` passed a pointer to a bell that outlives the callback.
+    unsafe { &*bell.cast::<Bell>() }.ring();
 }
 
 /// Messages taken from a queue at once.
@@ -135,8 +137,8 @@ pub(super) struct Batch {
 pub(super) enum Item<'a> {
     Message {
         offset: i64,
-        /// In milliseconds since the epoch; `None` where the message has none.
-        time_ms: Option<i64>,
+        /// Its timestamp; `None` if it has none.
+        time: Option<UnixMs>,
         payload: &'a [u8],
     },
     /// What librdkafka says instead of a message, with the offset that it was about to fetch.
@@ -179,9 +181,9 @@ impl Batch {
                         } else {
                             slice::from_raw_parts(view.payload.cast::<u8>(), view.len)
                         };
-                        let time_ms = rd_kafka_message_timestamp(message, std::ptr::null_mut());
-                        let time_ms = (time_ms >= 0).then_some(time_ms);
-                        Item::Message { offset: view.offset, time_ms, payload }
+                        let time = rd_kafka_message_timestamp(message, std::ptr::null_mut());
+                        let time = (time >= 0).then_some(UnixMs::new(time));
+                        Item::Message { offset: view.offset, time, payload }
                     }
                     error => Item::Error { error: error.into(), offset: view.offset },
                 }

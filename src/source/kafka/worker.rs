@@ -10,7 +10,7 @@ use std::{ops::ControlFlow, sync::Arc, time::Duration};
 use rdkafka::error::RDKafkaErrorCode;
 
 use crate::{
-    clock::{EARLIEST_MS, now_ms},
+    clock::{EARLIEST_MS, Millis, UnixMs},
     source::{Bound, Message, Origin, Position, Sink},
 };
 
@@ -28,12 +28,9 @@ const BATCH_MESSAGES: usize = 1000;
 /// How long a worker sleeps at most when nobody rings. Only a lost wake-up would need it.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
-/// The bound before the first sample.
-const NO_SAMPLE_MS: i64 = i64::MIN;
-
-/// Clocks of producers may be ahead by this. Messages of a time further ahead would have to wait
-/// too long.
-const LATEST_AHEAD_MS: i64 = 10_000;
+/// Clocks of producers may be ahead by this. Messages with a timestamp further ahead would have to
+/// wait for too long.
+const LATEST_AHEAD: Millis = Millis::new(10_000);
 
 struct Assigned {
     /// What was read and is not given to the sink yet. Goes before the queue, and with it the
@@ -49,9 +46,9 @@ struct Assigned {
     /// has the partition begin again.
     halted: bool,
     /// The timestamp of the next message, where it is too young for now.
-    held_ms: Option<i64>,
+    held: Option<UnixMs>,
     /// The newest timestamp that was given to the sink.
-    newest_ms: i64,
+    newest: Option<UnixMs>,
     /// No message has come behind a younger one yet. Then none is looked for: what is read ahead of
     /// a sample has to be in the journal beside it.
     is_ordered: bool,
@@ -80,10 +77,10 @@ impl<S: Sink> Worker<S> {
         let mut idle = false;
         loop {
             let wait = if idle { LONGEST_SLEEP } else { Duration::ZERO };
-            self.inbox.wait(wait);
+            self.inbox.bell().wait(wait);
             // Before the orders: a time at which we had no partitions was set after any that we
             // are given before it.
-            let none_until_ms = self.progress.none_until_ms();
+            let complete_until = self.progress.complete_until();
             for command in self.inbox.take() {
                 match command {
                     Command::Assign { queue, start } => {
@@ -96,8 +93,8 @@ impl<S: Sink> Worker<S> {
                             read_to: None,
                             moved: true,
                             halted: false,
-                            held_ms: None,
-                            newest_ms: i64::MIN,
+                            held: None,
+                            newest: None,
                             is_ordered: true,
                             progress,
                         });
@@ -128,7 +125,7 @@ impl<S: Sink> Worker<S> {
                     break;
                 }
             }
-            self.report_time(&partitions, none_until_ms);
+            self.report_watermark(&partitions, complete_until);
             if self.sink.hand_over_is_due() {
                 self.hand_over(&mut partitions, &mut left_behind);
                 idle = false;
@@ -142,7 +139,7 @@ impl<S: Sink> Worker<S> {
 
     fn read(&mut self, assigned: &mut Assigned) -> usize {
         let bound = self.sink.bound();
-        assigned.held_ms = None;
+        assigned.held = None;
         if assigned.batch.is_empty() {
             assigned.queue.read(&mut assigned.batch);
         }
@@ -159,33 +156,33 @@ impl<S: Sink> Worker<S> {
             }
             return 0;
         }
-        let now_ms = now_ms();
+        let now = UnixMs::now();
         let Worker { topic, sink, on_error, on_untimed, .. } = self;
-        let Assigned { batch, queue, next_offset, halted, held_ms, newest_ms, is_ordered, .. } =
-            assigned;
+        let Assigned { batch, queue, next_offset, halted, held, newest, is_ordered, .. } = assigned;
         let partition = queue.partition();
         let before = *next_offset;
         let taken = batch.drain(|item| {
             match item {
-                Item::Message { offset, time_ms, payload } => {
+                Item::Message { offset, time, payload } => {
                     if offset < *next_offset {
                         // Counted already.
                         return ControlFlow::Continue(());
                     }
-                    let time_ms = match bound.map(|bound| (bound, usable(time_ms, now_ms))) {
+                    let time = match bound.map(|bound| (bound, usable(time, now))) {
                         None => None,
-                        Some((bound, Ok(time_ms))) => {
-                            if time_ms >= bound.read_to_ms(*is_ordered) {
-                                *held_ms = Some(time_ms);
+                        Some((bound, Ok(time))) => {
+                            if bound.read_to(*is_ordered).is_none_or(|read_to| time >= read_to) {
+                                *held = Some(time);
                                 return ControlFlow::Break(());
                             }
-                            *is_ordered &= time_ms >= *newest_ms;
-                            *newest_ms = time_ms.max(*newest_ms);
-                            Some(time_ms)
+                            *is_ordered &= Some(time) >= *newest;
+                            *newest = Some(time).max(*newest);
+                            Some(time)
                         }
-                        // The first sample is found by the times of messages: this one's is now.
-                        Some((Bound { time_ms: NO_SAMPLE_MS, .. }, Err(_))) => {
-                            *held_ms = Some(now_ms);
+                        // The first tick follows from the timestamps of messages: this one's is
+                        // taken to be the present.
+                        Some((Bound { tick: None, .. }, Err(_))) => {
+                            *held = Some(now);
                             return ControlFlow::Break(());
                         }
                         Some((_, Err(reason))) => {
@@ -194,7 +191,7 @@ impl<S: Sink> Worker<S> {
                         }
                     };
                     let origin = Origin { name: topic, partition, offset };
-                    sink.message(Message { origin, time_ms, payload });
+                    sink.message(Message { origin, time, payload });
                     *next_offset = offset + 1;
                 }
                 Item::Error { error, offset } => {
@@ -213,17 +210,17 @@ impl<S: Sink> Worker<S> {
         taken
     }
 
-    /// Tells the sink how far in time all partitions are, if that is far enough.
-    fn report_time(&mut self, partitions: &[Assigned], none_until_ms: Option<i64>) {
+    /// Tells the sink the watermark of all its partitions, once that has reached the target.
+    fn report_watermark(&mut self, partitions: &[Assigned], complete_until: Option<UnixMs>) {
         let Some(bound) = self.sink.bound() else { return };
-        let passed = if partitions.is_empty() {
-            none_until_ms
+        let watermark = if partitions.is_empty() {
+            complete_until
         } else {
             // `None` is the least.
-            partitions.iter().map(|each| each.watermark_ms(bound)).min().flatten()
+            partitions.iter().map(|each| each.watermark(bound)).min().flatten()
         };
-        if let Some(time_ms) = passed.filter(|&time_ms| time_ms >= bound.end_ms()) {
-            self.sink.advance_watermark(time_ms);
+        if let Some(time) = watermark.filter(|&time| Some(time) >= bound.target()) {
+            self.sink.advance_watermark(time);
         }
     }
 
@@ -241,27 +238,47 @@ impl Assigned {
         Position { partition: self.queue.partition(), next_offset: self.next_offset }
     }
 
-    /// How far the partition is in time, if that is known: what it still gives is younger, but for
-    /// late messages.
-    fn watermark_ms(&self, bound: Bound) -> Option<i64> {
-        if let Some(held_ms) = self.held_ms {
-            // Before the first sample, this is about where the data begin.
-            let is_over =
-                bound.time_ms != NO_SAMPLE_MS && bound.read_to_ms(self.is_ordered) == bound.time_ms;
-            let lateness_ms = if is_over { bound.lateness_ms } else { 0 };
-            return Some(held_ms.saturating_add(lateness_ms));
+    /// The partition's watermark, if it is known: what it still gives is younger, except for late
+    /// messages.
+    fn watermark(&self, bound: Bound) -> Option<UnixMs> {
+        if let Some(held) = self.held {
+            // Where no older message is expected to follow, there is no lateness to wait for.
+            // Without a tick, this is about where the data begin.
+            let is_over = bound.tick.is_some() && bound.read_to(self.is_ordered) == bound.tick;
+            return Some(if is_over { held + bound.lateness } else { held });
         }
         let read_to = self.read_to.map_or(self.next_offset, |to| to.max(self.next_offset));
-        self.progress.watermark_ms(read_to)
+        self.progress.watermark(read_to, UnixMs::now)
     }
 }
 
-/// The timestamp, or why it is no use.
-fn usable(time_ms: Option<i64>, now_ms: i64) -> Result<i64, &'static str> {
-    match time_ms {
+/// The timestamp, or why it can't be used.
+fn usable(time: Option<UnixMs>, now: UnixMs) -> Result<UnixMs, &'static str> {
+    match time {
         None => Err("absent"),
-        Some(time_ms) if time_ms < EARLIEST_MS => Err("past"),
-        Some(time_ms) if time_ms > now_ms.saturating_add(LATEST_AHEAD_MS) => Err("future"),
-        Some(time_ms) => Ok(time_ms),
+        Some(time) if time.get() < EARLIEST_MS => Err("past"),
+        Some(time) if time > now + LATEST_AHEAD => Err("future"),
+        Some(time) => Ok(time),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_used_unless_they_are_absent_or_implausible() {
+        let now = UnixMs::new(1_700_000_000_000);
+        let in_seconds = UnixMs::new(1_700_000_000);
+        let ahead = now + LATEST_AHEAD;
+        for (time, expected) in [
+            (None, Err("absent")),
+            (Some(in_seconds), Err("past")),
+            (Some(UnixMs::new(EARLIEST_MS)), Ok(UnixMs::new(EARLIEST_MS))),
+            (Some(ahead), Ok(ahead)),
+            (Some(ahead + Millis::new(1)), Err("future")),
+        ] {
+            assert_eq!(usable(time, now), expected, "{time:?}");
+        }
     }
 }

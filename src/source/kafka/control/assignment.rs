@@ -26,10 +26,10 @@ impl Control {
         for &(partition, start) in starts {
             let inbox = &self.inboxes[partition.unsigned_abs() as usize % self.inboxes.len()];
             let client = Arc::clone(&self.consumer);
-            let queue = PartitionQueue::split(client, topic, partition, Arc::clone(inbox))
+            let queue = PartitionQueue::split(client, topic, partition, Arc::clone(inbox.bell()))
                 .ok_or_else(|| {
-                    Trouble::Other(format!("no queue for partition {partition} of {topic}"))
-                })?;
+                Trouble::Other(format!("no queue for partition {partition} of {topic}"))
+            })?;
             queues.push((inbox, Command::Assign { queue, start }));
             list.add_partition_offset(topic, partition, Offset::Offset(start)).map_err(failed)?;
         }

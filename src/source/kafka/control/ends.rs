@@ -11,7 +11,7 @@ use std::{
 
 use rdkafka::{Offset, TopicPartitionList, consumer::Consumer};
 
-use crate::{clock::now_ms, source::kafka::config::StartOffset};
+use crate::{clock::UnixMs, source::kafka::config::StartOffset};
 
 use super::{ANSWER_LIMIT, Control, TICK};
 
@@ -31,28 +31,27 @@ pub(in crate::source::kafka) struct Ends {
 impl Control {
     /// Asks for the ends of partitions, where the next sample waits for that.
     pub(super) fn ask_for_ends(&mut self) {
-        let Some(target_ms) = self.publication.target() else { return };
+        let Some(target) = self.publication.target() else { return };
         // Before the question, so that what is written after it is not taken as seen.
-        let asked_ms = now_ms();
-        if asked_ms < target_ms || self.ends.retry_at.is_some_and(|at| Instant::now() < at) {
+        let asked = UnixMs::now();
+        if asked < target || self.ends.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
         self.ends.retry_at = None;
-        let mut partitions = self.progress.unasked_since(target_ms);
+        let mut partitions = self.progress.unasked_since(target);
         // What we may not read is waited for, whatever its end.
         partitions.retain(|&partition| !self.faults.is_denied(partition));
-        let complete = self.takes_part()
-            && self.progress.none_until_ms().is_none_or(|until_ms| until_ms < target_ms);
+        let complete = self.takes_part() && self.progress.complete_until() < Some(target);
         if partitions.is_empty() && !complete {
             return;
         }
-        let heard = partitions.is_empty() || self.ask_for_ends_of(&partitions, asked_ms);
+        let heard = partitions.is_empty() || self.ask_for_ends_of(&partitions, asked);
         if heard && complete {
-            self.progress.complete(asked_ms);
+            self.progress.complete(asked);
         }
         if heard {
             for inbox in &self.inboxes {
-                inbox.ring();
+                inbox.bell().ring();
             }
         } else {
             self.ends.retry_at = Some(Instant::now() + TICK);
@@ -60,7 +59,7 @@ impl Control {
     }
 
     /// Says whether any broker answered.
-    fn ask_for_ends_of(&mut self, partitions: &[i32], asked_ms: i64) -> bool {
+    fn ask_for_ends_of(&mut self, partitions: &[i32], asked: UnixMs) -> bool {
         let mut list = TopicPartitionList::new();
         // Without one that has a leader, librdkafka would answer for none.
         for &partition in partitions.iter().filter(|&&each| self.topic.may_answer(each)) {
@@ -77,7 +76,7 @@ impl Control {
                 let partition = element.partition();
                 let Some(progress) = self.progress.get(partition) else { continue };
                 if let (Ok(()), Offset::Offset(offset)) = (element.error(), element.offset()) {
-                    progress.ends(offset, asked_ms);
+                    progress.ends_at(offset, asked);
                     self.ends.silent.remove(&partition);
                     silent.remove(&partition);
                 }

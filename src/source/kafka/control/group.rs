@@ -106,7 +106,7 @@ impl Control {
         }
         let deadline = Instant::now() + SETTLE_LIMIT;
         let ends: BTreeMap<i32, i64> =
-            partitions.iter().filter_map(|&p| Some((p, self.progress.next(p)?))).collect();
+            partitions.iter().filter_map(|&p| Some((p, self.progress.next_offset(p)?))).collect();
         self.let_go(partitions, deadline);
         // Where they come back to us before anybody else commits, we go on where we were.
         self.stored.retain(|partition, _| !partitions.contains(partition));

@@ -21,7 +21,7 @@ use std::{
 
 use rdkafka::{
     consumer::{BaseConsumer, Consumer},
-    error::{KafkaError, RDKafkaErrorCode},
+    error::KafkaError,
 };
 
 use crate::{
@@ -40,6 +40,7 @@ use trouble::Trouble;
 use super::{
     config::KafkaConfig,
     context::Context,
+    event::Event,
     inbox::{Command, Inbox},
     progress::TopicProgress,
     queue::has_events,
@@ -57,22 +58,6 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 
 static LOG_WAITING: LogLimit = LogLimit::new(Duration::from_secs(30));
-
-/// What the control thread is told by librdkafka's callbacks and by workers.
-pub(super) enum Event {
-    /// The group gave us these partitions.
-    Assigned(Vec<i32>),
-    /// The group wants these partitions back.
-    Revoked(Vec<i32>),
-    /// What became of offsets that were to be committed: partition, offset, whether it is; and the
-    /// error, if there is one.
-    CommitAnswered(Vec<(i32, i64, bool)>, Option<RDKafkaErrorCode>),
-    /// The broker does not have the offset that was to be fetched, or below 0 does not say which;
-    /// fetching this partition has ended.
-    Refused { partition: i32, offset: i64 },
-    /// Fetching this partition met an error. Its worker reads it no further.
-    Failed { partition: i32, error: RDKafkaErrorCode },
-}
 
 /// The control thread's state.
 pub(super) struct Control {
@@ -217,7 +202,7 @@ impl Control {
                         None => self.faults.group_is_denied = false,
                     }
                 }
-                Event::Refused { partition, offset } => {
+                Event::OutOfRange { partition, offset } => {
                     self.refused.insert(partition, offset);
                     refused = true;
                 }

@@ -50,7 +50,7 @@ impl Control {
 
     /// Finds out why the broker refused a partition's offset, reads on, and counts it.
     fn restart(&mut self, partition: i32, low: i64, high: i64) -> Result<(), Trouble> {
-        let next = self.progress.next(partition);
+        let next = self.progress.next_offset(partition);
         // librdkafka does not say the offset where a log was cut back.
         let position = self.refused.get(&partition).copied().filter(|&offset| offset >= 0);
         let Some(position) = position.or(next) else { return Ok(()) };

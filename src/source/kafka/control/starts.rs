@@ -16,7 +16,7 @@ impl Control {
         let offset = match start {
             StartOffset::Stored | StartOffset::Latest => Offset::End,
             StartOffset::Earliest => Offset::Beginning,
-            StartOffset::At(time_ms) => Offset::Offset(time_ms),
+            StartOffset::At(time) => Offset::Offset(time.get()),
         };
         list.add_partition_offset(&self.config.topic, partition, offset)
             .expect("the list takes any offset that is not stored");

@@ -10,6 +10,8 @@ use reqwest::{
 
 use crate::{asn::AsNames, files};
 
+use super::{file::read_bounded, source::without_user};
+
 /// The file of the table.
 pub const TABLE: &str = "as-names.tsv";
 
@@ -28,12 +30,12 @@ pub(super) struct Origin {
 impl Origin {
     /// `etag` and `last_modified` are the values of the response's headers.
     pub(super) fn new(url: &Url, etag: Option<String>, last_modified: Option<String>) -> Self {
-        Origin { url: super::without_user(url.clone()).into(), etag, last_modified }
+        Origin { url: without_user(url.clone()).into(), etag, last_modified }
     }
 
     /// Whether this is an address that we fetch from.
     pub(super) fn is(&self, url: &Url) -> bool {
-        self.url == super::without_user(url.clone()).as_str()
+        self.url == without_user(url.clone()).as_str()
     }
 
     /// The headers that ask for the table only if it has changed (RFC 9110, section 13.1).
@@ -70,9 +72,8 @@ impl Cache {
         if !table.exists() {
             return Ok(None);
         }
-        let read = |path: &Path| {
-            super::read_bounded(path).with_context(|| format!("reading {}", path.display()))
-        };
+        let read =
+            |path: &Path| read_bounded(path).with_context(|| format!("reading {}", path.display()));
         let file = read(&table)?;
         let properties = String::from_utf8(read(&origin)?)
             .with_context(|| format!("reading {}", origin.display()))?;

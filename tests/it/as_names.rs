@@ -15,7 +15,10 @@ use bytes::Bytes;
 use flow_exporter::{
     asn::AsNames,
     metrics::Metrics,
-    names::{Announcement, FIRST_WAIT, NamesConfig, NamesError, NamesSource, Url, load_initial},
+    names::{
+        Announcement, FIRST_WAIT, NamesConfig, NamesError, NamesHandle, NamesSource, Url,
+        load_initial,
+    },
 };
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{
@@ -134,13 +137,24 @@ struct Running {
     announcements: UnboundedReceiver<Announcement>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
+    handle: Option<NamesHandle>,
 }
 
 impl Running {
     fn start(source: NamesSource, refresh: Duration, cache_dir: Option<&Path>) -> Self {
+        Self::start_with(source, refresh, cache_dir, false)
+    }
+
+    fn start_with(
+        source: NamesSource,
+        refresh: Duration,
+        cache_dir: Option<&Path>,
+        is_changeable: bool,
+    ) -> Self {
         let cache_dir = cache_dir.map(Path::to_owned);
-        let (initial, refresher) =
+        let (initial, mut refresher) =
             load_initial(NamesConfig { source, refresh, cache_dir }).unwrap();
+        let handle = is_changeable.then(|| refresher.handle());
         let first_wait = refresher.first_wait();
         let metrics = Arc::new(Metrics::new());
         let (send, announcements) = unbounded_channel();
@@ -151,7 +165,12 @@ impl Running {
         let task = tokio::spawn(refresher.run(Arc::clone(&metrics), shutdown, move |announced| {
             send.send(announced).unwrap();
         }));
-        Running { initial, first_wait, metrics, announcements, stop, task }
+        Running { initial, first_wait, metrics, announcements, stop, task, handle }
+    }
+
+    async fn change(&self, source: NamesSource, refresh: Duration) -> Result<(), NamesError> {
+        let config = NamesConfig { source, refresh, cache_dir: None };
+        self.handle.as_ref().unwrap().change(config).await
     }
 
     /// The names that are announced next.
@@ -507,6 +526,58 @@ async fn a_file_is_read_at_the_start_and_when_it_changes() {
     assert_eq!(names.as_tsv(), "1007\tUno\n");
     assert_eq!(running.attempts()[0], 1);
     assert_eq!(running.attempts()[2], 0);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_source_changes_while_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("asns.tsv");
+    std::fs::write(&path, "1007\tOne\n").unwrap();
+    let file: NamesSource = path.to_str().unwrap().parse().unwrap();
+    let mut running = Running::start_with(NamesSource::Embedded, HOUR, None, true);
+    running.change(file.clone(), HOUR).await.unwrap();
+    assert_eq!(running.replaced().await.as_tsv(), "1007\tOne\n");
+    assert_eq!(running.names_counted(), 1);
+
+    // What can't be used leaves everything as it is.
+    let missing = NamesSource::File(folder.path().join("missing"));
+    let error = running.change(missing, HOUR).await.unwrap_err();
+    assert!(matches!(error, NamesError::File { .. }), "{error}");
+    let error = running.change(file.clone(), Duration::ZERO).await.unwrap_err();
+    assert!(matches!(error, NamesError::Refresh), "{error}");
+    assert_eq!(running.names_counted(), 1);
+
+    // The names in use stay until the first fetch, which brings others.
+    let mut server = Server::start([answer_with(200, &[], table("Uno"))]).await;
+    running.change(server.source(), HOUR).await.unwrap();
+    server.request().await;
+    assert_eq!(running.replaced().await.get(1007), "Uno");
+
+    // Names that stay the same are not announced again.
+    running.change(NamesSource::None, HOUR).await.unwrap();
+    assert_eq!(running.replaced().await.len(), 0);
+    running.change(NamesSource::None, SECOND).await.unwrap();
+    assert_eq!(running.names_counted(), 0);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_interval_changes_while_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("asns.tsv");
+    std::fs::write(&path, "1007\tOne\n").unwrap();
+    let file: NamesSource = path.to_str().unwrap().parse().unwrap();
+    let mut running = Running::start_with(file.clone(), HOUR, None, true);
+    running.kept().await;
+    running.change(file, SECOND).await.unwrap();
+    let new = folder.path().join("new");
+    std::fs::write(&new, "1007\tUno, once more\n").unwrap();
+    std::fs::rename(&new, &path).unwrap();
+    assert_eq!(running.replaced().await.get(1007), "Uno, once more");
+    // Whoever could change it has gone: it goes on.
+    let handle = running.handle.take();
+    drop(handle);
     running.stop().await;
 }
 

@@ -1,0 +1,93 @@
+//! Names from a file of the operator's, which is read again when it changes.
+
+use std::{
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use crate::asn::{AsNames, MAX_TABLE_BYTES};
+
+use super::error::NamesError;
+
+/// What tells two states of a file apart: when it was changed, and its size.
+type Stamp = (SystemTime, u64);
+
+/// A file of names and the state of it that is in use.
+#[derive(Debug)]
+pub(super) struct NamesFile {
+    path: PathBuf,
+    stamp: Stamp,
+}
+
+impl NamesFile {
+    /// Reads the file for the first time.
+    pub(super) fn open(path: PathBuf) -> Result<(AsNames, Self), NamesError> {
+        let read = read_stamped(&path);
+        let (table, stamp) =
+            read.map_err(|source| NamesError::File { path: path.clone(), source })?;
+        let names = AsNames::parse(&table)
+            .map_err(|source| NamesError::Table { path: path.clone(), source })?;
+        log_read(&path, &names);
+        Ok((names, NamesFile { path, stamp }))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The names in the file, if the file has changed and the names have. Unlike a fetched table, it
+    /// may be much smaller than before: that is the operator's own choice.
+    pub(super) async fn reread(
+        &mut self,
+        in_use: &Arc<AsNames>,
+    ) -> anyhow::Result<Option<Arc<AsNames>>> {
+        let (path, known, in_use) = (self.path.clone(), self.stamp, Arc::clone(in_use));
+        let read = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
+            if read_stamp(&path)? == known {
+                return Ok(None);
+            }
+            let (table, stamp) = read_stamped(&path)?;
+            let names = AsNames::parse(&table)?;
+            log_read(&path, &names);
+            Ok(Some((stamp, (names != *in_use).then(|| Arc::new(names)))))
+        });
+        Ok(match read.await?? {
+            Some((stamp, names)) => {
+                self.stamp = stamp;
+                names
+            }
+            None => None,
+        })
+    }
+}
+
+fn read_stamp(path: &Path) -> std::io::Result<Stamp> {
+    let metadata = std::fs::metadata(path)?;
+    Ok((metadata.modified()?, metadata.len()))
+}
+
+/// The file, and its stamp from before it was read: what is written meanwhile is seen next time.
+fn read_stamped(path: &Path) -> std::io::Result<(Vec<u8>, Stamp)> {
+    let stamp = read_stamp(path)?;
+    Ok((read_bounded(path)?, stamp))
+}
+
+/// The file, or its beginning that is just too large for [`AsNames::parse`].
+pub(super) fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut table = Vec::new();
+    File::open(path)?.take(MAX_TABLE_BYTES as u64 + 1).read_to_end(&mut table)?;
+    Ok(table)
+}
+
+fn log_read(path: &Path, names: &AsNames) {
+    tracing::info!(
+        file = %path.display(),
+        names = names.len(),
+        ignored_lines = names.ignored_lines(),
+        cut_names = names.cut_names(),
+        "AS names read"
+    );
+}

@@ -178,12 +178,18 @@ fn every_query_counts_once(files: &[&str], prometheus_yml: &str) {
         let samples = 3 * exporter.page().sum("flow_exporter_series");
         exporter.wait_for_more(confirmed, exporter.page().sum(confirmed) + samples, LIMIT);
     }
-    if fs::read_to_string(&configuration).unwrap().contains("scrape_configs:") {
-        let settled = now();
-        wait_for("a scrape", LIMIT, || {
-            let scraped = ask("max(timestamp(up))")?.values().next().copied().unwrap_or_default();
-            if scraped > settled as f64 { Ok(()) } else { Err(format!("{scraped}")) }
+    // Until a scrape and a sample of push from after this time are there: then all from before it
+    // are, and an answer for this time stays the same.
+    let settled_after = |query: &str| {
+        let time = now();
+        wait_for(query, LIMIT, || {
+            let newest = ask(query)?.values().next().copied().unwrap_or_default();
+            if newest > time as f64 { Ok(()) } else { Err(format!("{newest}")) }
         });
+        time
+    };
+    if fs::read_to_string(&configuration).unwrap().contains("scrape_configs:") {
+        settled_after("max(timestamp(up))");
     }
     let sources = ask("count by (job, instance) (flow_receive_bytes_total)").unwrap();
     let (source, _) = sources.first_key_value().expect("a source");
@@ -195,7 +201,7 @@ fn every_query_counts_once(files: &[&str], prometheus_yml: &str) {
         let own = ask("flow_exporter_build_info")?;
         if own.len() == 1 { Ok(()) } else { Err(format!("{own:?}")) }
     });
-    let time = now();
+    let time = settled_after("min(timestamp({__name__=~\"flow_(receive|transmit)_bytes_total\"}))");
     for query in queries(job) {
         let all = evaluate(&url, &query, time).unwrap();
         let one = evaluate(&url, &of_one(&query, job, instance), time).unwrap();

@@ -81,8 +81,8 @@ fn holds(url: &str, most_requests: u64, expected: &str) {
     assert_eq!((page.sum(CONFIRMED), page.sum(DROPPED)), (0, 0), "{url}");
     let requests = page.sum(REQUESTS);
     assert!(requests <= most_requests, "{url}: {requests} requests");
-    let log = exporter.log();
-    assert!(log.contains("NOTHING IS PUSHED") && log.contains(expected), "{url}: {log}");
+    exporter.wait_for_log("NOTHING IS PUSHED", LIMIT);
+    exporter.wait_for_log(expected, LIMIT);
     assert!(exporter.stop().success());
 
     let victoria = VictoriaMetrics::start();

@@ -95,7 +95,7 @@ fn what_is_no_flow_is_counted_by_reason_and_never_as_as_0() {
     assert_eq!([malformed("syntax"), malformed("wrong_type")], [1, 1]);
     assert_eq!([malformed("not_a_record"), malformed("number_out_of_range")], [2, 1]);
     assert!(page.totals().is_empty(), "{:?}", page.totals());
-    assert!(exporter.log().contains("can't be decoded"), "{}", exporter.log());
+    exporter.wait_for_log("can't be decoded", LIMIT);
 }
 
 /// Brokers that go away and come back are a matter of `tests/e2e`: the mock cluster may lose its

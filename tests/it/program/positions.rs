@@ -95,7 +95,7 @@ fn messages_that_kafka_deleted_while_we_were_away_are_counted_as_lost() {
     });
     assert_eq!(exporter.page().sum(LOST), low - 10);
     assert_eq!(exporter.page().sum(RECREATED), 0);
-    assert!(exporter.log().contains("messages are lost"), "{}", exporter.log());
+    exporter.wait_for_log("messages are lost", LIMIT);
 }
 
 fn loses_while_it_stands_still(more: &[&str]) {

@@ -91,7 +91,7 @@ fn after_its_directory_was_removed_it_publishes_nothing_until_a_restart_begins_f
     exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
     fs::remove_dir_all(&state).unwrap();
     wait_for_refusal(&exporter, "was removed or moved away while the program was running");
-    assert!(exporter.log().contains("was removed or moved away"), "{}", exporter.log());
+    exporter.wait_for_log("was removed or moved away", LIMIT);
     assert!(exporter.stop().success());
     assert!(!state.exists());
     let exporter = Exporter::start(&arguments);

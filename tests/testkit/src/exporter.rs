@@ -132,6 +132,14 @@ impl Exporter {
         self.process.log()
     }
 
+    /// Waits until its log has these words: lines are written a moment after what they tell of.
+    pub fn wait_for_log(&self, words: &str, limit: Duration) {
+        wait_for(&format!("{words:?} in the log"), limit, || {
+            let log = self.log();
+            if log.contains(words) { Ok(()) } else { Err(log) }
+        });
+    }
+
     /// Its page as it is now.
     pub fn page(&self) -> Page {
         Page(http::get(&self.page_url()).expect("flow-exporter always answers"))

@@ -15,11 +15,13 @@ use anyhow::Context as _;
 
 use crate::{
     asn::AsNames,
-    config::{CheckConfig, CheckSource, ConfigError, SourceConfig},
-    names::{self, NamesSource},
+    config::{CheckConfig, ConfigError, Setting, SourceConfig},
+    ledger::Identity,
+    names::{self, NamesConfig, NamesSource},
     publish::pusher,
     source::{input::InputSource, kafka::LookError},
-    traffic::Layout,
+    state_dir,
+    traffic::{Layout, Rule},
 };
 
 use flows::Flows;
@@ -38,19 +40,25 @@ pub async fn run(config: CheckConfig, out: &mut impl Write) -> anyhow::Result<bo
         tell(out, found)
     };
     let layout = Layout::original();
-    for endpoint in &config.push {
-        let probed = pusher::probe(endpoint, &layout)
+    for endpoint in config.endpoints() {
+        let probed = pusher::probe(&endpoint.config, &layout)
             .await
-            .map_err(|error| ConfigError(format!("push to {}: {error}", endpoint.name)))?;
-        let title = format!("push to {}", endpoint.name);
+            .map_err(|error| endpoint.error(&error))?;
+        let title = format!("push to {}", endpoint.config.name);
         say(out, &Found { title, works: Some(probed.works), findings: probed.findings })?;
     }
-    if config.push.is_empty() {
+    if config.endpoints().is_empty() {
         writeln!(out, "push: no endpoint is given")?;
     }
-    let Some(CheckSource { source, rule, names, listen, state_dir }) = config.source else {
+    let CheckConfig::All(config) = config else {
         writeln!(out, "source: none is given")?;
         return Ok(works);
+    };
+    let rule = Rule { asn: config.asn.value };
+    let names = NamesConfig {
+        source: config.names.value,
+        refresh: config.names_refresh.value,
+        cache_dir: None,
     };
     let names = match names.source {
         // To be fetched, or built in: the program begins with the latter.
@@ -63,40 +71,52 @@ pub async fn run(config: CheckConfig, out: &mut impl Write) -> anyhow::Result<bo
         }
     };
     let mut flows = Flows::new(&layout, rule);
-    match &source {
-        SourceConfig::Input { input, .. } => {
-            let wrong = |error| ConfigError(format!("--input {input}: {error}"));
+    match &config.source {
+        SourceConfig::Demo(_) => {}
+        SourceConfig::Input { input: Setting { value: input, origin }, .. } => {
+            let wrong = |error| origin.error(format_args!("{input}: {error}"));
             InputSource::open(input, false).map_err(wrong)?;
             let findings = vec!["it can be opened".to_owned()];
             say(out, &Found { title: format!("input {input}"), works: Some(true), findings })?;
             flows.read(input).map_err(wrong)?;
         }
         SourceConfig::Kafka(kafka) => {
-            let kafka = kafka.clone();
+            let lowered = kafka.lower();
             let looked = tokio::task::spawn_blocking(move || {
-                let found = topic::look_at(&kafka, &mut flows);
+                let found = topic::look_at(&lowered, &mut flows);
                 (found, flows)
             });
             let (found, seen) = looked.await.context("looking at the topic")?;
             flows = seen;
             match found {
-                Err(LookError::Config(error)) => {
-                    return Err(ConfigError(error.to_string()).into());
-                }
+                Err(LookError::Config(error)) => return Err(kafka.error(&error).into()),
                 found => say(out, &found?)?,
             }
         }
     }
     say(out, &flows.judge(&names))?;
-    match listen {
+    match &config.listen.value {
         None => writeln!(out, "scrape: --addr is none")?,
-        Some(listen) => say(out, &scrape::look_at(&listen).await)?,
+        Some(listen) => say(out, &scrape::look_at(listen).await)?,
     }
-    match state_dir {
-        None => writeln!(out, "state: --state-dir is none")?,
-        Some(place) => say(out, &state::look_at(&place, &source, rule, &layout))?,
+    let identity = Identity { topic: topic_of(&config.source).into(), rule, layout };
+    match state_dir::choose(&config.state_dir.value, &identity) {
+        None => writeln!(out, "state: nothing is kept")?,
+        Some(place) => {
+            let is_kept = !matches!(config.source, SourceConfig::Input { .. });
+            say(out, &state::look_at(&place, is_kept.then_some(&identity)))?;
+        }
     }
     Ok(works)
+}
+
+/// What the state is about.
+fn topic_of(source: &SourceConfig) -> &str {
+    match source {
+        SourceConfig::Kafka(kafka) => &kafka.topic.value,
+        SourceConfig::Demo(demo) => &demo.topic,
+        SourceConfig::Input { .. } => "",
+    }
 }
 
 /// Where nobody reads any more, as behind `| head`, the result is in the exit code alone.

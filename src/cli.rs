@@ -5,12 +5,14 @@
 
 mod flags;
 mod read;
+mod sources;
 mod values;
 
 pub use flags::{
     Cli, Command, CommonFlags, CountFlags, DemoFlags, EndpointFlags, HealthFlags, LogFlags,
-    LogFormat, NameFlags, PushFlags, SeriesFlags, SourceFlags, StateAction, StateDir, StateFlags,
+    LogFormat, NameFlags, PushFlags, SeriesFlags, SourceFlags, StateAction, StateFlag, StateFlags,
     TimeFlags, TimestampChoice, WriteOrder, WriteProtocol,
 };
 pub use read::{Refusal, unknown_variables};
+pub use sources::{Given, Sources};
 pub use values::LogLevel;

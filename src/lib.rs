@@ -45,6 +45,7 @@ pub mod schema;
 mod slots;
 pub mod source;
 pub mod state;
+pub mod state_dir;
 pub mod text_file;
 pub mod threads;
 pub mod traffic;

@@ -5,9 +5,9 @@ use std::io::{self, ErrorKind, Write};
 use anyhow::{Context as _, bail};
 
 use crate::{
-    cli::{StateAction, StateDir},
+    cli::{StateAction, StateFlag},
     journal::{self, Repaired, SetAside},
-    ledger,
+    ledger, state_dir,
 };
 
 /// Does what the command says and writes what people are to know to `out`. Where nobody reads that
@@ -16,15 +16,24 @@ use crate::{
 /// # Errors
 /// Where the journal is broken, can't be read or repaired, or `out` takes nothing.
 pub fn run(action: &StateAction, out: &mut dyn Write) -> anyhow::Result<()> {
-    let journal = |dir: &StateDir| dir.state_dir.join(journal::DIRECTORY);
+    let journal = |flag: &StateFlag| {
+        let directory = state_dir::find(flag.state_dir.as_deref()).map_err(anyhow::Error::msg)?;
+        let journal = directory.join(journal::DIRECTORY);
+        anyhow::ensure!(
+            journal.is_dir(),
+            "there is no journal in {}: give the --state-dir that is given for counting",
+            directory.display()
+        );
+        Ok(journal)
+    };
     match action {
         StateAction::Show { dir, records } => {
             let mut out = Out { out, error: None };
-            journal::show(&journal(dir), *records, &mut out)?;
+            journal::show(&journal(dir)?, *records, &mut out)?;
             out.finish()
         }
         StateAction::Verify(dir) => {
-            let report = journal::verify(&journal(dir))?;
+            let report = journal::verify(&journal(dir)?)?;
             // What the journal does not look into, a start does.
             let checked = report.state.as_ref().map_or(Ok(()), ledger::check);
             let mut out = Out { out, error: None };
@@ -40,7 +49,7 @@ pub fn run(action: &StateAction, out: &mut dyn Write) -> anyhow::Result<()> {
             out.finish()
         }
         StateAction::Repair(dir) => {
-            let repaired = journal::repair(&journal(dir))?;
+            let repaired = journal::repair(&journal(dir)?)?;
             let mut out = Out { out, error: None };
             tell_repaired(&repaired, &mut out)?;
             out.finish()

@@ -23,7 +23,7 @@ fn check(marker: &str, table: &str) {
 }
 
 fn one_line(text: &str) -> String {
-    text.replace('|', "\\|").replace('\n', " ")
+    text.replace('|', "\\|").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[test]

@@ -6,11 +6,12 @@ mod source;
 mod totals;
 
 use std::{
-    collections::BTreeMap,
     fmt::Display,
     io::{self, ErrorKind},
-    path::Path,
+    num::NonZero,
+    path::{Path, PathBuf},
     sync::Arc,
+    thread,
 };
 
 use anyhow::Context as _;
@@ -18,19 +19,20 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     clock,
-    config::{Config, ConfigError, SourceConfig},
-    demo::Demo,
+    config::{Config, ConfigError, Endpoint, KafkaSettings, SourceConfig},
+    demo::{Demo, DemoConfig},
     diagnosis::Diagnosis,
     files::{self, Exposed},
     health::{Component, Health, Lifeline, State},
-    journal::{self, JournalConfig},
+    journal,
     ledger::{Identity, Ledger, LedgerConfig, Names, Store, StoreError},
     metrics::Metrics,
-    names::{self, Announcement, Refresher},
+    names::{self, Announcement, NamesConfig, Refresher},
     publish::{
-        pusher::{self, Identities, Pusher, PusherConfig},
+        pusher::{self, Identities, Pusher},
         server::{self, ListenAddr, Listener, ServerConfig, ServerState},
     },
+    state_dir::{self, StatePlace},
     threads,
     traffic::{Layout, Rule},
 };
@@ -54,50 +56,37 @@ pub async fn run(
     metrics: Arc<Metrics>,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let Config {
-        demo,
-        mut source,
-        workers,
-        rule,
-        timestamps,
-        series_ttl,
-        max_series,
-        names: names_config,
-        state_dir,
-        listen,
-        created,
-        interval,
-        push,
-        journal,
-    } = config;
-    let refuse_state = |error: StoreError| refuse("--state-dir: ", &error, error.may_pass());
+    let refuse_state =
+        |error: StoreError| refuse(&config.state_dir.origin, &error, error.may_pass());
+    let rule = Rule { asn: config.asn.value };
     // Construct.
     let health = Health::new();
     let layout = Layout::original();
-    let demo = demo
-        .map(|demo| Demo::start(demo, health.register("demo")))
-        .transpose()
-        .context("starting the demo")?;
-    if let (Some(demo), SourceConfig::Kafka(kafka)) = (&demo, &mut source) {
-        kafka.brokers.clone_from(&demo.brokers);
-    }
-    let about = about(rule, &source);
-    let is_input = matches!(source, SourceConfig::Input { .. });
-    let store = store(&source, state_dir.as_deref(), !push.is_empty(), journal, rule, &layout)
-        .map_err(refuse_state)?;
-    let stored = match (&source, &store) {
-        (SourceConfig::Kafka(_), Some(store)) => store.positions().collect(),
-        _ => BTreeMap::new(),
+    let demo = match &config.source {
+        SourceConfig::Demo(demo) => Some(Demo::start(demo.clone(), health.register("demo"))),
+        SourceConfig::Kafka(_) | SourceConfig::Input { .. } => None,
     };
+    let demo = demo.transpose().context("starting the demo")?;
+    let about = about(rule, &config.source, demo.as_ref());
+    let identity = identity(&config.source, rule, &layout);
+    let state_dir = state_dir(&config, &identity)?;
+    let store = store(&config, &identity, state_dir.as_deref()).map_err(refuse_state)?;
+    let stored = store.as_ref().map(|store| store.positions().collect()).unwrap_or_default();
     let source_component = health.register("source");
-    let source = Source::new(source, &metrics)?;
+    let source = Source::new(&config.source, demo.as_ref(), &metrics)?;
+    let names_config = NamesConfig {
+        source: config.names.value.clone(),
+        refresh: config.names_refresh.value,
+        cache_dir: state_dir.clone(),
+    };
     let (as_names, refresher) =
         names::load_initial(names_config).map_err(|error| ConfigError(error.to_string()))?;
     let log = store.as_ref().map(Store::log);
-    let (pushers, _identities) = pushers(&push, state_dir.as_deref(), &layout, &metrics, &health)?;
+    let (pushers, _identities) =
+        pushers(&config.push.endpoints, state_dir.as_deref(), &layout, &metrics, &health)?;
 
     // Bind.
-    let listener = listen.as_ref().map(bind).transpose()?;
+    let listener = config.listen.value.as_ref().map(bind).transpose()?;
     if let Some(listener) = &listener {
         let address = listener.local_addr();
         tracing::info!(%address, made_up = demo.is_some(), "look at {}", listener.link());
@@ -106,11 +95,19 @@ pub async fn run(
     // Run. Nothing that is kept is touched before it is sure that we do.
     if let Some(log) = &log {
         pusher::claim(log, pushers.iter().map(|(pusher, _)| pusher))
-            .map_err(|error| refuse("--state-dir: ", &error, error.may_pass()))?;
+            .map_err(|error| refuse(&config.state_dir.origin, &error, error.may_pass()))?;
     }
     let names_wait = refresher.first_wait();
-    let ledger_config =
-        LedgerConfig { layout, rule, interval, timestamps, series_ttl, max_series, names_wait };
+    let ledger_config = LedgerConfig {
+        layout,
+        rule,
+        interval: config.push.interval.value,
+        timestamps: config.timestamps.value,
+        series_ttl: config.series_ttl.value,
+        max_series: config.max_series.value,
+        names_wait,
+    };
+    let workers = workers(&config);
     let component = health.register("ledger");
     let ledger_lifeline = component.lifeline("ledger");
     let (ledger, shards, reader, names) =
@@ -138,7 +135,7 @@ pub async fn run(
             health: health.clone(),
             reload: None,
         };
-        let config = ServerConfig { created, ..ServerConfig::default() };
+        let config = ServerConfig { created: config.created.value, ..ServerConfig::default() };
         serve(listener, config, state, health.register("server"), until_end(ended))
     });
     let published = Published { reader, runtime: tokio::runtime::Handle::current() };
@@ -152,15 +149,15 @@ pub async fn run(
     })?;
     let running = Running { source, ledger, push, end, serve, refresh, demo };
     running.until(stop, source_ended, &health).await?;
-    if is_input {
+    if matches!(config.source, SourceConfig::Input { .. }) {
         totals::tell(&metrics);
     }
     Ok(())
 }
 
 /// Why there is no start. What may pass is no [`ConfigError`]: a supervisor is to try again.
-fn refuse(flag: &str, error: &dyn Display, may_pass: bool) -> anyhow::Error {
-    let line = format!("{flag}{error}");
+fn refuse(at: &dyn Display, error: &dyn Display, may_pass: bool) -> anyhow::Error {
+    let line = format!("{at}: {error}");
     if may_pass { anyhow::Error::msg(line) } else { ConfigError(line).into() }
 }
 
@@ -169,7 +166,7 @@ fn bind(address: &ListenAddr) -> anyhow::Result<Listener> {
     server::bind(address).map_err(|error| {
         // Another process may let it go, and an interface may come up.
         let may_pass = matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable);
-        refuse("--addr: ", &error, may_pass)
+        refuse(&"--addr", &error, may_pass)
     })
 }
 
@@ -212,7 +209,7 @@ fn refresh(
 }
 
 /// What is counted and from where, in a line. Warns of an AS that gives no good picture.
-fn about(rule: Rule, source: &SourceConfig) -> String {
+fn about(rule: Rule, source: &SourceConfig, demo: Option<&Demo>) -> String {
     if rule.asn == 0 {
         tracing::warn!(
             "--asn is not given or 0: flows without an AS number at one end count as the monitored \
@@ -221,10 +218,69 @@ fn about(rule: Rule, source: &SourceConfig) -> String {
     }
     match source {
         SourceConfig::Kafka(kafka) => {
-            format!("AS {}, from topic {} of {}", rule.asn, kafka.topic, kafka.brokers)
+            let KafkaSettings { topic, brokers, .. } = &**kafka;
+            format!("AS {}, from topic {} of {}", rule.asn, topic.value, brokers.value)
         }
-        SourceConfig::Input { input, .. } => format!("AS {}, from {input}", rule.asn),
+        SourceConfig::Demo(DemoConfig { topic, .. }) => {
+            let brokers = demo.map(|demo| demo.brokers.as_str()).unwrap_or_default();
+            format!("AS {}, from topic {topic} of {brokers}", rule.asn)
+        }
+        SourceConfig::Input { input, .. } => format!("AS {}, from {}", rule.asn, input.value),
     }
+}
+
+/// Threads that decode and count.
+fn workers(config: &Config) -> usize {
+    match config.source {
+        SourceConfig::Input { .. } => 1,
+        SourceConfig::Kafka(_) | SourceConfig::Demo(_) => config
+            .workers
+            .value
+            .unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get)),
+    }
+}
+
+/// What is counted.
+fn identity(source: &SourceConfig, rule: Rule, layout: &Layout) -> Identity {
+    let topic = match source {
+        SourceConfig::Kafka(kafka) => kafka.topic.value.as_str().into(),
+        SourceConfig::Demo(demo) => demo.topic.as_str().into(),
+        SourceConfig::Input { input, .. } => input.value.to_string().into(),
+    };
+    Identity { topic, rule, layout: layout.clone() }
+}
+
+/// The directory for state, created if need be, and private. One that is named must work; the program
+/// does without the default one if it can't be created.
+fn state_dir(config: &Config, identity: &Identity) -> Result<Option<PathBuf>, ConfigError> {
+    let Some(place) = state_dir::choose(&config.state_dir.value, identity) else {
+        return Ok(None);
+    };
+    let StatePlace { directory, is_named, is_earlier_default } = place;
+    match files::create_dir_all(&directory) {
+        Ok(()) => {}
+        Err(error) if is_named => {
+            return Err(config.state_dir.origin.error(format_args!(
+                "{}: {error}; give a directory that can be written to, or none",
+                directory.display()
+            )));
+        }
+        Err(error) => {
+            tracing::warn!(
+                "counts live in memory alone and start from zero after a restart: the directory {}                  can't be created ({error}); give --state-dir",
+                directory.display()
+            );
+            return Ok(None);
+        }
+    }
+    let shown = directory.display();
+    if is_earlier_default {
+        tracing::info!("state is kept in {shown}, the default directory of earlier versions");
+    } else {
+        tracing::info!("state is kept in {shown}");
+    }
+    make_private(&directory);
+    Ok(Some(directory))
 }
 
 /// Takes the rights of others from what is in the state directory, and says so where that is
@@ -240,49 +296,43 @@ fn make_private(directory: &Path) {
     }
 }
 
-/// The journal, where counts are to survive. Without it, those who push have their queue in memory.
+/// The journal, if counts are to survive. Without it, endpoints have their queue in memory.
 fn store(
-    source: &SourceConfig,
+    config: &Config,
+    identity: &Identity,
     state_dir: Option<&Path>,
-    is_pushed: bool,
-    config: JournalConfig,
-    rule: Rule,
-    layout: &Layout,
 ) -> Result<Option<Store>, StoreError> {
-    if let Some(directory) = state_dir {
-        make_private(directory);
-    }
-    let topic = match source {
-        SourceConfig::Kafka(kafka) => kafka.topic.as_str().into(),
-        SourceConfig::Input { input, .. } => input.to_string().into(),
-    };
-    let identity = Identity { topic, rule, layout: layout.clone() };
     let now_ms = clock::now_ms();
-    let (SourceConfig::Kafka(_), Some(directory)) = (source, state_dir) else {
-        tracing::info!("counts live in memory alone and begin from zero after a restart");
-        return Ok(is_pushed.then(|| Store::in_memory(&identity, now_ms, config.max_bytes)));
-    };
-    Store::open(&directory.join(journal::DIRECTORY), &identity, config, now_ms).map(Some)
+    let caps = config.push.journal();
+    let can_read_again = !matches!(config.source, SourceConfig::Input { .. });
+    if let Some(directory) = state_dir.filter(|_| can_read_again) {
+        return Store::open(&directory.join(journal::DIRECTORY), identity, caps, now_ms).map(Some);
+    }
+    tracing::info!("counts live in memory alone and start from zero after a restart");
+    let is_pushed = !config.push.endpoints.is_empty() || config.push.file.is_some();
+    Ok(is_pushed.then(|| Store::in_memory(identity, now_ms, caps.max_bytes)))
 }
 
 /// A pusher for each endpoint and what its task has to hold, and what holds the others of this host
 /// off their series.
 fn pushers(
-    push: &[PusherConfig],
+    push: &[Endpoint],
     state_dir: Option<&Path>,
     layout: &Layout,
     metrics: &Arc<Metrics>,
     health: &Health,
 ) -> Result<(Vec<(Pusher, Lifeline)>, Identities), ConfigError> {
-    let pusher = |config: &PusherConfig| {
+    let pusher = |endpoint: &Endpoint| {
+        let config = &endpoint.config;
         let component = health.register(format!("push to {}", config.name));
         let lifeline = component.lifeline("stream");
         Pusher::new(config, layout, Arc::clone(metrics), component, state_dir)
             .map(|pusher| (pusher.with_self_metrics(), lifeline))
-            .map_err(|error| ConfigError(format!("push to {}: {error}", config.name)))
+            .map_err(|error| endpoint.error(&error))
     };
     let pushers = push.iter().map(pusher).collect::<Result<_, _>>()?;
-    let identities = Identities::hold(push).map_err(|error| ConfigError(error.to_string()))?;
+    let configs: Vec<_> = push.iter().map(|endpoint| endpoint.config.clone()).collect();
+    let identities = Identities::hold(&configs).map_err(|error| ConfigError(error.to_string()))?;
     Ok((pushers, identities))
 }
 

@@ -5,13 +5,17 @@ use std::{collections::BTreeMap, sync::Arc};
 use anyhow::Context as _;
 
 use crate::{
-    config::{ConfigError, SourceConfig},
+    config::{ConfigError, Setting, SourceConfig},
+    demo::{Demo, DemoConfig},
     health::Component,
     metrics::Metrics,
     source::{
         Publication,
         input::{InputSource, RunningInputSource},
-        kafka::{KafkaSource, RunningKafkaSource},
+        kafka::{
+            InvalidKafkaConfig, KafkaConfig, KafkaSource, PartitionChoice, RunningKafkaSource,
+            StartOffset,
+        },
     },
 };
 
@@ -23,6 +27,18 @@ pub(super) enum Source {
     Input { source: InputSource, exit_at_end: bool },
 }
 
+/// The demo's topic, from its beginning.
+fn of_demo(config: &DemoConfig, brokers: String) -> KafkaConfig {
+    KafkaConfig {
+        brokers,
+        topic: config.topic.clone(),
+        partitions: PartitionChoice::All,
+        group: None,
+        start: StartOffset::Earliest,
+        settings: Vec::new(),
+    }
+}
+
 /// A source at work.
 pub(super) enum Running {
     Kafka(RunningKafkaSource),
@@ -30,16 +46,28 @@ pub(super) enum Running {
 }
 
 impl Source {
-    /// Checks and opens what can be before anything runs.
-    pub(super) fn new(config: SourceConfig, metrics: &Arc<Metrics>) -> Result<Self, ConfigError> {
-        match config {
-            SourceConfig::Kafka(config) => KafkaSource::new(config, Arc::clone(metrics))
-                .map(Source::Kafka)
-                .map_err(|error| ConfigError(error.to_string())),
-            SourceConfig::Input { input, exit_at_end } => InputSource::open(&input, exit_at_end)
-                .map(|source| Source::Input { source, exit_at_end })
-                .map_err(|error| ConfigError(format!("--input {input}: {error}"))),
-        }
+    /// Checks and opens what can be before anything runs. The demo's topic is on the broker of
+    /// `demo`.
+    pub(super) fn new(
+        config: &SourceConfig,
+        demo: Option<&Demo>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, ConfigError> {
+        let (kafka, error): (_, Box<dyn Fn(InvalidKafkaConfig) -> ConfigError>) = match config {
+            SourceConfig::Kafka(kafka) => (kafka.lower(), Box::new(|error| kafka.error(&error))),
+            SourceConfig::Demo(config) => {
+                let brokers = demo.map(|demo| demo.brokers.clone()).unwrap_or_default();
+                let error = |error: InvalidKafkaConfig| ConfigError(error.to_string());
+                (of_demo(config, brokers), Box::new(error))
+            }
+            SourceConfig::Input { input: Setting { value: input, origin }, exit_at_end } => {
+                let exit_at_end = exit_at_end.value;
+                return InputSource::open(input, exit_at_end)
+                    .map(|source| Source::Input { source, exit_at_end })
+                    .map_err(|error| origin.error(format_args!("{input}: {error}")));
+            }
+        };
+        KafkaSource::new(kafka, Arc::clone(metrics)).map(Source::Kafka).map_err(error)
     }
 
     /// Starts a worker for each sink. Partitions go on where they are `stored`. `on_end` is called when the program is to end with the

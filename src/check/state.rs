@@ -5,27 +5,22 @@ use std::path::Path;
 use rustix::fs::Access;
 
 use crate::{
-    config::{SourceConfig, StatePlace},
     journal,
     ledger::{Identity, Store, StoreError},
-    traffic::{Layout, Rule},
+    state_dir::StatePlace,
 };
 
 use super::found::Found;
 
-/// Looks at the directory without changing anything in it.
+/// Looks at the directory without changing anything in it. With an `identity`, counts of it would be
+/// kept there.
 pub(super) fn look_at(
-    StatePlace { directory, is_named }: &StatePlace,
-    source: &SourceConfig,
-    rule: Rule,
-    layout: &Layout,
+    StatePlace { directory, is_named, is_earlier_default }: &StatePlace,
+    identity: Option<&Identity>,
 ) -> Found {
     let title = format!("state in {}", directory.display());
-    let result = may_write(directory).and_then(|finding| match source {
-        SourceConfig::Kafka(kafka) if directory.is_dir() => {
-            let topic = kafka.topic.as_str().into();
-            journal_in(directory, &Identity { topic, rule, layout: layout.clone() })
-        }
+    let result = may_write(directory).and_then(|finding| match identity {
+        Some(identity) if directory.is_dir() => journal_in(directory, identity),
         _ => Ok(finding),
     });
     let (works, finding) = match result {
@@ -36,7 +31,11 @@ pub(super) fn look_at(
         }
         Err(error) => (false, error),
     };
-    Found { title, works: Some(works), findings: vec![finding] }
+    let mut findings = vec![finding];
+    if *is_earlier_default {
+        findings.push("it is the default of earlier versions, and stays in use".to_owned());
+    }
+    Found { title, works: Some(works), findings }
 }
 
 /// Whether this user may write to the directory, or make it.

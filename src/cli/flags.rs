@@ -1,4 +1,7 @@
 //! The flags of each command, as clap declares them.
+//!
+//! The first paragraph of a flag's comment is what `-h` shows, in one line; `--help` and
+//! docs/reference.md have all of it.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -12,15 +15,21 @@ use crate::{
     units,
 };
 
-use super::values::{self, LogLevel};
+use super::{
+    sources::Sources,
+    values::{self, LogLevel},
+};
 
-/// Counts network flows by autonomous system, for Prometheus: scraped or pushed.
+/// Counts network flows by autonomous system, for Prometheus to scrape or pushed by remote write.
 #[derive(Debug, Parser)]
 #[command(name = "flow-exporter", version, args_conflicts_with_subcommands = true)]
-#[command(after_help = "Every flag can be given by its environment variable instead; flags win. \
-    Go's spelling with a single dash (-asn=15169) works as well.")]
+#[command(after_help = "More flags, environment variables and details: --help")]
+#[command(
+    after_long_help = "Every flag can be given by its environment variable instead; flags win. \
+    Go's spelling with a single dash (-asn=15169) works as well."
+)]
 pub struct Cli {
-    /// What to do; to count flows if nothing else is said.
+    /// What to do; without a command, flows are counted.
     #[command(subcommand)]
     pub command: Option<Command>,
     #[command(flatten)]
@@ -31,16 +40,25 @@ pub struct Cli {
 /// What else the program does.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show it with made-up traffic: a broker inside this process, realistic flows, the metrics.
+    /// Run with generated traffic; needs nothing else.
+    ///
+    /// A Kafka broker inside this process, realistic flows, and their metrics.
     Demo(Box<DemoFlags>),
-    /// Check flags and files as counting takes them, try each endpoint without sending a sample, look
-    /// at the topic and whether its newest flows would count, at the address for scrapes and at the
-    /// state; changes nothing. Exits with 0, 1 (something does not work) or 2 (wrong configuration).
+    /// Try endpoints, topic, address and state; changes nothing.
+    ///
+    /// Takes flags and files as counting does, tries each endpoint without sending a sample, looks
+    /// at the topic and whether its newest flows would be counted, at the address for scrapes and at
+    /// the state directory. Exits with 0 (all works), 1 (something does not) or 2 (wrong
+    /// configuration).
     Check(Box<CountFlags>),
-    /// Look at the state directory of a flow-exporter that does not run, or repair it.
+    /// Inspect or repair a state directory.
+    ///
+    /// Repairing needs a flow-exporter that is not running.
     State(StateFlags),
-    /// Ask a flow-exporter that runs on this machine whether it is well, at the address that its own
-    /// flag or variable names; exits with 0, 1 or 2 (wrong configuration).
+    /// Ask a running flow-exporter on this machine for its health.
+    ///
+    /// Asks at the address that its own --addr or `FLOW_EXPORTER_ADDR` names. Exits with 0 (healthy),
+    /// 1 (not) or 2 (wrong configuration).
     Health(HealthFlags),
 }
 
@@ -50,8 +68,10 @@ pub enum Command {
 pub struct CountFlags {
     #[command(flatten)]
     pub source: SourceFlags,
-    /// The AS being monitored, as in 64500, AS64500 or 1.10: flows from it count as transmitted,
-    /// flows to it as received. 0 counts flows that have no AS number at one end, which is inaccurate.
+    /// The AS to monitor, such as 64500, AS64500 or 1.10.
+    ///
+    /// Flows from it count as transmitted, flows to it as received. With 0, flows that lack an AS
+    /// number at one end count as its own, which is inaccurate.
     #[arg(long, env = "FLOW_EXPORTER_ASN", default_value_t = 0, help_heading = "Counting",
         value_parser = values::asn)]
     pub asn: u32,
@@ -63,47 +83,67 @@ pub struct CountFlags {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Source")]
 pub struct SourceFlags {
-    /// Kafka brokers to begin with, host:port separated by commas.
+    /// Kafka bootstrap brokers, separated by commas.
     #[arg(long, alias = "broker", env = "FLOW_EXPORTER_BROKERS", value_name = "HOST:PORT,…",
         value_parser = values::brokers)]
     pub brokers: Option<String>,
-    /// The Kafka topic that holds the flows.
+    /// The Kafka topic with the flows.
     #[arg(long, env = "FLOW_EXPORTER_TOPIC", value_parser = values::topic)]
     pub topic: Option<String>,
-    /// The partitions to consume: all, or numbers separated by commas.
-    #[arg(long, env = "FLOW_EXPORTER_PARTITIONS", default_value = "all", value_name = "all|N,…")]
+    /// The partitions to consume.
+    ///
+    /// All of them, new ones included, or numbers separated by commas.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_PARTITIONS",
+        default_value = "all",
+        value_name = "all|N,…",
+        hide_short_help = true
+    )]
     pub partitions: PartitionChoice,
-    /// Share the partitions with other processes of this Kafka consumer group. Without it, this
-    /// process counts all partitions itself and needs no rights on any group.
+    /// Share the partitions among the members of this consumer group.
+    ///
+    /// Without it, this process counts all partitions itself and needs no rights on any group.
     #[arg(long, env = "FLOW_EXPORTER_GROUP", value_name = "NAME", value_parser = values::group)]
     pub group: Option<String>,
-    /// Where to begin: stored (where counting stopped, else latest), latest, earliest, or a time
-    /// as in 2026-11-24T06:00:00Z. In a group, its committed offsets come first.
+    /// Start: stored, latest, earliest, or a time.
+    ///
+    /// stored is where counting stopped, or else latest; a time is written as
+    /// 2026-11-24T06:00:00Z. It applies to partitions for which no position is stored. In a group,
+    /// the group's committed offsets come first.
     #[arg(long, env = "FLOW_EXPORTER_START", default_value = "stored", value_name = "WHERE",
         value_parser = values::start)]
     pub start: StartOffset,
-    /// A setting for librdkafka, KEY=VALUE, such as `security.protocol=SASL_SSL`. Repeatable; in
-    /// the environment variable, one a line.
+    /// A librdkafka setting, such as `security.protocol=SASL_SSL`.
+    ///
+    /// Can be given several times; in the environment variable, one a line.
     #[arg(
         long,
         env = "FLOW_EXPORTER_KAFKA_CONFIG",
         hide_env_values = true,
+        hide_short_help = true,
         value_name = "KEY=VALUE",
         value_delimiter = '\n'
     )]
     pub kafka_config: Vec<String>,
-    /// A file of such settings, one a line; the place for passwords. --kafka-config wins.
+    /// A file of librdkafka settings (TLS, SASL), one KEY=VALUE a line.
+    ///
+    /// The place for passwords. --kafka-config overrides what it says.
     #[arg(long, env = "FLOW_EXPORTER_KAFKA_CONFIG_FILE", value_name = "FILE")]
     pub kafka_config_file: Option<PathBuf>,
-    /// Threads that decode and count. By default one for each core.
-    #[arg(long, env = "FLOW_EXPORTER_WORKERS", value_name = "N",
+    /// Threads that decode and count [default: one per core].
+    #[arg(long, env = "FLOW_EXPORTER_WORKERS", value_name = "N", hide_short_help = true,
         value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
-    /// Read records from a file, or with - from standard input, instead of Kafka: one a line.
+    /// Read records from a file or standard input (-) instead of Kafka.
+    ///
+    /// One record a line.
     #[arg(long, env = "FLOW_EXPORTER_INPUT", value_name = "FILE|-")]
     pub input: Option<Input>,
-    /// End when the input does, instead of serving what was counted.
-    #[arg(long, env = "FLOW_EXPORTER_EXIT_AT_END", requires = "input")]
+    /// Exit at the end of the input.
+    ///
+    /// Without it, the program keeps serving what it counted.
+    #[arg(long, env = "FLOW_EXPORTER_EXIT_AT_END", requires = "input", hide_short_help = true)]
     pub exit_at_end: bool,
 }
 
@@ -117,7 +157,9 @@ pub struct CommonFlags {
     pub series: SeriesFlags,
     #[command(flatten)]
     pub names: NameFlags,
-    /// The address for scrapes; without a host, all addresses, IPv6 and IPv4. none for no scrapes.
+    /// Address to serve scrapes at, or none.
+    ///
+    /// Without a host: all addresses, IPv6 and IPv4.
     #[arg(
         long,
         env = "FLOW_EXPORTER_ADDR",
@@ -126,46 +168,72 @@ pub struct CommonFlags {
         help_heading = "Scrape"
     )]
     pub addr: String,
-    /// Tell in OpenMetrics when each flow series began, by a line of its own.
-    #[arg(long, env = "FLOW_EXPORTER_OPENMETRICS_CREATED", help_heading = "Scrape")]
+    /// Expose the start time of each flow series in OpenMetrics.
+    ///
+    /// Adds a `_created` line to each series.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_OPENMETRICS_CREATED",
+        help_heading = "Scrape",
+        hide_short_help = true
+    )]
     pub openmetrics_created: bool,
     #[command(flatten)]
     pub push: PushFlags,
-    /// The directory for what is kept across restarts: counts, positions in the topic, fetched AS
-    /// names. One process at a time. none to keep nothing and begin from zero after each start.
-    /// The default is flow-exporter-data in the working directory, for the demo none.
+    /// The directory for counts and positions; none to keep nothing.
+    ///
+    /// Counts, positions in the topic and fetched AS names are kept there across restarts, by one
+    /// process at a time. With none, counting starts from zero after each start. The default is
+    /// flow-exporter-state/TOPIC in the working directory; with --input, and for the demo, it is
+    /// none.
     #[arg(long, env = "FLOW_EXPORTER_STATE_DIR", value_name = "DIR|none", help_heading = "State")]
     pub state_dir: Option<PathBuf>,
     #[command(flatten)]
     pub log: LogFlags,
+    /// How each flag came to its value.
+    #[arg(skip)]
+    pub sources: Sources,
 }
 
 /// To which time flows belong.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Counting")]
 pub struct TimeFlags {
-    /// Which flows a sample counts: those of messages with timestamps before it (event), or those
-    /// read before it (arrival). By event, a backlog is pushed as what it was when it was.
-    #[arg(long, env = "FLOW_EXPORTER_TIMESTAMPS", default_value = "event", value_enum)]
+    /// Which time decides the sample that a flow belongs to.
+    ///
+    /// With event, a sample counts the messages whose Kafka timestamps precede it, so a backlog is
+    /// pushed with the times at which the traffic occurred. With arrival, it counts the messages
+    /// read before it.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_TIMESTAMPS",
+        default_value = "event",
+        value_enum,
+        hide_short_help = true
+    )]
     pub timestamps: TimestampChoice,
-    /// How long a sample waits for messages that are on their way, or behind younger ones because
-    /// the clocks of collectors differ. What comes later still is in the next sample, and counted
-    /// as late.
+    /// How long a sample waits for late messages.
+    ///
+    /// Messages may be delayed, or follow newer ones because the clocks of collectors differ. Those
+    /// that come later still are counted in the next sample, and as late.
     #[arg(
         long,
         env = "FLOW_EXPORTER_MAX_LATENESS",
         default_value = "500ms",
         value_name = "DURATION",
+        hide_short_help = true,
         value_parser = values::lateness
     )]
     pub max_lateness: Duration,
-    /// After how long without a flow a series ends; 0s for never. If flows come again, it begins
-    /// anew from zero.
+    /// How long a series lives without a flow; 0s for ever.
+    ///
+    /// If flows come again, the series starts again from zero.
     #[arg(
         long,
         env = "FLOW_EXPORTER_SERIES_TTL",
         default_value = "24h",
         value_name = "DURATION",
+        hide_short_help = true,
         value_parser = values::duration_or_zero
     )]
     pub series_ttl: Duration,
@@ -175,14 +243,17 @@ pub struct TimeFlags {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Counting")]
 pub struct SeriesFlags {
-    /// How many flow series there may be. Beyond it, flows of further ones count in one series for
-    /// each direction and hostname, with other as source and destination AS, until series end;
-    /// sums stay exact. There are at most 1,000 of these.
+    /// The largest number of flow series.
+    ///
+    /// Beyond it, further flows are counted in one series for each direction and hostname, with
+    /// other as source and destination AS, until series expire; sums stay exact. There are at most
+    /// 1,000 of these series.
     #[arg(
         long,
         env = "FLOW_EXPORTER_MAX_SERIES",
         default_value_t = 1_000_000,
         value_name = "N",
+        hide_short_help = true,
         value_parser = clap::value_parser!(u32).range(1..=100_000_000)
     )]
     pub max_series: u32,
@@ -201,23 +272,25 @@ pub enum TimestampChoice {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "AS names")]
 pub struct NameFlags {
-    /// Where names of autonomous systems come from: auto (fetched from RIPE, else from
-    /// cidr-report), a file or URL, embedded (those built in), or none. The default is auto, for
-    /// the demo embedded.
+    /// AS names: auto, a file, a URL, embedded or none [default: auto].
+    ///
+    /// auto fetches them from RIPE, or else from cidr-report; embedded are those built in. The
+    /// default for the demo is embedded.
     #[arg(
         long,
         env = "FLOW_EXPORTER_AS_NAMES",
         hide_env_values = true,
-        value_name = "auto|FILE|URL|embedded|none",
+        value_name = "SOURCE",
         hide_default_value = true
     )]
     pub as_names: Option<String>,
-    /// How often fresh names are looked for.
+    /// How often to look for fresh AS names.
     #[arg(
         long,
         env = "FLOW_EXPORTER_AS_NAMES_REFRESH",
         default_value = "24h",
         value_name = "DURATION",
+        hide_short_help = true,
         value_parser = values::duration
     )]
     pub as_names_refresh: Duration,
@@ -228,11 +301,16 @@ pub struct NameFlags {
 #[command(next_help_heading = "Push")]
 #[allow(missing_docs)]
 pub struct PushFlags {
-    /// Endpoints to push to, in a file: Prometheus' own `remote_write` section and
-    /// `global.external_labels`. They come in addition to that of --remote-write-url.
+    /// A file with further endpoints, as in Prometheus.
+    ///
+    /// It holds Prometheus' own `remote_write` section and
+    /// `global.external_labels`. Its endpoints come
+    /// in addition to that of --remote-write-url. It is read again on SIGHUP and POST /-/reload.
     #[arg(long, env = "FLOW_EXPORTER_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where to push samples by Prometheus remote write; an http or https URL.
+    /// The remote-write endpoint to push to.
+    ///
+    /// An http or https URL.
     #[arg(
         long,
         env = "FLOW_EXPORTER_REMOTE_WRITE_URL",
@@ -240,7 +318,7 @@ pub struct PushFlags {
         value_name = "URL"
     )]
     pub remote_write_url: Option<String>,
-    /// How often all series are pushed, to all endpoints.
+    /// How often all series are pushed, to every endpoint.
     #[arg(
         long,
         env = "FLOW_EXPORTER_REMOTE_WRITE_INTERVAL",
@@ -249,108 +327,136 @@ pub struct PushFlags {
         value_parser = values::interval
     )]
     pub remote_write_interval: Duration,
-    /// A label for every series that is pushed, to all endpoints. Repeatable; in the environment
-    /// variable, one a line. instance is the host name and job is flow-exporter unless given; an
-    /// empty value leaves a label out. Two processes on a host that push to one receiver need
-    /// different ones.
+    /// A label to add to every pushed series.
+    ///
+    /// Can be given several times; in the environment variable, one a line. By default, instance is
+    /// the host name and job is flow-exporter; an empty value leaves a label out. Two processes on a
+    /// host that push to one receiver need different labels.
     #[arg(
         long,
         env = "FLOW_EXPORTER_EXTERNAL_LABEL",
         value_name = "NAME=VALUE",
+        hide_short_help = true,
         value_delimiter = '\n'
     )]
     pub external_label: Vec<String>,
     #[command(flatten)]
     pub endpoint: EndpointFlags,
-    /// What may wait for endpoints on the disk, as in 512MiB or 2GB. Beyond it the oldest samples
-    /// are dropped.
+    /// How much may wait for endpoints on the disk, such as 512MiB or 2GB.
+    ///
+    /// Beyond it, the oldest samples are dropped.
     #[arg(
         long,
         env = "FLOW_EXPORTER_QUEUE_MAX_BYTES",
         default_value = "1GiB",
         value_name = "BYTES",
+        hide_short_help = true,
         value_parser = values::queue_bytes
     )]
     pub queue_max_bytes: u64,
-    /// How long samples may wait for an endpoint; then they are dropped.
+    /// How long samples may wait for an endpoint.
+    ///
+    /// Older ones are dropped.
     #[arg(
         long,
         env = "FLOW_EXPORTER_QUEUE_MAX_AGE",
         default_value = "14d",
         value_name = "DURATION",
+        hide_short_help = true,
         value_parser = values::duration
     )]
     pub queue_max_age: Duration,
 }
 
-/// How to deal with the endpoint of `--remote-write-url`. Whatever is rarer is in the file of
+/// How to push to the endpoint of `--remote-write-url`. Rarer settings are in the file of
 /// `--config`.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Push")]
 pub struct EndpointFlags {
-    /// How long the receiver may take to answer a request; 30s unless given.
+    /// How long a request may take.
     #[arg(
         long,
         env = "FLOW_EXPORTER_REMOTE_WRITE_TIMEOUT",
+        default_value = "30s",
         value_name = "DURATION",
+        hide_short_help = true,
         value_parser = values::duration,
         requires = "remote_write_url"
     )]
-    pub remote_write_timeout: Option<Duration>,
-    /// The protocol: 1.0, 2.0, or auto (unless given) for 2.0 where the receiver takes it.
+    pub remote_write_timeout: Duration,
+    /// The version of the protocol.
+    ///
+    /// auto is 2.0 where the receiver supports it, and 1.0 elsewhere.
     #[arg(
         long,
         env = "FLOW_EXPORTER_REMOTE_WRITE_PROTOCOL",
+        default_value = "auto",
         value_enum,
+        hide_short_help = true,
         requires = "remote_write_url"
     )]
-    pub remote_write_protocol: Option<WriteProtocol>,
-    /// Which samples go first after an outage; oldest-first unless given. newest-first is for
-    /// receivers that take samples in any order.
+    pub remote_write_protocol: WriteProtocol,
+    /// Which samples go first after an outage.
+    ///
+    /// newest-first is for receivers that take samples in any order.
     #[arg(
         long,
         env = "FLOW_EXPORTER_REMOTE_WRITE_ORDER",
+        default_value = "oldest-first",
         value_enum,
+        hide_short_help = true,
         requires = "remote_write_url"
     )]
-    pub remote_write_order: Option<WriteOrder>,
-    /// How often a series is pushed that does not change; every interval unless given.
+    pub remote_write_order: WriteOrder,
+    /// How often an unchanged series is pushed [default: every interval].
     #[arg(
         long,
         env = "FLOW_EXPORTER_REMOTE_WRITE_IDLE_INTERVAL",
         value_name = "DURATION",
+        hide_short_help = true,
         value_parser = values::duration,
         requires = "remote_write_url"
     )]
     pub remote_write_idle_interval: Option<Duration>,
-    /// Samples older than this are dropped instead of sent: for receivers that refuse them.
+    /// Drop samples older than this instead of sending them.
+    ///
+    /// For receivers that refuse old samples.
     #[arg(
         long,
         env = "FLOW_EXPORTER_REMOTE_WRITE_MAX_AGE",
         value_name = "DURATION",
+        hide_short_help = true,
         value_parser = values::duration,
         requires = "remote_write_url"
     )]
     pub remote_write_max_age: Option<Duration>,
-    /// How much is sent in a second at most, on average, as in 8Mbit or 1MB.
+    /// Limit the average rate of sending, such as 8Mbit or 1MB per second.
     #[arg(
         long,
         env = "FLOW_EXPORTER_REMOTE_WRITE_BANDWIDTH",
         value_name = "AMOUNT",
+        hide_short_help = true,
         value_parser = units::bytes_per_second,
         requires = "remote_write_url"
     )]
     pub remote_write_bandwidth: Option<u64>,
-    /// End all series by stale markers when the program ends.
-    #[arg(long, env = "FLOW_EXPORTER_REMOTE_WRITE_STALE_ON_EXIT", requires = "remote_write_url")]
+    /// Send stale markers for all series when the program ends.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_REMOTE_WRITE_STALE_ON_EXIT",
+        hide_short_help = true,
+        requires = "remote_write_url"
+    )]
     pub remote_write_stale_on_exit: bool,
-    /// An HTTP header for every push, such as X-Scope-OrgID=tenant. Repeatable; in the
-    /// environment variable, one a line.
+    /// An HTTP header for every request, such as X-Scope-OrgID=tenant.
+    ///
+    /// Can be given several times; in the environment variable, one a line.
     #[arg(
         long,
         env = "FLOW_EXPORTER_REMOTE_WRITE_HEADER",
         hide_env_values = true,
         value_name = "NAME=VALUE",
+        hide_short_help = true,
         value_delimiter = '\n',
         requires = "remote_write_url"
     )]
@@ -360,58 +466,68 @@ pub struct EndpointFlags {
         long,
         env = "FLOW_EXPORTER_REMOTE_WRITE_USERNAME",
         value_name = "NAME",
+        hide_short_help = true,
         requires = "remote_write_url"
     )]
     pub remote_write_username: Option<String>,
-    /// File with the password for basic authentication; the environment variable
-    /// `FLOW_EXPORTER_REMOTE_WRITE_PASSWORD` holds the password itself.
+    /// File with the password for basic authentication.
+    ///
+    /// The environment variable `FLOW_EXPORTER_REMOTE_WRITE_PASSWORD` holds the password itself.
     #[arg(
         long,
         env = "FLOW_EXPORTER_REMOTE_WRITE_PASSWORD_FILE",
         value_name = "FILE",
+        hide_short_help = true,
         requires = "remote_write_url"
     )]
     pub remote_write_password_file: Option<PathBuf>,
-    /// File with a bearer token; the environment variable
-    /// `FLOW_EXPORTER_REMOTE_WRITE_BEARER_TOKEN` holds the token itself.
+    /// File with a bearer token.
+    ///
+    /// The environment variable `FLOW_EXPORTER_REMOTE_WRITE_BEARER_TOKEN` holds the token itself.
     #[arg(
         long,
         env = "FLOW_EXPORTER_REMOTE_WRITE_BEARER_TOKEN_FILE",
         value_name = "FILE",
+        hide_short_help = true,
         requires = "remote_write_url"
     )]
     pub remote_write_bearer_token_file: Option<PathBuf>,
-    /// The only certificate authorities to trust, in PEM; those of the system unless given.
+    /// Certificate authorities to trust, in PEM [default: the system's].
     #[arg(
         long,
         env = "FLOW_EXPORTER_REMOTE_WRITE_CA_FILE",
         value_name = "FILE",
+        hide_short_help = true,
         requires = "remote_write_url"
     )]
     pub remote_write_ca_file: Option<PathBuf>,
-    /// Our own certificate, in PEM, for receivers that ask for one.
+    /// Client certificate, in PEM.
     #[arg(
         long,
         env = "FLOW_EXPORTER_REMOTE_WRITE_CERT_FILE",
         value_name = "FILE",
+        hide_short_help = true,
         requires = "remote_write_url"
     )]
     pub remote_write_cert_file: Option<PathBuf>,
-    /// The key of that certificate, in PEM.
+    /// Key of the client certificate, in PEM.
     #[arg(
         long,
         env = "FLOW_EXPORTER_REMOTE_WRITE_KEY_FILE",
         value_name = "FILE",
+        hide_short_help = true,
         requires = "remote_write_url"
     )]
     pub remote_write_key_file: Option<PathBuf>,
-    /// The proxy to go through: an http, https, socks5 or socks5h URL. Unless given, the
-    /// environment's (`HTTPS_PROXY` and so on).
+    /// Proxy to connect through [default: the environment's].
+    ///
+    /// An http, https, socks5 or socks5h URL. By default, `HTTPS_PROXY` and the like decide.
     #[arg(
         long,
         env = "FLOW_EXPORTER_REMOTE_WRITE_PROXY_URL",
         hide_env_values = true,
         value_name = "URL",
+        hide_short_help = true,
         requires = "remote_write_url"
     )]
     pub remote_write_proxy_url: Option<String>,
@@ -420,7 +536,7 @@ pub struct EndpointFlags {
 /// The remote-write protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum WriteProtocol {
-    /// 2.0 where the receiver takes it, else 1.0.
+    /// 2.0 where the receiver supports it, else 1.0.
     Auto,
     /// Remote-Write 1.0.
     #[value(name = "1.0")]
@@ -435,7 +551,7 @@ pub enum WriteProtocol {
 pub enum WriteOrder {
     /// In the order of time, which every receiver takes.
     OldestFirst,
-    /// Fresh ones first, while the others fill in.
+    /// Fresh samples first, while older ones fill the gap.
     NewestFirst,
 }
 
@@ -443,16 +559,23 @@ pub enum WriteOrder {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Logging")]
 pub struct LogFlags {
-    /// How log lines look.
-    #[arg(long, env = "FLOW_EXPORTER_LOG_FORMAT", default_value = "text", value_enum)]
+    /// The format of log lines.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_LOG_FORMAT",
+        default_value = "text",
+        value_enum,
+        hide_short_help = true
+    )]
     pub log_format: LogFormat,
-    /// The least level that is logged: error, warn, info, debug or trace; or by module, as in
-    /// info,librdkafka=debug.
+    /// Lowest level to log (error, warn, info, debug, trace).
+    ///
+    /// Or a level for each module, such as info,librdkafka=debug.
     #[arg(long, env = "FLOW_EXPORTER_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
     pub log_level: LogLevel,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people; in colour on a terminal.
@@ -465,21 +588,21 @@ pub enum LogFormat {
 #[derive(Debug, Args)]
 #[allow(missing_docs)]
 pub struct DemoFlags {
-    /// The AS whose traffic is made up and monitored.
+    /// The AS whose traffic is generated and monitored.
     #[arg(long, default_value_t = 64500, help_heading = "Demo", value_parser = values::asn)]
     pub asn: u32,
-    /// Flow records a second, on average over a day.
+    /// Flow records per second, on average over a day.
     #[arg(long, default_value_t = 2000, value_name = "N", help_heading = "Demo",
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: u32,
-    /// Only produce, into the topic of a real broker.
+    /// Only produce, to the topic of a real broker.
     #[arg(long, requires = "brokers", help_heading = "Demo")]
     pub produce_only: bool,
-    /// The real broker to produce into.
+    /// The real brokers to produce to.
     #[arg(long, requires = "produce_only", value_name = "HOST:PORT,…", help_heading = "Demo",
         value_parser = values::brokers)]
     pub brokers: Option<String>,
-    /// The topic to produce into.
+    /// The topic to produce to.
     #[arg(long, default_value = "pmacct.acct", help_heading = "Demo", value_parser = values::topic)]
     pub topic: String,
     #[command(flatten)]
@@ -497,16 +620,16 @@ pub struct StateFlags {
 /// What to do with a state directory.
 #[derive(Debug, Subcommand)]
 pub enum StateAction {
-    /// Read all of the journal and say whether it is sound.
-    Verify(StateDir),
-    /// Keep what comes before the first broken record, and set the rest aside.
-    Repair(StateDir),
-    /// Say what the journal holds.
+    /// Read the whole journal and say whether it is sound.
+    Verify(StateFlag),
+    /// Keep what precedes the first broken record, and set the rest aside.
+    Repair(StateFlag),
+    /// Show what the journal holds.
     Show {
         #[command(flatten)]
         #[allow(missing_docs)]
-        dir: StateDir,
-        /// Each record, not just each segment.
+        dir: StateFlag,
+        /// Show each record, not just each segment.
         #[arg(long)]
         records: bool,
     },
@@ -514,22 +637,20 @@ pub enum StateAction {
 
 /// Which state directory.
 #[derive(Debug, Args)]
-pub struct StateDir {
-    /// The directory that --state-dir names when counting.
-    #[arg(
-        long,
-        env = "FLOW_EXPORTER_STATE_DIR",
-        default_value = "flow-exporter-data",
-        value_name = "DIR"
-    )]
-    pub state_dir: PathBuf,
+pub struct StateFlag {
+    /// The state directory, as it is given for counting.
+    ///
+    /// By default, the one in flow-exporter-state in the working directory, if there is just one.
+    #[arg(long, env = "FLOW_EXPORTER_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
 }
 
 /// Flags for asking a running process.
 #[derive(Debug, Args)]
 pub struct HealthFlags {
-    /// The address for scrapes, as it was given to the one that runs. With none there is nobody to
-    /// ask, and it counts as well for as long as it runs.
+    /// The address for scrapes, as it is given to the running process.
+    ///
+    /// With none, there is nobody to ask; the process counts as healthy while it runs.
     #[arg(
         long,
         env = "FLOW_EXPORTER_ADDR",
@@ -537,7 +658,10 @@ pub struct HealthFlags {
         value_name = "[HOST]:PORT|none"
     )]
     pub addr: String,
-    /// Where it answers, if that does not follow from the address for scrapes.
+    /// The URL to ask, if it does not follow from the address for scrapes.
     #[arg(long, env = "FLOW_EXPORTER_HEALTH_URL", hide_env_values = true)]
     pub url: Option<String>,
+    /// How each flag came to its value.
+    #[arg(skip)]
+    pub sources: Sources,
 }

@@ -6,14 +6,17 @@ use std::{
 };
 
 use clap::{
-    Arg, ArgAction, Command, CommandFactory, FromArgMatches,
+    Arg, ArgAction, CommandFactory, FromArgMatches,
     builder::BoolishValueParser,
     error::{ContextKind, ContextValue, Error, ErrorKind},
 };
 
 use crate::nearest::nearest;
 
-use super::flags::Cli;
+use super::{
+    flags::{Cli, Command},
+    sources::Sources,
+};
 
 /// What the names of our environment variables begin with.
 const PREFIX: &str = "FLOW_EXPORTER_";
@@ -21,10 +24,10 @@ const PREFIX: &str = "FLOW_EXPORTER_";
 const SECRETS: [&str; 2] =
     ["FLOW_EXPORTER_REMOTE_WRITE_PASSWORD", "FLOW_EXPORTER_REMOTE_WRITE_BEARER_TOKEN"];
 
-/// A command line that is none, or a wish for help.
+/// Why a command line is not followed.
 #[derive(Debug)]
 pub enum Refusal {
-    /// Text to print; the wish is fulfilled.
+    /// It asks for help or the version: text to print.
     Print(String),
     /// What is wrong with the flags, in one line.
     Wrong(String),
@@ -34,17 +37,24 @@ impl Cli {
     /// Reads the command line (the program's own name first) and the environment. A variable that
     /// is set to nothing is as good as unset.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Refusal> {
-        let command = with_variables(Cli::command());
+        let mut command = with_variables(Cli::command());
         let known: Vec<String> = long_flags(&command);
         let arguments: Vec<OsString> =
             arguments.into_iter().map(|argument| go_spelling(argument, &known)).collect();
-        let read = command
-            .clone()
-            .try_get_matches_from(&arguments)
-            .and_then(|matches| Cli::from_arg_matches(&matches));
+        if arguments.iter().any(|argument| argument == "-h") {
+            command = without_variables(command);
+        }
+        let read = command.clone().try_get_matches_from(&arguments).and_then(|matches| {
+            let mut cli = Cli::from_arg_matches(&matches)?;
+            cli.set_sources(Sources::new(&command, &matches));
+            Ok(cli)
+        });
         read.map_err(|error| match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 Refusal::Print(error.render().to_string())
+            }
+            ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                Refusal::Wrong(missing_action(&command))
             }
             _ => {
                 let mut line = match misplaced(&error, &command) {
@@ -60,6 +70,23 @@ impl Cli {
             }
         })
     }
+}
+
+impl Cli {
+    fn set_sources(&mut self, sources: Sources) {
+        match &mut self.command {
+            None => self.count.common.sources = sources,
+            Some(Command::Check(flags)) => flags.common.sources = sources,
+            Some(Command::Demo(flags)) => flags.common.sources = sources,
+            Some(Command::Health(flags)) => flags.sources = sources,
+            Some(Command::State(_)) => {}
+        }
+    }
+}
+
+/// The command as `-h` shows it: without the variables, a flag takes one line.
+fn without_variables(command: clap::Command) -> clap::Command {
+    command.mut_args(|argument| argument.hide_env(true)).mut_subcommands(without_variables)
 }
 
 /// Lines about those of these environment variables that look like ours and are not.
@@ -97,7 +124,7 @@ fn is_from_kubernetes(name: &str) -> bool {
 
 /// The command with its variables as operators mean them: one that is set to nothing does not
 /// count, and flags without a value take every word for yes and no.
-fn with_variables(command: Command) -> Command {
+fn with_variables(command: clap::Command) -> clap::Command {
     command
         .mut_args(|argument| {
             let is_switch = matches!(argument.get_action(), ArgAction::SetTrue);
@@ -118,15 +145,25 @@ fn with_variables(command: Command) -> Command {
 }
 
 /// The environment variables of all flags, subcommands' included.
-fn variables(command: &Command) -> Vec<String> {
+fn variables(command: &clap::Command) -> Vec<String> {
     let own = command.get_arguments().filter_map(Arg::get_env);
     let mut names: Vec<String> = own.map(|name| name.to_string_lossy().into_owned()).collect();
     names.extend(command.get_subcommands().flat_map(variables));
     names
 }
 
+/// About a command that needs an action and has none.
+fn missing_action(command: &clap::Command) -> String {
+    let actions = |command: &clap::Command| {
+        let names: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
+        format!("{} needs an action: {}", command.get_name(), names.join(", "))
+    };
+    let mut commands = command.get_subcommands();
+    commands.find(|command| command.has_subcommands()).map(actions).unwrap_or_default()
+}
+
 /// About a word behind flags, which clap takes for a command in any case.
-fn misplaced(error: &Error, command: &Command) -> Option<String> {
+fn misplaced(error: &Error, command: &clap::Command) -> Option<String> {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
         return None;
     };
@@ -142,7 +179,7 @@ fn misplaced(error: &Error, command: &Command) -> Option<String> {
 }
 
 /// The environment variable that the value came from which is wrong, if it did.
-fn variable_of(error: &Error, command: &Command, arguments: &[OsString]) -> Option<String> {
+fn variable_of(error: &Error, command: &clap::Command, arguments: &[OsString]) -> Option<String> {
     let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else {
         return None;
     };
@@ -157,13 +194,13 @@ fn variable_of(error: &Error, command: &Command, arguments: &[OsString]) -> Opti
     (!is_typed).then(|| variable.to_string_lossy().into_owned())
 }
 
-fn find<'c>(command: &'c Command, long: &str) -> Option<&'c Arg> {
+fn find<'c>(command: &'c clap::Command, long: &str) -> Option<&'c Arg> {
     let own = command.get_arguments().find(|argument| argument.get_long() == Some(long));
     own.or_else(|| command.get_subcommands().find_map(|command| find(command, long)))
 }
 
 /// The names of all long flags, subcommands' included.
-fn long_flags(command: &Command) -> Vec<String> {
+fn long_flags(command: &clap::Command) -> Vec<String> {
     let own = command
         .get_arguments()
         .flat_map(|argument| argument.get_long_and_visible_aliases().unwrap_or_default());
@@ -204,6 +241,7 @@ fn one_line(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Given;
     use crate::source::kafka::PartitionChoice;
 
     fn read(arguments: &[&str]) -> Result<Cli, Refusal> {
@@ -250,6 +288,7 @@ mod tests {
             (&["--asn=1", "--asn=2"], "cannot be used multiple times"),
             (&["-x"], "-x"),
             (&["--exit-at-end"], "--input"),
+            (&["state"], "state needs an action: verify, repair, show"),
         ] {
             match read(arguments) {
                 Err(Refusal::Wrong(line)) => {
@@ -259,6 +298,37 @@ mod tests {
                 other => panic!("{arguments:?}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn short_help_fits_one_screen_and_long_help_has_all_flags_and_variables() {
+        let shown = |flag: &str| match read(&[flag]) {
+            Err(Refusal::Print(text)) => text,
+            other => panic!("{other:?}"),
+        };
+        let (short, long) = (shown("-h"), shown("--help"));
+        assert!((24..=50).contains(&short.lines().count()), "{short}");
+        assert!(short.lines().all(|line| line.chars().count() <= 100), "{short}");
+        assert!(short.contains("[default: :9590]") && !short.contains("FLOW_EXPORTER_"), "{short}");
+        let command = Cli::command();
+        for argument in command.get_arguments().filter(|argument| argument.get_long().is_some()) {
+            let flag = format!("--{}", argument.get_long().unwrap_or_default());
+            assert!(long.contains(&flag), "{flag}");
+            let help = argument.get_help().expect("every flag has help").to_string();
+            assert!(!help.ends_with('.') && help.chars().count() <= 75, "{flag}: {help}");
+        }
+        assert!(
+            long.contains("[env: FLOW_EXPORTER_ASN=") && long.contains("[default: 30s]"),
+            "{long}"
+        );
+    }
+
+    #[test]
+    fn flags_know_how_they_were_given() {
+        let cli = read(&["check", "--asn=1", "--topic=a"]).expect("flags");
+        let Some(Command::Check(flags)) = cli.command else { panic!("check") };
+        assert_eq!(flags.common.sources.of("--asn"), Some(&Given::Typed));
+        assert_eq!(flags.common.sources.of("--addr"), None);
     }
 
     #[test]

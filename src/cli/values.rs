@@ -24,7 +24,7 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// Samples that are older than an hour or so are refused by receivers without a setting of their own.
 const LONGEST_LATENESS: Duration = Duration::from_secs(3600);
 /// Longer than anything is kept; sums with the clock are far from their limits.
-const LONGEST: Duration = Duration::from_secs(10 * 31_557_600);
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// An AS number: plain, with `AS` before it, or in the notation with a dot (RFC 5396).
 pub(super) fn asn(text: &str) -> Result<u32, String> {
@@ -220,17 +220,12 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A duration of whole milliseconds; zero has a meaning of its own.
+/// A duration in Prometheus' grammar; zero is allowed.
 pub(super) fn duration_or_zero(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write it as in 15s, 5m, 24h"))?;
-    if duration > LONGEST {
-        return Err("the longest is 10 years".to_owned());
+    match units::prometheus_duration(text)? {
+        duration if duration > LONGEST => Err("the longest is 10y".to_owned()),
+        duration => Ok(duration),
     }
-    if !duration.subsec_nanos().is_multiple_of(1_000_000) {
-        return Err("give whole milliseconds".to_owned());
-    }
-    Ok(duration)
 }
 
 /// What the queue may take, in bytes.
@@ -453,24 +448,25 @@ mod tests {
     #[test]
     fn durations_have_bounds() {
         assert_eq!(duration_or_zero("0s"), Ok(Duration::ZERO));
-        assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
         assert_eq!(interval("24h"), Ok(Duration::from_secs(86_400)));
-        assert_eq!(duration("10years"), Ok(LONGEST));
+        assert_eq!(duration("10y"), Ok(LONGEST));
         refused(
             duration_or_zero,
             &[
-                ("", "write it as in 15s"),
-                ("15", "write it as in 15s"),
-                ("-1s", "write it as in 15s"),
-                ("soon", "write it as in 15s"),
-                ("99999999999999999999s", "write it as in 15s"),
-                ("11years", "10 years"),
-                ("1500us", "whole milliseconds"),
+                ("", "write it as in 30s"),
+                ("15", "write it as in 30s"),
+                ("-1s", "write it as in 30s"),
+                ("soon", "write it as in 30s"),
+                ("1m 30s", "write it as in 30s"),
+                ("99999999999999999999s", "write it as in 30s"),
+                ("11y", "the longest is 10y"),
+                ("1500us", "write it as in 30s"),
             ],
         );
         refused(duration, &[("0s", "the shortest is 100ms"), ("99ms", "the shortest is 100ms")]);
         assert_eq!(lateness("0s"), Ok(Duration::ZERO));
-        refused(lateness, &[("61m", "the longest is 1h"), ("", "write it as in 15s")]);
+        refused(lateness, &[("61m", "the longest is 1h"), ("", "write it as in 30s")]);
         refused(interval, &[("25h", "the longest is 24h"), ("0s", "the shortest is 100ms")]);
     }
 

@@ -20,29 +20,33 @@ use crate::{
 };
 
 use super::{
-    endpoint,
+    endpoint::{self, Endpoint},
     error::ConfigError,
+    setting::Setting,
     yaml::{self, Field, Section},
 };
 
+/// Names and values of labels.
+type Labels = Vec<(String, String)>;
+
 /// What the file says.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct File {
     /// Without external labels.
-    pub(super) endpoints: Vec<PusherConfig>,
-    /// Name and value; a label without a value is left out of the series.
-    pub(super) external_labels: Vec<(String, String)>,
+    pub(super) endpoints: Vec<Endpoint>,
+    /// Names and values; a label without a value is left out of the series.
+    pub(super) external_labels: Option<Setting<Labels>>,
 }
 
-/// Reads the file. Other files that it names are looked for beside it. `interval` is how far apart
-/// samples are.
+/// Reads the file. Relative paths in it start from its directory. `interval` is the time between two
+/// samples.
 pub(super) fn read(file: &Path, interval: Duration) -> Result<File, ConfigError> {
     let text = text_file::read(file)
         .map_err(|error| ConfigError(format!("--config {}: {error}", file.display())))?;
     let document = yaml::parse(&text).map_err(|(line, what)| yaml::located(file, line, what))?;
     let directory = file.parent().unwrap_or(Path::new(""));
     Field::document(file, &document).section(|top| {
-        let external_labels = top.get("global", |field| field.section(external_labels))?;
+        let external_labels = top.get("global", |field| field.section(external_labels))?.flatten();
         let endpoints = top.get("remote_write", |field| {
             field.list()?.iter().map(|item| read_endpoint(item, directory, interval)).collect()
         })?;
@@ -50,9 +54,7 @@ pub(super) fn read(file: &Path, interval: Duration) -> Result<File, ConfigError>
             top.refuse(key, "this is for Prometheus itself: remove it")?;
         }
         match endpoints {
-            Some(endpoints) => {
-                Ok(File { endpoints, external_labels: external_labels.unwrap_or_default() })
-            }
+            Some(endpoints) => Ok(File { endpoints, external_labels }),
             None => {
                 Err(top.field().error("remote_write is missing: without it, leave --config out"))
             }
@@ -60,17 +62,17 @@ pub(super) fn read(file: &Path, interval: Duration) -> Result<File, ConfigError>
     })
 }
 
-fn external_labels(global: &Section<'_>) -> Result<Vec<(String, String)>, ConfigError> {
+fn external_labels(global: &Section<'_>) -> Result<Option<Setting<Labels>>, ConfigError> {
     global
         .refuse("scrape_interval", "the interval is that of --remote-write-interval: remove it")?;
-    let labels = global.get("external_labels", |field| {
+    global.get("external_labels", |field| {
         let label = |(name, value): (String, Field<'_>)| {
             let value = value.parse(|text| expand(text, |name| env::var(name).ok()))?;
             Ok((name, value))
         };
-        field.pairs()?.into_iter().map(label).collect()
-    })?;
-    Ok(labels.unwrap_or_default())
+        let labels = field.pairs()?.into_iter().map(label).collect::<Result<_, _>>()?;
+        Ok(Setting { value: labels, origin: field.origin() })
+    })
 }
 
 /// Puts environment variables in the places of `$NAME` and `${NAME}`, as Prometheus does; `$$` is
@@ -121,7 +123,7 @@ fn read_endpoint(
     field: &Field<'_>,
     directory: &Path,
     interval: Duration,
-) -> Result<PusherConfig, ConfigError> {
+) -> Result<Endpoint, ConfigError> {
     let mut ignored: Vec<String> = Vec::new();
     let config = field.section(|section| {
         let Some(url) = section.text("url")? else {
@@ -176,7 +178,7 @@ fn read_endpoint(
             ignored.join(", ")
         );
     }
-    Ok(config)
+    Ok(Endpoint::new(config, field.origin(), field.origins()))
 }
 
 /// The keys that Prometheus does not have.

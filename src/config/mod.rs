@@ -1,80 +1,81 @@
-//! Flags and the file of `--config`, lowered once into the stages' own configurations.
+//! The configuration: one value, made of flags, environment and the files that they name, which
+//! never changes after it is read.
+//!
+//! Each setting knows where it was given ([`Setting`]), so that errors can name the place. A reload
+//! reads all of it again and compares two values ([`Config::fixed_changes`]). What a stage needs to
+//! know is taken from here when it is started.
 
+mod changes;
 mod endpoint;
 mod error;
 mod file;
 mod pairs;
 mod push;
+mod setting;
 mod source;
+mod state;
 mod yaml;
 
-use std::{
-    num::NonZero,
-    path::{Path, PathBuf},
-    thread,
-    time::Duration,
-};
+use std::time::Duration;
 
 use crate::{
     cli::{
-        CommonFlags, CountFlags, DemoFlags, HealthFlags, SourceFlags, TimeFlags, TimestampChoice,
+        CommonFlags, CountFlags, DemoFlags, HealthFlags, SourceFlags, Sources, TimeFlags,
+        TimestampChoice,
     },
     demo::DemoConfig,
-    files,
-    journal::JournalConfig,
     ledger::Timestamps,
-    names::NamesConfig,
-    publish::{pusher::PusherConfig, server::ListenAddr},
-    source::kafka::{KafkaConfig, PartitionChoice, StartOffset},
-    traffic::Rule,
+    names::NamesSource,
+    publish::server::ListenAddr,
 };
 
+pub use changes::Fixed;
+pub use endpoint::Endpoint;
 pub use error::ConfigError;
-pub use source::SourceConfig;
+pub use push::PushConfig;
+pub use setting::{Origin, Setting};
+pub use source::{KafkaSetting, KafkaSettings, SourceConfig};
+pub use state::{StateDir, default_state_parent};
 
-/// What the program is to do, checked as far as it can be without doing it.
-#[derive(Debug)]
+/// What the program is to do, checked as far as that is possible without doing it.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// The demo in front of the source, if any: its broker is the one to consume from.
-    pub demo: Option<DemoConfig>,
     /// Where flows come from.
     pub source: SourceConfig,
-    /// Threads that decode and count.
-    pub workers: usize,
-    /// Which flows count.
-    pub rule: Rule,
+    /// Threads that decode and count; `None` for one per core.
+    pub workers: Setting<Option<usize>>,
+    /// The monitored AS.
+    pub asn: Setting<u32>,
     /// To which sample flows belong.
-    pub timestamps: Timestamps,
-    /// After how long without a flow a series ends, if ever.
-    pub series_ttl: Option<Duration>,
-    /// No further series begins while so many live.
-    pub max_series: usize,
+    pub timestamps: Setting<Timestamps>,
+    /// How long a series lives without a flow; `None` for ever.
+    pub series_ttl: Setting<Option<Duration>>,
+    /// The largest number of series.
+    pub max_series: Setting<usize>,
     /// Where AS names come from.
-    pub names: NamesConfig,
-    /// The directory for what is kept across restarts; `None` to keep nothing.
-    pub state_dir: Option<PathBuf>,
+    pub names: Setting<NamesSource>,
+    /// The time between two looks for fresh names.
+    pub names_refresh: Setting<Duration>,
+    /// The directory for what is kept across restarts.
+    pub state_dir: Setting<StateDir>,
     /// Where scrapes are answered, if anywhere.
-    pub listen: Option<ListenAddr>,
-    /// Whether `OpenMetrics` pages tell when series began.
-    pub created: bool,
-    /// How often a sample of all series is taken.
-    pub interval: Duration,
-    /// Where samples are pushed to; each endpoint has a name of its own.
-    pub push: Vec<PusherConfig>,
-    /// The caps of what is kept for them.
-    pub journal: JournalConfig,
+    pub listen: Setting<Option<ListenAddr>>,
+    /// Whether `OpenMetrics` pages say when series began.
+    pub created: Setting<bool>,
+    /// The push side.
+    pub push: PushConfig,
 }
 
 /// What is to be checked without counting anything.
 #[derive(Debug)]
-pub struct CheckConfig {
-    /// What would count, if it was said where flows come from.
-    pub source: Option<CheckSource>,
-    /// Where samples would be pushed to.
-    pub push: Vec<PusherConfig>,
+pub enum CheckConfig {
+    /// All that counting would use.
+    All(Box<Config>),
+    /// Endpoints alone: no source of flows is given.
+    Endpoints(Vec<Endpoint>),
 }
 
-/// Where a process on this machine is asked how it is.
+/// Where to ask a process on this machine for its health.
 #[derive(Debug, PartialEq, Eq)]
 pub enum HealthConfig {
     /// It has no HTTP server.
@@ -83,58 +84,23 @@ pub enum HealthConfig {
     Ask(Vec<String>),
 }
 
-/// What is to be checked where it is known where flows come from.
-#[derive(Debug)]
-pub struct CheckSource {
-    /// Where they come from.
-    pub source: SourceConfig,
-    /// Which flows count.
-    pub rule: Rule,
-    /// Where AS names come from.
-    pub names: NamesConfig,
-    /// Where scrapes would be answered, if anywhere.
-    pub listen: Option<ListenAddr>,
-    /// Where state would be kept, if anywhere.
-    pub state_dir: Option<StatePlace>,
-}
-
-/// A directory for state, which need not be there.
-#[derive(Debug)]
-pub struct StatePlace {
-    /// The directory.
-    pub directory: PathBuf,
-    /// Whether it was named: then it must work.
-    pub is_named: bool,
-}
-
-/// What stands for nothing in flags that take an address or a directory.
+/// What stands for no address.
 const NONE: &str = "none";
-/// The directory for state if none is named.
-const DEFAULT_STATE_DIR: &str = "flow-exporter-data";
 
 impl Config {
     /// What the flags for counting ask for.
     pub fn count(flags: CountFlags) -> Result<Self, ConfigError> {
-        let workers = flags.source.workers.map(usize::from);
-        let source = source::source(flags.source)?;
-        Config::new(source, workers, flags.asn, flags.common, "auto")
+        let CountFlags { source, asn, common } = flags;
+        let workers = source.workers.map(usize::from);
+        let source = source::source(source, &common.sources)?;
+        Config::new(source, workers, asn, common, NamesSource::Auto)
     }
 
     /// What the flags for the demo ask for.
     pub fn demo(flags: DemoFlags) -> Result<Self, ConfigError> {
-        let DemoFlags { asn, rate, topic, mut common, .. } = flags;
-        common.state_dir.get_or_insert_with(|| NONE.into());
-        let source = SourceConfig::Kafka(KafkaConfig {
-            brokers: String::new(),
-            topic: topic.clone(),
-            partitions: PartitionChoice::All,
-            group: None,
-            start: StartOffset::Earliest,
-            settings: Vec::new(),
-        });
+        let DemoFlags { asn, rate, topic, common, .. } = flags;
         let demo = DemoConfig { asn, rate, topic, brokers: None };
-        let config = Config::new(source, None, asn, common, "embedded")?;
-        Ok(Config { demo: Some(demo), ..config })
+        Config::new(SourceConfig::Demo(demo), None, asn, common, NamesSource::Embedded)
     }
 
     fn new(
@@ -142,89 +108,121 @@ impl Config {
         workers: Option<usize>,
         asn: u32,
         flags: CommonFlags,
-        default_names: &str,
+        default_names: NamesSource,
     ) -> Result<Self, ConfigError> {
-        let workers = match source {
-            SourceConfig::Input { .. } => 1,
-            SourceConfig::Kafka(_) => {
-                workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get))
-            }
+        let CommonFlags {
+            time,
+            series,
+            names,
+            addr,
+            openmetrics_created,
+            push,
+            state_dir,
+            sources,
+            ..
+        } = flags;
+        let sources = &sources;
+        let TimeFlags { timestamps, max_lateness, series_ttl } = time;
+        let timestamps = match (&source, timestamps) {
+            // Lines have no timestamps.
+            (SourceConfig::Input { .. }, _) | (_, TimestampChoice::Arrival) => Timestamps::Arrival,
+            (_, TimestampChoice::Event) => Timestamps::Event { max_lateness },
         };
-        let names_source = flags
-            .names
-            .as_names
-            .as_deref()
-            .unwrap_or(default_names)
-            .parse()
-            .map_err(|error| ConfigError(format!("--as-names: {error}")))?;
-        let listen = listen(&flags.addr)?;
-        let interval = flags.push.remote_write_interval;
-        let TimeFlags { timestamps, max_lateness, series_ttl } = flags.time;
-        let timestamps = match timestamps {
-            TimestampChoice::Event => Timestamps::Event { max_lateness },
-            TimestampChoice::Arrival => Timestamps::Arrival,
+        let names_source = match names.as_names {
+            Some(text) => Setting::of_flag(text, "--as-names", sources)
+                .try_map(|text| text.parse::<NamesSource>())?,
+            None => Setting::of_flag(default_names, "--as-names", sources),
         };
-        if !series_ttl.is_zero() && series_ttl < interval {
+        let listen = listen(addr, sources)?;
+        let push = PushConfig::new(push, sources)?;
+        if !series_ttl.is_zero() && series_ttl < push.interval.value {
             return Err(ConfigError(
                 "--series-ttl is shorter than --remote-write-interval: series would end before \
                  their next sample; give more, or 0s for never"
                     .to_owned(),
             ));
         }
-        let journal = push::journal(&flags.push);
-        let push = push::endpoints(flags.push)?;
-        if listen.is_none() && push.is_empty() {
+        if listen.value.is_none() && push.endpoints.is_empty() {
             return Err(ConfigError(
                 "--addr none without --remote-write-url or --config: nobody would see what is \
                  counted; give one of them"
                     .to_owned(),
             ));
         }
-        let state_dir = state_dir(flags.state_dir)?;
-        let names = NamesConfig {
-            source: names_source,
-            refresh: flags.names.as_names_refresh,
-            cache_dir: state_dir.clone(),
-        };
+        let state_dir = StateDir::new(state_dir, &source);
+        let ttl = Some(series_ttl).filter(|ttl| !ttl.is_zero());
+        let max_series = series.max_series as usize;
         Ok(Config {
-            demo: None,
-            workers,
-            rule: Rule { asn },
-            // Lines have no timestamps.
-            timestamps: match source {
-                SourceConfig::Input { .. } => Timestamps::Arrival,
-                SourceConfig::Kafka(_) => timestamps,
-            },
-            series_ttl: Some(series_ttl).filter(|ttl| !ttl.is_zero()),
-            max_series: flags.series.max_series as usize,
-            names,
-            state_dir,
             source,
+            workers: Setting::of_flag(workers, "--workers", sources),
+            asn: Setting::of_flag(asn, "--asn", sources),
+            timestamps: Setting::of_flag(timestamps, "--timestamps", sources),
+            series_ttl: Setting::of_flag(ttl, "--series-ttl", sources),
+            max_series: Setting::of_flag(max_series, "--max-series", sources),
+            names: names_source,
+            names_refresh: Setting::of_flag(names.as_names_refresh, "--as-names-refresh", sources),
+            state_dir: Setting::of_flag(state_dir, "--state-dir", sources),
             listen,
-            created: flags.openmetrics_created,
-            interval,
+            created: Setting::of_flag(openmetrics_created, "--openmetrics-created", sources),
             push,
-            journal,
         })
+    }
+
+    /// What differs in `new` and can't be changed while the program runs.
+    pub fn fixed_changes(&self, new: &Config) -> Fixed {
+        // All fields are named here, so that a new one is not forgotten.
+        let Config {
+            source,
+            workers,
+            asn,
+            timestamps,
+            series_ttl,
+            max_series,
+            names,
+            names_refresh,
+            state_dir,
+            listen,
+            created,
+            push: PushConfig { file: _, interval, endpoints: _, queue_max_bytes, queue_max_age },
+        } = self;
+        let mut fixed = Fixed::default();
+        fixed.compare_sources(source, &new.source);
+        fixed.compare(workers, &new.workers);
+        fixed.compare(asn, &new.asn);
+        fixed.compare(timestamps, &new.timestamps);
+        fixed.compare(series_ttl, &new.series_ttl);
+        fixed.compare(max_series, &new.max_series);
+        fixed.compare(names, &new.names);
+        fixed.compare(names_refresh, &new.names_refresh);
+        fixed.compare(state_dir, &new.state_dir);
+        fixed.compare(listen, &new.listen);
+        fixed.compare(created, &new.created);
+        fixed.compare(interval, &new.push.interval);
+        fixed.compare(queue_max_bytes, &new.push.queue_max_bytes);
+        fixed.compare(queue_max_age, &new.push.queue_max_age);
+        fixed
     }
 }
 
 impl CheckConfig {
-    /// What the flags for counting ask for. Makes no directory. A command line that names no source
-    /// at all is for checking endpoints alone.
-    pub fn new(mut flags: CountFlags) -> Result<Self, ConfigError> {
-        let state_dir = match flags.common.state_dir.replace(NONE.into()) {
-            Some(none) if none == Path::new(NONE) => None,
-            Some(directory) => Some(StatePlace { directory, is_named: true }),
-            None => Some(StatePlace { directory: DEFAULT_STATE_DIR.into(), is_named: false }),
-        };
+    /// What the flags for counting ask for. A command line without a source of flows is for checking
+    /// endpoints alone.
+    pub fn new(flags: CountFlags) -> Result<Self, ConfigError> {
         let SourceFlags { brokers, topic, input, .. } = &flags.source;
         if brokers.is_none() && topic.is_none() && input.is_none() {
-            return Ok(CheckConfig { source: None, push: push::endpoints(flags.common.push)? });
+            let CommonFlags { push, sources, .. } = flags.common;
+            return PushConfig::new(push, &sources)
+                .map(|push| CheckConfig::Endpoints(push.endpoints));
         }
-        let Config { source, rule, names, listen, push, .. } = Config::count(flags)?;
-        let source = CheckSource { source, rule, names, listen, state_dir };
-        Ok(CheckConfig { source: Some(source), push })
+        Config::count(flags).map(|config| CheckConfig::All(Box::new(config)))
+    }
+
+    /// Where samples would be pushed to.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        match self {
+            CheckConfig::All(config) => &config.push.endpoints,
+            CheckConfig::Endpoints(endpoints) => endpoints,
+        }
     }
 }
 
@@ -234,12 +232,14 @@ impl HealthConfig {
         if let Some(url) = flags.url {
             return Ok(HealthConfig::Ask(vec![url]));
         }
-        let Some(addr) = listen(&flags.addr)? else { return Ok(HealthConfig::Nobody) };
+        let Some(addr) = listen(flags.addr, &flags.sources)?.value else {
+            return Ok(HealthConfig::Nobody);
+        };
         let urls: Vec<String> =
             addr.from_here().iter().map(|addr| format!("http://{addr}/-/healthy")).collect();
         if urls.is_empty() {
             return Err(ConfigError(
-                "--addr: port 0 is any free one, so nobody knows where to ask: give --url"
+                "--addr: port 0 stands for any free port, so it is unknown where to ask: give --url"
                     .to_owned(),
             ));
         }
@@ -248,37 +248,9 @@ impl HealthConfig {
 }
 
 /// Where to listen for scrapes, if at all.
-fn listen(addr: &str) -> Result<Option<ListenAddr>, ConfigError> {
-    match addr {
+fn listen(addr: String, sources: &Sources) -> Result<Setting<Option<ListenAddr>>, ConfigError> {
+    Setting::of_flag(addr, "--addr", sources).try_map(|addr| match addr.as_str() {
         NONE => Ok(None),
-        addr => addr.parse().map(Some).map_err(|error| ConfigError(format!("--addr: {error}"))),
-    }
-}
-
-/// The directory for state, made if need be. A directory that is named must work; the default one
-/// is done without where it can't be made.
-fn state_dir(named: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
-    match named {
-        Some(none) if none == Path::new(NONE) => Ok(None),
-        Some(directory) => match files::create_dir_all(&directory) {
-            Ok(()) => Ok(Some(directory)),
-            Err(error) => Err(ConfigError(format!(
-                "--state-dir {}: {error}; give a directory that can be written to, or none",
-                directory.display()
-            ))),
-        },
-        None => {
-            let directory = PathBuf::from(DEFAULT_STATE_DIR);
-            match files::create_dir_all(&directory) {
-                Ok(()) => Ok(Some(directory)),
-                Err(error) => {
-                    tracing::warn!(
-                        "counts live in memory alone and begin from zero after a restart: the directory {DEFAULT_STATE_DIR} can't \
-                         be made here ({error}); give --state-dir"
-                    );
-                    Ok(None)
-                }
-            }
-        }
-    }
+        addr => addr.parse().map(Some),
+    })
 }

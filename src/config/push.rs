@@ -1,9 +1,13 @@
-//! Where samples are pushed to: the endpoint of the flags and those of `--config`.
+//! Where samples are pushed to: the endpoint of the flags and those of the file of `--config`.
 
-use std::{path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::{
-    cli::{EndpointFlags, PushFlags, WriteOrder, WriteProtocol},
+    cli::{EndpointFlags, PushFlags, Sources, WriteOrder, WriteProtocol},
     journal::JournalConfig,
     publish::pusher::{
         Auth, Order, ProtocolChoice, ProxyConfig, PusherConfig, Secret, SecretSource, TlsConfig,
@@ -12,71 +16,117 @@ use crate::{
 };
 
 use super::{
-    endpoint,
+    endpoint::{self, Endpoint},
     error::ConfigError,
     file::{self, File},
     pairs::pair,
+    setting::{Origin, Setting},
 };
 
-/// All endpoints, each with a name of its own.
-pub(super) fn endpoints(flags: PushFlags) -> Result<Vec<PusherConfig>, ConfigError> {
-    let interval = flags.remote_write_interval;
-    let given = pairs(&flags.external_label, "--external-label")?;
-    let File { mut endpoints, external_labels } = match &flags.config {
-        Some(path) => file::read(path, interval)?,
-        None => File { endpoints: Vec::new(), external_labels: Vec::new() },
-    };
-    if let Some(url) = flags.remote_write_url {
-        endpoints.push(of_flags(url, interval, flags.endpoint)?);
+/// The push side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushConfig {
+    /// The file that names endpoints, if any.
+    pub file: Option<Setting<PathBuf>>,
+    /// The time between two samples of all series.
+    pub interval: Setting<Duration>,
+    /// Where samples are pushed to; each endpoint has a name of its own.
+    pub endpoints: Vec<Endpoint>,
+    /// How many bytes may wait for endpoints on the disk.
+    pub queue_max_bytes: Setting<u64>,
+    /// How long samples may wait for endpoints.
+    pub queue_max_age: Setting<Duration>,
+}
+
+/// The external labels of the flags.
+const EXTERNAL_LABEL: &str = "--external-label";
+/// A setting that holds all external labels.
+pub(super) const EXTERNAL_LABELS: &str = "external_labels";
+
+impl PushConfig {
+    /// What the flags, and the file that they name, ask for.
+    pub(super) fn new(flags: PushFlags, sources: &Sources) -> Result<Self, ConfigError> {
+        let interval =
+            Setting::of_flag(flags.remote_write_interval, "--remote-write-interval", sources);
+        let queue_max_bytes = Setting::of_flag(flags.queue_max_bytes, "--queue-max-bytes", sources);
+        let queue_max_age = Setting::of_flag(flags.queue_max_age, "--queue-max-age", sources);
+        let given = pairs(&flags.external_label, EXTERNAL_LABEL)?;
+        let File { mut endpoints, external_labels } = match &flags.config {
+            Some(path) => file::read(path, interval.value)?,
+            None => File::default(),
+        };
+        if let Some(url) = flags.remote_write_url {
+            endpoints.push(of_flags(url, interval.value, flags.endpoint, sources)?);
+        }
+        if endpoints.is_empty() && !given.is_empty() {
+            return Err(ConfigError(
+                "--external-label without --remote-write-url or --config: these labels are for \
+                 pushed series; Prometheus adds labels to those that it scrapes"
+                    .to_owned(),
+            ));
+        }
+        if endpoints.is_empty() && interval.origin.is_given() {
+            tracing::warn!(
+                "{} has no effect: without --remote-write-url or endpoints in --config, nothing is \
+                 pushed",
+                interval.origin
+            );
+        }
+        let label_origin = if given.is_empty() {
+            external_labels.as_ref().map(|labels| labels.origin.clone())
+        } else {
+            Some(Origin::of_flag(EXTERNAL_LABEL, sources))
+        };
+        let of_file = external_labels.map(|labels| labels.value).unwrap_or_default();
+        let labels = external_labels_of(of_file, given);
+        for endpoint in &mut endpoints {
+            endpoint.config.external_labels.clone_from(&labels);
+            if let Some(origin) = &label_origin {
+                endpoint.set_origin(EXTERNAL_LABELS, origin.clone());
+            }
+        }
+        check_distinct(&endpoints)?;
+        let file = flags.config.map(|file| Setting::of_flag(file, "--config", sources));
+        Ok(PushConfig { file, interval, endpoints, queue_max_bytes, queue_max_age })
     }
-    if endpoints.is_empty() && !given.is_empty() {
-        return Err(ConfigError(
-            "--external-label without --remote-write-url or --config: labels are for what is \
-             pushed; Prometheus gives scraped series theirs"
-                .to_owned(),
-        ));
+
+    /// The caps of the log that the endpoints read from.
+    pub fn journal(&self) -> JournalConfig {
+        JournalConfig {
+            max_bytes: self.queue_max_bytes.value,
+            max_age: self.queue_max_age.value,
+            ..JournalConfig::default()
+        }
     }
-    let labels = external_labels_of(external_labels, given);
-    for endpoint in &mut endpoints {
-        endpoint.external_labels.clone_from(&labels);
-    }
-    let mut names: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
-    names.sort_unstable();
-    let twice = names.windows(2).find_map(|pair| match pair {
-        [one, other] if one == other => Some(one),
-        _ => None,
-    });
-    if let Some(name) = twice {
-        return Err(ConfigError(format!(
-            "two endpoints are called {name}: give one of them another name in --config, or leave \
-             it out if they are the same"
-        )));
-    }
-    let same = |one: &PusherConfig, other: &PusherConfig| {
+}
+
+/// Refuses two endpoints of one name, and two that send the same series to the same URL.
+fn check_distinct(endpoints: &[Endpoint]) -> Result<(), ConfigError> {
+    let same_series = |one: &PusherConfig, other: &PusherConfig| {
         one.url == other.url
             && one.headers == other.headers
             && one.auth == other.auth
             && one.relabel == other.relabel
     };
-    for (at, one) in endpoints.iter().enumerate() {
-        if let Some(other) = endpoints[..at].iter().find(|other| same(one, other)) {
-            return Err(ConfigError(format!(
-                "the endpoints {} and {} get the same series at the same URL, where they would be \
-                 there twice: leave one of them out",
-                other.name, one.name
-            )));
+    for (at, Endpoint { config: one, .. }) in endpoints.iter().enumerate() {
+        for Endpoint { config: other, .. } in &endpoints[..at] {
+            if other.name == one.name {
+                return Err(ConfigError(format!(
+                    "two endpoints are called {}: give one of them another name in --config, or \
+                     leave it out if they are the same",
+                    one.name
+                )));
+            }
+            if same_series(one, other) {
+                return Err(ConfigError(format!(
+                    "the endpoints {} and {} send the same series to the same URL, which would \
+                     store them twice: leave one of them out",
+                    other.name, one.name
+                )));
+            }
         }
     }
-    Ok(endpoints)
-}
-
-/// The caps of the log that the endpoints read from.
-pub(super) fn journal(flags: &PushFlags) -> JournalConfig {
-    JournalConfig {
-        max_bytes: flags.queue_max_bytes,
-        max_age: flags.queue_max_age,
-        ..JournalConfig::default()
-    }
+    Ok(())
 }
 
 /// The labels of every series: those of the flags win over those of the file, and these over ours.
@@ -96,21 +146,26 @@ fn external_labels_of(
     labels
 }
 
+/// The flags that set what a key of `remote_write` sets in the file.
+const FLAGS: [(&str, &str); 9] = [
+    ("basic_auth", "--remote-write-username"),
+    ("authorization", "--remote-write-bearer-token-file"),
+    ("headers", "--remote-write-header"),
+    ("proxy_url", "--remote-write-proxy-url"),
+    ("remote_timeout", "--remote-write-timeout"),
+    ("tls_config.ca", "--remote-write-ca-file"),
+    ("tls_config.cert", "--remote-write-cert-file"),
+    ("tls_config.key", "--remote-write-key-file"),
+    ("url", "--remote-write-url"),
+];
+
 /// The endpoint of the flags.
 fn of_flags(
     url: String,
     interval: Duration,
     flags: EndpointFlags,
-) -> Result<PusherConfig, ConfigError> {
-    let mut config = endpoint::defaults(url, interval);
-    config.auth = auth(&flags)?;
-    if let Some(timeout) = flags.remote_write_timeout {
-        config.timeout = timeout;
-    }
-    config.headers = pairs(&flags.remote_write_header, "--remote-write-header")?
-        .into_iter()
-        .map(|(name, value)| (name, Secret::new(value)))
-        .collect();
+    sources: &Sources,
+) -> Result<Endpoint, ConfigError> {
     let cert_and_key = [&flags.remote_write_cert_file, &flags.remote_write_key_file];
     if cert_and_key.iter().filter(|file| file.is_some()).count() == 1 {
         return Err(ConfigError(
@@ -118,29 +173,51 @@ fn of_flags(
                 .to_owned(),
         ));
     }
-    config.tls = TlsConfig {
-        ca: flags.remote_write_ca_file.map(SecretSource::File),
-        cert: flags.remote_write_cert_file.map(SecretSource::File),
-        key: flags.remote_write_key_file.map(SecretSource::File),
-        ..TlsConfig::default()
+    let headers = pairs(&flags.remote_write_header, "--remote-write-header")?;
+    let config = PusherConfig {
+        auth: auth(&flags)?,
+        timeout: flags.remote_write_timeout,
+        headers: headers.into_iter().map(|(name, value)| (name, Secret::new(value))).collect(),
+        tls: TlsConfig {
+            ca: flags.remote_write_ca_file.map(SecretSource::File),
+            cert: flags.remote_write_cert_file.map(SecretSource::File),
+            key: flags.remote_write_key_file.map(SecretSource::File),
+            ..TlsConfig::default()
+        },
+        proxy: flags.remote_write_proxy_url.map_or(ProxyConfig::Environment, |url| {
+            ProxyConfig::Url { url: Secret::new(url), no_proxy: String::new() }
+        }),
+        protocol: flags.remote_write_protocol.into(),
+        order: flags.remote_write_order.into(),
+        idle_interval: flags.remote_write_idle_interval,
+        max_age: flags.remote_write_max_age,
+        bandwidth: flags.remote_write_bandwidth,
+        stale_on_exit: flags.remote_write_stale_on_exit,
+        ..endpoint::defaults(url, interval)
     };
-    if let Some(url) = flags.remote_write_proxy_url {
-        config.proxy = ProxyConfig::Url { url: Secret::new(url), no_proxy: String::new() };
+    let origin = |flag| Origin::of_flag(flag, sources);
+    let settings: BTreeMap<_, _> =
+        FLAGS.into_iter().map(|(key, flag)| (key.to_owned(), origin(flag))).collect();
+    Ok(Endpoint::new(config, origin("--remote-write-url"), settings))
+}
+
+impl From<WriteProtocol> for ProtocolChoice {
+    fn from(protocol: WriteProtocol) -> Self {
+        match protocol {
+            WriteProtocol::Auto => ProtocolChoice::Auto,
+            WriteProtocol::V1 => ProtocolChoice::V1,
+            WriteProtocol::V2 => ProtocolChoice::V2,
+        }
     }
-    config.protocol = match flags.remote_write_protocol {
-        None | Some(WriteProtocol::Auto) => ProtocolChoice::Auto,
-        Some(WriteProtocol::V1) => ProtocolChoice::V1,
-        Some(WriteProtocol::V2) => ProtocolChoice::V2,
-    };
-    config.order = match flags.remote_write_order {
-        None | Some(WriteOrder::OldestFirst) => Order::OldestFirst,
-        Some(WriteOrder::NewestFirst) => Order::NewestFirst,
-    };
-    config.idle_interval = flags.remote_write_idle_interval;
-    config.max_age = flags.remote_write_max_age;
-    config.bandwidth = flags.remote_write_bandwidth;
-    config.stale_on_exit = flags.remote_write_stale_on_exit;
-    Ok(config)
+}
+
+impl From<WriteOrder> for Order {
+    fn from(order: WriteOrder) -> Self {
+        match order {
+            WriteOrder::OldestFirst => Order::OldestFirst,
+            WriteOrder::NewestFirst => Order::NewestFirst,
+        }
+    }
 }
 
 fn auth(flags: &EndpointFlags) -> Result<Auth, ConfigError> {
@@ -192,7 +269,7 @@ fn secret(
         // Tried here, where the flag's name is known.
         return match text_file::read_regular(file) {
             Ok(text) if text.trim().is_empty() => {
-                Err(ConfigError(format!("{flag} {}: is empty", file.display())))
+                Err(ConfigError(format!("{flag} {}: the file is empty", file.display())))
             }
             Ok(_) => Ok(Some(SecretSource::File(file.to_owned()))),
             Err(error) => Err(ConfigError(format!("{flag} {}: {error}", file.display()))),
@@ -200,7 +277,7 @@ fn secret(
     }
     match std::env::var(variable) {
         Ok(text) => {
-            // Set to nothing is as good as unset.
+            // Set to nothing counts as unset.
             let secret = text.trim_end_matches(['\r', '\n']);
             Ok((!secret.is_empty()).then(|| SecretSource::value(secret)))
         }

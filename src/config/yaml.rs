@@ -1,13 +1,21 @@
 //! YAML as a tree that knows where it came from, and reading it key by key, so that every error
 //! says which file, which line and which key.
 
-use std::{cell::RefCell, collections::HashMap, fmt::Display, path::Path};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    fmt::Display,
+    path::Path,
+};
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
 use crate::nearest::nearest;
 
-use super::error::ConfigError;
+use super::{error::ConfigError, setting::Origin};
+
+/// The flag that names the file.
+const FLAG: &str = "--config";
 
 /// How deep sections and lists go at most.
 const DEPTH_LIMIT: usize = 32;
@@ -75,7 +83,10 @@ pub(super) fn parse(text: &str) -> Result<Node, (usize, String)> {
             Event::Alias(anchor) => {
                 // The parser knows all anchors but those that are not closed yet.
                 let node = anchors.get(&anchor).cloned();
-                let node = node.ok_or((line, "an alias of what it is in itself".to_owned()))?;
+                let node = node.ok_or((
+                    line,
+                    "recursive alias: it refers to a node that contains it".to_owned(),
+                ))?;
                 aliased += node.size();
                 if aliased > ALIAS_LIMIT {
                     let what = format!("aliases stand for more than {ALIAS_LIMIT} values");
@@ -157,6 +168,36 @@ impl<'a> Field<'a> {
     pub(super) fn error(&self, what: impl Display) -> ConfigError {
         let path = if self.path.is_empty() { "the file" } else { &self.path };
         located(self.file, self.line, format_args!("{path}: {what}"))
+    }
+
+    /// Where this value was given.
+    pub(super) fn origin(&self) -> Origin {
+        Origin::File {
+            flag: FLAG,
+            path: self.file.into(),
+            line: self.line,
+            key: if self.path.is_empty() { "the file" } else { &self.path }.to_owned(),
+        }
+    }
+
+    /// Where each key below this value was given, by its path from here, such as
+    /// `tls_config.ca_file`.
+    pub(super) fn origins(&self) -> BTreeMap<String, Origin> {
+        let mut origins = BTreeMap::new();
+        let mut fields = self.children();
+        while let Some(field) = fields.pop() {
+            let path = field.path.strip_prefix(&self.path).unwrap_or(&field.path);
+            origins.insert(path.trim_start_matches('.').to_owned(), field.origin());
+            fields.extend(field.children());
+        }
+        origins
+    }
+
+    /// The values directly below this one.
+    fn children(&self) -> Vec<Field<'a>> {
+        let items = self.list().unwrap_or_default().into_iter();
+        let pairs = self.pairs().unwrap_or_default().into_iter();
+        items.chain(pairs.map(|(_, field)| field)).collect()
     }
 
     fn is_null(&self) -> bool {
@@ -307,7 +348,7 @@ impl<'a> Section<'a> {
 
 /// What is wrong, after the place in the file.
 pub(super) fn located(file: &Path, line: usize, what: impl Display) -> ConfigError {
-    ConfigError(format!("--config {}, line {line}: {what}", file.display()))
+    ConfigError(format!("{FLAG} {}, line {line}: {what}", file.display()))
 }
 
 #[cfg(test)]

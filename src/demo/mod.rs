@@ -40,7 +40,7 @@ const HEAD_START_RECORDS: f64 = 20_000.0;
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
 /// What to make up, and where to write it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DemoConfig {
     /// The AS whose traffic is made up.
     pub asn: u32,

@@ -13,7 +13,7 @@ use std::{
 use flow_exporter::{
     asn::AsNames,
     cli::{Cli, Refusal},
-    config::{CheckConfig, Config, ConfigError, SourceConfig},
+    config::{CheckConfig, Config, ConfigError, SourceConfig, StateDir},
     health::Health,
     journal::JournalConfig,
     ledger::{Identity, Ledger, LedgerConfig, Store, Timestamps},
@@ -66,7 +66,8 @@ impl Files {
 fn endpoints(arguments: &[&str]) -> Result<Vec<PusherConfig>, ConfigError> {
     let words = std::iter::once(&"flow-exporter").chain(arguments).map(OsString::from);
     let cli = Cli::read(words).expect("flags that are there");
-    CheckConfig::new(cli.count).map(|config| config.push)
+    let config = CheckConfig::new(cli.count)?;
+    Ok(config.endpoints().iter().map(|endpoint| endpoint.config.clone()).collect())
 }
 
 /// The endpoints of a file.
@@ -215,7 +216,7 @@ fn a_section_of_prometheus_can_be_pasted() {
 #[test]
 fn our_own_keys_stand_beside_those_of_prometheus() {
     let ours = of_section(
-        "order: newest-first\nidle_interval: 5m\nbandwidth: 8Mbit\nstale_on_exit: true\nspread: 0s\n\
+        "order: newest-first\nidle_interval: 5m\nbandwidth: 8Mbit\nstale_on_exit: true\njitter: 0s\n\
          start_timestamps: series\ncompression: snappy\ntrust_2xx: true",
     );
     assert_eq!(ours.order, Order::NewestFirst);
@@ -464,12 +465,110 @@ fn the_flags_describe_one_endpoint() {
     assert_eq!(found[0].name, "https://host/write");
 }
 
+/// What counting with these flags would do.
+fn count(arguments: &[&str]) -> Result<Config, ConfigError> {
+    let words = std::iter::once(&"flow-exporter").chain(arguments).map(OsString::from);
+    Config::count(Cli::read(words).expect("flags that are there").count)
+}
+
+#[test]
+fn a_configuration_is_a_value_whose_settings_know_where_they_were_given() {
+    let files = Files::new("remote_write:\n- url: http://a/\n");
+    let kafka = files.path("kafka.conf");
+    fs::write(&kafka, "sasl.password=hunter2\n").unwrap();
+    let kafka_flag = format!("--kafka-config-file={}", kafka.display());
+    let config = files.flag();
+    let read = || {
+        count(&["--brokers=a", "--topic=b", "--kafka-config=client.id=x", &kafka_flag, &config])
+            .unwrap()
+    };
+    let first = read();
+    assert_eq!(first, first.clone());
+    // Where a setting stands is no part of its value.
+    fs::write(&kafka, "# moved\n\nsasl.password=hunter2\n").unwrap();
+    fs::write(files.path("config.yml"), "\n\nremote_write:\n- url: http://a/\n").unwrap();
+    let moved = read();
+    assert_eq!(first, moved);
+    assert!(first.fixed_changes(&moved).is_empty());
+    // Endpoints can change while the program runs, and Kafka's settings can't.
+    fs::write(files.path("config.yml"), "remote_write:\n- url: http://b/\n").unwrap();
+    let other = read();
+    assert_ne!(first, other);
+    assert!(first.fixed_changes(&other).is_empty());
+    fs::write(&kafka, "sasl.password=hunter3\nsasl.username=me\n").unwrap();
+    let fixed = first.fixed_changes(&read()).to_string();
+    let path = kafka.display();
+    assert_eq!(
+        fixed,
+        format!(
+            "--kafka-config-file {path}, line 1: sasl.password; --kafka-config-file {path}, line 2: \
+             sasl.username"
+        )
+    );
+    for secret in [format!("{first:?}"), fixed] {
+        assert!(!secret.contains("hunter"), "{secret}");
+    }
+    let one = count(&["--brokers=a", "--topic=b", "--asn=1"]).unwrap();
+    let other = count(&["--brokers=a", "--topic=b", "--asn=2", "--series-ttl=1h"]).unwrap();
+    assert_eq!(one.fixed_changes(&other).to_string(), "--asn; --series-ttl");
+}
+
+#[test]
+fn by_default_each_topic_has_a_state_directory_of_its_own() {
+    let of = |arguments: &[&str]| count(arguments).unwrap().state_dir.value;
+    let default = |path: &str| StateDir::Default(PathBuf::from("flow-exporter-state").join(path));
+    assert_eq!(of(&["--brokers=a", "--topic=pmacct.acct"]), default("pmacct.acct"));
+    assert_eq!(of(&["--brokers=a", "--topic=pmacct_acct"]), default("pmacct_acct"));
+    assert_eq!(of(&["--brokers=b", "--topic=b", "--asn=9"]), default("b"));
+    let named = StateDir::Named("here".into());
+    assert_eq!(of(&["--brokers=a", "--topic=b", "--state-dir=here"]), named);
+    assert_eq!(of(&["--brokers=a", "--topic=b", "--state-dir=none"]), StateDir::None);
+    assert_eq!(of(&["--input=-"]), StateDir::None);
+    assert_eq!(of(&["--input=-", "--state-dir=here"]), named);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_an_endpoint_is_said_with_the_place_where_it_was_given() {
+    let files = Files::new(
+        "remote_write:\n- url: http://a/\n- name: b\n  tls_config:\n    ca_file: missing.pem\n  \
+         url: http://b/\n",
+    );
+    let wrong_url = Files::new("remote_write:\n- name: b\n  url: ftp://b/\n");
+    let wrong_header = Files::new("remote_write:\n- url: http://b/\n  headers:\n    'a b': c\n");
+    for (arguments, expected) in [
+        (vec![files.flag()], "line 5: remote_write[1].tls_config.ca_file: "),
+        (vec![wrong_url.flag()], "line 3: remote_write[0].url: the remote-write URL begins"),
+        (vec![wrong_header.flag()], "line 3: remote_write[0].headers: \"a b\" is not"),
+        (vec!["--remote-write-url=ftp://b/".to_owned()], ": --remote-write-url: the remote"),
+        (
+            vec![
+                "--remote-write-url=http://b/".to_owned(),
+                "--remote-write-ca-file=/missing.pem".to_owned(),
+            ],
+            ": --remote-write-ca-file: ",
+        ),
+        (
+            vec![
+                "--brokers=a".to_owned(),
+                "--topic=b".to_owned(),
+                "--kafka-config=group.id=c".to_owned(),
+            ],
+            ": --kafka-config: group.id: this is not for the operator to set",
+        ),
+    ] {
+        let (output, _) = run([vec!["check".to_owned()], arguments].concat()).await;
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        assert!(line.contains(expected), "{expected}\n{line}");
+    }
+}
+
 #[test]
 fn the_caps_of_the_queue_are_those_of_the_journal() {
     let journal = |arguments: &[&str]| {
         let source = ["flow-exporter", "--brokers=a", "--topic=b", "--state-dir=none"];
         let words = source.iter().chain(arguments).map(OsString::from);
-        Config::count(Cli::read(words).unwrap().count).unwrap().journal
+        Config::count(Cli::read(words).unwrap().count).unwrap().push.journal()
     };
     let given = journal(&["--queue-max-bytes=2GB", "--queue-max-age=2d"]);
     assert_eq!((given.max_bytes, given.max_age), (2_000_000_000, seconds(2 * 86_400)));
@@ -525,7 +624,7 @@ fn one_receiver_does_not_get_the_same_series_twice() {
         endpoints(&[&files.flag()])
     };
     let error = of("url: http://a/").expect_err("the same").to_string();
-    assert!(error.contains("the endpoints a and b get the same series"), "{error}");
+    assert!(error.contains("the endpoints a and b send the same series"), "{error}");
     for other in [
         "url: http://b/",
         "url: http://a/, headers: {X-Scope-OrgID: b}",
@@ -745,7 +844,7 @@ async fn check_looks_at_the_topic_and_what_is_newest_in_it() {
     assert!(text.contains("flows of AS 1 (") && text.contains("): works"), "{text}");
     assert!(text.contains("2 of the 2 flows that were looked at count"), "{text}");
     assert!(text.contains("scrape at 127.0.0.1:0: works"), "{text}");
-    assert!(text.contains("state in flow-exporter-data: works\n  it can be made"), "{text}");
+    assert!(text.contains("state in flow-exporter-state/flows: works\n  it can be made"), "{text}");
     assert!(text.contains("push: no endpoint is given"), "{text}");
     assert_eq!(code, Some(0), "{text}");
 
@@ -816,7 +915,7 @@ fn files_of_any_editor_are_read() {
     let SourceConfig::Kafka(config) = read().unwrap() else { panic!("a topic") };
     let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let expected = [pair("security.protocol", "SSL"), pair("ssl.key.password", "a b")];
-    assert_eq!(config.settings, expected);
+    assert_eq!(config.lower().settings, expected);
     // What another program saved in another encoding is said to be so.
     fs::write(&kafka, b"\xff\xfes\0s\0l\0").unwrap();
     let line = read().expect_err("UTF-16").to_string();

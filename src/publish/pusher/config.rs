@@ -469,4 +469,29 @@ impl PusherConfigError {
     pub(super) fn setting(setting: impl Into<String>, problem: impl Into<String>) -> Self {
         PusherConfigError::Setting { setting: setting.into(), problem: problem.into() }
     }
+
+    /// The key of the setting at fault in a `remote_write` section.
+    pub fn key(&self) -> &str {
+        match self {
+            PusherConfigError::Url(_)
+            | PusherConfigError::Scheme(_)
+            | PusherConfigError::Credentials => "url",
+            PusherConfigError::Username => "basic_auth",
+            PusherConfigError::Token => "authorization",
+            PusherConfigError::HeaderName(_)
+            | PusherConfigError::HeaderValue(_)
+            | PusherConfigError::HeaderReserved(_) => "headers",
+            PusherConfigError::Label(_) => "external_labels",
+            PusherConfigError::Batch(_) | PusherConfigError::Backoff(_) => "queue_config",
+            PusherConfigError::Setting { setting, .. } => setting,
+        }
+    }
+
+    /// What is wrong, without the setting's name.
+    pub fn problem(&self) -> String {
+        match self {
+            PusherConfigError::Setting { problem, .. } => problem.clone(),
+            other => other.to_string(),
+        }
+    }
 }

@@ -101,7 +101,7 @@ impl fmt::Debug for KafkaConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidKafkaConfig {
     /// A setting that has a flag of its own.
-    #[error("--kafka-config {key}: this is not for the operator to set; {instead}")]
+    #[error("{key}: this is not for the operator to set; {instead}")]
     Reserved {
         /// The setting.
         key: String,
@@ -111,7 +111,7 @@ pub enum InvalidKafkaConfig {
     /// A setting that librdkafka does not know, or a value that it does not take. The value is not
     /// repeated: it may be a secret.
     #[error(
-        "--kafka-config {key}: librdkafka does not take this setting or its value ({reason}); see \
+        "{key}: librdkafka does not take this setting or its value ({reason}); see \
          librdkafka's CONFIGURATION.md"
     )]
     Refused {
@@ -121,7 +121,7 @@ pub enum InvalidKafkaConfig {
         reason: String,
     },
     /// A file that a setting names and that can't be read.
-    #[error("--kafka-config {key}={path}: {reason}; give a file that flow-exporter may read")]
+    #[error("{key}={path}: {reason}; give a file that flow-exporter may read")]
     File {
         /// The setting.
         key: String,
@@ -133,6 +133,18 @@ pub enum InvalidKafkaConfig {
     /// Settings that contradict each other, or files that hold something else.
     #[error("librdkafka does not take the configuration: {0}")]
     Inconsistent(String),
+}
+
+impl InvalidKafkaConfig {
+    /// The setting at fault, if it is a single one.
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            InvalidKafkaConfig::Reserved { key, .. }
+            | InvalidKafkaConfig::Refused { key, .. }
+            | InvalidKafkaConfig::File { key, .. } => Some(key),
+            InvalidKafkaConfig::Inconsistent(_) => None,
+        }
+    }
 }
 
 /// Settings that this source decides on itself, and what the operator gives instead.

@@ -194,8 +194,11 @@ fn a_pipe_that_nobody_writes_to_is_refused_by_name_wherever_a_file_is_named() {
     for (arguments, named) in [
         (vec![user, of("--remote-write-password-file")], "--remote-write-password-file"),
         (vec![of("--remote-write-bearer-token-file")], "--remote-write-bearer-token-file"),
-        (vec![of("--remote-write-ca-file")], "tls_config.ca"),
-        (vec![of("--remote-write-cert-file"), of("--remote-write-key-file")], "tls_config.cert"),
+        (vec![of("--remote-write-ca-file")], "--remote-write-ca-file"),
+        (
+            vec![of("--remote-write-cert-file"), of("--remote-write-key-file")],
+            "--remote-write-cert-file",
+        ),
         (vec![of("--kafka-config=ssl.key.location")], "ssl.key.location"),
         // These are read once, so a pipe is waited for.
         (vec![of("--kafka-config-file")], "--kafka-config-file"),

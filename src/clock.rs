@@ -17,6 +17,9 @@ pub struct UnixMs(i64);
 pub struct Millis(i64);
 
 impl UnixMs {
+    /// Before all other times.
+    pub const MIN: UnixMs = UnixMs(i64::MIN);
+
     /// The point this many milliseconds after the epoch.
     pub const fn new(milliseconds: i64) -> Self {
         UnixMs(milliseconds)

@@ -1,5 +1,7 @@
 //! Numbered slots that are taken and given back, sets of numbers, and memory that is given back.
 
+use std::ops::{Index, IndexMut};
+
 use hashbrown::HashTable;
 
 /// A set of numbers from 0 on: a bit for each up to the largest.
@@ -120,6 +122,75 @@ impl Slots {
     }
 }
 
+/// Values in slots. A value keeps its slot until it is removed; what is removed makes room for what
+/// is inserted later.
+#[derive(Debug, Clone)]
+pub(crate) struct Slab<T> {
+    values: Vec<T>,
+    slots: Slots,
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Slab { values: Vec::new(), slots: Slots::default() }
+    }
+}
+
+impl<T> Slab<T> {
+    /// One with room for so many values.
+    pub(crate) fn with_capacity(values: usize) -> Self {
+        Slab { values: Vec::with_capacity(values), ..Slab::default() }
+    }
+
+    /// Slots are below this.
+    pub(crate) fn bound(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Puts a value into the lowest vacant slot, and returns that.
+    ///
+    /// # Panics
+    /// If there are 2^32 slots, far more than fit in memory.
+    pub(crate) fn insert(&mut self, value: T) -> u32 {
+        let slot = self.slots.take();
+        match self.values.get_mut(slot as usize) {
+            Some(vacant) => *vacant = value,
+            None => self.values.push(value),
+        }
+        slot
+    }
+
+    /// Makes a slot vacant, and gives memory back that vacant slots at the end take. The value stays
+    /// in a slot until another one comes or the slot is given back: one that owns memory is best
+    /// taken out before.
+    pub(crate) fn remove(&mut self, slot: u32) {
+        self.slots.give(slot);
+        if slot as usize + 1 == self.values.len() {
+            self.values.truncate(self.slots.trim());
+            give_back(&mut self.values);
+        }
+    }
+
+    /// The values in all slots, vacant ones included.
+    pub(crate) fn values_mut(&mut self) -> &mut [T] {
+        &mut self.values
+    }
+}
+
+impl<T> Index<u32> for Slab<T> {
+    type Output = T;
+
+    fn index(&self, slot: u32) -> &T {
+        &self.values[slot as usize]
+    }
+}
+
+impl<T> IndexMut<u32> for Slab<T> {
+    fn index_mut(&mut self, slot: u32) -> &mut T {
+        &mut self.values[slot as usize]
+    }
+}
+
 /// A vector or an index with room for no more items than this keeps it.
 const KEPT_ITEMS: usize = 1024;
 
@@ -176,6 +247,22 @@ mod tests {
                 prop_assert!(taken.iter().all(|&slot| (slot as usize) < slots.len()));
             }
         }
+    }
+
+    #[test]
+    fn a_value_keeps_its_slot_and_vacant_slots_at_the_end_take_no_memory() {
+        let mut slab = Slab::default();
+        let slots: Vec<u32> = (0..100_000_u32).map(|value| slab.insert(value)).collect();
+        assert_eq!(slots, (0..100_000).collect::<Vec<_>>());
+        for slot in slots.into_iter().filter(|slot| slot % 50_000 != 7) {
+            slab.remove(slot);
+        }
+        assert_eq!((slab[7], slab[50_007], slab.bound()), (7, 50_007, 50_008));
+        slab.remove(50_007);
+        assert_eq!(slab.bound(), 8);
+        assert!(slab.values.capacity() <= KEPT_ITEMS);
+        assert_eq!((slab.insert(1), slab.insert(2)), (0, 1));
+        assert_eq!((slab[0], slab[1], slab[7]), (1, 2, 7));
     }
 
     #[test]

@@ -125,8 +125,9 @@ pub async fn run(
     let push = pushers
         .into_iter()
         .zip(log.into_iter().cycle())
-        .map(|((pusher, lifeline), log)| threads::task(lifeline, pusher.run(log, reader.news())))
-        .collect();
+        .map(|((pusher, lifeline), log)| pusher.start(lifeline, log, reader.news()))
+        .collect::<Result<_, _>>()
+        .context("starting the thread of an endpoint")?;
     let serve = listener.map(|listener| {
         let state = ServerState {
             about,
@@ -313,7 +314,7 @@ fn store(
     Ok(is_pushed.then(|| Store::in_memory(identity, now_ms, caps.max_bytes)))
 }
 
-/// A pusher for each endpoint and what its task has to hold, and what holds the others of this host
+/// A pusher for each endpoint and what its thread has to hold, and what holds the others of this host
 /// off their series.
 fn pushers(
     push: &[Endpoint],

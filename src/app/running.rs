@@ -9,7 +9,7 @@ use tokio::{
     time,
 };
 
-use crate::{demo::Demo, health::Health};
+use crate::{demo::Demo, health::Health, publish::pusher};
 
 use super::source;
 
@@ -25,7 +25,7 @@ const STOP_LIMIT_AFTER_DEATH: Duration = Duration::from_secs(10);
 pub(super) struct Running {
     pub(super) source: source::Running,
     pub(super) ledger: thread::JoinHandle<()>,
-    pub(super) push: Vec<JoinHandle<()>>,
+    pub(super) push: Vec<pusher::Running>,
     pub(super) end: watch::Sender<bool>,
     pub(super) serve: Option<JoinHandle<io::Result<()>>>,
     pub(super) refresh: JoinHandle<()>,
@@ -80,7 +80,7 @@ impl Running {
         .await;
         let mut pushed = Ok(());
         for pusher in push {
-            pushed = pushed.and(pusher.await.context("waiting for the last push"));
+            pushed = pushed.and(pusher.ended().await.context("waiting for the last push"));
         }
         end.send_replace(true);
         let served = match serve {

@@ -7,6 +7,7 @@
 
 mod damage;
 mod displaced;
+mod threads;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,13 +1,15 @@
-//! The push door: sends samples to one remote-write endpoint.
+//! Sends samples to remote-write endpoints.
 //!
-//! [`Pusher::new`] checks everything that can be checked without the network; [`Pusher::run`] is
-//! one ordered stream of requests (`stream.rs`), so no two that hold the same series are ever under
-//! way at once. A slow or dead endpoint costs its own samples' time and nothing else: they are
-//! published whether or not they are taken.
+//! A [`Pusher`] sends to one endpoint. [`Pusher::new`] checks everything that can be checked without
+//! the network; [`Pusher::start`] starts a thread for it, on which one ordered stream of requests
+//! (`stream.rs`) takes its batches from a queue (`queue/`). No two requests that hold the same series
+//! are ever under way at once. Endpoints share nothing but the log, so a slow or dead one delays
+//! neither the others nor counting.
 
 mod answer;
 mod auth;
 mod backoff;
+mod batches;
 mod canary;
 mod client;
 mod config;
@@ -21,17 +23,19 @@ mod queue;
 mod rate_limit;
 mod recognize;
 mod rejected;
+mod requests;
+mod running;
 mod secret;
 mod sender;
 mod status;
 mod stream;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    health::Component,
+    health::{Component, Lifeline},
     journal::{self, Log},
     metrics::Metrics,
     traffic::Layout,
@@ -50,15 +54,15 @@ use negotiate::{Negotiation, Notes};
 pub use probe::{Probed, probe};
 use push_metrics::PushMetrics;
 use quarantine::Quarantine;
-use queue::{Labeler, Queue};
+use queue::{Labeler, News, Queue};
 use rate_limit::RateLimit;
 use rejected::RejectedSeries;
+use requests::Requests;
+use running::Stop;
+pub use running::{Running, StopError};
 pub use sender::{Content, Reply, SendError, SendErrorKind, Sender, Written};
 use status::PushStatus;
 use stream::{Limit, Stream};
-
-/// What may happen with every request is logged once in this time.
-const LOG_PERIOD: Duration = Duration::from_secs(60);
 
 /// The directory for what was found out about endpoints, in the state directory.
 pub const ENDPOINTS: &str = "endpoints";
@@ -66,20 +70,20 @@ pub const ENDPOINTS: &str = "endpoints";
 /// The directory for refused samples, in the state directory.
 pub const QUARANTINE: &str = "quarantine";
 
-/// How much of an endpoint's name those of its cursor and files have.
+/// How many characters of an endpoint's name go into the names of its cursor and files.
 const FILE_NAME_LIMIT: usize = 80;
 
-/// The sender of one endpoint.
+/// The sender of one endpoint, which has not started yet.
 #[derive(Debug)]
 pub struct Pusher {
     stream: Stream,
     config: PusherConfig,
-    /// Of its cursor and bookmark in the log.
+    /// Name of its retention cursor and acknowledged position in the log.
     name: String,
     labeler: Labeler,
     metrics: PushMetrics,
-    program: Arc<Metrics>,
-    with_self_metrics: bool,
+    /// The program's own metrics, where they are pushed as well.
+    self_metrics: Option<Arc<Metrics>>,
 }
 
 impl Pusher {
@@ -108,50 +112,81 @@ impl Pusher {
         }
         let families = Arc::new(Families::all());
         let canary = Canary::new(&families, external.merge([]));
-        let stream = Stream {
+        let requests = Requests {
+            sender,
             encoder: Encoder::new(families, config.start_timestamps),
             negotiation,
             notes,
-            quarantine: file(QUARANTINE, "jsonl").map(Quarantine::new),
             backoff: Backoff::new(config.backoff),
             rate_limit: config.bandwidth.map(|rate| RateLimit::new(rate, Instant::now())),
-            offset: offset(config),
-            shutdown_timeout: config.shutdown_timeout,
-            limit: Limit::new(config.batch),
             canary,
             trust_2xx: config.trust_2xx,
             unrecognized: 0,
             status: PushStatus::new(endpoint.clone(), Arc::clone(&metrics), component),
+        };
+        let stream = Stream {
+            requests,
+            quarantine: file(QUARANTINE, "jsonl").map(Quarantine::new),
+            offset: offset(config),
+            limit: Limit::new(config.batch),
             refused_whole: false,
             rejected: RejectedSeries::new(),
-            sender,
         };
-        let name = file_name(&endpoint);
-        let program = metrics;
-        let metrics = PushMetrics::new(endpoint, Arc::clone(&program));
-        let labeler = Labeler::new(layout.clone(), external, config.relabel.clone());
-        let config = config.clone();
-        let with_self_metrics = false;
-        Ok(Pusher { stream, config, name, labeler, metrics, program, with_self_metrics })
+        Ok(Pusher {
+            stream,
+            config: config.clone(),
+            name: file_name(&endpoint),
+            labeler: Labeler::new(layout.clone(), external, config.relabel.clone()),
+            metrics: PushMetrics::new(endpoint, metrics),
+            self_metrics: None,
+        })
     }
 
     /// Pushes the program's own metrics as well.
     #[must_use]
     pub fn with_self_metrics(self) -> Self {
-        Pusher { with_self_metrics: true, ..self }
+        Pusher { self_metrics: Some(self.metrics.all()), ..self }
     }
 
-    /// Sends what comes in `log`, from where the endpoint was on. `news` changes whenever something
-    /// has come; its other end is gone when the program ends. Then what is left is sent within
-    /// [`PusherConfig::shutdown_timeout`] and without second tries; not even that if the endpoint is
-    /// not well at that moment. A log on disk keeps the rest for the next start.
+    /// Starts a thread that sends what comes in `log`, from where the endpoint was on. `news` changes
+    /// whenever something has come; its other end is gone when the program ends. Then what is left
+    /// is sent within [`PusherConfig::shutdown_timeout`] and without second tries; not even that if
+    /// the endpoint is in trouble at that moment. A log on disk keeps the rest for the next start.
+    ///
+    /// May be called while others push from the same log, once [`claim`] has been told of all of
+    /// them.
+    ///
+    /// # Errors
+    /// If the system has no room for a thread.
+    pub fn start(
+        self,
+        lifeline: Lifeline,
+        log: Log,
+        news: watch::Receiver<()>,
+    ) -> io::Result<Running> {
+        let (name, metrics) = (self.name.clone(), self.metrics.clone());
+        let running_log = log.clone();
+        Running::start(lifeline, name, running_log, metrics, move |stop| {
+            self.run_until(log, news, stop)
+        })
+    }
+
+    /// Does what [`Pusher::start`] says, in the caller's task. Waits for the disk block it.
     pub async fn run(self, log: Log, news: watch::Receiver<()>) {
-        let Pusher { stream, config, name, labeler, metrics, program, with_self_metrics } = self;
-        let self_metrics = with_self_metrics.then_some(program);
+        let (_never, stop) = watch::channel(None);
+        Box::pin(self.run_until(log, news, stop)).await;
+    }
+
+    async fn run_until(self, log: Log, news: watch::Receiver<()>, stop: Stop) {
+        let Pusher { stream, config, name, labeler, metrics, self_metrics } = self;
         let is_durable = log.is_durable();
-        let mut queue = Queue::new(&config, name, labeler, log, news, metrics, self_metrics);
-        if stream.run(&mut queue).await.is_err() {
-            let samples = queue.abandon();
+        metrics.inherit();
+        let news = News::new(news, stop, config.shutdown_timeout);
+        let queue = Queue::open(&config, name, labeler, log, news, metrics, self_metrics).await;
+        let Some(mut queue) = queue else { return stream.finish() };
+        let result = stream.run(&mut queue).await;
+        let samples = queue.abandon();
+        if result.is_err() {
             let endpoint = queue.metrics().endpoint();
             if is_durable {
                 tracing::info!(endpoint, samples, "the rest is sent after the next start");
@@ -159,15 +194,15 @@ impl Pusher {
                 tracing::warn!(
                     endpoint,
                     samples,
-                    "the program ends before the endpoint took the last samples: they are dropped"
+                    "pushing ends before the endpoint took the last samples: they are dropped"
                 );
             }
         }
     }
 }
 
-/// Has the log be kept for these endpoints from now on, for those that are new from its end on; and
-/// no more for endpoints that there were before. To be called before the log grows.
+/// Has the log kept for these endpoints from now on, for new ones from its end on, and no longer for
+/// endpoints that are not configured any more. To be called before the log grows.
 pub fn claim<'p>(
     log: &Log,
     pushers: impl IntoIterator<Item = &'p Pusher>,
@@ -180,7 +215,7 @@ pub fn claim<'p>(
             tracing::warn!(
                 name,
                 unsent,
-                "an endpoint is not configured any more: what waited for it is given up"
+                "an endpoint is not configured any more: what waited for it is dropped"
             );
             log.forget(&name)?;
         }
@@ -191,8 +226,8 @@ pub fn claim<'p>(
     Ok(())
 }
 
-/// An endpoint's name as that of its cursor and files: what of it can be read in a file name, and
-/// a checksum of all of it.
+/// The name of an endpoint's cursor and files: what of the endpoint's name can stand in a file name,
+/// and a checksum of all of it.
 fn file_name(endpoint: &str) -> String {
     let sum = crc32fast::hash(endpoint.as_bytes());
     let plain = |each: char| each.is_ascii_alphanumeric() || "-_.".contains(each);
@@ -204,7 +239,7 @@ fn file_name(endpoint: &str) -> String {
     format!("{}-{sum:08x}", name.trim_start_matches('.'))
 }
 
-/// The host's own moment within the jitter.
+/// By how much this host sends later than a tick: the same each time, and another for each host.
 fn offset(config: &PusherConfig) -> Duration {
     let mut host = gethostname::gethostname().to_string_lossy().into_owned();
     for (name, value) in &config.external_labels {

@@ -1,10 +1,20 @@
 //! Where each sample is: pending, confirmed or dropped (invariant I8).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use reqwest::StatusCode;
 
-use crate::{clock, journal::Usage, metrics::Metrics};
+use crate::{
+    clock::{self, UnixMs},
+    journal::Usage,
+    metrics::Metrics,
+};
 
 /// Why samples were given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,11 +63,14 @@ impl DropReason {
     }
 }
 
-/// The metrics of one endpoint.
-#[derive(Debug)]
+/// The metrics of one endpoint. A handle: clones count for the same endpoint.
+#[derive(Debug, Clone)]
 pub(super) struct PushMetrics {
     endpoint: String,
     metrics: Arc<Metrics>,
+    /// Samples that an earlier pusher of this endpoint left pending, and that this one has not found
+    /// in the log yet. They are not counted twice.
+    inherited: Arc<AtomicU64>,
 }
 
 impl PushMetrics {
@@ -72,15 +85,30 @@ impl PushMetrics {
                 metrics.push_dropped.with_label_values(&[&endpoint, reason]);
             });
         }
-        PushMetrics { endpoint, metrics }
+        PushMetrics { endpoint, metrics, inherited: Arc::default() }
+    }
+
+    /// All metrics of the program.
+    pub(super) fn all(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    /// A pusher begins: what is pending now was left by one before it.
+    pub(super) fn inherit(&self) {
+        self.inherited.store(self.pending() as u64, Ordering::Relaxed);
     }
 
     pub(super) fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// Samples are there that are to be sent.
+    /// There are more samples to be sent.
     pub(super) fn generated(&self, samples: u64) {
+        // One thread counts for an endpoint.
+        let inherited = self.inherited.load(Ordering::Relaxed);
+        let known = inherited.min(samples);
+        self.inherited.store(inherited - known, Ordering::Relaxed);
+        let samples = samples - known;
         self.metrics.move_samples(|metrics| {
             metrics.push_generated.with_label_values(&[&self.endpoint]).inc_by(samples);
             let pending = metrics.push_pending.with_label_values(&[&self.endpoint]);
@@ -94,20 +122,27 @@ impl PushMetrics {
         usize::try_from(pending).unwrap_or_default()
     }
 
-    /// How long the queue is. `oldest_ms`: time of the oldest pending sample, in milliseconds since
-    /// the epoch; `usage`: of the log, from there on; `observed`: since when it is appended to.
-    pub(super) fn queue(&self, oldest_ms: Option<i64>, usage: Usage, observed: Duration) {
+    /// All that the log has for the endpoint is read: what an earlier pusher left pending and this
+    /// one did not find is not there any more.
+    pub(super) fn is_read(&self) {
+        let missing = self.inherited.swap(0, Ordering::Relaxed);
+        self.dropped(missing as usize, DropReason::NotNewer);
+    }
+
+    /// How long the queue is: the time of the oldest pending sample, how much the log keeps from
+    /// there on, and since when it is observed.
+    pub(super) fn queue(&self, oldest: Option<UnixMs>, usage: Usage, observed: Duration) {
         let labels = [self.endpoint.as_str()];
-        let oldest = oldest_ms.map_or(0.0, |oldest_ms| oldest_ms as f64 / 1000.0);
-        self.metrics.push_oldest_pending.with_label_values(&labels).set(oldest);
-        let bytes = if oldest_ms.is_some() { usage.bytes } else { 0 };
+        let seconds = oldest.map_or(0.0, |oldest| oldest.get() as f64 / 1000.0);
+        self.metrics.push_oldest_pending.with_label_values(&labels).set(seconds);
+        let bytes = if oldest.is_some() { usage.bytes } else { 0 };
         let gauge = self.metrics.push_pending_bytes.with_label_values(&labels);
         gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         let now = clock::since_epoch();
-        let age = oldest_ms.map_or(0.0, |_| now.as_secs_f64() - oldest);
+        let age = oldest.map_or(0.0, |_| now.as_secs_f64() - seconds);
         let rate = usage.appended_bytes as f64 / observed.as_secs_f64().max(1.0);
-        let room = usage.max_bytes.saturating_sub(bytes) as f64;
-        let by_size = if rate > 0.0 { room / rate } else { f64::INFINITY };
+        let left_bytes = usage.max_bytes.saturating_sub(bytes) as f64;
+        let by_size = if rate > 0.0 { left_bytes / rate } else { f64::INFINITY };
         let by_age = usage.max_age.as_secs_f64() - age;
         let left = by_size.min(by_age).max(0.0);
         self.metrics.push_queue_full.with_label_values(&labels).set(left);

@@ -12,10 +12,12 @@ use crate::{
 };
 
 use super::{
-    LOG_PERIOD,
     answer::Refusal,
     sender::{Content, Reply, SendError},
 };
+
+/// What may happen with every request is logged once in this time.
+pub(super) const LOG_PERIOD: Duration = Duration::from_secs(60);
 
 /// How the endpoint is. Trouble with it is no reason to call the process unready: it counts on, and
 /// the samples wait.

@@ -1,8 +1,9 @@
-//! One place in the log: cuts are read there, window by window, and leave in batches.
+//! Follows the log from one place: deltas are read there, window by window, and leave in batches.
 
 use std::collections::VecDeque;
 
 use crate::{
+    clock::{Millis, UnixMs},
     journal::{Cause, Error, Log, LogPosition, Lost, Placement, Reader, Start, Step},
     publish::remote_write::{Batch, BatchBounds, LabelPool, SAMPLE_MAX_BYTES, Sample},
 };
@@ -10,11 +11,11 @@ use crate::{
 use super::{
     labels::Labeler,
     progress::WindowProgress,
-    series::{EndpointSeries, NEVER, Rules, Unsent},
-    window::{NONE, Window},
+    series::{EndpointSeries, Rules, Tick, Unsent},
+    window::{Window, WindowSample},
 };
 
-/// What it takes to make samples of cuts.
+/// What it takes to turn deltas into samples.
 pub(super) struct Context<'c> {
     pub(super) log: &'c Log,
     pub(super) pool: &'c mut LabelPool,
@@ -25,24 +26,24 @@ pub(super) struct Context<'c> {
 /// What reading came to, in samples.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// That there are, those included that won't be sent.
+    /// How many there are, including those that won't be sent.
     pub(super) generated: u64,
-    /// By what the log says beforehand: one for each living series at each sample cut.
+    /// How many the log says beforehand: one for each living series at each tick.
     pub(super) estimated: u64,
     pub(super) left_out: u64,
     pub(super) duplicates: u64,
     pub(super) not_newer: u64,
-    /// Of a window that was begun.
+    /// Dropped by the log from a window that was begun.
     pub(super) dropped_by_caps: u64,
-    /// Beyond the window, where it is neither among those generated nor among the estimated: the
-    /// queue has counted it as soon as the log dropped it.
+    /// Dropped by the log before they were read. Neither generated nor estimated has them: the queue
+    /// counts them as soon as the log drops them.
     pub(super) dropped_unread: u64,
     pub(super) unreadable: u64,
     /// What could not be read.
     pub(super) broken: Option<String>,
     /// A series whose labels another one has.
     pub(super) duplicate: Option<String>,
-    /// The log had dealt with less than the endpoint.
+    /// The log ends before what the endpoint has already.
     pub(super) went_back: bool,
 }
 
@@ -81,49 +82,46 @@ impl Tally {
 /// Samples that leave the window.
 pub(super) struct HandedOut {
     pub(super) batch: Batch,
-    /// So many samples of the window it takes, those included that are too old to be sent.
+    /// How many samples of the window these are, including those that are too old to be sent.
     pub(super) samples: u64,
     pub(super) too_old: u64,
-    /// Time of the newest sample in it.
-    pub(super) newest_ms: i64,
+    /// Time of the newest sample in the batch.
+    pub(super) newest: UnixMs,
 }
 
-/// Who was at a place in the log before.
+/// Who read the log from this place before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Before {
     Nobody,
-    /// A process before this one.
+    /// A pusher before this one.
     Another,
-    /// This process, which has counted what is in the window.
+    /// This pusher, which has counted what is in the window.
     Us,
 }
 
-/// A place in the log.
+/// A place in the log, with the window that was read there.
 #[derive(Debug)]
 pub(super) struct LogFollower {
     reader: Reader,
-    lines: EndpointSeries,
+    series: EndpointSeries,
     window: Window,
     pub(super) progress: WindowProgress,
     /// Where it ends, if it does.
     pub(super) until: Option<LogPosition>,
-    /// The places after the newest sample cuts, with their times: one of them is the next base.
-    bases: VecDeque<(LogPosition, i64)>,
+    /// The places after the newest ticks, with their times: one of them is the next base.
+    bases: VecDeque<(LogPosition, Option<UnixMs>)>,
     /// When the log was begun, if this is its beginning.
-    begun_ms: i64,
-    /// The state that the reader has is not the one that the lines are of.
+    begun: Option<UnixMs>,
+    /// The reader's state is a later one than that of the series: something in between is lost.
     jumped: bool,
-    /// The first batch may have been sent by a process before this one.
+    /// A pusher before this one may have sent the first batch.
     pub(super) is_resumed: bool,
-    /// The next line in the order of requests, and the next of its samples; its first if `NONE`.
-    place: usize,
-    entry: u32,
+    /// The place in the window of the next sample to hand out.
+    next: usize,
 }
 
 impl LogFollower {
     /// Goes to a place; `None` while the log is empty.
-    ///
-    /// `before`: who was there before.
     pub(super) fn open(
         progress: WindowProgress,
         until: Option<LogPosition>,
@@ -135,54 +133,63 @@ impl LogFollower {
         let Some((reader, placed)) = Reader::open(context.log, start)? else { return Ok(None) };
         let mut follower = LogFollower {
             reader,
-            lines: EndpointSeries::default(),
+            series: EndpointSeries::default(),
             window: Window::default(),
             progress,
             until,
             bases: VecDeque::new(),
-            begun_ms: NEVER,
+            begun: None,
             jumped: false,
             is_resumed: before != Before::Nobody,
-            place: 0,
-            entry: NONE,
+            next: 0,
         };
+        let opened = follower.resume(placed, before, context, tally);
+        if opened.is_err() {
+            follower.series.clear(context.pool);
+        }
+        opened.map(|()| Some(follower))
+    }
+
+    /// Comes to where the window is read and its first samples are settled, or to the next place
+    /// that the log has.
+    fn resume(
+        &mut self,
+        placed: Placement,
+        before: Before,
+        context: &mut Context<'_>,
+        tally: &mut Tally,
+    ) -> Result<(), Error> {
         let cause = match placed {
-            Placement::Exact => follower.rebuild(before, context, tally).inspect_err(|_| {
-                follower.lines.clear(context.pool);
-            })?,
+            Placement::Exact => self.rebuild(before, context, tally)?,
             Placement::Later(Lost { cause, .. }) => Some(cause),
             Placement::Earlier => {
                 tally.went_back = true;
-                follower.progress.floor_ms =
-                    follower.progress.floor_ms.max(follower.progress.end_ms);
-                follower.begin_anew(context);
-                return Ok(Some(follower));
+                self.start_over(context);
+                None
             }
         };
-        if let Some(cause) = cause {
-            // The rest of the window that was begun is lost with what is lost: some of its series
-            // were sent already, up to its end.
-            let WindowProgress { begin, end, done, .. } = follower.progress;
-            while follower.reader.position().sequence < end.sequence {
-                if follower.reader.step()? == Step::End {
-                    break;
-                }
+        let Some(cause) = cause else { return Ok(()) };
+        // The rest of the window that was begun is lost with what is lost: some of its series were
+        // sent already, up to its end.
+        let WindowProgress { begin, end, done, .. } = self.progress;
+        while self.reader.position().sequence < end.sequence {
+            if self.reader.step()? == Step::End {
+                break;
             }
-            let now = follower.within(follower.reader.position());
-            let all = now.totals.samples.saturating_sub(begin.totals.samples);
-            let lost = all.saturating_sub(done);
-            let beyond = now.totals.samples.saturating_sub(end.totals.samples).min(lost);
-            tally.lost(beyond, &cause);
-            tally.window_lost(lost - beyond, &cause);
-            // This process has counted its own windows.
-            tally.generated += if before == Before::Us { 0 } else { lost - beyond };
-            follower.progress.floor_ms = follower.progress.floor_ms.max(follower.progress.end_ms);
-            follower.begin_anew(context);
         }
-        Ok(Some(follower))
+        let now = self.within(self.reader.position());
+        let all = now.totals.samples.saturating_sub(begin.totals.samples);
+        let lost = all.saturating_sub(done);
+        let beyond = now.totals.samples.saturating_sub(end.totals.samples).min(lost);
+        tally.lost(beyond, &cause);
+        tally.window_lost(lost - beyond, &cause);
+        // This pusher has counted its own windows.
+        tally.generated += if before == Before::Us { 0 } else { lost - beyond };
+        self.start_over(context);
+        Ok(())
     }
 
-    /// Reads again what is before the window and the window itself. Returns why it can't.
+    /// Reads what is before the window and the window itself. Returns why it can't.
     fn rebuild(
         &mut self,
         before: Before,
@@ -190,57 +197,64 @@ impl LogFollower {
         tally: &mut Tally,
     ) -> Result<Option<Cause>, Error> {
         let progress = self.progress;
-        let known_ms = if progress.base_ms == NEVER { progress.floor_ms } else { progress.base_ms };
+        let known = progress.base_time.or(progress.floor);
         if progress.base.sequence == 0 {
-            self.begun_ms = self.reader.state().time_ms;
+            self.begun = Some(UnixMs::new(self.reader.state().time_ms));
         }
-        self.lines.reset(self.reader.state(), known_ms, context.pool, context.labeler);
-        self.bases.push_back((progress.base, progress.base_ms));
-        self.progress.end_ms = progress.base_ms;
+        self.series.reset(self.reader.state(), known, context.pool, context.labeler);
+        // From here on the series are followed in this form alone.
+        self.reader.forget_series();
+        self.bases.push_back((progress.base, progress.base_time));
+        self.progress.end_time = progress.base_time;
         let mut read = Tally::default();
         while self.reader.position().sequence < progress.end.sequence {
             let into_window = self.reader.position().sequence >= progress.begin.sequence;
             match self.reader.step()? {
-                Step::Delta => self.take(into_window, context, &mut read),
+                Step::Delta => self.apply(into_window, context, &mut read),
                 Step::End => break,
                 Step::Lost(lost) => {
                     // Some of the window may have been sent.
-                    self.progress.end_ms = progress.end_ms;
+                    self.progress.end_time = progress.end_time;
                     return Ok(Some(lost.cause));
                 }
             }
         }
-        if self.reader.position().sequence < progress.end.sequence {
-            // The end of the log was lost since.
+        let place = self.reader.position();
+        if place.sequence < progress.end.sequence {
+            // The log has lost its end since. What it has instead is not known to the endpoint.
             tally.went_back = true;
-            self.progress.floor_ms = self.progress.floor_ms.max(progress.end_ms);
-            self.begin_anew(context);
+            self.progress.end_time = progress.end_time;
+            if let Some((reader, _)) = Reader::open(context.log, Start::After(place))? {
+                self.reader = reader;
+            }
+            self.start_over(context);
             return Ok(None);
         }
-        // What is done was counted by an earlier process; by this one, so was the rest.
-        let samples = self.window.samples() as u64;
+        // What is done was counted by an earlier pusher; where this one was here before, so was the
+        // rest.
+        let samples = self.window.len() as u64;
         if before != Before::Us {
             tally.generated += samples.saturating_sub(progress.done);
         }
-        self.lines.in_order(context.pool);
-        self.skip(progress.done);
-        self.reader.forget_series();
+        self.series.sort(&mut self.window, context.pool);
+        self.next = usize::try_from(progress.done).unwrap_or(usize::MAX).min(self.window.len());
         Ok(None)
     }
 
-    /// Forgets what was, and goes on with the state where the reader is.
-    fn begin_anew(&mut self, context: &mut Context<'_>) {
-        let floor_ms = self.progress.floor_ms;
-        self.lines.reset(self.reader.state(), floor_ms, context.pool, context.labeler);
+    /// Forgets the window, and goes on with the state where the reader is. Only samples after those
+    /// that the endpoint may have are sent.
+    fn start_over(&mut self, context: &mut Context<'_>) {
+        let floor = self.progress.floor.max(self.progress.end_time);
+        self.series.reset(self.reader.state(), floor, context.pool, context.labeler);
         self.reader.forget_series();
         self.window.clear();
-        self.progress = WindowProgress::new(self.reader.position(), floor_ms);
+        self.progress = WindowProgress::new(self.reader.position(), floor);
         self.bases.clear();
-        (self.place, self.entry) = (0, NONE);
+        self.next = 0;
         self.jumped = false;
     }
 
-    /// A place, or that where the follower ends if it comes before.
+    /// A place, or the one where the follower ends if that comes before it.
     fn within(&self, place: LogPosition) -> LogPosition {
         match self.until {
             Some(until) if until.sequence < place.sequence => until,
@@ -250,7 +264,7 @@ impl LogFollower {
 
     /// Whether all of the window was handed out.
     pub(super) fn is_spent(&self) -> bool {
-        self.place >= self.lines.len()
+        self.next >= self.window.len()
     }
 
     /// Whether it can read on before `end`, which is that of the log.
@@ -265,41 +279,35 @@ impl LogFollower {
         context: &mut Context<'_>,
         tally: &mut Tally,
     ) -> Result<(), Error> {
-        self.lines.clear_window();
         self.window.clear();
+        self.next = 0;
         if self.jumped {
-            self.progress.floor_ms = self.progress.floor_ms.max(self.progress.end_ms);
-            self.begin_anew(context);
+            self.start_over(context);
         }
         self.progress.begin = self.progress.end;
         self.progress.done = 0;
-        let Rules { interval_ms, .. } = context.rules;
-        let oldest_ms = self.progress.end_ms.saturating_sub(interval_ms);
-        if let Some(&(base, base_ms)) = self.bases.front()
-            && base_ms <= oldest_ms
+        let oldest = self.progress.end_time.map(|end| end - context.rules.interval);
+        if let Some(&(base, base_time)) = self.bases.front()
+            && base_time <= oldest
         {
-            (self.progress.base, self.progress.base_ms) = (base, base_ms);
+            (self.progress.base, self.progress.base_time) = (base, base_time);
         }
-        self.lines.forget_ended(oldest_ms, context.pool);
+        self.series.forget_ended(oldest.unwrap_or(UnixMs::MIN), context.pool);
         let result = self.read(context, tally);
-        self.lines.in_order(context.pool);
-        (self.place, self.entry) = (0, NONE);
-        if self.window.samples() == 0 {
-            self.place = self.lines.len();
-        }
-        tally.generated += self.window.samples() as u64;
+        self.series.sort(&mut self.window, context.pool);
+        tally.generated += self.window.len() as u64;
         result
     }
 
     fn read(&mut self, context: &mut Context<'_>, tally: &mut Tally) -> Result<(), Error> {
-        while !self.window.is_full(self.lines.len()) {
+        while !self.window.is_full(self.series.len()) {
             let place = self.reader.position();
             if self.until.is_some_and(|until| place.sequence >= until.sequence) {
                 break;
             }
             match self.reader.step()? {
                 Step::Delta => {
-                    self.take(true, context, tally);
+                    self.apply(true, context, tally);
                     let now = self.reader.position();
                     tally.estimated += now.totals.samples - place.totals.samples;
                     self.progress.end = now;
@@ -318,70 +326,66 @@ impl LogFollower {
         Ok(())
     }
 
-    /// Takes in the cut that was read.
-    fn take(&mut self, into_window: bool, context: &mut Context<'_>, tally: &mut Tally) {
-        let LogFollower { reader, lines, window, progress, bases, begun_ms, .. } = self;
-        let (cut, state) = (reader.delta(), reader.state());
-        if let Some(duplicate) = lines.take(cut, context.pool, context.labeler)
-            && let Some(series) = cut.started().find(|series| series.id == duplicate)
+    /// Applies the delta that was read.
+    fn apply(&mut self, into_window: bool, context: &mut Context<'_>, tally: &mut Tally) {
+        let LogFollower { reader, series, window, progress, bases, begun, .. } = self;
+        let (delta, state) = (reader.delta(), reader.state());
+        if let Some(duplicate) = series.apply(delta, context.pool, context.labeler)
+            && let Some(started) = delta.started().find(|started| started.id == duplicate)
         {
-            tally.duplicate = context.labeler.series(series.definition, |labelled| {
+            tally.duplicate = context.labeler.series(started.definition, |labelled| {
                 labelled.map(|labelled| format!("{:?}", labelled.labels))
             });
         }
-        if !cut.is_tick {
+        if !delta.is_tick {
             return;
         }
-        let time_ms = cut.time_ms;
-        if time_ms <= progress.floor_ms || time_ms <= progress.end_ms {
+        let time = UnixMs::new(delta.time_ms);
+        let before = progress.end_time;
+        if Some(time) <= progress.floor.max(before) {
             tally.generated += state.len() as u64;
             tally.not_newer += state.len() as u64;
             return;
         }
-        let is_first = progress.end_ms == NEVER;
-        if is_first && *begun_ms < time_ms {
+        if before.is_none() && *begun < Some(time) {
             // What an earlier process may have sent that kept nothing on disk. A backlog from
-            // before this one began has been sent by none.
-            progress.floor_ms = progress.floor_ms.max(*begun_ms);
+            // before this one began has been sent by nobody.
+            progress.floor = progress.floor.max(*begun);
         }
-        window.cuts += usize::from(into_window);
+        window.ticks += usize::from(into_window);
         let window = into_window.then_some(window);
         let rules = context.rules;
-        let unsent =
-            lines.sample(time_ms, progress.end_ms, is_first, progress.floor_ms, rules, window);
+        let tick = Tick { time, before, floor: progress.floor };
+        let unsent = series.sample(tick, rules, window);
         if into_window {
             tally.unsent(unsent);
         }
-        progress.end_ms = time_ms;
-        bases.push_back((reader.position(), time_ms));
-        let oldest_ms = time_ms.saturating_sub(rules.interval_ms);
-        while bases.len() > 1 && bases[1].1 <= oldest_ms {
+        progress.end_time = Some(time);
+        bases.push_back((reader.position(), Some(time)));
+        let oldest = Some(time - rules.interval);
+        while bases.len() > 1 && bases[1].1 <= oldest {
             bases.pop_front();
         }
     }
 
-    /// The next samples of the window: `None` once all were handed out.
+    /// The next samples of the window: `None` once all were handed out. Those from before `oldest`
+    /// are left out.
     pub(super) fn hand_out(
         &mut self,
         pool: &LabelPool,
         bounds: BatchBounds,
-        oldest_ms: i64,
+        oldest: Option<UnixMs>,
     ) -> Option<HandedOut> {
         let mut out =
-            HandedOut { batch: Batch::default(), samples: 0, too_old: 0, newest_ms: NEVER };
+            HandedOut { batch: Batch::default(), samples: 0, too_old: 0, newest: UnixMs::MIN };
         let mut bytes = 0;
         let mut samples = Vec::new();
-        while let Some(place) = self.lines.nth(self.place) {
-            let line = self.lines.get(place);
-            let mut entry = if self.entry == NONE { line.head } else { self.entry };
-            if entry == NONE {
-                self.place += 1;
-                continue;
-            }
+        while let Some(WindowSample { series: slot, .. }) = self.window.get(self.next) {
             if out.batch.len() >= bounds.series {
                 break;
             }
-            bytes += pool.request_len(line.labels);
+            let series = self.series.get(slot);
+            bytes += pool.request_len(series.labels);
             let room = (bounds.bytes.saturating_sub(bytes) / SAMPLE_MAX_BYTES)
                 .min(bounds.samples.saturating_sub(out.batch.samples()));
             let room = if out.batch.is_empty() { room.max(1) } else { room };
@@ -389,82 +393,65 @@ impl LogFollower {
                 break;
             }
             samples.clear();
-            while entry != NONE && samples.len() < room {
-                let (time_ms, value, next) = self.window.get(entry);
-                if time_ms < oldest_ms {
+            let mut has_more = false;
+            while let Some(WindowSample { time, value, .. }) =
+                self.window.get(self.next).filter(|sample| sample.series == slot)
+            {
+                if samples.len() >= room {
+                    has_more = true;
+                    break;
+                }
+                if Some(time) < oldest {
                     out.too_old += 1;
                 } else {
-                    let start_ms = self.window.start_before(place, time_ms);
-                    let start_ms = start_ms.unwrap_or(line.start_ms);
+                    let start = self.window.start_before(slot, time).unwrap_or(series.start);
                     // The zero before the first value may be older than the start.
-                    let start_ms = if start_ms < time_ms { start_ms } else { 0 };
-                    samples.push(Sample { time_ms, value, start_ms });
-                    out.newest_ms = out.newest_ms.max(time_ms);
+                    let start_ms = if start < time { start.get() } else { 0 };
+                    samples.push(Sample { time_ms: time.get(), value, start_ms });
+                    out.newest = out.newest.max(time);
                 }
                 out.samples += 1;
-                entry = next;
+                self.next += 1;
             }
             bytes += samples.len() * SAMPLE_MAX_BYTES;
-            out.batch.push(line.labels, line.family, &samples);
-            self.entry = entry;
-            if entry != NONE {
+            out.batch.push(series.labels, series.family, &samples);
+            if has_more {
                 break;
             }
-            self.place += 1;
         }
         (out.samples > 0).then_some(out)
     }
 
-    /// Passes over the first samples of the window.
-    fn skip(&mut self, mut samples: u64) {
-        while let Some(place) = self.lines.nth(self.place) {
-            if self.entry == NONE {
-                self.entry = self.lines.get(place).head;
-            }
-            while self.entry != NONE {
-                if samples == 0 {
-                    return;
-                }
-                samples -= 1;
-                self.entry = self.window.get(self.entry).2;
-            }
-            self.place += 1;
-        }
-    }
-
-    /// A window that ends all series, after the newest sample cut.
+    /// A window that ends all series, after the newest tick.
     ///
     /// The time is a millisecond after the last samples: any later one, such as an interval later,
     /// might come after the first samples of a process that starts again at once, and receivers
     /// refuse what is older than the newest sample of its series.
     pub(super) fn end_all(&mut self, tally: &mut Tally) {
-        if self.progress.end_ms == NEVER {
-            return;
-        }
-        let time_ms = self.progress.end_ms + 1;
-        self.lines.clear_window();
+        let Some(end) = self.progress.end_time else { return };
+        let time = end + Millis::new(1);
         self.window.clear();
-        self.lines.end_all(time_ms, &mut self.window);
+        self.series.end_all(time, &mut self.window);
         (self.progress.begin, self.progress.done) = (self.progress.end, 0);
-        self.progress.floor_ms = time_ms;
-        (self.place, self.entry) = (0, NONE);
-        tally.generated += self.window.samples() as u64;
+        self.progress.floor = Some(time);
+        self.next = 0;
+        tally.generated += self.window.len() as u64;
     }
 
-    /// What is before this place, another follower sends.
+    /// Leaves what is before this place to another follower.
     pub(super) fn raise_floor(&mut self) {
-        let floor_ms = self.progress.floor_ms.max(self.reader.state().time_ms);
-        self.progress.floor_ms = floor_ms;
-        self.lines.are_known_up_to(floor_ms);
+        let time = UnixMs::new(self.reader.state().time_ms);
+        self.progress.floor = self.progress.floor.max(Some(time));
+        self.series.are_known_up_to(self.progress.floor);
     }
 
     /// Time of the oldest sample in the window.
-    pub(super) fn oldest_ms(&self) -> Option<i64> {
-        self.window.oldest_ms()
+    pub(super) fn oldest(&self) -> Option<UnixMs> {
+        self.window.oldest()
     }
 
     /// Gives the labels back.
     pub(super) fn close(mut self, pool: &mut LabelPool) {
-        self.lines.clear(pool);
+        self.series.clear(pool);
     }
 }

@@ -116,43 +116,43 @@ impl Labeler {
     }
 }
 
-/// Finds what has the same labels.
+/// Finds the series with given labels, by slot.
 #[derive(Debug, Default)]
 pub(super) struct Identities {
     hasher: DefaultHashBuilder,
-    lines: HashTable<u32>,
+    series: HashTable<u32>,
 }
 
 impl Identities {
-    /// The line with these labels. `set_of` gives the labels of a line.
+    /// The series with these labels. `set_of` gives the label set of a series.
     pub(super) fn find(
         &self,
         pool: &LabelPool,
         labels: &[(&str, &str)],
         set_of: impl Fn(u32) -> LabelSet,
     ) -> Option<u32> {
-        let same = |&line: &u32| pool.labels(set_of(line)).eq(labels.iter().copied());
-        self.lines.find(self.hash(labels.iter().copied()), same).copied()
+        let same = |&slot: &u32| pool.labels(set_of(slot)).eq(labels.iter().copied());
+        self.series.find(self.hash(labels.iter().copied()), same).copied()
     }
 
-    /// Adds a line, whose labels no other one has.
-    pub(super) fn insert(&mut self, pool: &LabelPool, line: u32, set_of: impl Fn(u32) -> LabelSet) {
-        let Identities { hasher, lines } = self;
-        let hash = |line| hash(hasher, pool.labels(set_of(line)));
-        lines.insert_unique(hash(line), line, |&line| hash(line));
+    /// Adds a series, whose labels no other one has.
+    pub(super) fn insert(&mut self, pool: &LabelPool, slot: u32, set_of: impl Fn(u32) -> LabelSet) {
+        let Identities { hasher, series } = self;
+        let hash = |slot| hash(hasher, pool.labels(set_of(slot)));
+        series.insert_unique(hash(slot), slot, |&slot| hash(slot));
     }
 
-    pub(super) fn remove(&mut self, pool: &LabelPool, line: u32, set: LabelSet) {
+    pub(super) fn remove(&mut self, pool: &LabelPool, slot: u32, set: LabelSet) {
         let hash = self.hash(pool.labels(set));
-        if let Ok(entry) = self.lines.find_entry(hash, |&other| other == line) {
+        if let Ok(entry) = self.series.find_entry(hash, |&other| other == slot) {
             entry.remove();
         }
     }
 
-    /// Gives memory back that lines took which are gone.
+    /// Gives memory back that removed series took.
     pub(super) fn give_back(&mut self, pool: &LabelPool, set_of: impl Fn(u32) -> LabelSet) {
-        let Identities { hasher, lines } = self;
-        give_back_index(lines, |&line| hash(hasher, pool.labels(set_of(line))));
+        let Identities { hasher, series } = self;
+        give_back_index(series, |&slot| hash(hasher, pool.labels(set_of(slot))));
     }
 
     fn hash<'l>(&self, labels: impl Iterator<Item = (&'l str, &'l str)>) -> u64 {

@@ -1,11 +1,10 @@
 //! What waits to be sent to one endpoint: the log, from where the endpoint is in it.
 //!
-//! Nothing is stored twice. A [`follower::LogFollower`] reads cuts from a place in the log, makes samples of
-//! them by rules that follow from the log alone ([`lines`]), and gathers those of some cuts in a
-//! window, so that the samples of a series can go out together. Batches leave a window in a fixed
-//! order, one at a time; how many samples of it are settled is noted at once ([`progress`]). So a
-//! process that is killed sends one batch twice at most: the one whose answer it did not live to
-//! see.
+//! Nothing is stored twice. A [`LogFollower`] reads deltas from a place in the log, turns them into
+//! samples by rules that follow from the log alone (`series.rs`), and gathers those of some ticks in
+//! a window, so that the samples of a series can go out together. Batches leave a window in a fixed
+//! order, one at a time; how many samples of it are settled is noted at once (`progress.rs`). So
+//! after a crash, at most one batch is sent twice: the one whose answer did not come in time.
 //!
 //! Memory is bounded by the window and the series, whatever waits in the log.
 
@@ -20,17 +19,16 @@ mod window;
 use std::{
     fmt,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use tokio::{
     sync::watch,
-    task::JoinHandle,
     time::{self, Instant},
 };
 
 use crate::{
-    clock::milliseconds,
+    clock::{Millis, UnixMs},
     journal::{Error, Log, LogPosition},
     log_limit::LogLimit,
     metrics::Metrics,
@@ -38,58 +36,98 @@ use crate::{
 };
 
 use super::{
-    LOG_PERIOD,
+    batches::Batches,
     config::{Order, PusherConfig},
     push_metrics::{DropReason, PushMetrics},
-    stream::Batches,
+    status::LOG_PERIOD,
 };
 
 use follower::{HandedOut, LogFollower, Tally};
 pub(super) use labels::Labeler;
 use self_metrics::SelfMetrics;
-use series::{NEVER, Rules};
+use series::Rules;
 pub(super) use store::claim;
 use store::{QueueStore, samples_between};
 
 /// How far apart, in the samples' time, type and help of the metrics are sent.
-const METADATA_INTERVAL_MS: i64 = 60_000;
+const METADATA_INTERVAL: Millis = Millis::new(60_000);
 
 /// How long after an error the log is tried again.
 const RETRY_WAIT: Duration = Duration::from_secs(5);
 
-/// With so many sample cuts waiting, the newest goes first, where the operator wants it so.
-const SPLIT_CUTS: u64 = 3;
+/// With so many ticks waiting, the newest goes first, where the operator wants it so.
+const SPLIT_TICKS: u64 = 3;
 
-/// The samples of one endpoint that are neither confirmed nor given up.
+/// What the queue is told from outside, and what follows from it: whether the log may still grow,
+/// and when sending has to end.
+#[derive(Debug)]
+pub(super) struct News {
+    /// Changes when the log has grown; its other end is gone when the program ends.
+    log: watch::Receiver<()>,
+    /// The deadline of a stop of this endpoint alone, once there is one.
+    stop: watch::Receiver<Option<Instant>>,
+    /// For the last samples, once the log grows no more.
+    grace: Duration,
+    /// When sending has to end.
+    deadline: Option<Instant>,
+    is_stopped: bool,
+}
+
+impl News {
+    pub(super) fn new(
+        log: watch::Receiver<()>,
+        stop: watch::Receiver<Option<Instant>>,
+        grace: Duration,
+    ) -> Self {
+        News { log, stop, grace, deadline: None, is_stopped: false }
+    }
+
+    /// Waits until the log has grown, or the end is near.
+    async fn changed(&mut self) {
+        tokio::select! {
+            biased;
+            // Without the other end nobody will ever stop this endpoint alone.
+            Ok(()) = self.stop.changed(), if !self.is_stopped => {
+                if let Some(deadline) = *self.stop.borrow_and_update() {
+                    self.deadline = Some(self.deadline.map_or(deadline, |end| end.min(deadline)));
+                    self.is_stopped = true;
+                }
+            }
+            changed = self.log.changed() => {
+                if changed.is_err() && self.deadline.is_none() {
+                    self.deadline = Some(Instant::now() + self.grace);
+                }
+            }
+        }
+    }
+}
+
+/// The samples of one endpoint that are neither confirmed nor dropped.
 #[allow(clippy::struct_excessive_bools, reason = "each is about something else")]
 pub(super) struct Queue {
     log: Log,
-    place: Place,
-    news: watch::Receiver<()>,
+    store: QueueStore,
+    news: News,
     metrics: PushMetrics,
     bounds: BatchBounds,
     order: Order,
     max_age: Option<Duration>,
     stale_on_exit: bool,
-    /// The store was opened, and what it is behind was counted.
-    is_open: bool,
     /// Whether the log says beforehand how many samples there are: not if idle series get none.
     is_estimated: bool,
     self_metrics: Option<SelfMetrics>,
-    /// Sample cuts in the log when own metrics were last taken.
-    self_metrics_cuts: u64,
-    /// Up to here the log is counted.
+    /// Ticks in the log when self metrics were last taken.
+    self_metrics_ticks: u64,
+    /// The samples up to this place are counted.
     seen: LogPosition,
-    /// The place before the newest sample cut, or one before.
+    /// The place before the newest tick, or one before it.
     fresh: LogPosition,
     outstanding: Option<Outstanding>,
     is_maybe_sent: bool,
     /// The last batch had to be waited for.
     is_fresh: bool,
     /// Time of the newest samples that went out with metadata.
-    metadata_ms: Option<i64>,
-    /// Since when no more cuts come.
-    closed: Option<Instant>,
+    metadata_time: Option<UnixMs>,
     /// All series were ended.
     is_ended: bool,
     begun: Instant,
@@ -105,31 +143,13 @@ impl fmt::Debug for Queue {
     }
 }
 
-/// Where the store is.
-enum Place {
-    New(Box<Opening>),
-    Home(Box<QueueStore>),
-    /// On a thread that may wait for the disk.
-    Away(JoinHandle<(Place, Option<Error>)>),
-    /// On its way from one to another.
-    Moving,
-}
-
-#[derive(Clone)]
-struct Opening {
-    log: Log,
-    name: String,
-    labeler: Labeler,
-    rules: Rules,
-}
-
 /// The batch that was handed out.
 #[derive(Debug)]
 struct Outstanding {
     from: Side,
     /// Samples that are not settled.
     left: usize,
-    /// How far the window is when they are.
+    /// How many samples of the window are done when these are.
     samples: u64,
 }
 
@@ -141,154 +161,115 @@ enum Side {
 }
 
 impl Queue {
-    /// A queue that goes on where the cursor `name` is.
-    pub(super) fn new(
+    /// A queue that goes on where the retention cursor `name` is. Where the log can't be read, that is tried
+    /// again; `None` if it can't until the end.
+    pub(super) async fn open(
         config: &PusherConfig,
         name: String,
         labeler: Labeler,
         log: Log,
-        news: watch::Receiver<()>,
+        mut news: News,
         metrics: PushMetrics,
         self_metrics: Option<Arc<Metrics>>,
-    ) -> Self {
-        let rules = Rules {
-            interval_ms: milliseconds(config.interval).max(1),
-            idle_ms: config.idle_interval.map(milliseconds).filter(|&idle_ms| idle_ms > 0),
+    ) -> Option<Self> {
+        let idle = config.idle_interval.map(Millis::from).filter(|&idle| idle > Millis::ZERO);
+        let rules = Rules { interval: Millis::from(config.interval).max(Millis::new(1)), idle };
+        let error_log = LogLimit::new(LOG_PERIOD);
+        let store = loop {
+            match QueueStore::open(log.clone(), name.clone(), labeler.clone(), rules) {
+                Ok(store) => break store,
+                Err(error) => tell_error(metrics.endpoint(), &error, &error_log),
+            }
+            retry_wait(&mut news).await;
+            if news.deadline.is_some() {
+                return None;
+            }
         };
-        Queue {
-            place: Place::New(Box::new(Opening { log: log.clone(), name, labeler, rules })),
+        let seen = log.end();
+        let is_estimated = rules.idle.is_none();
+        if is_estimated {
+            metrics.generated(store.estimated_unread(seen));
+        }
+        Some(Queue {
             log,
+            store,
             news,
             metrics,
             bounds: config.batch,
             order: config.order,
             max_age: config.max_age,
             stale_on_exit: config.stale_on_exit,
-            is_open: false,
-            is_estimated: rules.idle_ms.is_none(),
+            is_estimated,
             self_metrics: self_metrics.map(SelfMetrics::new),
-            self_metrics_cuts: 0,
-            seen: LogPosition::default(),
-            fresh: LogPosition::default(),
+            self_metrics_ticks: 0,
+            seen,
+            fresh: seen,
             outstanding: None,
             is_maybe_sent: false,
             is_fresh: false,
-            metadata_ms: None,
-            closed: None,
+            metadata_time: None,
             is_ended: false,
             begun: Instant::now(),
             loss_log: LogLimit::new(LOG_PERIOD),
             duplicate_log: LogLimit::new(LOG_PERIOD),
-            error_log: LogLimit::new(LOG_PERIOD),
+            error_log,
             unkept_log: LogLimit::new(LOG_PERIOD),
-        }
+        })
     }
 
     pub(super) fn metrics(&self) -> &PushMetrics {
         &self.metrics
     }
 
-    /// At the end: what is still pending. A log on disk keeps it for the next start; from a log in
-    /// memory it is dropped.
+    /// At the end: what is still pending. A log on disk keeps it for the next start, and any log for
+    /// the next pusher of this process; at the end of the process, what a log in memory has is
+    /// dropped.
     pub(super) fn abandon(&mut self) -> usize {
+        if let Some(Outstanding { from: Side::SelfMetrics, left, .. }) = self.outstanding.take() {
+            self.metrics.dropped(left, DropReason::Shutdown);
+        }
         let samples = self.metrics.pending();
-        if !self.log.is_durable() {
+        if !self.log.is_durable() && !self.news.is_stopped {
             self.metrics.dropped(samples, DropReason::Shutdown);
         }
         samples
     }
 
-    fn store(&self) -> Option<&QueueStore> {
-        match &self.place {
-            Place::Home(store) => Some(store),
-            _ => None,
-        }
-    }
-
-    fn store_mut(&mut self) -> Option<&mut QueueStore> {
-        match &mut self.place {
-            Place::Home(store) => Some(store),
-            _ => None,
-        }
-    }
-
-    /// Lets the store do something that may take its time. May be dropped at any time: the work
-    /// goes on, and is waited for by the next call, which does not begin its own then.
+    /// Has the store read, and counts what came of it. After an error, waits before the next try.
     ///
-    /// Returns whether there was no error.
-    async fn work(&mut self, job: impl FnOnce(&mut QueueStore) + Send + 'static) -> bool {
-        if !matches!(self.place, Place::Away(_)) {
-            let place = std::mem::replace(&mut self.place, Place::Moving);
-            self.place = Place::Away(tokio::task::spawn_blocking(move || match place {
-                Place::New(opening) => {
-                    let Opening { log, name, labeler, rules } = (*opening).clone();
-                    match QueueStore::open(log, name, labeler, rules) {
-                        Ok(store) => (Place::Home(Box::new(store)), None),
-                        Err(error) => (Place::New(opening), Some(error)),
-                    }
-                }
-                Place::Home(mut store) => {
-                    job(&mut store);
-                    let error = store.error.take();
-                    (Place::Home(store), error)
-                }
-                other => (other, None),
-            }));
+    /// Returns whether there is a next try.
+    async fn work(&mut self, job: impl FnOnce(&mut QueueStore)) -> bool {
+        job(&mut self.store);
+        let error = self.store.error.take();
+        let unkept = self.store.unkept.take();
+        let tally = self.store.take_tally();
+        self.observe();
+        self.count(tally);
+        if let Some(error) = unkept
+            && let Some(held_back) = self.unkept_log.permit()
+        {
+            tracing::error!(
+                endpoint = self.metrics.endpoint(),
+                %error,
+                held_back,
+                "cannot keep how far the endpoint is: samples go out, and go out again after a \
+                 restart"
+            );
         }
-        let Place::Away(working) = &mut self.place else { return true };
-        let (place, error) = working.await.expect("reading the log does not panic");
-        self.place = place;
-        if let Place::Home(store) = &mut self.place {
-            let tally = store.take_tally();
-            let unkept = store.unkept.take();
-            if !self.is_open {
-                self.is_open = true;
-                self.seen = self.log.end();
-                self.fresh = self.seen;
-                if self.is_estimated {
-                    self.metrics.generated(store.estimated_unread(self.seen));
-                }
-            }
+        let Some(error) = error else { return true };
+        tell_error(self.metrics.endpoint(), &error, &self.error_log);
+        if self.news.deadline.is_none() {
+            retry_wait(&mut self.news).await;
             self.observe();
-            self.count(tally);
-            if let Some(error) = unkept
-                && let Some(held_back) = self.unkept_log.permit()
-            {
-                tracing::error!(
-                    endpoint = self.metrics.endpoint(),
-                    %error,
-                    held_back,
-                    "can't keep how far the endpoint is: samples go out, and go out again after a \
-                     restart"
-                );
-            }
         }
-        let is_well = error.is_none();
-        if let Some(error) = error {
-            if let Some(held_back) = self.error_log.permit() {
-                tracing::error!(
-                    endpoint = self.metrics.endpoint(),
-                    %error,
-                    held_back,
-                    "the queue can't go on for now, and tries again"
-                );
-            }
-            if self.closed.is_none() {
-                tokio::select! {
-                    () = time::sleep(RETRY_WAIT) => {}
-                    () = self.news() => {}
-                }
-            }
-        }
-        is_well
+        self.news.deadline.is_none()
     }
 
     /// Counts what reading came to.
     fn count(&mut self, tally: Tally) {
         let Tally { mut generated, estimated, mut unreadable, .. } = tally;
         // What was counted as dropped and turns out to be unreadable in truth.
-        let seen = self.seen;
-        let counted = self.store_mut().map_or(0, |store| store.counted_before(unreadable, seen));
+        let counted = self.store.counted_before(unreadable, self.seen);
         unreadable -= counted;
         let estimated = if self.is_estimated {
             estimated
@@ -332,11 +313,8 @@ impl Queue {
         }
     }
 
-    /// Takes in what is new in the log.
+    /// Counts what is new in the log.
     fn observe(&mut self) {
-        if !self.is_open {
-            return;
-        }
         let end = self.log.end();
         if end.totals.ticks > self.seen.totals.ticks {
             if self.is_estimated {
@@ -354,10 +332,7 @@ impl Queue {
     /// Counts what the log has dropped unread since the last time. That does not wait until reading
     /// comes to it, which an endpoint that is away would put off until it is back.
     fn count_gone(&mut self) {
-        let seen = self.seen;
-        // While it is on its way, it is not known what is unread.
-        let Some(store) = self.store_mut() else { return };
-        let more = store.newly_gone(seen);
+        let more = self.store.newly_gone(self.seen);
         if more == 0 {
             return;
         }
@@ -377,65 +352,57 @@ impl Queue {
 
     /// Tells how long the queue is.
     fn tell(&self) {
-        let Some(store) = self.store() else { return };
-        let live = store.live_progress();
-        let followers = store.backlog.iter().chain(&store.live);
-        let windows = followers
-            .filter(|follower| !self.is_settled(follower))
-            .filter_map(LogFollower::oldest_ms);
-        let mut oldest_ms = windows.chain(store.oldest_in_ranges_ms()).min();
-        if oldest_ms.is_none() && self.seen.totals.ticks > live.end.totals.ticks {
-            oldest_ms = (live.end_ms != NEVER).then(|| live.end_ms + store.rules.interval_ms);
+        let live = self.store.live_progress();
+        let followers = self.store.backlog.iter().chain(&self.store.live);
+        let pending = followers.filter(|follower| !self.is_settled(follower));
+        let mut oldest =
+            pending.filter_map(LogFollower::oldest).chain(self.store.oldest_in_ranges()).min();
+        if oldest.is_none() && self.seen.totals.ticks > live.end.totals.ticks {
+            oldest = live.end_time.map(|end| end + self.store.rules.interval);
         }
-        let usage = self.log.usage(store.slowest());
-        self.metrics.queue(oldest_ms, usage, self.begun.elapsed());
+        let usage = self.log.usage(self.store.slowest());
+        self.metrics.queue(oldest, usage, self.begun.elapsed());
     }
 
     fn is_settled(&self, follower: &LogFollower) -> bool {
         follower.is_spent() && self.outstanding.is_none()
     }
 
-    /// Samples that are older are not sent.
-    fn oldest_ms(&self) -> i64 {
-        let Some(max_age) = self.max_age else { return NEVER };
-        let now = SystemTime::now().checked_sub(max_age);
-        let since = now.and_then(|oldest| oldest.duration_since(UNIX_EPOCH).ok());
-        since.map_or(NEVER, milliseconds)
+    /// Samples from before this time are not sent.
+    fn oldest(&self) -> Option<UnixMs> {
+        let oldest = SystemTime::now().checked_sub(self.max_age?)?;
+        let since = oldest.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        Some(UnixMs::new(0) + Millis::from(since))
     }
 
     /// The place from which newer samples are to go first, if they are.
     fn split_at(&self) -> Option<LogPosition> {
-        let store = self.store()?;
-        let live = store.live.as_ref()?;
+        let live = self.store.live.as_ref()?;
         let sent = if live.is_spent() { live.progress.end } else { live.progress.begin };
         let waiting = self.seen.totals.ticks.saturating_sub(sent.totals.ticks);
         let is_due = self.order == Order::NewestFirst
-            && waiting >= SPLIT_CUTS
+            && waiting >= SPLIT_TICKS
             && self.fresh.sequence > live.progress.end.sequence
-            && store.can_split();
+            && self.store.can_split();
         is_due.then_some(self.fresh)
     }
 
     /// The next samples of what is in a window.
     fn hand_out(&mut self, from: Side) -> Option<Batch> {
-        let (bounds, oldest_ms) = (self.bounds, self.oldest_ms());
-        let Place::Home(store) = &mut self.place else { return None };
-        let QueueStore { live, backlog, pool, .. } = &mut **store;
+        let (bounds, oldest) = (self.bounds, self.oldest());
+        let QueueStore { live, backlog, pool, .. } = &mut self.store;
         let follower = if from == Side::Live { live } else { backlog }.as_mut()?;
         loop {
-            let out = follower.hand_out(pool, bounds, oldest_ms)?;
-            let HandedOut { mut batch, samples, too_old, newest_ms } = out;
+            let out = follower.hand_out(pool, bounds, oldest)?;
+            let HandedOut { mut batch, samples, too_old, newest } = out;
             self.metrics.dropped(too_old as usize, DropReason::TooOld);
             if batch.is_empty() {
                 follower.progress.done += samples;
                 continue;
             }
-            let metadata_is_due = self
-                .metadata_ms
-                .is_none_or(|last| newest_ms.saturating_sub(last) >= METADATA_INTERVAL_MS);
-            if metadata_is_due {
+            if self.metadata_time.is_none_or(|last| newest - last >= METADATA_INTERVAL) {
                 batch.metadata = true;
-                self.metadata_ms = Some(newest_ms);
+                self.metadata_time = Some(newest);
             }
             self.is_maybe_sent = std::mem::take(&mut follower.is_resumed);
             self.outstanding = Some(Outstanding { from, left: batch.samples(), samples });
@@ -443,26 +410,24 @@ impl Queue {
         }
     }
 
-    /// The program's own metrics, if they are due: after the samples of a cut, and in between if that takes long.
+    /// The program's own metrics, if they are due: after the samples of a tick, and in between if
+    /// that takes long.
     fn hand_out_self_metrics(&mut self, is_idle: bool) -> Option<Batch> {
-        let (self_metrics, Place::Home(store)) = (self.self_metrics.as_mut()?, &mut self.place)
-        else {
-            return None;
-        };
+        let self_metrics = self.self_metrics.as_mut()?;
         let batch = self_metrics.hand_out().or_else(|| {
-            let cuts = self.seen.totals.ticks.saturating_sub(self.self_metrics_cuts);
-            if cuts == 0 || !is_idle && cuts < 2 {
+            let ticks = self.seen.totals.ticks.saturating_sub(self.self_metrics_ticks);
+            if ticks == 0 || !is_idle && ticks < 2 {
                 return None;
             }
-            self.self_metrics_cuts = self.seen.totals.ticks;
-            let QueueStore { pool, labeler, .. } = &mut **store;
+            self.self_metrics_ticks = self.seen.totals.ticks;
+            let QueueStore { pool, labeler, .. } = &mut self.store;
             self_metrics.take(pool, labeler, self.bounds);
             self_metrics.hand_out()
         })?;
         self.metrics.generated(batch.samples() as u64);
         self.is_maybe_sent = false;
-        self.outstanding =
-            Some(Outstanding { from: Side::SelfMetrics, left: batch.samples(), samples: 0 });
+        let (from, left) = (Side::SelfMetrics, batch.samples());
+        self.outstanding = Some(Outstanding { from, left, samples: 0 });
         Some(batch)
     }
 
@@ -474,18 +439,31 @@ impl Queue {
         }
         let Outstanding { from, samples, .. } = *outstanding;
         self.outstanding = None;
-        if let Place::Home(store) = &mut self.place {
-            let follower = match from {
-                Side::Live => &mut store.live,
-                Side::Backlog => &mut store.backlog,
-                Side::SelfMetrics => return,
-            };
-            if let Some(follower) = follower {
-                follower.progress.done += samples;
-                store.note();
-            }
+        let follower = match from {
+            Side::Live => &mut self.store.live,
+            Side::Backlog => &mut self.store.backlog,
+            Side::SelfMetrics => return self.tell(),
+        };
+        if let Some(follower) = follower {
+            follower.progress.done += samples;
+            self.store.note();
         }
         self.tell();
+    }
+}
+
+/// Tells of an error that the queue tries to overcome.
+fn tell_error(endpoint: &str, error: &Error, limit: &LogLimit) {
+    if let Some(held_back) = limit.permit() {
+        tracing::error!(endpoint, %error, held_back, "cannot read the queue for now: trying again");
+    }
+}
+
+/// Waits before the log is tried again: it may help that it has grown.
+async fn retry_wait(news: &mut News) {
+    tokio::select! {
+        () = time::sleep(RETRY_WAIT) => {}
+        () = news.changed() => {}
     }
 }
 
@@ -493,14 +471,19 @@ impl Batches for Queue {
     async fn next(&mut self) -> Option<Batch> {
         self.is_fresh = false;
         loop {
-            if self.store().is_none_or(|store| store.live.is_none() && self.seen.sequence > 0) {
-                if !self.work(QueueStore::read).await && self.closed.is_some() {
+            if self.news.is_stopped {
+                // Another pusher may go on here.
+                self.work(QueueStore::finish).await;
+                return None;
+            }
+            if self.store.live.is_none() && self.seen.sequence > 0 {
+                if !self.work(QueueStore::read).await {
                     return None;
                 }
                 continue;
             }
             if let Some(fresh) = self.split_at() {
-                self.work(move |store| store.split(fresh)).await;
+                self.work(|store| store.split(fresh)).await;
                 continue;
             }
             if let Some(batch) = self.hand_out_self_metrics(false) {
@@ -509,10 +492,8 @@ impl Batches for Queue {
             if let Some(batch) = self.hand_out(Side::Live) {
                 return Some(batch);
             }
-            let end = self.seen;
-            let store = self.store()?;
-            if store.live.as_ref().is_some_and(|live| live.can_read(end)) {
-                if !self.work(QueueStore::read).await && self.closed.is_some() {
+            if self.store.live.as_ref().is_some_and(|live| live.can_read(self.seen)) {
+                if !self.work(QueueStore::read).await {
                     return None;
                 }
                 continue;
@@ -520,9 +501,8 @@ impl Batches for Queue {
             if let Some(batch) = self.hand_out(Side::Backlog) {
                 return Some(batch);
             }
-            let store = self.store()?;
-            if store.has_backlog() || store.save_is_due() {
-                if !self.work(QueueStore::read).await && self.closed.is_some() {
+            if self.store.has_backlog() || self.store.save_is_due() {
+                if !self.work(QueueStore::read).await {
                     return None;
                 }
                 continue;
@@ -530,7 +510,8 @@ impl Batches for Queue {
             if let Some(batch) = self.hand_out_self_metrics(true) {
                 return Some(batch);
             }
-            if self.closed.is_none() {
+            if self.news.deadline.is_none() {
+                self.metrics.is_read();
                 self.news().await;
                 self.is_fresh = true;
             } else if self.stale_on_exit && !self.is_ended {
@@ -552,21 +533,16 @@ impl Batches for Queue {
     }
 
     fn pool(&self) -> &LabelPool {
-        let store = self.store().expect("a batch is handed out while its labels are here");
-        &store.pool
+        &self.store.pool
     }
 
-    /// Takes in what comes; returns when something has come, or nothing more will. May be dropped
-    /// at any time.
     async fn news(&mut self) {
-        if self.news.changed().await.is_err() {
-            self.closed.get_or_insert_with(Instant::now);
-        }
+        self.news.changed().await;
         self.observe();
     }
 
-    fn closed(&self) -> Option<Instant> {
-        self.closed
+    fn deadline(&self) -> Option<Instant> {
+        self.news.deadline
     }
 
     fn confirm(&mut self, batch: Batch) {

@@ -1,45 +1,53 @@
-//! How far an endpoint has come, as its bookmark holds it.
+//! How far an endpoint has come, as its acknowledged position in the journal holds it.
 
 use std::collections::VecDeque;
 
-use crate::journal::{LogPosition, Totals};
-
-use super::series::NEVER;
+use crate::{
+    clock::UnixMs,
+    journal::{LogPosition, Totals},
+};
 
 /// The version of the note's form.
 const VERSION: u32 = 2;
+
+/// How the note holds a time that is not there.
+const NO_TIME: i64 = i64::MIN;
+
+/// Older parts of the log that wait while newer samples go first. With this many, nothing goes first
+/// any more until one of them is sent.
+pub(super) const RANGES: usize = 8;
 
 /// A place in the log, and within the window that begins there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct WindowProgress {
     /// Where to begin reading, so that what is before the window is known as far as it matters.
     pub(super) base: LogPosition,
-    /// Time of the newest sample cut up to `base` of which the endpoint has samples; [`NEVER`] where
-    /// it begins there.
-    pub(super) base_ms: i64,
-    /// The window has the sample cuts after this place...
+    /// Time of the newest tick up to `base` of which the endpoint has samples; `None` where the
+    /// endpoint begins there.
+    pub(super) base_time: Option<UnixMs>,
+    /// The window has the ticks after this place...
     pub(super) begin: LogPosition,
     /// ...up to this one.
     pub(super) end: LogPosition,
-    /// Time of the newest sample cut up to `end`.
-    pub(super) end_ms: i64,
-    /// So many samples of the window, the first ones, are confirmed or given up.
+    /// Time of the newest tick up to `end`.
+    pub(super) end_time: Option<UnixMs>,
+    /// How many samples of the window, from the first one on, are confirmed or given up.
     pub(super) done: u64,
-    /// Samples are sent for later times only: up to here, the receiver may have others.
-    pub(super) floor_ms: i64,
+    /// Only samples with later times are sent: the receiver may have others up to here.
+    pub(super) floor: Option<UnixMs>,
 }
 
 impl WindowProgress {
     /// An endpoint that begins at `place`.
-    pub(super) fn new(place: LogPosition, floor_ms: i64) -> Self {
+    pub(super) fn new(place: LogPosition, floor: Option<UnixMs>) -> Self {
         WindowProgress {
             base: place,
-            base_ms: NEVER,
+            base_time: None,
             begin: place,
             end: place,
-            end_ms: NEVER,
+            end_time: None,
             done: 0,
-            floor_ms,
+            floor,
         }
     }
 }
@@ -54,11 +62,11 @@ pub(super) struct Range {
 /// All that an endpoint has to know after a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EndpointProgress {
-    /// Of what decides which samples there are. If it is another one, the window that was begun is
-    /// begun anew.
+    /// Stands for all that decides which samples there are. Where it has changed, a window that was
+    /// begun is sent from its first sample on.
     pub(super) fingerprint: u32,
     pub(super) live: WindowProgress,
-    /// So many samples beyond the ends of the windows were counted as dropped by the log.
+    /// How many samples beyond the ends of the windows were counted as dropped by the log.
     pub(super) gone: u64,
     /// The oldest first.
     pub(super) ranges: VecDeque<Range>,
@@ -96,18 +104,18 @@ impl EndpointProgress {
 }
 
 fn write_window(out: &mut Vec<u8>, progress: &WindowProgress) {
-    let WindowProgress { base, base_ms, begin, end, end_ms, done, floor_ms } = *progress;
-    for cursor in [base, begin, end] {
-        write_position(out, cursor);
+    let WindowProgress { base, base_time, begin, end, end_time, done, floor } = *progress;
+    for position in [base, begin, end] {
+        write_position(out, position);
     }
-    for time in [base_ms, end_ms, floor_ms] {
-        out.extend_from_slice(&time.to_le_bytes());
+    for time in [base_time, end_time, floor] {
+        out.extend_from_slice(&time.map_or(NO_TIME, UnixMs::get).to_le_bytes());
     }
     out.extend_from_slice(&done.to_le_bytes());
 }
 
-fn write_position(out: &mut Vec<u8>, cursor: LogPosition) {
-    let LogPosition { sequence, totals: Totals { ticks, samples } } = cursor;
+fn write_position(out: &mut Vec<u8>, position: LogPosition) {
+    let LogPosition { sequence, totals: Totals { ticks, samples } } = position;
     for number in [sequence, ticks, samples] {
         out.extend_from_slice(&number.to_le_bytes());
     }
@@ -115,10 +123,13 @@ fn write_position(out: &mut Vec<u8>, cursor: LogPosition) {
 
 fn read_window(input: &mut &[u8]) -> Option<WindowProgress> {
     let [base, begin, end] = [read_position(input)?, read_position(input)?, read_position(input)?];
-    let mut time = || take(input).map(i64::from_le_bytes);
-    let [base_ms, end_ms, floor_ms] = [time()?, time()?, time()?];
+    let mut time = || {
+        let time = i64::from_le_bytes(take(input)?);
+        Some((time != NO_TIME).then_some(UnixMs::new(time)))
+    };
+    let [base_time, end_time, floor] = [time()?, time()?, time()?];
     let done = u64::from_le_bytes(take(input)?);
-    Some(WindowProgress { base, base_ms, begin, end, end_ms, done, floor_ms })
+    Some(WindowProgress { base, base_time, begin, end, end_time, done, floor })
 }
 
 fn read_position(input: &mut &[u8]) -> Option<LogPosition> {
@@ -137,24 +148,23 @@ fn take<const N: usize>(input: &mut &[u8]) -> Option<[u8; N]> {
 mod tests {
     use super::*;
     use crate::journal::ACK_POSITION_LIMIT_BYTES;
-    use crate::publish::pusher::queue::store::RANGES;
 
     #[test]
     fn what_is_written_is_read_and_fits_an_acknowledged_position() {
-        let cursor = |number| LogPosition {
+        let position = |number| LogPosition {
             sequence: number,
             totals: Totals { ticks: number + 1, samples: number + 2 },
         };
         let progress = WindowProgress {
-            base: cursor(1),
-            base_ms: -4,
-            begin: cursor(5),
-            end: cursor(9),
-            end_ms: 13,
+            base: position(1),
+            base_time: Some(UnixMs::new(-4)),
+            begin: position(5),
+            end: position(9),
+            end_time: Some(UnixMs::new(13)),
             done: 14,
-            floor_ms: NEVER,
+            floor: None,
         };
-        let range = Range { progress, until: cursor(20) };
+        let range = Range { progress, until: position(20) };
         let ranges = std::iter::repeat_n(range, RANGES + 1).collect();
         let progress = EndpointProgress { fingerprint: 7, live: progress, gone: 21, ranges };
         let mut bytes = Vec::new();

@@ -1,7 +1,7 @@
 //! The program's own metrics as samples: behind NAT, nobody can scrape them.
 //!
-//! They are no part of the log: what is sent is what they are at that moment, once for each sample
-//! cut at most.
+//! They are no part of the log: what is sent is what they are at that moment, once for each
+//! tick at most.
 
 use std::{collections::VecDeque, sync::Arc};
 

@@ -1,134 +1,144 @@
-//! Which samples there are: the rules by which cuts become samples.
+//! The series of an endpoint, and the rules by which the log's deltas become their samples.
 //!
-//! All of it follows from the log and from nothing else, so that a queue which begins anew at an
+//! All of it follows from the log and from nothing else, so that a queue which goes back to an
 //! earlier place comes to the same samples in the same order.
 
 use std::{cmp::Ordering, collections::HashMap};
 
 use crate::{
+    clock::{Millis, UnixMs},
     journal::{Delta, State},
     publish::remote_write::{FamilyId, LabelPool, LabelSet, STALE},
-    slots::{Slots, give_back},
+    slots::{Slab, give_back},
 };
 
 use super::{
     labels::{Identities, Labeler, Labelled},
-    window::{NONE, Window},
+    window::Window,
 };
 
-/// A slot without a series.
-const VACANT: u32 = u32::MAX;
-/// The slot of a series that is not for this endpoint.
-const LEFT_OUT: u32 = u32::MAX - 1;
-
-/// Before all times.
-pub(super) const NEVER: i64 = i64::MIN;
-
-/// How an endpoint wants its samples.
+/// How often an endpoint wants samples.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
-    /// How far apart sample cuts are, in milliseconds.
-    pub(super) interval_ms: i64,
-    /// How far apart the samples of a series are that does not change, in milliseconds.
-    pub(super) idle_ms: Option<i64>,
+    /// Between two ticks.
+    pub(super) interval: Millis,
+    /// Between two samples of a series that does not change.
+    pub(super) idle: Option<Millis>,
 }
 
-/// What the endpoint knows as one series: a label set, whichever series of the journal has it.
+/// What the endpoint knows as one series: a label set, whichever series of the journal has it. There
+/// are as many as series, so their size counts: 48 bytes.
 #[derive(Debug)]
 pub(super) struct LabelledSeries {
     pub(super) labels: LabelSet,
-    pub(super) family: FamilyId,
     group: u32,
-    /// The number of the journal's series; [`VACANT`] once it has ended.
-    slot: u32,
-    pub(super) start_ms: i64,
+    /// The journal's number of the series that has the labels, or that had them last.
+    id: u32,
+    pub(super) family: FamilyId,
+    flags: Flags,
+    pub(super) start: UnixMs,
     value: u64,
-    /// Time of the cut that last changed it.
-    changed_ms: i64,
-    /// The value at the newest sample cut.
-    sampled: u64,
-    /// Time of its newest sample, or a time that none of its samples is past.
-    last_ms: i64,
-    /// The series had no sample cut yet.
-    is_new: bool,
-    /// At the newest sample cut it was idle, and got no sample.
-    skipped: bool,
+    /// Time of the delta that last changed it.
+    changed: UnixMs,
+    /// Only samples after this time are new to the endpoint.
+    last: UnixMs,
+}
+
+/// What is so or not of a series, in one byte.
+#[derive(Debug, Clone, Copy, Default)]
+struct Flags(u8);
+
+impl Flags {
+    /// A series of the journal has the labels now.
+    const LIVES: u8 = 1;
+    /// It has had no tick yet.
+    const NEW: u8 = 1 << 1;
+    /// Its value changed since the newest tick.
+    const CHANGED: u8 = 1 << 2;
+    /// At the newest tick it was idle, and got no sample.
+    const SKIPPED: u8 = 1 << 3;
     /// The endpoint has samples of it.
-    known: bool,
-    /// Its first and last sample in the window.
-    pub(super) head: u32,
-    pub(super) tail: u32,
-}
+    const KNOWN: u8 = 1 << 4;
 
-impl LabelledSeries {
-    fn emit(&mut self, window: &mut Option<&mut Window>, time_ms: i64, value: f64) {
-        // Timestamps strictly rise, whatever the log says.
-        if time_ms > self.last_ms {
-            self.last_ms = time_ms;
-            self.known = true;
-            if let Some(window) = window {
-                window.push(self, time_ms, value);
-            }
-        }
+    fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
     }
 
-    /// The zero before a new series' first value. Nothing of it is known to be sent at or before
-    /// `floor_ms`.
-    fn emit_zero(
-        &mut self,
-        window: &mut Option<&mut Window>,
-        before_ms: i64,
-        interval_ms: i64,
-        floor_ms: i64,
-    ) {
-        let mut zero_ms = before_ms - interval_ms;
-        if !self.known {
-            zero_ms = zero_ms.max(floor_ms.saturating_add(1));
-        }
-        if zero_ms < before_ms {
-            self.emit(window, zero_ms, 0.0);
+    fn set(&mut self, flag: u8, is_set: bool) {
+        if is_set {
+            self.0 |= flag;
+        } else {
+            self.0 &= !flag;
         }
     }
 }
 
-/// A series that ended since the newest sample cut.
+/// A series that ended since the newest tick.
 #[derive(Debug)]
 struct Ending {
-    line: u32,
-    start_ms: i64,
+    /// Its slot.
+    series: u32,
+    start: UnixMs,
     value: u64,
-    changed_ms: i64,
-    sampled: u64,
-    is_new: bool,
-    skipped: bool,
+    changed: UnixMs,
+    flags: Flags,
+    /// Its value at the newest tick, where it was idle then and has changed since.
+    idle_value: Option<u64>,
 }
 
-/// A series whose labels another one has. It gets them when that ends.
+/// A series whose labels another one has. It gets them when that one ends.
 #[derive(Debug)]
 struct DuplicateSeries {
-    start_ms: i64,
+    start: UnixMs,
     value: u64,
-    changed_ms: i64,
+    changed: UnixMs,
 }
 
-/// All lines of an endpoint, at one place of the log.
+/// Where a series of the journal is, in 4 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place(u32);
+
+impl Place {
+    /// There is no such series.
+    const VACANT: Place = Place(u32::MAX);
+    /// It is not for this endpoint.
+    const LEFT_OUT: Place = Place(u32::MAX - 1);
+
+    /// The slot of the series with its labels.
+    fn slot(self) -> Option<u32> {
+        (self != Place::VACANT && self != Place::LEFT_OUT).then_some(self.0)
+    }
+}
+
+/// All series of an endpoint, at one place of the log.
 #[derive(Debug, Default)]
 pub(super) struct EndpointSeries {
-    all: Vec<LabelledSeries>,
-    places: Slots,
+    all: Slab<LabelledSeries>,
     identities: Identities,
-    /// For each series of the journal its line.
-    slots: Vec<u32>,
+    /// Where each series of the journal is, by its number.
+    places: Vec<Place>,
     endings: Vec<Ending>,
+    /// Values at the newest tick of series that were idle then and have changed since, by slot.
+    idle_values: HashMap<u32, u64>,
     /// Series whose labels another one has already, by number.
     duplicates: HashMap<u32, DuplicateSeries>,
     left_out: u64,
-    /// All lines, in the order of requests.
+    /// The slots of all series, in the order of requests.
     order: Vec<u32>,
     is_sorted: bool,
 }
 
-/// What a sample cut came to, beside the samples in the window.
+/// A tick, as samples are made for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tick {
+    pub(super) time: UnixMs,
+    /// Time of the tick before.
+    pub(super) before: Option<UnixMs>,
+    /// Nothing is known to be sent of new series up to this time.
+    pub(super) floor: Option<UnixMs>,
+}
+
+/// What a tick came to, beside the samples in the window.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Unsent {
     /// Series that are not for this endpoint.
@@ -138,338 +148,378 @@ pub(super) struct Unsent {
 }
 
 impl EndpointSeries {
-    /// Forgets all.
+    /// Forgets everything.
     pub(super) fn clear(&mut self, pool: &mut LabelPool) {
-        for &line in &self.order {
-            pool.remove(self.all[line as usize].labels);
+        for &slot in &self.order {
+            pool.remove(self.all[slot].labels);
         }
         *self = EndpointSeries::default();
     }
 
-    /// Begins anew at a state of the log. What lives there is no news; the endpoint has its samples
-    /// up to `known_ms`, or none of it if that is [`NEVER`].
+    /// Starts over at a state of the log. The endpoint has, or will have, the samples of the series
+    /// there up to `known`; none of them if that is `None`.
     pub(super) fn reset(
         &mut self,
         state: &State,
-        known_ms: i64,
+        known: Option<UnixMs>,
         pool: &mut LabelPool,
         labeler: &Labeler,
     ) {
         self.clear(pool);
-        self.all.reserve_exact(state.len());
+        self.all = Slab::with_capacity(state.len());
         self.order.reserve_exact(state.len());
+        self.places.reserve_exact(state.slots() as usize);
         let mut series: Vec<(i64, u32)> =
             state.series().map(|series| (series.start_ms, series.id)).collect();
         // Of several with the same labels, the first one has them.
         series.sort_unstable();
         for (_, id) in series {
             let Some(series) = state.get(id) else { continue };
-            let line = self.start(id, series.start_ms, series.definition, pool, labeler);
+            let start = UnixMs::new(series.start_ms);
+            let slot = self.start(id, start, series.definition, pool, labeler);
             let value = series.counts.first().copied().unwrap_or_default();
-            if let Some(duplicate) = self.duplicates.get_mut(&id) {
-                (duplicate.value, duplicate.changed_ms) = (value, series.changed_ms);
+            let changed = UnixMs::new(series.changed_ms);
+            if let Some(slot) = slot {
+                let series = &mut self.all[slot];
+                (series.value, series.changed) = (value, changed);
+                series.flags.set(Flags::NEW, false);
+            } else if let Some(duplicate) = self.duplicates.get_mut(&id) {
+                (duplicate.value, duplicate.changed) = (value, changed);
             }
-            let Some(line) = line.map(|line| &mut self.all[line as usize]) else { continue };
-            line.value = value;
-            line.sampled = line.value;
-            line.changed_ms = series.changed_ms;
-            line.is_new = false;
         }
-        self.are_known_up_to(known_ms);
+        self.are_known_up_to(known);
     }
 
-    /// The endpoint has, or will have, the samples of all lines up to this time.
-    pub(super) fn are_known_up_to(&mut self, time_ms: i64) {
-        for line in &mut self.all {
-            line.known = time_ms != NEVER;
-            line.last_ms = time_ms;
+    /// The endpoint has, or will have, the samples of all series up to this time.
+    pub(super) fn are_known_up_to(&mut self, time: Option<UnixMs>) {
+        for series in self.all.values_mut() {
+            series.flags.set(Flags::KNOWN, time.is_some());
+            series.last = time.unwrap_or(UnixMs::MIN);
         }
     }
 
-    /// Takes in a cut. Returns a series that it starts whose labels another one has.
-    pub(super) fn take(
+    /// Applies a delta. Returns a series that it starts whose labels another one has.
+    pub(super) fn apply(
         &mut self,
-        cut: &Delta,
+        delta: &Delta,
         pool: &mut LabelPool,
         labeler: &Labeler,
     ) -> Option<u32> {
-        for &id in cut.ended() {
+        let time = UnixMs::new(delta.time_ms);
+        for &id in delta.ended() {
             self.end(id);
         }
         let mut duplicate = None;
-        for series in cut.started() {
-            let line = self.start(series.id, series.start_ms, series.definition, pool, labeler);
-            if let Some(line) = line {
-                self.all[line as usize].changed_ms = cut.time_ms;
-            }
-            if let Some(new) = self.duplicates.get_mut(&series.id) {
-                new.changed_ms = cut.time_ms;
+        for series in delta.started() {
+            let start = UnixMs::new(series.start_ms);
+            let slot = self.start(series.id, start, series.definition, pool, labeler);
+            if let Some(slot) = slot {
+                self.all[slot].changed = time;
+            } else if let Some(new) = self.duplicates.get_mut(&series.id) {
+                new.changed = time;
                 duplicate = Some(series.id);
             }
         }
-        for (id, increments) in cut.changed() {
-            let line = self.slots.get(id as usize).copied().unwrap_or(VACANT);
-            let Some(line) = self.all.get_mut(line as usize) else { continue };
+        for (id, increments) in delta.changed() {
+            let place = self.places.get(id as usize).copied().unwrap_or(Place::VACANT);
+            let Some(slot) = place.slot() else { continue };
+            let series = &mut self.all[slot];
             let increment = increments.first().copied().unwrap_or_default();
-            if line.slot == id {
-                line.value = line.value.wrapping_add(increment);
-                line.changed_ms = cut.time_ms;
+            if series.flags.has(Flags::LIVES) && series.id == id {
+                if increment != 0 && !series.flags.has(Flags::CHANGED) {
+                    series.flags.set(Flags::CHANGED, true);
+                    if series.flags.has(Flags::SKIPPED) {
+                        self.idle_values.insert(slot, series.value);
+                    }
+                }
+                series.value = series.value.wrapping_add(increment);
+                series.changed = time;
             } else if let Some(duplicate) = self.duplicates.get_mut(&id) {
                 duplicate.value = duplicate.value.wrapping_add(increment);
-                duplicate.changed_ms = cut.time_ms;
+                duplicate.changed = time;
             }
         }
         duplicate
     }
 
     fn end(&mut self, id: u32) {
-        let Some(slot) = self.slots.get_mut(id as usize) else { return };
-        let place = std::mem::replace(slot, VACANT);
-        if place == LEFT_OUT {
+        let Some(place) = self.places.get_mut(id as usize) else { return };
+        let place = std::mem::replace(place, Place::VACANT);
+        if place == Place::LEFT_OUT {
             self.left_out -= 1;
             return;
         }
-        let Some(line) = self.all.get_mut(place as usize) else { return };
-        if line.slot != id {
+        let Some(slot) = place.slot() else { return };
+        let series = &mut self.all[slot];
+        if !series.flags.has(Flags::LIVES) || series.id != id {
             self.duplicates.remove(&id);
             return;
         }
         self.endings.push(Ending {
-            line: place,
-            start_ms: line.start_ms,
-            value: line.value,
-            changed_ms: line.changed_ms,
-            sampled: line.sampled,
-            is_new: line.is_new,
-            skipped: line.skipped,
+            series: slot,
+            start: series.start,
+            value: series.value,
+            changed: series.changed,
+            flags: series.flags,
+            idle_value: self.idle_values.remove(&slot),
         });
-        line.slot = VACANT;
-        let of_line = self.duplicates.iter().filter(|&(&id, _)| self.slots[id as usize] == place);
-        let next =
-            of_line.min_by_key(|&(&id, duplicate)| (duplicate.start_ms, id)).map(|(&id, _)| id);
+        series.flags.set(Flags::LIVES, false);
+        let places = &self.places;
+        let same = self.duplicates.iter().filter(|&(&id, _)| places[id as usize] == place);
+        let next = same.min_by_key(|&(&id, duplicate)| (duplicate.start, id)).map(|(&id, _)| id);
         if let Some((id, duplicate)) = next.and_then(|id| self.duplicates.remove_entry(&id)) {
-            let line = &mut self.all[place as usize];
-            line.begin(id, duplicate.start_ms);
-            (line.value, line.changed_ms) = (duplicate.value, duplicate.changed_ms);
+            series.begin(id, duplicate.start);
+            (series.value, series.changed) = (duplicate.value, duplicate.changed);
         }
     }
 
-    /// Returns its line, unless it gets none.
+    /// Returns the slot of its labels, unless it has none to itself.
     fn start(
         &mut self,
         id: u32,
-        start_ms: i64,
+        start: UnixMs,
         definition: &[u8],
         pool: &mut LabelPool,
         labeler: &Labeler,
     ) -> Option<u32> {
-        let slot = id as usize;
-        if slot >= self.slots.len() {
-            self.slots.resize(slot + 1, VACANT);
+        if id as usize >= self.places.len() {
+            self.places.resize(id as usize + 1, Place::VACANT);
         }
         labeler.series(definition, |labelled| {
+            let place = &mut self.places[id as usize];
             let Some(Labelled { labels, family, group }) = labelled else {
-                self.slots[slot] = LEFT_OUT;
+                *place = Place::LEFT_OUT;
                 self.left_out += 1;
                 return None;
             };
-            let lines = &self.all;
-            let set_of = |line: u32| lines[line as usize].labels;
-            if let Some(place) = self.identities.find(pool, &labels, set_of) {
-                self.slots[slot] = place;
-                let line = &mut self.all[place as usize];
-                if line.slot != VACANT {
-                    let duplicate = DuplicateSeries { start_ms, value: 0, changed_ms: start_ms };
+            let all = &self.all;
+            let set_of = |slot: u32| all[slot].labels;
+            if let Some(slot) = self.identities.find(pool, &labels, set_of) {
+                *place = Place(slot);
+                let series = &mut self.all[slot];
+                if series.flags.has(Flags::LIVES) {
+                    let duplicate = DuplicateSeries { start, value: 0, changed: start };
                     self.duplicates.insert(id, duplicate);
                     return None;
                 }
-                line.begin(id, start_ms);
-                return Some(place);
+                series.begin(id, start);
+                return Some(slot);
             }
-            let line = LabelledSeries {
+            let mut series = LabelledSeries {
                 labels: pool.add(labels),
-                family,
                 group,
-                slot: id,
-                start_ms,
+                id,
+                family,
+                flags: Flags::default(),
+                start,
                 value: 0,
-                changed_ms: start_ms,
-                sampled: 0,
-                last_ms: NEVER,
-                is_new: true,
-                skipped: false,
-                known: false,
-                head: NONE,
-                tail: NONE,
+                changed: start,
+                last: UnixMs::MIN,
             };
-            let place = self.places.take();
-            match self.all.get_mut(place as usize) {
-                Some(vacant) => *vacant = line,
-                None => self.all.push(line),
-            }
-            let lines = &self.all;
-            self.identities.insert(pool, place, |line| lines[line as usize].labels);
-            self.slots[slot] = place;
-            self.order.push(place);
+            series.begin(id, start);
+            let slot = self.all.insert(series);
+            *place = Place(slot);
+            let all = &self.all;
+            self.identities.insert(pool, slot, |slot| all[slot].labels);
+            self.order.push(slot);
             self.is_sorted = false;
-            Some(place)
+            Some(slot)
         })
     }
 
-    /// The samples of a sample cut at `time_ms`, into `window` if there is one. `before_ms` is the
-    /// time of the sample cut before; `all`: idle series as well. Nothing at or before `floor_ms`
-    /// is known to be unsent.
+    /// Makes the samples of a tick, into `window` if there is one.
     pub(super) fn sample(
         &mut self,
-        time_ms: i64,
-        before_ms: i64,
-        all: bool,
-        floor_ms: i64,
+        tick: Tick,
         rules: Rules,
         mut window: Option<&mut Window>,
     ) -> Unsent {
+        let Tick { time, before, .. } = tick;
         let window = &mut window;
-        let interval_ms = rules.interval_ms;
         for ending in std::mem::take(&mut self.endings) {
-            let line = &mut self.all[ending.line as usize];
-            if line.slot != VACANT
-                && let Some(window) = window
-            {
-                window.restart(ending.line, time_ms, ending.start_ms);
-            }
-            // What it grew by since the newest sample cut is not to be lost. It may have grown at
-            // the very time of that: where the clock went back, times of cuts stand still.
-            let grown_ms = ending.changed_ms.max(before_ms.saturating_add(1));
-            if ending.is_new {
-                line.emit_zero(window, time_ms, interval_ms, floor_ms);
-                line.emit(window, grown_ms, ending.value as f64);
-            } else if line.known && ending.value != ending.sampled {
-                if ending.skipped {
-                    line.emit(window, before_ms, ending.sampled as f64);
+            let slot = ending.series;
+            let series = &mut self.all[slot];
+            // What it grew by since the newest tick must not be lost. It may have grown at the very
+            // time of that: where the clock went back, times of deltas stand still.
+            let grown =
+                before.map_or(ending.changed, |before| ending.changed.max(before + Millis::new(1)));
+            if ending.flags.has(Flags::NEW) {
+                series.emit_zero(slot, window, tick, rules.interval);
+                series.emit(slot, window, grown, ending.value as f64);
+            } else if series.flags.has(Flags::KNOWN) && ending.flags.has(Flags::CHANGED) {
+                if let (Some(before), Some(value)) = (before, ending.idle_value) {
+                    series.emit(slot, window, before, value as f64);
                 }
-                line.emit(window, grown_ms, ending.value as f64);
+                series.emit(slot, window, grown, ending.value as f64);
             }
-            if line.slot == VACANT && line.known {
-                line.emit(window, time_ms, STALE);
+            if series.flags.has(Flags::LIVES) {
+                if let Some(window) = window {
+                    window.restart(slot, time, ending.start);
+                }
+            } else if series.flags.has(Flags::KNOWN) {
+                series.emit(slot, window, time, STALE);
             }
         }
-        for line in self.all.iter_mut().filter(|line| line.slot != VACANT) {
-            let value = line.value;
-            if line.is_new {
-                line.emit_zero(window, time_ms, interval_ms, floor_ms);
+        if let Some(window) = window
+            && window.len() == 0
+        {
+            window.reserve(self.order.len());
+        }
+        for &slot in &self.order {
+            let series = &mut self.all[slot];
+            if !series.flags.has(Flags::LIVES) {
+                continue;
             }
-            let is_changed = value != line.sampled;
-            let is_due = all
-                || line.is_new
+            let is_new = series.flags.has(Flags::NEW);
+            let is_changed = series.flags.has(Flags::CHANGED);
+            if is_new {
+                series.emit_zero(slot, window, tick, rules.interval);
+            }
+            let is_due = is_new
                 || is_changed
-                || rules.idle_ms.is_none_or(|idle_ms| {
+                || match (before, rules.idle) {
                     // Counted from the change, so that it needs no memory of what was sent.
-                    let periods = |at: i64| (at - line.changed_ms).div_euclid(idle_ms);
-                    periods(time_ms) != periods(before_ms)
-                });
+                    (Some(before), Some(idle)) => {
+                        let periods =
+                            |at: UnixMs| (at - series.changed).get().div_euclid(idle.get());
+                        periods(time) != periods(before)
+                    }
+                    _ => true,
+                };
             if is_due {
-                if line.skipped && is_changed {
-                    line.emit(window, before_ms, line.sampled as f64);
+                if is_changed
+                    && series.flags.has(Flags::SKIPPED)
+                    && let (Some(before), Some(value)) = (before, self.idle_values.remove(&slot))
+                {
+                    series.emit(slot, window, before, value as f64);
                 }
-                line.emit(window, time_ms, value as f64);
+                series.emit(slot, window, time, series.value as f64);
             }
-            line.is_new = false;
-            line.skipped = !is_due;
-            line.sampled = value;
+            series.flags.set(Flags::NEW, false);
+            series.flags.set(Flags::CHANGED, false);
+            series.flags.set(Flags::SKIPPED, !is_due);
         }
+        self.idle_values = HashMap::new();
         Unsent { left_out: self.left_out, duplicates: self.duplicates.len() as u64 }
     }
 
-    /// Forgets the lines that ended, whose newest sample is not past `time_ms`.
-    pub(super) fn forget_ended(&mut self, time_ms: i64, pool: &mut LabelPool) {
-        let EndpointSeries { all: lines, places, identities, order, .. } = self;
-        // Some wait for the next sample cut to get their last samples.
-        let mut waiting: Vec<u32> = self.endings.iter().map(|ending| ending.line).collect();
+    /// Forgets the series that ended whose newest sample is not past `time`.
+    pub(super) fn forget_ended(&mut self, time: UnixMs, pool: &mut LabelPool) {
+        // Some wait for the next tick to get their last samples.
+        let mut waiting: Vec<u32> = self.endings.iter().map(|ending| ending.series).collect();
         waiting.sort_unstable();
-        order.retain(|&place| {
-            let line = &lines[place as usize];
-            let goes = line.slot == VACANT
-                && line.last_ms <= time_ms
-                && waiting.binary_search(&place).is_err();
+        let EndpointSeries { all, identities, order, .. } = self;
+        order.retain(|&slot| {
+            let series = &all[slot];
+            let goes = !series.flags.has(Flags::LIVES)
+                && series.last <= time
+                && waiting.binary_search(&slot).is_err();
             if goes {
-                identities.remove(pool, place, line.labels);
-                pool.remove(line.labels);
-                places.give(place);
+                let labels = series.labels;
+                identities.remove(pool, slot, labels);
+                pool.remove(labels);
+                all.remove(slot);
             }
             !goes
         });
         self.give_back(pool);
     }
 
-    /// Gives memory back that no line takes any more.
+    /// Gives memory back that no series takes any more.
     fn give_back(&mut self, pool: &LabelPool) {
-        self.all.truncate(self.places.trim());
-        give_back(&mut self.all);
         give_back(&mut self.order);
         give_back(&mut self.endings);
         self.duplicates.shrink_to(2 * self.duplicates.len());
-        let used = self.slots.iter().rposition(|&line| line != VACANT);
-        self.slots.truncate(used.map_or(0, |last| last + 1));
-        give_back(&mut self.slots);
-        let lines = &self.all;
-        self.identities.give_back(pool, |line| lines[line as usize].labels);
+        let used = self.places.iter().rposition(|&place| place != Place::VACANT);
+        self.places.truncate(used.map_or(0, |last| last + 1));
+        give_back(&mut self.places);
+        let all = &self.all;
+        self.identities.give_back(pool, |slot| all[slot].labels);
     }
 
-    /// All lines, in the order of requests.
-    pub(super) fn in_order(&mut self, pool: &LabelPool) -> &[u32] {
+    /// Puts the samples of a window into the order in which they are sent: series that were new in
+    /// it are not in their places yet.
+    pub(super) fn sort(&mut self, window: &mut Window, pool: &LabelPool) {
         if !self.is_sorted {
-            let lines = &self.all;
+            let all = &self.all;
             // Stable, so that what is in order already takes little time.
-            self.order.sort_by(|&one, &other| compare(lines, pool, one, other));
+            self.order.sort_by(|&one, &other| compare(&all[one], &all[other], pool));
             self.is_sorted = true;
         }
-        &self.order
-    }
-
-    /// Forgets what is in the window.
-    pub(super) fn clear_window(&mut self) {
-        for line in &mut self.all {
-            (line.head, line.tail) = (NONE, NONE);
+        if window.len() == 0 {
+            return;
         }
+        let mut ranks = vec![0; self.all.bound()];
+        for (rank, &slot) in (0..).zip(&self.order) {
+            ranks[slot as usize] = rank;
+        }
+        window.sort(&ranks);
     }
 
-    pub(super) fn get(&self, line: u32) -> &LabelledSeries {
-        &self.all[line as usize]
+    pub(super) fn get(&self, slot: u32) -> &LabelledSeries {
+        &self.all[slot]
     }
 
-    /// A line's place in the order of requests.
-    pub(super) fn nth(&self, place: usize) -> Option<u32> {
-        self.order.get(place).copied()
-    }
-
-    /// How many lines there are.
+    /// How many series there are.
     pub(super) fn len(&self) -> usize {
         self.order.len()
     }
 
-    /// Ends all that live, at `time_ms`.
-    pub(super) fn end_all(&mut self, time_ms: i64, window: &mut Window) {
-        for line in self.all.iter_mut().filter(|line| line.slot != VACANT && line.known) {
-            line.emit(&mut Some(window), time_ms, STALE);
+    /// Ends all that live, at a time.
+    pub(super) fn end_all(&mut self, time: UnixMs, window: &mut Window) {
+        for &slot in &self.order {
+            let series = &mut self.all[slot];
+            if series.flags.has(Flags::LIVES) && series.flags.has(Flags::KNOWN) {
+                series.emit(slot, &mut Some(&mut *window), time, STALE);
+            }
         }
     }
 }
 
 impl LabelledSeries {
-    /// The label set begins anew, with another series.
-    fn begin(&mut self, id: u32, start_ms: i64) {
-        self.slot = id;
-        self.start_ms = start_ms;
-        self.changed_ms = start_ms;
+    /// Another series of the journal has the labels from now on.
+    fn begin(&mut self, id: u32, start: UnixMs) {
+        let is_known = self.flags.has(Flags::KNOWN);
+        self.flags = Flags(Flags::LIVES | Flags::NEW);
+        self.flags.set(Flags::KNOWN, is_known);
+        self.id = id;
+        self.start = start;
+        self.changed = start;
         self.value = 0;
-        self.sampled = 0;
-        self.is_new = true;
-        self.skipped = false;
+    }
+
+    fn emit(&mut self, slot: u32, window: &mut Option<&mut Window>, time: UnixMs, value: f64) {
+        // Timestamps strictly rise, whatever the log says.
+        if time > self.last {
+            self.last = time;
+            self.flags.set(Flags::KNOWN, true);
+            if let Some(window) = window {
+                window.push(slot, time, value);
+            }
+        }
+    }
+
+    /// The zero before a new series' first value.
+    fn emit_zero(
+        &mut self,
+        slot: u32,
+        window: &mut Option<&mut Window>,
+        tick: Tick,
+        interval: Millis,
+    ) {
+        let mut zero = tick.time - interval;
+        if let Some(floor) = tick.floor
+            && !self.flags.has(Flags::KNOWN)
+        {
+            zero = zero.max(floor + Millis::new(1));
+        }
+        if zero < tick.time {
+            self.emit(slot, window, zero, 0.0);
+        }
     }
 }
 
-fn compare(lines: &[LabelledSeries], pool: &LabelPool, one: u32, other: u32) -> Ordering {
-    let (one, other) = (&lines[one as usize], &lines[other as usize]);
+fn compare(one: &LabelledSeries, other: &LabelledSeries, pool: &LabelPool) -> Ordering {
     let by_group = one.group.cmp(&other.group);
     by_group.then_with(|| pool.labels(one.labels).cmp(pool.labels(other.labels)))
 }

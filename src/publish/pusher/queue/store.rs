@@ -1,6 +1,6 @@
-//! All that a queue has on disk: where it reads, and how far it is.
+//! What a queue reads from the log, and the note of how far it has come.
 //!
-//! What waits for the disk is done here, on a thread that may wait.
+//! All waits for the disk are here. They block the endpoint's thread, and nothing else.
 
 use std::{
     collections::VecDeque,
@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    clock::{Millis, UnixMs},
     journal::{AckPosition, Error, Log, LogPosition},
     publish::remote_write::LabelPool,
 };
@@ -15,26 +16,22 @@ use crate::{
 use super::{
     follower::{Before, Context, LogFollower, Tally},
     labels::Labeler,
-    progress::{EndpointProgress, Range, WindowProgress},
-    series::{NEVER, Rules},
+    progress::{EndpointProgress, RANGES, Range, WindowProgress},
+    series::Rules,
 };
 
-/// Older parts of the log that wait while newer samples go first. With as many, nothing goes first
-/// any more until one of them is sent.
-pub(super) const RANGES: usize = 8;
-
-/// The newest bookmark is made to survive the end of the machine this often, while samples go out.
-/// That of the process it survives in any case.
+/// How often the newest acknowledged position is synced while samples go out, so that it survives a crash of the
+/// machine. A crash of the process it survives in any case.
 const SYNC_PERIOD: Duration = Duration::from_secs(1);
 
-/// The log learns this often that it need not be kept any more.
+/// How often the log is told from where on it has to be kept.
 const SAVE_PERIOD: Duration = Duration::from_secs(15);
 
-/// Where an endpoint reads.
+/// Where in the log an endpoint reads, and its note of that.
 #[derive(Debug)]
 pub(super) struct QueueStore {
     log: Log,
-    /// Of cursor and bookmark.
+    /// Of retention cursor and acknowledged position.
     name: String,
     pub(super) pool: LabelPool,
     pub(super) labeler: Labeler,
@@ -51,7 +48,7 @@ pub(super) struct QueueStore {
     ack_position: Option<AckPosition>,
     fingerprint: u32,
     note: Vec<u8>,
-    /// When the bookmark was last synced, if it has been written since.
+    /// When the acknowledged position was last synced, if it has been written since.
     unsynced_since: Option<Instant>,
     synced: Option<Instant>,
     saved: Option<(LogPosition, Instant)>,
@@ -61,9 +58,9 @@ pub(super) struct QueueStore {
     counted_gone: u64,
     /// The same as reading came to them, but for those in the tally.
     read_gone: u64,
-    /// Why it can't go on, if it can't.
+    /// Cause it can't go on, if it can't.
     pub(super) error: Option<Error>,
-    /// Why it could not be kept how far it is, if it could not. That is no reason to stop.
+    /// Cause it could not be kept how far it is, if it could not. That is no reason to stop.
     pub(super) unkept: Option<Error>,
 }
 
@@ -77,12 +74,12 @@ impl QueueStore {
     ) -> Result<Self, Error> {
         let cursor = claim(&log, &name)?;
         let (ack_position, note) = log.ack_position(&name)?;
-        let fingerprint = labeler.fingerprint() ^ crc32fast::hash(format!("{rules:?}").as_bytes());
+        let fingerprint = labeler.fingerprint() ^ fingerprint(rules);
         let progress = note.as_deref().and_then(EndpointProgress::read);
         let is_resumed = progress.is_some();
         let mut progress = progress.unwrap_or_else(|| EndpointProgress {
             fingerprint,
-            live: WindowProgress::new(cursor, NEVER),
+            live: WindowProgress::new(cursor, None),
             gone: 0,
             ranges: VecDeque::new(),
         });
@@ -182,13 +179,10 @@ impl QueueStore {
     }
 
     /// Time of the oldest sample that waits in older parts and is not in a window, about.
-    pub(super) fn oldest_in_ranges_ms(&self) -> Option<i64> {
+    pub(super) fn oldest_in_ranges(&self) -> Option<UnixMs> {
         let oldest = self.log.oldest();
-        let kept = self.ranges.iter().filter(|range| range.until.sequence > oldest.sequence);
-        let windows = kept.map(|range| &range.progress);
-        windows
-            .map(|progress| progress.end_ms.max(progress.floor_ms))
-            .find(|&time_ms| time_ms != NEVER)
+        let mut kept = self.ranges.iter().filter(|range| range.until.sequence > oldest.sequence);
+        kept.find_map(|range| range.progress.end_time.max(range.progress.floor))
     }
 
     /// Whether there are older parts.
@@ -206,7 +200,7 @@ impl QueueStore {
         let QueueStore { log, pool, labeler, rules, tally, .. } = self;
         let Some(mut older) = self.live.take() else { return };
         let mut context = Context { log, pool, labeler, rules: *rules };
-        let progress = WindowProgress::new(fresh, older.progress.end_ms);
+        let progress = WindowProgress::new(fresh, older.progress.end_time);
         match LogFollower::open(progress, None, Before::Nobody, &mut context, tally) {
             Ok(Some(mut live)) => {
                 live.raise_floor();
@@ -228,7 +222,7 @@ impl QueueStore {
         self.note();
     }
 
-    /// Reads on where a window is spent; all that was handed out is settled.
+    /// Reads on where a window is spent. Everything that was handed out has to be settled.
     pub(super) fn read(&mut self) {
         self.save();
         if let Err(error) = self.try_read() {
@@ -312,7 +306,7 @@ impl QueueStore {
             && self.synced.is_none_or(|synced| synced.elapsed() >= SYNC_PERIOD)
     }
 
-    /// Makes the bookmark durable and lets go of the log behind it, if it is time.
+    /// Makes the acknowledged position durable and lets go of the log behind it, if it is time.
     fn save(&mut self) {
         if self.ack_position.as_ref().is_some_and(AckPosition::is_displaced) {
             // Somebody has removed it.
@@ -326,10 +320,10 @@ impl QueueStore {
             saved != slowest && (!self.log.is_durable() || at.elapsed() >= SAVE_PERIOD)
         });
         if is_due {
-            // The log may be kept from the cursor on alone: what the bookmark says comes first. It
+            // The log may be kept from the cursor on alone: what the acknowledged position says comes first. It
             // may not have been written since, where no sample of what was read is sent.
             //
-            // Twice, since a bookmark keeps two notes: should the newer one be damaged, the other
+            // Twice, since an acknowledged position keeps two notes: should the newer one be damaged, the other
             // one still is of a place that the log has.
             self.note();
             self.note();
@@ -379,12 +373,21 @@ impl QueueStore {
     }
 }
 
+/// Stands for the rules in the note. The text is the one that earlier versions made, so that their
+/// notes stay valid.
+fn fingerprint(rules: Rules) -> u32 {
+    let Rules { interval, idle } = rules;
+    let (interval_ms, idle_ms) = (interval.get(), idle.map(Millis::get));
+    let text = format!("Rules {{ interval_ms: {interval_ms}, idle_ms: {idle_ms:?} }}");
+    crc32fast::hash(text.as_bytes())
+}
+
 /// Samples of the log between two places.
 pub(super) fn samples_between(from: LogPosition, to: LogPosition) -> u64 {
     to.totals.samples.saturating_sub(from.totals.samples)
 }
 
-/// The cursor of this name; a new one begins at the end of the log, and is kept from now on.
+/// The retention cursor of this name; a new one begins at the end of the log, and is kept from now on.
 pub(in crate::publish::pusher) fn claim(log: &Log, name: &str) -> Result<LogPosition, Error> {
     if let Some(&cursor) = log.retention_cursors().get(name) {
         return Ok(cursor);

@@ -1,36 +1,48 @@
-//! The samples of some sample cuts in a row, read ahead so that those of a series can go out
-//! together.
+//! The samples of some ticks in a row, read ahead so that those of a series can go out together.
 
-use super::series::LabelledSeries;
+use crate::clock::UnixMs;
 
-/// Sample cuts in a window. More would hardly make requests smaller.
-pub(super) const WINDOW_CUTS: usize = 120;
+/// Ticks in a window. More would hardly make requests smaller.
+pub(super) const WINDOW_TICKS: usize = 120;
 
-/// Samples in a window take this much, in bytes, or what a single cut takes if that is more.
+/// The samples of a window take at most this many bytes, or what a single tick takes if that is
+/// more.
 pub(super) const WINDOW_BYTES: usize = 4 << 20;
 
-/// No entry.
-pub(super) const NONE: u32 = u32::MAX;
-
-/// Samples, in chains: one for each line.
+/// Samples in the order in which they are sent, once the window is [sorted](Window::sort).
 #[derive(Debug, Default)]
 pub(super) struct Window {
     entries: Vec<Entry>,
-    times: Vec<i64>,
-    /// Series whose samples before a time have another start time than later ones: line, that time,
-    /// start time.
-    restarts: Vec<(u32, i64, i64)>,
-    pub(super) cuts: usize,
+    times: Vec<UnixMs>,
+    /// Series whose samples before a time have another start time than later ones.
+    restarts: Vec<Restart>,
+    pub(super) ticks: usize,
 }
 
-/// A sample of a line.
+/// A sample of a series, in 16 bytes.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     value: f64,
-    /// Place in [`Window::times`].
+    /// Slot of the series.
+    series: u32,
+    /// Index in [`Window::times`].
     time: u32,
-    /// The line's next one.
-    next: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Restart {
+    series: u32,
+    until: UnixMs,
+    start: UnixMs,
+}
+
+/// A sample in a window.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WindowSample {
+    /// Slot of its series.
+    pub(super) series: u32,
+    pub(super) time: UnixMs,
+    pub(super) value: f64,
 }
 
 impl Window {
@@ -40,60 +52,70 @@ impl Window {
         self.entries.clear();
         self.entries.shrink_to(keep.min(WINDOW_BYTES / size_of::<Entry>() / 8));
         self.times.clear();
-        self.restarts.clear();
-        self.cuts = 0;
+        self.restarts = Vec::new();
+        self.ticks = 0;
     }
 
-    pub(super) fn samples(&self) -> usize {
+    /// How many samples there are.
+    pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether another cut of so many series is too much.
+    /// Whether another tick of so many series is too much.
     pub(super) fn is_full(&self, series: usize) -> bool {
         let entries = self.entries.len() + series;
-        self.cuts >= WINDOW_CUTS || self.cuts > 0 && entries * size_of::<Entry>() > WINDOW_BYTES
+        self.ticks >= WINDOW_TICKS || self.ticks > 0 && entries * size_of::<Entry>() > WINDOW_BYTES
     }
 
-    /// Adds a sample behind those of its line.
-    pub(super) fn push(&mut self, line: &mut LabelledSeries, time_ms: i64, value: f64) {
-        // Most samples have one of the few times of the cut at hand.
+    /// Makes room for so many samples, and for no more than these.
+    pub(super) fn reserve(&mut self, samples: usize) {
+        self.entries.reserve_exact(samples);
+    }
+
+    /// Adds a sample of a series, later than those that it has.
+    pub(super) fn push(&mut self, series: u32, time: UnixMs, value: f64) {
+        // Most samples have one of the few times of the tick at hand.
         let recent = self.times.len().saturating_sub(4);
-        let known = self.times[recent..].iter().position(|&time| time == time_ms);
-        let time = known.map_or(self.times.len(), |place| recent + place);
-        if time == self.times.len() {
-            self.times.push(time_ms);
+        let known = self.times[recent..].iter().position(|&known| known == time);
+        let index = known.map_or(self.times.len(), |index| recent + index);
+        if index == self.times.len() {
+            self.times.push(time);
         }
-        let entry = self.entries.len() as u32;
-        self.entries.push(Entry { value, time: time as u32, next: NONE });
-        if line.head == NONE {
-            line.head = entry;
-        } else {
-            self.entries[line.tail as usize].next = entry;
-        }
-        line.tail = entry;
+        self.entries.push(Entry { value, series, time: index as u32 });
     }
 
-    /// Time of the oldest sample, about: that of the first cut's first one.
-    pub(super) fn oldest_ms(&self) -> Option<i64> {
+    /// Says that the samples of a series before `until` have this start time.
+    pub(super) fn restart(&mut self, series: u32, until: UnixMs, start: UnixMs) {
+        self.restarts.push(Restart { series, until, start });
+    }
+
+    /// Puts the samples into the order in which they are sent: by the ranks of their series, and
+    /// those of a series by time.
+    pub(super) fn sort(&mut self, ranks: &[u32]) {
+        // Both are stable. Nearly all samples are in a few runs that are sorted already.
+        self.entries.sort_by_key(|entry| ranks[entry.series as usize]);
+        self.restarts.sort_by_key(|restart| restart.series);
+    }
+
+    /// The sample at a place in the order.
+    pub(super) fn get(&self, place: usize) -> Option<WindowSample> {
+        let &Entry { value, series, time } = self.entries.get(place)?;
+        Some(WindowSample { series, time: self.times[time as usize], value })
+    }
+
+    /// Time of the oldest sample, about: that of the first tick's first one.
+    pub(super) fn oldest(&self) -> Option<UnixMs> {
         self.times.first().copied()
     }
 
-    /// Says that the samples of a line before `time_ms` have this start time.
-    pub(super) fn restart(&mut self, line: u32, time_ms: i64, start_ms: i64) {
-        self.restarts.push((line, time_ms, start_ms));
-    }
-
-    /// Time and value of a sample, and the line's next one.
-    pub(super) fn get(&self, entry: u32) -> (i64, f64, u32) {
-        let Entry { value, time, next } = self.entries[entry as usize];
-        (self.times[time as usize], value, next)
-    }
-
-    /// The start time that a line had at a time, if it has another one now.
-    pub(super) fn start_before(&self, line: u32, time_ms: i64) -> Option<i64> {
-        let mut restarts = self.restarts.iter();
+    /// The start time that a series had at a time, if it has another one now.
+    pub(super) fn start_before(&self, series: u32, time: UnixMs) -> Option<UnixMs> {
+        let first = self.restarts.partition_point(|restart| restart.series < series);
+        let mut restarts = self.restarts[first..].iter();
         restarts
-            .find(|&&(of, until, _)| of == line && time_ms < until)
-            .map(|&(.., start_ms)| start_ms)
+            .by_ref()
+            .take_while(|restart| restart.series == series)
+            .find(|restart| time < restart.until)
+            .map(|restart| restart.start)
     }
 }

@@ -1,22 +1,43 @@
-//! Single requests of a stream: with samples, with a sample that is not in question, and questions.
+//! Single requests to an endpoint: with samples, with a canary, and questions without samples.
 
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use tokio::time::{self, Instant};
 
-use crate::publish::{
-    pusher::{
-        answer::{self, Failure, Refusal, Verdict},
-        recognize::{self, Recognized},
-        sender::{Content, Reply, SendError},
-    },
-    remote_write::{Batch, LabelPool, Protocol},
+use crate::publish::remote_write::{Batch, Encoder, LabelPool, Protocol};
+
+use super::{
+    answer::{self, Failure, Refusal, Verdict},
+    backoff::Backoff,
+    batches::{Batches, Ended, attend, pause},
+    canary::Canary,
+    negotiate::{Negotiation, Notes},
+    rate_limit::RateLimit,
+    recognize::{self, Recognized},
+    sender::{Content, Reply, SendError, Sender},
+    status::PushStatus,
 };
 
-use super::{Batches, Ended, Stream, attend};
+/// What it takes to send one request and to wait before the next one.
+#[derive(Debug)]
+pub(super) struct Requests {
+    pub(super) sender: Sender,
+    pub(super) encoder: Encoder,
+    pub(super) negotiation: Negotiation,
+    /// Where findings about the receiver are kept.
+    pub(super) notes: Option<Notes>,
+    pub(super) backoff: Backoff,
+    pub(super) rate_limit: Option<RateLimit>,
+    pub(super) canary: Canary,
+    /// Whether each 2xx is a confirmation, whatever answers.
+    pub(super) trust_2xx: bool,
+    /// How often the receiver was asked what it is without an answer to that.
+    pub(super) unrecognized: u32,
+    pub(super) status: PushStatus,
+}
 
-impl Stream {
+impl Requests {
     /// Sends a body of this many samples once. What is confirmed was confirmed by a receiver.
     pub(super) async fn send(
         &mut self,
@@ -59,7 +80,7 @@ impl Stream {
         })
     }
 
-    /// Sends a body once.
+    /// Sends a body once, after the wait that the rate limit demands.
     async fn post(
         &mut self,
         queue: &mut impl Batches,
@@ -68,12 +89,12 @@ impl Stream {
     ) -> Result<Result<Reply, SendError>, Ended> {
         if let Some(rate_limit) = &mut self.rate_limit {
             let wait = rate_limit.wait(body.len(), Instant::now());
-            attend(queue, self.shutdown_timeout, time::sleep(wait)).await?;
+            attend(queue, time::sleep(wait)).await?;
         }
         self.status.sent(body.len());
         let started = Instant::now();
         let sending = self.sender.send(body, form);
-        let result = attend(queue, self.shutdown_timeout, sending).await?;
+        let result = attend(queue, sending).await?;
         self.status.ended(&result, started.elapsed());
         Ok(result)
     }
@@ -114,7 +135,7 @@ impl Stream {
         let started = Instant::now();
         let empty = self.encode(&Batch::default(), &LabelPool::new(), Content::V1);
         let asking = self.sender.ask_for_zstd(empty);
-        let result = attend(queue, self.shutdown_timeout, asking).await?;
+        let result = attend(queue, asking).await?;
         self.status.ended(&result, started.elapsed());
         let yes = result.as_ref().is_ok_and(recognize::takes_zstd);
         let verdict = match result {
@@ -171,5 +192,56 @@ impl Stream {
         let batch = self.canary.batch(SystemTime::now());
         let body = self.encoder.encode(&batch, &self.canary.pool, form.protocol, form.compression);
         self.send(queue, body, form, 1).await
+    }
+
+    pub(super) fn encode(&mut self, batch: &Batch, pool: &LabelPool, form: Content) -> Bytes {
+        self.encoder.encode(batch, pool, form.protocol, form.compression)
+    }
+
+    /// The receiver has taken samples in this form.
+    pub(super) fn understood(&mut self, form: Content) {
+        self.answered();
+        self.negotiation.understood(form, SystemTime::now());
+        self.remember();
+    }
+
+    /// The receiver has dealt with a request.
+    pub(super) fn answered(&mut self) {
+        self.backoff.reset();
+        self.status.well();
+    }
+
+    /// Waits before the same is sent again.
+    pub(super) async fn wait_out(
+        &mut self,
+        queue: &mut impl Batches,
+        failure: &Failure,
+    ) -> Result<(), Ended> {
+        let wait = self.backoff.after_failure(failure.retry_after);
+        self.status.failing(&failure.what, wait);
+        pause(queue, wait).await
+    }
+
+    /// Waits where only an operator can help.
+    pub(super) async fn hold(
+        &mut self,
+        queue: &mut impl Batches,
+        refusal: &Refusal,
+    ) -> Result<(), Ended> {
+        let wait = self.backoff.longest();
+        self.status.held(refusal, wait);
+        pause(queue, wait).await
+    }
+
+    /// Keeps what was negotiated, and tells of it.
+    pub(super) fn remember(&mut self) {
+        self.status.form(self.negotiation.settled());
+        let (Some(finding), Some(notes)) = (self.negotiation.news(), &self.notes) else {
+            return;
+        };
+        if let Err(error) = notes.write(finding) {
+            let (endpoint, path) = (self.status.endpoint(), notes.path().display());
+            tracing::warn!(endpoint, %path, %error, "cannot keep what was negotiated");
+        }
     }
 }

@@ -138,7 +138,7 @@ impl Model {
             }
             let time_ms = next.time_ms;
             let row = next.series.entry(id).or_insert_with(|| {
-                let definition = format!("series {id} of delta {}", delta.sequence).into_bytes();
+                let definition = format!("series {id} of cut {}", delta.sequence).into_bytes();
                 delta.start(id, time_ms - 1000, &definition);
                 Row { start_ms: time_ms - 1000, changed_ms: 0, definition, counts: vec![0; WIDTH] }
             });

@@ -1,9 +1,9 @@
-# What scripts/e2e and scripts/bench have in common: sourced, not run. Installs on Debian and
-# Ubuntu what their servers need; on other systems, install the same and they find nothing to do.
+# Functions of scripts that run servers; to be sourced. They install packages on Debian and Ubuntu; on
+# other systems, install the same programs beforehand.
 
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/flow-exporter-e2e"
 kafka_version=4.1.0
-# Go modules. Prometheus counts 3.16 as 0.316 there; the newest Mimir has no version at all.
+# Versions of Go modules. Prometheus 3.16 is 0.316 as a module; the newest Mimir has no version.
 prometheus_version=0.316.0
 victoria_metrics_version=1.150.0
 mimir_version=1.3.1-0.20260423142704-aced80d74930
@@ -12,11 +12,11 @@ as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# Installs the packages of those programs that are missing: need PROGRAM=PACKAGE...
+# need PROGRAM=PACKAGE...: installs the packages of missing programs.
 need() {
     local missing=() each
     for each in "$@"; do
-        # Daemons live in sbin, where not everybody looks.
+        # Daemons are in sbin, which not every PATH has.
         PATH="$PATH:/usr/sbin:/sbin" command -v "${each%%=*}" >/dev/null || missing+=("${each#*=}")
     done
     if [ "${#missing[@]}" -eq 0 ]; then return; fi
@@ -24,7 +24,7 @@ need() {
     as_root apt-get update -qq
     as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends "${missing[@]}"
-    # Debian starts what it installs; then all addresses have their usual ports taken.
+    # Debian starts services on installation, which would occupy their ports on all addresses.
     for each in prometheus victoria-metrics pmacctd; do
         if as_root service "$each" status >/dev/null 2>&1; then
             echo "stopping the service $each"
@@ -39,7 +39,7 @@ fetch_kafka() {
     if [ -d "$jars" ]; then return; fi
     echo "fetching Kafka $kafka_version"
     mkdir -p "$cache"
-    # Complete or not there at all.
+    # Moved into place once complete.
     scratch=$(mktemp -d "$cache/fetching.XXXXXX")
     cat >"$scratch/pom.xml" <<END
 <project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -58,7 +58,7 @@ fetch_kafka() {
       <artifactId>kafka-tools</artifactId>
       <version>$kafka_version</version>
     </dependency>
-    <!-- Without a logger, Kafka doesn't say why it won't start. -->
+    <!-- Without a logger, Kafka doesn't log why it fails to start. -->
     <dependency>
       <groupId>org.slf4j</groupId>
       <artifactId>slf4j-simple</artifactId>
@@ -72,20 +72,20 @@ END
     rm -r "$scratch"
 }
 
-# Builds a server from its Go module, once: build_go NAME VERSION MODULE COMMAND, where COMMAND is the
-# package of the program within the module. It is then at $cache/NAME-VERSION/NAME.
+# build_go NAME VERSION MODULE COMMAND: builds a server from its Go module, once. COMMAND is the
+# program's package within the module. The result is $cache/NAME-VERSION/NAME.
 build_go() {
     local name=$1 version=$2 module=$3 command=$4 scratch
     if [ -d "$cache/$name-$version" ]; then return; fi
     need_go
     echo "building $name $version, which takes minutes"
     mkdir -p "$cache"
-    # Complete or not there at all.
+    # Moved into place once complete.
     scratch=$(mktemp -d "$cache/building.XXXXXX")
     mkdir "$scratch/module" "$scratch/done"
     (
         cd "$scratch/module"
-        # What a module replaces counts only in its own go.mod: so ours is a copy of it.
+        # replace directives apply only in the main module, so its go.mod is a copy of the module's.
         local own
         own=$(go mod download -json "$module@v$version" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
         sed 's/^module .*/module local/' "$own/go.mod" >go.mod
@@ -97,7 +97,7 @@ build_go() {
     rm -r "$scratch"
 }
 
-# Go from 1.21 on fetches by itself the release that a module asks for, where it may.
+# Since 1.21, Go fetches the release that a module asks for by itself.
 need_go() {
     PATH="$PATH:/usr/local/go/bin"
     need go=golang-go
@@ -111,7 +111,7 @@ need_go() {
     esac
 }
 
-# Servers that Debian does not have, or only in versions that know less.
+# Servers that Debian does not have, or only in older versions.
 build_servers() {
     build_go victoria-metrics "$victoria_metrics_version" \
         github.com/VictoriaMetrics/VictoriaMetrics app/victoria-metrics
@@ -119,8 +119,8 @@ build_servers() {
     build_go mimir "$mimir_version" github.com/grafana/mimir cmd/mimir
 }
 
-# Runs a command in a process group of its own and ends all of the group with this script, so that
-# no server outlives an interrupted run.
+# Runs a command in its own process group, which is killed when this script exits, so that no server
+# outlives an interrupted run.
 run_group() {
     set -m
     "$@" &

@@ -1,4 +1,6 @@
-//! The tables of flags and metrics in docs/reference.md are what the program says of itself.
+//! The tables of flags and metrics in docs/reference.md agree with the program.
+//!
+//! A binary of its own, since it is built and run in a moment before each commit.
 //!
 //! `UPDATE_DOCS=1 cargo test --test docs` writes them.
 

@@ -1,4 +1,4 @@
-//! A backlog: flows that lay in Kafka for hours before anybody counted them.
+//! A backlog: flows that have been in Kafka for hours before they are counted.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const INTERVAL: Duration = Duration::from_secs(15);
 const LIMIT: Duration = Duration::from_secs(120);
 
 #[test]
-fn a_backlog_of_two_hours_is_on_the_graph_where_its_traffic_was() {
+fn a_backlog_of_two_hours_is_pushed_with_the_times_of_its_traffic() {
     let kafka = Kafka::start();
     kafka.create_topic(TOPIC, PARTITIONS);
     let history = History::new(SPAN, INTERVAL, (3, 50), 3);

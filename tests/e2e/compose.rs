@@ -1,5 +1,5 @@
-//! The set-up of docker-compose.yml, without Docker: its command lines, its configuration of
-//! Prometheus, and every query that the documents and the dashboard have for it.
+//! The setup of docker-compose.yml without Docker: its command lines, its Prometheus configuration,
+//! and all queries of the documents and the dashboard.
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
@@ -21,7 +21,7 @@ use testkit::{
 };
 
 const TOPIC: &str = "pmacct.acct";
-/// How long samples may take to arrive that come every second.
+/// How long samples may take to arrive, with intervals of a second.
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn shipped(path: &str) -> String {
@@ -37,7 +37,7 @@ fn service(compose: &str, name: &str) -> Vec<String> {
     lines.map(|line| line.trim().to_owned()).collect()
 }
 
-/// The arguments of flow-exporter: its command, and its variables as flags.
+/// flow-exporter's arguments: its command, and its environment variables as flags.
 fn arguments(files: &[&str], kafka: &str, prometheus: &str) -> Vec<String> {
     let mut arguments = Vec::new();
     for line in files.iter().flat_map(|file| service(&shipped(file), "flow-exporter")) {
@@ -59,7 +59,7 @@ fn arguments(files: &[&str], kafka: &str, prometheus: &str) -> Vec<String> {
     arguments
 }
 
-/// The shipped configuration of Prometheus in a directory, made quick.
+/// Writes the shipped Prometheus configuration to a directory, with short intervals.
 fn configuration(directory: &Path, name: &str, exporter: &str) -> PathBuf {
     fs::write(directory.join("rules.yml"), shipped("compose/prometheus/rules.yml")).unwrap();
     let text = shipped(&format!("compose/prometheus/{name}"));
@@ -69,7 +69,7 @@ fn configuration(directory: &Path, name: &str, exporter: &str) -> PathBuf {
     path
 }
 
-/// Every query of flows: of the documents' indented lines, and of the dashboard.
+/// All queries for flows in indented lines of the documents and in the dashboard.
 fn queries(job: &str) -> Vec<String> {
     let mut queries = Vec::new();
     let docs = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs");
@@ -114,7 +114,7 @@ fn expressions(value: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// The query for one source alone, whatever it chooses itself.
+/// The query restricted to one source.
 fn of_one(query: &str, job: &str, instance: &str) -> String {
     let mut one = query.to_owned();
     for metric in ["flow_receive_bytes_total", "flow_transmit_bytes_total"] {
@@ -133,7 +133,7 @@ fn of_one(query: &str, job: &str, instance: &str) -> String {
     one
 }
 
-/// Counts known flows in the set-up of these files, and asks Prometheus everything.
+/// Counts known flows in the setup of these files, and runs all queries.
 fn every_query_counts_once(files: &[&str], prometheus_yml: &str) {
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic(TOPIC, 4, 1).unwrap();
@@ -143,7 +143,7 @@ fn every_query_counts_once(files: &[&str], prometheus_yml: &str) {
     let prometheus = PrometheusSettings::debian().start_as_is(&configuration);
     let url = prometheus.url();
     let mut arguments = arguments(files, &cluster.bootstrap_servers(), &url);
-    // Names are no matter here.
+    // Names don't matter here.
     arguments.push("--as-names=none".to_owned());
     let exporter = Exporter::start_at(address, &arguments);
     wait_for("partitions", LIMIT, || match exporter.page().sum("flow_exporter_kafka_partitions") {
@@ -172,14 +172,14 @@ fn every_query_counts_once(files: &[&str], prometheus_yml: &str) {
             });
         }
     }
-    // What comes by another way may come later.
+    // Pushed samples may arrive later.
     if arguments.iter().any(|argument| argument.starts_with("--remote-write-url=")) {
         let confirmed = "flow_exporter_remote_write_samples_confirmed_total";
         let samples = 3 * exporter.page().sum("flow_exporter_series");
         exporter.wait_for_more(confirmed, exporter.page().sum(confirmed) + samples, LIMIT);
     }
-    // Until a scrape and a sample of push from after this time are there: then all from before it
-    // are, and an answer for this time stays the same.
+    // Waits for a sample that is newer than the present. Then all older ones have arrived, so the
+    // results of queries for this time don't change any more.
     let settled_after = |query: &str| {
         let time = now();
         wait_for(query, LIMIT, || {
@@ -196,7 +196,7 @@ fn every_query_counts_once(files: &[&str], prometheus_yml: &str) {
     assert_eq!(sources.len(), 1, "{sources:?}");
     let (job, instance) = (&source["job"], &source["instance"]);
     assert_eq!(job, "flow-exporter", "the job that README.md and rules.yml have");
-    // Alerts are about the program's own metrics: each fires once if these are there once.
+    // Alerts use the program's own metrics, and fire once if these exist once.
     wait_for("own metrics, once", LIMIT, || {
         let own = ask("flow_exporter_build_info")?;
         if own.len() == 1 { Ok(()) } else { Err(format!("{own:?}")) }
@@ -206,7 +206,7 @@ fn every_query_counts_once(files: &[&str], prometheus_yml: &str) {
         let all = evaluate(&url, &query, time).unwrap();
         let one = evaluate(&url, &of_one(&query, job, instance), time).unwrap();
         assert_eq!(all, one, "{query}");
-        // What is left besides the ten largest is nothing here.
+        // There is nothing besides the ten largest here.
         assert!(!all.is_empty() || query.contains("> 1"), "{query}");
     }
 }

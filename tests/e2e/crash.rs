@@ -1,4 +1,4 @@
-//! Killed again and again at random moments, while flows keep coming.
+//! The program is killed at random moments while flows keep coming.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -20,9 +20,9 @@ use testkit::{
 const TOPIC: &str = "pmacct.acct";
 const PARTITIONS: i32 = 4;
 const KILLS: u32 = 300;
-/// The longest that the program lives after its page has answered.
+/// The longest the program runs after its page has answered.
 const LONGEST_LIFE_MS: u64 = 300;
-/// Records that are sent at once while the program lives and dies.
+/// Records that are sent at a time.
 const RECORDS: u64 = 400;
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(60);
 
@@ -56,7 +56,7 @@ fn killed_hundreds_of_times_it_counts_each_flow_once_on_the_page_and_in_database
         let mut random = SmallRng::seed_from_u64(5);
         for _ in 0..KILLS {
             let exporter = Exporter::start_at(address, &arguments);
-            // Not to wait for anything: this is the moment at which it dies.
+            // Waits for nothing: this chooses the moment at which it is killed.
             thread::sleep(Duration::from_millis(random.random_range(0..LONGEST_LIFE_MS)));
             exporter.kill();
         }

@@ -1,4 +1,4 @@
-//! Flows produced, counted, and found again in databases.
+//! Flows that are counted must have the same totals in databases.
 
 use std::{fs, net::Ipv4Addr, thread, time::Duration};
 
@@ -16,10 +16,10 @@ use testkit::{
 
 const TOPIC: &str = "pmacct.acct";
 
-/// How long everything may take to reach a database after it was produced.
+/// How long flows may take to reach a database.
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(60);
 
-/// A name for every other AS, with all that has to be escaped somewhere.
+/// A name for every second AS, with all characters that some format escapes.
 fn name(asn: u32) -> String {
     if asn.is_multiple_of(2) {
         format!("EXAMPLE-{asn} - \"Example\\Net\" {asn}, Inc. \u{e9}")
@@ -39,9 +39,9 @@ fn a_million_records_are_the_same_totals_in_newer_servers_and_mimir() {
     same_totals(PrometheusSettings::newer(), &[&VictoriaMetrics::start_newer(), &Mimir::start()]);
 }
 
-/// Counts known flows with a process for each database, one of which is scraped as well.
+/// Counts known flows with a process for each database; one of them is also scraped.
 fn same_totals(prometheus: PrometheusSettings, others: &[&dyn Database]) {
-    // Each partition is compressed in another way.
+    // Each partition has another compression.
     const CODECS: [(i32, &str); 4] = [(0, "gzip"), (1, "snappy"), (2, "lz4"), (3, "zstd")];
     const RECORDS: u64 = 1_000_000;
     const HOSTS: usize = 5;
@@ -92,7 +92,7 @@ fn same_totals(prometheus: PrometheusSettings, others: &[&dyn Database]) {
 
     for exporter in &exporters {
         exporter.wait_for_totals(&expected, ARRIVAL_LIMIT);
-        // Those that belong to no series may be the last ones.
+        // The last messages may belong to no series.
         exporter.wait_for_sum("flow_exporter_messages_total", RECORDS, ARRIVAL_LIMIT);
         let page = exporter.page();
         assert_eq!(page.sum("flow_exporter_flows_total"), counted);
@@ -114,15 +114,15 @@ fn same_totals(prometheus: PrometheusSettings, others: &[&dyn Database]) {
         query::assert_rising(&samples);
     }
     for exporter in exporters {
-        // Some samples may have been dropped: when a receiver is busy, newer ones with all the
-        // bytes of the older take their place.
+        // Without a state directory, samples for a busy receiver may be dropped; newer ones include
+        // their bytes.
         exporter.wait_for_account(ARRIVAL_LIMIT);
         assert!(exporter.stop().success());
     }
 }
 
 #[test]
-fn a_receiver_that_is_away_delays_neither_counting_nor_scrapes_and_gets_all_in_the_end() {
+fn an_unreachable_receiver_delays_neither_counting_nor_scrapes_and_later_gets_all() {
     let kafka = Kafka::start();
     kafka.create_topic(TOPIC, 2);
     let mut victoria = VictoriaMetrics::stopped();
@@ -135,7 +135,7 @@ fn a_receiver_that_is_away_delays_neither_counting_nor_scrapes_and_gets_all_in_t
 
     let mut count_while_away = |flows: &mut Flows| {
         producer.send_flows(flows, 50_000, 2);
-        // Each look is a scrape, which must be answered sooner than a push gives up.
+        // Each look is a scrape, which has to be answered before a push times out.
         exporter.wait_for_totals(&flows.totals(unnamed), ARRIVAL_LIMIT);
     };
     let arrives = |victoria: &VictoriaMetrics, flows: &Flows| {
@@ -144,7 +144,7 @@ fn a_receiver_that_is_away_delays_neither_counting_nor_scrapes_and_gets_all_in_t
         });
     };
     count_while_away(&mut flows);
-    // A push has failed by now, or does so soon.
+    // A push fails.
     exporter.wait_for_more("flow_exporter_remote_write_requests_total", 0, ARRIVAL_LIMIT);
     victoria.up();
     arrives(&victoria, &flows);

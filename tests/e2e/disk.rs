@@ -1,4 +1,4 @@
-//! A disk that is full.
+//! A full disk.
 
 use std::{
     fs::{self, File},
@@ -24,7 +24,7 @@ const RECORDS: u64 = 10_000;
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
-fn on_a_full_disk_it_counts_but_does_not_publish_and_with_room_again_nothing_is_lost() {
+fn on_a_full_disk_it_counts_without_publishing_and_loses_nothing() {
     let kafka = Kafka::start();
     kafka.create_topic(TOPIC, PARTITIONS);
     let victoria = VictoriaMetrics::start();
@@ -41,7 +41,7 @@ fn on_a_full_disk_it_counts_but_does_not_publish_and_with_room_again_nothing_is_
     exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
 
     disk.fill();
-    // There may be room for a small cut yet, at the end of a file.
+    // There may still be room for a small delta at the end of a file.
     wait_for("word that the disk is full", LIMIT, || {
         producer.send_flows(&mut flows, RECORDS, PARTITIONS);
         match exporter.ready() {
@@ -60,7 +60,7 @@ fn on_a_full_disk_it_counts_but_does_not_publish_and_with_room_again_nothing_is_
     exporter.wait_for_sum("flow_exporter_messages_total", flows.records(), LIMIT);
     unpublished(&exporter);
 
-    // What was counted and not published is counted again, also if there is no room yet.
+    // What was counted but not published is counted again, even while there is still no space.
     exporter.kill();
     exporter = Exporter::start_at(address, &arguments);
     unpublished(&exporter);
@@ -84,11 +84,11 @@ fn on_a_full_disk_it_counts_but_does_not_publish_and_with_room_again_nothing_is_
     assert!(exporter.stop().success());
 }
 
-/// A file system of its own, in memory.
+/// A file system in memory.
 struct Disk(TempDir);
 
 impl Disk {
-    /// With so much room, as in `16m`.
+    /// Mounts a file system of this size, such as `16m`.
     fn mount(size: &str) -> Self {
         let directory = TempDir::with_prefix("disk-").expect("a temporary directory");
         let mut command = Command::new("mount");
@@ -106,11 +106,11 @@ impl Disk {
         self.path().join("ballast")
     }
 
-    /// Leaves no room for another block.
+    /// Fills it to the last block.
     fn fill(&self) {
         let mut file = File::create(self.ballast()).expect("an empty file has room");
         let refusal = loop {
-            // A block at a time, so that the last one is filled too.
+            // Block by block, so that the last one is filled as well.
             if let Err(error) = file.write_all(&[0; 4096]) {
                 break error;
             }
@@ -118,7 +118,7 @@ impl Disk {
         assert_eq!(refusal.kind(), ErrorKind::StorageFull, "{refusal}");
     }
 
-    /// Makes room again.
+    /// Frees the space again.
     fn empty(&self) {
         fs::remove_file(self.ballast()).expect("the file is there");
     }
@@ -126,7 +126,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Lazily, since what has failed may still have files open there.
+        // Lazily, since a failed test may still have files open there.
         let status = Command::new("umount").arg("--lazy").arg(self.path()).status();
         assert!(
             status.is_ok_and(|status| status.success()),

@@ -1,4 +1,4 @@
-//! The page in place of the original's: the same command line, the same series, in the same form.
+//! A drop-in replacement for the original: the same command line gives the same series and page.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -13,39 +13,39 @@ use testkit::{
 const TOPIC: &str = "pmacct.acct";
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Names as cidr-report writes them, which is where the original gets them.
+/// Names in the format of cidr-report, from which the original takes them.
 const NAMES: &str = r#"
  64496 EXAMPLE-A - Example Networks, Inc., US
  64497 EXAMPLE-B - "Quoted" \ GmbH, DE
  65551 EXAMPLE-C, FR
 "#;
 
-/// Records of AS 64496 such as pmacct has written over the years.
+/// Records of AS 64496 in the forms that pmacct's versions write.
 const RECORDS: [&str; 12] = [
-    // Sent, twice, with every field of a default aggregate.
+    // Sent, twice, with all fields of a default aggregate.
     r#"{"event_type": "purge", "label": "edge1.example.net", "as_src": 64496, "as_dst": 64497, "peer_ip_src": "", "ip_src": "127.0.0.1", "ip_dst": "127.200.0.1", "port_src": 53554, "port_dst": 5353, "tcp_flags": "0", "ip_proto": "udp", "stamp_inserted": "2026-11-22 15:50:00", "stamp_updated": "2026-11-22 15:51:22", "packets": 50, "bytes": 26400}"#,
     r#"{"event_type": "purge", "label": "edge1.example.net", "as_src": 64496, "as_dst": 64497, "packets": 1, "bytes": 600}"#,
-    // Received, with just the fields that matter, in another order.
+    // Received, with only the fields that matter, in another order.
     r#"{"bytes": 1500, "as_dst": 64496, "as_src": 64497, "label": "edge1.example.net"}"#,
-    // The same, seen by another device.
+    // The same, from another device.
     r#"{"label":"edge2.example.net","as_src":64497,"as_dst":64496,"bytes":40}"#,
     // From the AS to itself: sent.
     r#"{"label": "edge1.example.net", "as_src": 64496, "as_dst": 64496, "bytes": 7}"#,
     // No label, an AS number of 32 bits without a name, and more bytes than 32 bits hold.
     r#"{"label": "", "as_src": 4200000000, "as_dst": 64496, "bytes": 5000000000}"#,
     r#"{"as_src": 4200000000, "as_dst": 64496, "bytes": 1}"#,
-    // No AS number at the other end.
+    // No remote AS number.
     r#"{"label": "edge1.example.net", "as_src": 0, "as_dst": 64496, "bytes": 80}"#,
-    // A label to be escaped.
+    // A label that must be escaped.
     r#"{"label": "edge \"3\" \\ Z\u00fcrich", "as_src": 64496, "as_dst": 65551, "bytes": 123456789}"#,
-    // Not of this AS: nothing.
+    // Not of this AS: not counted.
     r#"{"label": "edge1.example.net", "as_src": 64497, "as_dst": 65551, "bytes": 999}"#,
-    // Markers: nothing.
+    // Markers: not counted.
     r#"{"event_type": "purge_init", "writer_id": "k/1204"}"#,
     r#"{"event_type": "purge_close", "writer_id": "k/1204", "purged_entries": 2, "total_entries": 2, "duration": 0}"#,
 ];
 
-/// What the page says of these records.
+/// The page for these records.
 const PAGE: &str = r#"# HELP flow_receive_bytes_total Bytes received.
 # TYPE flow_receive_bytes_total counter
 flow_receive_bytes_total{destination_as="64496",destination_as_name="EXAMPLE-A - Example Networks, Inc.",hostname="",source_as="4200000000",source_as_name=""} 5000000001
@@ -64,7 +64,7 @@ fn the_original_command_line_gives_the_original_series() {
     let kafka = Kafka::start();
     kafka.create_topic(TOPIC, 1);
     let mut producer = Producer::new(&kafka.client(), TOPIC);
-    // Without a flag for it, counting starts at the end: this is not counted.
+    // By default, counting starts at the end: this is not counted.
     producer.send(0, RECORDS[0]);
     producer.flush();
 
@@ -72,7 +72,7 @@ fn the_original_command_line_gives_the_original_series() {
     let names = directory.path().join("asn.txt");
     fs::write(&names, NAMES).expect("the names are written");
     let address = unused_address();
-    // A file of names keeps this test off the network; the rest is the original's.
+    // Names come from a file instead of the network; the rest is the original's command line.
     let exporter = Exporter::start_as_is(
         address,
         &[
@@ -116,7 +116,7 @@ fn the_checks_find_nothing_on_a_page_with_many_series() {
     assert!(exporter.stop().success());
 }
 
-/// promtool and a strict parser of OpenMetrics read the page.
+/// Has promtool and a strict OpenMetrics parser read the page.
 fn checks_find_nothing(exporter: &Exporter) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/check-metrics");
     let output = Command::new(script).arg(exporter.page_url()).output();

@@ -1,4 +1,4 @@
-//! Flows of the past: produced with their timestamps, and found again at the instant they belong to.
+//! Flows of the past, produced with their timestamps; their samples must be at the right times.
 
 use std::{
     collections::BTreeMap,
@@ -18,29 +18,29 @@ use testkit::{
 /// Whether push sends a zero before the first value of a series.
 const PUSHES_ZEROS: bool = true;
 
-/// What has happened in an interval follows from its number and that of the series, so nothing has
-/// to be kept to know it.
+/// The traffic of each interval is a function of the interval's and the series' numbers, so nothing
+/// has to be remembered.
 pub(crate) struct History {
     begin_ms: i64,
     interval_ms: i64,
     intervals: u32,
     hosts: usize,
     peers: usize,
-    /// A series has a flow in one of so many intervals.
+    /// On average, a series has a flow in one of this many intervals.
     one_in: u32,
 }
 
-/// What was produced of it.
+/// What was produced.
 pub(crate) struct Produced {
-    /// Flow records, each a message.
+    /// Flow records, one per message.
     pub(crate) records: u64,
     /// Bytes by series at the end.
     pub(crate) totals: Totals,
 }
 
 impl History {
-    /// So many intervals up to the newest multiple of their length, for the series of so many
-    /// devices and other AS, each of which has a flow in one of `one_in` intervals.
+    /// A history of length `span` that ends at the newest multiple of `interval`, for devices and
+    /// remote AS of these numbers. Each series has a flow in one of `one_in` intervals.
     pub(crate) fn new(
         span: Duration,
         interval: Duration,
@@ -56,12 +56,12 @@ impl History {
         History { begin_ms, interval_ms, intervals, hosts, peers, one_in }
     }
 
-    /// How many series it has at most.
+    /// The most series that it can have.
     pub(crate) fn series(&self) -> usize {
         2 * self.hosts * self.peers
     }
 
-    /// How many samples push has of it, with the zeros before first values.
+    /// The number of samples to be pushed, zeros before first values included.
     pub(crate) fn samples(&self) -> u64 {
         let of_series = |number: usize| {
             let first = (0..self.intervals).find(|&interval| self.bytes(number, interval) > 0);
@@ -76,18 +76,18 @@ impl History {
         if random.random_range(0..self.one_in) > 0 { 0 } else { random.random_range(40..1_000_000) }
     }
 
-    /// The end of an interval, which no longer belongs to it.
+    /// The end of an interval, exclusive.
     fn end_ms(&self, interval: u32) -> i64 {
         self.begin_ms + (i64::from(interval) + 1) * self.interval_ms
     }
 
-    /// Sends all of it, from a thread for each partition, and waits until Kafka has it. The flows
-    /// of a series change partitions; within a partition, timestamps never fall. Those of an
-    /// interval lie between its first and its last millisecond, both included.
+    /// Produces all of it, with a thread for each partition, and waits for confirmations. The flows
+    /// of a series are spread over partitions; within a partition, timestamps never fall. Those of
+    /// an interval lie between its first and last millisecond, inclusive.
     pub(crate) fn produce(&self, kafka: &Kafka, topic: &str, partitions: usize) -> Produced {
         let fill = |partition: usize| {
             let mut flows = Flows::new(0, self.hosts, self.peers);
-            // Long histories take room on disk.
+            // Long histories take much disk space.
             let mut producer =
                 Producer::new(kafka.client().set("compression.codec", "zstd"), topic);
             let to = i32::try_from(partition).expect("few partitions");
@@ -121,15 +121,15 @@ impl History {
         }
     }
 
-    /// Checks that VictoriaMetrics has, for every series and at the end of every interval since its
-    /// first flow, one sample with all that was produced before, and nothing else; then values that
-    /// are those of the last. Returns how many samples it has.
+    /// Asserts that VictoriaMetrics has exactly one sample for each series at the end of each
+    /// interval since its first flow, with the total up to then; later samples must repeat the last
+    /// value. Returns the number of samples.
     pub(crate) fn check(&self, victoria: &VictoriaMetrics) -> u64 {
         let flows = Flows::new(0, self.hosts, self.peers);
         let numbers: BTreeMap<Series, usize> =
             (0..self.series()).map(|number| (flows.series(number, unnamed), number)).collect();
         let (mut samples, mut found) = (0, 0);
-        // One other AS at a time: all of it may be more than an answer can hold.
+        // One remote AS at a time, since all of them may exceed the size of an answer.
         for asn in flows.numbers().filter(|&asn| asn != ASN) {
             let [from, to] = ["source_as", "destination_as"].map(|end| format!("{end}=\"{asn}\""));
             let all = query::export(&victoria.url(), &[&from, &to]);

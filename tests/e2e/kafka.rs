@@ -1,4 +1,4 @@
-//! What happens to brokers, topics, partitions and groups while flows are counted.
+//! Brokers, topics, partitions and groups that change while flows are counted.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -15,8 +15,8 @@ use testkit::{
 
 const TOPIC: &str = "pmacct.acct";
 
-/// How long something may take to be noticed and counted. librdkafka looks for a lost broker every
-/// 10 s at most, and for new topics and partitions as often as the program tells it.
+/// How long a change may take to be noticed. librdkafka reconnects to a broker within 10 s, and
+/// looks for new topics and partitions as often as the program configures.
 const COUNT_LIMIT: Duration = Duration::from_secs(60);
 
 const RECORDS: u64 = 20_000;
@@ -39,11 +39,11 @@ fn a_broker_may_be_down_at_the_start_and_go_away_and_come_back() {
 
     for stop in [Kafka::stop, Kafka::kill] {
         stop(&mut kafka);
-        wait_for("word that the broker is away", COUNT_LIMIT, || match exporter.ready() {
+        wait_for("report that the broker is away", COUNT_LIMIT, || match exporter.ready() {
             Ok(()) => Err("it says that it is ready".to_owned()),
             Err(_) => Ok(()),
         });
-        // Meanwhile, the page says what it said before.
+        // Meanwhile, the page stays as it was.
         compare(&flows.totals(unnamed), &exporter.page().totals()).expect("nothing changes");
         kafka.up();
         produce_and_wait(&kafka, &mut flows);
@@ -59,7 +59,8 @@ fn a_broker_may_be_down_at_the_start_and_go_away_and_come_back() {
 fn what_appears_after_the_start_is_counted_from_its_beginning() {
     let kafka = Kafka::start();
     let mut arguments = count(&kafka.brokers(), TOPIC);
-    // Whoever starts at the end of a topic still wants all of what was not there yet.
+    // Even with --start=latest, topics and partitions that appear later are read from the
+    // beginning.
     arguments.retain(|argument| !argument.starts_with("--start="));
     arguments.push("--start=latest".to_owned());
     let exporter = Exporter::start(&arguments);
@@ -72,7 +73,7 @@ fn what_appears_after_the_start_is_counted_from_its_beginning() {
     producer.send_flows(&mut flows, RECORDS, 2);
     exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
 
-    // Two partitions; a producer of its own, since the first does not know them yet.
+    // Two more partitions, with a new producer, since the first does not know them yet.
     kafka.grow_topic(TOPIC, 4);
     let mut producer = Producer::new(&kafka.client(), TOPIC);
     producer.send_flows(&mut flows, RECORDS, 4);
@@ -87,7 +88,7 @@ fn start_latest_leaves_out_what_was_there_before() {
     kafka.create_topic(TOPIC, 2);
     let mut producer = Producer::new(&kafka.client(), TOPIC);
     producer.send_flows(&mut Flows::new(3, 3, 100), RECORDS, 2);
-    // Every record is there, and it stands behind them.
+    // All records exist, and the position is behind them.
     let mut arguments = count(&kafka.brokers(), TOPIC);
     arguments.retain(|argument| !argument.starts_with("--start="));
     let exporter = Exporter::start(&arguments);
@@ -105,7 +106,7 @@ fn two_processes_of_a_group_count_each_flow_once_when_one_stops() {
     let kafka = Kafka::start();
     kafka.create_topic(TOPIC, PARTITIONS);
     let victoria = VictoriaMetrics::start();
-    // What a process has counted outlives it where it was pushed.
+    // Counts of a process that has exited remain in the database.
     let start = |instance: &str| {
         let mut arguments = count(&kafka.brokers(), TOPIC);
         arguments.push("--group=flows".to_owned());
@@ -128,7 +129,7 @@ fn two_processes_of_a_group_count_each_flow_once_when_one_stops() {
                 producer.send_flows(&mut flows, 200, PARTITIONS);
             }
         });
-        // One process leaves while flows keep coming.
+        // One process exits while flows keep coming.
         let counted = |exporter: &Exporter, than: u64| {
             exporter.wait_for_more("flow_exporter_flows_total", than, COUNT_LIMIT)
         };
@@ -147,7 +148,7 @@ fn two_processes_of_a_group_count_each_flow_once_when_one_stops() {
 }
 
 #[test]
-fn offsets_without_messages_such_as_the_marks_of_transactions_hold_back_no_sample() {
+fn offsets_without_messages_such_as_transaction_markers_hold_back_no_sample() {
     let kafka = Kafka::start();
     kafka.create_topic(TOPIC, 2);
     let mut config = kafka.client();
@@ -159,7 +160,7 @@ fn offsets_without_messages_such_as_the_marks_of_transactions_hold_back_no_sampl
     arguments.push("--remote-write-interval=1s".to_owned());
     let exporter = Exporter::start(&arguments);
     exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
-    // The last offset of each partition is a mark, which is never read.
+    // The last offset of each partition is a transaction marker, which is never delivered.
     let sampled = || exporter.page().sum("flow_exporter_sample_timestamp_seconds");
     let first = sampled();
     wait_for("further samples", COUNT_LIMIT, || match sampled() {
@@ -189,10 +190,10 @@ fn has_no_lag_behind_transactions(timestamps: &str) {
     let mut given_up = Flows::new(8, 2, 10);
     transactional().in_aborted_transaction(|producer| producer.send_flows(&mut given_up, 500, 1));
     transactional().in_transaction(|producer| producer.send_flows(&mut flows, 10, 1));
-    // The marks of three transactions, and the messages of one, are no messages for us. A mark
-    // comes a moment after Kafka has confirmed its transaction.
+    // The markers of three transactions, and the messages of the aborted one, are not delivered. A
+    // marker is written a moment after Kafka has confirmed its transaction.
     let end = flows.records() + 500 + 3;
-    wait_for("marks of all transactions", COUNT_LIMIT, || {
+    wait_for("markers of all transactions", COUNT_LIMIT, || {
         let found = kafka.end_offset(TOPIC, 0).unsigned_abs();
         if found == end { Ok(()) } else { Err(format!("{found} instead of {end}")) }
     });
@@ -201,7 +202,7 @@ fn has_no_lag_behind_transactions(timestamps: &str) {
     transactional().in_aborted_transaction(|producer| producer.send_flows(&mut given_up, 500, 1));
     exporter.wait_for_sum(LAG, 0, COUNT_LIMIT);
     assert_eq!(exporter.page().totals(), flows.totals(unnamed));
-    // It still tells what is not counted.
+    // Real lag is still shown.
     exporter.pause();
     Producer::new(&kafka.client(), TOPIC).send_flows(&mut flows, 1000, 1);
     exporter.resume();
@@ -211,11 +212,11 @@ fn has_no_lag_behind_transactions(timestamps: &str) {
 }
 
 #[test]
-fn what_transactions_leave_behind_is_no_lag() {
+fn transaction_markers_and_aborted_messages_are_no_lag() {
     has_no_lag_behind_transactions("--timestamps=event");
 }
 
 #[test]
-fn what_transactions_leave_behind_is_no_lag_where_arrival_counts() {
+fn transaction_markers_and_aborted_messages_are_no_lag_with_arrival_times() {
     has_no_lag_behind_transactions("--timestamps=arrival");
 }

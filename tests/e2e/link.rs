@@ -19,34 +19,33 @@ use tokio::{
 
 use testkit::{http, servers::unused_address};
 
-/// The port that it takes connections at, of an address of its own.
+/// The port of the link, on its own address.
 const PORT: u16 = 8428;
 
-/// What a connection takes from its client before it has passed it on, so that the client feels
-/// how slow the link is.
+/// Receive buffer of a connection, small so that the client notices how slow the link is.
 const WINDOW: u32 = 64 << 10;
 
-/// A link that carries so much in a second, of all connections together, towards a server. What
-/// comes back is not slowed down.
+/// A link to a server with a limited rate for all connections together. The way back is not
+/// limited.
 pub(crate) struct Link {
     address: Ipv4Addr,
     server: SocketAddr,
     way: Way,
-    /// Takes connections while the link is up; ends with it, and ends them all.
+    /// Accepts connections while the link is up; dropped, it closes all of them.
     tasks: JoinSet<()>,
 }
 
-/// What the connections of a link share.
+/// State that the connections of a link share.
 #[derive(Clone)]
 struct Way {
     bytes_per_second: u64,
     carried: Arc<AtomicU64>,
-    /// When what was sent before is through.
+    /// When the bytes sent so far have passed.
     free_at: Arc<Mutex<Instant>>,
 }
 
 impl Link {
-    /// A link that is down: nobody answers at its address.
+    /// A link that is down: its address refuses connections.
     pub(crate) fn down(server: SocketAddr, bytes_per_second: u64) -> Self {
         let way = Way {
             bytes_per_second,
@@ -56,17 +55,17 @@ impl Link {
         Link { address: unused_address(), server, way, tasks: JoinSet::new() }
     }
 
-    /// Where it takes connections.
+    /// The address to connect to.
     pub(crate) fn address(&self) -> SocketAddr {
         (self.address, PORT).into()
     }
 
-    /// Bytes that it has carried towards the server.
+    /// Bytes carried towards the server.
     pub(crate) fn carried(&self) -> u64 {
         self.way.carried.load(Ordering::Relaxed)
     }
 
-    /// From now on it takes connections.
+    /// Accepts connections from now on.
     pub(crate) fn up(&mut self) {
         let (address, server, way) = (self.address(), self.server, self.way.clone());
         let carry_all = async move {
@@ -86,9 +85,9 @@ impl Link {
     }
 }
 
-/// Carries what both sides say until one of them ends.
+/// Forwards both directions until one side closes.
 async fn carry(client: TcpStream, server: SocketAddr, way: Way) {
-    // Where the server does not answer, the client is hung up on.
+    // If the server is unreachable, the client's connection is closed.
     let Ok(server) = TcpStream::connect(server).await else { return };
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();

@@ -1,11 +1,10 @@
-//! Tests with real servers: Apache Kafka, pmacctd, Prometheus and VictoriaMetrics, and the program
-//! between them as a user starts it. `scripts/e2e` installs what they need, and runs them. Those
-//! that are ignored need servers that take minutes to build, newer ones and Mimir: `scripts/e2e all`
-//! does.
+//! Tests with real servers: Apache Kafka, pmacctd, Prometheus and VictoriaMetrics, with the program
+//! between them as users run it. `scripts/e2e` installs what they need and runs them. Ignored tests
+//! need newer versions of the servers, and Mimir, which `scripts/e2e all` builds in minutes.
 //!
-//! Each test starts servers of its own (`testkit::servers`), produces known flows
-//! (`testkit::produce`), and compares every series (`testkit::series`) on the page
-//! (`testkit::page`) and in the databases (`testkit::query`) with what it produced.
+//! Each test starts its own servers (`testkit::servers`), produces known flows
+//! (`testkit::produce`), and compares all series (`testkit::series`) on the page (`testkit::page`)
+//! and in databases (`testkit::query`) with what it produced.
 
 mod history;
 mod link;

@@ -1,4 +1,4 @@
-//! A receiver that was away for a week, and comes back over a slow link.
+//! A receiver that is unreachable for a week, and then reachable over a slow link.
 
 use std::{
     fs,
@@ -19,13 +19,13 @@ const PARTITIONS: i32 = 4;
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Devices and other AS: 10,000 series in two directions.
+/// Devices and remote AS, which make 10,000 series.
 const SIZES: (usize, usize) = (5, 1000);
 
-/// 8 Mbit/s, in bytes.
+/// 8 Mbit/s.
 const BYTES_PER_SECOND: u64 = 1_000_000;
 
-/// How long it may take to count a million records, and to look at what came of them.
+/// How long counting a million records may take.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// A sample every 15 minutes, 6.7 million in all; a series changes in every fourth.
@@ -43,11 +43,11 @@ fn after_a_week_away_a_receiver_gets_every_sample_of_every_15_seconds_over_a_slo
 }
 
 #[test]
-fn killed_while_it_sends_what_has_waited_the_receiver_gets_every_sample() {
+fn a_receiver_gets_every_sample_of_a_backlog_though_the_program_is_killed() {
     outage(Duration::from_secs(24 * 60 * 60), Duration::from_secs(5 * 60), 4, 3);
 }
 
-/// A receiver is away for so long; while it gets what it missed, the program is killed so many
+/// A receiver is unreachable for `span`. While the backlog is sent, the program is killed `kills`
 /// times.
 fn outage(span: Duration, interval: Duration, one_in: u32, kills: u64) {
     let kafka = Kafka::start();
@@ -71,7 +71,7 @@ fn outage(span: Duration, interval: Duration, one_in: u32, kills: u64) {
     exporter.wait_for_sum("flow_exporter_messages_total", produced.records, limit);
     exporter.wait_for_totals(&produced.totals, limit);
     let pending = "flow_exporter_remote_write_samples_pending";
-    // The zero before a series' first sample is known of once that is read.
+    // The zeros before first samples are counted only when these are read.
     let known = history.samples() - 2 * (SIZES.0 * SIZES.1) as u64;
     let backlog = exporter.wait_for_more(pending, known - 1, limit);
     let resident = resident_mib(&exporter);
@@ -79,10 +79,10 @@ fn outage(span: Duration, interval: Duration, one_in: u32, kills: u64) {
 
     link.up();
     let began = Instant::now();
-    // Four times as long as samples of 8 bytes take on the link.
+    // Four times what samples of 8 bytes take on the link.
     let limit = LIMIT + Duration::from_secs(4 * 8 * backlog / BYTES_PER_SECOND);
     for kill in 0..kills {
-        // Evenly over what there is to send.
+        // Spread evenly over the backlog.
         let less_than = backlog * (kills - kill) / (kills + 1);
         wait_for("shorter backlog", limit, || match exporter.page().sum(pending) {
             left if (1..less_than).contains(&left) => Ok(()),
@@ -109,7 +109,7 @@ fn outage(span: Duration, interval: Duration, one_in: u32, kills: u64) {
     assert!(exporter.stop().success());
 }
 
-/// Memory of the process.
+/// Resident memory of the process.
 fn resident_mib(exporter: &Exporter) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", exporter.id()));
     let status = status.expect("the process runs");

@@ -1,4 +1,4 @@
-//! Flows that pmacctd saw on the loopback interface.
+//! Flows that pmacctd observes on the loopback interface.
 
 use std::{
     collections::BTreeMap,
@@ -23,13 +23,13 @@ const TOPIC: &str = "pmacct.acct";
 const LABEL: &str = "edge1.example.net";
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The AS with the best known number; the embedded table names it.
+/// An AS that the embedded table names.
 const GOOGLE: u32 = 15169;
 
-/// Bytes of the headers of IPv4 and UDP.
+/// Size of IPv4 and UDP headers.
 const HEADERS: u64 = 20 + 8;
 
-/// What pmacct wrote, by source and destination AS.
+/// Bytes that pmacct wrote, by source and destination AS.
 type Written = BTreeMap<(u32, u32), u64>;
 
 #[derive(Deserialize)]
@@ -43,7 +43,7 @@ struct Record {
     bytes: Option<u64>,
 }
 
-/// Adds up all records in the topic that have bytes; counts the others, which are markers.
+/// Adds up all records of the topic that have bytes, and counts the others, which are markers.
 fn written(kafka: &Kafka) -> (Written, u64) {
     let consumer: BaseConsumer =
         kafka.client().set("group.id", "unused").create().expect("a Kafka client");
@@ -66,7 +66,7 @@ fn written(kafka: &Kafka) -> (Written, u64) {
 }
 
 #[test]
-fn real_flows_of_pmacctd_are_counted_as_it_saw_them() {
+fn flows_of_a_real_pmacctd_are_counted_as_it_wrote_them() {
     let kafka = Kafka::start();
     kafka.create_topic(TOPIC, 1);
     let (own, google, private) = (unused_address(), unused_address(), unused_address());
@@ -106,7 +106,7 @@ fn real_flows_of_pmacctd_are_counted_as_it_saw_them() {
     });
     pmacctd.stop();
 
-    // A busy machine loses a packet now and then, before pmacctd sees it: its word counts.
+    // A busy machine may lose packets before pmacctd sees them, so what pmacctd wrote counts.
     let (mut written, markers) = written(&kafka);
     assert!(written.keys().eq(sent.keys()), "{written:?} of {sent:?}");
     assert!(written.iter().all(|(asns, bytes)| *bytes <= sent[asns]), "{written:?} of {sent:?}");
@@ -127,7 +127,7 @@ fn real_flows_of_pmacctd_are_counted_as_it_saw_them() {
         let direction = if asns.0 == ASN { "transmit" } else { "receive" };
         assert_eq!(metric, format!("flow_{direction}_bytes_total"));
         for (asn, name) in [(asns.0, source_as_name), (asns.1, destination_as_name)] {
-            // Numbers for private use have no name.
+            // AS numbers for private use have no name.
             assert_eq!(name.to_lowercase().contains("google"), asn == GOOGLE, "{asn} is {name}");
             assert_eq!(name.is_empty(), asn != GOOGLE, "{asn} is {name}");
         }

@@ -1,4 +1,4 @@
-//! What Kafka no longer has, and topics that are deleted and recreated.
+//! Messages that Kafka has deleted, and topics that are deleted and recreated.
 
 use std::{path::Path, thread, time::Duration};
 
@@ -13,7 +13,7 @@ use testkit::{
 
 const TOPIC: &str = "pmacct.acct";
 const PARTITIONS: i32 = 2;
-/// librdkafka asks for a topic that it misses every few seconds, and we for partitions every 10 s.
+/// librdkafka looks for a missing topic every few seconds; we look for partitions every 10 s.
 const COUNT_LIMIT: Duration = Duration::from_secs(60);
 const LOST: &str = "flow_exporter_kafka_messages_lost_total";
 const RECREATED: &str = "flow_exporter_kafka_partitions_recreated_total";
@@ -31,7 +31,7 @@ fn send(kafka: &Kafka, flows: &mut Flows, records: u64) {
     Producer::new(&kafka.client(), TOPIC).send_flows(flows, records, PARTITIONS);
 }
 
-/// Sends flows that are deleted at once.
+/// Sends flows and deletes them at once.
 fn send_and_delete(kafka: &Kafka, records: u64) {
     send(kafka, &mut Flows::new(99, 3, 100), records);
     for partition in 0..PARTITIONS {
@@ -39,9 +39,9 @@ fn send_and_delete(kafka: &Kafka, records: u64) {
     }
 }
 
-fn remake(kafka: &Kafka) {
+fn recreate(kafka: &Kafka) {
     kafka.delete_topic(TOPIC);
-    // The name is free a moment after the topic is gone.
+    // The name becomes free a moment after the topic is deleted.
     kafka.create_topic(TOPIC, PARTITIONS);
 }
 
@@ -62,7 +62,7 @@ fn loses_what_kafka_deletes(group: bool) {
     exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
     assert!(exporter.stop().success());
 
-    // While it is away: exactly these are lost.
+    // While the program is down: exactly these are lost.
     send_and_delete(&kafka, 500);
     send(&kafka, &mut flows, 2000);
     let exporter = Exporter::start(&arguments);
@@ -70,8 +70,8 @@ fn loses_what_kafka_deletes(group: bool) {
     exporter.wait_for_sum(LOST, 500, COUNT_LIMIT);
     exporter.wait_for_log("messages are lost", COUNT_LIMIT);
 
-    // While it stands still. A fetch that waits at the broker still gets the first of them, so
-    // each is either counted or lost.
+    // While the process is stopped. A fetch that is pending at the broker still gets the first of
+    // them, so each is either counted or lost.
     let counted = exporter.page().sum("flow_exporter_messages_total");
     exporter.pause();
     send_and_delete(&kafka, 30_000);
@@ -85,7 +85,7 @@ fn loses_what_kafka_deletes(group: bool) {
         if as_expected { Ok(()) } else { Err(format!("{now} counted, {lost} lost")) }
     });
 
-    // From then on, none is.
+    // From then on, nothing is lost.
     let lost = exporter.page().sum(LOST);
     let counted = exporter.page().sum("flow_exporter_messages_total");
     send(&kafka, &mut flows, 2000);
@@ -105,7 +105,7 @@ fn a_member_of_a_group_counts_messages_that_kafka_deleted_as_lost() {
     loses_what_kafka_deletes(true);
 }
 
-fn counts_all_of_topics_made_anew(group: bool) {
+fn counts_all_of_recreated_topics(group: bool) {
     let kafka = Kafka::start();
     kafka.create_topic(TOPIC, PARTITIONS);
     let state = TempDir::new().expect("a temporary directory");
@@ -116,15 +116,15 @@ fn counts_all_of_topics_made_anew(group: bool) {
     exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
     assert!(exporter.stop().success());
 
-    // While it is away.
-    remake(&kafka);
+    // While the program is down.
+    recreate(&kafka);
     send(&kafka, &mut flows, 1000);
     let exporter = Exporter::start(&arguments);
     exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
     let recreated = exporter.page().sum(RECREATED);
 
     // While it runs.
-    remake(&kafka);
+    recreate(&kafka);
     send(&kafka, &mut flows, 400);
     exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
     send(&kafka, &mut flows, 3000);
@@ -135,7 +135,7 @@ fn counts_all_of_topics_made_anew(group: bool) {
     assert_eq!(exporter.page().sum(LOST), 0);
     exporter.kill();
 
-    // What the journal has is a position in the newest topic.
+    // The journal's position is one of the newest topic.
     let exporter = Exporter::start(&arguments);
     wait_for_totals_of(&[&exporter], &flows.totals(unnamed));
     send(&kafka, &mut flows, 1000);
@@ -145,13 +145,13 @@ fn counts_all_of_topics_made_anew(group: bool) {
 }
 
 #[test]
-fn a_topic_that_is_made_anew_is_counted_from_its_beginning() {
-    counts_all_of_topics_made_anew(false);
+fn a_recreated_topic_is_counted_from_its_beginning() {
+    counts_all_of_recreated_topics(false);
 }
 
 #[test]
-fn members_of_a_group_count_a_topic_that_is_made_anew_from_its_beginning() {
-    counts_all_of_topics_made_anew(true);
+fn members_of_a_group_count_a_recreated_topic_from_its_beginning() {
+    counts_all_of_recreated_topics(true);
 }
 
 fn goes_on_with_fewer_partitions(group: bool) {
@@ -162,12 +162,12 @@ fn goes_on_with_fewer_partitions(group: bool) {
     let state = TempDir::new().expect("a temporary directory");
     let mut arguments = arguments(&kafka, state.path(), group);
     arguments.push("--remote-write-interval=1s".to_owned());
-    // Some workers have none then.
+    // So that some workers are left without a partition.
     arguments.push("--workers=3".to_owned());
     let mut flows = Flows::new(46, 3, 100);
     let exporter = Exporter::start(&arguments);
     let count = |flows: &mut Flows, records, partitions| {
-        // A producer of its own: it learns of partitions when it starts.
+        // A new producer, since it learns of partitions when it starts.
         Producer::new(&kafka.client(), TOPIC).send_flows(flows, records, partitions);
         exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
         exporter.wait_until_ready(COUNT_LIMIT);
@@ -176,7 +176,7 @@ fn goes_on_with_fewer_partitions(group: bool) {
     };
     count(&mut flows, 3000, 3);
 
-    // One partition, as producers make it.
+    // One partition, as when a producer creates the topic.
     kafka.delete_topic(TOPIC);
     kafka.create_topic(TOPIC, 1);
     count(&mut flows, 500, 1);
@@ -186,12 +186,12 @@ fn goes_on_with_fewer_partitions(group: bool) {
     assert!(group || vanished >= 2, "{vanished}");
     count(&mut flows, 500, 1);
 
-    // As many as before, and one more.
+    // As many partitions as before, and one more.
     kafka.grow_topic(TOPIC, 4);
     count(&mut flows, 400, 4);
     exporter.wait_for_sum("flow_exporter_kafka_partitions", 4, COUNT_LIMIT);
 
-    // None.
+    // No topic.
     kafka.delete_topic(TOPIC);
     exporter.wait_until_it_says("does not exist on", COUNT_LIMIT);
     exporter.wait_for_sum("flow_exporter_kafka_partitions", 0, COUNT_LIMIT);
@@ -204,17 +204,17 @@ fn goes_on_with_fewer_partitions(group: bool) {
 }
 
 #[test]
-fn a_topic_that_is_made_anew_with_fewer_partitions_is_counted_without_a_restart() {
+fn a_topic_recreated_with_fewer_partitions_is_counted_without_a_restart() {
     goes_on_with_fewer_partitions(false);
 }
 
 #[test]
-fn a_group_counts_a_topic_that_is_made_anew_with_fewer_partitions_without_a_restart() {
+fn a_group_counts_a_topic_recreated_with_fewer_partitions_without_a_restart() {
     goes_on_with_fewer_partitions(true);
 }
 
 #[test]
-fn a_member_that_was_killed_comes_back_without_counting_anything_twice() {
+fn a_killed_member_comes_back_without_counting_anything_twice() {
     let kafka = Kafka::start();
     kafka.create_topic(TOPIC, PARTITIONS);
     let states = [(); 2].map(|()| TempDir::new().expect("a temporary directory"));
@@ -230,7 +230,7 @@ fn a_member_that_was_killed_comes_back_without_counting_anything_twice() {
     let mut flows = Flows::new(43, 3, 100);
     send(&kafka, &mut flows, 2000);
     wait_for_totals_of(&[&one, &other], &flows.totals(unnamed));
-    // All is published and committed when it dies, so nothing is counted again.
+    // All is published and committed when it is killed, so nothing is counted again.
     for partition in 0..PARTITIONS {
         wait_for("committed offset", COUNT_LIMIT, || {
             let (end, committed) =
@@ -241,7 +241,7 @@ fn a_member_that_was_killed_comes_back_without_counting_anything_twice() {
     one.kill();
     other.wait_for_sum("flow_exporter_kafka_partitions", 2, COUNT_LIMIT);
     send(&kafka, &mut flows, 2000);
-    // Its counts come back with it, at their old value.
+    // It comes back with the counts it had.
     let one = start(0);
     wait_for_totals_of(&[&one, &other], &flows.totals(unnamed));
     one.wait_for_sum("flow_exporter_kafka_partitions", 1, COUNT_LIMIT);
@@ -256,7 +256,7 @@ fn counts_all_of_a_partition_added_meanwhile(group: bool) {
     kafka.create_topic(TOPIC, PARTITIONS);
     let state = TempDir::new().expect("a temporary directory");
     let mut arguments = arguments(&kafka, state.path(), group);
-    // From their ends on, unless it knows better.
+    // From the ends of partitions, unless the journal has positions.
     arguments.retain(|argument| !argument.starts_with("--start="));
     arguments.push("--start=latest".to_owned());
     let mut flows = Flows::new(44, 3, 100);
@@ -285,7 +285,7 @@ fn a_group_counts_a_partition_that_was_added_meanwhile_from_its_beginning() {
 }
 
 #[test]
-fn what_a_member_that_stood_still_counts_twice_is_no_more_than_it_says() {
+fn a_stopped_member_counts_no_more_messages_twice_than_it_reports() {
     const MESSAGES: &str = "flow_exporter_messages_total";
     const REBALANCES: &str = "flow_exporter_kafka_rebalances_total";
     let kafka = Kafka::start();
@@ -301,7 +301,7 @@ fn what_a_member_that_stood_still_counts_twice_is_no_more_than_it_says() {
     }
     let rebalances = one.page().sum(REBALANCES);
     let mut flows = Flows::new(45, 3, 100);
-    // It stops in the midst of counting, with messages that it has read ahead.
+    // It is stopped while it counts, with messages read ahead.
     thread::scope(|scope| {
         scope.spawn(|| send(&kafka, &mut flows, 400_000));
         one.wait_for_more(MESSAGES, 0, COUNT_LIMIT);
@@ -310,7 +310,7 @@ fn what_a_member_that_stood_still_counts_twice_is_no_more_than_it_says() {
     other.wait_for_sum("flow_exporter_kafka_partitions", 2, COUNT_LIMIT);
     other.wait_for_sum("flow_exporter_kafka_lag_messages", 0, COUNT_LIMIT);
     one.resume();
-    // It learns that its partition was another's, and gets one again.
+    // It learns that its partition was reassigned, and gets one again.
     one.wait_for_more(REBALANCES, rebalances + 1, COUNT_LIMIT);
     one.wait_for_sum("flow_exporter_kafka_partitions", 1, COUNT_LIMIT);
     send(&kafka, &mut flows, 2000);

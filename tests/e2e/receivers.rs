@@ -1,5 +1,5 @@
-//! What answers a push and is no receiver, or refuses all of it: nothing is lost to that. And what
-//! receivers say of us in their logs.
+//! Servers that answer a push although they are no receiver, or refuse all of it: no sample is
+//! lost. And what receivers log about us.
 
 use std::{path::Path, process::Command, time::Duration};
 
@@ -24,7 +24,7 @@ const PENDING: &str = "flow_exporter_remote_write_samples_pending";
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 
-/// Flows in a topic of brokers in this process, and what they come to.
+/// Flows in a topic of a mock cluster.
 fn flows() -> (Cluster, Producer, Flows) {
     let cluster = MockCluster::new(1).expect("brokers");
     cluster.create_topic(TOPIC, 1, 1).expect("a topic");
@@ -36,7 +36,7 @@ fn flows() -> (Cluster, Producer, Flows) {
     (cluster, producer, flows)
 }
 
-/// A push of these flows to this URL, at so short an interval that refused samples pile up.
+/// Pushes to this URL, at an interval so short that refused samples pile up.
 fn push_to(cluster: &Cluster, url: &str, state: &Path) -> Exporter {
     let mut arguments = count(&cluster.bootstrap_servers(), TOPIC);
     arguments.push(format!("--state-dir={}", state.display()));
@@ -45,7 +45,7 @@ fn push_to(cluster: &Cluster, url: &str, state: &Path) -> Exporter {
     Exporter::start(&arguments)
 }
 
-/// What `check` says of this URL, and whether all works.
+/// Whether `check` succeeds for this URL, and its output.
 fn check(url: &str) -> (bool, String) {
     let output = Command::new(program())
         .args(["check", &format!("--remote-write-url={url}")])
@@ -54,15 +54,15 @@ fn check(url: &str) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Pushes to what does not store samples: each one waits, `check` says that it does not work, and
-/// few requests are made. Then the samples go where they belong, from the same state.
+/// Pushes to a server that stores no samples: all samples wait, `check` fails, and few requests are
+/// made. Then the same state is pushed to a real receiver.
 fn holds(url: &str, most_requests: u64, expected: &str) {
     let (works, said) = check(url);
     assert!(!works, "{url}: {said}");
     let (cluster, _producer, flows) = flows();
     let directory = TempDir::new().expect("a temporary directory");
     let state = directory.path().join("state");
-    // The name makes it the same endpoint when the URL is mended.
+    // The name keeps the endpoint's identity when the URL is corrected.
     let config = directory.path().join("flow-exporter.yml");
     let arguments = |url: &str| {
         let text = format!("remote_write:\n- name: here\n  url: {url}\n");
@@ -96,9 +96,9 @@ fn holds(url: &str, most_requests: u64, expected: &str) {
 #[test]
 fn a_wrong_path_of_victoria_metrics_loses_no_sample() {
     let victoria = VictoriaMetrics::start();
-    // It answers 400 to all that it does not know: two requests.
+    // It answers 400 to unknown paths: two requests.
     holds(&format!("{}/", victoria.write_url()), 2, "unsupported path");
-    // And 2xx to all that these paths get. At the end bytes that are no remote write show it.
+    // These paths answer 2xx to everything, even to bytes that are not remote write.
     for path in ["/api/v1/import", "/api/v1/import/prometheus", "/influx/write", "/health"] {
         holds(&format!("{}{path}", victoria.url()), 4, "no receiver of remote write");
     }
@@ -121,7 +121,7 @@ fn plain_http_to_a_port_that_speaks_tls_loses_no_sample() {
 }
 
 #[test]
-fn receivers_log_no_more_of_us_than_one_line_whatever_starts() {
+fn receivers_log_one_line_about_us_at_most_whoever_restarts() {
     let victoria = VictoriaMetrics::start();
     let prometheus = PrometheusSettings::debian().start(&[]);
     let (cluster, mut producer, mut flows) = flows();
@@ -132,7 +132,7 @@ fn receivers_log_no_more_of_us_than_one_line_whatever_starts() {
         for _ in 0..3 {
             let exporter = push_to(&cluster, &receiver.write_url(), state.path());
             producer.send_flows(&mut flows, 1_000, 1);
-            // Long enough for all that is found out of a receiver.
+            // Long enough to probe all abilities of a receiver.
             let before = exporter.page().sum(CONFIRMED);
             let confirmed = exporter.wait_for_more(CONFIRMED, before, LIMIT);
             exporter.wait_for_more(CONFIRMED, confirmed + 500, LIMIT);

@@ -1,4 +1,5 @@
-//! What Kafka's authorizer refuses: said with the right that is missing, waited for, and nothing lost.
+//! Rights that Kafka's authorizer refuses: the missing one is named and awaited, and nothing is
+//! lost.
 
 use std::{process::Command, time::Duration};
 
@@ -9,14 +10,14 @@ use testkit::{
 };
 
 const TOPIC: &str = "pmacct.acct";
-/// librdkafka comes back to what was refused after 5 s, and to its group's coordinator sooner.
+/// librdkafka retries after 5 s, and sooner at its group's coordinator.
 const LIMIT: Duration = Duration::from_secs(60);
 const READ_TOPIC: &str = "--operation Read --topic pmacct.acct";
 const READ_GROUP: &str = "--operation Read --group flows";
 const ERRORS: &str = "flow_exporter_kafka_errors_total";
 const SAMPLED: &str = "flow_exporter_sample_timestamp_seconds";
 
-/// The brokers and the settings to log in as the user whose rights are changed.
+/// Arguments for logging in as the user whose rights change.
 fn log_in(kafka: &Kafka) -> Vec<String> {
     let Security { sasl_brokers, user, plain_password, .. } = kafka.security();
     vec![
@@ -38,7 +39,7 @@ fn arguments(kafka: &Kafka, more: &[&str]) -> Vec<String> {
     arguments
 }
 
-/// What `check` says of the topic, and its exit code.
+/// The exit code and the output of `check`.
 fn check(kafka: &Kafka, more: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(program())
         .arg("check")
@@ -61,7 +62,7 @@ fn wait_for_a_later_sample(exporter: &Exporter) {
 }
 
 #[test]
-fn the_right_to_read_the_topic_may_be_missing_come_go_and_come_back() {
+fn the_right_to_read_the_topic_can_be_granted_and_revoked_while_running() {
     let kafka = Kafka::start_authorizing();
     kafka.create_topic(TOPIC, 2);
     let mut flows = Flows::new(51, 3, 100);
@@ -70,7 +71,7 @@ fn the_right_to_read_the_topic_may_be_missing_come_go_and_come_back() {
     let (code, said) = check(&kafka, &[]);
     assert!(code == Some(1) && said.contains(READ_TOPIC), "{code:?}: {said}");
 
-    // It may be described, and not read. There is no message that would say so.
+    // DESCRIBE without READ. There are no messages whose refusal would show it.
     kafka.change_rights(&format!("--add --operation Describe --topic {TOPIC}"));
     exporter.wait_for_sum("flow_exporter_kafka_partitions", 2, LIMIT);
     exporter.wait_until_it_says(READ_TOPIC, LIMIT);
@@ -88,7 +89,7 @@ fn the_right_to_read_the_topic_may_be_missing_come_go_and_come_back() {
     let (code, said) = check(&kafka, &[]);
     assert!(code == Some(0), "{code:?}: {said}");
 
-    // READ goes and DESCRIBE stays, then both go.
+    // READ is revoked first, then DESCRIBE.
     for gone in [READ_TOPIC, "--operation Describe --topic pmacct.acct"] {
         kafka.change_rights(&format!("--remove --force {gone}"));
         exporter.wait_until_it_says(READ_TOPIC, LIMIT);
@@ -108,13 +109,13 @@ fn the_right_to_read_the_topic_may_be_missing_come_go_and_come_back() {
 }
 
 #[test]
-fn the_right_to_the_group_may_be_missing_come_go_and_come_back() {
+fn the_right_to_the_group_can_be_granted_and_revoked_while_running() {
     let kafka = Kafka::start_authorizing();
     kafka.create_topic(TOPIC, 2);
     kafka.change_rights(&format!("--add {READ_TOPIC}"));
     let mut flows = Flows::new(52, 3, 100);
     send(&kafka, &mut flows, 1000);
-    // Without a group, none is needed.
+    // Without a group, no right on one is needed.
     let (code, said) = check(&kafka, &[]);
     assert!(code == Some(0), "{code:?}: {said}");
     let (code, said) = check(&kafka, &["--group=flows"]);

@@ -1,4 +1,4 @@
-//! Kafka behind passwords and TLS.
+//! Kafka with SASL and TLS.
 
 use std::{fs, time::Duration};
 
@@ -13,9 +13,9 @@ use testkit::{
 const TOPIC: &str = "pmacct.acct";
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The reason stays, though word that all brokers are down comes again and again.
+/// The reason stays visible although librdkafka keeps reporting that all brokers are down.
 #[test]
-fn why_a_secured_broker_does_not_let_us_in_is_said() {
+fn the_reason_why_a_secured_broker_refuses_us_is_shown() {
     let kafka = Kafka::start_secured();
     kafka.create_topic(TOPIC, 2);
     let Security { sasl_brokers, tls_brokers, user, .. } = kafka.security();
@@ -48,7 +48,7 @@ fn why_a_secured_broker_does_not_let_us_in_is_said() {
             page.sum_with("flow_exporter_kafka_errors_total", "error", "AllBrokersDown")
         };
         let before = down(&exporter);
-        wait_for("word of all brokers being down", LIMIT, || {
+        wait_for("report that all brokers are down", LIMIT, || {
             let now = down(&exporter);
             (now > before).then_some(()).ok_or_else(|| format!("{now} times"))
         });
@@ -85,7 +85,7 @@ fn brokers_behind_sasl_and_tls_are_reached_and_secrets_stay_secret() {
         assert!(exporter.stop().success());
     };
 
-    // Everything in the file.
+    // All settings in the file.
     counts(start(
         sasl_brokers,
         &[],
@@ -103,13 +103,13 @@ fn brokers_behind_sasl_and_tls_are_reached_and_secrets_stay_secret() {
     ];
     let password = format!("sasl.password={plain_password}\n");
     counts(start(sasl_brokers, &plain, Some(&password)));
-    // All by flags.
+    // All settings by flags.
     let tls = |authority: &str| {
         ["security.protocol=ssl".to_owned(), format!("ssl.ca.location={authority}")]
     };
     counts(start(tls_brokers, &tls(&authority.display().to_string()), None));
 
-    // A wrong password, and a broker that nobody vouches for: it says why, and counts nothing.
+    // With a wrong password, or a certificate of an unknown CA, nothing is counted.
     let refused = |exporter: Exporter, secret: &str| {
         exporter.wait_for_more("flow_exporter_kafka_errors_total", 0, LIMIT);
         assert!(exporter.ready().is_err());

@@ -1,8 +1,10 @@
-//! Everything that is tested without servers: each stage through its public items, and the program
-//! as a child (`program`). One binary, because each would link all of the program again.
+//! Tests without servers: of each stage through its public API, and of the program as a child
+//! process (`program`). They are one binary, because each binary would link the whole program
+//! again.
 //!
-//! Tests run side by side in one process. What a process has one of, such as its environment, is a
-//! matter of children: the program itself, or this binary started again with the name of one test.
+//! Tests run in parallel in one process. A test that depends on global state, such as the
+//! environment or the size of the disk, uses a child: the program, or this binary with the name of
+//! one test.
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 

@@ -1,4 +1,4 @@
-//! Which files of a package tie which others, and where that goes round in a circle.
+//! Imports between files, and their circles.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,17 +8,17 @@ use std::{
 
 use crate::source::{ModuleId, Package, Segments};
 
-/// By what one file is tied to another: the names that it uses of it.
+/// The names that a file imports of another.
 type Names = BTreeSet<String>;
 
-/// The methods that one module defines of a type.
+/// Methods that a module defines for a type.
 type Defined<'a> = (ModuleId, &'a BTreeSet<String>);
 
-/// For each file, the files that define what it uses.
+/// The imports of each file, by the files that define them.
 #[derive(Debug, Default)]
-pub struct Ties(BTreeMap<PathBuf, BTreeMap<PathBuf, Names>>);
+pub struct Imports(BTreeMap<PathBuf, BTreeMap<PathBuf, Names>>);
 
-/// Files of which each reaches each other.
+/// Files of which each imports each other, directly or through others.
 #[derive(Debug)]
 pub struct Circle {
     pub files: BTreeSet<PathBuf>,
@@ -30,7 +30,7 @@ impl fmt::Display for Circle {
         writeln!(out, "a circle of {} files:", self.files.len())?;
         for (from, to, names) in &self.ties {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            writeln!(out, "  {} uses {} of {}", from.display(), names.join(", "), to.display())?;
+            writeln!(out, "  {} imports {} of {}", from.display(), names.join(", "), to.display())?;
         }
         Ok(())
     }
@@ -39,11 +39,11 @@ impl fmt::Display for Circle {
 #[derive(Debug, Clone, PartialEq)]
 enum Found {
     Module(ModuleId),
-    /// An item of a module, with what may follow it in the path: a variant, a method.
+    /// An item of a module; a variant or method may follow it in the path.
     Item(ModuleId, String),
 }
 
-/// Imports may go round in circles themselves.
+/// Re-exports may refer to each other.
 const DEEPEST: usize = 32;
 
 impl Package {
@@ -82,7 +82,7 @@ impl Package {
             "self" => vec![Found::Module(module)],
             "super" => here.parent.into_iter().map(Found::Module).collect(),
             name => {
-                // An import may have the name of a crate that it comes from.
+                // An import may have the same name as the crate it comes from.
                 let own = if here.imports.get(name).is_some_and(|paths| paths.contains(path)) {
                     Vec::new()
                 } else {
@@ -104,7 +104,7 @@ impl Package {
                     }
                     Found::Module(module) => {
                         let found = self.lookup(module, name, depth);
-                        // Generated code is the file's that includes it.
+                        // Generated code belongs to the file that includes it.
                         if found.is_empty() {
                             vec![Found::Item(module, name.clone())]
                         } else {
@@ -118,9 +118,9 @@ impl Package {
         found
     }
 
-    pub fn ties(&self) -> Ties {
-        let mut ties = Ties::default();
-        // By type: a type's methods need not be where the type is.
+    pub fn imports(&self) -> Imports {
+        let mut ties = Imports::default();
+        // By type, since methods may be in other files than their type.
         let mut methods: BTreeMap<(ModuleId, String), Vec<Defined<'_>>> = BTreeMap::new();
         for (id, module) in self.modules.iter().enumerate() {
             for block in &module.methods {
@@ -136,7 +136,7 @@ impl Package {
             for path in &module.paths {
                 for found in self.resolve(id, path, 0) {
                     let Found::Item(definer, name) = found else { continue };
-                    // A method that is named by its type.
+                    // A method that is called by a path.
                     if let Some(blocks) = methods.get(&(definer, name.clone()))
                         && let Some(last) = path.last()
                     {
@@ -172,7 +172,7 @@ impl Package {
         ties
     }
 
-    fn tie(&self, ties: &mut Ties, from: ModuleId, to: ModuleId, name: String) {
+    fn tie(&self, ties: &mut Imports, from: ModuleId, to: ModuleId, name: String) {
         let (from, to) = (&self.modules[from].file, &self.modules[to].file);
         if from != to {
             let to = ties.0.entry(from.clone()).or_default().entry(to.clone()).or_default();
@@ -181,7 +181,7 @@ impl Package {
     }
 }
 
-impl Ties {
+impl Imports {
     fn reachable(&self, from: &PathBuf) -> BTreeSet<&PathBuf> {
         let mut reached = BTreeSet::new();
         let mut next = vec![from];
@@ -195,7 +195,7 @@ impl Ties {
         reached
     }
 
-    /// All circles, the largest first. Each file is in one at most.
+    /// All circles, the largest first. A file is part of at most one.
     pub fn circles(&self) -> Vec<Circle> {
         let reached: BTreeMap<&PathBuf, BTreeSet<&PathBuf>> =
             self.0.keys().map(|file| (file, self.reachable(file))).collect();

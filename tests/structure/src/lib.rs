@@ -1,13 +1,13 @@
-//! Which files of the program use which others, and where that goes round in a circle.
+//! Finds files of the program that import each other, directly or through others.
 //!
-//! A file uses another one where a path in it (`use` or inline) leads to something that the other
-//! file defines, re-exports followed, or where it calls a method on `self` that the other file has.
-//! What is only for tests within files does not count, and neither does `mod x;`.
+//! File A imports file B if a path in A (in a `use` or inline) resolves to an item that B defines,
+//! re-exports followed, or if A calls a method on `self` that B defines. `mod x;` alone is no
+//! import, and `#[cfg(test)]` items are ignored.
 //!
-//! [`Package`] holds what is read from the sources; [`Ties`] is what follows from it.
+//! [`Package`] is parsed from the sources; [`Imports`] are derived from it.
 
 mod circles;
 mod source;
 
-pub use circles::{Circle, Ties};
+pub use circles::{Circle, Imports};
 pub use source::Package;

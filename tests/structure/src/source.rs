@@ -1,4 +1,4 @@
-//! The modules of a crate, with what each of them defines, imports and names.
+//! The modules of a package: what each defines, imports and refers to.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,34 +14,34 @@ use syn::{
 
 pub(crate) type ModuleId = usize;
 
-/// A path as it is written, segment by segment.
+/// A path as written, by segments.
 pub(crate) type Segments = Vec<String>;
 
-/// The crates of a package: its library, and programs that use it.
+/// The crates of a package: libraries, and programs that use them.
 #[derive(Debug, Default)]
 pub struct Package {
     pub(crate) modules: Vec<Module>,
-    /// The library, by the name that programs know it by.
+    /// The root modules of libraries, by crate name.
     pub(crate) libraries: BTreeMap<String, ModuleId>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Module {
-    /// Relative to the package.
+    /// Relative to the package's folder.
     pub(crate) file: PathBuf,
     pub(crate) parent: Option<ModuleId>,
     pub(crate) root: ModuleId,
     pub(crate) children: BTreeMap<String, ModuleId>,
     pub(crate) items: BTreeSet<String>,
-    /// By the name that the module gives to what it imports.
+    /// By the name under which the module imports.
     pub(crate) imports: BTreeMap<String, Vec<Segments>>,
     pub(crate) globs: Vec<Segments>,
-    /// All paths in the module's code, those of its imports included.
+    /// All paths in the module's code, imports included.
     pub(crate) paths: BTreeSet<Segments>,
     pub(crate) methods: Vec<Methods>,
 }
 
-/// An `impl` block: methods need no import, so who calls them is told apart by `self`.
+/// An `impl` block. Methods are called without an import, so calls on `self` are recorded.
 #[derive(Debug)]
 pub(crate) struct Methods {
     pub(crate) of: Segments,
@@ -52,13 +52,13 @@ pub(crate) struct Methods {
 }
 
 impl Package {
-    /// Reads a library from its root on. `read` returns the text of a file.
+    /// Parses a library, given its root. `read` returns the text of a file.
     pub fn add_library(&mut self, name: &str, file: &Path, read: &dyn Fn(&Path) -> Option<String>) {
         let root = self.add_program(file, read);
         self.libraries.insert(name.to_owned(), root);
     }
 
-    /// Reads a program from its root on, and returns the number of its root.
+    /// Parses a program, given its root, and returns the number of its root module.
     pub fn add_program(&mut self, file: &Path, read: &dyn Fn(&Path) -> Option<String>) -> usize {
         let root = self.modules.len();
         let text = read(file).unwrap_or_else(|| panic!("{} can't be read", file.display()));
@@ -81,7 +81,7 @@ impl Package {
         self.add_items(file, &parsed.items, parent, root, folder, read)
     }
 
-    /// `folder` is where the files of the module's children are.
+    /// `folder` has the files of the module's children.
     fn add_items(
         &mut self,
         file: &Path,
@@ -122,7 +122,7 @@ impl Package {
     }
 }
 
-/// Whether an item is there only for the tests within its file.
+/// Whether an item is compiled for unit tests only.
 fn is_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| match &attribute.meta {
         Meta::List(list) if list.path.is_ident("cfg") => {
@@ -133,7 +133,7 @@ fn is_test(attributes: &[Attribute]) -> bool {
     })
 }
 
-/// Goes through the items of one module, but for those in modules of their own.
+/// Visits the items of a module, except for child modules.
 #[derive(Default)]
 struct Collector {
     module: Module,
@@ -176,7 +176,7 @@ impl Collector {
         self.module.imports.entry(alias).or_default().push(path);
     }
 
-    /// Paths in what is given to a macro, which is not parsed: `name::name`, whatever is around it.
+    /// Finds paths (`name::name`) in the tokens of a macro, which can't be parsed.
     fn tokens(&mut self, tokens: TokenStream) {
         let mut path = Segments::new();
         let mut colons = 0;
@@ -210,7 +210,7 @@ impl Collector {
         }
     }
 
-    /// The name that an item gives to what it defines, and whether it is for tests.
+    /// Records the item's name, and returns whether the item is for tests.
     fn define(&mut self, item: &Item) -> bool {
         let (attributes, name) = match item {
             Item::Const(item) => (&item.attrs, Some(&item.ident)),
@@ -241,7 +241,7 @@ impl Collector {
 
 impl<'ast> Visit<'ast> for Collector {
     fn visit_item(&mut self, item: &'ast Item) {
-        // Modules have a turn of their own.
+        // Child modules are visited separately.
         if matches!(item, Item::Mod(_)) || self.define(item) {
             return;
         }
@@ -302,7 +302,7 @@ impl<'ast> Visit<'ast> for Collector {
         self.tokens(invocation.tokens.clone());
     }
 
-    // `pub(in path)` and attributes tie nothing.
+    // `pub(in path)` and attributes are no imports.
     fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
 
     fn visit_attribute(&mut self, _: &'ast Attribute) {}

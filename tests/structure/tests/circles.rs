@@ -1,7 +1,7 @@
-//! No file of `src` uses another one that uses it, by however many files in between.
+//! No two files of `src` import each other, directly or through others.
 //!
-//! `known.txt` lists the files that are in circles still. It only ever gets shorter:
-//! `UPDATE_CIRCLES=1 cargo test -p structure` takes off what is in none any more.
+//! `known.txt` lists the files that are still part of a circle. It may only get shorter:
+//! `UPDATE_CIRCLES=1 cargo test -p structure` removes files that are part of none any more.
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
@@ -25,10 +25,10 @@ fn package(read: &dyn Fn(&Path) -> Option<String>) -> Package {
 }
 
 #[test]
-fn no_file_uses_another_one_that_uses_it() {
+fn no_files_import_each_other() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let package = package(&|file| fs::read_to_string(here.join("../..").join(file)).ok());
-    let circles = package.ties().circles();
+    let circles = package.imports().circles();
     let found: BTreeSet<PathBuf> =
         circles.iter().flat_map(|circle| circle.files.iter().cloned()).collect();
     println!("{} circles with {} files", circles.len(), found.len());
@@ -46,7 +46,7 @@ fn no_file_uses_another_one_that_uses_it() {
         let gone: Vec<&PathBuf> = known.difference(&found).collect();
         assert!(
             gone.is_empty(),
-            "in no circle any more, so take them off {} \
+            "part of no circle any more, so remove them from {} \
              (UPDATE_CIRCLES=1 cargo test -p structure): {gone:?}",
             list.display()
         );
@@ -58,22 +58,22 @@ fn no_file_uses_another_one_that_uses_it() {
             writeln!(said, "{circle}").unwrap();
         }
     }
-    assert!(new.is_empty(), "files use each other: {new:?}\n{said}");
+    assert!(new.is_empty(), "files import each other: {new:?}\n{said}");
 }
 
-/// What each file of these uses of others.
-fn ties(files: &[(&str, &str)]) -> BTreeMap<String, BTreeMap<String, Vec<String>>> {
+/// The imports of each of these files.
+fn imports(files: &[(&str, &str)]) -> BTreeMap<String, BTreeMap<String, Vec<String>>> {
     let files: BTreeMap<&Path, &str> =
         files.iter().map(|&(file, text)| (Path::new(file), text)).collect();
-    let ties = package(&|file| files.get(file).map(|&text| text.to_owned())).ties();
+    let imports = package(&|file| files.get(file).map(|&text| text.to_owned())).imports();
     let of = files.keys().map(|file| file.to_str().unwrap());
-    of.map(|file| (file.to_owned(), ties.of(file))).filter(|(_, to)| !to.is_empty()).collect()
+    of.map(|file| (file.to_owned(), imports.of(file))).filter(|(_, to)| !to.is_empty()).collect()
 }
 
-/// That with these two files in a library, `a.rs` uses these names of `b.rs`, and no more.
+/// Asserts that in a library of two files, `a.rs` imports exactly these names of `b.rs`.
 #[track_caller]
-fn a_uses_of_b(a: &str, b: &str, names: &[&str]) {
-    let found = ties(&[("src/lib.rs", "mod a; mod b;"), ("src/a.rs", a), ("src/b.rs", b)]);
+fn a_imports_of_b(a: &str, b: &str, names: &[&str]) {
+    let found = imports(&[("src/lib.rs", "mod a; mod b;"), ("src/a.rs", a), ("src/b.rs", b)]);
     let mut expected = BTreeMap::new();
     if !names.is_empty() {
         let names = names.iter().map(|&name| name.to_owned()).collect();
@@ -84,33 +84,33 @@ fn a_uses_of_b(a: &str, b: &str, names: &[&str]) {
 }
 
 #[test]
-fn imports_and_inline_paths_count() {
+fn imports_and_inline_paths_are_found() {
     let b = "pub struct B; pub mod inner { pub fn f() {} } pub enum E { V }";
-    a_uses_of_b("use crate::b::B;", b, &["B"]);
-    a_uses_of_b("use super::b::{self, B as Other, inner};", b, &["B"]);
-    a_uses_of_b("use crate::b; fn f(_: b::B) { b::inner::f() }", b, &["B", "f"]);
-    a_uses_of_b("fn f() { use crate::b::E; let _ = E::V; }", b, &["E"]);
-    a_uses_of_b("use crate::b::E::*;", b, &["*"]);
-    a_uses_of_b("use crate::b::inner::*; fn g() { f() }", b, &["*", "f"]);
-    a_uses_of_b("mod deep { fn f() { super::super::b::inner::f() } }", b, &["f"]);
-    a_uses_of_b("fn f() { println!(\"{}\", [1, crate::b::inner::f()]) }", b, &["f"]);
+    a_imports_of_b("use crate::b::B;", b, &["B"]);
+    a_imports_of_b("use super::b::{self, B as Other, inner};", b, &["B"]);
+    a_imports_of_b("use crate::b; fn f(_: b::B) { b::inner::f() }", b, &["B", "f"]);
+    a_imports_of_b("fn f() { use crate::b::E; let _ = E::V; }", b, &["E"]);
+    a_imports_of_b("use crate::b::E::*;", b, &["*"]);
+    a_imports_of_b("use crate::b::inner::*; fn g() { f() }", b, &["*", "f"]);
+    a_imports_of_b("mod deep { fn f() { super::super::b::inner::f() } }", b, &["f"]);
+    a_imports_of_b("fn f() { println!(\"{}\", [1, crate::b::inner::f()]) }", b, &["f"]);
 }
 
 #[test]
-fn what_ties_nothing_does_not_count() {
+fn modules_tests_and_own_items_are_no_imports() {
     let b = "pub struct B; pub mod inner {}";
-    a_uses_of_b("use crate::b; use crate::b::inner;", b, &[]);
-    a_uses_of_b("#[cfg(test)] mod tests { use crate::b::B; }", b, &[]);
-    a_uses_of_b("#[cfg(test)] use crate::b::B;", b, &[]);
-    a_uses_of_b("#[cfg(test)] fn f(_: crate::b::B) {}", b, &[]);
-    a_uses_of_b("struct B; fn f(_: B) {}", b, &[]);
-    a_uses_of_b("use b::B; fn f(_: B) {}", b, &[]);
-    a_uses_of_b("/// See [`crate::b::B`].\nfn f() {}", b, &[]);
+    a_imports_of_b("use crate::b; use crate::b::inner;", b, &[]);
+    a_imports_of_b("#[cfg(test)] mod tests { use crate::b::B; }", b, &[]);
+    a_imports_of_b("#[cfg(test)] use crate::b::B;", b, &[]);
+    a_imports_of_b("#[cfg(test)] fn f(_: crate::b::B) {}", b, &[]);
+    a_imports_of_b("struct B; fn f(_: B) {}", b, &[]);
+    a_imports_of_b("use b::B; fn f(_: B) {}", b, &[]);
+    a_imports_of_b("/// See [`crate::b::B`].\nfn f() {}", b, &[]);
 }
 
 #[test]
-fn what_is_exported_again_is_used_where_it_is_defined() {
-    let found = ties(&[
+fn re_exports_are_followed_to_the_definition() {
+    let found = imports(&[
         ("src/lib.rs", "mod a; mod b; pub use b::C as D;"),
         ("src/a.rs", "use crate::{D, b::C};"),
         ("src/b/mod.rs", "mod c; mod d; pub use c::C; struct Own;"),
@@ -132,18 +132,18 @@ fn what_is_exported_again_is_used_where_it_is_defined() {
 }
 
 #[test]
-fn methods_count_where_they_are_defined() {
+fn methods_are_imports_of_the_file_that_defines_them() {
     let b = "impl crate::T { pub fn b(&self) {} pub fn c() {} }";
     for a in [
         "use crate::T; impl T { fn a(&self) { self.b() } }",
         "impl Drop for super::T { fn drop(&mut self) { self.b() } }",
     ] {
         let files = [("src/lib.rs", "mod a; mod b; struct T;"), ("src/a.rs", a), ("src/b.rs", b)];
-        assert_eq!(ties(&files)["src/a.rs"]["src/b.rs"], ["T::b"]);
+        assert_eq!(imports(&files)["src/a.rs"]["src/b.rs"], ["T::b"]);
     }
     let a = "use crate::T; fn f() { T::c() }";
     let files = [("src/lib.rs", "mod a; mod b; struct T;"), ("src/a.rs", a), ("src/b.rs", b)];
-    assert_eq!(ties(&files)["src/a.rs"]["src/b.rs"], ["T::c"]);
+    assert_eq!(imports(&files)["src/a.rs"]["src/b.rs"], ["T::c"]);
 }
 
 #[test]
@@ -158,13 +158,13 @@ fn a_circle_has_all_files_that_reach_each_other() {
         ("src/f.rs", "use crate::e::E;"),
     ]);
     let read = |file: &Path| files.get(file.to_str()?).map(|&text| text.to_owned());
-    let circles = package(&read).ties().circles();
+    let circles = package(&read).imports().circles();
     let of = |names: &[&str]| names.iter().map(PathBuf::from).collect::<BTreeSet<_>>();
     let [first, second] = &circles[..] else { panic!("{circles:?}") };
     assert_eq!(first.files, of(&["src/a.rs", "src/b.rs", "src/c.rs"]));
     assert_eq!(second.files, of(&["src/d.rs", "src/e.rs"]));
     assert_eq!(
         second.to_string(),
-        "a circle of 2 files:\n  src/d.rs uses E of src/e.rs\n  src/e.rs uses D of src/d.rs\n"
+        "a circle of 2 files:\n  src/d.rs imports E of src/e.rs\n  src/e.rs imports D of src/d.rs\n"
     );
 }

@@ -1,21 +1,21 @@
-//! The account of samples, as the program's own metrics tell it.
+//! What became of the samples for push, according to the program's own metrics.
 
 use std::collections::BTreeMap;
 
 use flow_exporter::metrics::Metrics;
 
-/// Where the samples of the only endpoint are.
+/// Samples of the only endpoint, by what became of them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Samples {
     pub generated: u64,
     pub confirmed: u64,
     pub pending: u64,
-    /// By reason, where there are any.
+    /// By reason, without zeros.
     pub dropped: BTreeMap<String, u64>,
 }
 
 impl Samples {
-    /// All that there are are accounted for, always.
+    /// Reads the metrics, and asserts that each sample that was generated is accounted for.
     #[allow(clippy::cast_sign_loss, reason = "counts")]
     pub fn of(metrics: &Metrics) -> Self {
         let mut samples = Samples::default();

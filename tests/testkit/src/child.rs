@@ -1,4 +1,4 @@
-//! The program with standard streams and an environment of the test's own.
+//! The program as a child whose streams and environment the test sets up.
 
 use std::{
     net::Ipv4Addr,
@@ -15,10 +15,10 @@ use crate::{
     servers::{unused_address, wait_for},
 };
 
-/// How long something may take that has no reason to take long, on a busy machine.
+/// Fails a test that would hang; generous, since machines are busy.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// A running program. It is killed when it is dropped.
+/// A running program, killed when dropped.
 pub struct Child {
     address: Ipv4Addr,
     process: process::Child,
@@ -26,7 +26,8 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts the program with these arguments, as `with` prepares it, and waits for its page.
+    /// Starts the program with these arguments after `with` has prepared the command, and waits for
+    /// its page.
     pub fn start(arguments: &[String], with: impl FnOnce(&mut Command)) -> Self {
         let directory = TempDir::with_prefix("flow-exporter-").unwrap();
         let address = unused_address();
@@ -71,12 +72,12 @@ impl Child {
         assert!(status.unwrap().success(), "sending SIG{name}");
     }
 
-    /// Waits for its end.
+    /// Waits until it exits.
     pub fn end(mut self) -> ExitStatus {
         wait_for("end", LIMIT, || self.process.try_wait().unwrap().ok_or("it runs".to_owned()))
     }
 
-    /// Asks it to stop, and waits for its end.
+    /// Sends SIGTERM and waits until it exits.
     pub fn stop(self) -> ExitStatus {
         self.signal("TERM");
         self.end()
@@ -85,7 +86,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // An error means that it has ended already.
+        // An error means that it has exited already.
         drop(self.process.kill());
         drop(self.process.wait());
     }

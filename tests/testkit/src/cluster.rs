@@ -1,4 +1,4 @@
-//! librdkafka's mock cluster, with a topic for flows and what writes to it.
+//! librdkafka's mock cluster, in this process.
 
 use rdkafka::{ClientConfig, mocking::MockCluster, producer::DefaultProducerContext};
 
@@ -8,21 +8,21 @@ pub const TOPIC: &str = "pmacct.acct";
 
 pub type Cluster = MockCluster<'static, DefaultProducerContext>;
 
-/// A cluster of one broker that has the topic, with so many partitions.
+/// A cluster of one broker with [`TOPIC`].
 pub fn cluster(partitions: i32) -> Cluster {
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic(TOPIC, partitions, 1).unwrap();
     cluster
 }
 
-/// The settings of a client of the cluster.
+/// Settings for a client of the cluster.
 pub fn client(cluster: &Cluster) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", cluster.bootstrap_servers());
     config
 }
 
-/// What writes to the topic.
+/// A producer for [`TOPIC`].
 pub fn producer(cluster: &Cluster) -> Producer {
     Producer::new(&client(cluster), TOPIC)
 }

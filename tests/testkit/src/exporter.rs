@@ -28,8 +28,8 @@ pub fn program() -> &'static str {
         if let Ok(program) = env::var("CARGO_BIN_EXE_flow-exporter") {
             return program;
         }
-        // Older versions of Cargo tell it to the compiler alone: target/PROFILE has the program, and
-        // deps in there the tests and benchmarks.
+        // Cargo before 1.94 sets this at compile time only. The program is in target/PROFILE, tests
+        // and benchmarks are in its folder deps.
         let this = env::current_exe().expect("a path of our own");
         let folder = this.parent().and_then(Path::parent).expect("target/PROFILE");
         let program = folder.join("flow-exporter");
@@ -46,7 +46,7 @@ pub struct Exporter {
     _directory: TempDir,
 }
 
-/// The arguments for counting a topic from its first message: those that every test needs.
+/// Arguments that every test needs: count a topic from its first message.
 pub fn count(brokers: &str, topic: &str) -> Vec<String> {
     vec![
         format!("--brokers={brokers}"),
@@ -57,8 +57,8 @@ pub fn count(brokers: &str, topic: &str) -> Vec<String> {
     ]
 }
 
-/// The arguments for pushing to these receivers at this interval, such as `1s`. Several need a
-/// configuration file, which is written to `directory`.
+/// Arguments for pushing to these receivers at an interval such as `1s`. More than one receiver
+/// takes a configuration file, which is written to `directory`.
 pub fn push(urls: &[String], interval: &str, directory: &Path) -> Vec<String> {
     let receivers = if let [url] = urls {
         format!("--remote-write-url={url}")
@@ -75,12 +75,12 @@ pub fn push(urls: &[String], interval: &str, directory: &Path) -> Vec<String> {
 }
 
 impl Exporter {
-    /// Starts the program with these arguments, with its page at an address of its own.
+    /// Starts the program with these arguments, listening on an unused address.
     pub fn start<A: AsRef<OsStr>>(arguments: &[A]) -> Self {
         Self::start_at(unused_address(), arguments)
     }
 
-    /// Starts the program with these arguments, with its page at this address.
+    /// Starts the program with these arguments, listening on this address.
     pub fn start_at<A: AsRef<OsStr>>(address: Ipv4Addr, arguments: &[A]) -> Self {
         let addr = format!("--addr={address}:9590");
         let own = [addr.as_ref(), OsStr::new("--log-format=json")];
@@ -88,12 +88,12 @@ impl Exporter {
         Self::start_as_is(address, &arguments)
     }
 
-    /// Starts the program with just these arguments, which put its page at this address.
+    /// Starts the program with exactly these arguments, which make it listen on this address.
     pub fn start_as_is<A: AsRef<OsStr>>(address: Ipv4Addr, arguments: &[A]) -> Self {
         Self::start_program(Path::new(program()), address, arguments)
     }
 
-    /// Starts this build of the program, which may be another one than that under test.
+    /// Starts another build of the program.
     pub fn start_program<A: AsRef<OsStr>>(
         program: &Path,
         address: Ipv4Addr,
@@ -101,7 +101,7 @@ impl Exporter {
     ) -> Self {
         let directory = TempDir::with_prefix("flow-exporter-").expect("a temporary directory");
         let mut command = Command::new(program);
-        // What it keeps (names, later on its state) stays in a directory of its own.
+        // Caches and state stay in a directory of the test's own.
         command
             .args(arguments)
             .current_dir(directory.path())
@@ -117,7 +117,7 @@ impl Exporter {
         exporter
     }
 
-    /// Where its page is.
+    /// The URL of its page.
     pub fn page_url(&self) -> String {
         format!("http://{}:9590/metrics", self.address)
     }
@@ -132,7 +132,7 @@ impl Exporter {
         self.process.log()
     }
 
-    /// Waits until its log has these words: lines are written a moment after what they tell of.
+    /// Waits until its log contains this. Lines are written a moment after the event they report.
     pub fn wait_for_log(&self, words: &str, limit: Duration) {
         wait_for(&format!("{words:?} in the log"), limit, || {
             let log = self.log();
@@ -140,17 +140,17 @@ impl Exporter {
         });
     }
 
-    /// Its page as it is now.
+    /// Its current page.
     pub fn page(&self) -> Page {
         Page(http::get(&self.page_url()).expect("flow-exporter always answers"))
     }
 
-    /// Waits until its page has just these flow series with these values.
+    /// Waits until its page has exactly these flow series with these values.
     pub fn wait_for_totals(&self, expected: &Totals, limit: Duration) {
         wait_for("expected totals on the page", limit, || compare(expected, &self.page().totals()));
     }
 
-    /// Waits until the samples of one of its own metrics have this sum.
+    /// Waits until the samples of one of its metrics have this sum.
     pub fn wait_for_sum(&self, metric: &str, expected: u64, limit: Duration) {
         wait_for(&format!("{metric} of {expected}"), limit, || {
             let sum = self.page().sum(metric);
@@ -158,7 +158,7 @@ impl Exporter {
         });
     }
 
-    /// Waits until one of its own metrics is above this, and returns it.
+    /// Waits until one of its metrics is above `than`, and returns its value.
     pub fn wait_for_more(&self, metric: &str, than: u64, limit: Duration) -> u64 {
         wait_for(&format!("{metric} above {than}"), limit, || {
             let sum = self.page().sum(metric);
@@ -166,17 +166,17 @@ impl Exporter {
         })
     }
 
-    /// Whether it says that it is ready, or what it says instead.
+    /// Whether it is ready, or else what it answers.
     pub fn ready(&self) -> Result<(), String> {
         http::get(&format!("http://{}:9590/-/ready", self.address)).map(|_| ())
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until it is ready.
     pub fn wait_until_ready(&self, limit: Duration) {
         wait_for("ready flow-exporter", limit, || self.ready());
     }
 
-    /// Waits until it says that it is not ready, with these words.
+    /// Waits until it is not ready and says why, with these words.
     pub fn wait_until_it_says(&self, words: &str, limit: Duration) {
         wait_for(&format!("word of {words:?}"), limit, || match self.ready() {
             Err(answer) if answer.contains(words) => Ok(()),
@@ -184,20 +184,19 @@ impl Exporter {
         });
     }
 
-    /// Lets it do nothing at all for a while (SIGSTOP), until `resume`.
+    /// Stops the process (SIGSTOP) until [`Exporter::resume`].
     pub fn pause(&self) {
         self.process.signal("STOP");
     }
 
-    /// Lets it go on.
+    /// Continues the process (SIGCONT).
     pub fn resume(&self) {
         self.process.signal("CONT");
     }
 
-    /// Waits until every sample of push has been accounted for: what was generated is confirmed,
-    /// pending, or dropped.
+    /// Waits until every sample that was generated for push is confirmed, pending or dropped.
     pub fn wait_for_account(&self, limit: Duration) {
-        // A page may be made while a sample is on its way from one to the other.
+        // A page may be rendered while a sample moves from one to another.
         wait_for("sum of samples", limit, || {
             let page = self.page();
             let of = |what| page.sum(&format!("flow_exporter_remote_write_samples_{what}"));
@@ -210,12 +209,12 @@ impl Exporter {
         });
     }
 
-    /// Ends it at once (SIGKILL).
+    /// Kills it (SIGKILL).
     pub fn kill(mut self) {
         self.process.kill();
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Sends SIGTERM and waits until it exits.
     pub fn stop(mut self) -> ExitStatus {
         self.process.terminate(STOP_LIMIT)
     }

@@ -1,4 +1,4 @@
-//! HTTP requests that wait for the answer.
+//! Blocking HTTP requests.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -10,7 +10,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 
 static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
-    // Servers come and go under the same address, so no connection is kept.
+    // Servers restart on the same address, so no connection is reused.
     reqwest::Client::builder()
         .no_proxy()
         .pool_max_idle_per_host(0)
@@ -19,12 +19,12 @@ static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
         .expect("an HTTP client")
 });
 
-/// Waits for something asynchronous.
+/// Runs a future to its end.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     RUNTIME.block_on(future)
 }
 
-/// The body of the answer to a GET; all but a success is an error.
+/// The body of the answer to a GET; a status other than 2xx is an error.
 pub fn get(url: &str) -> Result<String, String> {
     let answer: Result<_, reqwest::Error> = block_on(async {
         let answer = CLIENT.get(url).send().await?;
@@ -37,7 +37,7 @@ pub fn get(url: &str) -> Result<String, String> {
     }
 }
 
-/// As [`get`], with parameters still to be encoded.
+/// As [`get`], with parameters, which it encodes.
 pub fn get_with(url: &str, parameters: &[(&str, String)]) -> Result<String, String> {
     let url = reqwest::Url::parse_with_params(url, parameters);
     get(url.map_err(|error| error.to_string())?.as_str())

@@ -7,15 +7,15 @@
 //! | Kafka and flows | [`cluster`] (librdkafka's mock), [`produce`], [`series`] |
 //! | real servers (`scripts/e2e`) | [`servers`], [`query`] |
 //!
-//! What can't go on panics: a step that fails is a test that fails.
+//! Helpers panic on errors: a step that fails is a test that fails.
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-#![allow(missing_debug_implementations, reason = "nobody prints what runs a test")]
+#![allow(missing_debug_implementations, reason = "handles of running things, which no test prints")]
 #![allow(
     clippy::len_without_is_empty,
     clippy::new_without_default,
     clippy::return_self_not_must_use,
-    reason = "what tests don't need"
+    reason = "conveniences of a public API, which tests don't need"
 )]
 
 pub mod accounting;

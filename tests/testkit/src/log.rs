@@ -1,4 +1,4 @@
-//! What is logged while a test runs.
+//! Captures what a test logs.
 
 use std::{
     io,
@@ -7,8 +7,8 @@ use std::{
 
 use tracing::subscriber::DefaultGuard;
 
-/// A line is looked at on each thread only if it is wanted on the first that comes across it: so
-/// all are wanted everywhere.
+/// Enables all events for every thread. tracing caches whether anybody is interested in an event,
+/// and the first thread to reach it decides.
 pub fn everything_is_logged() {
     static SINK: Once = Once::new();
     SINK.call_once(|| {
@@ -20,7 +20,7 @@ pub fn everything_is_logged() {
     });
 }
 
-/// What is logged on this thread.
+/// What this thread logs.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -41,7 +41,7 @@ impl Log {
         String::from_utf8(self.0.lock().unwrap().clone()).expect("UTF-8")
     }
 
-    /// The lines of this level.
+    /// The lines of a level.
     pub fn lines(&self, level: &str) -> Vec<String> {
         let text = self.text();
         let is_level = |line: &&str| line.split_whitespace().nth(1) == Some(level);

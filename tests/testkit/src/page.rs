@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use crate::series::{Series, Totals, whole};
 
-/// One line of the page that is no comment.
+/// A sample line of the page.
 #[derive(Debug)]
 pub struct Sample {
-    /// What stands before the labels.
+    /// The name before the labels.
     pub name: String,
-    /// The labels, not escaped any more.
+    /// Labels, unescaped.
     pub labels: BTreeMap<String, String>,
-    /// The value as it is written.
+    /// The value, as text.
     pub value: String,
 }
 
@@ -33,12 +33,12 @@ impl Page {
         totals
     }
 
-    /// The sum of all samples of a metric whose values are whole.
+    /// The sum of all samples of a metric with whole values.
     pub fn sum(&self, name: &str) -> u64 {
         self.sum_where(name, |_| true)
     }
 
-    /// The sum of those samples that have a label with this value.
+    /// The sum of its samples that have this label value.
     pub fn sum_with(&self, name: &str, label: &str, value: &str) -> u64 {
         self.sum_where(name, |sample| sample.labels.get(label).is_some_and(|is| is == value))
     }
@@ -48,7 +48,7 @@ impl Page {
         samples.map(|sample| whole(sample.value.parse().expect("values are numbers"))).sum()
     }
 
-    /// All samples of metrics whose names begin so.
+    /// All samples of metrics whose names start with `start`.
     pub fn samples<'p>(&'p self, start: &'p str) -> impl Iterator<Item = Sample> + 'p {
         self.0.lines().filter(move |line| line.starts_with(start)).map(|line| {
             sample(line).unwrap_or_else(|| panic!("this line of the page is malformed: {line}"))

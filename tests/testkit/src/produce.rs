@@ -1,4 +1,4 @@
-//! Known flows, and the way into Kafka for them.
+//! Generates flow records with known totals, and produces them to Kafka.
 
 use std::{
     fmt::Write as _,
@@ -16,42 +16,42 @@ use rdkafka::{
 
 use crate::series::{Series, Totals};
 
-/// The AS whose traffic is counted.
+/// The monitored AS.
 pub const ASN: u32 = 64500;
 
 /// How long Kafka may take to confirm what was sent to it, a restart included.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(60);
 
-/// Messages sent between two looks at what has been confirmed.
+/// Messages sent between two polls for confirmations.
 const SENDS_PER_POLL: u64 = 1000;
 
-/// A generator of pmacct records that knows the sums that its records add up to.
+/// Generates pmacct records and knows their totals.
 ///
-/// Series are numbered: each is a direction, one of the devices, and one of the other AS. The
-/// record is made from the series that has to count it, not the other way round.
+/// Series are numbered; each is a direction, a device and a remote AS. A record is made from the
+/// series that has to count it, not the other way round.
 pub struct Flows {
     random: SmallRng,
     hosts: usize,
     peers: usize,
     /// Bytes by series.
     bytes: Vec<u64>,
-    /// Records that a series counts.
+    /// Records counted in a series.
     pub counted: u64,
-    /// Records between two AS that are none of our business.
+    /// Records between two AS that are not monitored.
     pub foreign: u64,
-    /// The bytes of these.
+    /// Bytes of those records.
     pub foreign_bytes: u64,
 }
 
 impl Flows {
-    /// Flows of [`ASN`] with so many other AS, as seen by so many devices.
+    /// Flows between [`ASN`] and `peers` other AS, seen by `hosts` devices.
     pub fn new(seed: u32, hosts: usize, peers: usize) -> Self {
         let random = SmallRng::seed_from_u64(seed.into());
         let bytes = vec![0; 2 * hosts * peers];
         Flows { random, hosts, peers, bytes, counted: 0, foreign: 0, foreign_bytes: 0 }
     }
 
-    /// Appends the record of some flow to `record`; one of 16 is foreign.
+    /// Appends a record to `record`; one in 16 is between two other AS.
     pub fn write_next(&mut self, record: &mut String) {
         if self.random.random_range(0..16) == 0 {
             let bytes = self.random_bytes();
@@ -63,13 +63,13 @@ impl Flows {
         }
     }
 
-    /// Appends the record of a flow of some series to `record`.
+    /// Appends a record of a random series to `record`.
     pub fn write_random(&mut self, record: &mut String) {
         let (number, bytes) = (self.random.random_range(0..self.bytes.len()), self.random_bytes());
         self.write(number, bytes, record);
     }
 
-    /// Appends the record of a flow of the series with this number to `record`.
+    /// Appends a record of the series with this number to `record`.
     pub fn write(&mut self, number: usize, bytes: u64, record: &mut String) {
         self.bytes[number] += bytes;
         self.counted += 1;
@@ -82,18 +82,18 @@ impl Flows {
         self.random.random_range(40..1_000_000)
     }
 
-    /// All records.
+    /// The number of records.
     pub fn records(&self) -> u64 {
         self.counted + self.foreign
     }
 
-    /// The totals of all series that have a record, with names as `name` gives them.
+    /// Totals of all series that have a record; `name` names an AS.
     pub fn totals(&self, name: impl Fn(u32) -> String) -> Totals {
         let with_bytes = self.bytes.iter().enumerate().filter(|&(_, &bytes)| bytes > 0);
         with_bytes.map(|(number, &bytes)| (self.series(number, &name), bytes)).collect()
     }
 
-    /// The series with this number, with names as `name` gives them.
+    /// The series with this number; `name` names an AS.
     pub fn series(&self, number: usize, name: impl Fn(u32) -> String) -> Series {
         let (receive, hostname, peer) = self.place(number);
         let own = (ASN.to_string(), name(ASN));
@@ -120,14 +120,14 @@ impl Flows {
         (0..self.peers).map(peer).chain([ASN])
     }
 
-    /// Direction (whether it is receive), device, and other AS of a series.
+    /// Whether a series is of received traffic, its device, and its remote AS.
     fn place(&self, number: usize) -> (bool, String, u32) {
         let host = number / self.peers % self.hosts;
         (number / self.peers >= self.hosts, self::host(host), peer(number % self.peers))
     }
 }
 
-/// A totals' name for every AS: none.
+/// Gives every AS an empty name.
 pub fn unnamed(_: u32) -> String {
     String::new()
 }
@@ -137,13 +137,13 @@ fn host(number: usize) -> String {
     if number == 0 { String::new() } else { format!("edge{number}.example.net") }
 }
 
-/// The AS with this number; every other has a number that needs all of its 32 bits.
+/// A remote AS; every second one has a number that needs all 32 bits.
 fn peer(number: usize) -> u32 {
     let number = u32::try_from(number).expect("fewer than 2^32 AS");
     if number.is_multiple_of(2) { 65_536 + number } else { 4_200_000_000 + number }
 }
 
-/// A record such as pmacctd's Kafka plugin writes, about 250 bytes.
+/// Writes a record as pmacctd's Kafka plugin does, about 250 bytes.
 fn write_record(record: &mut String, label: &str, source: u32, destination: u32, bytes: u64) {
     write!(
         record,
@@ -156,7 +156,7 @@ fn write_record(record: &mut String, label: &str, source: u32, destination: u32,
     .expect("a string takes all that is written");
 }
 
-/// Sends messages to a topic, each exactly once.
+/// Sends messages to a topic, each exactly once (idempotent producer).
 pub struct Producer {
     client: BaseProducer<Confirmations>,
     topic: String,
@@ -164,7 +164,7 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// A producer for a topic. `config` says how to reach Kafka, and whatever else matters.
+    /// A producer for a topic; `config` has the bootstrap servers and further settings.
     pub fn new(config: &ClientConfig, topic: &str) -> Self {
         let mut config = config.clone();
         config
@@ -176,12 +176,12 @@ impl Producer {
         Producer { client: client.expect("a Kafka client"), topic: topic.to_owned(), sent: 0 }
     }
 
-    /// Hands over a message of this moment; waits where too many have not been confirmed yet.
+    /// Enqueues a message with the current time; waits while the queue is full.
     pub fn send(&mut self, partition: i32, payload: &str) {
         self.send_at(partition, payload, None);
     }
 
-    /// As [`Producer::send`], a message with a timestamp, in milliseconds.
+    /// As [`Producer::send`], with a timestamp in milliseconds.
     pub fn send_at(&mut self, partition: i32, payload: &str, time_ms: Option<i64>) {
         self.sent += 1;
         if self.sent.is_multiple_of(SENDS_PER_POLL) {
@@ -199,8 +199,8 @@ impl Producer {
         }
     }
 
-    /// Sends so many records, evenly to the first `partitions` partitions, and waits until Kafka
-    /// has them.
+    /// Sends this many records, spread evenly over the first `partitions` partitions, and waits for
+    /// Kafka to confirm them.
     pub fn send_flows(&mut self, flows: &mut Flows, records: u64, partitions: i32) {
         let mut record = String::new();
         for partition in (0..partitions).cycle().zip(0..records).map(|(partition, _)| partition) {
@@ -211,7 +211,7 @@ impl Producer {
         self.flush();
     }
 
-    /// Does this in a transaction of its own, for which the client needs a `transactional.id`.
+    /// Runs `work` in a transaction, for which the client needs a `transactional.id`.
     pub fn in_transaction(&mut self, work: impl FnOnce(&mut Self)) {
         self.client.init_transactions(CONFIRM_LIMIT).expect("a coordinator");
         self.client.begin_transaction().expect("a transaction");
@@ -219,7 +219,7 @@ impl Producer {
         self.client.commit_transaction(CONFIRM_LIMIT).expect("a commit");
     }
 
-    /// Does this in a transaction that is given up: nobody is to count it.
+    /// Runs `work` in a transaction and aborts it, so that it must not be counted.
     pub fn in_aborted_transaction(&mut self, work: impl FnOnce(&mut Self)) {
         self.client.init_transactions(CONFIRM_LIMIT).expect("a coordinator");
         self.client.begin_transaction().expect("a transaction");
@@ -237,7 +237,7 @@ impl Producer {
     }
 }
 
-/// What became of messages.
+/// Counts delivery reports.
 #[derive(Default)]
 struct Confirmations {
     confirmed: AtomicU64,

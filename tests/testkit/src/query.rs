@@ -1,4 +1,4 @@
-//! Questions to the databases.
+//! Queries to databases.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::{
 /// A pattern of PromQL that matches the names of the flow metrics.
 const FLOW_METRICS: &str = "flow_(receive|transmit)_bytes_total";
 
-/// How far back a range reaches: more than any test that asks for one.
+/// How far back range queries reach, which is longer than any test runs.
 const RANGE: &str = "12h";
 
 #[derive(Deserialize)]
@@ -48,8 +48,7 @@ pub fn instant(url: &str, job: &str) -> Result<Totals, String> {
     Ok(totals)
 }
 
-/// All samples of all flow series of a job, by Prometheus' query API, which leaves out stale
-/// markers.
+/// All samples of all flow series of a job, by Prometheus' query API, which omits stale markers.
 pub fn range(url: &str, job: &str) -> Result<Vec<Exported>, String> {
     let selector = flows_with(&format!("job=\"{job}\""));
     let ranges = ask::<RangeOfSamples>(url, &format!("{selector}[{RANGE}]"))?;
@@ -61,7 +60,7 @@ pub fn range(url: &str, job: &str) -> Result<Vec<Exported>, String> {
     Ok(ranges.into_iter().map(exported).collect())
 }
 
-/// The series that a query gives at a time (seconds since the epoch), with their values.
+/// The result of an instant query at a time in seconds since the epoch.
 pub fn evaluate(
     url: &str,
     query: &str,
@@ -132,7 +131,7 @@ pub fn export(url: &str, matchers: &[&str]) -> Result<Vec<Exported>, String> {
         }
         samples.sort_unstable();
         stale.sort_unstable();
-        // Where an answer was lost, the same sample is sent again, and stored again.
+        // If an answer got lost, the same sample was sent and stored again.
         samples.dedup();
         stale.dedup();
         Ok(Exported { series: Series::from_database(line.metric), samples, stale })
@@ -150,8 +149,8 @@ pub fn newest(all: &[Exported]) -> Totals {
     totals
 }
 
-/// That no series ever falls, nor has two samples of one time: a counter that does is counted
-/// twice by whoever takes its rate.
+/// Asserts that no series falls or has two samples with the same time, either of which `rate()`
+/// would take for a reset.
 pub fn assert_rising(all: &[Exported]) {
     for Exported { series, samples, .. } in all {
         let fall = samples.windows(2).find(|pair| pair[1].0 <= pair[0].0 || pair[1].1 < pair[0].1);
@@ -159,7 +158,7 @@ pub fn assert_rising(all: &[Exported]) {
     }
 }
 
-/// That every series begins with a zero, so that its first increment counts in a rate.
+/// Asserts that every series begins with zero, so that `rate()` sees its first increment.
 pub fn assert_zero_first(all: &[Exported]) {
     for Exported { series, samples, .. } in all {
         assert_eq!(samples.first().map(|&(_, value)| value), Some(0), "{series:?} begins so");

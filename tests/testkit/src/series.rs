@@ -1,8 +1,8 @@
-//! Flow series and their totals, as everything in these tests is compared.
+//! Flow series and their totals: what the tests compare.
 
 use std::collections::BTreeMap;
 
-/// A flow series: the metric and the five labels that it has; a label without a value is empty.
+/// A flow series: the metric and its five labels; a missing label is empty.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Series {
     /// The metric's name.
@@ -23,7 +23,7 @@ pub struct Series {
 pub type Totals = BTreeMap<Series, u64>;
 
 impl Series {
-    /// A series of our page, which has just these labels, all of them.
+    /// A series of our page, which must have exactly these labels.
     pub fn from_page(metric: &str, mut labels: BTreeMap<String, String>) -> Self {
         let series = Self::take(metric.to_owned(), &mut labels, |name| {
             panic!("{metric} has no label {name}")
@@ -32,7 +32,7 @@ impl Series {
         series
     }
 
-    /// A series in a database, which forgets empty labels and adds where a series came from.
+    /// A series of a database, which drops empty labels and adds `job` and `instance`.
     pub fn from_database(mut labels: BTreeMap<String, String>) -> Self {
         let metric = labels.remove("__name__").expect("every series has a name");
         for origin in ["instance", "job"] {
@@ -61,14 +61,14 @@ impl Series {
     }
 }
 
-/// A count that travelled as a float.
+/// A count that was transported as a float.
 #[expect(clippy::cast_sign_loss, reason = "checked")]
 pub fn whole(value: f64) -> u64 {
     assert!(value >= 0.0 && value.fract() == 0.0, "{value} is no count");
     value as u64
 }
 
-/// Adds the counts of several processes.
+/// Adds up the totals of several processes.
 pub fn sum(parts: impl IntoIterator<Item = Totals>) -> Totals {
     let mut sum = Totals::new();
     for (series, bytes) in parts.into_iter().flatten() {
@@ -77,7 +77,7 @@ pub fn sum(parts: impl IntoIterator<Item = Totals>) -> Totals {
     sum
 }
 
-/// Says where the found totals differ from the expected ones.
+/// An error that shows where `found` differs from `expected`.
 pub fn compare(expected: &Totals, found: &Totals) -> Result<(), String> {
     const SHOWN: usize = 5;
     if expected == found {

@@ -1,4 +1,4 @@
-//! A remote-write receiver in this process: it records what it is sent, and misbehaves on command.
+//! A remote-write receiver in this process. It records requests, and misbehaves on command.
 
 mod store;
 
@@ -32,14 +32,14 @@ use tokio::{
 
 pub use store::{Kind, Labels, Store};
 
-/// A request as it arrived.
+/// A request as received.
 #[derive(Debug, Clone)]
 pub struct Received {
     pub method: Method,
     pub uri: Uri,
     pub headers: HeaderMap,
     pub body: Bytes,
-    /// Which connection it came by, counted from 0.
+    /// The connection it arrived on, counted from 0.
     pub connection: usize,
 }
 
@@ -55,12 +55,12 @@ impl Received {
         }
     }
 
-    /// Whether it is the question whether this is remote write at all, which no receiver takes.
+    /// Whether it is the probe that is not remote write at all, which every receiver must refuse.
     pub fn is_undecodable(&self) -> bool {
         self.body.starts_with(b"flow-exporter-asks")
     }
 
-    /// Whether it is a 2.0 request without series.
+    /// Whether it is a 2.0 request without series, which probes for 2.0.
     fn is_empty_2_0(&self) -> bool {
         let decoded = snap::raw::Decoder::new().decompress_vec(&self.body);
         let request = decoded.ok().and_then(|body| v2::Request::decode(body.as_slice()).ok());
@@ -73,7 +73,7 @@ impl Received {
             && self.samples().iter().any(|(labels, ..)| labels.contains_key("source_as"))
     }
 
-    /// Protocol and compression by the headers, and whether it is the question about zstd.
+    /// Protocol and compression according to the headers; `question` if it asks about zstd.
     pub fn form(&self) -> &'static str {
         let content_type = self.header("content-type").expect("a content type");
         let encoding = self.header("content-encoding").expect("an encoding");
@@ -115,7 +115,7 @@ impl Received {
         samples
     }
 
-    /// The one timestamp that all samples have.
+    /// The timestamp that all samples have in common.
     pub fn time_ms(&self) -> i64 {
         let samples = self.samples();
         assert!(samples.iter().all(|sample| sample.1 == samples[0].1), "one time a request");
@@ -130,20 +130,20 @@ impl Received {
     }
 }
 
-/// What a request is answered with.
+/// How a request is answered.
 #[derive(Debug, Clone)]
 pub enum Answer {
     /// A status, headers and a body.
     Status(u16, Vec<(&'static str, String)>, String),
-    /// Nothing, ever.
+    /// Never.
     Stall,
-    /// The connection is closed instead.
+    /// The connection is closed.
     Reset,
     /// A status, and a body that breaks off.
     Break(u16),
-    /// Once the gate has been opened.
+    /// With this status, once the test opens the gate.
     Gated(Arc<Notify>, u16),
-    /// A status, and a body that never ends, a byte at a time.
+    /// A status, and an endless body, byte by byte.
     Trickle(u16),
 }
 
@@ -153,14 +153,14 @@ impl Answer {
     }
 }
 
-/// What is asked of the receiver beside samples.
+/// A probe: a request without samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
-    /// What no receiver can decode.
+    /// A body that no receiver can decode.
     Undecodable,
     /// A 2.0 request without series.
     Empty,
-    /// Whether it takes zstd.
+    /// A request that asks whether zstd is supported.
     Zstd,
 }
 
@@ -171,10 +171,10 @@ struct Script {
     next: VecDeque<Answer>,
     judge: Option<Arc<Judge>>,
     always: Option<Answer>,
-    /// Whether it takes what it can't decode like everything else.
+    /// Whether it accepts what it can't decode.
     takes_anything: bool,
     asked: Vec<Asked>,
-    /// The answers to the next questions that it can decode.
+    /// Answers to the next probes that can be decoded.
     answers_to_asked: VecDeque<Answer>,
 }
 
@@ -184,7 +184,7 @@ impl fmt::Debug for Script {
     }
 }
 
-/// A receiver at an address of its own. It ends with this handle.
+/// A receiver on a port of its own, until dropped.
 #[derive(Debug)]
 pub struct Receiver {
     address: SocketAddr,
@@ -196,14 +196,14 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// One that answers 204 to everything.
+    /// A receiver that answers 204 to every request.
     pub fn new() -> Self {
         let mut receiver = Receiver::refusing();
         receiver.listen();
         receiver
     }
 
-    /// One that has an address, but refuses connections until [`Receiver::listen`].
+    /// A receiver that has an address, and refuses connections until [`Receiver::listen`].
     pub fn refusing() -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
@@ -219,7 +219,7 @@ impl Receiver {
         }
     }
 
-    /// Takes connections from now on.
+    /// Accepts connections from now on.
     pub fn listen(&mut self) {
         let socket = self.closed.take().expect("called once");
         socket.listen(16).expect("listens");
@@ -235,7 +235,7 @@ impl Receiver {
                     let service = service_fn(move |request| {
                         answer(request, connection, Arc::clone(&script), record.clone())
                     });
-                    // It ends with an error where the script says so.
+                    // The script may have it end with an error.
                     drop(
                         hyper::server::conn::http1::Builder::new()
                             .serve_connection(TokioIo::new(stream), service)
@@ -250,33 +250,33 @@ impl Receiver {
         format!("http://{}{path_and_query}", self.address)
     }
 
-    /// The answers to the next requests, before it goes back to what it always answers.
+    /// Answers the next requests like this, and later ones as usual.
     pub fn answer(&self, answers: impl IntoIterator<Item = Answer>) {
         self.script.lock().unwrap().next.extend(answers);
     }
 
-    /// The answers to the next questions that it can decode, which hold no samples.
+    /// Answers the next probes that can be decoded like this.
     pub fn answer_questions(&self, answers: impl IntoIterator<Item = Answer>) {
         self.script.lock().unwrap().answers_to_asked.extend(answers);
     }
 
-    /// Forgets answers that no request has had.
+    /// Drops the answers that are still left for next requests.
     pub fn forget_answers(&self) {
         self.script.lock().unwrap().next.clear();
     }
 
-    /// The answer to all requests without another one.
+    /// Answers all requests for which nothing else is set like this.
     pub fn always(&self, answer: Answer) {
         self.script.lock().unwrap().always = Some(answer);
     }
 
-    /// Answers requests by what they hold, where no answer was ordered before. Without an answer
-    /// it is the one to all requests.
+    /// Answers requests according to their content, unless answers are set for the next ones.
+    /// `None` leaves it to [`Receiver::always`].
     pub fn judge(&self, judge: impl Fn(&Received) -> Option<Answer> + Send + Sync + 'static) {
         self.script.lock().unwrap().judge = Some(Arc::new(judge));
     }
 
-    /// Stores what it gets as a real receiver does, from now on.
+    /// From now on stores samples as a real receiver does.
     pub fn store(&self, kind: Kind) -> Arc<Mutex<Store>> {
         let store = Arc::new(Mutex::new(Store::new(kind)));
         let stored = Arc::clone(&store);
@@ -284,17 +284,17 @@ impl Receiver {
         stored
     }
 
-    /// Takes what it can't decode like everything else, as what is no receiver does.
+    /// Accepts even what it can't decode, like a server that is no receiver.
     pub fn takes_anything(&self, takes_anything: bool) {
         self.script.lock().unwrap().takes_anything = takes_anything;
     }
 
-    /// What it was asked beside samples.
+    /// The probes received.
     pub fn asked(&self) -> Vec<Asked> {
         self.script.lock().unwrap().asked.clone()
     }
 
-    /// The next request, as soon as it is there.
+    /// Waits for the next request.
     pub async fn next(&mut self) -> Received {
         tokio::time::timeout(std::time::Duration::from_secs(60), self.requests.recv())
             .await
@@ -302,12 +302,12 @@ impl Receiver {
             .expect("the receiver lives")
     }
 
-    /// A request that is there already.
+    /// A request that has arrived already.
     pub fn received(&mut self) -> Option<Received> {
         self.requests.try_recv().ok()
     }
 
-    /// Whether there is no request that [`Receiver::next`] has not returned.
+    /// Whether [`Receiver::next`] has returned all requests.
     pub fn is_idle(&mut self) -> bool {
         self.requests.try_recv().is_err()
     }
@@ -335,7 +335,8 @@ async fn answer(
     let (ordered, judge, always) = {
         let mut script = script.lock().unwrap();
         script.asked.extend(asked);
-        // What a test orders is for its samples, and what can't be decoded is for no judge.
+        // Answers that a test sets are for requests with samples; no judge sees what can't be
+        // decoded.
         let ordered = match asked {
             None => script.next.pop_front(),
             Some(Asked::Undecodable) => None,
@@ -379,18 +380,18 @@ async fn answer(
     Ok(response.body(body).expect("a valid response"))
 }
 
-/// Ends a connection.
+/// Closes a connection.
 #[derive(Debug, thiserror::Error)]
 #[error("hung up")]
 struct Hangup;
 
-/// A body that may break off before its end.
+/// A body that may break off.
 #[derive(Debug)]
 struct ScriptedBody {
     rest: Option<Bytes>,
     breaks: bool,
     flushed: bool,
-    /// When the next byte is due, if there is no end to them.
+    /// When the next byte is due, if the body is endless.
     trickle: Option<Pin<Box<Sleep>>>,
 }
 
@@ -415,7 +416,7 @@ impl Body for ScriptedBody {
                 Poll::Ready(Some(Err(io::Error::other("broken off"))))
             }
             _ if self.breaks => {
-                // What is written goes out while more is waited for.
+                // The beginning is sent while more is awaited.
                 self.flushed = true;
                 context.waker().wake_by_ref();
                 Poll::Pending

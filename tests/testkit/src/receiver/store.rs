@@ -1,4 +1,4 @@
-//! What real receivers keep and refuse, as far as a sender can tell.
+//! Which samples real receivers store and refuse, as far as a sender can tell.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,14 +7,15 @@ use super::{Answer, Received};
 /// Label names and values.
 pub type Labels = BTreeMap<String, String>;
 
-/// Which receiver it is like.
+/// The receiver it behaves like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Takes 1.0 and 2.0. Of a 1.0 request it stores all or nothing; of a 2.0 request what it can.
+    /// Accepts 1.0 and 2.0. It stores a 1.0 request as a whole or not at all, and of a 2.0 request
+    /// all valid samples.
     Prometheus3,
-    /// Looks at no Content-Type: 2.0 decodes to nothing.
+    /// Ignores Content-Type: a 2.0 request decodes to nothing.
     Prometheus2,
-    /// The same, but takes zstd, says so, and takes any order.
+    /// The same, but supports zstd, says so when asked, and accepts samples in any order.
     VictoriaMetrics,
 }
 
@@ -22,13 +23,13 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct Store {
     pub kind: Kind,
-    /// Times and values of each series, as they came.
+    /// Times and values of each series, in order of arrival.
     series: BTreeMap<Labels, Vec<(i64, f64)>>,
-    /// Series of these source AS numbers are refused with this status.
+    /// Statuses with which series of these source AS are refused.
     pub poison: BTreeMap<String, u16>,
-    /// Whether not even the newest sample may be sent again.
+    /// Whether even a repeated newest sample is refused.
     pub strict: bool,
-    /// Samples in a request at most; more is too large.
+    /// The most samples it accepts in a request; more is 413.
     pub most: usize,
 }
 
@@ -43,12 +44,12 @@ impl Store {
         }
     }
 
-    /// Forgets all samples.
+    /// Deletes all samples.
     pub fn forget(&mut self) {
         self.series.clear();
     }
 
-    /// How many samples it has of flow series; panics if it has one twice.
+    /// The number of samples of flow series; panics if one is stored twice.
     pub fn len(&self) -> usize {
         for (labels, samples) in &self.series {
             let times: BTreeSet<_> = samples.iter().map(|(time_ms, _)| time_ms).collect();
@@ -58,7 +59,7 @@ impl Store {
         self.series.iter().filter(flows).map(|(_, samples)| samples.len()).sum()
     }
 
-    /// The source AS numbers of which it has samples.
+    /// The source AS numbers with samples.
     pub fn sources(&self) -> BTreeSet<&str> {
         self.series
             .keys()
@@ -78,7 +79,7 @@ impl Store {
             }
             ("zstd", Kind::Prometheus3) => return text(415, "only snappy"),
             ("zstd", Kind::Prometheus2) => return text(400, "snappy: corrupt input"),
-            // The question is a 1.0 request without series, and so is 2.0 if it is read as 1.0.
+            // A 1.0 request without series, which is also what 2.0 looks like when read as 1.0.
             ("question", _) | ("2.0", Kind::Prometheus2 | Kind::VictoriaMetrics) => {
                 return Answer::status(204);
             }
@@ -114,7 +115,7 @@ impl Store {
         Answer::Status(status, headers, words.to_owned())
     }
 
-    /// Whether it takes a sample, and whether that is new to it.
+    /// Whether it accepts a sample, and whether the sample is new.
     fn check(
         &self,
         labels: &Labels,

@@ -1,4 +1,4 @@
-//! Apache Kafka: one node that is broker and controller.
+//! Apache Kafka, one node.
 
 use std::{
     fs,
@@ -20,17 +20,17 @@ use crate::http;
 
 use super::{Process, START_LIMIT, STOP_LIMIT, cached, unused_address, wait_for};
 
-/// How long the broker may take for one answer, on a machine that is busy.
+/// How long the broker may take for an answer, on a busy machine.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
-/// The user that the listener with SASL knows.
+/// The user of the SASL listener.
 const USER: &str = "flow-exporter";
 
-/// What the listeners with SASL and with TLS ask of their clients.
+/// How to connect to the listeners with SASL and with TLS.
 pub struct Security {
-    /// Where clients log in with SASL: `HOST:PORT`.
+    /// The SASL listener, `HOST:PORT`.
     pub sasl_brokers: String,
-    /// Where clients speak TLS: `HOST:PORT`.
+    /// The TLS listener, `HOST:PORT`.
     pub tls_brokers: String,
     /// The user's name.
     pub user: &'static str,
@@ -38,7 +38,7 @@ pub struct Security {
     pub plain_password: &'static str,
     /// The password for the mechanism SCRAM-SHA-256.
     pub scram_password: &'static str,
-    /// The authority that signed the broker's certificate, as a PEM file.
+    /// The CA certificate, a PEM file.
     pub authority: PathBuf,
 }
 
@@ -47,36 +47,36 @@ pub struct Kafka {
     address: Ipv4Addr,
     process: Option<Process>,
     directory: TempDir,
-    /// Present where the broker has listeners with SASL and TLS as well.
+    /// Set if the broker also has listeners with SASL and TLS.
     security: Option<Security>,
-    /// Whether users may do only what they are granted, but for those who don't log in.
+    /// Whether users who log in have no rights but those granted; anonymous users have all.
     authorizes: bool,
 }
 
 impl Kafka {
-    /// A broker that answers.
+    /// Starts a broker.
     pub fn start() -> Self {
         let mut kafka = Self::stopped();
         kafka.up();
         kafka
     }
 
-    /// A broker that answers, also to clients with SASL and TLS.
+    /// Starts a broker that also has listeners with SASL and TLS.
     pub fn start_secured() -> Self {
         let mut kafka = Self::new(true, false);
         kafka.up();
         kafka
     }
 
-    /// A broker that answers, also to clients with SASL and TLS, and grants users that log in nothing
-    /// by itself.
+    /// Starts a broker that also has listeners with SASL and TLS; users who log in have no rights
+    /// until they are granted.
     pub fn start_authorizing() -> Self {
         let mut kafka = Self::new(true, true);
         kafka.up();
         kafka
     }
 
-    /// A broker that is set up but does not run yet.
+    /// A broker that is not started yet.
     pub fn stopped() -> Self {
         Self::new(false, false)
     }
@@ -122,32 +122,32 @@ impl Kafka {
         self.process = Some(process);
     }
 
-    /// Stops the broker as an operator does.
+    /// Stops the broker cleanly.
     pub fn stop(&mut self) {
         self.process.take().expect("the broker runs").terminate(STOP_LIMIT);
     }
 
-    /// Stops the broker as a power failure does.
+    /// Kills the broker.
     pub fn kill(&mut self) {
         self.process.take().expect("the broker runs").kill();
     }
 
-    /// The address to start from, `HOST:PORT`.
+    /// The bootstrap server, `HOST:PORT`.
     pub fn brokers(&self) -> String {
         format!("{}:9092", self.address)
     }
 
-    /// The address to start from.
+    /// The bootstrap server's address.
     pub fn address(&self) -> Ipv4Addr {
         self.address
     }
 
-    /// How to get in by the listeners with SASL and TLS.
+    /// How to connect with SASL and with TLS.
     pub fn security(&self) -> &Security {
         self.security.as_ref().expect("a secured broker")
     }
 
-    /// Creates a topic. Waits while one of this name is still being deleted.
+    /// Creates a topic. Waits while one with this name is still being deleted.
     pub fn create_topic(&self, topic: &str, partitions: i32) {
         let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
         wait_for("new topic", ANSWER_LIMIT, || {
@@ -163,8 +163,8 @@ impl Kafka {
         deleted.expect("an answer from Kafka")[0].as_ref().expect("the topic is deleted");
     }
 
-    /// Grants the user that logs in something (`--add`) or takes it away (`--remove --force`), in
-    /// the words of Kafka's own tool.
+    /// Grants rights to [`USER`] (`--add`) or revokes them (`--remove --force`), with arguments of
+    /// kafka-acls.
     pub fn change_rights(&self, words: &str) {
         let mut tool = java("-XX:+UseSerialGC");
         tool.args(["org.apache.kafka.tools.AclCommand", "--bootstrap-server", &self.brokers()]);
@@ -181,7 +181,7 @@ impl Kafka {
         deleted.elements()[0].error().expect("the records are deleted");
     }
 
-    /// Gives a topic more partitions, up to `partitions` in all.
+    /// Increases the number of a topic's partitions to `partitions`.
     pub fn grow_topic(&self, topic: &str, partitions: usize) {
         let new = NewPartitions::new(topic, partitions);
         let grown = http::block_on(self.admin().create_partitions([&new], &Self::options()));
@@ -194,7 +194,7 @@ impl Kafka {
         client.fetch_watermarks(topic, partition, ANSWER_LIMIT).expect("offsets from Kafka").1
     }
 
-    /// The offset that a group has committed of a partition; `None` for none.
+    /// The offset that a group has committed for a partition.
     pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<i64> {
         let client: BaseConsumer =
             self.client().set("group.id", group).create().expect("a Kafka client");
@@ -207,7 +207,7 @@ impl Kafka {
         }
     }
 
-    /// Settings for a client of our own.
+    /// Settings for a client of the tests.
     pub fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", self.brokers());
@@ -219,7 +219,7 @@ impl Kafka {
     }
 
     fn options() -> AdminOptions {
-        // The operation's timeout makes the broker answer only once the change is made.
+        // With an operation timeout, the broker answers when the change is made.
         AdminOptions::new()
             .request_timeout(Some(ANSWER_LIMIT))
             .operation_timeout(Some(ANSWER_LIMIT))
@@ -277,15 +277,14 @@ impl Kafka {
     }
 }
 
-/// A Java machine with Kafka's classes and one setting of its own; the class is still to be named.
+/// A JVM with Kafka on its class path and one option; the caller adds the class.
 fn java(setting: &str) -> Command {
     let mut command = Command::new("java");
     command.arg(setting).arg("-cp").arg(cached("kafka-4.1.0").join("*"));
     command
 }
 
-/// Makes an authority and, signed by it, a certificate for the broker's address in `keystore.pem`;
-/// returns the authority's file.
+/// Makes a CA and a certificate for the broker's address, in `keystore.pem`. Returns the CA's file.
 fn make_certificates(directory: &Path, address: Ipv4Addr) -> PathBuf {
     let openssl = |arguments: &str| {
         run(Command::new("openssl").args(arguments.split_whitespace()).current_dir(directory));
@@ -304,7 +303,7 @@ fn make_certificates(directory: &Path, address: Ipv4Addr) -> PathBuf {
     directory.join("ca.pem")
 }
 
-/// Runs a program to its end.
+/// Runs a program, and fails the test if that fails.
 fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("starting {command:?}: {error}"));
     assert!(

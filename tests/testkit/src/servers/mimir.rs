@@ -1,4 +1,4 @@
-//! Grafana Mimir: all of it in one process, for one tenant.
+//! Grafana Mimir in one process, for one tenant.
 
 use std::{fs, net::Ipv4Addr, process::Command, time::Duration};
 
@@ -12,11 +12,10 @@ use crate::{
 
 use super::{Database, Process, cached, unused_address, wait_for};
 
-/// How long it may take to answer for the first time: its parts wait for each other, for 20 s on a
-/// machine that is idle.
+/// How long it may take to start: its parts wait for each other, 20 s even on an idle machine.
 const START_LIMIT: Duration = Duration::from_secs(120);
 
-/// The job of what flow-exporter pushes, unless told otherwise.
+/// The default job of what flow-exporter pushes.
 const PUSHED: &str = "flow-exporter";
 
 /// A Mimir server.
@@ -28,14 +27,14 @@ pub struct Mimir {
 }
 
 impl Mimir {
-    /// A server that answers.
+    /// Starts a server.
     pub fn start() -> Self {
         let directory = TempDir::with_prefix("mimir-").expect("a temporary directory");
         let address = unused_address();
         let configuration = directory.path().join("mimir.yml");
         fs::write(&configuration, settings(address)).expect("mimir.yml is written");
         let mut command = Command::new(cached(PROGRAM));
-        // What it keeps goes to folders of the working directory.
+        // It stores data in the working directory.
         command
             .arg(format!("-config.file={}", configuration.display()))
             .current_dir(directory.path());
@@ -71,11 +70,11 @@ impl Database for Mimir {
     }
 }
 
-/// Where the script keeps it.
+/// The program, in the scripts' cache.
 const PROGRAM: &str = "mimir-1.3.1-0.20260423142704-aced80d74930/mimir";
 
-/// A configuration in which nothing leaves the address, and the limits on a tenant's rate and
-/// series do not matter: tests push what other tenants push in minutes.
+/// A configuration that listens on one address only, and lifts the limits of a tenant's rate and
+/// series: tests push in seconds what tenants push in minutes.
 fn settings(address: Ipv4Addr) -> String {
     let ring = format!("{{kvstore: {{store: inmemory}}, instance_addr: {address}}}");
     let lone_ring = format!(

@@ -1,5 +1,5 @@
-//! Real servers: each a process with a directory and a loopback address of its own, so that all
-//! of them can listen on their usual ports at the same time.
+//! Real servers. Each is a process with its own directory and loopback address, so that all of them
+//! can use their usual ports at the same time.
 
 mod kafka;
 mod mimir;
@@ -26,34 +26,34 @@ pub use process::Process;
 pub use prometheus::Settings as PrometheusSettings;
 pub use victoria_metrics::VictoriaMetrics;
 
-/// What takes remote write and answers questions about it.
+/// A database that accepts remote write.
 pub trait Database {
-    /// What to call it.
+    /// Its name in messages.
     fn name(&self) -> &str;
 
-    /// Where it takes remote write.
+    /// Its URL for remote write.
     fn write_url(&self) -> String;
 
-    /// The newest value of every flow series that was pushed, summed over instances.
+    /// The newest value of each flow series that was pushed, summed over instances.
     fn totals(&self) -> Result<Totals, String>;
 
     /// All samples of all flow series that were pushed.
     fn samples(&self) -> Result<Vec<Exported>, String>;
 }
 
-/// How long a server may take to answer for the first time, on a machine that is busy.
+/// How long a server may take to start, on a busy machine.
 pub const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a server may take to stop when asked to.
 pub const STOP_LIMIT: Duration = Duration::from_secs(30);
 
-/// The pause between two looks at something that is awaited.
+/// The pause between two looks of [`wait_for`].
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Addresses that one test process can hand out.
+/// Addresses for each test process.
 const ADDRESSES_PER_PROCESS: u32 = 256;
 
-/// Where the scripts keep the servers that Debian does not have.
+/// A file that the scripts have fetched or built, since Debian does not have it.
 fn cached(path: &str) -> PathBuf {
     let cache = env::var_os("XDG_CACHE_HOME").map_or_else(
         || Path::new(&env::var_os("HOME").expect("HOME is set")).join(".cache"),
@@ -64,8 +64,8 @@ fn cached(path: &str) -> PathBuf {
     path
 }
 
-/// A loopback address that nobody else uses: made of the process id and a count, all of 127/8
-/// but 127.0/16, where other programs live, and 127.255/16, which ends in a broadcast address.
+/// A loopback address that no other test uses, derived from the process id and a counter. 127.0/16
+/// is left to other programs, and 127.255/16 has a broadcast address.
 pub fn unused_address() -> Ipv4Addr {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -74,8 +74,7 @@ pub fn unused_address() -> Ipv4Addr {
     Ipv4Addr::from((127 << 24) + (1 << 16) + number % (254 << 16))
 }
 
-/// Looks again and again until `look` finds what is awaited; when `limit` is over, the test fails
-/// with what `look` found instead.
+/// Calls `look` until it succeeds. After `limit` the test fails with the last error.
 pub fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
     let end = Instant::now() + limit;
     loop {

@@ -1,4 +1,4 @@
-//! pmacctd, which makes flow records of the packets on the loopback interface.
+//! pmacctd, which observes the loopback interface.
 
 use std::{fs, net::Ipv4Addr, process::Command};
 
@@ -13,8 +13,8 @@ pub struct Pmacctd {
 }
 
 impl Pmacctd {
-    /// Watches UDP between `networks`, each an address and its AS number; all records get the
-    /// label, and go to the topic between markers.
+    /// Observes UDP between `networks`, each an address and its AS number. Records have the label,
+    /// and are written to the topic between markers.
     pub fn start(kafka: &Kafka, topic: &str, label: &str, networks: &[(Ipv4Addr, u32)]) -> Self {
         let directory = TempDir::with_prefix("pmacctd-").expect("a temporary directory");
         let file = |name: &str, text: String| {
@@ -51,7 +51,7 @@ impl Pmacctd {
         let mut command = Command::new("pmacctd");
         command.args(["-f", &configuration]);
         let mut process = Process::start("pmacctd", &mut command, directory.path().join("log"));
-        // From this line on, the kernel keeps packets for it.
+        // Once it has logged this, it misses no packet.
         wait_for("capture by pmacctd", START_LIMIT, || {
             process.assert_running();
             let log = process.log();
@@ -60,7 +60,7 @@ impl Pmacctd {
         Pmacctd { process, _directory: directory }
     }
 
-    /// Writes what is still in its cache, and stops.
+    /// Flushes its cache and stops.
     pub fn stop(mut self) {
         self.process.terminate(STOP_LIMIT);
     }

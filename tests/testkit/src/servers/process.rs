@@ -1,4 +1,4 @@
-//! A child process whose output goes to a file, and that never outlives its owner.
+//! A child process that logs to a file and never outlives its owner.
 
 use std::{
     fmt::Write as _,
@@ -11,7 +11,7 @@ use std::{
 
 use super::wait_for;
 
-/// Lines of a log that are shown when something went wrong.
+/// Lines of the log that are shown when a test fails.
 const TAIL_LINES: usize = 40;
 
 /// A running program.
@@ -44,20 +44,20 @@ impl Process {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// Fails the test if the process has ended by itself.
+    /// Fails the test if the process has exited.
     pub fn assert_running(&mut self) {
         if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
             panic!("{} has ended by itself with {status}", self.name);
         }
     }
 
-    /// Asks the process to stop (SIGTERM) and waits until it has.
+    /// Sends SIGTERM and waits until the process exits.
     pub fn terminate(&mut self, limit: Duration) -> ExitStatus {
         self.signal("TERM");
         self.wait(limit)
     }
 
-    /// Waits until the process has ended.
+    /// Waits until the process exits.
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {
         let what = format!("end of {}", self.name);
         wait_for(&what, limit, || {
@@ -66,9 +66,9 @@ impl Process {
         })
     }
 
-    /// Ends the process at once (SIGKILL).
+    /// Kills the process (SIGKILL).
     pub fn kill(&mut self) {
-        // An error means that it has ended already.
+        // An error means that it has exited already.
         self.child.kill().ok();
         self.child.wait().expect("a child can be waited for");
     }
@@ -89,7 +89,7 @@ impl Drop for Process {
     }
 }
 
-/// The end of a log, under a heading.
+/// The last lines of a log, under a heading.
 fn tail(name: &str, log: &Path) -> String {
     let text = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);

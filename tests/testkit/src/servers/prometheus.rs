@@ -1,4 +1,4 @@
-//! Prometheus, which scrapes and takes remote write.
+//! Prometheus.
 
 use std::{
     fs,
@@ -17,23 +17,23 @@ use crate::{
 
 use super::{Database, Process, START_LIMIT, cached, unused_address, wait_for};
 
-/// The job of what it scrapes.
+/// The job of scraped series.
 const SCRAPED: &str = "scrape";
 
-/// The job of what flow-exporter pushes, unless told otherwise.
+/// The default job of what flow-exporter pushes.
 const PUSHED: &str = "flow-exporter";
 
-/// A Prometheus still to be started.
+/// How to start a Prometheus.
 pub struct Settings {
     name: &'static str,
     program: PathBuf,
     out_of_order_window: &'static str,
-    /// Certificate and key, where it speaks TLS.
+    /// Certificate and key, if it uses TLS.
     tls: Option<[PathBuf; 2]>,
 }
 
 impl Settings {
-    /// Debian's, which knows remote write 1.0 alone.
+    /// Debian's version, which supports remote write 1.0 only.
     pub fn debian() -> Self {
         Settings {
             name: "Prometheus",
@@ -43,23 +43,23 @@ impl Settings {
         }
     }
 
-    /// A newer one, which knows remote write 1.0 and 2.0.
+    /// A newer version, which supports remote write 1.0 and 2.0.
     pub fn newer() -> Self {
         let program = cached("prometheus-0.316.0/prometheus");
         Settings { name: "Prometheus 3.16", program, out_of_order_window: "0s", tls: None }
     }
 
-    /// It takes samples that are older than others by up to this, as in `30m`.
+    /// Accepts samples that are out of order by up to `window`, such as `30m`.
     pub fn out_of_order(self, window: &'static str) -> Self {
         Settings { out_of_order_window: window, ..self }
     }
 
-    /// It speaks TLS alone.
+    /// Uses TLS only.
     pub fn with_tls(self, certificate: PathBuf, key: PathBuf) -> Self {
         Settings { tls: Some([certificate, key]), ..self }
     }
 
-    /// Starts it; it scrapes these targets (`HOST:PORT`) every second.
+    /// Starts a server that scrapes these targets (`HOST:PORT`) every second.
     pub fn start(self, targets: &[String]) -> Prometheus {
         let directory = TempDir::with_prefix("prometheus-").expect("a temporary directory");
         let address = unused_address();
@@ -75,7 +75,7 @@ impl Settings {
         Prometheus { name: self.name, address, process, _directory: directory }
     }
 
-    /// Starts it with a configuration file as it is. What the file names is looked for beside it.
+    /// Starts a server with this configuration file, to which paths in the file are relative.
     pub fn start_as_is(self, configuration: &Path) -> Prometheus {
         let directory = TempDir::with_prefix("prometheus-").expect("a temporary directory");
         let address = unused_address();
@@ -121,7 +121,7 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// The newest value of every flow series that it scraped.
+    /// The newest value of each flow series that it scraped.
     pub fn scraped_totals(&self) -> Result<Totals, String> {
         query::instant(&self.url(), SCRAPED)
     }
@@ -136,7 +136,7 @@ impl Prometheus {
         self.process.log()
     }
 
-    /// Where it answers.
+    /// Its base URL.
     pub fn url(&self) -> String {
         format!("http://{}:9090", self.address)
     }

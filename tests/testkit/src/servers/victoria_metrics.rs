@@ -1,4 +1,4 @@
-//! VictoriaMetrics, which takes remote write.
+//! VictoriaMetrics.
 
 use std::{net::Ipv4Addr, path::PathBuf, process::Command};
 
@@ -22,19 +22,19 @@ pub struct VictoriaMetrics {
 }
 
 impl VictoriaMetrics {
-    /// Debian's server, which takes snappy alone; it answers.
+    /// Starts Debian's version, which supports snappy only.
     pub fn start() -> Self {
         let mut server = Self::stopped();
         server.up();
         server
     }
 
-    /// Debian's server; it does not run yet.
+    /// Debian's version, not started yet.
     pub fn stopped() -> Self {
         Self::new("VictoriaMetrics", "victoria-metrics".into())
     }
 
-    /// A newer server, which takes zstd as well; it answers.
+    /// Starts a newer version, which also supports zstd.
     pub fn start_newer() -> Self {
         let program = cached("victoria-metrics-1.150.0/victoria-metrics");
         let mut server = Self::new("VictoriaMetrics 1.150", program);
@@ -74,7 +74,7 @@ impl VictoriaMetrics {
         self.process.as_ref().expect("the server runs").log()
     }
 
-    /// Where it answers questions.
+    /// Its base URL.
     pub fn url(&self) -> String {
         format!("http://{}:8428", self.address)
     }

@@ -10,8 +10,8 @@ use std::{
 use crate::{
     publish::{
         pusher::{
-            Auth, CompressionChoice, OAuth2Config, Order, ProtocolChoice, ProxyConfig,
-            PusherConfig, Secret, SecretSource, SigV4Config, TlsConfig, TlsVersion,
+            Auth, AwsEnvironment, CompressionChoice, OAuth2Config, Order, ProtocolChoice,
+            ProxyConfig, PusherConfig, Secret, SecretSource, SigV4Config, TlsConfig, TlsVersion,
         },
         relabel::{RelabelRule, RelabelText},
         remote_write::StartTimestamps,
@@ -335,19 +335,15 @@ fn read_oauth2(section: &Section<'_>, directory: &Path) -> Result<OAuth2Config, 
 }
 
 fn sigv4(section: &Section<'_>) -> Result<SigV4Config, ConfigError> {
-    section.refuse(
-        "role_arn",
-        "taking on a role is not supported: give keys that may write themselves, or send through a \
-         proxy that signs",
-    )?;
-    // It is about taking on a role.
-    section.take("use_fips_sts_endpoint");
     Ok(SigV4Config {
         region: section.text("region")?,
         access_key: section.text("access_key")?,
         secret_key: section.get("secret_key", |field| field.text().map(SecretSource::value))?,
         profile: section.text("profile")?,
-        role_arn: None,
+        role_arn: section.text("role_arn")?.filter(|arn| !arn.is_empty()),
+        external_id: section.text("external_id")?.filter(|id| !id.is_empty()),
+        use_fips_sts_endpoint: section.flag("use_fips_sts_endpoint")?,
+        environment: AwsEnvironment::of_process(),
     })
 }
 

@@ -20,8 +20,8 @@ use flow_exporter::{
     metrics::Metrics,
     publish::{
         pusher::{
-            Auth, CompressionChoice, OAuth2Config, Order, ProtocolChoice, ProxyConfig,
-            PusherConfig, Secret, SecretSource, SigV4Config, TlsConfig, TlsVersion,
+            Auth, AwsEnvironment, CompressionChoice, OAuth2Config, Order, ProtocolChoice,
+            ProxyConfig, PusherConfig, Secret, SecretSource, SigV4Config, TlsConfig, TlsVersion,
         },
         relabel,
         remote_write::StartTimestamps,
@@ -245,13 +245,17 @@ fn every_way_to_authenticate_is_read() {
             Auth::Basic { username: value("007"), password: value("") }
         }),
         (
-            "sigv4:\n  region: eu-central-1\n  access_key: id\n  secret_key: abc\n  profile: p",
+            "sigv4:\n  region: eu-central-1\n  access_key: id\n  secret_key: abc\n  profile: p\n  \
+             role_arn: arn:aws:iam::1:role/a\n  external_id: e\n  use_fips_sts_endpoint: true",
             Auth::SigV4(SigV4Config {
                 region: Some("eu-central-1".to_owned()),
                 access_key: Some("id".to_owned()),
                 secret_key: Some(value("abc")),
                 profile: Some("p".to_owned()),
-                role_arn: None,
+                role_arn: Some("arn:aws:iam::1:role/a".to_owned()),
+                external_id: Some("e".to_owned()),
+                use_fips_sts_endpoint: true,
+                environment: AwsEnvironment::of_process(),
             }),
         ),
         (
@@ -296,7 +300,6 @@ fn what_is_wrong_in_the_file_is_said_with_its_line_and_its_path() {
         (section("bandwidth: fast"), "bandwidth: \"fast\" is not a bandwidth"),
         (section("protobuf_message: v2"), "protobuf_message: give prometheus.WriteRequest"),
         (section("azuread: {cloud: x}"), "azuread: not supported"),
-        (section("sigv4: {role_arn: x}"), "sigv4.role_arn: taking on a role is not supported"),
         (section("basic_auth: {password_ref: x}"), "password_ref: there is no secret manager"),
         (
             section("basic_auth: {username: a, password: b, password_file: c}"),

@@ -28,7 +28,10 @@ use reqwest::StatusCode;
 
 use crate::publish::remote_write::{Compression, Protocol};
 
-use super::sender::{Content, Reply, SendError, SendErrorKind};
+use super::{
+    send_error::{SendError, SendErrorKind},
+    sender::{Content, Reply},
+};
 
 /// What is to be done with the samples of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]

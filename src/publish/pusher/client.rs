@@ -16,6 +16,8 @@ use reqwest::{
     redirect, tls,
 };
 
+use tokio::time::{Instant, timeout_at};
+
 use crate::mask::Mask;
 
 use super::{
@@ -195,6 +197,20 @@ impl fmt::Debug for HttpClient {
             .field("proxy", &self.proxy)
             .finish_non_exhaustive()
     }
+}
+
+/// The beginning of a body; what could be read of it, if it breaks off or takes longer than
+/// `limit`. After a body of more than `bytes`, the connection is closed.
+pub(super) async fn read_body(mut response: Response, bytes: usize, limit: Duration) -> Vec<u8> {
+    let deadline = Instant::now() + limit;
+    let mut body = Vec::new();
+    while let Ok(Ok(Some(chunk))) = timeout_at(deadline, response.chunk()).await {
+        body.extend_from_slice(&chunk);
+        if body.len() > bytes {
+            break;
+        }
+    }
+    body
 }
 
 /// A client, or what is wrong with the settings.

@@ -13,7 +13,11 @@ use crate::publish::{
     remote_write::{BatchBounds, LabelError, StartTimestamps},
 };
 
-pub use super::secret::{Secret, SecretSource};
+use super::secret::SecretError;
+pub use super::{
+    auth::AwsEnvironment,
+    secret::{Secret, SecretSource},
+};
 
 /// Receivers refuse requests above this size before compression.
 const MAX_REQUEST_BYTES: usize = 32 << 20;
@@ -110,21 +114,34 @@ impl fmt::Debug for OAuth2Config {
     }
 }
 
-/// With which keys requests are signed for AWS. Without any here, those of the environment
-/// (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`), else those of the shared
-/// credentials file.
+/// `sigv4`: AWS Signature Version 4, and whose credentials sign. They are looked for as AWS's SDKs do
+/// it, and Prometheus with them:
+///
+/// 1. `access_key` and `secret_key`;
+/// 2. unless `profile` is given: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and
+///    `AWS_SESSION_TOKEN`, else the role `AWS_ROLE_ARN` by the token in
+///    `AWS_WEB_IDENTITY_TOKEN_FILE`, from STS;
+/// 3. a profile of the shared files (`~/.aws/credentials`, `~/.aws/config`): its keys, or its role;
+/// 4. the service that the container has (`AWS_CONTAINER_CREDENTIALS_…`: ECS, EKS Pod Identity);
+/// 5. the metadata service of the EC2 instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SigV4Config {
-    /// The region; else `AWS_REGION` or `AWS_DEFAULT_REGION`.
+    /// The region; else `AWS_REGION`, `AWS_DEFAULT_REGION` or the profile's.
     pub region: Option<String>,
     /// The access key's id, together with `secret_key`.
     pub access_key: Option<String>,
     /// The access key itself.
     pub secret_key: Option<SecretSource>,
-    /// Whose keys to take from the shared credentials file; else `AWS_PROFILE`, else `default`.
+    /// The profile of the shared files; else `AWS_PROFILE`, else `default`.
     pub profile: Option<String>,
-    /// Not supported: an error says so.
+    /// The role to take on by the credentials that were found.
     pub role_arn: Option<String>,
+    /// What the role's trust policy may ask for, with `role_arn`.
+    pub external_id: Option<String>,
+    /// Whether roles are asked for at STS's endpoint for FIPS 140.
+    pub use_fips_sts_endpoint: bool,
+    /// What the environment says to AWS's tools.
+    pub environment: AwsEnvironment,
 }
 
 /// How a TLS connection is made. Certificates and keys are PEM, and read again when their files
@@ -463,6 +480,12 @@ pub enum PusherConfigError {
         /// What is wrong with it, and what to do.
         problem: String,
     },
+}
+
+impl From<SecretError> for PusherConfigError {
+    fn from(SecretError { setting, problem }: SecretError) -> Self {
+        PusherConfigError::Setting { setting, problem }
+    }
 }
 
 impl PusherConfigError {

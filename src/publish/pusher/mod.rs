@@ -26,6 +26,7 @@ mod rejected;
 mod requests;
 mod running;
 mod secret;
+mod send_error;
 mod sender;
 mod status;
 mod stream;
@@ -46,8 +47,9 @@ use super::remote_write::{Encoder, ExternalLabels, Families};
 use backoff::Backoff;
 use canary::Canary;
 pub use config::{
-    Auth, BackoffBounds, CompressionChoice, OAuth2Config, Order, ProtocolChoice, ProxyConfig,
-    PusherConfig, PusherConfigError, Secret, SecretSource, SigV4Config, TlsConfig, TlsVersion,
+    Auth, AwsEnvironment, BackoffBounds, CompressionChoice, OAuth2Config, Order, ProtocolChoice,
+    ProxyConfig, PusherConfig, PusherConfigError, Secret, SecretSource, SigV4Config, TlsConfig,
+    TlsVersion,
 };
 pub use identity::{Identities, IdentityTaken};
 use negotiate::{Negotiation, Notes};
@@ -60,7 +62,8 @@ use rejected::RejectedSeries;
 use requests::Requests;
 use running::Stop;
 pub use running::{Running, StopError};
-pub use sender::{Content, Reply, SendError, SendErrorKind, Sender, Written};
+pub use send_error::{SendError, SendErrorKind};
+pub use sender::{Content, Reply, Sender, Written};
 use status::PushStatus;
 use stream::{Limit, Stream};
 

@@ -21,7 +21,8 @@ use super::{
     answer::Refusal,
     config::{CompressionChoice, ProtocolChoice, PusherConfig, PusherConfigError},
     recognize::{self, Recognized},
-    sender::{Content, Reply, SendError, SendErrorKind, Sender},
+    send_error::{SendError, SendErrorKind},
+    sender::{Content, Reply, Sender},
 };
 
 /// What was found out about an endpoint.

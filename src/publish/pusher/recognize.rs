@@ -17,7 +17,8 @@
 
 use super::{
     answer::{self, Failure, Refusal, Verdict},
-    sender::{Content, Reply, SendError},
+    send_error::SendError,
+    sender::{Content, Reply},
 };
 
 /// No snappy block, no zstd frame and no message, and no line of any format that others import. It

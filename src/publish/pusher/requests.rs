@@ -15,7 +15,8 @@ use super::{
     negotiate::{Negotiation, Notes},
     rate_limit::RateLimit,
     recognize::{self, Recognized},
-    sender::{Content, Reply, SendError, Sender},
+    send_error::SendError,
+    sender::{Content, Reply, Sender},
     status::PushStatus,
 };
 

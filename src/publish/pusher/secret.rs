@@ -9,8 +9,6 @@ use std::{
 
 use crate::text_file::{self, Reading};
 
-use super::config::PusherConfigError;
-
 /// How often a file is looked at, at most. Only before a request: nothing is read while nothing is
 /// sent.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -57,6 +55,15 @@ impl SecretSource {
     }
 }
 
+/// A file can't be read, or is not fit for a secret.
+#[derive(Debug)]
+pub(super) struct SecretError {
+    /// What the operator calls it.
+    pub(super) setting: String,
+    /// What is wrong, and what to do.
+    pub(super) problem: String,
+}
+
 /// The text of a [`SecretSource`] as it is now.
 ///
 /// A file's content is compared, not its times: a mounted secret is swapped under a symbolic link,
@@ -86,14 +93,14 @@ impl Watched {
     pub(super) fn new(
         setting: impl Into<String>,
         source: &SecretSource,
-    ) -> Result<Self, PusherConfigError> {
+    ) -> Result<Self, SecretError> {
         let setting = setting.into();
         let text = match source {
             SecretSource::Value(text) => text.clone(),
             SecretSource::File(path) => {
                 secret(path, text_file::read_regular(path)).map_err(|problem| {
                     let problem = format!("{problem}; give a file that this user can read");
-                    PusherConfigError::setting(&setting, problem)
+                    SecretError { setting: setting.clone(), problem }
                 })?
             }
         };

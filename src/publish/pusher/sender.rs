@@ -12,7 +12,6 @@ use reqwest::{
     Method, Request, Response, StatusCode,
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
-use tokio::time::{Instant, timeout_at};
 
 use crate::{
     mask::Mask,
@@ -22,8 +21,9 @@ use crate::{
 use super::{
     auth::Authenticator,
     backoff::parse_retry_after,
-    client::HttpClient,
+    client::{HttpClient, read_body},
     config::{PusherConfig, PusherConfigError, VERSION, endpoint_name},
+    send_error::SendError,
 };
 
 /// How much of an answer's body is read so that the connection can be used again; after a longer
@@ -125,59 +125,6 @@ pub struct Reply {
     pub message: String,
 }
 
-/// Why there is no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SendErrorKind {
-    /// No connection.
-    Connect,
-    /// No answer in time.
-    Timeout,
-    /// The connection broke.
-    Network,
-    /// Nothing to authenticate with, such as no token from the token endpoint.
-    Auth,
-}
-
-impl SendErrorKind {
-    /// As a label value.
-    pub const fn label(self) -> &'static str {
-        match self {
-            SendErrorKind::Connect => "connect",
-            SendErrorKind::Timeout => "timeout",
-            SendErrorKind::Network => "network",
-            SendErrorKind::Auth => "auth",
-        }
-    }
-}
-
-/// There is no answer.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}")]
-pub struct SendError {
-    /// Why.
-    pub kind: SendErrorKind,
-    /// What happened, without secrets.
-    pub what: String,
-    /// Whether the receiver may have got the request, and stored it.
-    pub reached: bool,
-}
-
-impl SendError {
-    pub(super) fn auth(what: impl Into<String>) -> Self {
-        SendError { kind: SendErrorKind::Auth, what: what.into(), reached: false }
-    }
-
-    fn of(error: reqwest::Error, http: &HttpClient) -> Self {
-        let kind = match &error {
-            error if error.is_connect() => SendErrorKind::Connect,
-            error if error.is_timeout() => SendErrorKind::Timeout,
-            _ => SendErrorKind::Network,
-        };
-        let reached = kind != SendErrorKind::Connect;
-        SendError { kind, what: http.describe(error), reached }
-    }
-}
-
 /// Sends to one endpoint.
 pub struct Sender {
     http: HttpClient,
@@ -205,15 +152,15 @@ impl Sender {
         // One for all that this endpoint is told: who gets tokens may be who takes samples.
         let mask = Arc::new(Mask::default());
         let http = HttpClient::new("", &config.tls, &config.proxy, &url, Arc::clone(&mask))?;
-        let auth = Authenticator::new(&config.auth, config.timeout, mask)?;
+        let auth = Authenticator::new(&config.auth, &config.proxy, config.timeout, mask)?;
         let mut template = Request::new(Method::POST, url);
         *template.headers_mut() = config.headers()?;
         *template.timeout_mut() = Some(config.timeout);
         Ok(Sender { http, auth, template })
     }
 
-    /// Sends a body once; a second time if the receiver answers 401 and there are other
-    /// credentials than a moment before.
+    /// Sends a body once; a second time if the receiver does not accept the credentials and
+    /// there are others now.
     pub async fn send(&self, body: Bytes, content: Content) -> Result<Reply, SendError> {
         let mut request = self.request();
         content.describe(request.headers_mut());
@@ -241,9 +188,7 @@ impl Sender {
         let again = request.try_clone();
         let reply = self.attempt(request).await?;
         match again {
-            Some(again) if reply.status == StatusCode::UNAUTHORIZED && self.auth.renew() => {
-                self.attempt(again).await
-            }
+            Some(again) if self.auth.renew(reply.status) => self.attempt(again).await,
             _ => Ok(reply),
         }
     }
@@ -251,7 +196,8 @@ impl Sender {
     async fn attempt(&self, mut request: Request) -> Result<Reply, SendError> {
         self.auth.sign(&mut request).await?;
         let sent = self.http.execute(request).await;
-        let response = sent.map_err(|error| SendError::of(error, &self.http))?;
+        let response =
+            sent.map_err(|error| SendError::of(error, |error| self.http.describe(error)))?;
         Ok(self.read(response).await)
     }
 
@@ -291,18 +237,4 @@ fn is_page(headers: &HeaderMap) -> bool {
             .iter()
             .any(|page| media_type.eq_ignore_ascii_case(page))
     })
-}
-
-/// The beginning of a body; what could be read of it, if it breaks off or takes longer than
-/// `limit`. After a body of more than `bytes`, the connection is closed.
-pub(super) async fn read_body(mut response: Response, bytes: usize, limit: Duration) -> Vec<u8> {
-    let deadline = Instant::now() + limit;
-    let mut body = Vec::new();
-    while let Ok(Ok(Some(chunk))) = timeout_at(deadline, response.chunk()).await {
-        body.extend_from_slice(&chunk);
-        if body.len() > bytes {
-            break;
-        }
-    }
-    body
 }

@@ -13,7 +13,8 @@ use crate::{
 
 use super::{
     answer::Refusal,
-    sender::{Content, Reply, SendError},
+    send_error::SendError,
+    sender::{Content, Reply},
 };
 
 /// What may happen with every request is logged once in this time.

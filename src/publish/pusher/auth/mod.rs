@@ -1,26 +1,29 @@
 //! How a request says who we are.
 
+mod aws;
+mod header;
 mod oauth2;
-mod sigv4;
+
+pub use aws::AwsEnvironment;
 
 use std::{sync::Arc, time::Duration};
 
-use openssl::base64;
 use reqwest::{
-    Request,
-    header::{self, HeaderValue},
+    Request, StatusCode,
+    header::{AUTHORIZATION, HeaderValue},
 };
 
 use crate::mask::Mask;
 
 use super::{
-    config::{Auth, PusherConfigError, SecretSource},
+    config::{Auth, ProxyConfig, PusherConfigError, SecretSource},
     secret::Watched,
-    sender::SendError,
+    send_error::SendError,
 };
 
+use aws::{Network, SigV4};
+use header::{basic, hidden};
 use oauth2::OAuth2;
-use sigv4::SigV4;
 
 /// [`Auth`] at work.
 #[derive(Debug)]
@@ -28,7 +31,7 @@ pub(super) enum Authenticator {
     None,
     Plain(Plain),
     OAuth2(Box<OAuth2>),
-    SigV4(SigV4),
+    SigV4(Box<SigV4>),
 }
 
 /// A header that is made of texts alone.
@@ -39,10 +42,12 @@ pub(super) enum Plain {
 }
 
 impl Authenticator {
-    /// Reads files and environment; does not touch the network. `timeout` is for a request to a
-    /// token endpoint; `mask` learns what it is told.
+    /// Reads files; does not touch the network. `proxy` is that of the endpoint, by which AWS's
+    /// security tokens are asked for; `timeout` is for a request for a token; `mask` learns what is
+    /// sent with it in confidence.
     pub(super) fn new(
         auth: &Auth,
+        proxy: &ProxyConfig,
         timeout: Duration,
         mask: Arc<Mask>,
     ) -> Result<Self, PusherConfigError> {
@@ -58,8 +63,8 @@ impl Authenticator {
                 Authenticator::OAuth2(Box::new(OAuth2::new(config, timeout, mask)?))
             }
             Auth::SigV4(config) => {
-                let environment = |name: &str| std::env::var(name).ok();
-                Authenticator::SigV4(SigV4::new(config, environment)?)
+                let network = Network { proxy: proxy.clone(), timeout, mask };
+                Authenticator::SigV4(Box::new(SigV4::new(config, &network)?))
             }
         })
     }
@@ -68,20 +73,33 @@ impl Authenticator {
     pub(super) async fn sign(&self, request: &mut Request) -> Result<(), SendError> {
         let authorization = match self {
             Authenticator::None => return Ok(()),
-            Authenticator::SigV4(sigv4) => return sigv4.sign(request).map_err(SendError::auth),
+            Authenticator::SigV4(sigv4) => {
+                return sigv4.sign(request).await.map_err(SendError::auth);
+            }
             Authenticator::OAuth2(oauth2) => oauth2.authorization().await?,
             // It could be sent when we started, so a file has changed.
             Authenticator::Plain(plain) => plain
                 .header()
                 .ok_or_else(|| SendError::auth(PusherConfigError::Token.to_string()))?,
         };
-        request.headers_mut().insert(header::AUTHORIZATION, authorization);
+        request.headers_mut().insert(AUTHORIZATION, authorization);
         Ok(())
     }
 
-    /// Called after a 401: whether the same request may be answered otherwise now, because a token
-    /// can be fetched anew or a file has changed.
-    pub(super) fn renew(&self) -> bool {
+    /// Called after an answer: whether it says that the credentials are not accepted, and the same
+    /// request may be answered otherwise now, because a token can be renewed or a file has changed.
+    pub(super) fn renew(&self, answer: StatusCode) -> bool {
+        let is_refused = match self {
+            // AWS's word for a session that has ended.
+            Authenticator::SigV4(_) => {
+                matches!(answer, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+            }
+            _ => answer == StatusCode::UNAUTHORIZED,
+        };
+        is_refused && self.look_again()
+    }
+
+    fn look_again(&self) -> bool {
         match self {
             Authenticator::None => false,
             Authenticator::Plain(Plain::Basic { username, password }) => {
@@ -134,16 +152,4 @@ impl Plain {
             }
         }
     }
-}
-
-/// A user and a password, with a colon between them, as RFC 7617 has them in a header.
-fn basic(pair: &str) -> Option<HeaderValue> {
-    hidden(&format!("Basic {}", base64::encode_block(pair.as_bytes())))
-}
-
-/// A header's value that is not shown; `None` if it can't be one.
-fn hidden(value: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(value).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }

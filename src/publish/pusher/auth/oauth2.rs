@@ -13,14 +13,14 @@ use reqwest::{
 };
 use serde::Deserialize;
 
-use super::{basic, hidden};
+use super::header::{basic, hidden};
 use crate::{
     mask::Mask,
     publish::pusher::{
-        client::HttpClient,
+        client::{HttpClient, read_body},
         config::{OAuth2Config, PusherConfigError, Secret, endpoint_name},
         secret::Watched,
-        sender::{SendError, read_body},
+        send_error::SendError,
     },
 };
 

@@ -1,6 +1,6 @@
 //! The page for people: what runs, how it is, and where to go on.
 
-use super::ServerState;
+use super::state::ServerState;
 
 const STYLE: &str = include_str!("home.css");
 

@@ -21,11 +21,11 @@ use crate::{
 };
 
 use super::{
-    ServerConfig, ServerState,
     connections::{CloseReason, Slot},
     home, negotiate,
     scrape::ScrapeBody,
     scrapes::Scrapes,
+    state::{ServerConfig, ServerState},
 };
 
 type Answer = Response<Either<Full<Bytes>, ScrapeBody>>;

@@ -6,8 +6,6 @@ mod progress;
 use std::{
     fmt,
     io::{self, Read},
-    path::PathBuf,
-    str::FromStr,
     sync::{Arc, mpsc},
     thread::JoinHandle,
     time::Duration,
@@ -21,6 +19,7 @@ use crate::{
 };
 
 use super::{Message, Origin, Position, Sink};
+pub use open::Input;
 use open::{Single, Stretches};
 use progress::Progress;
 
@@ -33,32 +32,6 @@ const LONGEST_LINE: usize = 4 << 20;
 const CHUNKS_AHEAD: usize = 2;
 /// How often a sink that waits for input looks around, should a wake-up get lost.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
-
-/// What to read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// Standard input.
-    Stdin,
-    /// A file from its beginning, a named pipe, or a device.
-    File(PathBuf),
-}
-
-impl FromStr for Input {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(if text == "-" { Input::Stdin } else { Input::File(text.into()) })
-    }
-}
-
-impl fmt::Display for Input {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Input::Stdin => f.write_str("standard input"),
-            Input::File(path) => path.display().fmt(f),
-        }
-    }
-}
 
 /// An input that has been opened.
 pub struct InputSource {

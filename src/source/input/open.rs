@@ -1,13 +1,41 @@
 //! Opening what is to be read, which may be a file, a pipe, a device or a terminal.
 
 use std::{
+    fmt,
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Read},
     os::{fd::AsFd as _, unix::fs::FileTypeExt as _},
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
-use super::{Input, progress::Progress};
+use super::progress::Progress;
+
+/// What to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// Standard input.
+    Stdin,
+    /// A file from its beginning, a named pipe, or a device.
+    File(PathBuf),
+}
+
+impl FromStr for Input {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(if text == "-" { Input::Stdin } else { Input::File(text.into()) })
+    }
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Input::Stdin => f.write_str("standard input"),
+            Input::File(path) => path.display().fmt(f),
+        }
+    }
+}
 
 /// Bytes that come in one or in several stretches: a named pipe has writers that come and go.
 pub(super) trait Stretches: Read + Send {

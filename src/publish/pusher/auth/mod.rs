@@ -29,7 +29,7 @@ use oauth2::OAuth2;
 #[derive(Debug)]
 pub(super) enum Authenticator {
     None,
-    Plain(Plain),
+    Plain(Box<Plain>),
     OAuth2(Box<OAuth2>),
     SigV4(Box<SigV4>),
 }
@@ -54,10 +54,10 @@ impl Authenticator {
         Ok(match auth {
             Auth::None => Authenticator::None,
             Auth::Basic { username, password } => {
-                Authenticator::Plain(Plain::basic(username, password)?)
+                Authenticator::Plain(Box::new(Plain::basic(username, password)?))
             }
             Auth::Authorization { scheme, credentials } => {
-                Authenticator::Plain(Plain::authorization(scheme, credentials)?)
+                Authenticator::Plain(Box::new(Plain::authorization(scheme, credentials)?))
             }
             Auth::OAuth2(config) => {
                 Authenticator::OAuth2(Box::new(OAuth2::new(config, timeout, mask)?))
@@ -102,13 +102,13 @@ impl Authenticator {
     fn look_again(&self) -> bool {
         match self {
             Authenticator::None => false,
-            Authenticator::Plain(Plain::Basic { username, password }) => {
+            Authenticator::Plain(plain) => match &**plain {
                 // Both are looked at in any case.
-                username.look_again() | password.look_again()
-            }
-            Authenticator::Plain(Plain::Authorization { credentials, .. }) => {
-                credentials.look_again()
-            }
+                Plain::Basic { username, password } => {
+                    username.look_again() | password.look_again()
+                }
+                Plain::Authorization { credentials, .. } => credentials.look_again(),
+            },
             Authenticator::OAuth2(oauth2) => oauth2.discard_token(),
             Authenticator::SigV4(sigv4) => sigv4.look_again(),
         }

@@ -37,21 +37,16 @@ struct Answer {
 pub(super) fn from_json(body: &[u8]) -> Result<Issued, String> {
     let answer: Answer =
         sonic_rs::from_slice(body).map_err(|_| "its answer is not JSON with credentials")?;
-    match (answer.access_key_id, answer.secret_access_key) {
-        (Some(id), Some(secret)) => Ok(Issued {
-            credentials: Credentials {
-                id,
-                secret: Secret::new(secret),
-                session_token: answer.token.map(Secret::new),
-            },
-            expires: answer.expiration.and_then(|time| parse_time(&time)),
-        }),
-        _ => {
-            let code = answer.code.filter(|code| code != "Success");
-            let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
-            Err(format!("its answer has no AccessKeyId with SecretAccessKey{code}"))
-        }
-    }
+    let (Some(id), Some(secret)) = (answer.access_key_id, answer.secret_access_key) else {
+        let code = answer.code.filter(|code| code != "Success");
+        let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
+        return Err(format!("its answer has no AccessKeyId with SecretAccessKey{code}"));
+    };
+    let session_token = answer.token.map(Secret::new);
+    Ok(Issued {
+        credentials: Credentials { id, secret: Secret::new(secret), session_token },
+        expires: answer.expiration.and_then(|time| parse_time(&time)),
+    })
 }
 
 /// The credentials in an XML answer of STS; `None` if there are none. The elements have unique names

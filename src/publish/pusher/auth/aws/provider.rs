@@ -178,8 +178,8 @@ async fn current(issuer: &Issuer, held: &mut Option<Held>) -> Result<Credentials
         return Ok(held.credentials.clone());
     }
     match issuer.issue().await {
-        Ok(issued) => {
-            let new = Held::new(issued);
+        Ok(answer) => {
+            let new = Held::new(answer);
             Ok(held.insert(new).credentials.clone())
         }
         Err(what) => match held {
@@ -454,7 +454,8 @@ mod tests {
         let wait = |expires: Option<Duration>| {
             let expires = expires.map(|left| UnixMs::now() + left.into());
             let held = Held::new(Issued { credentials: credentials(), expires });
-            held.renewed.duration_since(Instant::now()).as_secs_f64().round() as u64
+            let wait = held.renewed.duration_since(Instant::now());
+            (wait + Duration::from_millis(500)).as_secs()
         };
         let minutes = |minutes: u64| Some(Duration::from_secs(minutes * 60));
         assert_eq!(wait(minutes(60)), 3300);

@@ -1,19 +1,28 @@
-//! Files that are only for the user the program runs as: it alone may read and write what is kept,
-//! whatever the umask says.
+//! Private files: what the program keeps can be read and written by the user it runs as alone,
+//! whatever the umask says. [`Files`] writes them whole or not at all; [`tighten`] takes from a
+//! state directory what an earlier version, or the operator, allowed to others.
+
+mod open_file;
+mod system;
 
 use std::{
     ffi::OsStr,
-    fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions},
-    io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    fs::{self, Metadata, Permissions},
+    io::{self, ErrorKind, Read, Write},
+    os::{
+        fd::AsFd,
+        unix::fs::{MetadataExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-/// The mode of directories.
-const DIRECTORY_MODE: u32 = 0o700;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
 
-/// The mode of files.
-const FILE_MODE: u32 = 0o600;
+pub use open_file::OpenFile;
+pub use system::{Disk, FileSystem};
+
+use open_file::uninterrupted;
 
 /// What a mode grants to others than the owner.
 const OTHERS: u32 = 0o077;
@@ -27,96 +36,152 @@ const UNFINISHED: &str = ".new";
 /// A file system makes this in its own root directory.
 const LOST_AND_FOUND: &str = "lost+found";
 
-/// Makes a private directory, if it is not there. Its parent has to be.
-pub fn create_dir(path: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
-        // The umask can only have taken something away.
-        Ok(()) => fs::set_permissions(path, Permissions::from_mode(DIRECTORY_MODE)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(error) => Err(error),
+/// Private files by their paths. A handle: clones use the same file system.
+#[derive(Debug, Clone)]
+pub struct Files(Arc<dyn FileSystem>);
+
+/// Files on disk.
+impl Default for Files {
+    fn default() -> Self {
+        Files(Arc::new(Disk))
     }
 }
 
-/// Makes a private directory, if it is not there, and those above it, which are the operator's and
-/// have the mode that the umask says.
+impl Files {
+    /// Files of this file system.
+    pub fn new(system: Arc<dyn FileSystem>) -> Self {
+        Files(system)
+    }
+
+    pub(crate) fn system(&self) -> &Arc<dyn FileSystem> {
+        &self.0
+    }
+
+    fn open(&self, path: &Path, flags: OFlags) -> io::Result<OpenFile> {
+        self.open_at(CWD, path, flags)
+    }
+
+    /// Opens what has this path from a directory on.
+    pub(crate) fn open_at(
+        &self,
+        at: impl AsFd,
+        path: &Path,
+        flags: OFlags,
+    ) -> io::Result<OpenFile> {
+        let mode = Mode::RUSR | Mode::WUSR;
+        let file = uninterrupted(|| self.0.open(at.as_fd(), path, flags, mode))?;
+        Ok(OpenFile::new(file, Arc::clone(&self.0)))
+    }
+
+    /// Opens a file to read it.
+    pub(crate) fn open_to_read(&self, path: &Path) -> io::Result<OpenFile> {
+        self.open(path, OFlags::RDONLY)
+    }
+
+    /// Opens a directory.
+    pub(crate) fn open_directory(&self, path: &Path) -> io::Result<OpenFile> {
+        self.open(path, OFlags::RDONLY | OFlags::DIRECTORY)
+    }
+
+    /// What the path leads to; `None` where that is nothing.
+    pub(crate) fn look_up(&self, path: &Path) -> io::Result<Option<Stat>> {
+        match self.0.stat(CWD, path, AtFlags::empty()) {
+            Ok(found) => Ok(Some(found)),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a private directory, if it is not there. Its parent has to be.
+    pub fn create_dir(&self, path: &Path) -> io::Result<()> {
+        let mode = Mode::RWXU;
+        match self.0.make_directory(CWD, path, mode) {
+            // The umask can only have taken something away.
+            Ok(()) => self.0.set_mode(CWD, path, mode),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a private directory, if it is not there, and those above it, which are the operator's
+    /// and have the mode that the umask says.
+    pub fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        if let Some(parent) = path.parent()
+            && !parent.as_os_str().is_empty()
+        {
+            fs::create_dir_all(parent)?;
+        }
+        self.create_dir(path)
+    }
+
+    /// Reads a file of at most so many bytes.
+    ///
+    /// # Errors
+    /// Also where it has more.
+    pub fn read_up_to(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open_to_read(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit {
+            return Err(io::Error::other(format!("it has more than {limit} bytes")));
+        }
+        Ok(bytes)
+    }
+
+    /// Opens a private file to append to it; makes it if it is not there.
+    pub fn append(&self, path: &Path) -> io::Result<OpenFile> {
+        let file = self.open(path, OFlags::RDWR | OFlags::APPEND | OFlags::CREATE)?;
+        file.make_private()?;
+        Ok(file)
+    }
+
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(CWD, from, to)
+    }
+
+    /// Makes durable which files a directory has.
+    pub(crate) fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        self.open_directory(path)?.sync_all()
+    }
+
+    /// Writes a private file whole and durably: a crash leaves the old one or the new one.
+    pub fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        self.write(path, content, true)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        self.sync_directory(folder.unwrap_or(Path::new(".")))
+    }
+
+    /// Writes a private file whole. A crash of the machine may leave none.
+    pub fn replace_unsynced(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        self.write(path, content, false)
+    }
+
+    fn write(&self, path: &Path, content: &[u8], is_synced: bool) -> io::Result<()> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(UNFINISHED);
+        let new = path.with_file_name(name);
+        let write = || -> io::Result<()> {
+            let mut file = self.open(&new, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
+            file.make_private()?;
+            file.write_all(content)?;
+            if is_synced {
+                file.sync_all()?;
+            }
+            self.rename(&new, path)
+        };
+        write().inspect_err(|_| {
+            // What there is of it takes room that the next try needs.
+            drop(self.0.remove(CWD, &new));
+        })
+    }
+}
+
+/// Like [`Files::create_dir_all`], on disk.
 pub fn create_dir_all(path: &Path) -> io::Result<()> {
-    if let Some(parent) = path.parent()
-        && !parent.as_os_str().is_empty()
-    {
-        fs::create_dir_all(parent)?;
-    }
-    create_dir(path)
-}
-
-/// Reads a file of at most so many bytes.
-///
-/// # Errors
-/// Also where it has more.
-pub fn read_up_to(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
-        return Err(io::Error::other(format!("it has more than {limit} bytes")));
-    }
-    Ok(bytes)
-}
-
-/// Opens a private file to append to it; makes it if it is not there.
-pub fn append(path: &Path) -> io::Result<File> {
-    let file =
-        OpenOptions::new().read(true).append(true).create(true).mode(FILE_MODE).open(path)?;
-    make_private(&file)?;
-    Ok(file)
-}
-
-/// Writes a private file whole and durably: a crash leaves the old one or the new one.
-pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    write(path, content, true)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-/// Writes a private file whole. A crash of the machine may leave none.
-pub fn replace_unsynced(path: &Path, content: &[u8]) -> io::Result<()> {
-    write(path, content, false)
-}
-
-fn write(path: &Path, content: &[u8], is_synced: bool) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(UNFINISHED);
-    let new = path.with_file_name(name);
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(FILE_MODE);
-    let mut file = options.open(&new)?;
-    make_private(&file)?;
-    file.write_all(content)?;
-    if is_synced {
-        file.sync_all()?;
-    }
-    fs::rename(&new, path)
-}
-
-/// Makes a file that is open private. A file system that knows no modes, or a file of another user
-/// in a shared directory, is no reason to stop: [`tighten`] tells of it at the start.
-pub(crate) fn make_private(file: &File) -> io::Result<()> {
-    let mode = file.metadata()?.mode() & 0o777;
-    if mode != FILE_MODE
-        && let Err(error) = file.set_permissions(Permissions::from_mode(FILE_MODE))
-        && !is_refusal(&error)
-    {
-        return Err(error);
-    }
-    Ok(())
-}
-
-/// Whether it is the operator's or the file system's choice, and not a fault.
-fn is_refusal(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::PermissionDenied
-            | io::ErrorKind::ReadOnlyFilesystem
-            | io::ErrorKind::Unsupported
-    )
+    Files::default().create_dir_all(path)
 }
 
 /// Something that others may read, and that could not be made private.

@@ -1,31 +1,31 @@
-//! Bookmarks: what a reader notes about its work between two cursors, in its own form.
+//! The acknowledged position of an endpoint: how far exactly it has come, as its pusher notes it
+//! between two retention cursors, in the pusher's own form.
 
 use std::{
     fmt,
-    fs::File,
     io::{self, Read},
-    os::unix::fs::FileExt,
     sync::Arc,
 };
 
+use crate::files::OpenFile;
+
 use super::{
-    Error,
-    directory::{Directory, in_directory, unfinished},
-    io_error,
+    error::{Error, io_error},
+    fs::{Directory, in_directory, unfinished},
 };
 
-/// The directory of the bookmarks, in the journal's.
+/// The directory of the acknowledged positions, in the journal's.
 pub(super) const ACK_POSITIONS: &str = "bookmarks";
 
-/// A file has two places for notes, written in turn, so that one of them is always whole.
-const PLACE_BYTES: usize = 4096;
+/// A file has two slots for notes, written in turn, so that one of them is always whole.
+const SLOT_BYTES: usize = 4096;
 /// Number, length, checksum.
 const HEAD_BYTES: usize = 16;
 
 /// A note may have this many bytes.
-pub const ACK_POSITION_LIMIT_BYTES: usize = PLACE_BYTES - HEAD_BYTES;
+pub const ACK_POSITION_LIMIT_BYTES: usize = SLOT_BYTES - HEAD_BYTES;
 
-/// The newest note of a reader.
+/// The newest note of an endpoint's pusher.
 ///
 /// Writing one costs a few system calls and no wait: from then on the note survives the end of the
 /// process, however it comes. To survive that of the machine as well, it has to be synced.
@@ -33,10 +33,17 @@ pub struct AckPosition {
     directory: Arc<Directory>,
     /// The file's name in the journal's directory.
     name: String,
-    file: File,
+    file: OpenFile,
     /// Number of the newest note.
     number: u64,
-    place: Vec<u8>,
+    /// What the file holds: both slots.
+    content: Vec<u8>,
+    /// Whether all that the file holds may be made durable by a sync. Not after a sync has failed:
+    /// the kernel may have dropped what was to be written, and says so only once. And not where an
+    /// earlier process wrote it, which may have had that failure.
+    can_be_synced: bool,
+    /// Whether the file has got its name since that was last made durable.
+    is_renamed: bool,
 }
 
 impl fmt::Debug for AckPosition {
@@ -55,14 +62,19 @@ impl AckPosition {
         let path = directory.path_of(&name);
         let mut file = directory.open_or_create(&name).map_err(io_error("can't open", &path))?;
         directory.sync(ACK_POSITIONS)?;
-        let mut bytes = Vec::new();
-        let limit = 2 * PLACE_BYTES as u64;
-        (&mut file).take(limit).read_to_end(&mut bytes).map_err(io_error("can't read", &path))?;
-        let newest = bytes.chunks(PLACE_BYTES).filter_map(read).max_by_key(|&(number, _)| number);
+        let mut content = Vec::new();
+        let limit = 2 * SLOT_BYTES as u64;
+        (&mut file).take(limit).read_to_end(&mut content).map_err(io_error("can't read", &path))?;
+        let newest = content.chunks(SLOT_BYTES).filter_map(read).max_by_key(|&(number, _)| number);
         let number = newest.map_or(0, |(number, _)| number);
         let note = newest.map(|(_, note)| note.to_vec());
+        let can_be_synced = content.is_empty();
+        content.resize(2 * SLOT_BYTES, 0);
         let directory = Arc::clone(directory);
-        Ok((AckPosition { directory, name, file, number, place: Vec::new() }, note))
+        let is_renamed = false;
+        let position =
+            AckPosition { directory, name, file, number, content, can_be_synced, is_renamed };
+        Ok((position, note))
     }
 
     pub(super) fn remove(directory: &Directory, name: &str) -> Result<(), Error> {
@@ -77,41 +89,63 @@ impl AckPosition {
     /// Replaces the note.
     ///
     /// # Panics
-    /// If it is longer than [`BOOKMARK_LIMIT_BYTES`].
+    /// If it is longer than [`ACK_POSITION_LIMIT_BYTES`].
     pub fn write(&mut self, note: &[u8]) -> Result<(), Error> {
         assert!(note.len() <= ACK_POSITION_LIMIT_BYTES, "a note has a bound");
         let number = self.number + 1;
-        self.place.clear();
-        self.place.extend_from_slice(&number.to_le_bytes());
-        self.place.extend_from_slice(&(note.len() as u32).to_le_bytes());
-        self.place.extend_from_slice(&checksum(number, note).to_le_bytes());
-        self.place.extend_from_slice(note);
-        let at = number % 2 * PLACE_BYTES as u64;
-        let written = if self.is_displaced() {
-            self.make_again(at)
+        let at = slot(number);
+        let length = HEAD_BYTES + note.len();
+        let head = &mut self.content[at..at + HEAD_BYTES];
+        head[..8].copy_from_slice(&number.to_le_bytes());
+        head[8..12].copy_from_slice(&(note.len() as u32).to_le_bytes());
+        head[12..].copy_from_slice(&checksum(number, note).to_le_bytes());
+        self.content[at + HEAD_BYTES..at + length].copy_from_slice(note);
+        let written = if !self.can_be_synced || self.is_displaced() {
+            self.write_new_file()
         } else {
-            self.file.write_all_at(&self.place, at)
+            self.file.write_all_at(&self.content[at..at + length], at as u64)
         };
         written.map_err(io_error("can't write", self.directory.path_of(&self.name)))?;
         self.number = number;
         Ok(())
     }
 
-    /// Writes the note to a new file in place of what has the name now.
-    fn make_again(&mut self, at: u64) -> io::Result<()> {
+    /// Writes both slots to a new file in place of what has the name now.
+    fn write_new_file(&mut self) -> io::Result<()> {
         let new = unfinished(&self.name);
         let file = self.directory.create(&new)?;
-        file.write_all_at(&self.place, at)?;
-        self.directory.rename(&new, &self.name)?;
-        self.file = file;
+        let written = file
+            .write_all_at(&self.content, 0)
+            .and_then(|()| self.directory.rename(&new, &self.name));
+        if written.is_err() {
+            // What there is of it takes room that the next try needs.
+            drop(self.directory.remove(&new));
+            return written;
+        }
+        (self.file, self.can_be_synced, self.is_renamed) = (file, true, true);
         Ok(())
     }
 
     /// Makes the newest note durable. Waits for the disk.
-    pub fn sync(&self) -> Result<(), Error> {
-        let sync = self.file.sync_data();
-        sync.map_err(io_error("can't sync", self.directory.path_of(&self.name)))
+    pub fn sync(&mut self) -> Result<(), Error> {
+        let mut sync = || -> io::Result<()> {
+            if !self.can_be_synced {
+                self.write_new_file()?;
+            }
+            self.file.sync_data().inspect_err(|_| self.can_be_synced = false)
+        };
+        sync().map_err(io_error("can't sync", self.directory.path_of(&self.name)))?;
+        if self.is_renamed {
+            self.directory.sync(ACK_POSITIONS)?;
+            self.is_renamed = false;
+        }
+        Ok(())
     }
+}
+
+/// Where the note with this number stands in the file.
+fn slot(number: u64) -> usize {
+    (number % 2) as usize * SLOT_BYTES
 }
 
 fn checksum(number: u64, note: &[u8]) -> u32 {
@@ -122,9 +156,9 @@ fn checksum(number: u64, note: &[u8]) -> u32 {
     sum.finalize()
 }
 
-/// Number and note in a place; `None` if it is not whole.
-fn read(place: &[u8]) -> Option<(u64, &[u8])> {
-    let (number, rest) = place.split_first_chunk()?;
+/// Number and note in a slot; `None` if it is not whole.
+fn read(slot: &[u8]) -> Option<(u64, &[u8])> {
+    let (number, rest) = slot.split_first_chunk()?;
     let (length, rest) = rest.split_first_chunk()?;
     let (sum, rest) = rest.split_first_chunk()?;
     let number = u64::from_le_bytes(*number);

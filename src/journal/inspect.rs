@@ -2,19 +2,22 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{File, TryLockError},
+    fs::TryLockError,
     io::{self, Write},
     path::Path,
 };
 
+use crate::files::Files;
+
 use super::{
-    Broken, Error,
-    cursor::{self, LogPosition},
     delta::Delta,
-    directory::{Directory, LOCK},
-    io_error,
+    error::{Broken, Error, io_error},
+    fs::{Directory, LOCK},
+    header::{self, Header},
+    position::LogPosition,
     published_end::{self, PUBLISHED_END, PublishedEnd},
-    segment::{self, Header, SegmentReader},
+    retention_cursor,
+    segment::{SegmentReader, read_header},
     state::State,
 };
 
@@ -89,17 +92,17 @@ impl Report {
 /// Reads a whole journal and says what it holds and what is broken. Changes nothing; may be used
 /// while the program runs, where the end of a write in progress looks torn.
 pub fn verify(dir: &Path) -> Result<Report, Error> {
-    examine(&Directory::open(dir)?, &mut |_, _, _| Ok(()))
+    examine(&Directory::open(&Files::default(), dir)?, &mut |_, _, _| Ok(()))
 }
 
 /// Whether a process is at work in the directory. Where none is, it is locked for an instant.
 pub fn is_held(dir: &Path) -> Result<bool, Error> {
     let path = dir.join(LOCK);
-    let file = match File::open(&path) {
+    let file = match Files::default().open_to_read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         file => file.map_err(io_error("can't open", &path))?,
     };
-    match file.try_lock_shared() {
+    match file.into_file().try_lock_shared() {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(source)) => Err(io_error("can't lock", &path)(source)),
@@ -113,7 +116,7 @@ fn examine(
 ) -> Result<Report, Error> {
     // Read first: a process that runs may write more of the log meanwhile, but not less.
     let acknowledged = PublishedEnd::read(directory)?;
-    let numbers = segment::list(directory)?;
+    let numbers = header::list(directory)?;
     let mut report = Report {
         segments: Vec::new(),
         cursors: BTreeMap::new(),
@@ -121,7 +124,7 @@ fn examine(
         state: None,
         missing: None,
     };
-    for (name, cursor) in cursor::read_all(directory)? {
+    for (name, cursor) in retention_cursor::read_all(directory)? {
         match cursor {
             Ok(cursor) => drop(report.cursors.insert(name, cursor)),
             Err(broken) => report.broken_cursors.push(broken),
@@ -138,7 +141,7 @@ fn examine(
     }
     let newest = report.segments.last();
     let (name, end) = newest.map_or((PUBLISHED_END.to_owned(), 0), |newest| {
-        (segment::file_name(newest.number), newest.bytes)
+        (header::file_name(newest.number), newest.bytes)
     });
     // Where its end is broken, that says it all.
     if newest.is_none_or(|newest| newest.broken.is_none()) {
@@ -149,7 +152,7 @@ fn examine(
 }
 
 pub(super) fn length(directory: &Directory, name: &str) -> Result<u64, Error> {
-    let length = directory.read(name).and_then(|file| Ok(file.metadata()?.len()));
+    let length = directory.read(name).and_then(|file| file.length());
     length.map_err(io_error("can't read", directory.path_of(name)))
 }
 
@@ -164,7 +167,7 @@ pub(super) enum Next {
 
 impl Next {
     pub(super) fn of(directory: &Directory, number: u64) -> Result<Self, Error> {
-        match segment::read_header(directory, number) {
+        match read_header(directory, number) {
             Ok((header, _)) => Ok(Next::Segment(header)),
             Err(Error::Broken(_)) => Ok(Next::Unreadable),
             Err(error) => Err(error),
@@ -179,7 +182,7 @@ pub(super) fn examine_segment(
     acknowledged: Option<LogPosition>,
     visit: &mut dyn FnMut(u64, u64, &Delta) -> Result<(), Error>,
 ) -> Result<(SegmentReport, Option<State>), Error> {
-    let bytes = length(directory, &segment::file_name(number))?;
+    let bytes = length(directory, &header::file_name(number))?;
     let mut report = SegmentReport {
         number,
         bytes,
@@ -264,14 +267,15 @@ fn state_at(directory: &Directory, number: u64, offset: u64) -> Result<State, Er
 pub fn show(dir: &Path, records: bool, out: &mut dyn Write) -> Result<(), Error> {
     let write = || io_error("can't write what was read in", dir);
     let mut deltas = Vec::new();
-    let report = examine(&Directory::open(dir)?, &mut |number, offset, delta| {
-        if records {
-            describe(&mut deltas, number, offset, delta).map_err(write())?;
-        }
-        out.write_all(&deltas).map_err(write())?;
-        deltas.clear();
-        Ok(())
-    })?;
+    let report =
+        examine(&Directory::open(&Files::default(), dir)?, &mut |number, offset, delta| {
+            if records {
+                describe(&mut deltas, number, offset, delta).map_err(write())?;
+            }
+            out.write_all(&deltas).map_err(write())?;
+            deltas.clear();
+            Ok(())
+        })?;
     summarize(dir, &report, out).map_err(write())
 }
 

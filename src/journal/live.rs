@@ -2,7 +2,7 @@
 
 use crate::slots::Bits;
 
-use super::{delta::Delta, state::State};
+use super::delta::Delta;
 
 /// Which numbers have a living series.
 #[derive(Debug, Clone, Default)]
@@ -16,12 +16,6 @@ pub(super) struct LiveSet {
 impl LiveSet {
     pub(super) fn new(slots: u32) -> Self {
         LiveSet { slots: slots as usize, ..LiveSet::default() }
-    }
-
-    pub(super) fn of(state: &State) -> Self {
-        let mut live = LiveSet::new(state.slots());
-        state.series().for_each(|series| live.set(series.id));
-        live
     }
 
     /// Numbers are below this.

@@ -3,13 +3,16 @@
 use std::{collections::BTreeMap, fmt};
 
 use super::{
-    Error,
     ack_position::AckPosition,
-    cursor::LogPosition,
     delta::Delta,
-    memory::{MemoryLog, MemoryReader},
-    reader::{DiskLog, DiskReader, Placement, Start, Step, Usage},
+    disk_log::DiskLog,
+    disk_reader::DiskReader,
+    error::Error,
+    memory::{MemoryJournal, MemoryLog, MemoryReader},
+    position::LogPosition,
+    reading::{Placement, Start, Step, Usage},
     state::State,
+    writer::Journal,
 };
 
 /// A log, and the cursors of its readers. A handle: clones are the same log.
@@ -24,15 +27,17 @@ enum Backend {
     Memory(MemoryLog),
 }
 
-impl From<DiskLog> for Log {
-    fn from(log: DiskLog) -> Self {
-        Log(Backend::Disk(log))
+impl Journal {
+    /// The log, for readers.
+    pub fn log(&self) -> Log {
+        Log(Backend::Disk(self.disk_log().clone()))
     }
 }
 
-impl From<MemoryLog> for Log {
-    fn from(log: MemoryLog) -> Self {
-        Log(Backend::Memory(log))
+impl MemoryJournal {
+    /// The log, for readers.
+    pub fn log(&self) -> Log {
+        Log(Backend::Memory(self.memory_log().clone()))
     }
 }
 

@@ -8,11 +8,10 @@ use std::{
 };
 
 use super::{
-    Error,
-    cursor::LogPosition,
     delta::Delta,
-    log::Log,
-    reader::{Cause, Lost, Placement, Start, Step, Usage},
+    error::Error,
+    position::LogPosition,
+    reading::{Cause, Lost, Placement, Start, Step, Usage},
     state::State,
 };
 
@@ -95,9 +94,9 @@ impl MemoryJournal {
         MemoryJournal { log: MemoryLog(Arc::new(Mutex::new(ring))) }
     }
 
-    /// The log, for readers and their cursors.
-    pub fn log(&self) -> Log {
-        self.log.clone().into()
+    /// The log, to be shared with readers.
+    pub(super) fn memory_log(&self) -> &MemoryLog {
+        &self.log
     }
 
     /// Appends a delta, which is sorted.

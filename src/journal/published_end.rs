@@ -5,12 +5,14 @@
 //! written once a delta is durable, in place and without a sync, so it may lag behind the log after
 //! a crash of the machine, and then proves nothing. It is never ahead of what was durable.
 
-use std::{fs::File, io::ErrorKind, os::unix::fs::FileExt, sync::Arc};
+use std::{io::ErrorKind, sync::Arc};
+
+use crate::files::OpenFile;
 
 use super::{
-    Broken, Damage, Error,
-    cursor::{CURSOR_BYTES, LogPosition},
-    directory::Directory,
+    error::{Broken, Damage, Error},
+    fs::Directory,
+    position::{CURSOR_BYTES, LogPosition},
 };
 
 /// The file, which has the form of a cursor.
@@ -20,7 +22,7 @@ pub(super) const PUBLISHED_END: &str = "acknowledged";
 #[derive(Debug)]
 pub(super) struct PublishedEnd {
     directory: Arc<Directory>,
-    file: Option<File>,
+    file: Option<OpenFile>,
 }
 
 impl PublishedEnd {
@@ -41,7 +43,8 @@ impl PublishedEnd {
 
     /// Notes the newest delta. Where that fails, an earlier one is noted, which proves less.
     pub(super) fn note(&mut self, newest: LogPosition) {
-        let is_in_place = |file: &File| self.directory.has(file, PUBLISHED_END).unwrap_or(false);
+        let is_in_place =
+            |file: &OpenFile| self.directory.has(file, PUBLISHED_END).unwrap_or(false);
         if !self.file.as_ref().is_some_and(is_in_place) {
             let opened = self.directory.open_or_create(PUBLISHED_END);
             self.file =

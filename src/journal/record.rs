@@ -8,18 +8,12 @@ use std::{io, ops::Range};
 use super::{
     codec::{Encoder, put, put_bytes, put_signed},
     delta::{Delta, Position},
-    segment::{FRAME_BYTES, HEADER_BYTES, Header, Kind, frame},
+    frame::{FRAME_BYTES, HEADER_BYTES, Kind, RECORD_LIMIT_BYTES, frame},
+    header::Header,
     state::{CheckpointHead, CheckpointSource, Series},
 };
 
 pub(super) use read::{PartHead, read_head, read_more, read_part, read_series};
-
-/// No record holds more than this before compression, in bytes. So what a reader sets aside for
-/// one has a bound, whatever lengths it finds there.
-pub const RECORD_LIMIT_BYTES: usize = 64 << 20;
-
-/// The bound of records in segments of format version 1, which had no other.
-pub(super) const RECORD_LIMIT_BYTES_1: usize = 1 << 30;
 
 /// Series in one record of a checkpoint.
 const SERIES_IN_RECORD: usize = 1 << 16;

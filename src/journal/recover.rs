@@ -1,39 +1,51 @@
 //! What a start finds.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io::{self, ErrorKind},
+};
+
+use crate::files::OpenFile;
 
 use super::{
-    Error,
-    cursor::LogPosition,
+    active::ActiveSegment,
     delta::Delta,
-    directory::Directory,
-    io_error, published_end, reader,
-    segment::{self, FORMAT_VERSION, SegmentReader},
+    disk_log::SegmentInfo,
+    error::{Error, io_error},
+    frame::FORMAT_VERSION,
+    fs::Directory,
+    header::{file_name, list},
+    position::LogPosition,
+    published_end,
+    segment::{SegmentReader, read_header},
     state::State,
-    writer::Active,
 };
+
+/// How much is copied at once.
+const COPY_BYTES: usize = 1 << 20;
 
 /// Reads the newest segment, cuts off an interrupted write, and gets ready to append to it.
 pub(super) fn recover(
     directory: &Directory,
     number: u64,
     acknowledged: Option<LogPosition>,
-) -> Result<(State, Active, u64), Error> {
+) -> Result<(State, ActiveSegment, u64), Error> {
     let mut reader = SegmentReader::open(directory, number)?;
     let mut state = reader.checkpoint()?;
     let checkpoint_bytes = reader.at;
     let mut delta = Delta::default();
-    let mut end = reader.at;
+    // Where the newest delta begins and ends.
+    let (mut begin, mut end) = (reader.at, reader.at);
     let broken = loop {
         match reader.step(&mut delta, &mut state) {
-            Ok(true) => end = reader.at,
+            Ok(true) => (begin, end) = (end, reader.at),
             Ok(false) => break None,
             Err(Error::Broken(broken)) => break Some(broken),
             Err(error) => return Err(error),
         }
     };
     let torn_bytes = reader.end - end;
-    let name = segment::file_name(number);
+    let name = file_name(number);
     let missing = published_end::missing(directory, acknowledged, state.sequence, &name, end);
     if let Some(broken) = broken {
         // An interrupted write is the last one, and nobody has seen its delta.
@@ -50,23 +62,43 @@ pub(super) fn recover(
     if torn_bytes > 0 {
         file.set_len(end).map_err(io_error("can't cut off the torn end of", &path))?;
     }
-    // What was read may not be durable yet: the process, but not the machine, may have crashed
-    // before it was synced. It is published from now on.
+    // What was read may not be durable yet: the process may have ended before it was synced, or the
+    // sync may have failed, and the kernel takes what it could not write for written. Deltas before
+    // the newest one are: nothing is appended to one that is not. It is published from now on.
+    write_again(&file, begin, end).map_err(io_error("can't write", &path))?;
     file.sync_all().map_err(io_error("can't sync", &path))?;
     // Nor may its name.
     directory.sync("")?;
     let header = reader.header;
     // A segment of an earlier version is not appended to: not all that we write is known there.
     let closed = header.version < FORMAT_VERSION;
-    Ok((state, Active { name, file, header, checkpoint_bytes, end, closed }, torn_bytes))
+    Ok((state, ActiveSegment { name, file, header, checkpoint_bytes, end, closed }, torn_bytes))
+}
+
+/// Writes what a file holds from `begin` to `end` in its place once more, so that a sync makes it
+/// durable. A disk that is full is no reason not to start: where writing takes room, on file
+/// systems that never write in place, what was not written is not read either.
+fn write_again(file: &OpenFile, begin: u64, end: u64) -> io::Result<()> {
+    let mut bytes = vec![0; COPY_BYTES.min((end - begin) as usize)];
+    let mut at = begin;
+    while at < end {
+        let length = bytes.len().min((end - at) as usize);
+        file.read_exact_at(&mut bytes[..length], at)?;
+        match file.write_all_at(&bytes[..length], at) {
+            Err(error) if error.kind() == ErrorKind::StorageFull => return Ok(()),
+            written => written?,
+        }
+        at += length as u64;
+    }
+    Ok(())
 }
 
 /// The headers of all segments.
-pub(super) fn scan(directory: &Directory) -> Result<BTreeMap<u64, reader::Segment>, Error> {
+pub(super) fn scan(directory: &Directory) -> Result<BTreeMap<u64, SegmentInfo>, Error> {
     let mut segments = BTreeMap::new();
-    for number in segment::list(directory)? {
-        let (header, bytes) = segment::read_header(directory, number)?;
-        segments.insert(number, reader::Segment { header, bytes, is_missing: false });
+    for number in list(directory)? {
+        let (header, bytes) = read_header(directory, number)?;
+        segments.insert(number, SegmentInfo { header, bytes, is_missing: false });
     }
     Ok(segments)
 }

@@ -1,21 +1,23 @@
 //! Mending a journal that can't be read, for `state repair`.
 
 use std::{
-    fs::File,
-    io::{self, Read, Seek, SeekFrom},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
+use crate::files::{Files, OpenFile};
+
 use super::{
-    Broken, Error,
     ack_position::ACK_POSITIONS,
-    cursor::{self, CURSORS, LogPosition},
     delta::Delta,
-    directory::{Directory, DirectoryLock, in_directory, unfinished},
+    error::{Broken, Error, io_error},
+    fs::{Directory, DirectoryLock, in_directory, unfinished},
+    header,
     inspect::{Next, examine_segment, length},
-    io_error,
+    position::LogPosition,
     published_end::{PUBLISHED_END, PublishedEnd},
-    segment::{self, SegmentReader},
+    retention_cursor::{self, RETENTION_CURSORS},
+    segment::SegmentReader,
 };
 
 /// Something that was broken and has been set aside.
@@ -53,15 +55,20 @@ pub struct Repaired {
 ///
 /// Each step leaves something that another repair goes on from, so it may be interrupted.
 pub fn repair(dir: &Path) -> Result<Repaired, Error> {
-    let directory_lock = DirectoryLock::take(Directory::open(dir)?)?;
+    repair_with(&Files::default(), dir)
+}
+
+/// Like [`repair`], through these files.
+pub fn repair_with(files: &Files, dir: &Path) -> Result<Repaired, Error> {
+    let directory_lock = DirectoryLock::take(Directory::open(files, dir)?)?;
     let directory = directory_lock.directory();
-    directory.remove_unfinished(&["", CURSORS, ACK_POSITIONS])?;
+    directory.remove_unfinished(&["", RETENTION_CURSORS, ACK_POSITIONS])?;
     let acknowledged = PublishedEnd::read(directory)?;
     let mut repaired =
         Repaired { set_aside: Vec::new(), newest: None, published: None, rewound: Vec::new() };
     let mut newest = LogPosition::default();
     let mut next = Next::None;
-    for number in segment::list(directory)?.into_iter().rev() {
+    for number in header::list(directory)?.into_iter().rev() {
         let (report, state) =
             examine_segment(directory, number, next, acknowledged, &mut |_, _, _| Ok(()))?;
         if let Some(broken) = report.broken {
@@ -80,12 +87,12 @@ pub fn repair(dir: &Path) -> Result<Repaired, Error> {
         Next::Segment(header) => header.position(),
         Next::None | Next::Unreadable => LogPosition::default(),
     };
-    for (name, cursor) in cursor::read_all(directory)? {
+    for (name, cursor) in retention_cursor::read_all(directory)? {
         let Err(broken) = cursor else { continue };
-        let file = in_directory(CURSORS, &name);
+        let file = in_directory(RETENTION_CURSORS, &name);
         let bytes = length(directory, &file)?;
         let to = copy(directory, &file, 0, &format!("cursor-{name}.broken"))?;
-        if cursor::file_name(&name).is_ok() {
+        if retention_cursor::file_name(&name).is_ok() {
             // The whole log is kept for it until the endpoint has found its bookmark, which says
             // how far it is.
             directory.write_whole(&file, &oldest.encode())?;
@@ -111,7 +118,7 @@ fn set_aside(
     broken: Broken,
     whole: bool,
 ) -> Result<SetAside, Error> {
-    let name = segment::file_name(number);
+    let name = header::file_name(number);
     let from = if whole { 0 } else { broken.offset };
     let (deltas, newest) = deltas_after(directory, number, broken.offset)?;
     let bytes = length(directory, &name)?.saturating_sub(from);
@@ -154,9 +161,9 @@ fn free_name(directory: &Directory, name: &str) -> Result<String, Error> {
 /// where a former repair has left others. What is there already, because a repair was interrupted,
 /// is not copied again.
 fn copy(directory: &Directory, from: &str, offset: u64, to: &str) -> Result<PathBuf, Error> {
-    let source = || -> io::Result<File> {
+    let source = || -> io::Result<OpenFile> {
         let mut source = directory.read(from)?;
-        source.seek(SeekFrom::Start(offset))?;
+        source.seek_to(offset);
         Ok(source)
     };
     let free = free_name(directory, to)?;
@@ -180,10 +187,10 @@ fn copy(directory: &Directory, from: &str, offset: u64, to: &str) -> Result<Path
     Ok(directory.path_of(&free))
 }
 
-fn have_same_content(one: File, other: File) -> io::Result<bool> {
-    let (one_length, other_length) = (one.metadata()?.len(), other.metadata()?.len());
+fn have_same_content(one: OpenFile, other: OpenFile) -> io::Result<bool> {
+    let (one_length, other_length) = (one.length()?, other.length()?);
+    let from = one.offset();
     let (mut one, mut other) = (io::BufReader::new(one), io::BufReader::new(other));
-    let from = one.stream_position()?;
     if one_length.saturating_sub(from) != other_length {
         return Ok(false);
     }

@@ -1,166 +1,31 @@
-//! A segment: a file that begins with a header, goes on with a checkpoint, then one delta after the
-//! other. Header, frames and checksums; what the records hold is in `record.rs`.
+//! Reading a segment: a file that begins with a header, goes on with a checkpoint, then one delta
+//! after the other.
 
-use std::{
-    fs::File,
-    io,
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-};
+use std::{io, path::PathBuf};
+
+use crate::files::OpenFile;
 
 use super::{
-    Broken, Damage, Error,
     codec::{Decoder, Input, Malformed},
-    cursor::LogPosition,
     delta::Delta,
-    directory::Directory,
-    io_error,
-    record::{
-        PartHead, RECORD_LIMIT_BYTES, RECORD_LIMIT_BYTES_1, read_head, read_more, read_part,
-        read_series,
+    error::{Broken, Damage, Error, io_error},
+    frame::{
+        FRAME_BYTES, FRAME_MAGIC, HEADER_BYTES, Kind, PAYLOAD_EXTRA_BYTES, RECORD_LIMIT_BYTES,
+        RECORD_LIMIT_BYTES_1, checksum,
     },
-    state::{State, Totals},
+    fs::Directory,
+    header::{Header, array, file_name},
+    record::{PartHead, read_head, read_more, read_part, read_series},
+    state::State,
 };
 
-/// The version of the format that this program writes, and the newest that it reads.
-pub const FORMAT_VERSION: u32 = 2;
-
-const MAGIC: [u8; 8] = *b"FLOWJRNL";
-/// Begins each frame, so that records can be found behind a broken one.
-const FRAME_MAGIC: [u8; 4] = *b"\xf1REC";
-pub(super) const HEADER_BYTES: usize = 56;
-/// Mark, length, kind, checksum.
-pub(super) const FRAME_BYTES: usize = 13;
-/// What a record's payload takes beyond what it holds, in bytes: numbers and lengths.
-const PAYLOAD_EXTRA_BYTES: usize = 1 << 16;
 /// How much is read at once to find records behind a broken one.
 const SEARCH_BYTES: usize = 1 << 20;
-
-/// What a record holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Kind {
-    /// The beginning of a checkpoint.
-    CheckpointHead = 1,
-    /// Some series of a checkpoint.
-    Series = 2,
-    /// A delta.
-    Delta = 3,
-    /// A part of a delta that is too large for one record.
-    Part = 4,
-    /// More of what the beginning of a checkpoint holds.
-    More = 5,
-}
-
-/// The beginning of a segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Header {
-    pub(super) version: u32,
-    pub(super) number: u64,
-    pub(super) created_ms: i64,
-    /// The delta that the checkpoint is the state of.
-    pub(super) sequence: u64,
-    pub(super) totals: Totals,
-}
-
-impl Header {
-    /// The place of the checkpoint.
-    pub(super) fn position(&self) -> LogPosition {
-        LogPosition { sequence: self.sequence, totals: self.totals }
-    }
-
-    pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
-        let mut bytes = [0; HEADER_BYTES];
-        bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..12].copy_from_slice(&self.version.to_le_bytes());
-        bytes[12..20].copy_from_slice(&self.number.to_le_bytes());
-        bytes[20..28].copy_from_slice(&self.created_ms.to_le_bytes());
-        bytes[28..36].copy_from_slice(&self.sequence.to_le_bytes());
-        bytes[36..44].copy_from_slice(&self.totals.ticks.to_le_bytes());
-        bytes[44..52].copy_from_slice(&self.totals.samples.to_le_bytes());
-        let sum = crc32fast::hash(&bytes[..52]);
-        bytes[52..].copy_from_slice(&sum.to_le_bytes());
-        bytes
-    }
-
-    fn read(file: &File, path: &Path, number: u64) -> Result<Self, Error> {
-        let broken = |damage| Broken { path: path.to_owned(), offset: 0, damage }.into();
-        let mut bytes = [0; HEADER_BYTES];
-        let read = read_up_to(file, &mut bytes, 0).map_err(io_error("can't read", path))?;
-        if read < HEADER_BYTES {
-            return Err(broken(Damage::Incomplete));
-        }
-        if bytes[..8] != MAGIC {
-            return Err(broken(Damage::NoRecord));
-        }
-        if crc32fast::hash(&bytes[..52]).to_le_bytes() != bytes[52..] {
-            return Err(broken(Damage::Checksum));
-        }
-        // Believed only now: a flipped bit must not read as a later version. So later versions
-        // keep magic, version and checksum where they are.
-        let version = u32::from_le_bytes(array(&bytes[8..12]));
-        if version > FORMAT_VERSION {
-            return Err(Error::Newer { path: path.to_owned(), version });
-        }
-        let word = |at: usize| u64::from_le_bytes(array(&bytes[at..at + 8]));
-        let header = Header {
-            version,
-            number: word(12),
-            created_ms: word(20).cast_signed(),
-            sequence: word(28),
-            totals: Totals { ticks: word(36), samples: word(44) },
-        };
-        if header.number != number {
-            return Err(broken(Damage::Meaning("the file has another segment's name")));
-        }
-        Ok(header)
-    }
-}
-
-/// The name of a segment's file.
-pub(super) fn file_name(number: u64) -> String {
-    format!("{number:010}.log")
-}
-
-/// The numbers of all segments in a directory, rising.
-pub(super) fn list(directory: &Directory) -> Result<Vec<u64>, Error> {
-    let number = |name: String| {
-        let number = name.strip_suffix(".log")?.parse().ok()?;
-        (file_name(number) == name).then_some(number)
-    };
-    let mut numbers: Vec<u64> = directory.names("")?.into_iter().filter_map(number).collect();
-    numbers.sort_unstable();
-    Ok(numbers)
-}
-
-/// Writes the frame of a record that is to stand at `offset` of segment `number`: the first
-/// [`FRAME_BYTES`] of `record`, in front of its payload.
-pub(super) fn frame(record: &mut [u8], number: u64, offset: u64, kind: Kind) {
-    let (frame, payload) = record.split_at_mut(FRAME_BYTES);
-    // Far below 4 GiB: records have a bound.
-    let length = payload.len() as u32;
-    let sum = checksum(number, offset, length, kind as u8, payload);
-    frame[..4].copy_from_slice(&FRAME_MAGIC);
-    frame[4..8].copy_from_slice(&length.to_le_bytes());
-    frame[8] = kind as u8;
-    frame[9..].copy_from_slice(&sum.to_le_bytes());
-}
-
-/// Covers where the record stands too, so that old bytes of another place are no record.
-fn checksum(number: u64, offset: u64, length: u32, kind: u8, payload: &[u8]) -> u32 {
-    let mut sum = crc32fast::Hasher::new();
-    sum.update(&number.to_le_bytes());
-    sum.update(&offset.to_le_bytes());
-    sum.update(&length.to_le_bytes());
-    sum.update(&[kind]);
-    sum.update(payload);
-    sum.finalize()
-}
 
 /// A segment of which the header has been read.
 struct OpenSegment {
     path: PathBuf,
-    file: File,
+    file: OpenFile,
     header: Header,
     bytes: u64,
 }
@@ -169,7 +34,7 @@ fn begin(directory: &Directory, number: u64) -> Result<OpenSegment, Error> {
     let name = file_name(number);
     let path = directory.path_of(&name);
     let file = directory.read(&name).map_err(io_error("can't open", &path))?;
-    let bytes = file.metadata().map_err(io_error("can't read", &path))?.len();
+    let bytes = file.length().map_err(io_error("can't read", &path))?;
     let header = Header::read(&file, &path, number)?;
     Ok(OpenSegment { path, file, header, bytes })
 }
@@ -182,7 +47,7 @@ pub(super) fn read_header(directory: &Directory, number: u64) -> Result<(Header,
 /// Reads one segment from its beginning on, up to an end that can be moved.
 pub(super) struct SegmentReader {
     path: PathBuf,
-    file: File,
+    file: OpenFile,
     pub(super) header: Header,
     /// Where the next record begins.
     pub(super) at: u64,
@@ -208,7 +73,7 @@ impl SegmentReader {
 
     /// Moves the end to that of the file.
     pub(super) fn include_all(&mut self) -> Result<(), Error> {
-        self.end = self.file.metadata().map_err(io_error("can't read", &self.path))?.len();
+        self.end = self.file.length().map_err(io_error("can't read", &self.path))?;
         Ok(())
     }
 
@@ -394,7 +259,9 @@ impl SegmentReader {
         let mut window = vec![0; SEARCH_BYTES];
         let mut from = offset + 1;
         while from < self.end {
-            let read = read_up_to(&self.file, &mut window, from)
+            let read = self
+                .file
+                .read_up_to(&mut window, from)
                 .map_err(io_error("can't read", &self.path))?;
             for found in memchr::memmem::find_iter(&window[..read], &FRAME_MAGIC) {
                 self.at = from + found as u64;
@@ -416,25 +283,4 @@ impl SegmentReader {
         self.at = self.end;
         Ok(false)
     }
-}
-
-/// Reads until the buffer is full or the file ends.
-fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut read = 0;
-    while read < buffer.len() {
-        match file.read_at(&mut buffer[read..], offset + read as u64) {
-            Ok(0) => break,
-            Ok(more) => read += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(read)
-}
-
-/// The first bytes of a slice that is known to be long enough.
-fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    let mut array = [0; N];
-    array.copy_from_slice(bytes);
-    array
 }

@@ -6,9 +6,9 @@ use crate::slots::give_back;
 
 use super::{
     codec::{Input, put_bytes},
-    cursor::LogPosition,
     delta::{Delta, Position},
     live::LiveSet,
+    position::{LogPosition, Totals},
 };
 
 /// Start time of a number that no series has.
@@ -17,15 +17,6 @@ const VACANT: i64 = i64::MIN;
 /// Definitions of ended series may take this much, in bytes, before those of the living are moved
 /// together.
 const LEAST_GARBAGE_BYTES: usize = 1 << 20;
-
-/// How much was ever to be pushed: what was lost between two places is the difference.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Cuts that are samples.
-    pub ticks: u64,
-    /// Samples: the living series of each such delta.
-    pub samples: u64,
-}
 
 /// What a state is beside its series.
 #[derive(Debug, Clone, Copy)]
@@ -169,6 +160,13 @@ impl State {
         (0..self.starts.len() as u32).filter_map(|id| self.get(id))
     }
 
+    /// Which series live.
+    pub(super) fn live_set(&self) -> LiveSet {
+        let mut live = LiveSet::new(self.slots());
+        self.series().for_each(|series| live.set(series.id));
+        live
+    }
+
     /// Makes it the state after `delta`, or says why it can't be. After an error, the state is of no
     /// use any more.
     pub(super) fn apply(&mut self, delta: &Delta) -> Result<(), &'static str> {
@@ -234,7 +232,7 @@ impl State {
     /// many there are.
     pub(super) fn forget_series(&mut self) {
         if self.lean.is_none() {
-            self.lean = Some(LiveSet::of(self));
+            self.lean = Some(self.live_set());
             self.starts = Vec::new();
             self.changes = Vec::new();
             self.counts = Vec::new();

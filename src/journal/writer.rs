@@ -2,29 +2,33 @@
 
 use std::{
     fmt,
-    fs::File,
     io::{self, BufWriter, Write},
-    os::unix::fs::FileExt,
     path::Path,
     sync::Arc,
     time::Duration,
 };
 
+use crate::files::{Files, OpenFile};
+
 use super::{
-    Error, ExternalChange,
     ack_position::ACK_POSITIONS,
-    cursor::CURSORS,
+    active::ActiveSegment,
+    config::JournalConfig,
     delta::Delta,
-    directory::{Directory, DirectoryLock, unfinished},
-    io_error,
+    disk_log::{DiskLog, DurableEnd, SegmentInfo},
+    error::{Error, io_error},
+    external_change::ExternalChange,
+    frame::FORMAT_VERSION,
+    fs::{Directory, DirectoryLock, unfinished},
+    header::{self, Header},
     live::LiveSet,
-    log::Log,
+    position::Totals,
     published_end::{self, PUBLISHED_END, PublishedEnd},
-    reader::{self, Cause, DiskLog, Lost, Place},
+    reading::{Cause, Lost},
     record::{self, RecordWriter, Records},
     recover::{recover, scan},
-    segment::{self, FORMAT_VERSION, Header},
-    state::{CheckpointSource, State, Totals},
+    retention_cursor::RETENTION_CURSORS,
+    state::{CheckpointSource, State},
 };
 
 /// A segment is let grow to this many times its checkpoint, so that checkpoints take a small part
@@ -37,37 +41,6 @@ const SEGMENTS_IN_CAP: u64 = 4;
 /// The newest segments that are kept even if no cursor needs them: should the newest one turn out
 /// to be unreadable, there is still the state that the one before it ended with.
 const KEPT_SEGMENTS: usize = 2;
-
-/// The bounds of a journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct JournalConfig {
-    /// A segment that has grown to this is followed by a new one; but not before it has grown to 4
-    /// times its checkpoint.
-    pub segment_bytes: u64,
-    /// A segment of this age is followed by a new one. What is kept for its age is kept by segments.
-    pub segment_age: Duration,
-    /// All segments together. The oldest are deleted rather than going beyond, read or not, but
-    /// never the newest: below 8 times the size of a checkpoint, the cap can't be kept.
-    pub max_bytes: u64,
-    /// A segment of which the newest delta is older than this is deleted, read or not.
-    pub max_age: Duration,
-    /// What a record holds, in bytes before compression: a larger delta or checkpoint becomes several
-    /// records that count as one. What can't be divided and is larger, such as a definition, has a
-    /// record of its own, of at most [`RECORD_LIMIT_BYTES`](super::RECORD_LIMIT_BYTES).
-    pub record_bytes: usize,
-}
-
-impl Default for JournalConfig {
-    fn default() -> Self {
-        JournalConfig {
-            segment_bytes: 32 << 20,
-            segment_age: Duration::from_secs(3600),
-            max_bytes: 1 << 30,
-            max_age: Duration::from_secs(14 * 24 * 3600),
-            record_bytes: 16 << 20,
-        }
-    }
-}
 
 /// What was found in the directory.
 #[derive(Debug)]
@@ -98,7 +71,7 @@ pub struct Journal {
     /// The directory, taken for as long as this lives.
     directory_lock: DirectoryLock,
     acknowledged: PublishedEnd,
-    active: Option<Active>,
+    active: Option<ActiveSegment>,
     live: LiveSet,
     width: usize,
     record_writer: RecordWriter,
@@ -106,6 +79,8 @@ pub struct Journal {
     lost: Option<Lost>,
     /// What no [`Appended`] has told of yet.
     external_changes: Vec<ExternalChange>,
+    /// Segments that could not be deleted.
+    undeleted: Vec<u64>,
     /// The delta being written, to be used again.
     records: Records,
 }
@@ -114,19 +89,6 @@ impl fmt::Debug for Journal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Journal").field("log", &self.log).finish_non_exhaustive()
     }
-}
-
-/// The newest segment, which is appended to.
-pub(super) struct Active {
-    pub(super) name: String,
-    pub(super) file: File,
-    pub(super) header: Header,
-    pub(super) checkpoint_bytes: u64,
-    /// Where the next record goes: all before is durable.
-    pub(super) end: u64,
-    /// A sync has failed, or bytes of a failed write could not be cut off: what is on disk behind
-    /// `end` is not known, so nothing is appended any more.
-    pub(super) closed: bool,
 }
 
 impl Journal {
@@ -138,12 +100,24 @@ impl Journal {
     /// [`Error::Locked`] where another process holds it, [`Error::Newer`] and [`Error::Broken`]
     /// where it can't be read or lacks deltas that were published, [`Error::Io`].
     pub fn open(dir: &Path, config: JournalConfig) -> Result<(Journal, Recovered), Error> {
-        let directory_lock = DirectoryLock::take(Directory::make(dir)?)?;
+        Journal::open_with(&Files::default(), dir, config)
+    }
+
+    /// Like [`Journal::open`], through these files.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn open_with(
+        files: &Files,
+        dir: &Path,
+        config: JournalConfig,
+    ) -> Result<(Journal, Recovered), Error> {
+        let directory_lock = DirectoryLock::take(Directory::make(files, dir)?)?;
         let directory = directory_lock.directory();
         directory
-            .make_within(CURSORS)
-            .map_err(io_error("can't make", directory.path_of(CURSORS)))?;
-        directory.remove_unfinished(&["", CURSORS, ACK_POSITIONS])?;
+            .make_within(RETENTION_CURSORS)
+            .map_err(io_error("can't make", directory.path_of(RETENTION_CURSORS)))?;
+        directory.remove_unfinished(&["", RETENTION_CURSORS, ACK_POSITIONS])?;
         let segments = scan(directory)?;
         let acknowledged = PublishedEnd::read(directory)?;
         let newest = segments.keys().next_back().copied();
@@ -157,9 +131,9 @@ impl Journal {
                 None => (None, None, 0),
             },
         };
-        let live = state.as_ref().map(LiveSet::of).unwrap_or_default();
+        let live = state.as_ref().map(State::live_set).unwrap_or_default();
         let width = state.as_ref().map_or(0, State::width);
-        let place = state.as_ref().map_or(Place::default(), |state| Place {
+        let place = state.as_ref().map_or(DurableEnd::default(), |state| DurableEnd {
             sequence: state.sequence,
             totals: state.totals,
             end: active.as_ref().map_or(0, |active| active.end),
@@ -181,14 +155,15 @@ impl Journal {
                 .map_err(io_error("can't compress for", dir))?,
             lost: None,
             external_changes: Vec::new(),
+            undeleted: Vec::new(),
             records: Records::default(),
         };
         Ok((journal, Recovered { state, torn_bytes }))
     }
 
-    /// The log, for readers and their cursors.
-    pub fn log(&self) -> Log {
-        self.log.clone().into()
+    /// The log, to be shared with readers.
+    pub(super) fn disk_log(&self) -> &DiskLog {
+        &self.log
     }
 
     /// Bytes that all segments take.
@@ -232,6 +207,7 @@ impl Journal {
             .delta(&mut self.records, delta)
             .map_err(io_error("can't compress for", self.log.directory().path()))?;
         self.directory_lock.check()?;
+        self.delete_left_over();
         self.leave_displaced_segment()?;
         let bytes = self.records.len() as u64;
         let written = if self.new_segment_is_due(now_ms) {
@@ -245,24 +221,27 @@ impl Journal {
         // What is published has to be where the next start looks for it.
         let written = written.and_then(|written| self.confirm().map(|()| written));
         // Where the disk is full, what nobody needs any more makes room for the next try.
-        let (checkpoint_bytes, live) = written.inspect_err(|_| self.delete_read())?;
+        if written.is_err() {
+            self.delete_read();
+        }
+        let (checkpoint_bytes, live) = written?;
         self.live = live;
         self.width = delta.width;
         let active = self.active.as_ref().expect("just appended to");
         let samples = if delta.is_tick { u64::from(self.live.count) } else { 0 };
         let mut published = self.log.lock();
         published.appended_bytes += bytes;
-        let segment = published.segments.entry(active.header.number).or_insert(reader::Segment {
+        let segment = published.segments.entry(active.header.number).or_insert(SegmentInfo {
             header: active.header,
             bytes: 0,
             is_missing: false,
         });
         segment.bytes = active.end;
-        published.place = Place {
+        published.durable = DurableEnd {
             sequence: delta.sequence,
             totals: Totals {
-                ticks: published.place.totals.ticks + u64::from(delta.is_tick),
-                samples: published.place.totals.samples + samples,
+                ticks: published.durable.totals.ticks + u64::from(delta.is_tick),
+                samples: published.durable.totals.samples + samples,
             },
             end: active.end,
         };
@@ -279,11 +258,10 @@ impl Journal {
     }
 
     /// Whether the newest segment is as it was left.
-    fn is_in_place(&self, active: &Active) -> Result<bool, Error> {
+    fn is_in_place(&self, active: &ActiveSegment) -> Result<bool, Error> {
         let directory = self.log.directory();
         let look = || -> io::Result<bool> {
-            Ok(directory.has(&active.file, &active.name)?
-                && active.file.metadata()?.len() == active.end)
+            Ok(directory.has(&active.file, &active.name)? && active.file.length()? == active.end)
         };
         look().map_err(io_error("can't look at", directory.path_of(&active.name)))
     }
@@ -344,7 +322,7 @@ impl Journal {
         if delta.width != self.width {
             return Err(Error::Unfit("it has another number of counts for each series"));
         }
-        if delta.sequence <= self.log.lock().place.sequence {
+        if delta.sequence <= self.log.lock().durable.sequence {
             return Err(Error::Unfit("its sequence is not larger than the one before"));
         }
         let live = self.live.clone().after(delta).map_err(Error::Unfit)?;
@@ -376,7 +354,7 @@ impl Journal {
         before: &dyn CheckpointSource,
         now_ms: i64,
     ) -> Result<(u64, LiveSet), Error> {
-        let Place { sequence, totals, .. } = self.log.lock().place;
+        let DurableEnd { sequence, totals, .. } = self.log.lock().durable;
         let mut sequence_given = 0;
         let mut live = LiveSet::default();
         let mut width = 0;
@@ -402,7 +380,7 @@ impl Journal {
             totals,
         };
         let directory = Arc::clone(self.log.directory());
-        let name = segment::file_name(header.number);
+        let name = header::file_name(header.number);
         let unfinished = unfinished(&name);
         let written = self.write_segment(&unfinished, &header, delta, before, live).and_then(
             |(file, checkpoint_bytes, live)| {
@@ -425,7 +403,8 @@ impl Journal {
         }
         self.look_for_missing();
         let end = checkpoint_bytes + self.records.len() as u64;
-        self.active = Some(Active { name, file, header, checkpoint_bytes, end, closed: false });
+        self.active =
+            Some(ActiveSegment { name, file, header, checkpoint_bytes, end, closed: false });
         Ok((checkpoint_bytes, live))
     }
 
@@ -438,11 +417,11 @@ impl Journal {
         delta: &Delta,
         before: &dyn CheckpointSource,
         mut live: LiveSet,
-    ) -> Result<(File, u64, LiveSet), Error> {
+    ) -> Result<(OpenFile, u64, LiveSet), Error> {
         let directory = Arc::clone(self.log.directory());
         let write = |source| io_error("can't write", directory.path_of(name))(source);
-        let file = directory.create(name).map_err(write)?;
-        let mut out = BufWriter::with_capacity(1 << 18, &file);
+        let mut file = directory.create(name).map_err(write)?;
+        let mut out = BufWriter::with_capacity(1 << 18, &mut file);
         let checkpoint_bytes = self
             .record_writer
             .checkpoint(header, before, |id| live.set(id), |bytes| out.write_all(bytes))
@@ -461,7 +440,7 @@ impl Journal {
     /// A number that no segment has, not even one that could not be removed, or that was removed by
     /// somebody who may put it back.
     fn next_number(&self) -> Result<u64, Error> {
-        let listed = segment::list(self.log.directory())?.last().copied();
+        let listed = header::list(self.log.directory())?.last().copied();
         let known = self.log.lock().segments.last_key_value().map(|(&number, _)| number);
         Ok(listed.max(known).map_or(1, |newest| newest + 1))
     }
@@ -469,7 +448,7 @@ impl Journal {
     /// Tells of older segments that somebody has removed. Readers find out by themselves what they
     /// have lost.
     fn look_for_missing(&mut self) {
-        let Ok(listed) = segment::list(self.log.directory()) else { return };
+        let Ok(listed) = header::list(self.log.directory()) else { return };
         let mut published = self.log.lock();
         let slowest = published.slowest();
         let newest = self.active.as_ref().map(|active| active.header.number);
@@ -483,7 +462,7 @@ impl Journal {
             segment.is_missing = true;
             let is_needed =
                 slowest.is_some_and(|slowest| end.is_none_or(|end| slowest.sequence < end));
-            let path = self.log.directory().path_of(&segment::file_name(number));
+            let path = self.log.directory().path_of(&header::file_name(number));
             self.external_changes.push(ExternalChange::OlderSegment { path, is_needed });
         }
     }
@@ -520,7 +499,7 @@ impl Journal {
     }
 
     /// Deletes the segments that no cursor needs any more.
-    fn delete_read(&self) {
+    fn delete_read(&mut self) {
         loop {
             let mut published = self.log.lock();
             if published.segments.len() <= KEPT_SEGMENTS {
@@ -538,9 +517,16 @@ impl Journal {
         }
     }
 
-    /// Deletes a segment's file. One that can't be deleted is left: the next start finds it.
-    fn delete(&self, number: u64) {
-        drop(self.log.directory().remove(&segment::file_name(number)));
+    /// Deletes a segment's file. One that can't be deleted takes room beyond the cap until it can.
+    fn delete(&mut self, number: u64) {
+        self.undeleted.push(number);
+        self.delete_left_over();
+    }
+
+    /// Tries once more to delete the segments that could not be.
+    fn delete_left_over(&mut self) {
+        let directory = self.log.directory();
+        self.undeleted.retain(|&number| directory.remove(&header::file_name(number)).is_err());
     }
 }
 

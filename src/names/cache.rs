@@ -8,9 +8,12 @@ use reqwest::{
     header::{HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH},
 };
 
-use crate::{asn::AsNames, files};
+use crate::{
+    asn::{AsNames, MAX_TABLE_BYTES},
+    files::Files,
+};
 
-use super::{file::read_bounded, source::without_user};
+use super::source::without_user;
 
 /// The file of the table.
 pub const TABLE: &str = "as-names.tsv";
@@ -50,12 +53,13 @@ impl Origin {
 /// one of them that of the table.
 #[derive(Debug, Clone)]
 pub(super) struct Cache {
+    files: Files,
     folder: PathBuf,
 }
 
 impl Cache {
-    pub(super) fn new(folder: PathBuf) -> Self {
-        Cache { folder }
+    pub(super) fn new(files: Files, folder: PathBuf) -> Self {
+        Cache { files, folder }
     }
 
     fn table(&self) -> PathBuf {
@@ -69,11 +73,14 @@ impl Cache {
     /// What is kept; `None` if nothing is.
     pub(super) fn load(&self) -> anyhow::Result<Option<(AsNames, Origin)>> {
         let (table, origin) = (self.table(), self.origin());
-        if !table.exists() {
+        let reading = |path: &Path| format!("reading {}", path.display());
+        if self.files.look_up(&table).with_context(|| reading(&table))?.is_none() {
             return Ok(None);
         }
-        let read =
-            |path: &Path| read_bounded(path).with_context(|| format!("reading {}", path.display()));
+        let read = |path: &Path| {
+            let limit = MAX_TABLE_BYTES as u64;
+            self.files.read_up_to(path, limit).with_context(|| reading(path))
+        };
         let file = read(&table)?;
         let properties = String::from_utf8(read(&origin)?)
             .with_context(|| format!("reading {}", origin.display()))?;
@@ -116,7 +123,8 @@ impl Cache {
         // Between the two a crash leaves a table that the origin does not tell of: it is fetched
         // again.
         for (path, content) in [(self.table(), table), (self.origin(), properties.as_str())] {
-            files::replace(&path, content.as_bytes())
+            self.files
+                .replace(&path, content.as_bytes())
                 .with_context(|| format!("writing {}", path.display()))?;
         }
         Ok(())
@@ -141,7 +149,7 @@ mod tests {
     #[test]
     fn every_flipped_bit_is_noticed() {
         let folder = tempfile::tempdir().expect("a directory");
-        let cache = Cache::new(folder.path().to_owned());
+        let cache = Cache::new(Files::default(), folder.path().to_owned());
         let names = AsNames::parse(b"1\tONE\n2\tTWO\n64500\tOURS\n").expect("a table");
         let url = Url::parse("https://names.example/table").expect("a URL");
         let origin = Origin::new(&url, Some("\"v1\"".to_owned()), Some("yesterday".to_owned()));

@@ -5,7 +5,10 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use anyhow::bail;
 use reqwest::{Client, StatusCode, Url, header};
 
-use crate::asn::{AsNames, MAX_TABLE_BYTES, ParseError};
+use crate::{
+    asn::{AsNames, MAX_TABLE_BYTES, ParseError},
+    files::Files,
+};
 
 use super::{
     cache::{Cache, Origin},
@@ -67,7 +70,7 @@ impl Fetcher {
             .connect_timeout(CONNECT_LIMIT)
             .build()
             .map_err(|source| NamesError::Client { source })?;
-        let cache = cache_dir.map(Cache::new);
+        let cache = cache_dir.map(|folder| Cache::new(Files::default(), folder));
         let cached = cache.as_ref().and_then(|cache| match cache.load() {
             // Another source's names would be replaced at once, and their series with them.
             Ok(cached) => cached.filter(|(_, origin)| urls.iter().any(|url| origin.is(url))),

@@ -76,7 +76,7 @@ fn read_stamped(path: &Path) -> std::io::Result<(Vec<u8>, Stamp)> {
 }
 
 /// The file, or its beginning that is just too large for [`AsNames::parse`].
-pub(super) fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut table = Vec::new();
     File::open(path)?.take(MAX_TABLE_BYTES as u64 + 1).read_to_end(&mut table)?;
     Ok(table)

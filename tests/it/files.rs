@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use flow_exporter::files::{self, tighten};
+use flow_exporter::files::{self, Files, tighten};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
@@ -87,10 +87,10 @@ fn what_belongs_to_another_user_is_told_of_and_left() {
 fn a_file_that_is_replaced_or_appended_to_becomes_private() {
     let directory = wide();
     let path = directory.path().join("names.tsv");
-    files::replace(&path, b"new").unwrap();
+    Files::default().replace(&path, b"new").unwrap();
     assert_eq!((fs::read(&path).unwrap(), mode(&path)), (b"new".to_vec(), 0o600));
     set_mode(&path, 0o666);
-    drop(files::append(&path).unwrap());
+    drop(Files::default().append(&path).unwrap());
     assert_eq!(mode(&path), 0o600);
 }
 
@@ -98,7 +98,7 @@ fn a_file_that_is_replaced_or_appended_to_becomes_private() {
 fn only_the_last_directory_of_a_path_is_private() {
     let directory = wide();
     let path = directory.path().join("above/state");
-    assert!(files::create_dir(&path).is_err(), "it has no parent");
+    assert!(Files::default().create_dir(&path).is_err(), "it has no parent");
     files::create_dir_all(&path).unwrap();
     files::create_dir_all(&path).unwrap();
     assert_eq!(mode(&path), 0o700);

@@ -8,7 +8,7 @@ use crate::journal::{
     state::State,
 };
 
-/// What a record of kind [`Kind::Part`](crate::journal::segment::Kind::Part) says before its part of the delta.
+/// What a record of kind [`Kind::Part`](crate::journal::frame::Kind::Part) says before its part of the delta.
 pub(in crate::journal) struct PartHead {
     /// How far behind the beginning of the delta's first record this one begins, in bytes.
     pub(in crate::journal) distance: u64,
@@ -86,7 +86,7 @@ pub(in crate::journal) fn read_part(
 }
 
 /// Reads the record that a checkpoint begins with. Returns how many series there are, and how many
-/// records of kind [`Kind::More`](crate::journal::segment::Kind::More) follow.
+/// records of kind [`Kind::More`](crate::journal::frame::Kind::More) follow.
 pub(in crate::journal) fn read_head(
     decoder: &mut Decoder,
     payload: &[u8],
@@ -110,7 +110,7 @@ pub(in crate::journal) fn read_head(
     Ok((live as usize, more))
 }
 
-/// Reads a record of kind [`Kind::More`](crate::journal::segment::Kind::More).
+/// Reads a record of kind [`Kind::More`](crate::journal::frame::Kind::More).
 pub(in crate::journal) fn read_more(
     decoder: &mut Decoder,
     payload: &[u8],

@@ -36,6 +36,7 @@ use std::{io, path::Path, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
+    files::Files,
     health::{Component, Lifeline},
     journal::{self, Log},
     metrics::Metrics,
@@ -107,7 +108,8 @@ impl Pusher {
             let name = format!("{}.{ending}", file_name(&endpoint));
             state_dir.map(|state_dir| state_dir.join(directory).join(name))
         };
-        let notes = file(ENDPOINTS, "protocol").map(|path| Notes::new(path, &config.url));
+        let notes =
+            file(ENDPOINTS, "protocol").map(|path| Notes::new(Files::default(), path, &config.url));
         let found = notes.as_ref().and_then(Notes::read);
         let mut negotiation = Negotiation::new(config.protocol, config.compression, found);
         if config.trust_2xx {
@@ -129,7 +131,8 @@ impl Pusher {
         };
         let stream = Stream {
             requests,
-            quarantine: file(QUARANTINE, "jsonl").map(Quarantine::new),
+            quarantine: file(QUARANTINE, "jsonl")
+                .map(|path| Quarantine::new(Files::default(), path)),
             offset: offset(config),
             limit: Limit::new(config.batch),
             refused_whole: false,

@@ -38,7 +38,7 @@ use std::{
 };
 
 use crate::{
-    files,
+    files::Files,
     publish::remote_write::{Compression, Protocol},
 };
 
@@ -269,14 +269,15 @@ impl Negotiation {
 /// Where what was found out about a receiver is kept for the next process.
 #[derive(Debug)]
 pub(super) struct Notes {
+    files: Files,
     path: PathBuf,
     /// A checksum of the URL, which may hold secrets.
     url: String,
 }
 
 impl Notes {
-    pub(super) fn new(path: PathBuf, url: &str) -> Self {
-        Notes { path, url: checksum(url) }
+    pub(super) fn new(files: Files, path: PathBuf, url: &str) -> Self {
+        Notes { files, path, url: checksum(url) }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -286,7 +287,7 @@ impl Notes {
     /// What an earlier process found; `None` if there is no file, one that can't be read, or one of
     /// another URL: then all of it is found out again.
     pub(super) fn read(&self) -> Option<Finding> {
-        let text = files::read_up_to(&self.path, FILE_LIMIT_BYTES).ok()?;
+        let text = self.files.read_up_to(&self.path, FILE_LIMIT_BYTES).ok()?;
         let text = String::from_utf8(text).ok()?;
         let (text, own) = text.strip_suffix('\n')?.rsplit_once(' ')?;
         if own != checksum(text) {
@@ -312,10 +313,10 @@ impl Notes {
         let text = format!("{protocol} {compression} {seconds} {}", self.url);
         if let Some(parent) = self.path.parent() {
             // Not those above it: where the state directory has gone, somebody may put it back.
-            files::create_dir(parent)?;
+            self.files.create_dir(parent)?;
         }
         // Not synced: what a crash takes is found out again.
-        files::replace_unsynced(&self.path, format!("{text} {}\n", checksum(&text)).as_bytes())
+        self.files.replace_unsynced(&self.path, format!("{text} {}\n", checksum(&text)).as_bytes())
     }
 }
 
@@ -423,11 +424,14 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("endpoints/a.protocol");
         let finding = Finding { content: Content::V2, at: at(1) };
-        let notes = Notes::new(path.clone(), "http://a/write?key=secret");
+        let notes = Notes::new(Files::default(), path.clone(), "http://a/write?key=secret");
         assert_eq!(notes.read(), None);
         notes.write(finding).expect("written");
         assert_eq!(notes.read(), Some(finding));
-        assert_eq!(Notes::new(path.clone(), "http://b/write?key=secret").read(), None);
+        assert_eq!(
+            Notes::new(Files::default(), path.clone(), "http://b/write?key=secret").read(),
+            None
+        );
         let text = std::fs::read_to_string(&path).expect("there") + &format!("{notes:?}");
         assert!(!text.contains("secret"), "{text}");
     }
@@ -466,7 +470,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("endpoints/a.protocol");
         let finding = Finding { content: Content::V2, at: at(470_000) };
-        let notes = Notes::new(path.clone(), "http://a/write");
+        let notes = Notes::new(Files::default(), path.clone(), "http://a/write");
         notes.write(finding).expect("written");
         assert_eq!(notes.read(), Some(finding));
         let whole = std::fs::read(&path).expect("readable");

@@ -9,17 +9,16 @@
 
 use std::{
     fmt::Write as _,
-    fs,
     io::{self, Write as _},
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use jiff::Timestamp;
+use rustix::fs::Stat;
 
 use crate::{
-    files,
+    files::Files,
     publish::remote_write::{Batch, LabelPool},
 };
 
@@ -34,12 +33,13 @@ const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// The files of one endpoint.
 #[derive(Debug, Clone)]
 pub(super) struct Quarantine {
+    files: Files,
     path: PathBuf,
 }
 
 impl Quarantine {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Quarantine { path }
+    pub(super) fn new(files: Files, path: PathBuf) -> Self {
+        Quarantine { files, path }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -50,23 +50,23 @@ impl Quarantine {
     pub(super) fn add(&self, lines: &str) -> io::Result<bool> {
         if let Some(parent) = self.path.parent() {
             // Not those above it: where the state directory has gone, somebody may put it back.
-            files::create_dir(parent)?;
+            self.files.create_dir(parent)?;
         }
-        let mut file = files::append(&self.path)?;
-        let size = file.metadata()?.len();
+        let mut file = self.files.append(&self.path)?;
+        let size = file.length()?;
         if size > 0 && size + lines.len() as u64 > FILE_BYTES {
             let mut older = self.path.clone().into_os_string();
             older.push(".1");
             // Its last line was written when it was full.
-            let full = fs::metadata(&older).and_then(|older| older.modified());
-            let age = full.ok().and_then(|full| full.elapsed().ok());
+            let full = self.files.look_up(older.as_ref())?;
+            let age = full.and_then(|full| modified(&full).elapsed().ok());
             if age.is_some_and(|age| age < KEPT_FOR) {
                 return Ok(false);
             }
-            fs::rename(&self.path, older)?;
-            file = files::append(&self.path)?;
+            self.files.rename(&self.path, older.as_ref())?;
+            file = self.files.append(&self.path)?;
         }
-        let size = file.metadata()?.len();
+        let size = file.length()?;
         let mut last = [b'\n'];
         if size > 0 {
             file.read_exact_at(&mut last, size - 1)?;
@@ -79,6 +79,12 @@ impl Quarantine {
         file.sync_data()?;
         Ok(true)
     }
+}
+
+/// When a file was last written.
+fn modified(file: &Stat) -> SystemTime {
+    let since = Duration::new(file.st_mtime.max(0).cast_unsigned(), file.st_mtime_nsec as u32);
+    UNIX_EPOCH + since
 }
 
 /// A line for each series.
@@ -138,7 +144,7 @@ fn put_text(text: &mut String, value: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::fs;
 
     use super::*;
 
@@ -153,7 +159,7 @@ mod tests {
     #[test]
     fn two_files_are_kept_and_the_oldest_lines_are_lost_a_day_later() {
         let directory = tempfile::tempdir().expect("a directory");
-        let quarantine = Quarantine::new(directory.path().join("a/b.jsonl"));
+        let quarantine = Quarantine::new(Files::default(), directory.path().join("a/b.jsonl"));
         let chunk = FILE_BYTES as usize * 2 / 3;
         assert!(quarantine.add(&"a".repeat(chunk)).expect("written"));
         assert!(quarantine.add(&"b".repeat(chunk)).expect("written"));
@@ -172,7 +178,7 @@ mod tests {
     fn where_the_state_directory_has_gone_none_is_made_in_its_place() {
         let directory = tempfile::tempdir().expect("a directory");
         let state = directory.path().join("state");
-        let quarantine = Quarantine::new(state.join("quarantine/a.jsonl"));
+        let quarantine = Quarantine::new(Files::default(), state.join("quarantine/a.jsonl"));
         fs::create_dir(&state).expect("made");
         assert!(quarantine.add("first\n").expect("written"));
         fs::remove_dir_all(state.join("quarantine")).expect("removed");
@@ -187,7 +193,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("a.jsonl");
         fs::write(&path, "whole\ncut sh").expect("written");
-        assert!(Quarantine::new(path.clone()).add("next\n").expect("written"));
+        assert!(Quarantine::new(Files::default(), path.clone()).add("next\n").expect("written"));
         assert_eq!(fs::read_to_string(path).expect("there"), "whole\ncut sh\nnext\n");
     }
 }

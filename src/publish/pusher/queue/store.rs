@@ -345,7 +345,7 @@ impl QueueStore {
     }
 
     fn sync(&mut self) {
-        if let Some(ack_position) = &self.ack_position
+        if let Some(ack_position) = &mut self.ack_position
             && self.unsynced_since.is_some()
         {
             match ack_position.sync() {

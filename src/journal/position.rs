@@ -1,22 +1,25 @@
-//! Cursors: how far a reader has come, and the files that keep it.
+//! Positions in the log, and the files that hold one.
 
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 
 use super::{
-    Broken, Damage, Error,
-    directory::{Directory, in_directory},
-    io_error,
-    state::Totals,
+    error::{Broken, Damage, Error, io_error},
+    fs::Directory,
 };
 
-/// The directory of the cursors, in the journal's.
-pub(super) const CURSORS: &str = "cursors";
-
-/// The version of the form of cursors, which has not changed with that of segments.
+/// The version of the form of these files, which has not changed with that of segments.
 const VERSION: u32 = 1;
 const MAGIC: [u8; 8] = *b"FLOWCRSR";
 pub(super) const CURSOR_BYTES: usize = 40;
-const NAME_LIMIT: usize = 100;
+
+/// How much was ever to be pushed: what was lost between two places is the difference.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Cuts that are samples.
+    pub ticks: u64,
+    /// Samples: the living series of each such delta.
+    pub samples: u64,
+}
 
 /// How far a reader has come: it has dealt with all deltas up to `sequence`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -71,34 +74,4 @@ impl LogPosition {
             totals: Totals { ticks: word(20), samples: word(28) },
         })
     }
-}
-
-/// The file of a cursor.
-pub(super) fn file_name(name: &str) -> Result<String, Error> {
-    let fits = (1..=NAME_LIMIT).contains(&name.len())
-        && !name.starts_with('.')
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    if fits { Ok(in_directory(CURSORS, name)) } else { Err(Error::CursorName(name.to_owned())) }
-}
-
-/// A cursor by its name, or what is wrong with it.
-pub(super) type Found = (String, Result<LogPosition, Broken>);
-
-/// The cursors that a directory holds.
-pub(super) fn read_all(directory: &Directory) -> Result<Vec<Found>, Error> {
-    let mut cursors = Vec::new();
-    for name in directory.names(CURSORS)? {
-        if name.starts_with('.') {
-            continue;
-        }
-        let cursor = match LogPosition::read(directory, &in_directory(CURSORS, &name)) {
-            Ok(cursor) => Ok(cursor),
-            Err(Error::Broken(broken)) => Err(broken),
-            // Gone since it was listed.
-            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        cursors.push((name, cursor));
-    }
-    Ok(cursors)
 }

@@ -47,6 +47,11 @@ impl<'t> Cursor<'t> {
         self.at
     }
 
+    /// Moves to a place behind a character.
+    pub(super) fn move_to(&mut self, position: usize) {
+        self.at = position;
+    }
+
     /// Moves behind the line that holds `position`.
     pub(super) fn skip_line_of(&mut self, position: usize) {
         let rest = self.text.as_bytes().get(position..).unwrap_or_default();
@@ -98,6 +103,39 @@ impl<'t> Cursor<'t> {
         true
     }
 
+    /// The next bytes as words, the first byte lowest; zeros where a mask has them, and after the
+    /// end.
+    #[inline(always)]
+    pub(super) fn words<const N: usize>(&self, masks: &[u64; N]) -> [u64; N] {
+        let bytes = self.text.as_bytes();
+        match bytes.get(self.at..).and_then(|rest| rest.get(..N * 8)) {
+            Some(bytes) => std::array::from_fn(|place| word(bytes, place * 8) & masks[place]),
+            // Only words that count are read: the last key of a message is near its end.
+            None => std::array::from_fn(|place| match masks[place] {
+                0 => 0,
+                mask => word(bytes, self.at + place * 8) & mask,
+            }),
+        }
+    }
+
+    /// Consumes `len` bytes, if [`Cursor::words`] are these.
+    #[inline(always)]
+    pub(super) fn take_words<const N: usize>(
+        &mut self,
+        words: &[u64; N],
+        masks: &[u64; N],
+        len: usize,
+    ) -> bool {
+        let found = self.words(masks);
+        // Without a branch for each word.
+        let differing = found.iter().zip(words).fold(0, |bits, (found, word)| bits | found ^ word);
+        if differing != 0 {
+            return false;
+        }
+        self.at += len;
+        true
+    }
+
     /// Consumes white space and a string, and borrows it if it has no escapes.
     ///
     /// Escaped surrogates without their other half become U+FFFD.
@@ -121,7 +159,7 @@ impl<'t> Cursor<'t> {
     /// Consumes white space and a string without escapes, and returns where its content is.
     /// Leaves everything else alone.
     #[inline(always)]
-    fn plain_string(&mut self) -> Option<Range<usize>> {
+    pub(super) fn plain_string(&mut self) -> Option<Range<usize>> {
         let bytes = self.text.as_bytes();
         if self.peek() != Some(b'"') {
             return None;
@@ -190,8 +228,9 @@ impl<'t> Cursor<'t> {
         Ok(&self.text[start..self.at])
     }
 
+    /// Consumes white space and a string, and returns a copy of it.
     #[inline(always)]
-    fn escaped_string(&mut self) -> Result<String, SyntaxError> {
+    pub(super) fn escaped_string(&mut self) -> Result<String, SyntaxError> {
         let string;
         (string, self.at) = escaped_string(self.text, self.at)?;
         Ok(string)
@@ -261,6 +300,19 @@ fn container_end(text: &str, at: usize) -> Result<usize, SyntaxError> {
     let mut parser = Parser::new(Read::from(container));
     parser.skip_one(true).map_err(|_| SyntaxError)?;
     if parser.offset() == container.len() { Ok(cursor.at) } else { Err(SyntaxError) }
+}
+
+/// The payload with U+FFFD for each byte that is not part of valid UTF-8. (Rust's own lossy
+/// conversion writes one for a whole cut-off character, so labels would differ from the
+/// original's.)
+#[cold]
+pub(super) fn repaired(payload: &[u8]) -> String {
+    let mut text = String::with_capacity(payload.len() + 64);
+    for chunk in payload.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    text
 }
 
 const fn is_space(byte: u8) -> bool {

@@ -1,104 +1,24 @@
 //! From bytes to flows: one file per format.
 //!
-//! Knows neither Kafka nor counters. A payload goes in; each record in it comes out as a
-//! [`Decoded`], borrowed from the payload wherever the format allows it.
+//! Knows neither Kafka nor counters. A [`Plan`] says which fields are wanted, and a [`Decoder`] is
+//! made for it. A payload goes in; each record in it comes out as a [`Record`], a flow as a
+//! [`Row`], which borrows from the payload what the format has in one piece. What a format calls a
+//! field is known to its decoder alone, and where the field stands in a row to the plan alone.
 
+mod decoder;
 mod foreign;
 mod json;
+mod keys;
+mod original;
+mod plan;
 pub mod pmacct;
+mod reason;
+mod record;
+mod row;
 
-use std::borrow::Cow;
-
+pub use decoder::Decoder;
 pub use foreign::Foreign;
-
-/// One flow record: what was sent between two autonomous systems, as one device saw it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Flow<'a> {
-    /// AS number of the source; 0 where the record names none.
-    pub source_as: u32,
-    /// AS number of the destination; 0 where the record names none.
-    pub destination_as: u32,
-    /// Bytes sent since the previous record of this flow.
-    pub bytes: u64,
-    /// Host name of the device that saw the flow; empty where the record names none.
-    pub hostname: Cow<'a, str>,
-}
-
-/// What a record turned out to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decoded<'a> {
-    /// A flow.
-    Flow(Flow<'a>),
-    /// A valid record that is no flow.
-    Skipped(Skipped),
-    /// Bytes that can't be decoded.
-    Malformed(Malformed),
-}
-
-/// Why a valid record is no flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Skipped {
-    /// `purge_init` or `purge_close`, written around a purge with pmacct's `kafka_markers`.
-    Marker,
-    /// A record without bytes: a NAT event, an option record.
-    NoBytes,
-    /// A message without any record.
-    Empty,
-}
-
-impl Skipped {
-    /// All reasons, in the order of [`Skipped::index`].
-    pub const ALL: [Skipped; 3] = [Skipped::Marker, Skipped::NoBytes, Skipped::Empty];
-
-    /// The reason as a label value.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Skipped::Marker => "marker",
-            Skipped::NoBytes => "no_bytes",
-            Skipped::Empty => "empty",
-        }
-    }
-
-    /// The reason's place in [`Skipped::ALL`].
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-}
-
-/// Why a record can't be decoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Malformed {
-    /// It is not JSON, is cut off, or nests too deep.
-    Syntax,
-    /// It is JSON, but neither an object nor an array of objects.
-    NotARecord,
-    /// A field that is used has a value of another type than the format gives it.
-    WrongType,
-    /// A number that is used is negative, has a fraction, or is too large.
-    NumberOutOfRange,
-}
-
-impl Malformed {
-    /// All reasons, in the order of [`Malformed::index`].
-    pub const ALL: [Malformed; 4] = [
-        Malformed::Syntax,
-        Malformed::NotARecord,
-        Malformed::WrongType,
-        Malformed::NumberOutOfRange,
-    ];
-
-    /// The reason as a label value.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Malformed::Syntax => "syntax",
-            Malformed::NotARecord => "not_a_record",
-            Malformed::WrongType => "wrong_type",
-            Malformed::NumberOutOfRange => "number_out_of_range",
-        }
-    }
-
-    /// The reason's place in [`Malformed::ALL`].
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-}
+pub use plan::{Plan, Slot};
+pub use reason::{Malformed, Skipped};
+pub use record::{Decoded, Flow, Record};
+pub use row::Row;

@@ -1,212 +1,249 @@
 //! pmacct's JSON, as its Kafka and print plugins write it.
 //!
 //! A payload holds one record, or several: one to a line (`kafka_multi_values`), one after the
-//! other, or in an array. Of a record only `event_type`, `label`, `as_src`, `as_dst` and `bytes`
-//! are used. Field names and types: pmacct's `src/plugin_cmn_json.c`.
+//! other, or in an array. Of a record only `event_type` and the fields of the plan are used. Names
+//! and types of fields: pmacct's `src/plugin_cmn_json.c`.
 #![expect(clippy::inline_always, reason = "8 % of the time per record, measured by benches/decode")]
 
-use std::{borrow::Cow, ops::Range};
+use std::iter::once;
+
+use crate::schema::{Field, FieldType};
 
 use super::{
-    Decoded, Flow, Malformed, Skipped,
-    json::{Cursor, Number, SyntaxError},
+    json::{Cursor, Number, SyntaxError, repaired},
+    keys::{Keys, Progress, Step},
+    plan::{Plan, Slot},
+    reason::{Malformed, Skipped},
+    record::Record,
+    row::{Value, Values},
 };
 
-/// Decodes all records in `payload` and hands each to `sink`, in order.
-///
-/// `sink` is called at least once. A record that can't be decoded costs only its line: what comes
-/// before and after it still counts. Bytes that are not UTF-8 become U+FFFD, as in Go.
-pub fn decode<'p>(payload: &'p [u8], sink: &mut impl FnMut(Decoded<'p>)) {
-    match std::str::from_utf8(payload) {
-        Ok(text) => decode_text(text, sink),
-        Err(_) => decode_text(&repair(payload), &mut |decoded| sink(into_owned(decoded))),
-    }
+pub use super::original::{decode, first_malformed};
+
+/// Decodes pmacct's JSON, for one plan.
+#[derive(Debug)]
+pub(super) struct Pmacct {
+    fields: Fields,
+    keys: Keys<Action>,
+    values: Values,
 }
 
-/// The first record of `payload` that can't be decoded: why, and its text; up to the end of the
-/// line where it is not known where it ends.
-pub fn first_malformed(payload: &[u8]) -> Option<(Malformed, String)> {
-    let text = repair(payload);
-    let text = without_mark(&text);
-    let mut first = None;
-    walk(text, &mut |decoded, place| {
-        if let (None, Decoded::Malformed(reason)) = (&first, decoded) {
-            first = text.get(place).map(|record| (reason, record.trim().to_owned()));
-        }
-    });
-    first
-}
-
-fn decode_text<'t>(text: &'t str, sink: &mut impl FnMut(Decoded<'t>)) {
-    walk(without_mark(text), &mut |decoded, _| sink(decoded));
-}
-
-/// The text behind a byte order mark.
-fn without_mark(text: &str) -> &str {
-    text.strip_prefix('\u{feff}').unwrap_or(text)
-}
-
-/// Hands out all records, with the places of their texts.
-fn walk<'t>(text: &'t str, sink: &mut impl FnMut(Decoded<'t>, Range<usize>)) {
-    let mut cursor = Cursor::new(text);
-    let mut empty = true;
-    let mut emit = |decoded, place| {
-        empty = false;
-        sink(decoded, place);
-    };
-    while let Some(first) = cursor.peek() {
-        let start = cursor.position();
-        match first {
-            b'{' => {
-                if let Ok(decoded) = record(&mut cursor) {
-                    emit(decoded, start..cursor.position());
-                } else {
-                    cursor.skip_line_of(start);
-                    emit(Decoded::Malformed(Malformed::Syntax), start..cursor.position());
-                }
-            }
-            b'[' => {
-                if let Err(failed_at) = array(&mut cursor, &mut emit) {
-                    cursor.skip_line_of(failed_at);
-                    emit(Decoded::Malformed(Malformed::Syntax), failed_at..cursor.position());
-                }
-            }
-            _ => {
-                let is_json = cursor.skip_value().is_ok() && cursor.line_is_done();
-                let reason = if is_json { Malformed::NotARecord } else { Malformed::Syntax };
-                cursor.skip_line_of(start);
-                emit(Decoded::Malformed(reason), start..cursor.position());
-            }
-        }
-    }
-    if empty {
-        sink(Decoded::Skipped(Skipped::Empty), 0..0);
-    }
-}
-
-/// Consumes an array of records; the error is a place on the line that is no JSON.
-fn array<'t>(
-    cursor: &mut Cursor<'t>,
-    sink: &mut impl FnMut(Decoded<'t>, Range<usize>),
-) -> Result<(), usize> {
-    cursor.take(b'[');
-    if cursor.take(b']') {
-        return Ok(());
-    }
-    loop {
-        let first = cursor.peek();
-        let start = cursor.position();
-        let decoded = if first == Some(b'{') {
-            record(cursor).map_err(|SyntaxError| start)?
-        } else {
-            cursor.skip_value().map_err(|SyntaxError| start)?;
-            Decoded::Malformed(Malformed::NotARecord)
-        };
-        let end = cursor.position();
-        sink(decoded, start..end);
-        match cursor.next() {
-            Some(b',') => {}
-            Some(b']') => return Ok(()),
-            _ => return Err(end),
-        }
-    }
-}
-
-/// Consumes an object. As in Go, the last of several equal keys counts, and null is as if the key
-/// were not there.
-fn record<'t>(at: &mut Cursor<'t>) -> Result<Decoded<'t>, SyntaxError> {
-    let mut local = *at;
-    let cursor = &mut local;
-    let mut source_as = Ok(None);
-    let mut destination_as = Ok(None);
-    let mut bytes = Ok(None);
-    let mut hostname = Ok(None);
-    let mut is_marker = false;
-
-    cursor.take(b'{');
-    let mut done = cursor.take(b'}');
-    while !done {
-        let field = cursor.string_as(|key| match key {
-            b"as_src" => Field::SourceAs,
-            b"as_dst" => Field::DestinationAs,
-            b"bytes" => Field::Bytes,
-            b"label" => Field::Label,
-            b"event_type" => Field::EventType,
-            _ => Field::Unused,
-        })?;
-        if !cursor.take(b':') {
-            return Err(SyntaxError);
-        }
-        match field {
-            Field::SourceAs => replace(&mut source_as, integer(cursor))?,
-            Field::DestinationAs => replace(&mut destination_as, integer(cursor))?,
-            Field::Bytes => replace(&mut bytes, integer(cursor))?,
-            Field::Label => replace(&mut hostname, label(cursor))?,
-            Field::EventType if cursor.peek() == Some(b'"') => {
-                is_marker =
-                    cursor.string_as(|event| matches!(event, b"purge_init" | b"purge_close"))?;
-            }
-            Field::EventType | Field::Unused => cursor.skip_value()?,
-        }
-        done = match cursor.next() {
-            Some(b',') => false,
-            Some(b'}') => true,
-            _ => return Err(SyntaxError),
-        };
-    }
-
-    *at = local;
-    if is_marker {
-        return Ok(Decoded::Skipped(Skipped::Marker));
-    }
-    let flow = || {
-        let Some(bytes) = bytes? else { return Ok(Decoded::Skipped(Skipped::NoBytes)) };
-        // The original can't count more than this either.
-        if i64::try_from(bytes).is_err() {
-            return Err(Malformed::NumberOutOfRange);
-        }
-        Ok(Decoded::Flow(Flow {
-            source_as: as_number(source_as?)?,
-            destination_as: as_number(destination_as?)?,
-            bytes,
-            hostname: hostname?.unwrap_or_default(),
-        }))
-    };
-    Ok(flow().unwrap_or_else(Decoded::Malformed))
-}
-
-/// The fields that are used.
-#[derive(Clone, Copy)]
-enum Field {
-    SourceAs,
-    DestinationAs,
-    Bytes,
-    Label,
+/// What is done with the value of a key.
+#[derive(Debug, Clone, Copy)]
+enum Action {
+    /// It is only checked to be JSON.
+    Skip,
+    /// It says whether the record is a marker.
     EventType,
-    Unused,
+    /// It is a number.
+    Number(Slot),
+    /// It is a string, or a map as `pre_tag_label_encode_as_map` writes it.
+    Label(Slot),
+    /// It is anything that can be a text.
+    Text(Slot),
 }
 
-/// What is known of a field: its value, that there is none, or why it can't be used.
-type Known<T> = Result<Option<T>, Malformed>;
+/// What is done with the values of the keys that are used. A key is used once: of two fields with
+/// the same name here, the first one gets the values.
+#[derive(Debug)]
+struct Fields {
+    actions: Vec<(Box<str>, Action)>,
+    /// The largest numbers, by slot.
+    max: Vec<u64>,
+}
 
-/// Puts what was read last in the place of what was known; null changes nothing.
-#[inline(always)]
-fn replace<T>(known: &mut Known<T>, read: Known<T>) -> Result<(), SyntaxError> {
-    match read {
-        Ok(None) => {}
-        Err(Malformed::Syntax) => return Err(SyntaxError),
-        read => *known = read,
+impl Fields {
+    fn new(plan: &Plan) -> Self {
+        let wanted = plan.fields().map(|(slot, field)| {
+            let action = match (field, field.value_type()) {
+                (Field::Hostname, _) => Action::Label(slot),
+                (_, FieldType::Number { .. }) => Action::Number(slot),
+                (_, FieldType::Text) => Action::Text(slot),
+            };
+            (name(field).into(), action)
+        });
+        let max = plan.fields().map(|(_, field)| match field.value_type() {
+            FieldType::Number { max } => max,
+            FieldType::Text => 0,
+        });
+        Fields {
+            actions: once(("event_type".into(), Action::EventType)).chain(wanted).collect(),
+            max: max.collect(),
+        }
     }
-    Ok(())
+
+    fn action(&self, key: &str) -> Action {
+        let used = self.actions.iter().find(|(name, _)| **name == *key);
+        used.map_or(Action::Skip, |(_, action)| *action)
+    }
 }
 
-fn as_number(number: Option<u64>) -> Result<u32, Malformed> {
-    number.unwrap_or_default().try_into().map_err(|_| Malformed::NumberOutOfRange)
+/// What pmacct calls a field.
+fn name(field: &Field) -> &str {
+    match field {
+        Field::Bytes => "bytes",
+        Field::Packets => "packets",
+        Field::SourceAs => "as_src",
+        Field::DestinationAs => "as_dst",
+        Field::Hostname => "label",
+        Field::Named(name) => name,
+    }
+}
+
+impl Pmacct {
+    /// A decoder for the fields of a plan.
+    pub(super) fn new(plan: &Plan) -> Self {
+        Pmacct { fields: Fields::new(plan), keys: Keys::new(), values: Values::new(plan) }
+    }
+
+    /// Decodes all records in `payload` and hands each to `sink`, in order.
+    ///
+    /// `sink` is called at least once. A record that can't be decoded costs only its line: what
+    /// comes before and after it still counts. Bytes that are not UTF-8 become U+FFFD, as in Go.
+    pub(super) fn decode(&mut self, payload: &[u8], sink: &mut impl FnMut(Record<'_>)) {
+        match std::str::from_utf8(payload) {
+            Ok(text) => self.decode_text(text, sink),
+            Err(_) => self.decode_text(&repaired(payload), sink),
+        }
+    }
+
+    fn decode_text(&mut self, text: &str, sink: &mut impl FnMut(Record<'_>)) {
+        // Behind a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut cursor = Cursor::new(text);
+        let mut empty = true;
+        let mut emit = |record: Record<'_>| {
+            empty = false;
+            sink(record);
+        };
+        while let Some(first) = cursor.peek() {
+            let start = cursor.position();
+            let failed = match first {
+                b'{' => self.record(text, &mut cursor, &mut emit).map_err(|SyntaxError| start),
+                b'[' => self.array(text, &mut cursor, &mut emit),
+                _ if cursor.skip_value().is_ok() && cursor.line_is_done() => {
+                    cursor.skip_line_of(start);
+                    emit(malformed(Malformed::NotARecord, text, start, &cursor));
+                    Ok(())
+                }
+                _ => Err(start),
+            };
+            if let Err(failed_at) = failed {
+                cursor.skip_line_of(failed_at);
+                emit(malformed(Malformed::Syntax, text, failed_at, &cursor));
+            }
+        }
+        if empty {
+            sink(Record::Skipped(Skipped::Empty));
+        }
+    }
+
+    /// Consumes an array of records; the error is a place on the line that is no JSON.
+    fn array<'t>(
+        &mut self,
+        text: &'t str,
+        cursor: &mut Cursor<'t>,
+        sink: &mut impl FnMut(Record<'_>),
+    ) -> Result<(), usize> {
+        cursor.take(b'[');
+        if cursor.take(b']') {
+            return Ok(());
+        }
+        loop {
+            let first = cursor.peek();
+            let start = cursor.position();
+            if first == Some(b'{') {
+                self.record(text, cursor, sink).map_err(|SyntaxError| start)?;
+            } else {
+                cursor.skip_value().map_err(|SyntaxError| start)?;
+                sink(malformed(Malformed::NotARecord, text, start, cursor));
+            }
+            let end = cursor.position();
+            match cursor.next() {
+                Some(b',') => {}
+                Some(b']') => return Ok(()),
+                _ => return Err(end),
+            }
+        }
+    }
+
+    /// Consumes an object and hands it to `sink`. As in Go, the last of several equal keys counts,
+    /// and null is as if the key were not there.
+    #[inline(always)]
+    fn record<'t>(
+        &mut self,
+        text: &'t str,
+        cursor: &mut Cursor<'t>,
+        sink: &mut impl FnMut(Record<'_>),
+    ) -> Result<(), SyntaxError> {
+        let start = cursor.position();
+        let is_marker = self.read(cursor)?;
+        if is_marker {
+            sink(Record::Skipped(Skipped::Marker));
+            return Ok(());
+        }
+        sink(match self.values.check() {
+            Ok(None) => Record::Flow(self.values.row(text)),
+            Ok(Some(reason)) => Record::Skipped(reason),
+            Err(reason) => malformed(reason, text, start, cursor),
+        });
+        Ok(())
+    }
+
+    /// Consumes an object and keeps its values; returns whether it is a marker.
+    #[inline(always)]
+    fn read(&mut self, at: &mut Cursor<'_>) -> Result<bool, SyntaxError> {
+        let Pmacct { fields, keys, values } = self;
+        let mut local = *at;
+        let cursor = &mut local;
+        let mut progress = Progress::START;
+        let mut is_marker = false;
+        values.clear();
+        while let Step::Key(action) = keys.step(&mut progress, cursor, |key| fields.action(key))? {
+            match action {
+                Action::Skip => cursor.skip_value()?,
+                Action::EventType => {
+                    if cursor.peek() == Some(b'"') {
+                        is_marker = cursor
+                            .string_as(|event| matches!(event, b"purge_init" | b"purge_close"))?;
+                    } else {
+                        cursor.skip_value()?;
+                    }
+                }
+                Action::Number(slot) => match integer(cursor) {
+                    Ok(None) => {}
+                    Ok(Some(number)) if number <= fields.max[slot.index()] => {
+                        values.set(slot, Value::Number(number));
+                    }
+                    Ok(Some(_)) => values.set_malformed(slot, Malformed::NumberOutOfRange),
+                    Err(Malformed::Syntax) => return Err(SyntaxError),
+                    Err(reason) => values.set_malformed(slot, reason),
+                },
+                Action::Label(slot) | Action::Text(slot) => {
+                    if cursor.peek() == Some(b'"')
+                        && let Some(range) = cursor.plain_string()
+                    {
+                        values.set(slot, Value::Text(range));
+                    } else {
+                        *cursor = other_text(*cursor, slot, action, values)?;
+                    }
+                }
+            }
+        }
+        *at = local;
+        Ok(is_marker)
+    }
+}
+
+/// The text from `start` up to the cursor, as a record that can't be decoded.
+#[cold]
+fn malformed<'t>(reason: Malformed, text: &'t str, start: usize, end: &Cursor<'t>) -> Record<'t> {
+    Record::Malformed(reason, text[start..end.position()].trim())
 }
 
 /// Consumes a number, or a string of digits; none is null.
 #[inline(always)]
-fn integer(cursor: &mut Cursor<'_>) -> Known<u64> {
+fn integer(cursor: &mut Cursor<'_>) -> Result<Option<u64>, Malformed> {
     match cursor.peek() {
         Some(b'0'..=b'9' | b'-') => match cursor.number()? {
             Number::Unsigned(number) => Ok(Some(number)),
@@ -219,31 +256,61 @@ fn integer(cursor: &mut Cursor<'_>) -> Known<u64> {
             }
             text.parse().map(Some).map_err(|_| Malformed::NumberOutOfRange)
         }
-        first => null(cursor, first),
+        first => {
+            cursor.skip_value()?;
+            if first == Some(b'n') { Ok(None) } else { Err(Malformed::WrongType) }
+        }
     }
 }
 
-/// Consumes a string, or a map, which becomes the text that pmacct writes without
-/// `pre_tag_label_encode_as_map`; none is null.
-#[inline(always)]
-fn label<'t>(cursor: &mut Cursor<'t>) -> Known<Cow<'t, str>> {
-    match cursor.peek() {
-        Some(b'"') => Ok(Some(cursor.string()?)),
-        Some(b'{') => Ok(Some(joined(cursor.container()?)?.into())),
-        first => null(cursor, first),
+/// Reads a value for a slot of texts that is no string without escapes, and returns what is behind
+/// it.
+#[inline(never)]
+fn other_text<'t>(
+    mut cursor: Cursor<'t>,
+    slot: Slot,
+    action: Action,
+    values: &mut Values,
+) -> Result<Cursor<'t>, SyntaxError> {
+    let first = cursor.peek();
+    let start = cursor.position();
+    match (first, action) {
+        (Some(b'"'), _) => {
+            let text = cursor.escaped_string()?;
+            values.set_made(slot, |made| {
+                made.push_str(&text);
+                Ok::<(), SyntaxError>(())
+            })?;
+        }
+        (Some(b'{'), Action::Label(_)) => {
+            let map = cursor.container()?;
+            match values.set_made(slot, |made| join(map, made)) {
+                Err(Malformed::Syntax) => return Err(SyntaxError),
+                Err(reason) => values.set_malformed(slot, reason),
+                Ok(()) => {}
+            }
+        }
+        _ => {
+            cursor.skip_value()?;
+            match (first, action) {
+                // As if the key were not there.
+                (Some(b'n'), _) => {}
+                // As it is written.
+                (_, Action::Text(_)) => values.set(slot, Value::Text(start..cursor.position())),
+                _ => values.set_malformed(slot, Malformed::WrongType),
+            }
+        }
     }
+    Ok(cursor)
 }
 
-/// The pairs of a map as `key%value`, joined by commas.
-fn joined(map: &str) -> Result<String, Malformed> {
+/// Appends the pairs of a map as `key%value`, joined by commas: what pmacct writes without
+/// `pre_tag_label_encode_as_map`.
+fn join(map: &str, joined: &mut String) -> Result<(), Malformed> {
     let mut cursor = Cursor::new(map);
-    let mut joined = String::new();
     cursor.take(b'{');
     let mut done = cursor.take(b'}');
     while !done {
-        if !joined.is_empty() {
-            joined.push(',');
-        }
         joined.push_str(&cursor.string()?);
         joined.push('%');
         cursor.take(b':');
@@ -257,42 +324,15 @@ fn joined(map: &str) -> Result<String, Malformed> {
             _ => return Err(Malformed::WrongType),
         }
         done = cursor.take(b'}');
-        cursor.take(b',');
+        if cursor.take(b',') {
+            joined.push(',');
+        }
     }
-    Ok(joined)
-}
-
-/// Consumes a value that should be null.
-fn null<T>(cursor: &mut Cursor<'_>, first: Option<u8>) -> Known<T> {
-    cursor.skip_value()?;
-    if first == Some(b'n') { Ok(None) } else { Err(Malformed::WrongType) }
+    Ok(())
 }
 
 impl From<SyntaxError> for Malformed {
     fn from(SyntaxError: SyntaxError) -> Self {
         Malformed::Syntax
-    }
-}
-
-/// The payload with U+FFFD for each byte that is not part of valid UTF-8. (Rust's own lossy
-/// conversion writes one for a whole cut-off character, so labels would differ from the
-/// original's.)
-#[cold]
-fn repair(payload: &[u8]) -> String {
-    let mut text = String::with_capacity(payload.len() + 64);
-    for chunk in payload.utf8_chunks() {
-        text.push_str(chunk.valid());
-        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
-    }
-    text
-}
-
-fn into_owned<'o>(decoded: Decoded<'_>) -> Decoded<'o> {
-    match decoded {
-        Decoded::Flow(flow) => {
-            Decoded::Flow(Flow { hostname: Cow::Owned(flow.hostname.into_owned()), ..flow })
-        }
-        Decoded::Skipped(reason) => Decoded::Skipped(reason),
-        Decoded::Malformed(reason) => Decoded::Malformed(reason),
     }
 }

@@ -1,31 +1,92 @@
 //! pmacct's JSON through the public door: one test for each rule, and the decoder against a slow,
 //! independent one.
 
-use std::borrow::Cow;
+use std::cell::RefCell;
 
-use flow_exporter::flow::{
-    Decoded, Flow,
-    Malformed::{self, NotARecord, NumberOutOfRange, Syntax, WrongType},
-    Skipped, pmacct,
+use flow_exporter::{
+    flow::{
+        self, Decoder,
+        Malformed::{self, NotARecord, NumberOutOfRange, Syntax, WrongType},
+        Plan, Record, Row, Skipped, Slot, pmacct,
+    },
+    schema::Field,
 };
 use proptest::prelude::*;
 
-fn decode(payload: &[u8]) -> Vec<Decoded<'_>> {
-    let mut decoded = Vec::new();
-    pmacct::decode(payload, &mut |record| decoded.push(record));
-    assert!(!decoded.is_empty(), "a message never vanishes without a trace");
+/// What a record turned out to be, on its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Decoded {
+    Flow { source_as: u64, destination_as: u64, bytes: u64, hostname: String },
+    Skipped(Skipped),
+    Malformed(Malformed),
+}
+
+/// The fields of the original's metrics.
+fn plan() -> Plan {
+    Plan::new([Field::SourceAs, Field::DestinationAs, Field::Hostname])
+}
+
+/// Decodes a message, as the first of its stream and after all that came before it in this thread.
+fn decode(payload: &[u8]) -> Vec<Decoded> {
+    thread_local! {
+        static EXPERIENCED: RefCell<Decoder> = RefCell::new(Decoder::pmacct(&plan()));
+    }
+    let decoded = decode_with(&mut Decoder::pmacct(&plan()), payload);
+    for _ in 0..2 {
+        let again = EXPERIENCED.with_borrow_mut(|decoder| decode_with(decoder, payload));
+        assert_eq!(again, decoded, "what came before makes no difference");
+    }
+    assert_eq!(decode_original(payload), decoded);
     decoded
 }
 
-fn flow(source_as: u32, destination_as: u32, bytes: u64, hostname: &str) -> Decoded<'_> {
-    Decoded::Flow(Flow { source_as, destination_as, bytes, hostname: Cow::Borrowed(hostname) })
+/// What is made of a message without a plan.
+fn decode_original(payload: &[u8]) -> Vec<Decoded> {
+    let mut decoded = Vec::new();
+    pmacct::decode(payload, &mut |record| {
+        decoded.push(match record {
+            flow::Decoded::Flow(flow) => Decoded::Flow {
+                source_as: flow.source_as.into(),
+                destination_as: flow.destination_as.into(),
+                bytes: flow.bytes,
+                hostname: flow.hostname.into_owned(),
+            },
+            flow::Decoded::Skipped(reason) => Decoded::Skipped(reason),
+            flow::Decoded::Malformed(reason) => Decoded::Malformed(reason),
+        });
+    });
+    decoded
 }
 
-const MARKER: Decoded<'static> = Decoded::Skipped(Skipped::Marker);
-const NO_BYTES: Decoded<'static> = Decoded::Skipped(Skipped::NoBytes);
-const EMPTY: Decoded<'static> = Decoded::Skipped(Skipped::Empty);
+fn decode_with(decoder: &mut Decoder, payload: &[u8]) -> Vec<Decoded> {
+    let plan = plan();
+    let slot = |field: Field| plan.slot(&field).expect("it is in the plan");
+    let mut records = Vec::new();
+    decoder.decode(payload, &mut |record| {
+        records.push(match record {
+            Record::Flow(row) => Decoded::Flow {
+                source_as: row.number(slot(Field::SourceAs)).unwrap_or_default(),
+                destination_as: row.number(slot(Field::DestinationAs)).unwrap_or_default(),
+                bytes: row.bytes(),
+                hostname: row.text(slot(Field::Hostname)).unwrap_or_default().to_owned(),
+            },
+            Record::Skipped(reason) => Decoded::Skipped(reason),
+            Record::Malformed(reason, _) => Decoded::Malformed(reason),
+        });
+    });
+    assert!(!records.is_empty(), "a message never vanishes without a trace");
+    records
+}
 
-fn malformed(reason: Malformed) -> Decoded<'static> {
+fn flow(source_as: u64, destination_as: u64, bytes: u64, hostname: &str) -> Decoded {
+    Decoded::Flow { source_as, destination_as, bytes, hostname: hostname.to_owned() }
+}
+
+const MARKER: Decoded = Decoded::Skipped(Skipped::Marker);
+const NO_BYTES: Decoded = Decoded::Skipped(Skipped::NoBytes);
+const EMPTY: Decoded = Decoded::Skipped(Skipped::Empty);
+
+fn malformed(reason: Malformed) -> Decoded {
     Decoded::Malformed(reason)
 }
 
@@ -131,10 +192,10 @@ fn a_byte_order_mark_is_tolerated() {
 
 #[test]
 fn as_numbers_and_bytes_are_integers() {
-    for (value, number) in [("0", 0), ("7", 7), ("65535", 65535), ("4294967295", u32::MAX)] {
+    for (value, number) in [("0", 0), ("7", 7), ("65535", 65535), ("4294967295", u32::MAX.into())] {
         assert_eq!(decode(with("as_src", value).as_bytes()), [flow(number, 0, 5, "")]);
         assert_eq!(decode(with("as_dst", value).as_bytes()), [flow(0, number, 5, "")]);
-        assert_eq!(decode(with("bytes", value).as_bytes()), [flow(0, 0, number.into(), "")]);
+        assert_eq!(decode(with("bytes", value).as_bytes()), [flow(0, 0, number, "")]);
     }
     assert_eq!(
         decode(with("bytes", "9223372036854775807").as_bytes()),
@@ -228,12 +289,14 @@ fn a_label_is_a_string() {
 
 #[test]
 fn a_label_without_escapes_is_borrowed() {
-    let record = br#"{"label": "edge1", "bytes": 5}"#;
-    pmacct::decode(record, &mut |decoded| {
-        assert!(
-            matches!(&decoded, Decoded::Flow(Flow { hostname: Cow::Borrowed("edge1"), .. })),
-            "{decoded:?}"
-        );
+    let payload = br#"{"label": "edge1", "bytes": 5}"#;
+    let plan = Plan::new([Field::Hostname]);
+    let label = plan.slot(&Field::Hostname).expect("it is in the plan");
+    Decoder::pmacct(&plan).decode(payload, &mut |record| {
+        let Record::Flow(row) = record else { panic!("{record:?}") };
+        let text = row.text(label).expect("there is a label");
+        assert_eq!(text, "edge1");
+        assert!(payload.as_ptr_range().contains(&text.as_ptr()));
     });
 }
 
@@ -331,6 +394,137 @@ fn keys_may_be_escaped_and_in_any_order() {
         [flow(1, 2, 5, "x")]
     );
     assert_eq!(decode(br#"{"Bytes": 5, "bytes2": 6, "byte": 7, "": 8}"#), [NO_BYTES]);
+}
+
+/// Reads the named fields of each payload with one decoder, as one stream.
+fn texts(names: &[&str], payloads: &[impl AsRef<[u8]>]) -> Vec<Vec<Option<String>>> {
+    let mut plan = Plan::new([]);
+    let slots: Vec<_> = names.iter().map(|&name| plan.add(Field::Named(name.into()))).collect();
+    let mut decoder = Decoder::pmacct(&plan);
+    let mut rows = Vec::new();
+    for payload in payloads {
+        decoder.decode(payload.as_ref(), &mut |record| {
+            let Record::Flow(row) = record else { panic!("{record:?}") };
+            rows.push(slots.iter().map(|&slot| row.text(slot).map(str::to_owned)).collect());
+        });
+    }
+    rows
+}
+
+#[test]
+fn a_field_can_be_read_by_its_name_as_text() {
+    let read = |value: &str| {
+        let record = with("name", value);
+        texts(&["name"], &[record]).pop().and_then(|mut row| row.pop()).flatten()
+    };
+    for (value, text) in [
+        (r#""udp""#, Some("udp")),
+        (r#""""#, Some("")),
+        (r#""\u00fc\n""#, Some("ü\n")),
+        ("17", Some("17")),
+        ("-1.50e2", Some("-1.50e2")),
+        ("true", Some("true")),
+        (r#"["SYN", "ACK" ]"#, Some(r#"["SYN", "ACK" ]"#)),
+        (r#"{"a":{}}"#, Some(r#"{"a":{}}"#)),
+        ("null", None),
+    ] {
+        assert_eq!(read(value).as_deref(), text, "{value}");
+    }
+}
+
+#[test]
+fn twenty_fields_are_read_in_any_order() {
+    let names: Vec<String> = (0..20).map(|number| format!("field_{number}")).collect();
+    let mut plan = Plan::new([Field::Hostname, Field::DestinationAs, Field::SourceAs]);
+    let slots: Vec<_> =
+        names.iter().map(|name| plan.add(Field::Named(name.as_str().into()))).collect();
+    assert_eq!(plan.fields().len(), 24);
+    let mut decoder = Decoder::pmacct(&plan);
+    for record in 0..200_usize {
+        let mut members: Vec<_> = names
+            .iter()
+            .enumerate()
+            .map(|(number, name)| format!("\"{name}\": \"{}\"", record * 100 + number))
+            .chain(
+                ["\"as_src\": 7", "\"as_dst\": 8", "\"bytes\": 9", "\"label\": \"x\""]
+                    .map(Into::into),
+            )
+            .collect();
+        // From the second half on, every record in another order.
+        if record > 100 {
+            members.rotate_left(record % 24);
+            members.swap(3, record % 24);
+        }
+        decoder.decode(format!("{{{}}}", members.join(", ")).as_bytes(), &mut |decoded| {
+            let Record::Flow(row) = decoded else { panic!("{decoded:?}") };
+            for (number, &slot) in slots.iter().enumerate() {
+                let expected = (record * 100 + number).to_string();
+                assert_eq!(row.text(slot), Some(expected.as_str()));
+                assert_eq!(row.number(slot), None, "it is a text");
+            }
+            let number = |field| plan.slot(&field).and_then(|slot| row.number(slot));
+            assert_eq!([Field::SourceAs, Field::DestinationAs].map(number), [Some(7), Some(8)]);
+            assert_eq!(row.bytes(), 9);
+        });
+    }
+}
+
+#[test]
+fn what_a_record_does_not_have_is_not_that_of_the_record_before() {
+    let records = [
+        r#"{"name": "a\u00fc", "bytes": 1}"#,
+        r#"{"bytes": 1}"#,
+        r#"{"name": "b", "bytes": 1}"#,
+        r#"{"name": null, "bytes": 1}"#,
+    ];
+    let expected = [Some("aü"), None, Some("b"), None];
+    let read: Vec<_> = texts(&["name"], &records).into_iter().flatten().collect();
+    assert_eq!(read, expected.map(|text| text.map(str::to_owned)));
+}
+
+#[test]
+fn keys_that_resemble_each_other_are_told_apart() {
+    let names = ["name", "nam", "name2", "nàme", "", "name\""];
+    let records = [
+        r#"{"name": 1, "name2": 2, "nam": 3, "nàme": 4, "": 5, "name\"": 6, "bytes": 9}"#,
+        r#"{"nam": 3, "name": 1, "name2": 2, "name\"": 6, "nàme": 4, "": 5, "bytes": 9}"#,
+        r#"{"name2": 2, "nàme": 4, "nam": 3, "": 5, "name\u0022": 6, "n\u0061me": 1, "bytes": 9}"#,
+        r#"{"": 5,"bytes": 9 ,"nam":3,"name\"":6, "name" : 1,"name2" :2,"n\u00e0me":4}"#,
+        r#"{"name": 0, "name": 1, "name2": 2, "nam": 3, "nàme": 4, "": 5, "name\"": 6, "bytes": 9}"#,
+    ];
+    let rows = texts(&names, &records);
+    let expected = ["1", "3", "2", "4", "5", "6"].map(|text| Some(text.to_owned()));
+    assert_eq!(rows, vec![expected.to_vec(); records.len()]);
+}
+
+#[test]
+fn keys_may_have_any_length() {
+    for length in 0..100 {
+        let name = "k".repeat(length);
+        let record = |space: &str, value: u32| {
+            format!("{{{space}\"{name}\":{space}{value},{space}\"{name}x\": 0, \"bytes\": 1}}")
+        };
+        let records = [record("", 1), record("", 2), record(" ", 3), record("\n\t  ", 4)];
+        let rows: Vec<_> = texts(&[&name], &records).into_iter().flatten().flatten().collect();
+        assert_eq!(rows, ["1", "2", "3", "4"], "{length}");
+    }
+}
+
+#[test]
+fn there_may_be_any_number_of_keys() {
+    let other: Vec<String> = (0..2000).map(|number| format!("\"other{number}\": 0")).collect();
+    let records: Vec<String> = (0..100)
+        .map(|record| {
+            // Other keys each time, and now and then a thousand of them.
+            let count = if record % 10 == 9 { 1000 } else { 20 };
+            let start = record * 10;
+            let other = other[start..start + count].join(", ");
+            format!("{{\"name\": {record}, {other}, \"name2\": \"{record}\", \"bytes\": 1}}")
+        })
+        .collect();
+    for (record, row) in texts(&["name2", "name"], &records).into_iter().enumerate() {
+        assert_eq!(row, vec![Some(record.to_string()); 2]);
+    }
 }
 
 #[test]
@@ -554,7 +748,7 @@ impl<'de> serde::Deserialize<'de> for Json {
 const UNKNOWN: &str = "\u{10ffff}";
 
 /// What the rules make of a record, from a complete tree of it.
-fn reference(json: &Json) -> Decoded<'static> {
+fn reference(json: &Json) -> Decoded {
     let Json::Object(members) = json else { return malformed(NotARecord) };
     let last = |name: &str| {
         members.iter().rev().find(|(key, value)| key == name && !matches!(value, Json::Null))
@@ -582,8 +776,8 @@ fn reference(json: &Json) -> Decoded<'static> {
     }
     let decoded = || {
         let Some(bytes) = number("bytes", i64::MAX as u64)? else { return Ok(NO_BYTES) };
-        let source_as = number("as_src", u32::MAX.into())?.unwrap_or(0) as u32;
-        let destination_as = number("as_dst", u32::MAX.into())?.unwrap_or(0) as u32;
+        let source_as = number("as_src", u32::MAX.into())?.unwrap_or(0);
+        let destination_as = number("as_dst", u32::MAX.into())?.unwrap_or(0);
         let hostname = match last("label") {
             None => String::new(),
             Some((_, Json::String(label))) => label.clone(),
@@ -600,7 +794,7 @@ fn reference(json: &Json) -> Decoded<'static> {
                 .join(","),
             Some(_) => return Err(WrongType),
         };
-        Ok(Decoded::Flow(Flow { source_as, destination_as, bytes, hostname: hostname.into() }))
+        Ok(Decoded::Flow { source_as, destination_as, bytes, hostname })
     };
     decoded().unwrap_or_else(Decoded::Malformed)
 }
@@ -641,7 +835,7 @@ fn agrees(payload: &[u8]) -> Result<(), TestCaseError> {
             return Ok(());
         }
     };
-    let is_known = |record: &Decoded<'_>| !matches!(record, Decoded::Flow(flow) if flow.hostname.contains(UNKNOWN));
+    let is_known = |record: &Decoded| !matches!(record, Decoded::Flow { hostname, .. } if hostname.contains(UNKNOWN));
     if expected.iter().all(is_known) {
         prop_assert_eq!(decoded, expected);
     }
@@ -699,6 +893,75 @@ fn record() -> impl Strategy<Value = String> {
     )
 }
 
+/// Keys as they are spelled: of the fields, of others, and some of the same twice.
+fn spelled_key() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => prop::sample::select(vec![
+            "as_src", "as_dst", "label", "name", "nam", "name2", "stamp_inserted", "", "é",
+            "a_key_that_is_longer_than_what_is_remembered", "tcp_flags", "ip_proto",
+        ]).prop_map(str::to_owned),
+        1 => prop::sample::select(vec![
+            "n\\u0061me", "\\u006e\\u0061m", "a\\\"b", "\\/", "\\ud83d\\ude04", "as\\u005fsrc",
+        ]).prop_map(str::to_owned),
+        1 => "[a-z]{0,40}",
+    ]
+}
+
+/// The members of a record, each with its key and its value as they are spelled.
+fn members() -> impl Strategy<Value = Vec<(String, String)>> {
+    let value = prop_oneof![
+        3 => (0..100_000_u32).prop_map(|value| value.to_string()),
+        2 => value().prop_filter("it is JSON", |value| {
+            serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok()
+        }),
+    ];
+    prop::collection::vec((spelled_key(), value), 0..12)
+}
+
+/// Records of a stream: most are like the one before, in another order or with something missing
+/// now and then.
+fn stream() -> impl Strategy<Value = Vec<Vec<(String, String)>>> {
+    let change = prop_oneof![
+        4 => Just(None),
+        2 => (any::<prop::sample::Index>(), any::<prop::sample::Index>()).prop_map(Some),
+    ];
+    let next = (change, any::<u32>(), 0..8_u8);
+    (prop::collection::vec(members(), 1..4), prop::collection::vec(next, 1..16)).prop_map(
+        |(shapes, changes)| {
+            let mut shapes = shapes.into_iter().cycle();
+            let mut record = shapes.next().expect("there is one");
+            let mut records = Vec::new();
+            for (change, number, kind) in changes {
+                match change {
+                    _ if kind == 0 => record = shapes.next().expect("there is one"),
+                    Some((one, other)) if !record.is_empty() => {
+                        let (one, other) = (one.index(record.len()), other.index(record.len()));
+                        record.swap(one, other);
+                        record[one].1 = number.to_string();
+                        if kind == 1 {
+                            record.remove(other);
+                        }
+                    }
+                    _ => {}
+                }
+                records.push(record.clone());
+            }
+            records
+        },
+    )
+}
+
+/// The value that counts of those with this key, as it is spelled.
+fn last<'m>(members: &'m [(String, String)], name: &str) -> Option<&'m str> {
+    let is_named = |key: &str| unescaped(&format!("\"{key}\"")) == name;
+    let mut named = members.iter().rev().filter(|(key, _)| is_named(key));
+    named.find(|(_, value)| value != "null").map(|(_, value)| value.as_str())
+}
+
+fn unescaped(string: &str) -> String {
+    serde_json::from_str(string).expect("it is a string")
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 512,
@@ -749,6 +1012,42 @@ proptest! {
     }
 
     #[test]
+    fn any_fields_of_any_stream_agree_with_serde_json(
+        names in prop::sample::subsequence(
+            vec!["name", "nam", "name2", "stamp_inserted", "", "é", "a\"b", "/", "😄",
+                "a_key_that_is_longer_than_what_is_remembered", "as_dst", "tcp_flags"],
+            0..=12,
+        ).prop_shuffle(),
+        records in stream(),
+        space in prop::sample::select(vec!["", " ", "\n  "]),
+        in_one_message in any::<bool>(),
+    ) {
+        let texts: Vec<String> = records
+            .iter()
+            .map(|members| {
+                let members =
+                    members.iter().map(|(key, value)| format!("\"{key}\":{space}{value}"));
+                let members: Vec<_> = members.chain(["\"bytes\": 5".to_owned()]).collect();
+                format!("{{{}}}", members.join(&format!(",{space}")))
+            })
+            .collect();
+        let messages = if in_one_message { vec![texts.join(" ")] } else { texts };
+
+        let mut plan = Plan::new([]);
+        let slots: Vec<_> = names.iter().map(|&name| plan.add(Field::Named(name.into()))).collect();
+        let source_as = plan.add(Field::SourceAs);
+        let mut decoder = Decoder::pmacct(&plan);
+        let mut expected = records.iter();
+        for message in &messages {
+            decoder.decode(message.as_bytes(), &mut |record| {
+                let members = expected.next().expect("no more records than there are");
+                check(&record, members, names.iter().copied().zip(slots.iter().copied()), source_as);
+            });
+        }
+        prop_assert!(expected.next().is_none(), "no fewer records than there are");
+    }
+
+    #[test]
     fn lines_decode_as_each_alone(
         records in prop::collection::vec((record(), any::<Option<prop::sample::Index>>()), 1..6)
     ) {
@@ -786,10 +1085,57 @@ fn the_record_that_can_not_be_decoded_is_found_among_those_that_can() {
         (good.to_owned(), None),
         (String::new(), None),
     ] {
-        let found = pmacct::first_malformed(payload.as_bytes());
+        let found = first_malformed(payload.as_bytes());
         let found = found.as_ref().map(|(reason, record)| (*reason, record.as_str()));
         assert_eq!(found, expected, "{payload}");
     }
-    let found = pmacct::first_malformed(b"{\"label\": \"\xff\"}\n\xfe{");
+    let found = first_malformed(b"{\"label\": \"\xff\"}\n\xfe{");
     assert_eq!(found, Some((Syntax, "\u{fffd}{".to_owned())), "bytes that are no text");
+}
+
+/// The first record that can't be decoded.
+fn first_malformed(payload: &[u8]) -> Option<(Malformed, String)> {
+    let mut first = None;
+    Decoder::pmacct(&plan()).decode(payload, &mut |record| {
+        if let (None, Record::Malformed(reason, text)) = (&first, record) {
+            first = Some((reason, text.to_owned()));
+        }
+    });
+    first
+}
+
+/// Checks a record of a stream: its named fields, and one with a number.
+fn check<'n>(
+    record: &Record<'_>,
+    members: &[(String, String)],
+    names: impl Iterator<Item = (&'n str, Slot)>,
+    source_as: Slot,
+) {
+    let number = match last(members, "as_src") {
+        None => Ok(None),
+        Some(value) => {
+            let json = serde_json::from_str(value).expect("values are JSON");
+            match reference(&Json::Object(vec![
+                ("as_src".to_owned(), json),
+                ("bytes".to_owned(), Json::Unsigned(5)),
+            ])) {
+                Decoded::Flow { source_as, .. } => Ok(Some(source_as)),
+                Decoded::Malformed(reason) => Err(reason),
+                Decoded::Skipped(reason) => panic!("{reason:?}"),
+            }
+        }
+    };
+    let row: &Row<'_> = match (record, number) {
+        (Record::Flow(row), Ok(number)) => {
+            assert_eq!(row.number(source_as), number);
+            row
+        }
+        (Record::Malformed(reason, _), Err(expected)) => return assert_eq!(*reason, expected),
+        (record, number) => panic!("{record:?}, but {number:?}"),
+    };
+    for (name, slot) in names {
+        let text = last(members, name)
+            .map(|value| if value.starts_with('"') { unescaped(value) } else { value.to_owned() });
+        assert_eq!(row.text(slot).map(str::to_owned), text, "{name}");
+    }
 }

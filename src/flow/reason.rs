@@ -1,0 +1,69 @@
+//! Why records are no flows.
+
+/// Why a valid record is no flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Skipped {
+    /// `purge_init` or `purge_close`, written around a purge with pmacct's `kafka_markers`.
+    Marker,
+    /// A record without bytes: a NAT event, an option record.
+    NoBytes,
+    /// A message without any record.
+    Empty,
+}
+
+impl Skipped {
+    /// All reasons, in the order of [`Skipped::index`].
+    pub const ALL: [Skipped; 3] = [Skipped::Marker, Skipped::NoBytes, Skipped::Empty];
+
+    /// The reason as a label value.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Skipped::Marker => "marker",
+            Skipped::NoBytes => "no_bytes",
+            Skipped::Empty => "empty",
+        }
+    }
+
+    /// The reason's place in [`Skipped::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Why a record can't be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Malformed {
+    /// It is not JSON, is cut off, or nests too deep.
+    Syntax,
+    /// It is JSON, but neither an object nor an array of objects.
+    NotARecord,
+    /// A field that is used has a value of another type than the format gives it.
+    WrongType,
+    /// A number that is used is negative, has a fraction, or is too large.
+    NumberOutOfRange,
+}
+
+impl Malformed {
+    /// All reasons, in the order of [`Malformed::index`].
+    pub const ALL: [Malformed; 4] = [
+        Malformed::Syntax,
+        Malformed::NotARecord,
+        Malformed::WrongType,
+        Malformed::NumberOutOfRange,
+    ];
+
+    /// The reason as a label value.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Malformed::Syntax => "syntax",
+            Malformed::NotARecord => "not_a_record",
+            Malformed::WrongType => "wrong_type",
+            Malformed::NumberOutOfRange => "number_out_of_range",
+        }
+    }
+
+    /// The reason's place in [`Malformed::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}

@@ -1,0 +1,144 @@
+//! The values of a record.
+#![expect(clippy::inline_always, reason = "part of the loop over a record's keys")]
+
+use std::ops::Range;
+
+use super::{
+    plan::{Plan, Slot},
+    reason::{Malformed, Skipped},
+};
+
+/// Room for made texts that is kept from record to record in any case, in bytes.
+const KEPT_BYTES: usize = 1 << 16;
+
+/// The values of one flow record, by the slots of its [`Plan`]. Borrowed from the payload, and from
+/// the decoder, which uses the memory again for the next record.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'r> {
+    payload: &'r str,
+    made: &'r str,
+    values: &'r [Value],
+}
+
+impl<'r> Row<'r> {
+    /// The number in a slot; `None` if the record doesn't have the field.
+    #[inline]
+    pub fn number(&self, slot: Slot) -> Option<u64> {
+        match self.values[slot.index()] {
+            Value::Number(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// The text in a slot; `None` if the record doesn't have the field.
+    #[inline]
+    pub fn text(&self, slot: Slot) -> Option<&'r str> {
+        match &self.values[slot.index()] {
+            Value::Text(range) => Some(&self.payload[range.clone()]),
+            Value::MadeText(range) => Some(&self.made[range.clone()]),
+            _ => None,
+        }
+    }
+
+    /// The bytes of the flow.
+    #[inline]
+    pub fn bytes(&self) -> u64 {
+        self.number(Slot::BYTES).unwrap_or_default()
+    }
+}
+
+/// What a slot holds. Texts are places rather than references, so that the memory for values does
+/// not belong to one payload.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Value {
+    /// The record doesn't have the field.
+    #[default]
+    Absent,
+    /// A number.
+    Number(u64),
+    /// A text of the payload.
+    Text(Range<usize>),
+    /// A text that is not in the payload as it is, in [`Values::made`].
+    MadeText(Range<usize>),
+    /// The record has the field, with a value that can't be used.
+    Malformed(Malformed),
+}
+
+/// The values of the record that is being decoded.
+#[derive(Debug)]
+pub(super) struct Values {
+    by_slot: Vec<Value>,
+    /// Texts that are not in the payload as they are, one after the other.
+    made: String,
+    /// Whether a value was malformed. A later one may have taken its place.
+    any_malformed: bool,
+}
+
+impl Values {
+    /// Room for the rows of a plan.
+    pub(super) fn new(plan: &Plan) -> Self {
+        let by_slot = vec![Value::Absent; plan.fields().len()];
+        Values { by_slot, made: String::new(), any_malformed: false }
+    }
+
+    /// Forgets the last record.
+    #[inline(always)]
+    pub(super) fn clear(&mut self) {
+        self.by_slot.fill(Value::Absent);
+        self.any_malformed = false;
+        if !self.made.is_empty() {
+            self.made.clear();
+            self.made.shrink_to(KEPT_BYTES);
+        }
+    }
+
+    /// Sets a value, in the place of the one that was there.
+    #[inline(always)]
+    pub(super) fn set(&mut self, slot: Slot, value: Value) {
+        self.by_slot[slot.index()] = value;
+    }
+
+    /// Sets that there is a value which can't be used.
+    #[cold]
+    pub(super) fn set_malformed(&mut self, slot: Slot, reason: Malformed) {
+        self.any_malformed = true;
+        self.set(slot, Value::Malformed(reason));
+    }
+
+    /// Sets a text that `write` appends to the one that it is given.
+    pub(super) fn set_made<E>(
+        &mut self,
+        slot: Slot,
+        write: impl FnOnce(&mut String) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let start = self.made.len();
+        write(&mut self.made)?;
+        self.set(slot, Value::MadeText(start..self.made.len()));
+        Ok(())
+    }
+
+    /// The row, with texts in this payload.
+    #[inline(always)]
+    pub(super) fn row<'r>(&'r self, payload: &'r str) -> Row<'r> {
+        Row { payload, made: &self.made, values: &self.by_slot }
+    }
+
+    /// Whether the record can be counted: if not, it has no bytes, or has a malformed value, of
+    /// which the one in the first slot is told.
+    #[inline(always)]
+    pub(super) fn check(&self) -> Result<Option<Skipped>, Malformed> {
+        if matches!(self.by_slot[Slot::BYTES.index()], Value::Absent) {
+            return Ok(Some(Skipped::NoBytes));
+        }
+        if self.any_malformed { self.check_all() } else { Ok(None) }
+    }
+
+    #[cold]
+    fn check_all(&self) -> Result<Option<Skipped>, Malformed> {
+        let malformed = self.by_slot.iter().find_map(|value| match value {
+            Value::Malformed(reason) => Some(*reason),
+            _ => None,
+        });
+        malformed.map_or(Ok(None), Err)
+    }
+}

@@ -184,7 +184,7 @@ fn describe(
         let code = RDKafkaErrorCode::from(error);
         return Err(Right::missing(code).map_or_else(
             || no_topic(code.to_string()),
-            |right| LookError::Denied(right.explain(config)),
+            |right| LookError::Denied(denied(config, right)),
         ));
     }
     let mut partitions: Vec<i32> =
@@ -213,6 +213,11 @@ fn describe(
     Ok(looked)
 }
 
+/// That we lack a right.
+fn denied(KafkaConfig { brokers, topic, group, .. }: &KafkaConfig, right: Right) -> String {
+    right.explain(brokers, topic, group.as_deref())
+}
+
 /// What an error means, with what librdkafka said of connections.
 fn failed(
     config: &KafkaConfig,
@@ -221,7 +226,7 @@ fn failed(
 ) -> LookError {
     let code = error.rdkafka_error_code();
     if let Some(right) = code.and_then(Right::missing) {
-        return LookError::Denied(right.explain(config));
+        return LookError::Denied(denied(config, right));
     }
     // Errors wait until somebody asks for messages. Where the coordinator refuses us, a question to
     // it times out. Brokers that can't be reached make errors without end.
@@ -231,7 +236,7 @@ fn failed(
     {
         match error.rdkafka_error_code().and_then(Right::missing) {
             Some(Right::Group) if config.group.is_none() => {}
-            Some(right) => return LookError::Denied(right.explain(config)),
+            Some(right) => return LookError::Denied(denied(config, right)),
             None => {}
         }
     }

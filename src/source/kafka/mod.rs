@@ -19,7 +19,7 @@ mod right;
 mod worker;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io,
     sync::{Arc, mpsc},
     thread::JoinHandle,
@@ -41,7 +41,7 @@ use crate::{
 
 pub use config::{InvalidKafkaConfig, KafkaConfig, PartitionChoice, StartOffset};
 use context::Context;
-use control::{Commits, Control, Ends, Faults, Topic};
+use control::{Control, Setup};
 use event::Event;
 use inbox::{Command, Inbox};
 pub use look::{LookError, Looked, look};
@@ -140,7 +140,7 @@ impl KafkaSource {
         let (stop, stop_asked) = mpsc::channel();
         component.set(State::Starting(format!("asking {} for topic {topic}", config.brokers)));
         let lifeline = component.lifeline("kafka-control");
-        let control = Control {
+        let control = Control::new(Setup {
             config,
             stored,
             consumer,
@@ -151,17 +151,7 @@ impl KafkaSource {
             metrics,
             component,
             stop: stop_asked,
-            assigned: BTreeMap::new(),
-            joined: false,
-            to_take_up: None,
-            released: BTreeSet::new(),
-            topic: Topic::default(),
-            trouble: None,
-            refused: BTreeMap::new(),
-            faults: Faults::default(),
-            commits: Commits::default(),
-            ends: Ends::default(),
-        };
+        });
         let (end, ended) = mpsc::channel();
         let control = threads::thread(lifeline, move || {
             // The consumer is gone with it, out of its group.

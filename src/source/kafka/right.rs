@@ -2,8 +2,6 @@
 
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::KafkaConfig;
-
 /// Something that needs a right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Right {
@@ -24,10 +22,10 @@ impl Right {
     }
 
     /// That it is missing, and how it is granted.
-    pub(super) fn explain(self, KafkaConfig { brokers, topic, group, .. }: &KafkaConfig) -> String {
+    pub(super) fn explain(self, brokers: &str, topic: &str, group: Option<&str>) -> String {
         let (kind, name) = match self {
-            Right::Topic => ("topic", topic.as_str()),
-            Right::Group => ("group", group.as_deref().unwrap_or_default()),
+            Right::Topic => ("topic", topic),
+            Right::Group => ("group", group.unwrap_or_default()),
         };
         format!(
             "{brokers} refuse us {kind} {name}: we lack the right READ on it. Grant it to the user \

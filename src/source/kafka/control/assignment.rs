@@ -1,4 +1,4 @@
-//! Which partitions are with the workers and with librdkafka, and which are not any more.
+//! Which partitions the workers read: taking up, letting go, and beginning again elsewhere.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,52 +6,105 @@ use std::{
     time::Instant,
 };
 
-use rdkafka::{Offset, TopicPartitionList, consumer::Consumer};
-
-use crate::source::{
-    Position,
-    kafka::{inbox::Command, queue::PartitionQueue},
+use crate::{
+    metrics::Metrics,
+    source::{
+        Position,
+        kafka::{
+            inbox::{Command, Inbox},
+            progress::TopicProgress,
+        },
+    },
 };
 
-use super::{Control, SETTLE_LIMIT, Trouble};
+use super::{client::Client, timing::SETTLE_LIMIT, trouble::Trouble};
 
-impl Control {
-    /// Gives partitions to their workers, and has librdkafka fetch them.
+/// The partitions that are read, and those that were.
+pub(super) struct Assignment {
+    client: Arc<Client>,
+    /// The workers': a partition belongs to the worker at its number modulo their count.
+    inboxes: Vec<Arc<Inbox>>,
+    progress: Arc<TopicProgress>,
+    metrics: Arc<Metrics>,
+    is_in_group: bool,
+    /// Partitions that workers read, and where each began.
+    assigned: BTreeMap<i32, i64>,
+    /// Partitions that workers read until Kafka did not have them any more.
+    released: BTreeSet<i32>,
+    /// How far we have counted partitions, for when they are taken up.
+    stored: BTreeMap<i32, i64>,
+}
+
+impl Assignment {
+    /// No partition is read yet.
+    pub(super) fn new(
+        client: Arc<Client>,
+        inboxes: Vec<Arc<Inbox>>,
+        progress: Arc<TopicProgress>,
+        metrics: Arc<Metrics>,
+        is_in_group: bool,
+        stored: BTreeMap<i32, i64>,
+    ) -> Self {
+        let (assigned, released) = (BTreeMap::new(), BTreeSet::new());
+        Assignment { client, inboxes, progress, metrics, is_in_group, assigned, released, stored }
+    }
+
+    /// Partitions that workers read, and where each began.
+    pub(super) fn assigned(&self) -> &BTreeMap<i32, i64> {
+        &self.assigned
+    }
+
+    /// Whether a worker reads this partition.
+    pub(super) fn has(&self, partition: i32) -> bool {
+        self.assigned.contains_key(&partition)
+    }
+
+    /// Partitions that workers read until Kafka did not have them any more.
+    pub(super) fn released(&self) -> &BTreeSet<i32> {
+        &self.released
+    }
+
+    /// How far we have counted partitions, for when they are taken up.
+    pub(super) fn stored(&self) -> &BTreeMap<i32, i64> {
+        &self.stored
+    }
+
+    /// The offset of the next message of a partition that is read.
+    pub(super) fn next_offset(&self, partition: i32) -> Option<i64> {
+        self.progress.next_offset(partition)
+    }
+
+    /// Gives partitions to their workers, and has librdkafka fetch them. In a group, none at all is
+    /// an answer to its assignment as well.
     pub(super) fn take_up(&mut self, starts: &[(i32, i64)]) -> Result<(), Trouble> {
-        let topic = &self.config.topic;
-        let failed =
-            |error| Trouble::Other(format!("Kafka: assigning partitions of {topic}: {error}"));
-        let mut list = TopicPartitionList::new();
+        if starts.is_empty() && !self.is_in_group {
+            return Ok(());
+        }
+        let topic = self.client.topic();
         let mut queues = Vec::new();
         for &(partition, start) in starts {
             let inbox = &self.inboxes[partition.unsigned_abs() as usize % self.inboxes.len()];
-            let client = Arc::clone(&self.consumer);
-            let queue = PartitionQueue::split(client, topic, partition, Arc::clone(inbox.bell()))
-                .ok_or_else(|| {
-                Trouble::Other(format!("no queue for partition {partition} of {topic}"))
-            })?;
+            let queue =
+                self.client.queue(partition, Arc::clone(inbox.bell())).ok_or_else(|| {
+                    Trouble::Other(format!("no queue for partition {partition} of {topic}"))
+                })?;
             queues.push((inbox, Command::Assign { queue, start }));
-            list.add_partition_offset(topic, partition, Offset::Offset(start)).map_err(failed)?;
         }
-        if starts.is_empty() && self.config.group.is_none() {
-            return Ok(());
-        }
-        self.consumer.incremental_assign(&list).map_err(failed)?;
+        self.client.fetch(starts).map_err(|error| {
+            Trouble::Other(format!("Kafka: assigning partitions of {topic}: {error}"))
+        })?;
         for (inbox, command) in queues {
             inbox.send(command);
         }
         for &(partition, start) in starts {
             self.assigned.insert(partition, start);
             self.released.remove(&partition);
-            let labels = [topic.as_str(), &partition.to_string()];
+            let labels = [topic, &partition.to_string()];
             self.metrics.kafka_lost.with_label_values(&labels);
             self.metrics.kafka_recreated.with_label_values(&labels);
-            if self.config.group.is_some() {
+            if self.is_in_group {
                 self.metrics.kafka_abandoned.with_label_values(&labels);
             }
-        }
-        if self.config.group.is_some() {
-            self.commits.taken_up(starts, &self.publication.published());
         }
         self.metrics.kafka_partitions.set(self.assigned.len() as i64);
         if !starts.is_empty() {
@@ -60,8 +113,128 @@ impl Control {
         Ok(())
     }
 
+    /// Has a partition that is read go on at another offset.
+    pub(super) fn restart(&mut self, partition: i32, start: i64) -> Result<(), Trouble> {
+        self.let_go(&[partition], Instant::now() + SETTLE_LIMIT);
+        self.client.stop_fetching(&[partition]);
+        self.take_up(&[(partition, start)])
+    }
+
+    /// Lets go of partitions that Kafka does not have any more: nothing waits for them. If they
+    /// come back, they are read from here on; that their topic was recreated is then found out
+    /// (`out_of_range.rs`). A group takes them from us when it learns that they are gone.
+    pub(super) fn release(&mut self, partitions: &BTreeSet<i32>) {
+        let gone: Vec<i32> = partitions.iter().copied().collect();
+        let positions = self.let_go(&gone, Instant::now() + SETTLE_LIMIT);
+        self.client.stop_fetching(&gone);
+        tracing::warn!(
+            topic = self.client.topic(),
+            ?positions,
+            "Kafka does not have these partitions (number, next offset) any more: was the topic \
+             deleted, or recreated with fewer partitions? Nothing waits for them; if they come \
+             back, reading goes on"
+        );
+        self.stored.extend(positions);
+        for &partition in partitions {
+            self.assigned.remove(&partition);
+            self.released.insert(partition);
+            let labels = [self.client.topic(), &partition.to_string()];
+            self.metrics.kafka_vanished.with_label_values(&labels).inc();
+            self.forget_metrics_of(partition);
+        }
+        self.metrics.kafka_partitions.set(self.assigned.len() as i64);
+    }
+
+    /// Has the workers let go of partitions that the group takes from us. Returns up to where they
+    /// were read.
+    pub(super) fn revoke(&mut self, partitions: &[i32], deadline: Instant) -> BTreeMap<i32, i64> {
+        let ends =
+            partitions.iter().filter_map(|&p| Some((p, self.progress.next_offset(p)?))).collect();
+        self.let_go(partitions, deadline);
+        // Our position counts only until another member reads on.
+        self.stored.retain(|partition, _| !partitions.contains(partition));
+        ends
+    }
+
+    /// Gives partitions back to the group, after [`Assignment::revoke`].
+    pub(super) fn give_back(&mut self, partitions: &[i32]) {
+        // Released ones are not with librdkafka any more; if that is all, none is an answer too.
+        let mut fetched = partitions.to_vec();
+        fetched.retain(|partition| !self.released.contains(partition));
+        for &partition in partitions {
+            self.assigned.remove(&partition);
+            self.released.remove(&partition);
+            self.forget_metrics_of(partition);
+        }
+        self.metrics.kafka_partitions.set(self.assigned.len() as i64);
+        self.client.stop_fetching(&fetched);
+    }
+
+    /// Counts what another member will count again, because it is read up to `ends` and committed
+    /// only up to what `committed` says. Where these partitions come back to us before anybody else
+    /// commits, we go on where we were.
+    pub(super) fn abandon(
+        &mut self,
+        ends: BTreeMap<i32, i64>,
+        committed: impl Fn(i32) -> Option<i64>,
+    ) {
+        for (&partition, &end) in &ends {
+            let start = self.assigned.get(&partition).copied().unwrap_or(end);
+            let abandoned = end - committed(partition).unwrap_or(start);
+            let labels = [self.client.topic(), &partition.to_string()];
+            let metric = self.metrics.kafka_abandoned.with_label_values(&labels);
+            metric.inc_by(abandoned.max(0).unsigned_abs());
+        }
+        self.stored.extend(ends);
+    }
+
+    /// Counts and logs that a partition is not the one whose position we had.
+    pub(super) fn note_recreated(&self, partition: i32) {
+        let topic = self.client.topic();
+        self.metrics.kafka_recreated.with_label_values(&[topic, &partition.to_string()]).inc();
+        tracing::warn!(
+            topic,
+            partition,
+            "the topic was deleted and recreated since this partition was counted: it is read from \
+             its beginning, and adds to the existing counts"
+        );
+    }
+
+    /// Wakes all workers.
+    pub(super) fn wake_workers(&self) {
+        for inbox in &self.inboxes {
+            inbox.bell().ring();
+        }
+    }
+
+    /// Has all workers hand over and end.
+    pub(super) fn stop_workers(&self) {
+        for inbox in &self.inboxes {
+            inbox.send(Command::Stop);
+        }
+    }
+
+    /// Updates the metrics of partitions that are read.
+    pub(super) fn report(&self) {
+        for (partition, progress) in self.progress.all() {
+            let labels = [self.client.topic(), &partition.to_string()];
+            let next_offset = progress.next_offset();
+            self.metrics.kafka_position.with_label_values(&labels).set(next_offset);
+            let Some(end) = self.client.context().end(partition) else {
+                // While we may not read it, nobody says where it ends.
+                drop(self.metrics.kafka_lag.remove_label_values(&labels));
+                continue;
+            };
+            let lag = (end - progress.read_to()).max(0);
+            self.metrics.kafka_lag.with_label_values(&labels).set(lag);
+            if lag > 0 {
+                progress.ask_read_to();
+            }
+        }
+    }
+
     /// Has the workers let go of partitions, waits for it, and returns up to where they are counted.
-    pub(super) fn let_go(&self, partitions: &[i32], deadline: Instant) -> BTreeMap<i32, i64> {
+    fn let_go(&self, partitions: &[i32], deadline: Instant) -> BTreeMap<i32, i64> {
         let (done, all_done) = mpsc::channel();
         for inbox in &self.inboxes {
             let done = done.clone();
@@ -88,62 +261,9 @@ impl Control {
         positions
     }
 
-    /// Has librdkafka fetch partitions no longer.
-    pub(super) fn unassign(&self, partitions: &[i32]) {
-        let mut list = TopicPartitionList::new();
-        for &partition in partitions {
-            list.add_partition(&self.config.topic, partition);
-        }
-        if let Err(error) = self.consumer.incremental_unassign(&list) {
-            self.consumer.context().report(
-                error.rdkafka_error_code(),
-                &format!("giving up partitions {partitions:?}: {error}"),
-            );
-        }
-    }
-
-    /// Lets go of partitions that Kafka does not have any more: nothing waits for them. Where they
-    /// come back, they are read from here on; if their topic was recreated meanwhile, that is found
-    /// out then (`refused.rs`). A group takes them from us when it learns that they are gone.
-    pub(super) fn release(&mut self, partitions: &BTreeSet<i32>) {
-        let gone: Vec<i32> = partitions.iter().copied().collect();
-        let positions = self.let_go(&gone, Instant::now() + SETTLE_LIMIT);
-        self.unassign(&gone);
-        tracing::warn!(
-            topic = self.config.topic,
-            ?positions,
-            "Kafka does not have these partitions (number, next offset) any more: was the topic \
-             deleted, or recreated with fewer partitions? Nothing waits for them; if they come \
-             back, reading goes on"
-        );
-        self.stored.extend(positions);
-        for &partition in partitions {
-            self.assigned.remove(&partition);
-            self.released.insert(partition);
-            let labels = [self.config.topic.as_str(), &partition.to_string()];
-            self.metrics.kafka_vanished.with_label_values(&labels).inc();
-            self.forget_metrics_of(partition);
-        }
-        self.metrics.kafka_partitions.set(self.assigned.len() as i64);
-    }
-
-    /// Takes up again what was released and is there now.
-    pub(super) fn take_back(&mut self, found: &BTreeSet<i32>) -> Result<(), Trouble> {
-        let back: Vec<i32> = self.released.intersection(found).copied().collect();
-        if back.is_empty() {
-            return Ok(());
-        }
-        let starts = if self.config.group.is_some() {
-            self.group_starts(&back)?
-        } else {
-            back.iter().filter_map(|p| Some((*p, *self.stored.get(p)?))).collect()
-        };
-        self.take_up(&starts)
-    }
-
-    /// Removes the metrics that say where a partition stands, which nobody knows now.
-    pub(super) fn forget_metrics_of(&self, partition: i32) {
-        let labels = [self.config.topic.as_str(), &partition.to_string()];
+    /// Removes the metrics that tell a partition's progress, which nobody knows now.
+    fn forget_metrics_of(&self, partition: i32) {
+        let labels = [self.client.topic(), &partition.to_string()];
         // They may never have been set.
         drop(self.metrics.kafka_lag.remove_label_values(&labels));
         drop(self.metrics.kafka_position.remove_label_values(&labels));

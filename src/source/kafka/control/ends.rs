@@ -1,4 +1,4 @@
-//! Where partitions end: asked when a sample waits to hear that nothing older is to come.
+//! Where partitions end: asked when a sample waits to learn that no older message is to come.
 //!
 //! A partition that has been read to the end that the broker names has given all messages from
 //! before the question. An empty queue alone says nothing: the connection may be down, with an
@@ -6,90 +6,104 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    sync::Arc,
+    time::Instant,
 };
 
-use rdkafka::{Offset, TopicPartitionList, consumer::Consumer};
+use crate::{clock::UnixMs, source::kafka::progress::TopicProgress};
 
-use crate::{clock::UnixMs, source::kafka::config::StartOffset};
+use super::{
+    client::Client,
+    timing::{SILENCE_LIMIT, TICK},
+    topic::Topic,
+};
 
-use super::{ANSWER_LIMIT, Control, TICK};
-
-/// How long samples wait for a partition of which no broker answers while others do. What comes of
-/// it later is late.
-pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(60);
-
-/// What the control thread remembers about ends.
-#[derive(Debug, Default)]
-pub(in crate::source::kafka) struct Ends {
-    /// Not asked again before this, after a failure.
+/// Asks for ends.
+pub(super) struct Ends {
+    client: Arc<Client>,
+    progress: Arc<TopicProgress>,
+    /// After a failure, nobody is asked before this.
     retry_at: Option<Instant>,
-    /// Partitions of which no broker answers, and since when.
+    /// Partitions for which no broker answers, and since when.
     silent: BTreeMap<i32, Instant>,
 }
 
-impl Control {
-    /// Asks for the ends of partitions, where the next sample waits for that.
-    pub(super) fn ask_for_ends(&mut self) {
-        let Some(target) = self.publication.target() else { return };
-        // Before the question, so that what is written after it is not taken as seen.
-        let asked = UnixMs::now();
-        if asked < target || self.ends.retry_at.is_some_and(|at| Instant::now() < at) {
-            return;
-        }
-        self.ends.retry_at = None;
-        let mut partitions = self.progress.unasked_since(target);
-        // What we may not read is waited for, whatever its end.
-        partitions.retain(|&partition| !self.faults.is_denied(partition));
-        let complete = self.takes_part() && self.progress.complete_until() < Some(target);
-        if partitions.is_empty() && !complete {
-            return;
-        }
-        let heard = partitions.is_empty() || self.ask_for_ends_of(&partitions, asked);
-        if heard && complete {
-            self.progress.complete(asked);
-        }
-        if heard {
-            for inbox in &self.inboxes {
-                inbox.bell().ring();
-            }
-        } else {
-            self.ends.retry_at = Some(Instant::now() + TICK);
-        }
+/// What came of asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// There was nothing to ask for.
+    Nothing,
+    /// Workers may have a later watermark now.
+    Answered,
+    /// No broker answered for any partition.
+    Unanswered,
+    /// The question failed: brokers or partitions may not be what we take them for.
+    Failed,
+}
+
+impl Ends {
+    /// Nobody has been asked yet.
+    pub(super) fn new(client: Arc<Client>, progress: Arc<TopicProgress>) -> Self {
+        Ends { client, progress, retry_at: None, silent: BTreeMap::new() }
     }
 
-    /// Says whether any broker answered.
-    fn ask_for_ends_of(&mut self, partitions: &[i32], asked: UnixMs) -> bool {
-        let mut list = TopicPartitionList::new();
-        // Without one that has a leader, librdkafka would answer for none.
-        for &partition in partitions.iter().filter(|&&each| self.topic.may_answer(each)) {
-            self.ask_for(&mut list, partition, StartOffset::Latest);
+    /// Asks for the ends of partitions, if the next sample waits for that to reach `target`. What we
+    /// may not read is waited for, whatever its end. `takes_part`: all partitions that are ours to
+    /// read are with the workers.
+    pub(super) fn ask(
+        &mut self,
+        target: UnixMs,
+        topic: &Topic,
+        is_denied: impl Fn(i32) -> bool,
+        takes_part: bool,
+    ) -> Asked {
+        // Before the question, so that what is written after it is not taken as seen.
+        let now = UnixMs::now();
+        if now < target || self.retry_at.is_some_and(|at| Instant::now() < at) {
+            return Asked::Nothing;
         }
+        self.retry_at = None;
+        let mut partitions = self.progress.unasked_since(target);
+        partitions.retain(|&partition| !is_denied(partition));
+        let is_complete = takes_part && self.progress.complete_until() < Some(target);
+        if partitions.is_empty() && !is_complete {
+            return Asked::Nothing;
+        }
+        let asked = if partitions.is_empty() {
+            Asked::Answered
+        } else {
+            self.ask_for(&partitions, now, topic)
+        };
+        if asked != Asked::Answered {
+            self.retry_at = Some(Instant::now() + TICK);
+        } else if is_complete {
+            self.progress.complete(now);
+        }
+        asked
+    }
+
+    fn ask_for(&mut self, partitions: &[i32], now: UnixMs, topic: &Topic) -> Asked {
+        // With one that has no leader, librdkafka would answer for none.
+        let mut answering = partitions.to_vec();
+        answering.retain(|&partition| topic.may_answer(partition));
         let mut silent: BTreeSet<i32> = partitions.iter().copied().collect();
-        if list.count() > 0 {
-            let Ok(answer) = self.consumer.offsets_for_times(list, ANSWER_LIMIT) else {
-                // It may not be as we think it is.
-                self.faults.look_again = true;
-                return false;
-            };
-            for element in answer.elements() {
-                let partition = element.partition();
+        if !answering.is_empty() {
+            let Ok(ends) = self.client.ends(&answering) else { return Asked::Failed };
+            for (partition, end) in ends {
                 let Some(progress) = self.progress.get(partition) else { continue };
-                if let (Ok(()), Offset::Offset(offset)) = (element.error(), element.offset()) {
-                    progress.ends_at(offset, asked);
-                    self.ends.silent.remove(&partition);
-                    silent.remove(&partition);
-                }
+                progress.ends_at(end, now);
+                self.silent.remove(&partition);
+                silent.remove(&partition);
             }
         }
-        let heard = silent.len() < partitions.len();
+        let is_heard = silent.len() < partitions.len();
         if !silent.is_empty() {
-            self.ends.retry_at = Some(Instant::now() + TICK);
+            self.retry_at = Some(Instant::now() + TICK);
         }
         for partition in silent {
             let Some(progress) = self.progress.get(partition) else { continue };
-            let since = *self.ends.silent.entry(partition).or_insert_with(Instant::now);
-            if heard && since.elapsed() >= SILENCE_LIMIT {
+            let since = *self.silent.entry(partition).or_insert_with(Instant::now);
+            if is_heard && since.elapsed() >= SILENCE_LIMIT {
                 progress.excuse();
                 tracing::warn!(
                     partition,
@@ -97,6 +111,6 @@ impl Control {
                 );
             }
         }
-        heard
+        if is_heard { Asked::Answered } else { Asked::Unanswered }
     }
 }

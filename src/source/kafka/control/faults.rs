@@ -1,9 +1,9 @@
-//! Partitions whose worker met an error in place of a message and reads no further, and how they go
-//! on.
+//! Partitions whose worker met an error in place of a message and stopped reading, and when they
+//! may go on.
 //!
-//! In batches, librdkafka takes an error for a message: where it were to resume by itself, as it
-//! does when the assignment changes, it would leave one out. So each is taken up afresh, at the
-//! offset of the next message.
+//! In batches, librdkafka hands out an error as if it were a message: if it resumed by itself, as it
+//! does when the assignment changes, it would skip one message. So each such partition is taken up
+//! again at the offset of its next message.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,50 +12,40 @@ use std::{
 
 use rdkafka::error::RDKafkaErrorCode;
 
-use crate::source::kafka::{queue::known_end, right::Right};
-
-use super::{Control, SETTLE_LIMIT};
-
-/// A partition that gives no error for so long after it was taken up again may be read. librdkafka
+/// A partition without an error for this long after it was taken up again may be read. librdkafka
 /// tries 5 s after it was refused (ten times `fetch.error.backoff.ms`).
 const PROBATION: Duration = Duration::from_secs(6);
 
-/// What is the matter with partitions, and with our membership.
+/// Partitions that are not read because of an error.
 #[derive(Debug, Default)]
-pub(in crate::source::kafka) struct Faults {
+pub(super) struct Faults {
     /// To be taken up again.
     stumbled: BTreeSet<i32>,
-    /// To be taken up again if the brokers still name them.
+    /// To be taken up again once the brokers name them.
     unknown: BTreeSet<i32>,
     /// Those that we may not read; with when they were taken up again, in the belief that we may.
     denied: BTreeMap<i32, Option<Instant>>,
-    /// Whether the group refuses us.
-    pub(super) group_is_denied: bool,
-    /// Whether the topic is to be looked at soon.
-    pub(super) look_again: bool,
 }
 
 impl Faults {
-    /// A partition's worker met this error.
-    pub(super) fn add(&mut self, partition: i32, error: RDKafkaErrorCode) {
+    /// A partition's worker met this error. Returns whether the topic should be looked at soon.
+    pub(super) fn add(&mut self, partition: i32, error: RDKafkaErrorCode) -> bool {
         match error {
             RDKafkaErrorCode::TopicAuthorizationFailed => {
                 self.denied.insert(partition, None);
-                self.look_again = true;
+                true
             }
             RDKafkaErrorCode::UnknownTopicOrPartition
             | RDKafkaErrorCode::UnknownTopic
             | RDKafkaErrorCode::UnknownPartition => {
                 self.unknown.insert(partition);
-                self.look_again = true;
+                true
             }
-            _ => _ = self.stumbled.insert(partition),
+            _ => {
+                self.stumbled.insert(partition);
+                false
+            }
         }
-    }
-
-    /// The group's coordinator answered with this error.
-    pub(super) fn group_failed(&mut self, error: RDKafkaErrorCode) {
-        self.group_is_denied |= Right::missing(error) == Some(Right::Group);
     }
 
     /// The brokers name these partitions.
@@ -71,78 +61,84 @@ impl Faults {
         self.denied.retain(|partition, _| !partitions.contains(partition));
     }
 
+    /// Takes out the partitions that can go on.
+    pub(super) fn take_stumbled(&mut self) -> BTreeSet<i32> {
+        std::mem::take(&mut self.stumbled)
+    }
+
+    /// Takes partitions for readable that have given no error for long enough, and forgets those
+    /// that are not assigned.
+    pub(super) fn end_probation(&mut self, assigned: &BTreeMap<i32, i64>) {
+        self.denied.retain(|partition, taken_up| {
+            assigned.contains_key(partition)
+                && taken_up.is_none_or(|taken_up| taken_up.elapsed() < PROBATION)
+        });
+    }
+
+    /// The partitions that we may read now, as far as `is_fetched` can tell: they are to be taken up
+    /// again, on probation.
+    pub(super) fn take_granted(&mut self, is_fetched: impl Fn(i32) -> bool) -> Vec<i32> {
+        let mut granted = Vec::new();
+        for (&partition, taken_up) in &mut self.denied {
+            if taken_up.is_none() && is_fetched(partition) {
+                *taken_up = Some(Instant::now());
+                granted.push(partition);
+            }
+        }
+        granted
+    }
+
     /// Whether we may not read this partition.
     pub(super) fn is_denied(&self, partition: i32) -> bool {
         self.denied.contains_key(&partition)
     }
 
-    /// Whether we lack a right.
-    pub(super) fn are_denied(&self) -> bool {
-        !self.denied.is_empty() || self.group_is_denied
+    /// Whether there are partitions that we may not read.
+    pub(super) fn any_is_denied(&self) -> bool {
+        !self.denied.is_empty()
     }
 
-    /// Which right we lack.
-    pub(super) fn lacked(&self) -> Option<Right> {
-        if self.denied.is_empty() {
-            self.group_is_denied.then_some(Right::Group)
-        } else {
-            Some(Right::Topic)
-        }
-    }
-
-    /// Whether nothing is the matter with partitions.
+    /// Whether no partition has an error.
     pub(super) fn is_empty(&self) -> bool {
         self.stumbled.is_empty() && self.unknown.is_empty() && self.denied.is_empty()
     }
 }
 
-impl Control {
-    /// Takes up again the partitions whose errors have passed.
-    pub(super) fn restart_stumbled(&mut self) {
-        // librdkafka would take it for the answer to what the group assigned.
-        if self.to_take_up.is_some() {
-            return;
-        }
-        for partition in std::mem::take(&mut self.faults.stumbled) {
-            self.restart_at_next(partition);
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_goes_on_at_once_when_it_is_named_or_when_it_may_be_read_by_its_error() {
+        let mut faults = Faults::default();
+        assert!(!faults.add(0, RDKafkaErrorCode::BadMessage));
+        assert!(faults.add(1, RDKafkaErrorCode::UnknownPartition));
+        assert!(faults.add(2, RDKafkaErrorCode::TopicAuthorizationFailed));
+        assert_eq!(faults.take_stumbled(), BTreeSet::from([0]));
+        faults.found(&BTreeSet::from([0, 2]));
+        assert!(faults.take_stumbled().is_empty());
+        faults.found(&BTreeSet::from([1]));
+        assert_eq!(faults.take_stumbled(), BTreeSet::from([1]));
+        assert!(faults.is_denied(2) && !faults.is_empty());
+        assert!(faults.take_granted(|_| false).is_empty());
+        assert_eq!(faults.take_granted(|_| true), [2]);
+        assert!(faults.take_granted(|_| true).is_empty(), "it is on probation");
+        assert!(faults.is_denied(2), "samples wait until it has proved readable");
     }
 
-    /// Takes up again the partitions that we may read now, as far as can be told: a fetch that is
-    /// refused has no end of the partition.
-    pub(super) fn restart_granted(&mut self) {
-        let assigned = &self.assigned;
-        self.faults.denied.retain(|partition, taken_up| {
-            assigned.contains_key(partition)
-                && taken_up.is_none_or(|taken_up| taken_up.elapsed() < PROBATION)
-        });
-        if self.trouble.is_some() || self.to_take_up.is_some() {
-            return;
+    #[test]
+    fn what_is_not_ours_any_more_is_forgotten() {
+        let mut faults = Faults::default();
+        for (partition, error) in [
+            (0, RDKafkaErrorCode::BadMessage),
+            (1, RDKafkaErrorCode::UnknownPartition),
+            (2, RDKafkaErrorCode::TopicAuthorizationFailed),
+            (3, RDKafkaErrorCode::TopicAuthorizationFailed),
+        ] {
+            faults.add(partition, error);
         }
-        let topic = &self.config.topic;
-        let is_fetched = |partition| known_end(&self.consumer, topic, partition).is_some();
-        let granted: Vec<i32> = self
-            .faults
-            .denied
-            .iter()
-            .filter(|(partition, taken_up)| taken_up.is_none() && is_fetched(**partition))
-            .map(|(&partition, _)| partition)
-            .collect();
-        for partition in granted {
-            self.faults.denied.insert(partition, Some(Instant::now()));
-            self.restart_at_next(partition);
-        }
-    }
-
-    fn restart_at_next(&mut self, partition: i32) {
-        let Some(progress) = self.progress.get(partition) else { return };
-        if !self.assigned.contains_key(&partition) || self.refused.contains_key(&partition) {
-            return;
-        }
-        self.let_go(&[partition], Instant::now() + SETTLE_LIMIT);
-        self.unassign(&[partition]);
-        if let Err(trouble) = self.take_up(&[(partition, progress.next_offset())]) {
-            tracing::error!("{}", self.explain(&trouble));
-        }
+        faults.forget(&BTreeSet::from([0, 1, 2]));
+        faults.end_probation(&BTreeMap::new());
+        assert!(faults.is_empty());
     }
 }

@@ -1,152 +1,243 @@
 //! With a group: Kafka shares the partitions among its members.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
-use rdkafka::{Offset, TopicPartitionList, consumer::Consumer};
+use rdkafka::error::RDKafkaErrorCode;
 
-use crate::source::kafka::config::StartOffset;
+use crate::source::{
+    Position, Publication,
+    kafka::{config::StartOffset, right::Right},
+};
 
-use super::{ANSWER_LIMIT, Control, SETTLE_LIMIT, Trouble};
+use super::{
+    assignment::Assignment,
+    client::Client,
+    commits::Commits,
+    starts::{InGroup, Known, Start},
+    timing::SETTLE_LIMIT,
+    topic::Topic,
+    trouble::Trouble,
+};
 
-impl Control {
-    /// Takes up the partitions that the group assigned. Where the brokers can't be asked for the
-    /// offsets to begin with, it is tried again later: the group thinks that we read them.
-    pub(super) fn take_up_from_group(&mut self) {
-        let Some(partitions) = self.to_take_up.take() else { return };
-        let taken_up = self.group_starts(&partitions).and_then(|starts| self.take_up(&starts));
-        if let Err(trouble) = taken_up {
-            self.trouble = Some(trouble);
-            self.to_take_up = Some(partitions);
+/// Our membership of a group.
+pub(super) struct Group {
+    client: Arc<Client>,
+    publication: Arc<dyn Publication>,
+    name: String,
+    /// Where partitions begin of which neither we nor the group know an offset.
+    start: StartOffset,
+    commits: Commits,
+    /// Whether the group has ever assigned us partitions, or told us that we get none.
+    has_joined: bool,
+    /// Partitions that the group assigned and that are not taken up yet.
+    pending: Option<Vec<i32>>,
+    /// Whether the group refuses us.
+    is_denied: bool,
+}
+
+impl Group {
+    /// Not a member yet.
+    pub(super) fn new(
+        client: Arc<Client>,
+        publication: Arc<dyn Publication>,
+        name: String,
+        start: StartOffset,
+        commits: Commits,
+    ) -> Self {
+        let (has_joined, pending, is_denied) = (false, None, false);
+        Group { client, publication, name, start, commits, has_joined, pending, is_denied }
+    }
+
+    /// The group's name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the group has ever assigned us partitions, or told us that we get none.
+    pub(super) fn has_joined(&self) -> bool {
+        self.has_joined
+    }
+
+    /// Whether the group's assignment is not taken up yet. librdkafka would take any other
+    /// partition that is taken up meanwhile for the answer to it.
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Whether the group refuses us.
+    pub(super) fn is_denied(&self) -> bool {
+        self.is_denied
+    }
+
+    /// The group assigned these partitions.
+    pub(super) fn assign(&mut self, partitions: Vec<i32>) {
+        self.has_joined = true;
+        self.is_denied = false;
+        self.pending = Some(partitions);
+    }
+
+    /// The group's coordinator answered with this error.
+    pub(super) fn failed(&mut self, error: RDKafkaErrorCode) {
+        self.is_denied |= Right::missing(error) == Some(Right::Group);
+    }
+
+    /// The group answered a commit: for each partition its offset and whether that is committed,
+    /// and the error, if there is one.
+    pub(super) fn answered(
+        &mut self,
+        answers: &[(i32, i64, bool)],
+        error: Option<RDKafkaErrorCode>,
+    ) {
+        self.commits.answered(answers);
+        match error {
+            Some(error) => self.failed(error),
+            None => self.is_denied = false,
         }
     }
 
-    /// Where partitions of the group begin: at the group's committed offset or at our own position,
-    /// whichever is larger; where there is none, as configured.
-    pub(super) fn group_starts(&mut self, partitions: &[i32]) -> Result<Vec<(i32, i64)>, Trouble> {
+    /// Takes up the partitions that the group assigned, if there are any to be taken up. If that
+    /// fails, it is to be tried again later: the group thinks that we read them.
+    pub(super) fn take_up(
+        &mut self,
+        topic: &mut Topic,
+        assignment: &mut Assignment,
+    ) -> Result<(), Trouble> {
+        let Some(partitions) = self.pending.take() else { return Ok(()) };
+        let taken_up = self.take_up_these(&partitions, topic, assignment);
+        if taken_up.is_err() {
+            self.pending = Some(partitions);
+        }
+        taken_up
+    }
+
+    /// Takes up partitions again that were released and exist now.
+    pub(super) fn take_back(
+        &mut self,
+        found: &BTreeSet<i32>,
+        topic: &mut Topic,
+        assignment: &mut Assignment,
+    ) -> Result<(), Trouble> {
+        let back: Vec<i32> = assignment.released().intersection(found).copied().collect();
+        if back.is_empty() || self.is_pending() {
+            return Ok(());
+        }
+        self.take_up_these(&back, topic, assignment)
+    }
+
+    fn take_up_these(
+        &mut self,
+        partitions: &[i32],
+        topic: &mut Topic,
+        assignment: &mut Assignment,
+    ) -> Result<(), Trouble> {
+        let starts = self.starts(partitions, topic, assignment)?;
+        assignment.take_up(&starts)?;
+        self.taken_up(&starts);
+        Ok(())
+    }
+
+    /// Partitions are read from these offsets on (partition, first offset).
+    pub(super) fn taken_up(&mut self, starts: &[(i32, i64)]) {
+        self.commits.taken_up(starts, &self.publication.published());
+    }
+
+    /// Where partitions begin.
+    fn starts(
+        &mut self,
+        partitions: &[i32],
+        topic: &mut Topic,
+        assignment: &Assignment,
+    ) -> Result<Vec<(i32, i64)>, Trouble> {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
-        if !self.topic.is_known() {
-            self.look_at_topic()?;
+        if !topic.is_known() {
+            topic.look()?;
         }
-        let committed = self.committed(partitions)?;
-        let known = committed.len() == partitions.len();
-        let came_while_away = !known && self.was_here_before()?;
-        let mut starts = Vec::new();
-        let mut unknown = TopicPartitionList::new();
-        let mut recreated = Vec::new();
+        let committed = self.client.committed(partitions)?;
+        let was_counted =
+            committed.len() < partitions.len() && self.was_counted(topic, assignment)?;
+        let known = Known {
+            stored: assignment.stored(),
+            first_count: topic.first_count(),
+            configured: self.start,
+        };
+        let (mut starts, mut asked, mut recreated) = (Vec::new(), Vec::new(), Vec::new());
         for &partition in partitions {
-            let stored = self.stored.get(&partition).copied();
-            if let Some(&offset) = committed.get(&partition) {
-                // What we counted of it ourselves may be more than we came to commit.
-                starts.push((partition, stored.map_or(offset, |stored| stored.max(offset))));
-            } else if self.commits.confirmed(partition).is_some() {
-                // Kafka forgets offsets of a group with members only together with their topic.
-                recreated.push(partition);
-                self.ask_for(&mut unknown, partition, StartOffset::Earliest);
-            } else if let Some(stored) = stored {
-                starts.push((partition, stored));
-            } else {
-                let appeared = self.topic.first_count.is_some_and(|first| partition >= first);
-                let new = appeared || came_while_away;
-                let start = if new { StartOffset::Earliest } else { self.config.start };
-                self.ask_for(&mut unknown, partition, start);
+            let group = InGroup {
+                committed: committed.get(&partition).copied(),
+                had_committed: self.commits.confirmed(partition).is_some(),
+                was_counted,
+            };
+            match known.in_group(partition, group) {
+                Start::At(offset) => starts.push((partition, offset)),
+                Start::Ask(start) => asked.push((partition, start)),
+                Start::Recreated => {
+                    recreated.push(partition);
+                    asked.push((partition, StartOffset::Earliest));
+                }
             }
         }
-        if unknown.count() > 0 {
-            starts.extend(self.resolve(&unknown)?);
-        }
+        starts.extend(self.client.offsets(&asked)?);
         if starts.len() < partitions.len() {
-            let topic = &self.config.topic;
+            let name = self.client.topic();
             return Err(Trouble::Lacking(format!(
-                "waiting for a leader of some of {topic}'s {partitions:?}"
+                "waiting for a leader of some of {name}'s {partitions:?}"
             )));
         }
         for partition in recreated {
-            self.note_recreated(partition);
+            assignment.note_recreated(partition);
         }
         self.commits.group_has(&committed);
         Ok(starts)
     }
 
-    /// Whether both this process and its group have counted the topic before. A partition that
-    /// neither knows is new then: members commit where each begins.
-    fn was_here_before(&self) -> Result<bool, Trouble> {
-        let first_count = self.topic.first_count.unwrap_or(0);
-        let all: Vec<i32> = (0..first_count).collect();
-        Ok(!self.stored.is_empty() && !self.committed(&all)?.is_empty())
-    }
-
-    /// What the group has committed of these partitions; those without an offset are left out.
-    pub(super) fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, Trouble> {
-        let topic = &self.config.topic;
-        let mut list = TopicPartitionList::new();
-        for &partition in partitions {
-            list.add_partition(topic, partition);
-        }
-        let answer = self
-            .consumer
-            .committed_offsets(list, ANSWER_LIMIT)
-            .map_err(|error| self.unanswered(error))?;
-        let mut committed = BTreeMap::new();
-        for element in answer.elements() {
-            element.error().map_err(|error| self.unanswered(error))?;
-            if let Offset::Offset(offset) = element.offset() {
-                committed.insert(element.partition(), offset);
-            }
-        }
-        Ok(committed)
+    /// Whether both we and the group have counted this topic before.
+    fn was_counted(&self, topic: &Topic, assignment: &Assignment) -> Result<bool, Trouble> {
+        let all: Vec<i32> = (0..topic.first_count().unwrap_or(0)).collect();
+        Ok(!assignment.stored().is_empty() && !self.client.committed(&all)?.is_empty())
     }
 
     /// Gives partitions back to the group, once what was counted of them is published and
-    /// committed, so that whoever reads them next begins just there.
-    pub(super) fn give_away(&mut self, partitions: &[i32]) {
-        if let Some(pending) = &mut self.to_take_up {
+    /// committed, so that the member that reads them next begins just there.
+    pub(super) fn give_away(&mut self, partitions: &[i32], assignment: &mut Assignment) {
+        if let Some(pending) = &mut self.pending {
             pending.retain(|partition| !partitions.contains(partition));
         }
         let deadline = Instant::now() + SETTLE_LIMIT;
-        let ends: BTreeMap<i32, i64> =
-            partitions.iter().filter_map(|&p| Some((p, self.progress.next_offset(p)?))).collect();
-        self.let_go(partitions, deadline);
-        // Where they come back to us before anybody else commits, we go on where we were.
-        self.stored.retain(|partition, _| !partitions.contains(partition));
+        let ends = assignment.revoke(partitions, deadline);
         let left = deadline.saturating_duration_since(Instant::now());
-        if let Some(mut positions) = self.publication.settle(left) {
-            positions.retain(|position| partitions.contains(&position.partition));
-            if !self.commit_now(positions) {
-                self.note_abandoned(&ends);
-            }
-        } else {
-            self.note_abandoned(&ends);
+        let settled = self.publication.settle(left);
+        if settled.is_none() {
             tracing::error!(
                 ?partitions,
                 "counts could not be published before these partitions went to another member of \
                  the group, which will count again what is not committed"
             );
         }
-        // What was released is not with librdkafka any more; if that is all, it is an answer as well.
-        let mut with_librdkafka = partitions.to_vec();
-        with_librdkafka.retain(|partition| !self.released.contains(partition));
-        for partition in partitions {
-            self.assigned.remove(partition);
-            self.refused.remove(partition);
-            self.released.remove(partition);
-            self.forget_metrics_of(*partition);
+        let is_committed = settled.is_some_and(|mut positions| {
+            positions.retain(|position| partitions.contains(&position.partition));
+            self.commits.commit_now(&positions, assignment.assigned())
+        });
+        if !is_committed {
+            assignment.abandon(ends, |partition| self.commits.confirmed(partition));
         }
-        self.faults.forget(&partitions.iter().copied().collect());
-        self.metrics.kafka_partitions.set(self.assigned.len() as i64);
-        self.unassign(&with_librdkafka);
+        assignment.give_back(partitions);
     }
 
-    /// Counts what another member will count again, and remembers these positions as our own.
-    fn note_abandoned(&mut self, ends: &BTreeMap<i32, i64>) {
-        for (&partition, &end) in ends {
-            let start = self.assigned.get(&partition).copied().unwrap_or(end);
-            let left = end - self.commits.confirmed(partition).unwrap_or(start);
-            let labels = [self.config.topic.as_str(), &partition.to_string()];
-            let metric = self.metrics.kafka_abandoned.with_label_values(&labels);
-            metric.inc_by(left.max(0).unsigned_abs());
-        }
-        self.stored.extend(ends);
+    /// Commits what has been published since the last time.
+    pub(super) fn commit_published(&mut self, assignment: &Assignment) {
+        self.commits.commit_published(&*self.publication, assignment.assigned());
+    }
+
+    /// Commits the last positions and waits for it.
+    pub(super) fn commit_last(&mut self, positions: &[Position], assignment: &Assignment) {
+        // If it fails, that is logged.
+        let _committed = self.commits.commit_now(positions, assignment.assigned());
+    }
+
+    /// Updates the metrics of what is not committed.
+    pub(super) fn report(&self, assignment: &Assignment) {
+        self.commits.report(&self.publication.published(), assignment.assigned());
     }
 }

@@ -1,14 +1,26 @@
-//! The control thread: which partitions are read, from where on, and how they fare.
+//! The control thread: it owns the consumer, and decides which partitions are read and from where.
+//!
+//! [`Control`] only joins parts that own their state. In `watch` it hands librdkafka's events and the
+//! passing of time to them:
+//!
+//! - `client` asks the brokers, and gives librdkafka orders; nothing else does;
+//! - `topic` knows which partitions exist, and `starts` where one begins;
+//! - `assignment` gives partitions to workers and takes them back, for `alone` (this process
+//!   reads all partitions) or `group` (Kafka shares them), and `commits` tells a group how far they
+//!   are counted;
+//! - `ends` asks where partitions end, for samples that wait to hear that nothing older is to come;
+//! - `out_of_range` and `faults` keep partitions that can't be read on, until they can.
 
+mod alone;
 mod assignment;
-mod commit;
+mod client;
+mod commits;
 mod ends;
 mod faults;
 mod group;
-mod refused;
-mod report;
-mod solo;
+mod out_of_range;
 mod starts;
+mod timing;
 mod topic;
 mod trouble;
 
@@ -31,69 +43,111 @@ use crate::{
     source::Publication,
 };
 
-pub(super) use commit::Commits;
-pub(super) use ends::Ends;
-pub(super) use faults::Faults;
-pub(super) use topic::Topic;
+use alone::Alone;
+use assignment::Assignment;
+use client::{Client, Range};
+use commits::Commits;
+use ends::{Asked, Ends};
+use faults::Faults;
+use group::Group;
+use out_of_range::{Cause, OutOfRange, cause};
+use timing::{DISCOVERY, POLL, SETTLE_LIMIT, TICK};
+use topic::Topic;
 use trouble::Trouble;
 
 use super::{
-    config::KafkaConfig,
-    context::Context,
-    event::Event,
-    inbox::{Command, Inbox},
-    progress::TopicProgress,
-    queue::has_events,
+    config::KafkaConfig, context::Context, event::Event, inbox::Inbox, progress::TopicProgress,
+    queue::has_events, right::Right,
 };
 
-/// How often events of the consumer and new publications to commit are looked for.
-const POLL: Duration = Duration::from_millis(100);
-/// How often lag and health are looked after, and a topic that is not there yet.
-const TICK: Duration = Duration::from_secs(1);
-/// How often new partitions are looked for.
-const DISCOVERY: Duration = Duration::from_secs(10);
-/// How long a question to the brokers may take. Events wait meanwhile, and so does a stop.
-const ANSWER_LIMIT: Duration = Duration::from_secs(2);
-/// How long a rebalance may wait for counts to be published before partitions are given away.
-const SETTLE_LIMIT: Duration = Duration::from_secs(10);
-
 static LOG_WAITING: LogLimit = LogLimit::new(Duration::from_secs(30));
+static LOG_LOST: LogLimit = LogLimit::new(Duration::from_secs(10));
 
-/// The control thread's state.
-pub(super) struct Control {
+/// What the control thread works with.
+pub(super) struct Setup {
     pub(super) config: KafkaConfig,
-    /// How far partitions have been counted.
+    /// How far partitions are counted already.
     pub(super) stored: BTreeMap<i32, i64>,
     pub(super) consumer: Arc<BaseConsumer<Context>>,
+    /// Those of the workers.
     pub(super) inboxes: Vec<Arc<Inbox>>,
     pub(super) progress: Arc<TopicProgress>,
     pub(super) events: mpsc::Receiver<Event>,
     pub(super) publication: Arc<dyn Publication>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) component: Component,
+    /// Ends the thread.
     pub(super) stop: mpsc::Receiver<()>,
-    /// Partitions given to workers, and where each began.
-    pub(super) assigned: BTreeMap<i32, i64>,
-    /// Whether the group has ever told which partitions are ours.
-    pub(super) joined: bool,
-    /// Partitions that the group assigned and that are not taken up yet.
-    pub(super) to_take_up: Option<Vec<i32>>,
-    /// Partitions that were ours to read and that Kafka does not have any more.
-    pub(super) released: BTreeSet<i32>,
-    /// What the brokers say of the topic.
-    pub(super) topic: Topic,
+}
+
+/// The control thread's state.
+pub(super) struct Control {
+    client: Arc<Client>,
+    topic: Topic,
+    assignment: Assignment,
+    mode: Mode,
+    ends: Ends,
+    out_of_range: OutOfRange,
+    faults: Faults,
     /// What keeps partitions from being found.
-    pub(super) trouble: Option<Trouble>,
-    /// Partitions that can't be read on at this offset.
-    pub(super) refused: BTreeMap<i32, i64>,
-    /// Partitions that can't be read on for other reasons.
-    pub(super) faults: Faults,
-    /// What the group has been told.
-    pub(super) commits: Commits,
-    pub(super) ends: Ends,
+    trouble: Option<Trouble>,
+    /// Whether the topic is to be looked at before it is time.
+    look_soon: bool,
+    events: mpsc::Receiver<Event>,
+    publication: Arc<dyn Publication>,
+    metrics: Arc<Metrics>,
+    component: Component,
+    stop: mpsc::Receiver<()>,
+}
+
+/// Who decides which partitions are ours.
+enum Mode {
+    /// This process does.
+    Alone(Alone),
+    /// The group does.
+    Group(Group),
 }
 
 impl Control {
+    pub(super) fn new(setup: Setup) -> Self {
+        let Setup { config, stored, consumer, inboxes, progress, .. } = setup;
+        let Setup { events, publication, metrics, component, stop, .. } = setup;
+        let client = Arc::new(Client::new(consumer, &config));
+        let assignment = Assignment::new(
+            Arc::clone(&client),
+            inboxes,
+            Arc::clone(&progress),
+            Arc::clone(&metrics),
+            config.group.is_some(),
+            stored,
+        );
+        let KafkaConfig { partitions, group, start, .. } = config;
+        let mode = match group {
+            None => Mode::Alone(Alone { client: Arc::clone(&client), partitions, start }),
+            Some(name) => {
+                let commits = Commits::new(Arc::clone(&client), Arc::clone(&metrics));
+                let publication = Arc::clone(&publication);
+                Mode::Group(Group::new(Arc::clone(&client), publication, name, start, commits))
+            }
+        };
+        Control {
+            topic: Topic::new(Arc::clone(&client)),
+            ends: Ends::new(Arc::clone(&client), progress),
+            client,
+            assignment,
+            mode,
+            out_of_range: OutOfRange::default(),
+            faults: Faults::default(),
+            trouble: None,
+            look_soon: false,
+            events,
+            publication,
+            metrics,
+            component,
+            stop,
+        }
+    }
+
     /// Runs until told to stop, then stops the workers, has the last positions committed and
     /// leaves the group. An error is one that no waiting mends.
     pub(super) fn run(mut self, workers: Vec<JoinHandle<()>>) -> Result<(), KafkaError> {
@@ -102,20 +156,18 @@ impl Control {
         if let Some(failure) = &failure {
             self.component.set(State::Failing(failure.clone()));
         }
-        for inbox in &self.inboxes {
-            inbox.send(Command::Stop);
-        }
+        self.assignment.stop_workers();
         for worker in workers {
             if worker.join().is_err() {
                 tracing::error!("a Kafka worker panicked; what it had not handed over is lost");
             }
         }
         let last = self.publication.last(SETTLE_LIMIT);
-        if self.config.group.is_some() {
-            self.commit_now(last.unwrap_or_default());
+        if let Mode::Group(group) = &mut self.mode {
+            group.commit_last(&last.unwrap_or_default(), &self.assignment);
         }
         // The consumer leaves the group when it is dropped, with nobody here to answer.
-        self.consumer.context().close();
+        self.client.context().close();
         match failure {
             Some(failure) => self.component.fail(failure),
             None => self.component.finish(),
@@ -124,8 +176,8 @@ impl Control {
     }
 
     fn watch(&mut self) -> Result<(), KafkaError> {
-        if self.config.group.is_some() {
-            self.consumer.subscribe(&[&self.config.topic])?;
+        if let Mode::Group(_) = self.mode {
+            self.client.consumer.subscribe(&[self.client.topic()])?;
         }
         let mut next_tick = Instant::now();
         let mut next_discovery = Instant::now();
@@ -133,104 +185,342 @@ impl Control {
         while self.stop.recv_timeout(POLL) == Err(mpsc::RecvTimeoutError::Timeout) {
             // After the group's events: librdkafka takes whatever we assign for the answer to them.
             if self.serve()? {
-                self.restart_refused();
+                self.restart_out_of_range();
             }
             self.ask_for_ends();
-            if self.config.group.is_some() {
-                self.commit_published();
+            if let Mode::Group(group) = &mut self.mode {
+                group.commit_published(&self.assignment);
             }
             let now = Instant::now();
             if now < next_tick {
                 continue;
             }
             next_tick = now + TICK;
-            if now >= next_discovery || std::mem::take(&mut self.faults.look_again) {
-                let looked = self.look_at_topic();
+            if now >= next_discovery || std::mem::take(&mut self.look_soon) {
+                let looked = self.topic.look();
                 // What was said meanwhile may be why there is no answer, or a rebalance.
                 self.serve()?;
                 self.trouble = looked.and_then(|found| self.take_up_found(&found)).err();
                 self.release_vanished();
-                let settled =
+                let is_settled =
                     self.trouble.is_none() && self.faults.is_empty() && !self.topic.is_unsettled();
-                next_discovery = Instant::now() + if settled { DISCOVERY } else { Duration::ZERO };
+                next_discovery =
+                    Instant::now() + if is_settled { DISCOVERY } else { Duration::ZERO };
             }
             self.take_up_from_group();
-            self.restart_refused();
+            self.restart_out_of_range();
             self.restart_granted();
             self.report();
         }
         Ok(())
     }
 
-    /// Takes what librdkafka has to say, and does what events ask for. Returns whether any partition
-    /// can't be read on.
+    /// Takes what librdkafka has to say, and does what events ask for. Returns whether there was an
+    /// offset that a broker does not have.
     fn serve(&mut self) -> Result<bool, KafkaError> {
-        let mut refused = self.take_events();
-        while has_events(&self.consumer) {
-            match self.consumer.poll(Duration::ZERO) {
+        let mut is_out_of_range = self.take_events();
+        while has_events(&self.client.consumer) {
+            let polled = self.client.consumer.poll(Duration::ZERO).map(|polled| polled.map(drop));
+            match polled {
                 None => {}
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(error),
-                Some(Err(error)) => self.take_error(&error),
+                // Errors of single partitions come through their queues; these concern the topic,
+                // which is looked at again and again, or the group. All are counted and logged
+                // already.
+                Some(Err(error)) => {
+                    if let (Mode::Group(group), Some(code)) =
+                        (&mut self.mode, error.rdkafka_error_code())
+                    {
+                        group.failed(code);
+                    }
+                }
                 // Queues are split off before their partitions are assigned.
-                Some(Ok(_)) => tracing::error!("Kafka: a message came past its partition's queue"),
+                Some(Ok(())) => tracing::error!("Kafka: a message came past its partition's queue"),
             }
-            refused |= self.take_events();
+            is_out_of_range |= self.take_events();
         }
-        Ok(refused)
+        Ok(is_out_of_range)
     }
 
-    /// Does what events ask for. Returns whether any partition can't be read on.
+    /// Does what events ask for. Returns whether there was an offset that a broker does not have.
     fn take_events(&mut self) -> bool {
-        let mut refused = false;
+        let mut is_out_of_range = false;
         while let Ok(event) = self.events.try_recv() {
             match event {
                 Event::Assigned(partitions) => {
                     self.metrics.kafka_rebalances.with_label_values(&["assigned"]).inc();
-                    self.joined = true;
-                    self.faults.group_is_denied = false;
-                    self.to_take_up = Some(partitions);
+                    if let Mode::Group(group) = &mut self.mode {
+                        group.assign(partitions);
+                    }
                     self.take_up_from_group();
                 }
                 Event::Revoked(partitions) => {
                     self.metrics.kafka_rebalances.with_label_values(&["revoked"]).inc();
-                    self.give_away(&partitions);
+                    if let Mode::Group(group) = &mut self.mode {
+                        group.give_away(&partitions, &mut self.assignment);
+                    }
+                    self.out_of_range.forget(&partitions);
+                    self.faults.forget(&partitions.into_iter().collect());
                 }
                 Event::CommitAnswered(answers, error) => {
-                    self.commits.answered(&answers);
-                    match error {
-                        Some(error) => self.faults.group_failed(error),
-                        None => self.faults.group_is_denied = false,
+                    if let Mode::Group(group) = &mut self.mode {
+                        group.answered(&answers, error);
                     }
                 }
                 Event::OutOfRange { partition, offset } => {
-                    self.refused.insert(partition, offset);
-                    refused = true;
+                    self.out_of_range.add(partition, offset);
+                    is_out_of_range = true;
                 }
-                Event::Failed { partition, error } => self.faults.add(partition, error),
+                Event::Failed { partition, error } => {
+                    self.look_soon |= self.faults.add(partition, error);
+                }
             }
         }
         self.restart_stumbled();
-        refused
+        is_out_of_range
+    }
+
+    /// Takes up what was found and is ours to read: without a group, partitions that are not read
+    /// yet; with one, those that were gone and are back.
+    fn take_up_found(&mut self, found: &BTreeSet<i32>) -> Result<(), Trouble> {
+        self.faults.found(found);
+        self.restart_stumbled();
+        let Control { topic, assignment, .. } = self;
+        match &mut self.mode {
+            Mode::Alone(alone) => alone.take_up(found, topic, assignment),
+            Mode::Group(group) => group.take_back(found, topic, assignment),
+        }
+    }
+
+    fn take_up_from_group(&mut self) {
+        if let Mode::Group(group) = &mut self.mode
+            && let Err(trouble) = group.take_up(&mut self.topic, &mut self.assignment)
+        {
+            self.trouble = Some(trouble);
+        }
+    }
+
+    fn release_vanished(&mut self) {
+        let gone = self.topic.vanished(self.assignment.assigned());
+        if !gone.is_empty() {
+            self.assignment.release(&gone);
+            self.faults.forget(&gone);
+        }
+    }
+
+    /// Goes on with partitions whose next offset the broker does not have. If the brokers can't be
+    /// asked what they have, it is tried again later.
+    fn restart_out_of_range(&mut self) {
+        self.out_of_range.retain(self.assignment.assigned());
+        if self.out_of_range.is_empty() || self.is_pending() {
+            return;
+        }
+        let partitions = self.out_of_range.partitions();
+        let restarted = self.client.ranges(&partitions).and_then(|ranges| {
+            ranges
+                .into_iter()
+                .try_for_each(|(partition, range)| self.restart_in_range(partition, range))
+        });
+        if let Err(trouble) = restarted
+            && LOG_WAITING.permit().is_some()
+        {
+            tracing::warn!(?partitions, "{}", self.explain(&trouble));
+        }
+    }
+
+    /// Finds out why the broker does not have a partition's offset, reads on, and counts it.
+    fn restart_in_range(&mut self, partition: i32, range: Range) -> Result<(), Trouble> {
+        let next = self.assignment.next_offset(partition);
+        let Some(position) = self.out_of_range.position(partition, next) else {
+            if next.is_some() {
+                // Word from before the partition was last taken up.
+                self.out_of_range.forget(&[partition]);
+            }
+            return Ok(());
+        };
+        let cause = cause(position, range);
+        let start = match cause {
+            Cause::Deleted(_) => range.low,
+            Cause::Recreated => self.begun(partition, range)?.unwrap_or(range.low),
+            Cause::Truncated => position,
+        };
+        // Should it fail half-way, it begins with this again.
+        self.out_of_range.add(partition, position);
+        self.restart(partition, start)?;
+        self.out_of_range.forget(&[partition]);
+        match cause {
+            Cause::Deleted(lost) => self.note_lost(partition, position, lost),
+            Cause::Recreated => self.assignment.note_recreated(partition),
+            Cause::Truncated => tracing::warn!(
+                topic = self.client.topic(),
+                partition,
+                position,
+                "Kafka's log of this partition was cut back, which loses messages for all readers: \
+                 was a broker without the newest messages made its leader? Reading goes on"
+            ),
+        }
+        Ok(())
+    }
+
+    /// Where another member of the group has begun to read a recreated partition.
+    fn begun(&self, partition: i32, range: Range) -> Result<Option<i64>, Trouble> {
+        let Mode::Group(_) = self.mode else { return Ok(None) };
+        let committed = self.client.committed(&[partition])?.get(&partition).copied();
+        Ok(committed.filter(|offset| (range.low..=range.high).contains(offset)))
+    }
+
+    /// Counts and logs that messages are gone.
+    fn note_lost(&self, partition: i32, position: i64, lost: u64) {
+        let topic = self.client.topic();
+        self.metrics.kafka_lost.with_label_values(&[topic, &partition.to_string()]).inc_by(lost);
+        let Some(held_back) = LOG_LOST.permit() else { return };
+        tracing::error!(
+            topic,
+            partition,
+            position,
+            lost,
+            held_back,
+            "messages are lost: Kafka deleted them before they were counted; reading goes on with \
+             the oldest that it has. Set the topic's retention.ms and retention.bytes above what \
+             comes in while flow-exporter is away or behind"
+        );
+    }
+
+    /// Takes up again the partitions whose errors are over.
+    fn restart_stumbled(&mut self) {
+        if self.is_pending() {
+            return;
+        }
+        for partition in self.faults.take_stumbled() {
+            self.restart_at_next(partition);
+        }
+    }
+
+    /// Takes up again the partitions that we may read now, as far as can be told: a fetch that is
+    /// refused has no end of the partition.
+    fn restart_granted(&mut self) {
+        self.faults.end_probation(self.assignment.assigned());
+        if self.trouble.is_some() || self.is_pending() {
+            return;
+        }
+        for partition in self.faults.take_granted(|partition| self.client.is_fetched(partition)) {
+            self.restart_at_next(partition);
+        }
+    }
+
+    /// Has a partition go on where it is, unless nobody reads it or that is found out elsewhere.
+    fn restart_at_next(&mut self, partition: i32) {
+        let Some(next) = self.assignment.next_offset(partition) else { return };
+        if !self.assignment.has(partition) || self.out_of_range.has(partition) {
+            return;
+        }
+        if let Err(trouble) = self.restart(partition, next) {
+            tracing::error!("{}", self.explain(&trouble));
+        }
+    }
+
+    fn restart(&mut self, partition: i32, start: i64) -> Result<(), Trouble> {
+        self.assignment.restart(partition, start)?;
+        if let Mode::Group(group) = &mut self.mode {
+            group.taken_up(&[(partition, start)]);
+        }
+        Ok(())
+    }
+
+    /// Whether the group's assignment waits to be taken up, so that nothing else may be.
+    fn is_pending(&self) -> bool {
+        matches!(&self.mode, Mode::Group(group) if group.is_pending())
+    }
+
+    fn ask_for_ends(&mut self) {
+        let Some(target) = self.publication.target() else { return };
+        let takes_part = self.takes_part();
+        let is_denied = |partition| self.faults.is_denied(partition);
+        match self.ends.ask(target, &self.topic, is_denied, takes_part) {
+            Asked::Answered => self.assignment.wake_workers(),
+            Asked::Failed => self.look_soon = true,
+            Asked::Nothing | Asked::Unanswered => {}
+        }
     }
 
     /// Whether all partitions that are ours to read are with the workers, and can be read.
-    pub(super) fn takes_part(&self) -> bool {
-        let found = match &self.trouble {
+    fn takes_part(&self) -> bool {
+        let is_found = match &self.trouble {
             None => self.topic.is_known(),
             Some(Trouble::Lacking(_)) => self.topic.lacks_none_for_now(),
             Some(_) => false,
         };
-        let is_given = self.config.group.is_none() || self.joined && self.to_take_up.is_none();
-        found && is_given && self.refused.is_empty() && !self.faults.are_denied()
+        let is_assigned = match &self.mode {
+            Mode::Alone(_) => true,
+            Mode::Group(group) => group.has_joined() && !group.is_pending(),
+        };
+        is_found && is_assigned && self.out_of_range.is_empty() && self.lacked().is_none()
     }
 
-    fn take_error(&mut self, error: &KafkaError) {
-        // Errors of single partitions come through their queues; these concern the topic, which is
-        // looked at again and again, or the group. All are counted and logged already.
-        if let Some(code) = error.rdkafka_error_code()
-            && self.config.group.is_some()
-        {
-            self.faults.group_failed(code);
+    /// Which right we lack.
+    fn lacked(&self) -> Option<Right> {
+        match &self.mode {
+            _ if self.faults.any_is_denied() => Some(Right::Topic),
+            Mode::Group(group) if group.is_denied() => Some(Right::Group),
+            _ => None,
         }
+    }
+
+    /// Shows how brokers and partitions fare, as metrics and as the state of the source.
+    fn report(&self) {
+        self.assignment.report();
+        if let Mode::Group(group) = &self.mode {
+            group.report(&self.assignment);
+        }
+        let state = self.state();
+        if let State::Failing(reason) = &state
+            && LOG_WAITING.permit().is_some()
+        {
+            tracing::warn!("{reason}");
+        }
+        self.component.set(state);
+    }
+
+    fn state(&self) -> State {
+        let connections = &self.client.context().connections;
+        let lacked = self.lacked();
+        // The group's coordinator may leave a question unanswered that it refuses.
+        let is_silent = matches!(self.trouble, Some(Trouble::Silent(_)));
+        if let Some(trouble) = self.trouble.as_ref().filter(|_| !is_silent || lacked.is_none()) {
+            let text = self.explain(trouble);
+            // Connections take their time; that one has failed is known soon.
+            let begins = is_silent
+                && !self.topic.is_known()
+                && connections.up().is_none()
+                && connections.reason().is_none();
+            return if begins { State::Starting(text) } else { State::Failing(text) };
+        }
+        if connections.up() == Some(0) {
+            return State::Failing(self.client.unreachable("no broker is connected"));
+        }
+        if let Some(right) = lacked {
+            return State::Failing(self.explain(&Trouble::Denied(right)));
+        }
+        let topic = self.client.topic();
+        if let Mode::Group(group) = &self.mode
+            && !group.has_joined()
+        {
+            let group = group.name();
+            return State::Starting(format!(
+                "joining group {group} for its share of topic {topic}"
+            ));
+        }
+        let released = self.assignment.released();
+        if released.is_empty() {
+            return State::Ready;
+        }
+        State::Degraded(format!(
+            "topic {topic} does not have its partitions {released:?} any more: it was recreated \
+             with fewer. Give it as many as before if they are wanted; nothing waits for them"
+        ))
+    }
+
+    fn explain(&self, trouble: &Trouble) -> String {
+        self.client.explain(trouble, !self.assignment.released().is_empty())
     }
 }

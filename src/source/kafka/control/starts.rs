@@ -1,58 +1,107 @@
-//! Where partitions begin: offsets that Kafka resolves.
+//! Where partitions begin.
 
-use rdkafka::{Offset, TopicPartitionList, consumer::Consumer};
+use std::collections::BTreeMap;
 
-use crate::source::kafka::{config::StartOffset, right::Right};
+use crate::source::kafka::config::StartOffset;
 
-use super::{ANSWER_LIMIT, Control, Trouble};
+/// Where a partition begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Start {
+    /// At this offset.
+    At(i64),
+    /// Where the brokers say that this is.
+    Ask(StartOffset),
+    /// At the beginning of a topic that was recreated.
+    Recreated,
+}
 
-impl Control {
-    pub(super) fn ask_for(
-        &self,
-        list: &mut TopicPartitionList,
-        partition: i32,
-        start: StartOffset,
-    ) {
-        let offset = match start {
-            StartOffset::Stored | StartOffset::Latest => Offset::End,
-            StartOffset::Earliest => Offset::Beginning,
-            StartOffset::At(time) => Offset::Offset(time.get()),
-        };
-        list.add_partition_offset(&self.config.topic, partition, offset)
-            .expect("the list takes any offset that is not stored");
+/// What the start of a partition follows from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known<'a> {
+    /// How far partitions were counted by ourselves.
+    pub(super) stored: &'a BTreeMap<i32, i64>,
+    /// How many partitions the topic had when it was first seen.
+    pub(super) first_count: Option<i32>,
+    /// Where partitions begin that are neither stored nor new.
+    pub(super) configured: StartOffset,
+}
+
+/// What a group knows about a partition.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InGroup {
+    /// The offset that it has committed.
+    pub(super) committed: Option<i64>,
+    /// Whether it had one when we last knew. Kafka forgets the offsets of a group with members only
+    /// together with their topic.
+    pub(super) had_committed: bool,
+    /// Whether both we and the group have counted this topic before, so that a partition unknown to
+    /// both is new: members commit where each begins.
+    pub(super) was_counted: bool,
+}
+
+impl Known<'_> {
+    /// Where a partition begins without a group: at our own position. One that is not stored
+    /// among others that are is new.
+    pub(super) fn alone(&self, partition: i32) -> Start {
+        match self.stored.get(&partition) {
+            Some(&offset) => Start::At(offset),
+            None => self.unknown(partition, !self.stored.is_empty()),
+        }
     }
 
-    /// The offsets behind what [`Control::ask_for`] asked for. Kafka answers the end, the
-    /// beginning and times by the same request (`ListOffsets`, special timestamps -1 and -2).
-    pub(super) fn resolve(&self, asked: &TopicPartitionList) -> Result<Vec<(i32, i64)>, Trouble> {
-        let topic = &self.config.topic;
-        let answer = self
-            .consumer
-            .offsets_for_times(asked.clone(), ANSWER_LIMIT)
-            .map_err(|error| self.unanswered(error))?;
-        let mut starts = Vec::new();
-        for element in answer.elements() {
-            let partition = element.partition();
-            let error = element.error().err().and_then(|error| error.rdkafka_error_code());
-            if let Some(right) = error.and_then(Right::missing) {
-                return Err(self.denied(right));
+    /// Where a partition begins in a group: at the committed offset or at our own position,
+    /// whichever is larger, since we may have counted more than we came to commit.
+    pub(super) fn in_group(&self, partition: i32, group: InGroup) -> Start {
+        match (group.committed, self.stored.get(&partition)) {
+            (Some(offset), stored) => {
+                Start::At(stored.map_or(offset, |&stored| stored.max(offset)))
             }
-            let offset = match element.offset() {
-                Offset::Offset(offset) => offset,
-                // No message is as young as the time asked for: begin with the next one.
-                Offset::End => {
-                    match self.consumer.fetch_watermarks(topic, partition, ANSWER_LIMIT) {
-                        Ok((_, end)) => end,
-                        Err(error) => return Err(self.unanswered(error)),
-                    }
-                }
-                // An error of this partition alone, such as one without a leader: later again.
-                _ => continue,
-            };
-            if error.is_none() {
-                starts.push((partition, offset));
-            }
+            (None, _) if group.had_committed => Start::Recreated,
+            (None, Some(&stored)) => Start::At(stored),
+            (None, None) => self.unknown(partition, group.was_counted),
         }
-        Ok(starts)
+    }
+
+    /// A new partition begins with its first message, since nobody has counted any.
+    fn unknown(&self, partition: i32, came_while_away: bool) -> Start {
+        let appeared = self.first_count.is_some_and(|first| partition >= first);
+        let is_new = appeared || came_while_away;
+        Start::Ask(if is_new { StartOffset::Earliest } else { self.configured })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOTHING: InGroup = InGroup { committed: None, had_committed: false, was_counted: false };
+
+    #[test]
+    fn alone_our_position_comes_first_and_a_partition_that_is_new_is_read_from_its_beginning() {
+        let (none, some) = (BTreeMap::new(), BTreeMap::from([(0, 7)]));
+        let known = Known { stored: &none, first_count: Some(2), configured: StartOffset::Latest };
+        assert_eq!(known.alone(1), Start::Ask(StartOffset::Latest));
+        assert_eq!(known.alone(2), Start::Ask(StartOffset::Earliest), "it appeared since");
+        let known = Known { stored: &some, ..known };
+        assert_eq!(known.alone(0), Start::At(7));
+        assert_eq!(known.alone(1), Start::Ask(StartOffset::Earliest), "it came while we were away");
+    }
+
+    #[test]
+    fn in_a_group_nothing_is_counted_twice_that_either_of_both_has_counted() {
+        let stored = BTreeMap::from([(0, 7)]);
+        let known =
+            Known { stored: &stored, first_count: Some(2), configured: StartOffset::Latest };
+        let committed = |offset| InGroup { committed: Some(offset), ..NOTHING };
+        assert_eq!(known.in_group(0, committed(9)), Start::At(9));
+        assert_eq!(known.in_group(0, committed(5)), Start::At(7));
+        assert_eq!(known.in_group(1, committed(5)), Start::At(5));
+        assert_eq!(known.in_group(0, NOTHING), Start::At(7));
+        let forgotten = InGroup { had_committed: true, ..NOTHING };
+        assert_eq!(known.in_group(0, forgotten), Start::Recreated);
+        assert_eq!(known.in_group(1, NOTHING), Start::Ask(StartOffset::Latest));
+        assert_eq!(known.in_group(2, NOTHING), Start::Ask(StartOffset::Earliest));
+        let counted = InGroup { was_counted: true, ..NOTHING };
+        assert_eq!(known.in_group(1, counted), Start::Ask(StartOffset::Earliest));
     }
 }

@@ -1,146 +1,177 @@
-//! The topic as the brokers describe it: which partitions there are, and which are gone.
+//! The topic as the brokers describe it: which partitions it has, and which ones have vanished.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use rdkafka::{
-    consumer::Consumer,
-    error::RDKafkaErrorCode,
-    metadata::{MetadataPartition, MetadataTopic},
+use super::{
+    client::{Client, Description},
+    timing::SILENCE_LIMIT,
+    trouble::Trouble,
 };
 
-use crate::source::kafka::right::Right;
-
-use super::{ANSWER_LIMIT, Control, Trouble, ends::SILENCE_LIMIT};
-
-/// A partition that brokers do not name for so long is gone. A broker that has just started may not
-/// know all of them.
+/// A partition that brokers have not named for this long has vanished. A broker that has just
+/// started may not know all of them.
 const GONE_LIMIT: Duration = Duration::from_secs(5);
 
-/// What is known of the topic.
+/// What is known about the topic.
+pub(super) struct Topic {
+    client: Arc<Client>,
+    known: Known,
+}
+
+/// What the brokers said.
 #[derive(Debug, Default)]
-pub(in crate::source::kafka) struct Topic {
+struct Known {
     /// How many partitions it had when it was first seen; those beyond are new.
-    pub(super) first_count: Option<i32>,
-    /// The partitions that the brokers named last, each with whether it has a leader; `None` where
+    first_count: Option<i32>,
+    /// The partitions that the brokers named last, each with whether it has a leader; `None` if
     /// they did not answer.
     partitions: Option<BTreeMap<i32, bool>>,
-    /// Partitions with the workers that brokers do not name, and since when.
+    /// Assigned partitions that brokers do not name, and since when.
     missing: BTreeMap<i32, Instant>,
-    /// Partitions that are there and could not be taken up, and since when.
+    /// Partitions that exist and could not be taken up, and since when.
     lacking: BTreeMap<i32, Instant>,
 }
 
 impl Topic {
+    pub(super) fn new(client: Arc<Client>) -> Self {
+        Topic { client, known: Known::default() }
+    }
+
+    /// Asks the brokers for the topic's partitions.
+    pub(super) fn look(&mut self) -> Result<BTreeSet<i32>, Trouble> {
+        self.known.partitions = None;
+        let description = self.client.describe()?;
+        self.known.take(description).ok_or(Trouble::NoTopic)
+    }
+
+    /// How many partitions it had when it was first seen; `None` before that.
+    pub(super) fn first_count(&self) -> Option<i32> {
+        self.known.first_count
+    }
+
     /// Whether the brokers have ever described it.
     pub(super) fn is_known(&self) -> bool {
-        self.first_count.is_some()
+        self.known.first_count.is_some()
     }
 
-    /// Whether a partition is there, and has a leader, by what brokers said last.
+    /// Whether a partition exists and has a leader, by what brokers said last.
     pub(super) fn may_answer(&self, partition: i32) -> bool {
-        self.partitions.as_ref().is_none_or(|named| named.get(&partition) == Some(&true))
+        self.known.partitions.as_ref().is_none_or(|named| named.get(&partition) == Some(&true))
     }
 
-    /// Whether all partitions are taken up that anybody waits for.
-    pub(super) fn lacks_none_for_now(&self) -> bool {
-        self.lacking.values().all(|since| since.elapsed() >= SILENCE_LIMIT)
-    }
-
-    /// Whether partitions are on their way out.
+    /// Whether partitions are about to be taken for vanished.
     pub(super) fn is_unsettled(&self) -> bool {
-        !self.missing.is_empty()
+        !self.known.missing.is_empty()
     }
 
-    /// Notes which partitions could not be taken up, though they are there.
+    /// Notes which partitions could not be taken up, though they exist.
     pub(super) fn lacks(&mut self, partitions: &[i32]) {
-        let now = Instant::now();
+        self.known.lacks(partitions, Instant::now());
+    }
+
+    /// Whether all partitions are taken up for which samples still wait.
+    pub(super) fn lacks_none_for_now(&self) -> bool {
+        self.known.lacking.values().all(|since| since.elapsed() >= SILENCE_LIMIT)
+    }
+
+    /// Of these assigned partitions, those that the brokers have not named for long enough to have
+    /// vanished.
+    pub(super) fn vanished(&mut self, assigned: &BTreeMap<i32, i64>) -> BTreeSet<i32> {
+        self.known.vanished(assigned, Instant::now())
+    }
+}
+
+impl Known {
+    /// Takes a description. Returns the partitions that the topic has, if it exists.
+    fn take(&mut self, description: Description) -> Option<BTreeSet<i32>> {
+        match description {
+            Description::Partitions(partitions) => {
+                let count = partitions.keys().last().map_or(0, |last| last + 1);
+                self.first_count.get_or_insert(count);
+                let found = partitions.keys().copied().collect();
+                self.partitions = Some(partitions);
+                Some(found)
+            }
+            // Whatever it has once it exists is new.
+            Description::Absent => {
+                self.first_count.get_or_insert(0);
+                self.partitions = Some(BTreeMap::new());
+                None
+            }
+            Description::Unfinished => {
+                self.first_count.get_or_insert(0);
+                None
+            }
+        }
+    }
+
+    fn lacks(&mut self, partitions: &[i32], now: Instant) {
         self.lacking.retain(|partition, _| partitions.contains(partition));
         for &partition in partitions {
             self.lacking.entry(partition).or_insert(now);
         }
     }
+
+    fn vanished(&mut self, assigned: &BTreeMap<i32, i64>, now: Instant) -> BTreeSet<i32> {
+        // Without an answer, all is as it was.
+        let Some(named) = &self.partitions else { return BTreeSet::new() };
+        let is_missing =
+            |partition: &i32| assigned.contains_key(partition) && !named.contains_key(partition);
+        self.missing.retain(|partition, _| is_missing(partition));
+        for &partition in assigned.keys().filter(|&partition| is_missing(partition)) {
+            self.missing.entry(partition).or_insert(now);
+        }
+        let mut vanished = BTreeSet::new();
+        self.missing.retain(|&partition, since| {
+            let stays = now.duration_since(*since) < GONE_LIMIT;
+            stays || !vanished.insert(partition)
+        });
+        vanished
+    }
 }
 
-impl Control {
-    /// Asks for the topic's partitions.
-    pub(super) fn look_at_topic(&mut self) -> Result<BTreeSet<i32>, Trouble> {
-        let topic = &self.config.topic;
-        self.topic.partitions = None;
-        let metadata = self
-            .consumer
-            .fetch_metadata(Some(topic), ANSWER_LIMIT)
-            .map_err(|error| self.unanswered(error))?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let error = found.and_then(MetadataTopic::error);
-        let partitions: BTreeMap<i32, bool> = found
-            .iter()
-            .flat_map(|found| found.partitions())
-            .map(|partition: &MetadataPartition| (partition.id(), partition.leader() >= 0))
-            .collect();
-        match error.map(RDKafkaErrorCode::from) {
-            None if !partitions.is_empty() => {}
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
-                // Whatever will be there once the topic is, is new.
-                self.topic.first_count.get_or_insert(0);
-                self.topic.partitions = Some(BTreeMap::new());
-                return Err(Trouble::NoTopic);
-            }
-            // It is being made.
-            None | Some(RDKafkaErrorCode::LeaderNotAvailable) => {
-                self.topic.first_count.get_or_insert(0);
-                return Err(Trouble::NoTopic);
-            }
-            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
-                return Err(self.denied(Right::Topic));
-            }
-            Some(error) => {
-                return Err(Trouble::Other(format!(
-                    "waiting for topic {topic}: {} answer {error}; check --topic, and the user's \
-                     rights to read and describe it",
-                    self.config.brokers
-                )));
-            }
-        }
-        let count = partitions.keys().last().map_or(0, |last| last + 1);
-        self.topic.first_count.get_or_insert(count);
-        let found = partitions.keys().copied().collect();
-        self.topic.partitions = Some(partitions);
-        Ok(found)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn described(partitions: &[i32]) -> Description {
+        Description::Partitions(partitions.iter().map(|&partition| (partition, true)).collect())
     }
 
-    /// Takes up what was found and is ours to read: without a group, partitions that are not
-    /// assigned yet; with and without, those that were gone and are back.
-    pub(super) fn take_up_found(&mut self, found: &BTreeSet<i32>) -> Result<(), Trouble> {
-        self.faults.found(found);
-        self.restart_stumbled();
-        if self.to_take_up.is_none() {
-            self.take_back(found)?;
-        }
-        if self.config.group.is_some() { Ok(()) } else { self.take_up_ours(found) }
+    #[test]
+    fn a_topic_that_did_not_exist_at_first_has_new_partitions_only() {
+        let mut known = Known::default();
+        assert_eq!(known.take(Description::Absent), None);
+        assert_eq!(known.take(described(&[0, 1])), Some(BTreeSet::from([0, 1])));
+        assert_eq!(known.first_count, Some(0));
+        let mut known = Known::default();
+        known.take(described(&[0, 1]));
+        known.take(described(&[0, 1, 2]));
+        assert_eq!(known.first_count, Some(2));
     }
 
-    /// Lets go of partitions that the brokers have not named for long enough.
-    pub(super) fn release_vanished(&mut self) {
-        // Without an answer, all is as it was.
-        let Some(named) = &self.topic.partitions else { return };
-        let now = Instant::now();
-        self.topic.missing.retain(|partition, _| {
-            self.assigned.contains_key(partition) && !named.contains_key(partition)
-        });
-        for &partition in self.assigned.keys().filter(|&partition| !named.contains_key(partition)) {
-            self.topic.missing.entry(partition).or_insert(now);
-        }
-        let mut gone = BTreeSet::new();
-        self.topic.missing.retain(|&partition, since| {
-            let stays = since.elapsed() < GONE_LIMIT;
-            stays || !gone.insert(partition)
-        });
-        if !gone.is_empty() {
-            self.release(&gone);
-            self.faults.forget(&gone);
-        }
+    #[test]
+    fn a_partition_vanishes_once_brokers_have_not_named_it_for_long_enough() {
+        let assigned = BTreeMap::from([(0, 7), (1, 7)]);
+        let start = Instant::now();
+        let mut known = Known::default();
+        known.take(described(&[0]));
+        assert!(known.vanished(&assigned, start).is_empty());
+        let almost = start + GONE_LIMIT / 2;
+        assert!(known.vanished(&assigned, almost).is_empty());
+        // It is named once meanwhile.
+        known.take(described(&[0, 1]));
+        assert!(known.vanished(&assigned, almost).is_empty());
+        known.take(described(&[0]));
+        assert!(known.vanished(&assigned, start + GONE_LIMIT).is_empty());
+        let later = start + 2 * GONE_LIMIT;
+        assert_eq!(known.vanished(&assigned, later), BTreeSet::from([1]));
+        // It is told once.
+        known.partitions = None;
+        assert!(known.vanished(&assigned, later + GONE_LIMIT).is_empty(), "nobody answers");
     }
 }

@@ -58,9 +58,18 @@ pub struct Health {
     shared: Arc<Shared>,
 }
 
+/// A component as it is known here.
+#[derive(Debug)]
+struct Entry {
+    name: String,
+    state: State,
+    /// Whether it has been taken away.
+    is_retired: bool,
+}
+
 #[derive(Debug, Default)]
 struct Shared {
-    components: Mutex<Vec<(String, State)>>,
+    components: Mutex<Vec<Entry>>,
     /// Who has died first.
     death: watch::Sender<Option<String>>,
 }
@@ -76,7 +85,11 @@ impl Health {
     pub fn register(&self, name: impl Into<String>) -> Component {
         let mut components = self.shared.components();
         let index = components.len();
-        components.push((name.into(), State::Starting("not started yet".to_owned())));
+        components.push(Entry {
+            name: name.into(),
+            state: State::Starting("not started yet".to_owned()),
+            is_retired: false,
+        });
         drop(components);
         let lifeline =
             Lifeline { shared: Arc::clone(&self.shared), index, thread: None, is_over: false };
@@ -85,7 +98,17 @@ impl Health {
 
     /// All components with their states, in the order in which they were registered.
     pub fn components(&self) -> Vec<(String, State)> {
-        self.shared.components().clone()
+        let components = self.shared.components();
+        let shown = components.iter().filter(|entry| !entry.is_retired);
+        shown.map(|entry| (entry.name.clone(), entry.state.clone())).collect()
+    }
+
+    /// Takes away a component that has ended, such as an endpoint that is not configured any more.
+    /// One that has died stays.
+    pub fn retire(&self, name: &str) {
+        for entry in self.shared.components().iter_mut().filter(|entry| entry.name == name) {
+            entry.is_retired |= entry.state != State::Died;
+        }
     }
 
     /// Completes when a component has died, with its name and that of its thread, if it was one.
@@ -102,7 +125,7 @@ impl Health {
 
 impl Shared {
     /// Each change is one assignment, so what a panicking holder leaves is whole.
-    fn components(&self) -> MutexGuard<'_, Vec<(String, State)>> {
+    fn components(&self) -> MutexGuard<'_, Vec<Entry>> {
         self.components.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -118,7 +141,7 @@ impl Component {
     /// Reports a state. Who has died stays dead.
     pub fn set(&self, state: State) {
         let Lifeline { shared, index, .. } = &self.lifeline;
-        let current = &mut shared.components()[*index].1;
+        let current = &mut shared.components()[*index].state;
         if *current != State::Died {
             *current = state;
         }
@@ -173,7 +196,8 @@ impl Drop for Lifeline {
         if self.is_over {
             return;
         }
-        let (name, state) = &mut self.shared.components()[self.index];
+        let mut components = self.shared.components();
+        let Entry { name, state, .. } = &mut components[self.index];
         if self.thread.is_none() && *state == State::Finished {
             return;
         }

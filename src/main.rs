@@ -16,18 +16,21 @@ use std::{
 
 use anyhow::Context as _;
 use flow_exporter::{
-    app, check,
+    app::{self, Reload},
+    check,
     cli::{self, Cli, Command, LogFlags, LogFormat, Refusal, StateAction},
     config::{CheckConfig, Config, ConfigError, HealthConfig},
     demo::{Demo, DemoConfig},
     health::Health,
     log::{self, Log},
     metrics::Metrics,
+    reload,
 };
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 use exit::{BAD_CONFIGURATION, FAILED, FLUSH_LIMIT};
+use signals::Signals;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -50,13 +53,6 @@ fn main() -> ExitCode {
 
 /// Does what the arguments say.
 fn run(log: &Log, metrics: Arc<Metrics>) -> ExitCode {
-    let cli = match Cli::read(env::args_os()) {
-        Ok(cli) => cli,
-        Err(Refusal::Print(text)) => return print(log, &text),
-        Err(Refusal::Wrong(line)) => {
-            return refuse(log, &format!("{line}; see flow-exporter --help"));
-        }
-    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(ASYNC_THREADS)
         .enable_all()
@@ -64,6 +60,25 @@ fn run(log: &Log, metrics: Arc<Metrics>) -> ExitCode {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return fail(log, &format!("starting the runtime: {error}")),
+    };
+    // Before anything that takes time.
+    let signals = match Signals::take(runtime.handle()) {
+        Ok(signals) => signals,
+        Err(error) => return fail(log, &format!("taking signals: {error}")),
+    };
+    let cli = match Cli::read(env::args_os()) {
+        Ok(cli) => cli,
+        Err(Refusal::Print(text)) => return print(log, &text),
+        Err(Refusal::Wrong(line)) => {
+            return refuse(log, &format!("{line}; see flow-exporter --help"));
+        }
+    };
+    let counts = matches!(cli.command, None | Some(Command::Demo(_)));
+    let signals = if counts {
+        Some(signals)
+    } else {
+        signals::end_by(signals, runtime.handle());
+        None
     };
     let done = match cli.command {
         Some(Command::State(flags)) => return state(log, &flags.action),
@@ -91,17 +106,18 @@ fn run(log: &Log, metrics: Arc<Metrics>) -> ExitCode {
             .and_then(|()| match flags.brokers {
                 Some(brokers) => {
                     let (asn, rate, topic) = (flags.asn, flags.rate, flags.topic);
-                    produce(&runtime, log, DemoConfig { asn, rate, topic, brokers: Some(brokers) })
+                    let config = DemoConfig { asn, rate, topic, brokers: Some(brokers) };
+                    produce(&runtime, log, signals, config)
                 }
                 None => Config::demo(*flags)
                     .map_err(Into::into)
-                    .and_then(|config| count(&runtime, log, metrics, config)),
+                    .and_then(|config| count(&runtime, log, metrics, signals, config)),
             })
             .map(|()| true),
         None => start_logging(log, &cli.count.common.log)
             .and_then(|()| Config::count(cli.count))
             .map_err(Into::into)
-            .and_then(|config| count(&runtime, log, metrics, config))
+            .and_then(|config| count(&runtime, log, metrics, signals, config))
             .map(|()| true),
     };
     // Threads that did not end in time are not waited for.
@@ -123,10 +139,25 @@ fn count(
     runtime: &Runtime,
     log: &Log,
     metrics: Arc<Metrics>,
+    signals: Option<Signals>,
     config: Config,
 ) -> anyhow::Result<()> {
-    let stop = signals::take(runtime.handle(), log.clone()).context("taking signals")?;
-    runtime.block_on(app::run(config, metrics, stop))
+    let (handle, requests) = reload::channel();
+    let signals = signals.context("the signals are taken")?;
+    let stop = signals.handle(runtime.handle(), log.clone(), Some(handle.clone()));
+    let reload = Reload { handle, requests, read: Arc::new(read_again) };
+    runtime.block_on(app::run(config, metrics, stop, reload))
+}
+
+/// Reads the same command line and environment again, and the files that they name.
+fn read_again() -> Result<Config, ConfigError> {
+    let cli = Cli::read(env::args_os()).map_err(|refusal| match refusal {
+        Refusal::Print(text) | Refusal::Wrong(text) => ConfigError(text),
+    })?;
+    match cli.command {
+        Some(Command::Demo(flags)) => Config::demo(*flags),
+        _ => Config::count(cli.count),
+    }
 }
 
 /// Looks at a state directory, or repairs it.
@@ -138,8 +169,14 @@ fn state(log: &Log, action: &StateAction) -> ExitCode {
 }
 
 /// Writes the demo's records to a real broker until told to stop.
-fn produce(runtime: &Runtime, log: &Log, config: DemoConfig) -> anyhow::Result<()> {
-    let stop = signals::take(runtime.handle(), log.clone()).context("taking signals")?;
+fn produce(
+    runtime: &Runtime,
+    log: &Log,
+    signals: Option<Signals>,
+    config: DemoConfig,
+) -> anyhow::Result<()> {
+    let signals = signals.context("the signals are taken")?;
+    let stop = signals.handle(runtime.handle(), log.clone(), None);
     tracing::info!(config.brokers, config.topic, "producing made-up traffic");
     let health = Health::new();
     let demo = Demo::start(config, health.register("demo"))?;

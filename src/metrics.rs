@@ -3,13 +3,16 @@
 //! The flow counters are not here: they are what the program is for, and come from snapshots.
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{Mutex, PoisonError},
 };
 
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, core::Collector, proto::MetricType,
+    IntGaugeVec, Opts, Registry,
+    core::{Collector, MetricVec, MetricVecBuilder},
+    proto::MetricType,
 };
 
 use crate::{
@@ -226,6 +229,10 @@ metrics! {
     kafka_errors: IntCounterVec("flow_exporter_kafka_errors_total", ["error"]);
     /// Rebalances of the consumer group, by what happened.
     kafka_rebalances: IntCounterVec("flow_exporter_kafka_rebalances_total", ["event"]);
+    /// Whether the last attempt to load the configuration succeeded: 1 if so.
+    config_reload_successful: IntGauge("flow_exporter_config_last_reload_successful");
+    /// When the configuration was last loaded successfully, in seconds since the epoch.
+    config_reload_time: Gauge("flow_exporter_config_last_reload_success_timestamp_seconds");
     /// Log lines that could not be written, because nobody reads them or their disk is full.
     log_lines_dropped: IntCounter("flow_exporter_log_lines_dropped_total");
     /// AS names in use.
@@ -361,10 +368,45 @@ impl Metrics {
         moves(self);
     }
 
+    /// Takes away what is known of an endpoint that is not configured any more.
+    pub fn forget_endpoint(&self, endpoint: &str) {
+        self.move_samples(|metrics| {
+            forget(&metrics.push_generated, endpoint);
+            forget(&metrics.push_confirmed, endpoint);
+            forget(&metrics.push_dropped, endpoint);
+            forget(&metrics.push_pending, endpoint);
+            forget(&metrics.push_oldest_pending, endpoint);
+            forget(&metrics.push_pending_bytes, endpoint);
+            forget(&metrics.push_queue_full, endpoint);
+            forget(&metrics.push_requests, endpoint);
+            forget(&metrics.push_bytes, endpoint);
+            forget(&metrics.push_last_success, endpoint);
+            forget(&metrics.push_last_error, endpoint);
+            forget(&metrics.push_already_stored, endpoint);
+            forget(&metrics.push_held, endpoint);
+            forget(&metrics.push_protocol, endpoint);
+            forget(&metrics.push_seconds, endpoint);
+        });
+    }
+
     /// All metrics that have a sample, sorted by name.
     pub fn gather(&self) -> Vec<Family> {
         let _still = self.push_moves.lock().unwrap_or_else(PoisonError::into_inner);
         self.registry.gather().iter().filter_map(family).collect()
+    }
+}
+
+/// Removes the samples with this value of the label `endpoint`.
+fn forget<B: MetricVecBuilder>(metric: &MetricVec<B>, endpoint: &str) {
+    for family in metric.collect() {
+        for sample in family.get_metric() {
+            let labels = sample.get_label().iter().map(|label| (label.name(), label.value()));
+            let labels: HashMap<&str, &str> = labels.collect();
+            if labels.get("endpoint") == Some(&endpoint) {
+                // Another one may have been quicker.
+                let _removed = metric.remove(&labels);
+            }
+        }
     }
 }
 

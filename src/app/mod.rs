@@ -1,17 +1,20 @@
 //! Wiring: the stages, in the order in which the data passes them; then running and draining.
 
+mod endpoints;
+mod reload;
 mod running;
 mod sink;
 mod source;
 mod totals;
 
 use std::{
-    fmt::Display,
+    fmt::{self, Display},
     io::{self, ErrorKind},
     num::NonZero,
     path::{Path, PathBuf},
     sync::Arc,
     thread,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -19,24 +22,28 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     clock,
-    config::{Config, ConfigError, Endpoint, KafkaSettings, SourceConfig},
+    config::{Config, ConfigError, KafkaSettings, SourceConfig},
     demo::{Demo, DemoConfig},
     diagnosis::Diagnosis,
     files::{self, Exposed},
-    health::{Component, Health, Lifeline, State},
+    health::{Component, Health, State},
     journal,
     ledger::{Identity, Ledger, LedgerConfig, Names, Store, StoreError},
     metrics::Metrics,
-    names::{self, Announcement, NamesConfig, Refresher},
+    names::{self, Announcement, Refresher},
     publish::{
-        pusher::{self, Identities, Pusher},
+        pusher,
         server::{self, ListenAddr, Listener, ServerConfig, ServerState},
     },
+    reload::{ReloadHandle, ReloadRequests},
     state_dir::{self, StatePlace},
     threads,
     traffic::{Layout, Rule},
 };
 
+use endpoints::{Idle, Needs};
+pub use reload::ReadConfig;
+use reload::{Reloader, names_config};
 use running::Running;
 use sink::{CountingSink, Published};
 use source::Source;
@@ -44,6 +51,22 @@ use source::Source;
 /// All that is kept in the state directory.
 const KEPT: [&str; 5] =
     [journal::DIRECTORY, pusher::ENDPOINTS, pusher::QUARANTINE, names::TABLE, names::ORIGIN];
+
+/// Asking for reloads, and doing what they ask for.
+pub struct Reload {
+    /// Asks for one.
+    pub handle: ReloadHandle,
+    /// What is asked by it.
+    pub requests: ReloadRequests,
+    /// Reads flags, environment and files again.
+    pub read: ReadConfig,
+}
+
+impl fmt::Debug for Reload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reload").finish_non_exhaustive()
+    }
+}
 
 /// Runs until `stop` completes, the input ends and the program is to end with it, or a part fails.
 /// Threads that do not end in time are left behind: the caller should end the process.
@@ -55,6 +78,7 @@ pub async fn run(
     config: Config,
     metrics: Arc<Metrics>,
     stop: impl Future<Output = ()>,
+    reload: Reload,
 ) -> anyhow::Result<()> {
     let refuse_state =
         |error: StoreError| refuse(&config.state_dir.origin, &error, error.may_pass());
@@ -74,16 +98,16 @@ pub async fn run(
     let stored = store.as_ref().map(|store| store.positions().collect()).unwrap_or_default();
     let source_component = health.register("source");
     let source = Source::new(&config.source, demo.as_ref(), &metrics)?;
-    let names_config = NamesConfig {
-        source: config.names.value.clone(),
-        refresh: config.names_refresh.value,
-        cache_dir: state_dir.clone(),
-    };
-    let (as_names, refresher) =
-        names::load_initial(names_config).map_err(|error| ConfigError(error.to_string()))?;
+    let (as_names, mut refresher) = names::load_initial(names_config(&config, state_dir.clone()))
+        .map_err(|error| ConfigError(error.to_string()))?;
     let log = store.as_ref().map(Store::log);
-    let (pushers, _identities) =
-        pushers(&config.push.endpoints, state_dir.as_deref(), &layout, &metrics, &health)?;
+    let needs = Needs {
+        layout: layout.clone(),
+        metrics: Arc::clone(&metrics),
+        health: health.clone(),
+        state_dir: state_dir.clone(),
+    };
+    let endpoints = Idle::new(&config.push.endpoints, needs)?;
 
     // Bind.
     let listener = config.listen.value.as_ref().map(bind).transpose()?;
@@ -94,19 +118,12 @@ pub async fn run(
 
     // Run. Nothing that is kept is touched before it is sure that we do.
     if let Some(log) = &log {
-        pusher::claim(log, pushers.iter().map(|(pusher, _)| pusher))
+        endpoints
+            .claim(log)
             .map_err(|error| refuse(&config.state_dir.origin, &error, error.may_pass()))?;
     }
     let names_wait = refresher.first_wait();
-    let ledger_config = LedgerConfig {
-        layout,
-        rule,
-        interval: config.push.interval.value,
-        timestamps: config.timestamps.value,
-        series_ttl: config.series_ttl.value,
-        max_series: config.max_series.value,
-        names_wait,
-    };
+    let ledger_config = ledger_config(&config, layout, names_wait);
     let workers = workers(&config);
     let component = health.register("ledger");
     let ledger_lifeline = component.lifeline("ledger");
@@ -115,6 +132,7 @@ pub async fn run(
             .map_err(refuse_state)?;
     let ledger = ledger.with_witness(Diagnosis::new(rule, health.register("flows")));
     let (end, ended) = watch::channel(false);
+    let names_handle = refresher.handle();
     let refresh = refresh(
         refresher,
         Arc::clone(&metrics),
@@ -122,19 +140,14 @@ pub async fn run(
         health.register("AS names"),
         until_end(ended.clone()),
     );
-    let push = pushers
-        .into_iter()
-        .zip(log.into_iter().cycle())
-        .map(|((pusher, lifeline), log)| pusher.start(lifeline, log, reader.news()))
-        .collect::<Result<_, _>>()
-        .context("starting the thread of an endpoint")?;
+    let endpoints = endpoints.start(log, reader.clone())?;
     let serve = listener.map(|listener| {
         let state = ServerState {
             about,
             reader: reader.clone(),
             metrics: Arc::clone(&metrics),
             health: health.clone(),
-            reload: None,
+            reload: Some(reload.handle),
         };
         let config = ServerConfig { created: config.created.value, ..ServerConfig::default() };
         serve(listener, config, state, health.register("server"), until_end(ended))
@@ -148,9 +161,20 @@ pub async fn run(
         // The receiver is gone only when the program is ending already.
         let _ending = source_end.send(());
     })?;
-    let running = Running { source, ledger, push, end, serve, refresh, demo };
+    let is_input = matches!(config.source, SourceConfig::Input { .. });
+    reload::count_success(&metrics);
+    let reloader = Reloader {
+        config,
+        read: reload.read,
+        requests: reload.requests,
+        endpoints,
+        names: names_handle,
+        state_dir,
+        metrics: Arc::clone(&metrics),
+    };
+    let running = Running { source, ledger, reloader, end, serve, refresh, demo };
     running.until(stop, source_ended, &health).await?;
-    if matches!(config.source, SourceConfig::Input { .. }) {
+    if is_input {
         totals::tell(&metrics);
     }
     Ok(())
@@ -227,6 +251,19 @@ fn about(rule: Rule, source: &SourceConfig, demo: Option<&Demo>) -> String {
             format!("AS {}, from topic {topic} of {brokers}", rule.asn)
         }
         SourceConfig::Input { input, .. } => format!("AS {}, from {}", rule.asn, input.value),
+    }
+}
+
+/// What the ledger needs to know.
+fn ledger_config(config: &Config, layout: Layout, names_wait: Duration) -> LedgerConfig {
+    LedgerConfig {
+        layout,
+        rule: Rule { asn: config.asn.value },
+        interval: config.push.interval.value,
+        timestamps: config.timestamps.value,
+        series_ttl: config.series_ttl.value,
+        max_series: config.max_series.value,
+        names_wait,
     }
 }
 
@@ -312,29 +349,6 @@ fn store(
     tracing::info!("counts live in memory alone and start from zero after a restart");
     let is_pushed = !config.push.endpoints.is_empty() || config.push.file.is_some();
     Ok(is_pushed.then(|| Store::in_memory(identity, now_ms, caps.max_bytes)))
-}
-
-/// A pusher for each endpoint and what its thread has to hold, and what holds the others of this host
-/// off their series.
-fn pushers(
-    push: &[Endpoint],
-    state_dir: Option<&Path>,
-    layout: &Layout,
-    metrics: &Arc<Metrics>,
-    health: &Health,
-) -> Result<(Vec<(Pusher, Lifeline)>, Identities), ConfigError> {
-    let pusher = |endpoint: &Endpoint| {
-        let config = &endpoint.config;
-        let component = health.register(format!("push to {}", config.name));
-        let lifeline = component.lifeline("stream");
-        Pusher::new(config, layout, Arc::clone(metrics), component, state_dir)
-            .map(|pusher| (pusher.with_self_metrics(), lifeline))
-            .map_err(|error| endpoint.error(&error))
-    };
-    let pushers = push.iter().map(pusher).collect::<Result<_, _>>()?;
-    let configs: Vec<_> = push.iter().map(|endpoint| endpoint.config.clone()).collect();
-    let identities = Identities::hold(&configs).map_err(|error| ConfigError(error.to_string()))?;
-    Ok((pushers, identities))
 }
 
 /// Completes when the program is to end.

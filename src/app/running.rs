@@ -9,9 +9,9 @@ use tokio::{
     time,
 };
 
-use crate::{demo::Demo, health::Health, publish::pusher};
+use crate::{demo::Demo, health::Health};
 
-use super::source;
+use super::{reload::Reloader, source};
 
 /// How long a stop may take: less than systemd waits by our unit. Each part has bounds of its own
 /// that come to less than this, unless a disk or the system's scheduler lets it wait.
@@ -25,7 +25,8 @@ const STOP_LIMIT_AFTER_DEATH: Duration = Duration::from_secs(10);
 pub(super) struct Running {
     pub(super) source: source::Running,
     pub(super) ledger: thread::JoinHandle<()>,
-    pub(super) push: Vec<pusher::Running>,
+    /// Has the endpoints.
+    pub(super) reloader: Reloader,
     pub(super) end: watch::Sender<bool>,
     pub(super) serve: Option<JoinHandle<io::Result<()>>>,
     pub(super) refresh: JoinHandle<()>,
@@ -35,7 +36,7 @@ pub(super) struct Running {
 impl Running {
     /// Waits for `stop`, the source's own end or the death of a part, and drains the stages.
     pub(super) async fn until(
-        self,
+        mut self,
         stop: impl Future<Output = ()>,
         source_ended: oneshot::Receiver<()>,
         health: &Health,
@@ -55,6 +56,8 @@ impl Running {
                 );
                 Some(who)
             }
+            // A reload that is under way when the program is to end is left where it is.
+            () = self.reloader.run() => None,
         };
         let limit = if death.is_some() { STOP_LIMIT_AFTER_DEATH } else { STOP_LIMIT };
         let drained = time::timeout(limit, self.drain()).await;
@@ -70,7 +73,10 @@ impl Running {
     /// the pushers when the ledger has published its last snapshot. What fails does not keep the
     /// others from ending.
     async fn drain(self) -> anyhow::Result<()> {
-        let Running { source, ledger, push, end, serve, refresh, demo } = self;
+        let Running { source, ledger, reloader, end, serve, refresh, demo } = self;
+        // Nobody is to wait for a reload any more.
+        let Reloader { endpoints, requests, .. } = reloader;
+        drop(requests);
         let counted = wait(move || {
             source.stop();
             let counted = source.join();
@@ -78,10 +84,7 @@ impl Running {
             counted
         })
         .await;
-        let mut pushed = Ok(());
-        for pusher in push {
-            pushed = pushed.and(pusher.ended().await.context("waiting for the last push"));
-        }
+        let pushed = endpoints.ended().await.context("waiting for the last push");
         end.send_replace(true);
         let served = match serve {
             Some(serve) => serve.await.context("waiting for the server"),

@@ -178,8 +178,8 @@ impl Config {
             timestamps,
             series_ttl,
             max_series,
-            names,
-            names_refresh,
+            names: _,
+            names_refresh: _,
             state_dir,
             listen,
             created,
@@ -192,8 +192,6 @@ impl Config {
         fixed.compare(timestamps, &new.timestamps);
         fixed.compare(series_ttl, &new.series_ttl);
         fixed.compare(max_series, &new.max_series);
-        fixed.compare(names, &new.names);
-        fixed.compare(names_refresh, &new.names_refresh);
         fixed.compare(state_dir, &new.state_dir);
         fixed.compare(listen, &new.listen);
         fixed.compare(created, &new.created);

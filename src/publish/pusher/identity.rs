@@ -11,7 +11,13 @@
 //! may be secret. Processes in containers with a network of their own do not see each other; nor do
 //! those on other hosts. Their host names differ.
 
-use std::{collections::BTreeSet, fmt::Write as _, io, os::unix::net::UnixDatagram};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    io,
+    os::unix::net::UnixDatagram,
+    sync::Arc,
+};
 
 use openssl::sha::sha256;
 
@@ -23,9 +29,10 @@ use super::config::PusherConfig;
 const TENANT: &str = "x-scope-orgid";
 
 /// Holds what this process pushes as, for as long as it lives.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Identities {
-    _sockets: Vec<UnixDatagram>,
+    /// By their names.
+    sockets: BTreeMap<String, Arc<UnixDatagram>>,
 }
 
 /// Another process on this host pushes the same series to the same place.
@@ -41,19 +48,31 @@ pub struct IdentityTaken {
 }
 
 impl Identities {
-    /// Takes hold of what these endpoints are pushed to as. Where the system does not let us find
-    /// out whether another process does, it is taken as free.
+    /// Holds what these endpoints are pushed to as. If the system does not let us find out whether
+    /// another process does, it is assumed to be free.
     pub fn hold(endpoints: &[PusherConfig]) -> Result<Self, IdentityTaken> {
-        // Endpoints may differ in what is none of others' business, such as credentials.
-        let mut names = BTreeSet::new();
-        let mut sockets = Vec::new();
+        Identities::default().renewed(endpoints)
+    }
+
+    /// The same for other endpoints; what is held for both stays held. The old one is held until it
+    /// is dropped.
+    pub fn renewed(&self, endpoints: &[PusherConfig]) -> Result<Self, IdentityTaken> {
+        let mut sockets = BTreeMap::new();
         for config in endpoints {
             let name = name(config);
-            if !names.insert(name.clone()) {
+            // Endpoints may share a name, if they differ in what does not concern others, such as
+            // credentials.
+            if sockets.contains_key(&name) {
+                continue;
+            }
+            if let Some(socket) = self.sockets.get(&name) {
+                sockets.insert(name, Arc::clone(socket));
                 continue;
             }
             match bind(&name) {
-                Ok(socket) => sockets.push(socket),
+                Ok(socket) => {
+                    sockets.insert(name, Arc::new(socket));
+                }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                     let labels = labels(config).map(|(name, value)| format!("{name}={value:?}"));
                     let labels = labels.collect::<Vec<_>>().join(", ");
@@ -66,7 +85,7 @@ impl Identities {
                 ),
             }
         }
-        Ok(Identities { _sockets: sockets })
+        Ok(Identities { sockets })
     }
 }
 

@@ -101,8 +101,14 @@ impl Pusher {
         component: Component,
         state_dir: Option<&Path>,
     ) -> Result<Self, PusherConfigError> {
-        let external = ExternalLabels::new(&config.external_labels, layout)?;
-        let sender = Sender::new(config)?;
+        let (external, sender) = match parts(config, layout) {
+            Ok(parts) => parts,
+            Err(error) => {
+                // What never was can't have died.
+                component.finish();
+                return Err(error);
+            }
+        };
         let endpoint = config.name.clone();
         let file = |directory: &str, ending: &str| {
             let name = format!("{}.{ending}", file_name(&endpoint));
@@ -205,6 +211,22 @@ impl Pusher {
             }
         }
     }
+}
+
+/// Checks what [`Pusher::new`] would, files included.
+///
+/// # Errors
+/// Those of [`Pusher::new`].
+pub fn check(config: &PusherConfig, layout: &Layout) -> Result<(), PusherConfigError> {
+    parts(config, layout).map(drop)
+}
+
+/// The parts of a pusher that a wrong configuration fails in.
+fn parts(
+    config: &PusherConfig,
+    layout: &Layout,
+) -> Result<(ExternalLabels, Sender), PusherConfigError> {
+    Ok((ExternalLabels::new(&config.external_labels, layout)?, Sender::new(config)?))
 }
 
 /// Has the log kept for these endpoints from now on, for new ones from its end on, and no longer for

@@ -15,6 +15,7 @@ mod log;
 mod pipes;
 mod positions;
 mod readers;
+mod reload;
 mod rights;
 mod secrets;
 mod state;

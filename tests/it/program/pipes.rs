@@ -191,7 +191,7 @@ fn only_signals_that_ask_for_an_end_end_the_program() {
         command.stderr(File::create(&logged).unwrap());
     });
     for (signal, said) in [
-        ("HUP", "there is no reload yet"),
+        ("HUP", "configuration reloaded: no endpoint has changed"),
         ("USR1", "SIGUSR1: it has no meaning here"),
         ("USR2", "SIGUSR2: it has no meaning here"),
     ] {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use testkit::{
+    child::Child,
     cluster::{Cluster, TOPIC, cluster, producer},
     exporter::{Exporter, count, program},
     produce::{Flows, Producer, unnamed},
@@ -218,4 +219,53 @@ fn verify_says_sound_and_the_state_commands_do_not_mind_who_reads_them() {
 
     let exporter = Exporter::start(&arguments(&cluster.bootstrap_servers(), &path));
     exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
+}
+
+/// Counts this topic, which need not exist, in the state directory that it has by default in `directory`.
+fn count_in(directory: &Path, topic: &str, more: &[&str]) -> Child {
+    let mut arguments = count(&format!("{}:9092", unused_address()), topic);
+    arguments.extend(more.iter().map(|&argument| argument.to_owned()));
+    Child::start(&arguments, |command| {
+        command.current_dir(directory);
+        command.stderr(fs::File::create(directory.join(format!("log-{topic}"))).unwrap());
+    })
+}
+
+#[test]
+fn processes_for_several_topics_run_in_one_working_directory_and_earlier_state_stays_in_use() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let log = |topic: &str| fs::read_to_string(directory.join(format!("log-{topic}"))).unwrap();
+    let (one, other) = (count_in(directory, "a.b", &[]), count_in(directory, "a_b", &[]));
+    for topic in ["a.b", "a_b"] {
+        let state = format!("flow-exporter-state/{topic}");
+        assert!(directory.join(&state).join("journal").is_dir());
+        assert!(log(topic).contains(&format!("state is kept in {state}")), "{}", log(topic));
+    }
+    let verify = || {
+        let mut command = Command::new(program());
+        command.args(["state", "verify"]).current_dir(directory).output().unwrap()
+    };
+    let said = String::from_utf8(verify().stderr).unwrap();
+    let both = "several state directories: give --state-dir with one of flow-exporter-state/a.b, \
+                flow-exporter-state/a_b";
+    assert!(said.contains(both), "{said}");
+    assert!(one.stop().success() && other.stop().success());
+    fs::remove_dir_all(directory.join("flow-exporter-state")).unwrap();
+    let said = String::from_utf8(verify().stderr).unwrap();
+    assert!(said.contains("there is no directory flow-exporter-state here"), "{said}");
+
+    // As earlier versions left it.
+    let earlier = "--state-dir=flow-exporter-data";
+    assert!(count_in(directory, "a.b", &[earlier]).stop().success());
+    assert_eq!(verify().status.code(), Some(0));
+    let (same, new) = (count_in(directory, "a.b", &[]), count_in(directory, "new", &[]));
+    assert!(
+        log("a.b").contains("state is kept in flow-exporter-data, the default"),
+        "{}",
+        log("a.b")
+    );
+    assert!(!directory.join("flow-exporter-state/a.b").exists());
+    assert!(directory.join("flow-exporter-state/new/journal").is_dir());
+    assert!(same.stop().success() && new.stop().success());
 }

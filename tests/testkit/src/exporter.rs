@@ -184,6 +184,16 @@ impl Exporter {
         });
     }
 
+    /// Sends it a signal by its name.
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
+    /// Asks it to reload its configuration; all but a success is an error.
+    pub fn reload(&self) -> Result<String, String> {
+        http::post(&format!("http://{}:9590/-/reload", self.address))
+    }
+
     /// Stops the process (SIGSTOP) until [`Exporter::resume`].
     pub fn pause(&self) {
         self.process.signal("STOP");

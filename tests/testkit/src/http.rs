@@ -26,14 +26,23 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 
 /// The body of the answer to a GET; a status other than 2xx is an error.
 pub fn get(url: &str) -> Result<String, String> {
+    send(CLIENT.get(url), &format!("GET {url}"))
+}
+
+/// The body of the answer to a POST without a body; all but a success is an error.
+pub fn post(url: &str) -> Result<String, String> {
+    send(CLIENT.post(url), &format!("POST {url}"))
+}
+
+fn send(request: reqwest::RequestBuilder, what: &str) -> Result<String, String> {
     let answer: Result<_, reqwest::Error> = block_on(async {
-        let answer = CLIENT.get(url).send().await?;
+        let answer = request.send().await?;
         Ok((answer.status(), answer.text().await?))
     });
     match answer {
         Ok((status, body)) if status.is_success() => Ok(body),
-        Ok((status, body)) => Err(format!("GET {url}: {status}: {body}")),
-        Err(error) => Err(format!("GET {url}: {error:?}")),
+        Ok((status, body)) => Err(format!("{what}: {status}: {body}")),
+        Err(error) => Err(format!("{what}: {error:?}")),
     }
 }
 

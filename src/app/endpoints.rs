@@ -1,0 +1,286 @@
+//! The endpoints at work: starting them, and changing them while the program runs.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use tokio::{
+    task::{self, JoinSet},
+    time::Instant,
+};
+
+use crate::{
+    config::{ConfigError, Endpoint},
+    health::{Health, Lifeline},
+    journal::{self, Log},
+    ledger,
+    metrics::Metrics,
+    publish::pusher::{self, Identities, Pusher, StopError},
+    traffic::Layout,
+};
+
+/// How long a request that is under way may take to end when its endpoint is changed or removed.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// What every endpoint needs.
+#[derive(Debug, Clone)]
+pub(super) struct Needs {
+    pub(super) layout: Layout,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) health: Health,
+    pub(super) state_dir: Option<PathBuf>,
+}
+
+/// Endpoints that have not started yet.
+pub(super) struct Idle {
+    needs: Needs,
+    pushers: Vec<(Endpoint, Pusher, Lifeline)>,
+    identities: Identities,
+}
+
+/// The endpoints at work.
+pub(super) struct Endpoints {
+    needs: Needs,
+    /// What they send; without it, there can be no endpoints.
+    log: Option<Log>,
+    reader: ledger::Reader,
+    running: Vec<(Endpoint, pusher::Running)>,
+    /// Keeps other processes of this host from pushing the same series.
+    identities: Identities,
+}
+
+/// How endpoints are to change. What can be checked beforehand is.
+#[derive(Debug)]
+pub(super) struct Change {
+    /// Names of endpoints that are not configured any more.
+    removed: Vec<String>,
+    /// Endpoints with other settings than before.
+    changed: Vec<Endpoint>,
+    added: Vec<Endpoint>,
+    /// Those of all endpoints afterwards.
+    identities: Identities,
+}
+
+/// Why endpoints can't change as they are to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ChangeError {
+    /// An endpoint can't be used as it is configured, or is taken by another process.
+    #[error("{0}")]
+    Invalid(String),
+    /// There is no queue for endpoints.
+    #[error(
+        "endpoints can't be added, because without --state-dir the queue in memory is made at the \
+         start"
+    )]
+    NoLog,
+}
+
+/// A pusher for the endpoint, which has not started, and what its thread has to hold.
+fn pusher(endpoint: &Endpoint, needs: &Needs) -> Result<(Pusher, Lifeline), ConfigError> {
+    let component = needs.health.register(component_name(&endpoint.config.name));
+    let lifeline = component.lifeline("stream");
+    let metrics = Arc::clone(&needs.metrics);
+    match Pusher::new(
+        &endpoint.config,
+        &needs.layout,
+        metrics,
+        component,
+        needs.state_dir.as_deref(),
+    ) {
+        Ok(pusher) => Ok((pusher.with_self_metrics(), lifeline)),
+        Err(error) => {
+            lifeline.end();
+            Err(endpoint.error(&error))
+        }
+    }
+}
+
+/// What `/-/ready` calls an endpoint.
+fn component_name(endpoint: &str) -> String {
+    format!("push to {endpoint}")
+}
+
+impl Idle {
+    /// Checks the endpoints; sends nothing.
+    pub(super) fn new(endpoints: &[Endpoint], needs: Needs) -> Result<Self, ConfigError> {
+        let pusher = |endpoint: &Endpoint| {
+            let (pusher, lifeline) = pusher(endpoint, &needs)?;
+            Ok((endpoint.clone(), pusher, lifeline))
+        };
+        let pushers = endpoints.iter().map(pusher).collect::<Result<_, _>>()?;
+        let configs: Vec<_> = endpoints.iter().map(|endpoint| endpoint.config.clone()).collect();
+        let identities =
+            Identities::hold(&configs).map_err(|error| ConfigError(error.to_string()))?;
+        Ok(Idle { needs, pushers, identities })
+    }
+
+    /// Has the log kept for the endpoints from now on, and no longer for others.
+    pub(super) fn claim(&self, log: &Log) -> Result<(), journal::Error> {
+        pusher::claim(log, self.pushers.iter().map(|(_, pusher, _)| pusher))
+    }
+
+    /// Starts to push what is in the log.
+    pub(super) fn start(
+        self,
+        log: Option<Log>,
+        reader: ledger::Reader,
+    ) -> anyhow::Result<Endpoints> {
+        let Idle { needs, pushers, identities } = self;
+        let mut endpoints = Endpoints { needs, log, reader, running: Vec::new(), identities };
+        for (endpoint, pusher, lifeline) in pushers {
+            endpoints.run(endpoint, pusher, lifeline)?;
+        }
+        Ok(endpoints)
+    }
+}
+
+impl Endpoints {
+    fn run(
+        &mut self,
+        endpoint: Endpoint,
+        pusher: Pusher,
+        lifeline: Lifeline,
+    ) -> anyhow::Result<()> {
+        let log = self.log.clone().context("there is no log to push from")?;
+        let running = pusher
+            .start(lifeline, log, self.reader.news())
+            .context("starting the thread of an endpoint")?;
+        self.running.push((endpoint, running));
+        Ok(())
+    }
+
+    /// What has to change for these endpoints to be the ones at work. Changes nothing; checks what
+    /// can be checked.
+    ///
+    /// # Errors
+    /// Why it can't be done.
+    pub(super) async fn plan(&self, wanted: &[Endpoint]) -> Result<Change, ChangeError> {
+        let of = |name: &str| {
+            let mut running = self.running.iter().map(|(endpoint, _)| endpoint);
+            running.find(|endpoint| endpoint.config.name == name)
+        };
+        let mut removed = Vec::new();
+        for (endpoint, _) in &self.running {
+            let name = &endpoint.config.name;
+            if wanted.iter().all(|wanted| wanted.config.name != *name) {
+                removed.push(name.clone());
+            }
+        }
+        let (mut changed, mut added) = (Vec::new(), Vec::new());
+        for endpoint in wanted {
+            match of(&endpoint.config.name) {
+                None => added.push(endpoint.clone()),
+                Some(before) if before != endpoint => changed.push(endpoint.clone()),
+                Some(_) => {}
+            }
+        }
+        if self.log.is_none() && !added.is_empty() {
+            return Err(ChangeError::NoLog);
+        }
+        let new: Vec<Endpoint> = changed.iter().chain(&added).cloned().collect();
+        let layout = self.needs.layout.clone();
+        // It reads files, which may keep it waiting.
+        let checked = task::spawn_blocking(move || {
+            let check = |endpoint: &Endpoint| {
+                pusher::check(&endpoint.config, &layout).map_err(|error| endpoint.error(&error))
+            };
+            new.iter().try_for_each(check)
+        });
+        let checked = checked.await.map_err(|error| ChangeError::Invalid(error.to_string()))?;
+        checked.map_err(|error| ChangeError::Invalid(error.to_string()))?;
+        let configs: Vec<_> = wanted.iter().map(|endpoint| endpoint.config.clone()).collect();
+        let identities = self
+            .identities
+            .renewed(&configs)
+            .map_err(|error| ChangeError::Invalid(error.to_string()))?;
+        Ok(Change { removed, changed, added, identities })
+    }
+
+    /// Makes the change, and says in lines what it did. Endpoints that stay as they are go on
+    /// undisturbed. One that changes ends and begins as at a restart: what waits for it is sent by
+    /// the new one.
+    ///
+    /// # Errors
+    /// What went wrong, in lines; what it was about does not push any more, and all else is as it is
+    /// to be.
+    pub(super) async fn apply(&mut self, change: Change) -> (Vec<String>, Vec<String>) {
+        let Change { removed, changed, added, identities } = change;
+        let (mut done, mut failed) = (Vec::new(), Vec::new());
+        let deadline = Instant::now() + STOP_LIMIT;
+        let mut stops = JoinSet::new();
+        for (endpoint, running) in std::mem::take(&mut self.running) {
+            let name = endpoint.config.name.clone();
+            let is_removed = removed.contains(&name);
+            if !is_removed && changed.iter().all(|changed| changed.config.name != name) {
+                self.running.push((endpoint, running));
+                continue;
+            }
+            stops.spawn(async move {
+                let stopped = if is_removed {
+                    running.remove(deadline).await
+                } else {
+                    running.stop(deadline).await
+                };
+                (name, is_removed, stopped)
+            });
+        }
+        let mut stuck = Vec::new();
+        while let Some(stop) = stops.join_next().await {
+            let Ok((name, is_removed, stopped)) = stop else { continue };
+            // A thread that still waits for the disk is shown as long as it does.
+            if matches!(stopped, Err(StopError::Deadline | StopError::Panicked)) {
+                stuck.push(name.clone());
+            } else {
+                self.needs.health.retire(&component_name(&name));
+            }
+            if is_removed {
+                self.needs.metrics.forget_endpoint(&name);
+                done.push(format!("endpoint {name} removed: what waited for it is dropped"));
+            }
+            if let Err(error) = stopped {
+                failed.push(format!("endpoint {name}: {error}"));
+            }
+        }
+        self.identities = identities;
+        let of = |what: &'static str| move |endpoint: Endpoint| (what, endpoint);
+        let new = changed.into_iter().map(of("changed")).chain(added.into_iter().map(of("added")));
+        for (what, endpoint) in new {
+            let name = endpoint.config.name.clone();
+            // Two of them would send the same samples.
+            if stuck.contains(&name) {
+                continue;
+            }
+            match self.begin(endpoint).await {
+                Ok(()) => done.push(format!("endpoint {name} {what}")),
+                Err(error) => failed.push(format!("endpoint {name}: {error:#}")),
+            }
+        }
+        (done, failed)
+    }
+
+    /// Starts an endpoint.
+    async fn begin(&mut self, endpoint: Endpoint) -> anyhow::Result<()> {
+        let needs = self.needs.clone();
+        let made = task::spawn_blocking(move || {
+            pusher(&endpoint, &needs).map(|(pusher, lifeline)| (endpoint, pusher, lifeline))
+        });
+        let (endpoint, pusher, lifeline) = made.await.context("reading its files")??;
+        self.run(endpoint, pusher, lifeline)
+    }
+
+    /// The configurations of the endpoints at work.
+    pub(super) fn at_work(&self) -> Vec<Endpoint> {
+        self.running.iter().map(|(endpoint, _)| endpoint.clone()).collect()
+    }
+
+    /// Waits until all have ended by themselves, as they do when the ledger has.
+    ///
+    /// # Errors
+    /// If one has panicked.
+    pub(super) async fn ended(self) -> Result<(), StopError> {
+        let mut result = Ok(());
+        for (_, running) in self.running {
+            result = result.and(running.ended().await);
+        }
+        result
+    }
+}

@@ -1,0 +1,112 @@
+//! Reading the configuration again while the program runs, and applying what has changed.
+//!
+//! All of it is read and checked first. Where any of it is wrong, or differs in what can't be changed
+//! while the program runs, nothing is changed.
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use tokio::task;
+
+use crate::{
+    clock,
+    config::{Config, ConfigError, PushConfig},
+    metrics::Metrics,
+    names::{NamesConfig, NamesHandle},
+    reload::{ReloadError, ReloadRequests, Reloaded},
+};
+
+use super::endpoints::{ChangeError, Endpoints};
+
+/// Reads flags, environment and files again.
+pub type ReadConfig = Arc<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
+
+/// What reloads the configuration when it is asked to.
+pub(super) struct Reloader {
+    /// The configuration in use.
+    pub(super) config: Config,
+    pub(super) read: ReadConfig,
+    pub(super) requests: ReloadRequests,
+    pub(super) endpoints: Endpoints,
+    pub(super) names: NamesHandle,
+    pub(super) state_dir: Option<PathBuf>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloader").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// Where AS names come from, by this configuration.
+pub(super) fn names_config(config: &Config, state_dir: Option<PathBuf>) -> NamesConfig {
+    NamesConfig {
+        source: config.names.value.clone(),
+        refresh: config.names_refresh.value,
+        cache_dir: state_dir,
+    }
+}
+
+/// Says in the metrics that a configuration is in use from now on.
+pub(super) fn count_success(metrics: &Metrics) {
+    metrics.config_reload_successful.set(1);
+    metrics.config_reload_time.set(clock::since_epoch().as_secs_f64());
+}
+
+impl Reloader {
+    /// Reloads as often as it is asked to; never ends.
+    pub(super) async fn run(&mut self) {
+        while let Some(request) = self.requests.next().await {
+            let outcome = self.reload().await;
+            match &outcome {
+                Ok(changes) => {
+                    count_success(&self.metrics);
+                    tracing::info!("configuration reloaded: {}", changes.replace('\n', "; "));
+                }
+                Err(error) => {
+                    self.metrics.config_reload_successful.set(0);
+                    if matches!(error, ReloadError::Failed(_)) {
+                        tracing::error!("{error}");
+                    } else {
+                        tracing::error!("not reloaded, nothing is changed: {error}");
+                    }
+                }
+            }
+            request.answer(outcome);
+        }
+        std::future::pending::<()>().await;
+    }
+
+    async fn reload(&mut self) -> Result<Reloaded, ReloadError> {
+        let read = Arc::clone(&self.read);
+        let new = task::spawn_blocking(move || read()).await;
+        let new = new
+            .map_err(|error| ReloadError::Invalid(error.to_string()))?
+            .map_err(|error| ReloadError::Invalid(error.to_string()))?;
+        let fixed = self.config.fixed_changes(&new);
+        if !fixed.is_empty() {
+            return Err(ReloadError::NeedsRestart(format!(
+                "these settings can't be changed while the program runs: {fixed}"
+            )));
+        }
+        let change =
+            self.endpoints.plan(&new.push.endpoints).await.map_err(|error| match error {
+                ChangeError::Invalid(what) => ReloadError::Invalid(what),
+                error @ ChangeError::NoLog => ReloadError::NeedsRestart(error.to_string()),
+            })?;
+        let names = names_config(&new, self.state_dir.clone());
+        let names = self.names.change(names).await;
+        names.map_err(|error| ReloadError::Invalid(error.to_string()))?;
+        let (done, failed) = self.endpoints.apply(change).await;
+        // An endpoint that could not be started is not in use: the next reload tries it again.
+        let endpoints = self.endpoints.at_work();
+        self.config = Config { push: PushConfig { endpoints, ..new.push }, ..new };
+        if !failed.is_empty() {
+            return Err(ReloadError::Failed(format!(
+                "{}; correct what is wrong and reload again, or restart",
+                failed.join("; ")
+            )));
+        }
+        Ok(if done.is_empty() { "no endpoint has changed".to_owned() } else { done.join("\n") })
+    }
+}

@@ -39,6 +39,7 @@ pub mod metrics;
 pub mod names;
 pub mod nearest;
 pub mod probe;
+mod process;
 pub mod publish;
 pub mod reload;
 pub mod schema;

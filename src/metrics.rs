@@ -17,6 +17,7 @@ use prometheus::{
 
 use crate::{
     flow::{Malformed, Skipped},
+    process,
     traffic::{Counts, Ignored, Layout},
 };
 
@@ -85,6 +86,8 @@ macro_rules! metrics {
         pub struct Metrics {
             registry: Registry,
             push_moves: Mutex<()>,
+            /// In seconds since the epoch, where the system says so.
+            process_start: Option<f64>,
             $($(#[doc = $help])+ pub $field: $kind,)*
         }
 
@@ -104,6 +107,7 @@ macro_rules! metrics {
                     $($field: register(&registry, new_metric!($kind, $name, help(&[$($help),+]) $(, $labels $(, $buckets)?)?)),)*
                     registry,
                     push_moves: Mutex::new(()),
+                    process_start: process::usage().ok().and_then(|usage| process::start_time(&usage)),
                 }.with_known_labels()
             }
         }
@@ -161,121 +165,121 @@ const SECONDS: [f64; 9] = [0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0]
 const UNTIMED: [&str; 3] = ["absent", "past", "future"];
 
 metrics! {
-    /// Always 1; the label says which version runs.
+    /// A constant 1, labelled with the version that runs.
     build_info: IntGaugeVec("flow_exporter_build_info", ["version"]);
-    /// Messages taken from the source and decoded.
+    /// Messages taken from the source.
     messages: IntCounter("flow_exporter_messages_total");
-    /// Size of the payloads of these messages, in bytes.
+    /// Payload bytes of these messages.
     message_bytes: IntCounter("flow_exporter_message_bytes_total");
-    /// Messages that came too late for the sample of their time; they are in the next one.
+    /// Messages that arrived too late for the tick of their timestamp; they are counted in the next one.
     late_messages: IntCounter("flow_exporter_late_messages_total");
-    /// Messages whose timestamp was no use, by what was wrong with it; their arrival counts.
+    /// Messages with an unusable timestamp, by reason; their arrival time is used.
     untimed_messages: IntCounterVec("flow_exporter_untimed_messages_total", ["reason"]);
-    /// Flow records that were added to a series.
+    /// Flow records counted in a series.
     flows: IntCounter("flow_exporter_flows_total");
-    /// Bytes that these flow records report.
+    /// Bytes reported by the counted flow records.
     flow_bytes: IntCounter("flow_exporter_flow_bytes_total");
-    /// Valid flow records that no series counts, by reason.
+    /// Valid flow records not counted in any series, by reason.
     flows_ignored: IntCounterVec("flow_exporter_flows_ignored_total", ["reason"]);
-    /// Bytes that these ignored flow records report, by reason.
+    /// Bytes reported by the ignored flow records, by reason.
     flow_bytes_ignored: IntCounterVec("flow_exporter_flow_bytes_ignored_total", ["reason"]);
-    /// Valid records that are no flows, by reason.
+    /// Valid records that are not flows, by reason.
     records_skipped: IntCounterVec("flow_exporter_records_skipped_total", ["reason"]);
     /// Records that could not be decoded, by reason.
     decode_errors: IntCounterVec("flow_exporter_decode_errors_total", ["reason"]);
-    /// Label values of counted flow records that were cut at 1,024 bytes, by label: those that begin alike count as one.
+    /// Label values of counted flow records truncated to 1,024 bytes, by label; values with the same beginning are counted as one.
     label_values_truncated: IntCounterVec("flow_exporter_label_values_truncated_total", ["label"]);
-    /// Flow series that exist.
+    /// Current number of flow series.
     series: IntGauge("flow_exporter_series");
-    /// Flow series that there may be before flows of further ones count in other series.
+    /// Maximum number of flow series; further flows are counted in series labelled other.
     series_limit: IntGauge("flow_exporter_series_limit");
-    /// Bytes of flows that count in series with other as their AS, because there were as many series as there may be.
+    /// Bytes counted in series whose AS is other, because the number of series had reached its maximum.
     flow_bytes_other: IntCounter("flow_exporter_flow_bytes_other_total");
-    /// Flow series that ended because nothing was counted in them for so long.
+    /// Flow series that ended because they had no flows for the time of --series-ttl.
     series_expired: IntCounter("flow_exporter_series_expired_total");
-    /// Time of the newest sample, in seconds since the epoch: all before it is counted.
+    /// Time of the newest tick, in seconds since the epoch; every message before it is counted.
     sample_time: Gauge("flow_exporter_sample_timestamp_seconds");
     /// Snapshots published.
     snapshots: IntCounter("flow_exporter_snapshots_total");
-    /// Snapshots published without all workers, because one did not answer in time.
+    /// Snapshots published without the counts of a worker that did not answer in time.
     snapshots_incomplete: IntCounter("flow_exporter_snapshots_incomplete_total");
     /// Time from the start of a snapshot to its publication.
     snapshot_seconds: Histogram("flow_exporter_snapshot_duration_seconds", SECONDS);
-    /// Bytes that the journal takes on disk.
+    /// Size of the journal on disk, in bytes.
     journal_bytes: IntGauge("flow_exporter_journal_bytes");
-    /// Bytes written to the journal, checkpoints included.
+    /// Bytes written to the journal, including checkpoints.
     journal_written: IntCounter("flow_exporter_journal_written_bytes_total");
-    /// Snapshots that the disk refused; their counts come with a later one.
+    /// Snapshots that could not be written to the journal; their counts are part of a later one.
     journal_errors: IntCounter("flow_exporter_journal_errors_total");
-    /// Messages between what was counted and the end of the partition.
+    /// Messages between the last one counted and the end of the partition.
     kafka_lag: IntGaugeVec("flow_exporter_kafka_lag_messages", ["topic", "partition"]);
     /// Offset of the next message to be counted.
     kafka_position: IntGaugeVec("flow_exporter_kafka_next_offset", ["topic", "partition"]);
-    /// Partitions that are being consumed.
+    /// Partitions being consumed.
     kafka_partitions: IntGauge("flow_exporter_kafka_partitions");
-    /// Messages that Kafka deleted before they were counted, as told by their offsets.
+    /// Messages deleted by Kafka before they were counted, according to their offsets.
     kafka_lost: IntCounterVec("flow_exporter_kafka_messages_lost_total", ["topic", "partition"]);
-    /// Times that a partition was found to be deleted and recreated, and was read from its beginning.
+    /// Times a partition was found to have been deleted and recreated; it is then read from its beginning.
     kafka_recreated: IntCounterVec("flow_exporter_kafka_partitions_recreated_total", ["topic", "partition"]);
-    /// Times that a partition was found to be gone, such as with its topic; if it comes back, reading goes on.
+    /// Times a partition was found to be missing, for example with its topic; it is read on if it comes back.
     kafka_vanished: IntCounterVec("flow_exporter_kafka_partitions_vanished_total", ["topic", "partition"]);
-    /// Messages whose counts are published but not committed to the group: should this process die now, another member counts them again.
+    /// Messages counted and published but not yet committed to the consumer group; if this process crashes, another member counts them again.
     kafka_uncommitted: IntGaugeVec("flow_exporter_kafka_uncommitted_messages", ["topic", "partition"]);
-    /// Messages that were counted but could not be committed when their partition went to another member, which counts them again.
+    /// Messages counted but not committed before their partition was assigned to another member, which counts them again.
     kafka_abandoned: IntCounterVec("flow_exporter_kafka_messages_abandoned_total", ["topic", "partition"]);
-    /// Brokers known, by state of the connection.
+    /// Known brokers, by state of the connection.
     kafka_brokers: IntGaugeVec("flow_exporter_kafka_brokers", ["state"]);
-    /// Errors that librdkafka reported, by its name for them.
+    /// Errors reported by librdkafka, by its name for the error.
     kafka_errors: IntCounterVec("flow_exporter_kafka_errors_total", ["error"]);
-    /// Rebalances of the consumer group, by what happened.
+    /// Rebalances of the consumer group, by event.
     kafka_rebalances: IntCounterVec("flow_exporter_kafka_rebalances_total", ["event"]);
-    /// Whether the last attempt to load the configuration succeeded: 1 if so.
+    /// Whether the last attempt to load the configuration was successful.
     config_reload_successful: IntGauge("flow_exporter_config_last_reload_successful");
-    /// When the configuration was last loaded successfully, in seconds since the epoch.
+    /// Time of the last successful load of the configuration, in seconds since the epoch.
     config_reload_time: Gauge("flow_exporter_config_last_reload_success_timestamp_seconds");
     /// Log lines that could not be written, because nobody reads them or their disk is full.
     log_lines_dropped: IntCounter("flow_exporter_log_lines_dropped_total");
-    /// AS names in use.
+    /// Number of AS names in use.
     as_names: IntGauge("flow_exporter_as_names");
-    /// Attempts to get fresh AS names, by result.
+    /// Attempts to refresh AS names, by result.
     as_names_refreshes: IntCounterVec("flow_exporter_as_names_refreshes_total", ["result"]);
-    /// When AS names were last confirmed to be fresh, in seconds since the epoch.
+    /// Time of the last successful refresh of AS names, in seconds since the epoch.
     as_names_updated: Gauge("flow_exporter_as_names_updated_timestamp_seconds");
-    /// Requests to the HTTP server, by path (of those it serves) and status code.
+    /// HTTP requests answered, by path (other for unknown ones) and status code.
     http_requests: IntCounterVec("flow_exporter_http_requests_total", ["path", "code"]);
-    /// Connections to the HTTP server that are open.
+    /// Open HTTP connections.
     http_connections: IntGauge("flow_exporter_http_connections");
-    /// Connections that the HTTP server ended early, by reason: too many of them, or clients that were too slow.
+    /// HTTP connections closed early by the server, by reason: too many connections or a slow client.
     http_closed: IntCounterVec("flow_exporter_http_connections_closed_total", ["reason"]);
-    /// Time from a scrape's arrival to its last byte.
+    /// Time from the arrival of a scrape to the last byte of its answer.
     scrape_seconds: Histogram("flow_exporter_scrape_duration_seconds", SECONDS);
-    /// Samples that are due to be sent, by endpoint; those that wait in the journal since before the start included, and idle ones that are not sent left out.
+    /// Samples due to be sent, including those queued before startup and excluding suppressed idle ones.
     push_generated: IntCounterVec("flow_exporter_remote_write_samples_generated_total", ["endpoint"]);
-    /// Samples that the endpoint confirmed.
+    /// Samples confirmed by the endpoint.
     push_confirmed: IntCounterVec("flow_exporter_remote_write_samples_confirmed_total", ["endpoint"]);
-    /// Samples that were given up, by reason.
+    /// Samples dropped, by reason.
     push_dropped: IntCounterVec("flow_exporter_remote_write_samples_dropped_total", ["endpoint", "reason"]);
-    /// Samples that are neither confirmed nor given up.
+    /// Samples that are neither confirmed nor dropped yet.
     push_pending: IntGaugeVec("flow_exporter_remote_write_samples_pending", ["endpoint"]);
     /// Time of the oldest pending sample, in seconds since the epoch; 0 if none is pending.
     push_oldest_pending: GaugeVec("flow_exporter_remote_write_oldest_pending_timestamp_seconds", ["endpoint"]);
-    /// Bytes of the journal that are kept for pending samples, in whole segments.
+    /// Bytes of the journal kept for pending samples, in whole segments.
     push_pending_bytes: IntGaugeVec("flow_exporter_remote_write_pending_bytes", ["endpoint"]);
-    /// Time until the journal's caps drop samples, if the endpoint takes none and as many come as did since the start.
+    /// Time until the limits of the journal cause drops, if the endpoint accepts nothing and samples keep coming at the average rate since startup.
     push_queue_full: GaugeVec("flow_exporter_remote_write_queue_full_seconds", ["endpoint"]);
-    /// Requests sent, by status code, or by the kind of failure where no answer came.
+    /// Requests sent, by status code, or by kind of failure if no answer came.
     push_requests: IntCounterVec("flow_exporter_remote_write_requests_total", ["endpoint", "code"]);
-    /// Bytes of request bodies sent, compressed, retries included.
+    /// Bytes of compressed request bodies sent, including retries.
     push_bytes: IntCounterVec("flow_exporter_remote_write_sent_bytes_total", ["endpoint"]);
-    /// When the endpoint last confirmed a request, in seconds since the epoch.
+    /// Time of the last confirmed request, in seconds since the epoch.
     push_last_success: GaugeVec("flow_exporter_remote_write_last_success_timestamp_seconds", ["endpoint"]);
-    /// When a request last failed or was refused, in seconds since the epoch; /-/ready has the words.
+    /// Time of the last failed or refused request, in seconds since the epoch; /-/ready shows the error.
     push_last_error: GaugeVec("flow_exporter_remote_write_last_error_timestamp_seconds", ["endpoint"]);
-    /// Confirmed samples that the receiver had from an earlier request whose answer was lost.
+    /// Confirmed samples that the receiver already had from an earlier request whose answer was lost.
     push_already_stored: IntCounterVec("flow_exporter_remote_write_samples_already_stored_total", ["endpoint"]);
-    /// Whether all is held because the endpoint needs its operator: 1 if so.
+    /// 1 while nothing is sent because the endpoint needs the attention of its operator, else 0.
     push_held: IntGaugeVec("flow_exporter_remote_write_held", ["endpoint"]);
-    /// 1 for the form that requests have now: protocol and compression.
+    /// A constant 1, labelled with the protocol and compression in use.
     push_protocol: IntGaugeVec("flow_exporter_remote_write_protocol_info", ["endpoint", "protocol", "compression"]);
     /// Time from the start of a remote-write request to its answer.
     push_seconds: HistogramVec("flow_exporter_remote_write_request_duration_seconds", ["endpoint"], SECONDS);
@@ -294,19 +298,32 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Those of its process, which the system knows. Linux alone has them.
+    /// Those of the process, as the system knows it, with the names and help texts that Prometheus'
+    /// client libraries give them. Linux alone has them.
     pub const PROCESS: &[Declared] = &[
-        process("process_cpu_seconds_total", Kind::Counter, "CPU time used, in seconds."),
-        process("process_open_fds", Kind::Gauge, "File descriptors that are open."),
-        process("process_max_fds", Kind::Gauge, "File descriptors that may be open."),
-        process("process_virtual_memory_bytes", Kind::Gauge, "Virtual memory, in bytes."),
-        process("process_resident_memory_bytes", Kind::Gauge, "Resident memory, in bytes."),
-        process(
+        process_metric(
+            "process_cpu_seconds_total",
+            Kind::Counter,
+            "Total user and system CPU time spent in seconds.",
+        ),
+        process_metric("process_open_fds", Kind::Gauge, "Number of open file descriptors."),
+        process_metric("process_max_fds", Kind::Gauge, "Maximum number of open file descriptors."),
+        process_metric(
+            "process_virtual_memory_bytes",
+            Kind::Gauge,
+            "Virtual memory size in bytes.",
+        ),
+        process_metric(
+            "process_resident_memory_bytes",
+            Kind::Gauge,
+            "Resident memory size in bytes.",
+        ),
+        process_metric(
             "process_start_time_seconds",
             Kind::Gauge,
-            "When the process began, in seconds since the epoch.",
+            "Start time of the process since unix epoch in seconds.",
         ),
-        process("process_threads", Kind::Gauge, "Threads of the process."),
+        process_metric("process_threads", Kind::Gauge, "Number of OS threads in the process."),
     ];
 
     /// Label values that are known beforehand exist from the start, so that a rate sees their
@@ -329,10 +346,6 @@ impl Metrics {
         for reason in UNTIMED {
             self.untimed_messages.with_label_values(&[reason]);
         }
-        #[cfg(target_os = "linux")]
-        self.registry
-            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
-            .expect("the names of process metrics are not taken");
         self
     }
 
@@ -392,7 +405,33 @@ impl Metrics {
     /// All metrics that have a sample, sorted by name.
     pub fn gather(&self) -> Vec<Family> {
         let _still = self.push_moves.lock().unwrap_or_else(PoisonError::into_inner);
-        self.registry.gather().iter().filter_map(family).collect()
+        let mut families: Vec<_> = self.registry.gather().iter().filter_map(family).collect();
+        families.extend(self.process());
+        families.sort_by(|one, other| one.name.cmp(&other.name));
+        families
+    }
+
+    /// [`Self::PROCESS`] with the values of now.
+    fn process(&self) -> impl Iterator<Item = Family> {
+        let usage = process::usage().ok();
+        let values = [
+            usage.map(|usage| usage.cpu_seconds),
+            process::open_fds().ok().map(|count| count as f64),
+            process::max_fds().map(|count| count as f64),
+            usage.map(|usage| usage.virtual_bytes as f64),
+            usage.map(|usage| usage.resident_bytes as f64),
+            self.process_start,
+            usage.map(|usage| usage.threads as f64),
+        ];
+        Self::PROCESS.iter().zip(values).filter_map(|(declared, value)| {
+            let sample = Sample { suffix: "", labels: Vec::new(), value: value? };
+            Some(Family {
+                name: declared.name.to_owned(),
+                help: declared.help.to_owned(),
+                kind: declared.kind,
+                samples: vec![sample],
+            })
+        })
     }
 }
 
@@ -404,13 +443,13 @@ fn forget<B: MetricVecBuilder>(metric: &MetricVec<B>, endpoint: &str) {
             let labels: HashMap<&str, &str> = labels.collect();
             if labels.get("endpoint") == Some(&endpoint) {
                 // Another one may have been quicker.
-                let _removed = metric.remove(&labels);
+                drop(metric.remove(&labels));
             }
         }
     }
 }
 
-const fn process(name: &'static str, kind: Kind, help: &'static str) -> Declared {
+const fn process_metric(name: &'static str, kind: Kind, help: &'static str) -> Declared {
     Declared { name, help, kind, labels: &[] }
 }
 
@@ -472,4 +511,50 @@ fn family(family: &prometheus::proto::MetricFamily) -> Option<Family> {
         }
     }
     Some(Family { name: family.name().to_owned(), help: family.help().to_owned(), kind, samples })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn the_cpu_time_of_the_process_has_fractions() {
+        let metrics = Metrics::new();
+        let cpu_seconds = || {
+            let families = metrics.gather();
+            let cpu = families.iter().find(|family| family.name == "process_cpu_seconds_total");
+            cpu.map(|family| family.samples[0].value).expect("CPU time")
+        };
+        // Asking takes time as well. A tick of the kernel is a hundredth of a second.
+        let started = Instant::now();
+        while cpu_seconds().fract() < 0.001 {
+            assert!(started.elapsed() < Duration::from_secs(60), "whole seconds alone");
+        }
+    }
+
+    #[test]
+    fn all_metrics_of_the_process_are_there_and_make_sense() {
+        let metrics = Metrics::new();
+        let families = metrics.gather();
+        assert!(families.is_sorted_by(|one, other| one.name < other.name));
+        let value = |name| {
+            let family = families.iter().find(|family| family.name == name);
+            family.map(|family| family.samples[0].value).expect(name)
+        };
+        let now = crate::clock::since_epoch().as_secs_f64();
+        for (declared, range) in Metrics::PROCESS.iter().zip([
+            0.0..1e6,
+            3.0..1e6,
+            value("process_open_fds")..1e12,
+            1e6..1e15,
+            1e5..value("process_virtual_memory_bytes"),
+            1e9..now + 1.0,
+            1.0..1e6,
+        ]) {
+            let value = value(declared.name);
+            assert!(range.contains(&value), "{}: {value}", declared.name);
+        }
+    }
 }

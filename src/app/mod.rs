@@ -158,8 +158,9 @@ pub async fn run(
     let (source_end, source_ended) = tokio::sync::oneshot::channel();
     let sinks = shards.into_iter().map(CountingSink).collect();
     let source = source.start(sinks, stored, Arc::new(published), source_component, move || {
-        // The receiver is gone only when the program is ending already.
-        let _ending = source_end.send(());
+        if source_end.send(()).is_err() {
+            tracing::debug!("the source has ended while the program was ending already");
+        }
     })?;
     let is_input = matches!(config.source, SourceConfig::Input { .. });
     reload::count_success(&metrics);
@@ -354,5 +355,5 @@ fn store(
 /// Completes when the program is to end.
 async fn until_end(mut ended: watch::Receiver<bool>) {
     // An error means that the sender is gone, which is an end as well.
-    let _changed = ended.wait_for(|ended| *ended).await;
+    drop(ended.wait_for(|ended| *ended).await);
 }

@@ -13,7 +13,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
     io,
     os::unix::net::UnixDatagram,
     sync::Arc,
@@ -105,10 +104,9 @@ fn name(config: &PusherConfig) -> String {
         }
     }
     for label in labels(config) {
-        // Writing to a String does not fail.
-        let _written = write!(text, "\n{label:?}");
+        text.extend(["\n", &format!("{label:?}")]);
     }
-    let _written = write!(text, "\n{:?}", config.relabel);
+    text.extend(["\n", &format!("{:?}", config.relabel)]);
     format!("flow-exporter/push/{}", hex(&sha256(text.as_bytes())[..16]))
 }
 

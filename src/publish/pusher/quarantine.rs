@@ -8,7 +8,6 @@
 //! the sake of flash memory: where more is refused, the first of it is kept, and the rest counted.
 
 use std::{
-    fmt::Write as _,
     io::{self, Write as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -16,10 +15,11 @@ use std::{
 
 use jiff::Timestamp;
 use rustix::fs::Stat;
+use serde::{Serialize, Serializer};
 
 use crate::{
     files::Files,
-    publish::remote_write::{Batch, LabelPool},
+    publish::remote_write::{Batch, LabelPool, LabelSet},
 };
 
 use super::answer::Refusal;
@@ -87,59 +87,65 @@ fn modified(file: &Stat) -> SystemTime {
     UNIX_EPOCH + since
 }
 
+/// A series of a refused request, with its samples and why they were refused.
+#[derive(Serialize)]
+struct Line<'l> {
+    metric: Metric<'l>,
+    values: Vec<Value>,
+    timestamps: Vec<i64>,
+    status: u16,
+    answer: &'l str,
+    refused_at: &'l str,
+}
+
+/// A series' labels, as an object.
+struct Metric<'l> {
+    pool: &'l LabelPool,
+    labels: LabelSet,
+}
+
+impl Serialize for Metric<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.pool.labels(self.labels))
+    }
+}
+
+/// A sample's value: a whole number without a fraction, and `null` for what is no number.
+struct Value(f64);
+
+/// Below this, each whole number is a different `f64`.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Value(value) = *self;
+        if !value.is_finite() {
+            serializer.serialize_none()
+        } else if value.fract() == 0.0 && value.abs() < EXACT {
+            serializer.serialize_i64(value as i64)
+        } else {
+            serializer.serialize_f64(value)
+        }
+    }
+}
+
 /// A line for each series.
 pub(super) fn lines(batch: &Batch, pool: &LabelPool, refusal: &Refusal, now: Timestamp) -> String {
+    let refused_at = now.to_string();
     let mut text = String::new();
-    let mut end = String::new();
-    let Refusal { status, message } = refusal;
-    // Writing to a String does not fail.
-    let _written = write!(end, r#","status":{},"answer":"#, status.as_u16());
-    put_text(&mut end, message);
-    let _written = write!(end, r#","refused_at":"{now}"}}"#);
     for series in batch.series() {
-        text.push_str(r#"{"metric":{"#);
-        for (at, (name, value)) in pool.labels(series.labels).enumerate() {
-            if at > 0 {
-                text.push(',');
-            }
-            put_text(&mut text, name);
-            text.push(':');
-            put_text(&mut text, value);
-        }
-        text.push_str(r#"},"values":["#);
-        for (at, sample) in series.samples.iter().enumerate() {
-            let comma = if at > 0 { "," } else { "" };
-            let _written = if sample.value.is_finite() {
-                write!(text, "{comma}{}", sample.value)
-            } else {
-                write!(text, "{comma}null")
-            };
-        }
-        text.push_str(r#"],"timestamps":["#);
-        for (at, sample) in series.samples.iter().enumerate() {
-            let comma = if at > 0 { "," } else { "" };
-            let _written = write!(text, "{comma}{}", sample.time_ms);
-        }
-        text.push(']');
-        text.push_str(&end);
+        let line = Line {
+            metric: Metric { pool, labels: series.labels },
+            values: series.samples.iter().map(|sample| Value(sample.value)).collect(),
+            timestamps: series.samples.iter().map(|sample| sample.time_ms).collect(),
+            status: refusal.status.as_u16(),
+            answer: &refusal.message,
+            refused_at: &refused_at,
+        };
+        text += &serde_json::to_string(&line).expect("texts and numbers are JSON");
         text.push('\n');
     }
     text
-}
-
-/// A JSON string (RFC 8259, 7).
-fn put_text(text: &mut String, value: &str) {
-    text.push('"');
-    for each in value.chars() {
-        match each {
-            '"' | '\\' => text.extend(['\\', each]),
-            control if control < ' ' => {
-                let _written = write!(text, "\\u{:04x}", u32::from(control));
-            }
-            other => text.push(other),
-        }
-    }
-    text.push('"');
 }
 
 #[cfg(test)]
@@ -149,11 +155,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_json() {
-        let mut text = String::new();
-        put_text(&mut text, "a\"b\\c\u{1}\nd \u{e9}");
-        let read: String = serde_json::from_str(&text).expect("JSON");
-        assert_eq!(read, "a\"b\\c\u{1}\nd \u{e9}");
+    fn values_are_numbers_as_they_are_written_by_hand() {
+        let values = [0.0, 42.0, -1.0, 0.5, 1e300, f64::NAN, f64::INFINITY].map(Value);
+        let text = serde_json::to_string(&values).expect("JSON");
+        assert_eq!(text, "[0,42,-1,0.5,1e+300,null,null]");
     }
 
     #[test]

@@ -74,8 +74,9 @@ impl Running {
             runtime.block_on(run(stopped));
             // A look-up of a name may hang; nobody needs the answer.
             runtime.shutdown_background();
-            // Nobody may wait for it.
-            let _waiting = end.send(());
+            if end.send(()).is_err() {
+                tracing::debug!("a pusher has ended for which nobody waits");
+            }
         })?;
         Ok(Running { name, log, metrics, stop, ended, thread })
     }
@@ -86,7 +87,7 @@ impl Running {
     /// [`StopError::Panicked`].
     pub async fn ended(self) -> Result<(), StopError> {
         // An error is a panic, which the thread's handle has as well.
-        let _ended = self.ended.await;
+        drop(self.ended.await);
         self.thread.join().map_err(|_| StopError::Panicked)
     }
 

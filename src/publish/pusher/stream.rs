@@ -87,7 +87,7 @@ impl Stream {
             let Some(batch) = queue.next().await else { break Ok(()) };
             if queue.is_fresh() && !self.offset.is_zero() {
                 // At the end there is no time for it.
-                let _closed = pause(queue, self.offset).await;
+                drop(pause(queue, self.offset).await);
             }
             if let Err(ended) = self.deliver(queue, batch).await {
                 break Err(ended);

@@ -73,7 +73,7 @@ impl InputSource {
     /// What `reader` gives, up to its end. Log lines call it by this name.
     pub fn new(name: impl Into<String>, reader: impl Read + Send + 'static) -> Self {
         let reader = Box::new(Single(reader));
-        InputSource { name: name.into(), reader, progress: Progress::default() }
+        InputSource { name: name.into(), reader, progress: Progress::new(None) }
     }
 
     /// Starts reading into one sink. `on_end` is called with the result when the input has ended
@@ -99,7 +99,6 @@ impl InputSource {
             drop(chunks.send(Event::End(result)));
         })?);
         let lifeline = component.lifeline("input");
-        let progress = Some(progress);
         let worker = Worker { name, sink, inbox, progress, next_offset: 0, moved: false };
         let worker = threads::thread(lifeline, move || worker.run(component, on_end))?;
         Ok(RunningInputSource { events, worker })
@@ -131,8 +130,7 @@ struct Worker<S> {
     name: String,
     sink: S,
     inbox: mpsc::Receiver<Event>,
-    /// `None` after the end.
-    progress: Option<Progress>,
+    progress: Progress,
     next_offset: i64,
     moved: bool,
 }
@@ -145,7 +143,6 @@ impl<S: Sink> Worker<S> {
             match self.inbox.recv_timeout(LONGEST_SLEEP) {
                 Ok(Event::Lines(lines)) => self.take(&lines),
                 Ok(Event::End(ended)) => {
-                    self.progress = None;
                     match &ended {
                         Ok(()) => {
                             tracing::info!("the end of {}: all of it is read", self.name);
@@ -196,9 +193,7 @@ impl<S: Sink> Worker<S> {
             }
         }
         self.moved = true;
-        if let Some(progress) = &self.progress {
-            progress.add(lines.len());
-        }
+        self.progress.add(&self.name, lines.len());
     }
 
     fn hand_over(&mut self) {

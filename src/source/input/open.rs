@@ -65,23 +65,19 @@ pub(super) fn open(
     let path = match input {
         Input::Stdin => {
             refuse_directory(&File::from(io::stdin().as_fd().try_clone_to_owned()?))?;
-            return Ok((Box::new(Single(io::stdin())), Progress::default()));
+            return Ok((Box::new(Single(io::stdin())), Progress::new(None)));
         }
         Input::File(path) => path,
     };
     // A pipe without a name, as the shell's `<(...)` has them, can't be opened by another writer.
     if fs::metadata(path)?.file_type().is_fifo() && fs::canonicalize(path).is_ok() {
-        return Ok((Box::new(Fifo::open(path, only_first_writer)?), Progress::default()));
+        return Ok((Box::new(Fifo::open(path, only_first_writer)?), Progress::new(None)));
     }
     let file = File::open(path)?;
     refuse_directory(&file)?;
     let metadata = file.metadata()?;
-    let progress = if metadata.is_file() {
-        Progress::of_file(path.display().to_string(), metadata.len())?
-    } else {
-        Progress::default()
-    };
-    Ok((Box::new(Single(file)), progress))
+    let total_bytes = metadata.is_file().then_some(metadata.len());
+    Ok((Box::new(Single(file)), Progress::new(total_bytes)))
 }
 
 fn refuse_directory(file: &File) -> io::Result<()> {

@@ -1,78 +1,45 @@
-//! A bar that shows how much of a file is read, where there is a terminal to show it.
+//! How much of a file is read, in the log.
 
-use std::{
-    fmt,
-    io::{self, IsTerminal},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    thread::{self, Thread},
-    time::Duration,
-};
+use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+/// How often it is logged.
+const INTERVAL: Duration = Duration::from_secs(10);
 
-use crate::threads;
-
-/// How often the bar is drawn.
-const PERIOD: Duration = Duration::from_millis(100);
-
-/// What was read so far. The bar is drawn by a thread of its own: a terminal may be stopped.
-#[derive(Default)]
+/// How far the reading of a file has come. Logs it now and then, for a file that takes long.
+#[derive(Debug)]
 pub(super) struct Progress {
-    shown: Option<(Arc<Shared>, Thread)>,
-}
-
-#[derive(Default)]
-struct Shared {
-    bytes: AtomicU64,
-    is_over: AtomicBool,
-}
-
-impl fmt::Debug for Progress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Progress")
-    }
+    /// The size of the file when it was opened; `None` for what has no end that is known.
+    total_bytes: Option<u64>,
+    read_bytes: u64,
+    logged: Instant,
+    /// What was read when it was logged.
+    logged_bytes: u64,
 }
 
 impl Progress {
-    /// A bar for a file of so many bytes; none if standard error is no terminal.
-    pub(super) fn of_file(name: String, bytes: u64) -> io::Result<Self> {
-        if !io::stderr().is_terminal() {
-            return Ok(Progress::default());
-        }
-        let style = ProgressStyle::with_template(
-            "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-        )
-        .map_err(io::Error::other)?;
-        let shared = Arc::new(Shared::default());
-        let drawn = Arc::clone(&shared);
-        let draw = move || {
-            let bar = ProgressBar::new(bytes).with_style(style).with_message(name);
-            while !drawn.is_over.load(Ordering::Relaxed) {
-                bar.set_position(drawn.bytes.load(Ordering::Relaxed));
-                thread::park_timeout(PERIOD);
-            }
-            bar.finish_and_clear();
-        };
-        let thread = threads::helper("progress", draw)?.thread().clone();
-        Ok(Progress { shown: Some((shared, thread)) })
+    /// For a file of so many bytes, or for something else.
+    pub(super) fn new(total_bytes: Option<u64>) -> Self {
+        Progress { total_bytes, read_bytes: 0, logged: Instant::now(), logged_bytes: 0 }
     }
 
-    /// So many more bytes are read.
-    pub(super) fn add(&self, bytes: usize) {
-        if let Some((shared, _)) = &self.shown {
-            shared.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    /// So many more bytes of `name` are counted.
+    pub(super) fn add(&mut self, name: &str, bytes: usize) {
+        self.read_bytes += bytes as u64;
+        let elapsed = self.logged.elapsed();
+        let Some(total_bytes) = self.total_bytes else { return };
+        if elapsed < INTERVAL {
+            return;
         }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if let Some((shared, thread)) = &self.shown {
-            shared.is_over.store(true, Ordering::Relaxed);
-            thread.unpark();
-        }
+        let new_bytes = self.read_bytes - self.logged_bytes;
+        let bytes_per_second = new_bytes * 1_000 / elapsed.as_millis() as u64;
+        tracing::info!(
+            read_bytes = self.read_bytes,
+            total_bytes,
+            bytes_per_second,
+            "{}% of {name} is read",
+            // A file that grows is never at 100%.
+            (self.read_bytes * 100 / total_bytes.max(1)).min(99),
+        );
+        (self.logged, self.logged_bytes) = (Instant::now(), self.read_bytes);
     }
 }

@@ -167,8 +167,9 @@ impl KafkaSource {
 impl RunningKafkaSource {
     /// Has the workers hand over and end. Returns at once; [`RunningKafkaSource::join`] waits.
     pub fn stop(&self) {
-        // If it has ended by itself, there is nothing to stop.
-        let _ended = self.stop.send(());
+        if self.stop.send(()).is_err() {
+            tracing::debug!("the Kafka source has ended by itself before it was stopped");
+        }
         // Whatever the control thread is waiting for, what was counted is handed over now.
         for inbox in &self.inboxes {
             inbox.send(Command::Stop);

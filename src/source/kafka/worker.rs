@@ -109,7 +109,7 @@ impl<S: Sink> Worker<S> {
                         }
                         left_behind.extend(&positions);
                         // Whoever gave the order has stopped waiting: nothing left to tell.
-                        let _gone = done.send(positions);
+                        drop(done.send(positions));
                     }
                     Command::Stop => {
                         self.inbox.close();

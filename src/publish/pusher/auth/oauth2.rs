@@ -226,7 +226,7 @@ impl OAuth2 {
 
 /// The token in an answer; else what is wrong, without the answer, which may hold a token.
 fn read_token(body: &[u8]) -> Result<Token, &'static str> {
-    let Answer { access_token, token_type, expires_in } = sonic_rs::from_slice(body)
+    let Answer { access_token, token_type, expires_in } = serde_json::from_slice(body)
         .map_err(|_| "its answer is no JSON with an access_token: is it the right URL?")?;
     // Without a word for the type it can only be this one, and some know it in lower case only.
     let scheme = match token_type {

@@ -36,7 +36,7 @@ struct Answer {
 /// The credentials in a JSON answer. An error does not repeat the answer, which may hold them.
 pub(super) fn from_json(body: &[u8]) -> Result<Issued, String> {
     let answer: Answer =
-        sonic_rs::from_slice(body).map_err(|_| "its answer is not JSON with credentials")?;
+        serde_json::from_slice(body).map_err(|_| "its answer is not JSON with credentials")?;
     let (Some(id), Some(secret)) = (answer.access_key_id, answer.secret_access_key) else {
         let code = answer.code.filter(|code| code != "Success");
         let code = code.map(|code| format!(" ({code})")).unwrap_or_default();

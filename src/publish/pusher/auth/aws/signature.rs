@@ -3,8 +3,6 @@
 //! Own code, verified by AWS's published examples: the official crate brings thirty others for two
 //! hashes that OpenSSL has.
 
-use std::fmt::Write as _;
-
 use openssl::{error::ErrorStack, hash::MessageDigest, pkey::PKey, sha::sha256, sign};
 use reqwest::{Request, Url, header};
 
@@ -140,8 +138,7 @@ fn encode(text: &str, to: &mut String) {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             to.push(char::from(byte));
         } else {
-            // Writing to a text never fails.
-            write!(to, "%{byte:02X}").unwrap_or_default();
+            to.extend(["%", &hex(&[byte]).to_uppercase()]);
         }
     }
 }

@@ -2,6 +2,16 @@
 //! whatever the umask says. [`Files`] writes them whole or not at all; [`tighten`] takes from a
 //! state directory what an earlier version, or the operator, allowed to others.
 
+#[cfg(test)]
+#[path = "../tests/testkit/src/faults.rs"]
+#[allow(
+    unreachable_pub,
+    dead_code,
+    missing_debug_implementations,
+    clippy::print_stderr,
+    reason = "a module of the test kit, which is given to tests of private parts as well"
+)]
+pub(crate) mod faults;
 mod open_file;
 mod system;
 

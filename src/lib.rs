@@ -2,7 +2,7 @@
 //!
 //! Read [`app`] first: it wires the stages in the order in which the data passes them. The types
 //! that travel between them are [`source::Message`], [`flow::Decoded`], [`traffic::Counts`], and
-//! then [`ledger::Snapshot`] to scrapes, [`journal::Cut`] and [`publish::remote_write::Batch`] to
+//! then [`ledger::Snapshot`] to scrapes, [`journal::Delta`] and [`publish::remote_write::Batch`] to
 //! push.
 //!
 //! What holds everywhere, said as what is absent:
@@ -18,6 +18,11 @@
 //! - no thread or task that counts, publishes or pushes and whose end goes unnoticed ([`threads`]),
 //!   and none that waits for the reader of the log ([`log`]).
 #![warn(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)]
+
+// The module of the test kit in `files` says the same as in the test kit.
+#[cfg(test)]
+extern crate self as flow_exporter;
+
 pub mod app;
 pub mod asn;
 pub mod check;

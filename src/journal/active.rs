@@ -1,4 +1,4 @@
-//! The segment that is appended to.
+//! The newest segment, the only one that is appended to.
 
 use crate::files::OpenFile;
 
@@ -10,9 +10,9 @@ pub(super) struct ActiveSegment {
     pub(super) file: OpenFile,
     pub(super) header: Header,
     pub(super) checkpoint_bytes: u64,
-    /// Where the next record goes: all before is durable.
+    /// Where the next record goes; everything before it is durable.
     pub(super) end: u64,
-    /// A sync has failed, or bytes of a failed write could not be cut off: what is on disk behind
-    /// `end` is not known, so nothing is appended any more.
+    /// Nothing may be appended: a sync has failed, or the bytes of a failed write could not be
+    /// truncated, so it is unknown what the disk holds behind `end`.
     pub(super) closed: bool,
 }

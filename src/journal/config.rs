@@ -5,19 +5,20 @@ use std::time::Duration;
 /// The bounds of a journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JournalConfig {
-    /// A segment that has grown to this is followed by a new one; but not before it has grown to 4
-    /// times its checkpoint.
+    /// A new segment follows one that has grown to this size, but not before it is 4 times the size
+    /// of its checkpoint.
     pub segment_bytes: u64,
-    /// A segment of this age is followed by a new one. What is kept for its age is kept by segments.
+    /// A new segment follows one of this age. Segments are deleted whole, so `max_age` is kept to
+    /// within this.
     pub segment_age: Duration,
-    /// All segments together. The oldest are deleted rather than going beyond, read or not, but
-    /// never the newest: below 8 times the size of a checkpoint, the cap can't be kept.
+    /// The cap on the size of all segments. The oldest are deleted to keep it, read or not, but never
+    /// the newest: the cap can't be kept if it is less than 8 times the size of a checkpoint.
     pub max_bytes: u64,
-    /// A segment of which the newest delta is older than this is deleted, read or not.
+    /// A segment whose newest delta is older than this is deleted, read or not.
     pub max_age: Duration,
-    /// What a record holds, in bytes before compression: a larger delta or checkpoint becomes several
-    /// records that count as one. What can't be divided and is larger, such as a definition, has a
-    /// record of its own, of at most [`RECORD_LIMIT_BYTES`](super::RECORD_LIMIT_BYTES).
+    /// The size of a record, in bytes before compression: a larger delta or checkpoint is divided into
+    /// several records that count as one. A single item that is larger, such as a definition, gets a
+    /// record to itself, of at most [`RECORD_LIMIT_BYTES`](super::RECORD_LIMIT_BYTES).
     pub record_bytes: usize,
 }
 

@@ -1,4 +1,4 @@
-//! A delta: what changed since the one before.
+//! A delta: what changed from one snapshot to the next.
 
 use std::{ops::Range, sync::Arc};
 
@@ -18,13 +18,13 @@ pub struct Position {
 pub struct Started<'c> {
     /// Its number, as long as it lives.
     pub id: u32,
-    /// Nothing of it was counted before, in milliseconds since the epoch.
+    /// When counting it began, in milliseconds since the epoch.
     pub start_ms: i64,
     /// What it is, in the caller's own form.
     pub definition: &'c [u8],
 }
 
-/// What changed since the delta before. To be applied in this order: series end, series start,
+/// What changed since the previous delta. It is applied in this order: series end, series start,
 /// counts grow.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delta {
@@ -32,7 +32,7 @@ pub struct Delta {
     pub sequence: u64,
     /// The delta's time, in milliseconds since the epoch.
     pub time_ms: i64,
-    /// Whether it is a sample to be pushed.
+    /// Whether it is a tick: at a multiple of the interval, so that its samples are pushed.
     pub is_tick: bool,
     /// The positions that changed.
     pub positions: Vec<Position>,
@@ -47,10 +47,10 @@ pub struct Delta {
     pub(super) increments: Vec<u64>,
 }
 
-/// What takes no more than this is kept for the next delta.
+/// Columns keep this much memory for the next delta.
 const KEPT_BYTES: usize = 1 << 20;
 
-/// Empties a column. Its memory goes if hardly any of it was used.
+/// Empties a column. Its memory is freed if hardly any of it was used.
 fn clear<T>(column: &mut Vec<T>) {
     let is_rare = column.capacity() / 8 > column.len();
     if is_rare && column.capacity() * size_of::<T>() > KEPT_BYTES {
@@ -65,8 +65,8 @@ impl Delta {
         Delta { width, ..Delta::default() }
     }
 
-    /// Makes it a delta without changes again, and keeps the memory; not though what an extraordinary
-    /// one took and the one after it did not need.
+    /// Removes all changes. The memory is kept, except for what an exceptionally large delta took and
+    /// the one after it did not need.
     pub fn clear(&mut self) {
         (self.sequence, self.time_ms, self.is_tick) = (0, 0, false);
         self.positions.clear();
@@ -125,8 +125,8 @@ impl Delta {
         self.changed.iter().copied().zip(self.increments.chunks_exact(self.width.max(1)))
     }
 
-    /// Puts ends, starts and increments into the order of the series' numbers; false where one
-    /// comes twice.
+    /// Sorts ends, starts and increments by the series' numbers. Returns false if a number occurs
+    /// twice.
     pub(super) fn sort(&mut self) -> bool {
         self.ended.sort_unstable();
         self.started.sort_unstable_by_key(|&(id, ..)| id);

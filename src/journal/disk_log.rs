@@ -1,4 +1,5 @@
-//! The log on disk, as its writer and its readers share it.
+//! What the writer and the readers of the log on disk share: its segments, up to where they are
+//! durable, and from where on they are needed.
 
 use std::{
     collections::BTreeMap,
@@ -20,24 +21,24 @@ use super::{
     retention_cursor::{self, RETENTION_CURSORS},
 };
 
-/// A segment as it is known without reading all of it.
+/// What is known of a segment without reading all of it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SegmentInfo {
     pub(super) header: Header,
     pub(super) bytes: u64,
-    /// Its file was found to have gone, and that was told.
+    /// Whether its file was found missing, and that was reported.
     pub(super) is_missing: bool,
 }
 
-/// A cursor and its file.
+/// From where on a reader needs the log, and the file that says so.
 #[derive(Debug, Clone, Copy)]
 struct RetentionCursor {
     cursor: LogPosition,
-    /// The file as it was written; `None` where it could not be.
+    /// The file as it was written; `None` if writing failed.
     stamp: Option<Stamp>,
 }
 
-/// What is durable.
+/// The end of what is durable.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct DurableEnd {
     /// Number of the newest durable delta.
@@ -53,8 +54,8 @@ impl DurableEnd {
     }
 }
 
-/// What the writer tells the readers, and they it. Held locked for moments only, never across
-/// reading or writing.
+/// What the writer and the readers tell each other. It is locked for moments only, never while a
+/// file is read or written.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) segments: BTreeMap<u64, SegmentInfo>,
@@ -68,12 +69,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// The durable cursor that is the furthest behind.
+    /// The retention cursor that is furthest behind.
     pub(super) fn slowest(&self) -> Option<LogPosition> {
         self.cursors.values().map(|kept| kept.cursor).min_by_key(|cursor| cursor.sequence)
     }
 
-    /// Where all that was published can be read from: the segments below `number` and it.
+    /// The header of the segment after `number`.
     pub(super) fn after(&self, number: u64) -> Option<Header> {
         self.segments.range(number + 1..).next().map(|(_, segment)| segment.header)
     }
@@ -84,7 +85,7 @@ impl Shared {
 pub(super) struct DiskLog {
     directory: Arc<Directory>,
     published: Arc<Mutex<Shared>>,
-    /// Held while a cursor's file is written: one at a time.
+    /// Locked while a retention cursor's file is written: one at a time.
     cursor_files: Arc<Mutex<()>>,
 }
 
@@ -123,7 +124,7 @@ impl DiskLog {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Shared> {
-        // Whoever held it only copied numbers: they are whole, whatever became of it.
+        // Its holders only copy numbers, which are intact even if one of them has panicked.
         self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -131,7 +132,7 @@ impl DiskLog {
         self.lock().durable.position()
     }
 
-    /// The oldest place from which it can still be read.
+    /// The oldest position from which it can still be read.
     pub(super) fn oldest(&self) -> LogPosition {
         let published = self.lock();
         let oldest = published.segments.first_key_value();
@@ -158,14 +159,14 @@ impl DiskLog {
     ) -> Result<(), Error> {
         let written = self.directory.write_whole(file, &cursor.encode());
         let stamp = self.directory.stamp(file).filter(|_| written.is_ok());
-        // Even where the disk is too full for it: letting go of what was dealt with is what makes
-        // room. A reader that begins at the older place is told of a loss that is none.
+        // Even if the disk is too full for the file: only releasing the log makes room. A reader that
+        // starts from the older position is then told of a loss that did not happen.
         self.lock().cursors.insert(name.to_owned(), RetentionCursor { cursor, stamp });
         written
     }
 
-    /// Writes those cursors again whose files were removed or replaced, or could not be written.
-    /// Where one is being written at the moment, another time will do.
+    /// Rewrites the retention cursors whose files were removed or replaced, or could not be written.
+    /// Does nothing while one is being written: there will be another occasion.
     pub(super) fn mend_cursors(&self, external_changes: &mut Vec<ExternalChange>) {
         let Ok(writing) = self.cursor_files.try_lock() else { return };
         let kept = self.lock().cursors.clone();
@@ -174,7 +175,7 @@ impl DiskLog {
             if stamp.is_some() && self.directory.stamp(&file) == stamp {
                 continue;
             }
-            // Where the disk refuses, it is tried again after the next delta.
+            // If this fails, it is tried again after the next delta.
             let is_written = self.write_cursor(&writing, &name, &file, cursor).is_ok();
             if is_written && stamp.is_some() {
                 external_changes
@@ -193,11 +194,11 @@ impl DiskLog {
         Ok(())
     }
 
-    /// What is kept from a place on, in whole segments.
+    /// How much is kept from a position on, in whole segments.
     pub(super) fn usage(&self, from: LogPosition) -> Usage {
         let published = self.lock();
         let after = published.segments.values().filter(|segment| {
-            // A segment that ends before `from` is followed by one that begins at or before it.
+            // If a segment ends before `from`, the next one begins at or before it.
             published.after(segment.header.number).is_none_or(|next| next.sequence > from.sequence)
         });
         Usage {
@@ -213,7 +214,7 @@ impl DiskLog {
         self.lock().segments.contains_key(&number)
     }
 
-    /// What is wrong with a segment that can't be read: broken, or removed by somebody else.
+    /// Says what is wrong with an unreadable segment: damaged, or removed by somebody else.
     pub(super) fn broken(&self, number: u64, error: Error) -> Result<Broken, Error> {
         match error {
             Error::Broken(broken) => Ok(broken),

@@ -1,4 +1,4 @@
-//! Reading the log on disk while it is being written.
+//! Reading the log on disk from any position, while it is being written.
 
 use std::io::ErrorKind;
 
@@ -13,13 +13,13 @@ use super::{
     state::State,
 };
 
-/// Follows the log on disk.
+/// Reads the log on disk, delta by delta.
 pub(super) struct DiskReader {
     log: DiskLog,
     segment: SegmentReader,
     state: State,
     delta: Delta,
-    /// The next segments up to this one can't be read, and why.
+    /// The last one of the next segments that can't be read, and why not.
     skipped: Option<(u64, Broken)>,
 }
 
@@ -48,8 +48,8 @@ impl DiskReader {
             }
         };
         loop {
-            // Of several segments that begin with this state, the last: the deltas of the others
-            // are void.
+            // If several segments begin with this state, the last one: the deltas of the others are
+            // void.
             let number = {
                 let published = log.lock();
                 let fits = |segment: &&SegmentInfo| segment.header.sequence <= target.sequence;
@@ -75,7 +75,7 @@ impl DiskReader {
                 }
                 Err(error) => {
                     let broken = log.broken(number, error)?;
-                    // All but the newest can be done without.
+                    // Every segment but the newest is dispensable.
                     let Some(next) = log.lock().after(number) else { return Err(broken.into()) };
                     let lost = Lost::between(wanted, next.totals, Cause::Broken(broken));
                     placed = Placement::Later(lost);
@@ -136,8 +136,8 @@ impl DiskReader {
                 return Err(self.segment.broken(self.segment.at, Damage::Incomplete));
             };
             let mut cause = Cause::Dropped;
-            // What was deleted takes room until it is closed, so what is left of it is lost as well:
-            // then it is lost from the moment on at which it was deleted.
+            // A deleted file takes room until it is closed, so the rest of it is not read: it counts
+            // as lost from the moment at which it was deleted.
             if is_kept && self.state.sequence < next.sequence {
                 self.segment.include_all()?;
                 match self.segment.step(&mut self.delta, &mut self.state) {
@@ -155,7 +155,7 @@ impl DiskReader {
                     }
                     return Ok(Step::Lost(Lost::between(from, self.state.totals, cause)));
                 }
-                // Deleted since it was looked up: look again.
+                // It was deleted in the meantime: look again.
                 Err(Error::Io { source, .. })
                     if source.kind() == ErrorKind::NotFound && !self.log.has(next.number) => {}
                 Err(error) if newest > Some(next.number) => {
@@ -166,8 +166,8 @@ impl DiskReader {
         }
     }
 
-    /// Goes to the next segment. Where deltas are missing in between, the state becomes that of its
-    /// checkpoint; returns how far it was before.
+    /// Moves to the next segment. If deltas are missing in between, the state becomes that of its
+    /// checkpoint, and the totals before that are returned.
     fn enter(&mut self, next: &Header) -> Result<Option<Totals>, Error> {
         let before = self.state.totals;
         let mut segment = SegmentReader::open(self.log.directory(), next.number)?;

@@ -1,31 +1,31 @@
-//! Why the journal can't do what it was asked to, and what is wrong with a file that is damaged.
+//! Errors of the journal, and what can be wrong with a damaged file.
 
 use std::{fmt, io, path::PathBuf};
 
 use super::frame::FORMAT_VERSION;
 
-/// Why the journal can't do what it was asked to.
+/// Why the journal could not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The file system refused. What was asked for did not happen and may be tried again.
+    /// The file system refused. What was asked for was not done, and can be tried again.
     #[error("{doing} {}: {source}", path.display())]
     Io {
-        /// What was being done, as in "can't write".
+        /// What failed, such as "can't write".
         doing: &'static str,
-        /// To which file or directory.
+        /// The file or directory.
         path: PathBuf,
-        /// The system's answer.
+        /// The operating system's answer.
         source: io::Error,
     },
-    /// Another process holds the directory.
+    /// Another process is using the directory.
     #[error(
         "the state directory {} is in use by another process: stop it, or give this one another --state-dir",
         .0.display()
     )]
     Locked(PathBuf),
-    /// The directory is not where it was, or not this process's alone any more. Nothing is appended
-    /// until it is again.
+    /// The directory is no longer where it was, or no longer this process's alone. Nothing is
+    /// appended until that is restored.
     #[error("the journal in {} {what}", path.display())]
     Displaced {
         /// The path that it was opened by.
@@ -47,8 +47,8 @@ pub enum Error {
     /// The file does not hold what was written to it.
     #[error(transparent)]
     Broken(#[from] Broken),
-    /// The delta or the state that was handed in does not continue the log. A mistake of the caller;
-    /// nothing was written.
+    /// The given delta or state does not continue the log: a mistake of the caller. Nothing was
+    /// written.
     #[error("this delta does not continue the journal: {0}")]
     Unfit(&'static str),
     /// A cursor's name is a file name of 1 to 100 letters, digits, `-`, `_` or `.`, and does not
@@ -88,7 +88,7 @@ impl fmt::Display for Displacement {
 }
 
 impl Error {
-    /// Whether it may pass without anybody changing a setting.
+    /// Whether it may go away without anybody changing a setting.
     pub const fn may_pass(&self) -> bool {
         matches!(self, Error::Io { .. } | Error::Locked(_) | Error::Displaced { .. })
     }
@@ -116,14 +116,14 @@ pub enum Damage {
     Incomplete,
     /// No record begins here.
     NoRecord,
-    /// Its checksum is another one.
+    /// Its checksum does not match.
     Checksum,
-    /// It is as it was written, but makes no sense where it stands.
+    /// It is as it was written, but makes no sense in this place.
     Meaning(&'static str),
 }
 
 impl Damage {
-    /// Whether an interrupted write leaves this behind.
+    /// Whether an interrupted write can leave this behind.
     pub(super) const fn may_be_torn(self) -> bool {
         !matches!(self, Damage::Meaning(_))
     }
@@ -140,7 +140,7 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Adds what was being done to an error of the file system.
+/// Adds to an error of the file system what failed and on which path.
 pub(super) fn io_error(
     doing: &'static str,
     path: impl Into<PathBuf>,

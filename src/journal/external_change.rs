@@ -1,21 +1,21 @@
-//! What others did to the journal's files while it was in use.
+//! What somebody else did to the journal's files while it was in use.
 
 use std::{fmt, path::PathBuf};
 
-/// Something that somebody else did to the journal's files while it was in use. It is told because
-/// it may be done again; the counts are right in any case.
+/// A change that somebody else made to the journal's files while it was in use. It is reported
+/// because it may happen again; the counts are correct in any case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExternalChange {
-    /// A cursor was removed or changed, and was written again.
+    /// A retention cursor was removed or changed, and was written again.
     RetentionCursor(PathBuf),
-    /// The newest segment was removed or changed. A new one was begun, with all that is counted.
+    /// The newest segment was removed or changed. A new one was begun, with all counts.
     NewestSegment(PathBuf),
     /// An older segment was removed.
     OlderSegment {
         /// Its file.
         path: PathBuf,
-        /// Whether a reader had deltas to read in it, which it has lost.
+        /// Whether a reader has lost deltas that it had not read yet.
         is_needed: bool,
     },
 }
@@ -31,7 +31,7 @@ impl fmt::Display for ExternalChange {
             ExternalChange::NewestSegment(path) => write!(
                 f,
                 "{} was removed or changed while the program was running: a new segment was begun, \
-                 with all that is counted",
+                 with all counts",
                 path.display()
             ),
             ExternalChange::OlderSegment { path, is_needed: true } => write!(

@@ -1,12 +1,12 @@
-//! The form of a segment's records: each has a frame with its length, kind and checksum in front of
-//! what it holds.
+//! The frames of a segment's records: magic bytes, the payload's length, its kind and a checksum, in
+//! front of the payload.
 
-/// The version of the format that this program writes, and the newest that it reads.
+/// The format version that this program writes, and the newest one that it reads.
 pub const FORMAT_VERSION: u32 = 2;
 
 /// Begins each segment.
 pub(super) const SEGMENT_MAGIC: [u8; 8] = *b"FLOWJRNL";
-/// Begins each frame, so that records can be found behind a broken one.
+/// The beginning of each frame, by which records are found behind a broken one.
 pub(super) const FRAME_MAGIC: [u8; 4] = *b"\xf1REC";
 pub(super) const HEADER_BYTES: usize = 56;
 /// Mark, length, kind, checksum.
@@ -50,7 +50,8 @@ pub(super) fn frame(record: &mut [u8], number: u64, offset: u64, kind: Kind) {
     frame[9..].copy_from_slice(&sum.to_le_bytes());
 }
 
-/// Covers where the record stands too, so that old bytes of another place are no record.
+/// It also covers the record's place, so that old bytes from another place are not taken for a
+/// record.
 pub(super) fn checksum(number: u64, offset: u64, length: u32, kind: u8, payload: &[u8]) -> u32 {
     let mut sum = crc32fast::Hasher::new();
     sum.update(&number.to_le_bytes());

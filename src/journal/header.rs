@@ -1,4 +1,4 @@
-//! What a segment's file begins with, and what it is called.
+//! The header of a segment's file, and the file's name.
 
 use std::path::Path;
 
@@ -17,13 +17,13 @@ pub(super) struct Header {
     pub(super) version: u32,
     pub(super) number: u64,
     pub(super) created_ms: i64,
-    /// The delta that the checkpoint is the state of.
+    /// Sequence number of the delta after which the checkpoint was taken.
     pub(super) sequence: u64,
     pub(super) totals: Totals,
 }
 
 impl Header {
-    /// The place of the checkpoint.
+    /// The position of the checkpoint.
     pub(super) fn position(&self) -> LogPosition {
         LogPosition { sequence: self.sequence, totals: self.totals }
     }
@@ -55,8 +55,8 @@ impl Header {
         if crc32fast::hash(&bytes[..52]).to_le_bytes() != bytes[52..] {
             return Err(broken(Damage::Checksum));
         }
-        // Believed only now: a flipped bit must not read as a later version. So later versions
-        // keep magic, version and checksum where they are.
+        // Trusted only now: a flipped bit must not pass for a later version. Later versions keep
+        // magic, version and checksum in their places for that reason.
         let version = u32::from_le_bytes(array(&bytes[8..12]));
         if version > FORMAT_VERSION {
             return Err(Error::Newer { path: path.to_owned(), version });

@@ -1,4 +1,4 @@
-//! Looking at a journal and mending it, for the command line: `state verify`, `repair`, `show`.
+//! Reading a whole journal for people, without changing it: `state verify` and `state show`.
 
 use std::{
     collections::BTreeMap,
@@ -44,13 +44,13 @@ pub struct SegmentReport {
     pub deltas: u64,
     /// Cuts among them that are samples.
     pub samples: u64,
-    /// Bytes at the end that an interrupted write left behind: no harm, the next start cuts them
-    /// off.
+    /// Bytes at the end that an interrupted write left behind. They do no harm: the next start
+    /// truncates them.
     pub torn_bytes: u64,
-    /// The first record that can't be read, where that does harm.
+    /// The first record that can't be read, if that does harm.
     pub broken: Option<Broken>,
-    /// Whether deltas are missing between its end and the next segment. Counting does not need them;
-    /// a reader that is that far behind has lost them.
+    /// Whether deltas are missing between its end and the next segment. Counting does not need them,
+    /// but a reader that is that far behind has lost them.
     pub gap: bool,
 }
 
@@ -59,24 +59,24 @@ pub struct SegmentReport {
 pub struct Report {
     /// All segments, the oldest first.
     pub segments: Vec<SegmentReport>,
-    /// The cursors by name.
+    /// The retention cursors by name.
     pub cursors: BTreeMap<String, LogPosition>,
-    /// Cursors that can't be read.
+    /// Retention cursors that can't be read.
     pub broken_cursors: Vec<Broken>,
     /// The state after the newest delta that can be read in the newest segment.
     pub state: Option<State>,
-    /// Where deltas that were published should be and are not.
+    /// Where published deltas are missing.
     pub missing: Option<Broken>,
 }
 
 impl Report {
-    /// All that is broken.
+    /// Everything that is broken.
     pub fn broken(&self) -> impl Iterator<Item = &Broken> {
         let segments = self.segments.iter().filter_map(|segment| segment.broken.as_ref());
         segments.chain(&self.missing).chain(&self.broken_cursors)
     }
 
-    /// What of it keeps the program from starting. It does not need the records of older segments:
+    /// What prevents the program from starting. It does not need the records of older segments;
     /// readers that are that far behind have lost what is broken there.
     pub fn in_the_way(&self) -> impl Iterator<Item = &Broken> {
         let (newest, older) = match self.segments.split_last() {
@@ -89,13 +89,13 @@ impl Report {
     }
 }
 
-/// Reads a whole journal and says what it holds and what is broken. Changes nothing; may be used
-/// while the program runs, where the end of a write in progress looks torn.
+/// Reads a whole journal and says what it holds and what is broken. It changes nothing, and may be
+/// used while the program runs; a write in progress then looks interrupted.
 pub fn verify(dir: &Path) -> Result<Report, Error> {
     examine(&Directory::open(&Files::default(), dir)?, &mut |_, _, _| Ok(()))
 }
 
-/// Whether a process is at work in the directory. Where none is, it is locked for an instant.
+/// Whether a process uses the directory. If none does, it is locked for an instant.
 pub fn is_held(dir: &Path) -> Result<bool, Error> {
     let path = dir.join(LOCK);
     let file = match Files::default().open_to_read(&path) {
@@ -114,7 +114,7 @@ fn examine(
     directory: &Directory,
     visit: &mut dyn FnMut(u64, u64, &Delta) -> Result<(), Error>,
 ) -> Result<Report, Error> {
-    // Read first: a process that runs may write more of the log meanwhile, but not less.
+    // Read first: a running process may write more of the log in the meantime, but not less.
     let acknowledged = PublishedEnd::read(directory)?;
     let numbers = header::list(directory)?;
     let mut report = Report {

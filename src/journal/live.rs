@@ -1,4 +1,5 @@
-//! Which series live: all that the writer has to know, and readers that keep series themselves.
+//! The set of living series. The writer has to know no more of them, nor do readers that keep the
+//! series themselves.
 
 use crate::slots::Bits;
 
@@ -38,7 +39,7 @@ impl LiveSet {
         self.count += u32::from(self.numbers.insert(id));
     }
 
-    /// Those that live after a delta, by the rules by which it is read, or why it does not fit.
+    /// The set after a delta, by the rules by which deltas are read, or why the delta does not fit.
     pub(super) fn after(mut self, delta: &Delta) -> Result<Self, &'static str> {
         for &id in &delta.ended {
             if !self.numbers.remove(id as usize) {

@@ -1,4 +1,4 @@
-//! The log as its readers see it, wherever it is kept.
+//! The log as its readers see it, whether it is kept on disk or in memory.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -15,15 +15,15 @@ use super::{
     writer::Journal,
 };
 
-/// A log, and the cursors of its readers. A handle: clones are the same log.
+/// A log and the retention cursors of its readers. A handle: clones are the same log.
 #[derive(Debug, Clone)]
 pub struct Log(Backend);
 
 #[derive(Debug, Clone)]
 enum Backend {
-    /// A [`Journal`](super::Journal)'s: cursors are durable.
+    /// A [`Journal`](super::Journal)'s: retention cursors are durable.
     Disk(DiskLog),
-    /// A [`MemoryJournal`](super::MemoryJournal)'s: all ends with the process.
+    /// A [`MemoryJournal`](super::MemoryJournal)'s: everything ends with the process.
     Memory(MemoryLog),
 }
 
@@ -42,12 +42,12 @@ impl MemoryJournal {
 }
 
 impl Log {
-    /// Whether deltas and cursors outlive the process.
+    /// Whether deltas and retention cursors outlive the process.
     pub fn is_durable(&self) -> bool {
         matches!(self.0, Backend::Disk(_))
     }
 
-    /// The place after the newest delta.
+    /// The position after the newest delta.
     pub fn end(&self) -> LogPosition {
         match &self.0 {
             Backend::Disk(log) => log.end(),
@@ -55,8 +55,8 @@ impl Log {
         }
     }
 
-    /// The oldest place from which it can still be read: what a reader has not read before it is
-    /// lost to it.
+    /// The oldest position from which it can still be read. Whatever a reader had not read before it
+    /// is lost.
     pub fn oldest(&self) -> LogPosition {
         match &self.0 {
             Backend::Disk(log) => log.oldest(),
@@ -64,7 +64,7 @@ impl Log {
         }
     }
 
-    /// The cursors, by name.
+    /// The retention cursors, by name.
     pub fn retention_cursors(&self) -> BTreeMap<String, LogPosition> {
         match &self.0 {
             Backend::Disk(log) => log.retention_cursors(),
@@ -72,12 +72,12 @@ impl Log {
         }
     }
 
-    /// Sets a cursor, durably where the log is. The log is kept from the slowest cursor on, within
-    /// its caps.
+    /// Sets a retention cursor; durably, if the log is durable. The log is kept from the slowest
+    /// retention cursor on, within its caps.
     ///
     /// # Errors
-    /// Where the disk refuses, the log is let go up to the cursor all the same; but the next process
-    /// finds the one before.
+    /// If the disk refuses, the log is still released up to the position; but the next process finds
+    /// the previous one.
     pub fn save(&self, name: &str, cursor: LogPosition) -> Result<(), Error> {
         match &self.0 {
             Backend::Disk(log) => log.save(name, cursor),
@@ -88,7 +88,8 @@ impl Log {
         }
     }
 
-    /// Forgets a cursor and its bookmark, so that the log is not kept for it any more.
+    /// Removes a retention cursor and the acknowledged position of the same name, so that the log is
+    /// no longer kept for them.
     pub fn forget(&self, name: &str) -> Result<(), Error> {
         match &self.0 {
             Backend::Disk(log) => log.forget(name),
@@ -99,8 +100,8 @@ impl Log {
         }
     }
 
-    /// The bookmark that goes with a cursor, and what was noted there last, if anything was. A log
-    /// in memory has none.
+    /// The acknowledged position that goes with a retention cursor, and its last note, if there is
+    /// one. A log in memory has none.
     pub fn ack_position(
         &self,
         name: &str,
@@ -114,7 +115,7 @@ impl Log {
         }
     }
 
-    /// How much is kept from a place on, and how much may be.
+    /// How much is kept from a position on, and how much may be.
     pub fn usage(&self, from: LogPosition) -> Usage {
         match &self.0 {
             Backend::Disk(log) => log.usage(from),
@@ -123,7 +124,7 @@ impl Log {
     }
 }
 
-/// Follows a log. Holds the whole state at its place in memory.
+/// Reads a log, delta by delta. Holds the whole state at its position in memory.
 pub struct Reader(Inner);
 
 enum Inner {
@@ -138,7 +139,7 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
-    /// Begins to read; `None` while a log on disk has no delta.
+    /// Opens a reader; `None` as long as a log on disk has no delta.
     pub fn open(log: &Log, start: Start) -> Result<Option<(Reader, Placement)>, Error> {
         Ok(match &log.0 {
             Backend::Disk(log) => DiskReader::open(log, start)?
@@ -150,7 +151,7 @@ impl Reader {
         })
     }
 
-    /// The state at this place.
+    /// The state at its position.
     pub fn state(&self) -> &State {
         match &self.0 {
             Inner::Disk(reader) => reader.state(),
@@ -158,9 +159,9 @@ impl Reader {
         }
     }
 
-    /// Lets the state forget what it knows of series, for who keeps that in a form of its own: they
-    /// are nearly all of it. It still says how many live. A state that takes its place because
-    /// something was lost has them again.
+    /// Frees what the state knows of series, which is nearly all of it, for callers that keep them in
+    /// a form of their own. It still says how many are alive. A state that replaces it because
+    /// deltas were lost knows them again.
     pub fn forget_series(&mut self) {
         match &mut self.0 {
             Inner::Disk(reader) => reader.state_mut().forget_series(),
@@ -168,7 +169,7 @@ impl Reader {
         }
     }
 
-    /// The delta read last.
+    /// The delta that was read last.
     pub fn delta(&self) -> &Delta {
         match &self.0 {
             Inner::Disk(reader) => reader.delta(),
@@ -176,16 +177,16 @@ impl Reader {
         }
     }
 
-    /// This place, to go on from later.
+    /// Its position, from which reading can continue later.
     pub fn position(&self) -> LogPosition {
         self.state().position()
     }
 
-    /// Reads on.
+    /// Reads the next delta.
     ///
     /// # Errors
-    /// What is broken in older segments is lost, which is no error: only the newest one must be
-    /// readable.
+    /// Only the newest segment has to be readable: what is broken in older ones is reported as lost,
+    /// not as an error.
     pub fn step(&mut self) -> Result<Step, Error> {
         match &mut self.0 {
             Inner::Disk(reader) => reader.step(),

@@ -1,4 +1,4 @@
-//! The log in memory: the newest deltas, for readers, where nothing is to be kept on disk.
+//! The log in memory, for `--state-dir none`: the newest deltas, as long as readers need them.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -15,10 +15,10 @@ use super::{
     state::State,
 };
 
-/// Cuts that some reader still needs take this much, in bytes, before the oldest are dropped.
+/// Deltas that readers still need may take this much, in bytes, before the oldest are dropped.
 pub const MEMORY_LIMIT_BYTES: usize = 64 << 20;
 
-/// The deltas that some reader still needs, upon the state before them.
+/// The deltas that some reader still needs, and the state before them.
 struct Ring {
     base: State,
     deltas: VecDeque<Arc<Delta>>,
@@ -28,14 +28,14 @@ struct Ring {
     appended_bytes: u64,
     /// The place after the newest delta.
     end: LogPosition,
-    /// Living series there.
+    /// Living series at that position.
     live: u64,
     cursors: BTreeMap<String, LogPosition>,
 }
 
 impl Ring {
-    /// Moves deltas into the base: those that all readers have dealt with, and as many more as the
-    /// bound demands.
+    /// Applies the oldest deltas to the base: those that all readers are done with, and as many more
+    /// as the bound requires.
     fn shrink(&mut self) -> Result<(), Error> {
         let needed = self.cursors.values().map(|cursor| cursor.sequence).min();
         while let Some(oldest) = self.deltas.front() {
@@ -51,7 +51,7 @@ impl Ring {
     }
 }
 
-/// What a delta takes in memory, about.
+/// About how much memory a delta takes.
 fn bytes(delta: &Delta) -> usize {
     size_of::<Delta>()
         + delta.definitions.len()
@@ -63,7 +63,7 @@ fn bytes(delta: &Delta) -> usize {
         + size_of_val(delta.positions.as_slice())
 }
 
-/// A log in memory. Its one writer.
+/// A log in memory, and its only writer.
 pub struct MemoryJournal {
     log: MemoryLog,
 }
@@ -76,7 +76,7 @@ impl fmt::Debug for MemoryJournal {
 
 impl MemoryJournal {
     /// A log without deltas, begun at `begun_ms` (milliseconds since the epoch), of series that have
-    /// `width` counts each. Cuts that somebody still needs are kept up to `max_bytes`.
+    /// `width` counts each. Deltas that readers still need are kept up to `max_bytes`.
     pub fn new(width: usize, begun_ms: i64, max_bytes: usize) -> Self {
         let mut base = State::default();
         base.width = width;

@@ -1,20 +1,27 @@
-//! The log: every delta, in order, each durable before anybody sees it. Where nothing is to be kept
-//! on disk, a [`MemoryJournal`] holds the newest deltas, for the same readers.
+//! The journal: an append-only log of every snapshot's changes, each durable before anybody sees the
+//! snapshot. With `--state-dir none`, a [`MemoryJournal`] holds the newest changes for the same
+//! readers.
 //!
-//! The one store of the program. Recovery reads it ([`Journal::open`]), and whoever pushes reads
-//! the same log from a durable cursor of its own ([`Reader`]), while it is being written.
+//! It is the program's only store. A restart recovers its state from it ([`Journal::open`]), and
+//! each endpoint's pusher reads the same log ([`Reader`]) while it is being written, from a durable
+//! position of its own.
 //!
-//! It holds a neutral form: numbered series with an opaque definition and a short row of counts.
-//! What a series means, it doesn't know; nor Kafka, nor sockets, nor the clock (time is an
-//! argument). `docs/journal.md` describes the format.
+//! Its content is neutral: numbered series, each with an opaque definition and a short row of
+//! counts. It does not know what a series means, and it knows neither Kafka nor sockets nor the
+//! clock (time is an argument). `docs/journal.md` describes the format.
 //!
-//! Begin reading at `writer.rs`; the rules that everything rests on:
-//! - A segment begins with a checkpoint, the whole state, and comes to be by a rename once it is
-//!   synced. So a segment needs no other one, and older ones can be deleted whole.
-//! - A delta is one record, or several where it is too large for one, and only one delta is unsynced at
-//!   any time. So what a crash can leave behind is at most one broken delta, the last one.
-//! - A delta beyond the sequence at which the next segment begins is void: its sync failed, and the
-//!   next segment has its counts.
+//! The words: a [`Delta`] is what changed from one snapshot to the next; a checkpoint is a whole
+//! state; a segment is a file with a checkpoint and the deltas after it; a retention cursor is the
+//! position from which an endpoint needs the log, and its acknowledged position says how far
+//! exactly it has come.
+//!
+//! Start reading at `writer.rs`. Everything rests on these rules:
+//! - A segment begins with a checkpoint and gets its name once it is synced. No segment needs
+//!   another one, so old ones can be deleted whole.
+//! - A delta is one record, or several if it is too large for one, and only one delta is unsynced
+//!   at any time. A crash can therefore leave at most one broken delta, the last one.
+//! - A delta beyond the sequence number at which the next segment begins is void: its sync failed,
+//!   and the next segment has its counts.
 
 mod ack_position;
 mod active;

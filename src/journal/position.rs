@@ -12,19 +12,19 @@ const VERSION: u32 = 1;
 const MAGIC: [u8; 8] = *b"FLOWCRSR";
 pub(super) const CURSOR_BYTES: usize = 40;
 
-/// How much was ever to be pushed: what was lost between two places is the difference.
+/// How much was ever to be pushed. The difference between two positions is what lies between them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Cuts that are samples.
+    /// Ticks.
     pub ticks: u64,
-    /// Samples: the living series of each such delta.
+    /// Samples: the living series at each tick.
     pub samples: u64,
 }
 
-/// How far a reader has come: it has dealt with all deltas up to `sequence`.
+/// A position in the log: after the delta `sequence`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LogPosition {
-    /// Number of the last delta that it has dealt with.
+    /// Sequence number of the last delta before it.
     pub sequence: u64,
     /// How much was to be pushed up to there.
     pub totals: Totals,
@@ -64,7 +64,7 @@ impl LogPosition {
         if crc32fast::hash(&bytes[..36]).to_le_bytes() != bytes[36..] {
             return Err(broken(Damage::Checksum).into());
         }
-        // Believed only now, as in a segment's header.
+        // Trusted only now, as in a segment's header.
         let version = word(8) as u32;
         if version > VERSION {
             return Err(Error::Newer { path, version });

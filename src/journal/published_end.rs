@@ -1,4 +1,4 @@
-//! Which delta is the newest that anybody was shown.
+//! The published end: the newest delta whose snapshot anybody has seen.
 //!
 //! The log alone can't tell an interrupted write, which nobody has seen, from a delta that was
 //! published and has been damaged since: both are a broken record at the end. This file can. It is
@@ -15,7 +15,7 @@ use super::{
     position::{CURSOR_BYTES, LogPosition},
 };
 
-/// The file, which has the form of a cursor.
+/// The file, which has the form of a retention cursor.
 pub(super) const PUBLISHED_END: &str = "acknowledged";
 
 /// The file, open.
@@ -30,18 +30,18 @@ impl PublishedEnd {
         PublishedEnd { directory: Arc::clone(directory), file: None }
     }
 
-    /// What was noted; `None` where nothing was, or nothing that can be believed.
+    /// What it says; `None` if there is no file, or none that can be trusted.
     pub(super) fn read(directory: &Directory) -> Result<Option<LogPosition>, Error> {
         match LogPosition::read(directory, PUBLISHED_END) {
             Ok(cursor) => Ok(Some(cursor)),
-            // Noted in part, or by a later version that has gone: it is no more than a witness.
+            // It was written in part, or by a later version. It is evidence at most.
             Err(Error::Broken(_) | Error::Newer { .. }) => Ok(None),
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Notes the newest delta. Where that fails, an earlier one is noted, which proves less.
+    /// Writes the newest delta's position. If that fails, an earlier one stays, which proves less.
     pub(super) fn note(&mut self, newest: LogPosition) {
         let is_in_place =
             |file: &OpenFile| self.directory.has(file, PUBLISHED_END).unwrap_or(false);
@@ -58,8 +58,8 @@ impl PublishedEnd {
     }
 }
 
-/// What is wrong where the log ends at `end` of the file `name`, with the delta `sequence`, but later
-/// ones were acknowledged; `None` where none were.
+/// What is wrong if the log ends with the delta `sequence`, at the offset `end` of the file `name`,
+/// but later ones were published; `None` if none were.
 pub(super) fn missing(
     directory: &Directory,
     acknowledged: Option<LogPosition>,

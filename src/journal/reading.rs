@@ -1,4 +1,4 @@
-//! What readers of a log ask for and are told, wherever it is kept.
+//! What readers ask of a log and what it tells them, whether it is on disk or in memory.
 
 use std::time::Duration;
 
@@ -10,31 +10,31 @@ use super::{
 /// How much of a log is kept, and how much may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// Kept from the place that was asked about on, in bytes; up to a segment more than that.
+    /// What is kept from the given position on, in bytes; up to a segment more.
     pub bytes: u64,
     /// Bytes of all deltas appended since the log was opened.
     pub appended_bytes: u64,
-    /// The oldest is dropped rather than keeping more than this.
+    /// The oldest is dropped if it would be more than this.
     pub max_bytes: u64,
-    /// What is older is dropped.
+    /// Anything older is dropped.
     pub max_age: Duration,
 }
 
-/// Where to begin reading.
+/// Where to start reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// At the oldest state that there is.
+    /// At the oldest state.
     Oldest,
     /// After the newest durable delta.
     Newest,
-    /// After the deltas that were dealt with.
+    /// After this position.
     After(LogPosition),
 }
 
-/// What a reader can't have any more.
+/// What a reader can no longer get.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost {
-    /// Cuts that were samples.
+    /// Ticks.
     pub ticks: u64,
     /// Samples in them.
     pub samples: u64,
@@ -43,7 +43,7 @@ pub struct Lost {
 }
 
 impl Lost {
-    /// What lies between two places.
+    /// What lies between two positions.
     pub(super) fn between(from: Totals, to: Totals, cause: Cause) -> Self {
         Lost {
             ticks: to.ticks.saturating_sub(from.ticks),
@@ -53,34 +53,34 @@ impl Lost {
     }
 }
 
-/// Why something is lost.
+/// Why deltas are lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
-    /// It went beyond the caps.
+    /// They exceeded the caps.
     Dropped,
-    /// It can't be read.
+    /// They can't be read.
     Broken(Broken),
 }
 
 /// Where a reader was placed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Placement {
-    /// Where it wanted to be.
+    /// At the position that was asked for.
     Exact,
-    /// At the oldest place there is, because what it wanted is lost.
+    /// At the oldest position that can be read, because what was asked for is lost.
     Later(Lost),
-    /// At the newest place there is: the deltas that it had dealt with are lost to the journal, as
-    /// after a broken disk. What was sent of them may be larger than what will be sent.
+    /// At the newest position, because the journal has lost deltas that were read before, as after
+    /// damage to the disk. Values that were sent may be larger than those that follow.
     Earlier,
 }
 
-/// What a reader finds next.
+/// What a reader has found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
     /// A delta, see [`Reader::delta()`]. The state includes it.
     Delta,
-    /// Nothing more for now: all durable deltas are read.
+    /// Nothing more for now: all durable deltas have been read.
     End,
-    /// Some deltas are lost. The state is the next one that there is.
+    /// Some deltas are lost. The state is the next one that can be read.
     Lost(Lost),
 }

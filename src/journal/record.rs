@@ -1,5 +1,5 @@
-//! What the records of a segment hold, and how a delta or a checkpoint is divided into records: each
-//! has a bound, whatever the delta or the state is like.
+//! The payloads of a segment's records: how a delta or a checkpoint is divided into records of
+//! bounded size, and how they are encoded.
 
 mod read;
 
@@ -25,14 +25,14 @@ const LONG_NUMBER_BYTES: usize = 10;
 /// The most that a count takes in a column, in bytes: its length, and its bits.
 const COUNT_BYTES: usize = 9;
 
-/// Buffers keep this much for the next delta.
+/// Buffers keep this much memory for the next delta.
 const KEPT_BUFFER_BYTES: usize = 1 << 20;
 
 /// Why something can't be written: it has one part that is larger than a record may be.
 pub(super) const TOO_LARGE: &str = "the definition of a series is larger than a record may be";
 
-/// The records of a delta, in a row, each with room for its frame: what a frame says depends on where
-/// in a segment it stands.
+/// The records of a delta in a row, each with space for its frame: a frame depends on the record's
+/// place in the segment.
 #[derive(Debug, Default)]
 pub(super) struct Records {
     bytes: Vec<u8>,
@@ -41,12 +41,12 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// What they take in a segment, in bytes.
+    /// Their size, in bytes.
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Makes them those that begin at `offset` of segment `number`.
+    /// Writes their frames, for the place at `offset` of segment `number`.
     pub(super) fn place(&mut self, number: u64, offset: u64) -> &[u8] {
         let mut begin = 0;
         for &(kind, end) in &self.ends {
@@ -56,7 +56,7 @@ impl Records {
         &self.bytes
     }
 
-    /// Forgets them. Memory that an extraordinary delta took is given back.
+    /// Removes them, and frees the memory that an exceptionally large delta took.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BUFFER_BYTES);
@@ -73,10 +73,10 @@ impl Records {
     }
 }
 
-/// How much of a record is left for what is divided among several.
+/// The space that is left in a record.
 struct Space {
     left: usize,
-    /// What is larger than a record by itself gets one of its own.
+    /// An item that is larger than a record gets one to itself.
     is_empty: bool,
 }
 
@@ -85,7 +85,7 @@ impl Space {
         Space { left: limit, is_empty: true }
     }
 
-    /// As many of the things `from..end` as there is room for, of these sizes.
+    /// As many of the items `from..end`, which have these sizes, as there is space for.
     fn take(&mut self, from: usize, end: usize, size: impl Fn(usize) -> usize) -> Range<usize> {
         let mut to = from;
         while to < end {
@@ -100,7 +100,7 @@ impl Space {
         from..to
     }
 
-    /// Like [`Space::take`], of things that have all the same size, which is not 0.
+    /// Like [`Space::take`], for items that all have the same size, which is not 0.
     fn take_alike(&mut self, from: usize, end: usize, size: usize) -> Range<usize> {
         let fit = (self.left / size).max(usize::from(self.is_empty));
         let taken = fit.min(end - from);
@@ -112,7 +112,7 @@ impl Space {
     }
 }
 
-/// What of a delta goes into one record.
+/// The part of a delta that goes into one record.
 struct Part {
     positions: Range<usize>,
     early_counts: Range<usize>,
@@ -172,7 +172,7 @@ fn series_bytes(series: &Series<'_>) -> usize {
         + series.counts.len() * COUNT_BYTES
 }
 
-/// Whether no part of a delta is larger by itself than a record may be.
+/// Whether no single item of a delta is larger than a record may be.
 pub(super) fn fits(delta: &Delta) -> bool {
     let is_small = |bytes| bytes <= RECORD_LIMIT_BYTES;
     delta.positions.iter().map(position_bytes).all(is_small)
@@ -188,7 +188,7 @@ pub(super) struct RecordWriter {
 }
 
 impl RecordWriter {
-    /// Divides what is to be written into records of about `limit` bytes, and of
+    /// Divides deltas and checkpoints into records of about `limit` bytes, and of
     /// [`RECORD_LIMIT_BYTES`] at most.
     pub(super) fn new(limit: usize) -> io::Result<Self> {
         let limit = limit.min(RECORD_LIMIT_BYTES);
@@ -217,7 +217,7 @@ impl RecordWriter {
         }
     }
 
-    /// Gives back memory that an extraordinary delta or a checkpoint took.
+    /// Frees the memory that a checkpoint or an exceptionally large delta took.
     pub(super) fn shrink(&mut self) {
         self.raw.clear();
         self.raw.shrink_to(KEPT_BUFFER_BYTES);
@@ -271,7 +271,7 @@ impl RecordWriter {
         if identity.len() > RECORD_LIMIT_BYTES / 2 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, TOO_LARGE));
         }
-        // What comes into the first record, then into each of those that follow.
+        // What goes into the first record, then into each of the following ones.
         let mut parts: Vec<(Range<usize>, Range<usize>)> = Vec::new();
         let (mut next_position, mut next_early_count) = (0, 0);
         while parts.is_empty()
@@ -371,7 +371,7 @@ impl RecordWriter {
         source.visit(&mut |series| {
             let bytes = series_bytes(&series);
             if series.id < next || series.counts.len() != width {
-                // It would not be readable; the caller's mistake.
+                // It would be unreadable: a mistake of the caller.
                 result = Err(io::ErrorKind::InvalidInput.into());
             } else if bytes > RECORD_LIMIT_BYTES {
                 result = Err(io::Error::new(io::ErrorKind::InvalidInput, TOO_LARGE));

@@ -1,4 +1,4 @@
-//! What a start finds.
+//! Recovering the state at startup from the newest segment.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use super::{
 /// How much is copied at once.
 const COPY_BYTES: usize = 1 << 20;
 
-/// Reads the newest segment, cuts off an interrupted write, and gets ready to append to it.
+/// Reads the newest segment, truncates an interrupted write, and opens it for appending.
 pub(super) fn recover(
     directory: &Directory,
     number: u64,
@@ -62,22 +62,22 @@ pub(super) fn recover(
     if torn_bytes > 0 {
         file.set_len(end).map_err(io_error("can't cut off the torn end of", &path))?;
     }
-    // What was read may not be durable yet: the process may have ended before it was synced, or the
-    // sync may have failed, and the kernel takes what it could not write for written. Deltas before
-    // the newest one are: nothing is appended to one that is not. It is published from now on.
+    // The newest delta is about to be published, and it may not be durable: the process may have
+    // ended before its sync, or the sync may have failed, after which the kernel counts the pages it
+    // dropped as written. Earlier deltas are durable: nothing is appended after one that is not.
     write_again(&file, begin, end).map_err(io_error("can't write", &path))?;
     file.sync_all().map_err(io_error("can't sync", &path))?;
-    // Nor may its name.
+    // Neither may its name be.
     directory.sync("")?;
     let header = reader.header;
-    // A segment of an earlier version is not appended to: not all that we write is known there.
+    // Segments of an earlier version are not appended to: they lack some of our kinds of records.
     let closed = header.version < FORMAT_VERSION;
     Ok((state, ActiveSegment { name, file, header, checkpoint_bytes, end, closed }, torn_bytes))
 }
 
-/// Writes what a file holds from `begin` to `end` in its place once more, so that a sync makes it
-/// durable. A disk that is full is no reason not to start: where writing takes room, on file
-/// systems that never write in place, what was not written is not read either.
+/// Writes the bytes from `begin` to `end` of a file once more to the same place, so that a sync makes
+/// them durable. A full disk must not prevent a start, so it is ignored: rewriting takes room only on
+/// file systems that never write in place.
 fn write_again(file: &OpenFile, begin: u64, end: u64) -> io::Result<()> {
     let mut bytes = vec![0; COPY_BYTES.min((end - begin) as usize)];
     let mut at = begin;

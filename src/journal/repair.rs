@@ -1,4 +1,4 @@
-//! Mending a journal that can't be read, for `state repair`.
+//! Repairing a damaged journal, for `state repair`.
 
 use std::{
     io::{self, Read},
@@ -20,16 +20,16 @@ use super::{
     segment::SegmentReader,
 };
 
-/// Something that was broken and has been set aside.
+/// Something broken that was set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetAside {
     /// What was broken where.
     pub broken: Broken,
-    /// The file that has it now.
+    /// The file that it was moved to.
     pub to: PathBuf,
     /// How much it is, in bytes.
     pub bytes: u64,
-    /// Cuts in it that can still be read, and are part of the state no more.
+    /// Deltas in it that can still be read but are no longer part of the state.
     pub deltas: u64,
     /// Number and time (in milliseconds since the epoch) of the newest of these.
     pub newest: Option<(u64, i64)>,
@@ -41,19 +41,19 @@ pub struct Repaired {
     /// What was set aside.
     pub set_aside: Vec<SetAside>,
     /// Number and time (in milliseconds since the epoch) of the newest delta that the program goes
-    /// on from; `None` where no state is left.
+    /// on from; `None` if no state is left.
     pub newest: Option<(u64, i64)>,
     /// Number of the newest delta that was published, where the state is older: counters fall back,
     /// and what they had counted since is counted again.
     pub published: Option<u64>,
-    /// Endpoints whose cursors are now at the beginning of the log.
+    /// Endpoints whose retention cursors are now at the beginning of the log.
     pub rewound: Vec<String>,
 }
 
-/// Keeps all up to the first broken record of each segment and sets the rest aside, beside the
-/// segments, so that the program can start again. Takes the lock.
+/// Keeps each segment up to its first broken record and moves the rest to files beside the segments,
+/// so that the program can start again. Takes the lock.
 ///
-/// Each step leaves something that another repair goes on from, so it may be interrupted.
+/// It may be interrupted: another repair continues from wherever it was.
 pub fn repair(dir: &Path) -> Result<Repaired, Error> {
     repair_with(&Files::default(), dir)
 }
@@ -93,8 +93,8 @@ pub fn repair_with(files: &Files, dir: &Path) -> Result<Repaired, Error> {
         let bytes = length(directory, &file)?;
         let to = copy(directory, &file, 0, &format!("cursor-{name}.broken"))?;
         if retention_cursor::file_name(&name).is_ok() {
-            // The whole log is kept for it until the endpoint has found its bookmark, which says
-            // how far it is.
+            // The whole log is kept until the endpoint has read its acknowledged position, which
+            // says how far it is.
             directory.write_whole(&file, &oldest.encode())?;
             repaired.rewound.push(name);
         } else {
@@ -141,12 +141,12 @@ fn set_aside(
     Ok(SetAside { broken, to, bytes, deltas, newest })
 }
 
-/// A name and, where former repairs have left files of that name, a number.
+/// The name itself, then the name with a number, for when former repairs have left such files.
 fn names(name: &str) -> impl Iterator<Item = String> {
     std::iter::once(name.to_owned()).chain((2_u64..).map(move |number| format!("{name}-{number}")))
 }
 
-/// The first of these names that no file has.
+/// The first of these names that is free.
 fn free_name(directory: &Directory, name: &str) -> Result<String, Error> {
     for name in names(name) {
         let found = directory.look_up(&name);
@@ -157,9 +157,9 @@ fn free_name(directory: &Directory, name: &str) -> Result<String, Error> {
     unreachable!("a directory does not have so many files")
 }
 
-/// Copies a file from an offset on, durably, to a file of this name, or of this name and a number
-/// where a former repair has left others. What is there already, because a repair was interrupted,
-/// is not copied again.
+/// Copies a file from an offset on, durably, to a file of this name, with a number added if former
+/// repairs have left such files. If an interrupted repair has already made the copy, that one is
+/// used.
 fn copy(directory: &Directory, from: &str, offset: u64, to: &str) -> Result<PathBuf, Error> {
     let source = || -> io::Result<OpenFile> {
         let mut source = directory.read(from)?;

@@ -1,4 +1,4 @@
-//! Retention cursors: files that say from where on a reader needs the log.
+//! Retention cursors: a file for each endpoint, with the position from which it needs the log.
 
 use std::io::ErrorKind;
 
@@ -8,12 +8,12 @@ use super::{
     position::LogPosition,
 };
 
-/// The directory of the retention cursors, in the journal's.
+/// Their directory within the journal's.
 pub(super) const RETENTION_CURSORS: &str = "cursors";
 
 const NAME_LIMIT: usize = 100;
 
-/// The file of a cursor.
+/// The file of a retention cursor.
 pub(super) fn file_name(name: &str) -> Result<String, Error> {
     let fits = (1..=NAME_LIMIT).contains(&name.len())
         && !name.starts_with('.')
@@ -25,10 +25,10 @@ pub(super) fn file_name(name: &str) -> Result<String, Error> {
     }
 }
 
-/// A cursor by its name, or what is wrong with it.
+/// A name and its position, or what is wrong with the file.
 pub(super) type Found = (String, Result<LogPosition, Broken>);
 
-/// The cursors that a directory holds.
+/// Reads all retention cursors of a journal.
 pub(super) fn read_all(directory: &Directory) -> Result<Vec<Found>, Error> {
     let mut cursors = Vec::new();
     for name in directory.names(RETENTION_CURSORS)? {
@@ -38,7 +38,7 @@ pub(super) fn read_all(directory: &Directory) -> Result<Vec<Found>, Error> {
         let cursor = match LogPosition::read(directory, &in_directory(RETENTION_CURSORS, &name)) {
             Ok(cursor) => Ok(cursor),
             Err(Error::Broken(broken)) => Err(broken),
-            // Gone since it was listed.
+            // It was removed after it was listed.
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };

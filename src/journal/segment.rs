@@ -71,7 +71,7 @@ impl SegmentReader {
         Broken { path: self.path.clone(), offset, damage }.into()
     }
 
-    /// Moves the end to that of the file.
+    /// Reads up to the end of the file from now on.
     pub(super) fn include_all(&mut self) -> Result<(), Error> {
         self.end = self.file.length().map_err(io_error("can't read", &self.path))?;
         Ok(())
@@ -89,7 +89,7 @@ impl SegmentReader {
         let framed = (FRAME_BYTES as u64).min(left) as usize;
         match self.file.read_exact_at(&mut frame[..framed], offset) {
             Ok(()) => {}
-            // Cut off by somebody else since its length was asked for.
+            // Somebody else has truncated it since its length was read.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(self.broken(offset, Damage::Incomplete));
             }
@@ -168,7 +168,7 @@ impl SegmentReader {
         }
     }
 
-    /// Goes behind the checkpoint without decoding it.
+    /// Skips the checkpoint without decoding it.
     pub(super) fn skip_checkpoint(&mut self) -> Result<(), Error> {
         loop {
             match self.record()? {

@@ -1,4 +1,4 @@
-//! The whole state at one delta: what a checkpoint holds and what replaying builds.
+//! The whole state after a delta: what a checkpoint holds, and what replaying deltas builds.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -18,7 +18,7 @@ const VACANT: i64 = i64::MIN;
 /// together.
 const LEAST_GARBAGE_BYTES: usize = 1 << 20;
 
-/// What a state is beside its series.
+/// Everything in a state but its series.
 #[derive(Debug, Clone, Copy)]
 pub struct CheckpointHead<'s> {
     /// What the counts belong to, in the caller's own form.
@@ -54,7 +54,7 @@ pub struct Series<'s> {
     pub counts: &'s [u64],
 }
 
-/// Gives the state for a checkpoint.
+/// Provides the state for a checkpoint.
 pub trait CheckpointSource {
     /// What the state is beside its series, handed to `visit`.
     fn head(&self, visit: &mut dyn FnMut(CheckpointHead<'_>));
@@ -86,7 +86,7 @@ pub struct State {
     places: Vec<usize>,
     /// Each behind its length.
     definitions: Vec<u8>,
-    /// Which series live, where nothing else is kept of them.
+    /// The living series, if nothing else is kept of them.
     lean: Option<LiveSet>,
     /// Numbers are below this; the columns may end before it.
     slots: u32,
@@ -94,7 +94,7 @@ pub struct State {
     garbage: usize,
 }
 
-/// Two states are equal if they say the same, however they came to be.
+/// States are equal if they say the same, whatever their history.
 impl PartialEq for State {
     fn eq(&self, other: &Self) -> bool {
         (
@@ -142,7 +142,7 @@ impl State {
         self.width
     }
 
-    /// The series with this number; `None` where there is none.
+    /// The series with this number, if there is one.
     pub fn get(&self, id: u32) -> Option<Series<'_>> {
         let slot = id as usize;
         let start_ms = *self.starts.get(slot)?;
@@ -167,8 +167,8 @@ impl State {
         live
     }
 
-    /// Makes it the state after `delta`, or says why it can't be. After an error, the state is of no
-    /// use any more.
+    /// Makes it the state after `delta`. After an error, which says why that is impossible, the state
+    /// is unusable.
     pub(super) fn apply(&mut self, delta: &Delta) -> Result<(), &'static str> {
         if delta.sequence <= self.sequence {
             return Err("the delta is not newer than the one before");
@@ -227,9 +227,8 @@ impl State {
         Ok(())
     }
 
-    /// Forgets what it knows of series but which ones live, and learns no more of them: for who
-    /// keeps that in a form of its own. It has no series to show from then on, though it says how
-    /// many there are.
+    /// Frees everything it knows of series except which ones are alive, and keeps no more than that
+    /// from now on. It then has no series to show, but still says how many there are.
     pub(super) fn forget_series(&mut self) {
         if self.lean.is_none() {
             self.lean = Some(self.live_set());
@@ -293,7 +292,7 @@ impl State {
         Ok(())
     }
 
-    /// Gives memory back that no living series takes, where that is a good part.
+    /// Frees memory that no living series takes, if it is a good part.
     fn give_back(&mut self) {
         let used = self.starts.iter().rposition(|&start| start != VACANT);
         self.resize(used.map_or(0, |last| last + 1));

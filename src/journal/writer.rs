@@ -1,4 +1,5 @@
-//! The one writer: opening, recovery, appending, rotation, caps.
+//! The journal's only writer: it opens and recovers the log, appends deltas, begins segments and
+//! keeps the caps.
 
 use std::{
     fmt,
@@ -31,57 +32,57 @@ use super::{
     state::{CheckpointSource, State},
 };
 
-/// A segment is let grow to this many times its checkpoint, so that checkpoints take a small part
-/// of the disk and of the time.
+/// A segment may grow to this many times the size of its checkpoint, so that checkpoints take a small
+/// part of the disk and of the time.
 const CHECKPOINTS_IN_SEGMENT: u64 = 4;
 
-/// Parts of the cap that a segment may take, so that the cap can be kept by deleting whole ones.
+/// A segment may take one in so many parts of the cap, which is kept by deleting whole segments.
 const SEGMENTS_IN_CAP: u64 = 4;
 
-/// The newest segments that are kept even if no cursor needs them: should the newest one turn out
-/// to be unreadable, there is still the state that the one before it ended with.
+/// So many of the newest segments are kept even if no retention cursor needs them: if the newest one
+/// turns out to be unreadable, the state at the end of the one before it is still there.
 const KEPT_SEGMENTS: usize = 2;
 
 /// What was found in the directory.
 #[derive(Debug)]
 pub struct Recovered {
-    /// The state after the newest delta; `None` where there is no journal yet.
+    /// The state after the newest delta; `None` if there is no journal yet.
     pub state: Option<State>,
-    /// Bytes of an interrupted write that were cut off the end.
+    /// Bytes of an interrupted write that were truncated.
     pub torn_bytes: u64,
 }
 
-/// What became of a delta.
+/// What appending a delta has done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appended {
     /// Bytes that its records take.
     pub bytes: u64,
-    /// Bytes of the checkpoint that was written with it; 0 where none was due.
+    /// Bytes of the checkpoint that was written with it; 0 if none was due.
     pub checkpoint_bytes: u64,
-    /// What the caps deleted that the slowest cursor had not read yet.
+    /// What was deleted for the caps although the slowest retention cursor had not reached it.
     pub lost: Option<Lost>,
-    /// What somebody else did to the files since the delta before.
+    /// What somebody else did to the files since the previous delta.
     pub external_changes: Vec<ExternalChange>,
 }
 
-/// The log on disk, held by this process. Its one writer.
+/// The log on disk, in use by this process, and its only writer.
 pub struct Journal {
     config: JournalConfig,
     log: DiskLog,
-    /// The directory, taken for as long as this lives.
+    /// Keeps other processes out for as long as this lives.
     directory_lock: DirectoryLock,
     acknowledged: PublishedEnd,
     active: Option<ActiveSegment>,
     live: LiveSet,
     width: usize,
     record_writer: RecordWriter,
-    /// What the caps deleted unread and no [`Appended`] has told of yet.
+    /// What was deleted unread for the caps and not reported by an [`Appended`] yet.
     lost: Option<Lost>,
-    /// What no [`Appended`] has told of yet.
+    /// What was not reported by an [`Appended`] yet.
     external_changes: Vec<ExternalChange>,
     /// Segments that could not be deleted.
     undeleted: Vec<u64>,
-    /// The delta being written, to be used again.
+    /// The records of the delta being written; the buffer is reused.
     records: Records,
 }
 
@@ -92,9 +93,9 @@ impl fmt::Debug for Journal {
 }
 
 impl Journal {
-    /// Takes the directory, which is made if it does not exist, and recovers what it holds.
+    /// Locks the directory, which is created if it does not exist, and recovers what it holds.
     ///
-    /// An interrupted write at the end is cut off.
+    /// An interrupted write at the end is truncated.
     ///
     /// # Errors
     /// [`Error::Locked`] where another process holds it, [`Error::Newer`] and [`Error::Broken`]
@@ -171,8 +172,8 @@ impl Journal {
         self.log.lock().segments.values().map(|segment| segment.bytes).sum()
     }
 
-    /// Begins a new segment with the next delta, so that a checkpoint holds what the caller knows
-    /// better by then: another identity, or more counts for each series.
+    /// Begins a new segment with the next delta, so that its checkpoint has what the caller has
+    /// changed: another identity, or more counts for each series.
     pub fn begin_segment(&mut self) {
         if let Some(active) = &mut self.active {
             active.closed = true;
@@ -181,13 +182,13 @@ impl Journal {
 
     /// Appends a delta and syncs it: once this has returned `Ok`, the delta is durable.
     ///
-    /// `before` gives the state that the delta changes, which is that after the last delta for which
-    /// this returned `Ok`; it is asked for where a checkpoint is due. The delta is sorted.
+    /// `before` provides the state that the delta changes, which is the one after the last delta for
+    /// which this returned `Ok`; it is only used if a checkpoint is due. The delta gets sorted.
     /// `now_ms` is the clock, in milliseconds since the epoch.
     ///
     /// # Errors
-    /// After an [`Error::Io`], nothing has happened, and the same or a larger delta can be tried
-    /// again at any time. After a crash however, the delta may turn out to have been written.
+    /// After an [`Error::Io`], nothing was appended, and the same or a larger delta can be tried at any
+    /// time. After a crash, however, the delta may turn out to have been written.
     /// Likewise after an [`Error::Displaced`], once the directory is back at its place.
     /// [`Error::Unfit`] where the delta does not fit the state.
     pub fn append(
@@ -220,7 +221,7 @@ impl Journal {
         };
         // What is published has to be where the next start looks for it.
         let written = written.and_then(|written| self.confirm().map(|()| written));
-        // Where the disk is full, what nobody needs any more makes room for the next try.
+        // If the disk is full, deleting what is no longer needed makes room for the next try.
         if written.is_err() {
             self.delete_read();
         }
@@ -249,7 +250,7 @@ impl Journal {
         self.acknowledged.note(self.log.end());
         self.delete_read();
         self.log.mend_cursors(&mut self.external_changes);
-        // The first delta of many series, and a checkpoint, take far more than all that follow.
+        // The first delta of many series, and a checkpoint, take far more memory than what follows.
         self.records.clear();
         self.record_writer.shrink();
         let (lost, external_changes) =
@@ -266,8 +267,8 @@ impl Journal {
         look().map_err(io_error("can't look at", directory.path_of(&active.name)))
     }
 
-    /// Begins a new segment where somebody has removed or changed the newest one: its checkpoint
-    /// has all that the newest one had.
+    /// Begins a new segment if somebody has removed or changed the newest one: its checkpoint has all
+    /// counts.
     fn leave_displaced_segment(&mut self) -> Result<(), Error> {
         if let Some(active) = &self.active
             && !active.closed
@@ -280,8 +281,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Looks whether what was just appended is where it belongs. Where it is not, it is void: the
-    /// next delta begins a new segment, with the state before this one.
+    /// Checks that what was just appended is where it belongs. If it is not, it is void: the next delta
+    /// begins a new segment, with the state before this one.
     fn confirm(&mut self) -> Result<(), Error> {
         let checked = self.directory_lock.check().and_then(|()| match &self.active {
             Some(active) if !self.is_in_place(active)? => {
@@ -329,15 +330,15 @@ impl Journal {
         let active = self.active.as_mut().expect("there is one, or a new one would be due");
         let records = self.records.place(active.header.number, active.end);
         if let Err(source) = active.file.write_all_at(records, active.end) {
-            // What was written of it must not stay in the way of the next try.
+            // The next try goes to the same place.
             active.closed = active.file.set_len(active.end).is_err();
             return Err(io_error("can't write", self.log.directory().path_of(&active.name))(
                 source,
             ));
         }
         if let Err(source) = active.file.sync_data() {
-            // The kernel may have dropped the pages or not, and says so only once. So whether the
-            // record is there is not known, and a sync that succeeds later would prove nothing.
+            // The kernel may or may not have dropped the pages, and reports it only once. It is
+            // unknown whether the record is there, and a later sync that succeeds proves nothing.
             active.closed = true;
             // Readers don't take it for a delta in any case; gone is better still.
             drop(active.file.set_len(active.end));
@@ -395,8 +396,8 @@ impl Journal {
             drop(directory.remove(&unfinished));
         })?;
         if let Err(error) = directory.sync("") {
-            // It may or may not be there after a crash. The number is taken, and the next one's
-            // checkpoint makes its delta void.
+            // After a crash it may or may not be there. Its number stays taken, and the checkpoint of
+            // the next segment makes its delta void.
             drop(directory.remove(&name));
             self.begin_segment();
             return Err(error);
@@ -437,16 +438,16 @@ impl Journal {
         Ok((file, checkpoint_bytes, live))
     }
 
-    /// A number that no segment has, not even one that could not be removed, or that was removed by
-    /// somebody who may put it back.
+    /// A number that no segment has: not one that could not be removed either, nor one that somebody
+    /// has removed and may put back.
     fn next_number(&self) -> Result<u64, Error> {
         let listed = header::list(self.log.directory())?.last().copied();
         let known = self.log.lock().segments.last_key_value().map(|(&number, _)| number);
         Ok(listed.max(known).map_or(1, |newest| newest + 1))
     }
 
-    /// Tells of older segments that somebody has removed. Readers find out by themselves what they
-    /// have lost.
+    /// Reports older segments that somebody has removed. Readers find out by themselves what they have
+    /// lost.
     fn look_for_missing(&mut self) {
         let Ok(listed) = header::list(self.log.directory()) else { return };
         let mut published = self.log.lock();
@@ -467,7 +468,7 @@ impl Journal {
         }
     }
 
-    /// Deletes the oldest segments until `bytes` more keep to the cap, and those that are too old.
+    /// Deletes the oldest segments until there is room for `bytes` more, and those that are too old.
     fn make_room(&mut self, bytes: u64, now_ms: i64) {
         loop {
             let mut published = self.log.lock();
@@ -498,7 +499,7 @@ impl Journal {
         }
     }
 
-    /// Deletes the segments that no cursor needs any more.
+    /// Deletes the segments that no retention cursor needs any more.
     fn delete_read(&mut self) {
         loop {
             let mut published = self.log.lock();
@@ -517,20 +518,20 @@ impl Journal {
         }
     }
 
-    /// Deletes a segment's file. One that can't be deleted takes room beyond the cap until it can.
+    /// Deletes a segment's file. One that can't be deleted exceeds the cap until it can.
     fn delete(&mut self, number: u64) {
         self.undeleted.push(number);
         self.delete_left_over();
     }
 
-    /// Tries once more to delete the segments that could not be.
+    /// Tries again to delete the segments that could not be deleted.
     fn delete_left_over(&mut self) {
         let directory = self.log.directory();
         self.undeleted.retain(|&number| directory.remove(&header::file_name(number)).is_err());
     }
 }
 
-/// Whether what was made at `made_ms` is older than `age`; never where the clock went back.
+/// Whether something made at `made_ms` is older than `age`; never if the clock was set back.
 fn older(made_ms: i64, now_ms: i64, age: Duration) -> bool {
     let passed = u128::try_from(now_ms.saturating_sub(made_ms)).unwrap_or_default();
     passed > age.as_millis()

@@ -144,7 +144,42 @@ fn checksum_line(properties: &str) -> String {
 mod tests {
     use std::fs;
 
+    use crate::files::faults::each_fault;
+
     use super::*;
+
+    #[test]
+    fn whichever_call_fails_what_was_stored_is_loaded_and_what_was_not_is_no_other_table() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let url = Url::parse("https://names.example/table").expect("a URL");
+        let table = |version: &str| {
+            let names = AsNames::parse(format!("1\tONE {version}\n").as_bytes()).expect("a table");
+            (names, Origin::new(&url, Some(version.to_owned()), None))
+        };
+        each_fault("a cache of AS names", directory.path(), |run| {
+            let cache = Cache::new(run.faults.files(), run.directory.clone());
+            let healthy = Cache::new(Files::default(), run.directory.clone());
+            for version in ["first", "second"] {
+                let (names, origin) = table(version);
+                let store = || cache.store(&names, &origin);
+                if let Err(error) = store() {
+                    assert!(run.fails.is_some_and(|(.., fault)| !fault.is_harmless()), "{error:#}");
+                    let message = format!("{error:#}");
+                    assert!(message.contains(&run.directory.display().to_string()), "{message}");
+                    // What is there is whole, or is said to be no table of this origin.
+                    if let Ok(Some(found)) = healthy.load() {
+                        assert!([table("first"), table("second")].contains(&found));
+                    }
+                    store().expect("only one call fails");
+                }
+                if let Err(error) = cache.load() {
+                    assert!(run.fails.is_some_and(|(.., fault)| !fault.is_harmless()), "{error:#}");
+                }
+                run.faults.crash();
+                assert_eq!(healthy.load().expect("readable"), Some((names, origin)));
+            }
+        });
+    }
 
     #[test]
     fn every_flipped_bit_is_noticed() {

@@ -7,10 +7,9 @@ use std::{
 };
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use tempfile::TempDir;
 
 use testkit::{
-    exporter::{Exporter, count, push},
+    exporter::{Exporter, KeptOnPanic, count, push},
     produce::{Flows, Producer, unnamed},
     query,
     series::{Totals, compare},
@@ -36,7 +35,7 @@ fn killed_hundreds_of_times_it_counts_each_flow_once_on_the_page_and_in_database
         PrometheusSettings::debian().start(&[format!("{address}:9590")]),
     );
     let pushed: &[&dyn Database] = &[&victoria, &prometheus];
-    let state = TempDir::new().expect("a temporary directory");
+    let state = KeptOnPanic::new("flow-exporter-crash-");
     let mut arguments = count(&kafka.brokers(), TOPIC);
     arguments.push(format!("--state-dir={}", state.path().join("state").display()));
     let urls: Vec<_> = pushed.iter().map(|database| database.write_url()).collect();
@@ -58,7 +57,7 @@ fn killed_hundreds_of_times_it_counts_each_flow_once_on_the_page_and_in_database
             let exporter = Exporter::start_at(address, &arguments);
             // Waits for nothing: this chooses the moment at which it is killed.
             thread::sleep(Duration::from_millis(random.random_range(0..LONGEST_LIFE_MS)));
-            exporter.kill();
+            exporter.kill_keeping_log(&state.path().join("log"));
         }
         done.store(true, Ordering::Relaxed);
     });

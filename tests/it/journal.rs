@@ -8,6 +8,7 @@ use std::{
 
 mod damage;
 mod displaced;
+mod faults;
 mod model;
 
 use flow_exporter::journal::{

@@ -1,8 +1,8 @@
 //! The directory that a journal is in, held open.
 //!
-//! All files of a running journal are reached through the open directory and never by its path. So
-//! nothing is written to another directory that has taken its name, and what is moved away stays
-//! whole. Whether the name still leads here is asked before anything is published
+//! A running journal reaches all of its files through the open directory, never by its path. Nothing
+//! is written to another directory that takes its name, and one that is moved away stays complete.
+//! Whether the path still leads here is checked before anything is published
 //! ([`DirectoryLock::check`](super::DirectoryLock::check)).
 
 use std::{
@@ -34,7 +34,7 @@ impl Directory {
         Ok(Directory { files: files.clone(), path: path.to_owned(), handle })
     }
 
-    /// Opens a directory, which is made if it is not there.
+    /// Opens a directory, and creates it if it does not exist.
     pub(in crate::journal) fn make(files: &Files, path: &Path) -> Result<Self, Error> {
         // Where a whole path was made, its upper parts are the operator's: one sync is what the
         // journal's own files need.

@@ -327,7 +327,31 @@ fn checksum(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::files::faults::each_fault;
+
     use super::*;
+
+    #[test]
+    fn whichever_call_fails_the_notes_are_of_one_finding_or_of_none() {
+        let directory = tempfile::tempdir().expect("a directory");
+        each_fault("the notes of a negotiation", directory.path(), |run| {
+            let path = run.directory.join("endpoints/a.protocol");
+            let notes = Notes::new(run.faults.files(), path.clone(), "http://a/write");
+            let healthy = Notes::new(Files::default(), path, "http://a/write");
+            let mut last = None;
+            for (content, seconds) in [(Content::V1, 1), (Content::V2, 2), (Content::ZSTD, 3)] {
+                let finding = Finding { content, at: UNIX_EPOCH + Duration::from_secs(seconds) };
+                match notes.write(finding) {
+                    Ok(()) => last = Some(finding),
+                    Err(error) => {
+                        assert!(run.fails.is_some_and(|(.., it)| !it.is_harmless()), "{error}");
+                    }
+                }
+                assert_eq!(healthy.read(), last);
+                assert!([None, last].contains(&notes.read()));
+            }
+        });
+    }
 
     const V2: Option<Probe> = Some(Probe::Send(Content::V2));
 

@@ -18,7 +18,7 @@ use rustix::fs::Stat;
 use serde::{Serialize, Serializer};
 
 use crate::{
-    files::Files,
+    files::{Files, OpenFile},
     publish::remote_write::{Batch, LabelPool, LabelSet},
 };
 
@@ -67,18 +67,27 @@ impl Quarantine {
             file = self.files.append(&self.path)?;
         }
         let size = file.length()?;
-        let mut last = [b'\n'];
-        if size > 0 {
-            file.read_exact_at(&mut last, size - 1)?;
-        }
-        if last != [b'\n'] {
-            // A crash has cut the last line short: the next one is not to be lost with it.
-            file.write_all(b"\n")?;
-        }
-        file.write_all(lines.as_bytes())?;
-        file.sync_data()?;
+        write_lines(&mut file, size, lines).inspect_err(|_| {
+            // They are counted as not kept, and what there is of them is not to be taken for the
+            // beginning of the next ones.
+            drop(file.set_len(size));
+        })?;
         Ok(true)
     }
+}
+
+/// Adds lines to a file of this size, durably.
+fn write_lines(file: &mut OpenFile, size: u64, lines: &str) -> io::Result<()> {
+    let mut last = [b'\n'];
+    if size > 0 {
+        file.read_exact_at(&mut last, size - 1)?;
+    }
+    if last != [b'\n'] {
+        // A crash has cut the last line short: the next one is not to be lost with it.
+        file.write_all(b"\n")?;
+    }
+    file.write_all(lines.as_bytes())?;
+    file.sync_data()
 }
 
 /// When a file was last written.
@@ -152,6 +161,8 @@ pub(super) fn lines(batch: &Batch, pool: &LabelPool, refusal: &Refusal, now: Tim
 mod tests {
     use std::fs;
 
+    use crate::files::faults::each_fault;
+
     use super::*;
 
     #[test]
@@ -191,6 +202,36 @@ mod tests {
         fs::remove_dir_all(&state).expect("removed");
         assert!(quarantine.add("third\n").is_err());
         assert!(!state.exists());
+    }
+
+    #[test]
+    fn whichever_call_fails_lines_are_kept_whole_or_said_not_to_be() {
+        let directory = tempfile::tempdir().expect("a directory");
+        each_fault("a quarantine", directory.path(), |run| {
+            let path = run.directory.join("quarantine/a.jsonl");
+            let quarantine = Quarantine::new(run.faults.files(), path.clone());
+            let mut kept = Vec::new();
+            for number in 1..4 {
+                let line = format!("a line with the number {number}");
+                match quarantine.add(&format!("{line}\n")) {
+                    Ok(has_room) => {
+                        assert!(has_room);
+                        kept.push(line);
+                    }
+                    Err(error) => {
+                        assert!(run.fails.is_some_and(|(.., it)| !it.is_harmless()), "{error}");
+                    }
+                }
+            }
+            assert!(kept.len() >= 2);
+            let lines = || -> Vec<String> {
+                let text = fs::read_to_string(&path).expect("there");
+                text.lines().map(str::to_owned).collect()
+            };
+            assert_eq!(lines(), kept);
+            run.faults.crash();
+            assert!(kept.iter().all(|line| lines().contains(line)));
+        });
     }
 
     #[test]

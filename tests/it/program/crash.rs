@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use testkit::{
     cluster::{Cluster, TOPIC, cluster, producer},
-    exporter::{Exporter, count, program},
+    exporter::{Exporter, KeptOnPanic, count, program},
     produce,
     produce::{Flows, Producer, unnamed},
     series::Totals,
@@ -42,8 +42,9 @@ fn assert_none_fell(before: &Totals, after: &Totals) {
 #[test]
 fn killed_at_any_moment_it_counts_each_flow_once_and_nothing_published_falls() {
     let (cluster, mut producer) = cluster_and_producer();
-    let state = tempfile::tempdir().unwrap();
-    let arguments = arguments(&cluster, state.path());
+    let directory = KeptOnPanic::new("flow-exporter-crash-");
+    let (state, log) = (directory.path().join("state"), directory.path().join("log"));
+    let arguments = arguments(&cluster, &state);
     let mut random = SmallRng::seed_from_u64(4);
     let mut flows = Flows::new(11, 3, 50);
     let mut seen = Totals::new();
@@ -57,7 +58,7 @@ fn killed_at_any_moment_it_counts_each_flow_once_and_nothing_published_falls() {
             assert_none_fell(&seen, &now);
             seen = now;
         }
-        exporter.kill();
+        exporter.kill_keeping_log(&log);
     }
     let exporter = Exporter::start(&arguments);
     assert_none_fell(&seen, &exporter.page().totals());

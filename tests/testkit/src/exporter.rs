@@ -4,11 +4,13 @@ use std::{
     env,
     ffi::OsStr,
     fmt::Write as _,
-    fs,
+    fs::{self, OpenOptions},
+    io::Write as _,
     net::Ipv4Addr,
     path::Path,
     process::{Command, ExitStatus},
     sync::LazyLock,
+    thread,
     time::Duration,
 };
 
@@ -43,7 +45,30 @@ pub fn program() -> &'static str {
 pub struct Exporter {
     address: Ipv4Addr,
     process: Process,
-    _directory: TempDir,
+    _directory: KeptOnPanic,
+}
+
+/// A temporary directory that stays where a test fails, so that what is in it can be looked at.
+pub struct KeptOnPanic(TempDir);
+
+impl KeptOnPanic {
+    /// A new one, whose name begins so.
+    pub fn new(prefix: &str) -> Self {
+        KeptOnPanic(TempDir::with_prefix(prefix).expect("a temporary directory"))
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for KeptOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.disable_cleanup(true);
+            eprintln!("kept: {}", self.path().display());
+        }
+    }
 }
 
 /// Arguments that every test needs: count a topic from its first message.
@@ -99,7 +124,7 @@ impl Exporter {
         address: Ipv4Addr,
         arguments: &[A],
     ) -> Self {
-        let directory = TempDir::with_prefix("flow-exporter-").expect("a temporary directory");
+        let directory = KeptOnPanic::new("flow-exporter-");
         let mut command = Command::new(program);
         // Caches and state stay in a directory of the test's own.
         command
@@ -222,6 +247,13 @@ impl Exporter {
     /// Kills it (SIGKILL).
     pub fn kill(mut self) {
         self.process.kill();
+    }
+
+    /// Kills it (SIGKILL), and adds its log to a file.
+    pub fn kill_keeping_log(self, file: &Path) {
+        let mut kept = OpenOptions::new().create(true).append(true).open(file).expect("opens");
+        kept.write_all(self.log().as_bytes()).expect("written");
+        self.kill();
     }
 
     /// Sends SIGTERM and waits until it exits.

@@ -2,7 +2,7 @@
 //!
 //! | for | modules |
 //! |---|---|
-//! | the stages, in this process | [`receiver`], [`log`], [`accounting`], [`definitions`], [`snapshots`] |
+//! | the stages, in this process | [`receiver`], [`log`], [`accounting`], [`definitions`], [`snapshots`], [`faults`] |
 //! | the program, as a child | [`exporter`], [`child`], [`page`], [`http`] |
 //! | Kafka and flows | [`cluster`] (librdkafka's mock), [`produce`], [`series`] |
 //! | real servers (`scripts/e2e`) | [`servers`], [`query`] |
@@ -23,6 +23,7 @@ pub mod child;
 pub mod cluster;
 pub mod definitions;
 pub mod exporter;
+pub mod faults;
 pub mod http;
 pub mod log;
 pub mod page;

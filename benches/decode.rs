@@ -7,7 +7,9 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use flow_exporter::{
     flow::{Decoded, pmacct},
-    traffic::{Counts, Layout, Rule},
+    pipeline::Pipeline,
+    schema::Schema,
+    traffic::{Counts, Rule},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
@@ -97,17 +99,20 @@ fn decode(criterion: &mut Criterion) {
         });
     });
 
-    let mut counts = Counts::new(Layout::original(), Rule { asn: ASN });
+    let schema = std::sync::Arc::new(Schema::original());
+    let mut pipeline = Pipeline::new(&schema, Rule { asn: ASN });
+    let mut counts = Counts::new(schema);
     // Every series is there before the first record is timed.
     for router in 0..ROUTERS {
         for peer in 1000..1000 + PEERS {
             for (source_as, destination_as) in [(ASN, peer), (peer, ASN)] {
-                counts.record(&Decoded::Flow(flow_exporter::flow::Flow {
+                let flow = flow_exporter::flow::Flow {
                     source_as,
                     destination_as,
                     bytes: 0,
                     hostname: format!("edge{router}.fra.example.net").into(),
-                }));
+                };
+                pipeline.record(&Decoded::Flow(flow), &mut counts);
             }
         }
     }
@@ -115,7 +120,7 @@ fn decode(criterion: &mut Criterion) {
     group.bench_function("decode and count into 80,000 series", |bench| {
         bench.iter(|| {
             for payload in &payloads {
-                pmacct::decode(payload.as_bytes(), &mut |decoded| counts.record(&decoded));
+                pipeline.message(payload.as_bytes(), &mut counts, |_| {});
             }
         });
     });

@@ -14,7 +14,7 @@ use flow_exporter::{
         Protocol, Sample, StartTimestamps,
         proto::{v1, v2},
     },
-    traffic::Direction,
+    schema::{Class, Measure, Schema, View},
 };
 use prost::Message;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
@@ -40,13 +40,13 @@ fn series(pool: &mut LabelPool, count: usize) -> Vec<(LabelSet, FamilyId)> {
         let far = number.to_string();
         for router in 0..ROUTERS {
             let hostname = format!("edge{router}.fra.example.net");
-            for direction in Direction::ALL {
+            for direction in [Class::Receive, Class::Transmit] {
                 let (mut from, mut to) = ((&*far, names.get(number)), (&*own, names.get(ASN)));
-                if direction == Direction::Transmit {
+                if direction == Class::Transmit {
                     (from, to) = (to, from);
                 }
                 let labels = pool.add([
-                    ("__name__", direction.metric()),
+                    ("__name__", &*View::original().metric_name(direction, Measure::Bytes)),
                     ("destination_as", to.0),
                     ("destination_as_name", to.1),
                     ("hostname", &hostname),
@@ -55,7 +55,7 @@ fn series(pool: &mut LabelPool, count: usize) -> Vec<(LabelSet, FamilyId)> {
                     ("source_as", from.0),
                     ("source_as_name", from.1),
                 ]);
-                series.push((labels, FamilyId::flow(direction)));
+                series.push((labels, FamilyId::new(direction as u16)));
             }
         }
     }
@@ -133,7 +133,7 @@ fn baseline(batch: &Batch, pool: &LabelPool, families: &Families, protocol: Prot
                     samples: samples.collect(),
                     metadata: Some(v2::Metadata {
                         r#type: v2::metadata::MetricType::Counter.into(),
-                        help_ref: symbol(family.help),
+                        help_ref: symbol(&family.help),
                         unit_ref: symbol(family.unit),
                     }),
                 });
@@ -159,7 +159,7 @@ fn measure(
 
 fn encode(c: &mut Criterion) {
     let mut group = c.benchmark_group("remote_write");
-    let families = Arc::new(Families::flow());
+    let families = Arc::new(Families::flow(&Schema::original()));
     for count in [10_000, 100_000] {
         let mut pool = LabelPool::new();
         let series = series(&mut pool, count);

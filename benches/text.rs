@@ -8,8 +8,10 @@ use flow_exporter::{
     asn::AsNames,
     flow::{Decoded, Flow},
     ledger::{SeriesTable, Snapshot},
+    pipeline::Pipeline,
     publish::text::{Format, Page},
-    traffic::{Counts, Layout, Rule},
+    schema::Schema,
+    traffic::{Counts, Rule},
 };
 
 const SERIES: u32 = 1_000_000;
@@ -20,7 +22,9 @@ fn snapshot(series: u32) -> Arc<Snapshot> {
     let names = AsNames::embedded();
     let numbers: Vec<u32> = names.iter().map(|(number, _)| number).collect();
     let hosts: Vec<String> = (0..16).map(|host| format!("edge{host}.example.net")).collect();
-    let mut counts = Counts::new(Layout::original(), Rule { asn });
+    let schema = Arc::new(Schema::original());
+    let pipeline = Pipeline::new(&schema, Rule { asn });
+    let mut counts = Counts::new(Arc::clone(&schema));
     for number in 0..series {
         // A prime, so that no AS comes twice before all have come.
         let other = numbers[(number / 32) as usize * 50_021 % numbers.len()];
@@ -29,9 +33,10 @@ fn snapshot(series: u32) -> Arc<Snapshot> {
         let hostname = Cow::Borrowed(hosts[number as usize / 2 % 16].as_str());
         // From a few bytes to a few terabytes.
         let bytes = u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (22 + number % 40);
-        counts.record(&Decoded::Flow(Flow { source_as, destination_as, bytes, hostname }));
+        let flow = Flow { source_as, destination_as, bytes, hostname };
+        pipeline.record(&Decoded::Flow(flow), &mut counts);
     }
-    let mut table = SeriesTable::new(Layout::original(), Arc::new(names), 0);
+    let mut table = SeriesTable::new(schema, Arc::new(names), 0);
     table.merge(&counts, &[]);
     let snapshot = Arc::new(table.take_snapshot(1, Instant::now()));
     assert_eq!(snapshot.len(), series as usize);
@@ -39,9 +44,15 @@ fn snapshot(series: u32) -> Arc<Snapshot> {
 }
 
 fn text(c: &mut Criterion) {
+    let schema = Arc::new(Schema::original());
     let snapshot = snapshot(SERIES);
     let whole = |sink: &mut dyn FnMut(&[u8])| {
-        let mut page = Page::new(Format::OpenMetrics, Some(Arc::clone(&snapshot)), Vec::new());
+        let mut page = Page::new(
+            Format::OpenMetrics,
+            Arc::clone(&schema),
+            Some(Arc::clone(&snapshot)),
+            Vec::new(),
+        );
         let mut step = Vec::new();
         let mut more = true;
         while more {

@@ -19,9 +19,10 @@ use crate::{
     ledger::Identity,
     names::{self, NamesConfig, NamesSource},
     publish::pusher,
+    schema::Schema,
     source::{input::InputSource, kafka::LookError},
     state_dir,
-    traffic::{Layout, Rule},
+    traffic::Rule,
 };
 
 use flows::Flows;
@@ -39,9 +40,9 @@ pub async fn run(config: CheckConfig, out: &mut impl Write) -> anyhow::Result<bo
         works &= found.works != Some(false);
         tell(out, found)
     };
-    let layout = Layout::original();
+    let schema = Schema::original();
     for endpoint in config.endpoints() {
-        let probed = pusher::probe(&endpoint.config, &layout)
+        let probed = pusher::probe(&endpoint.config, &schema)
             .await
             .map_err(|error| endpoint.error(&error))?;
         let title = format!("push to {}", endpoint.config.name);
@@ -70,7 +71,7 @@ pub async fn run(config: CheckConfig, out: &mut impl Write) -> anyhow::Result<bo
             loaded.map_err(|error| ConfigError(error.to_string()))?.0
         }
     };
-    let mut flows = Flows::new(&layout, rule);
+    let mut flows = Flows::new(schema, rule);
     match &config.source {
         SourceConfig::Demo(_) => {}
         SourceConfig::Input { input: Setting { value: input, origin }, .. } => {
@@ -99,7 +100,7 @@ pub async fn run(config: CheckConfig, out: &mut impl Write) -> anyhow::Result<bo
         None => writeln!(out, "scrape: --addr is none")?,
         Some(listen) => say(out, &scrape::look_at(listen).await)?,
     }
-    let identity = Identity { topic: topic_of(&config.source).into(), rule, layout };
+    let identity = Identity { topic: topic_of(&config.source).into(), rule };
     match state_dir::choose(&config.state_dir.value, &identity) {
         None => writeln!(out, "state: nothing is kept")?,
         Some(place) => {

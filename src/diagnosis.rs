@@ -208,7 +208,7 @@ impl Tally {
 
 impl Sampled {
     fn add(&mut self, counts: &Counts) {
-        for &[source, destination] in counts.evidence().flows() {
+        for &[source, destination] in counts.evidence.flows() {
             self.flows += 1;
             match (source, destination) {
                 (0, 0) => self.unnumbered += 1,
@@ -220,7 +220,7 @@ impl Sampled {
                 self.see(destination);
             }
         }
-        for message in counts.evidence().messages() {
+        for message in counts.evidence.messages() {
             self.messages += 1;
             let Some(format) = Foreign::recognise(message) else { continue };
             match self.formats.iter_mut().find(|(known, _)| *known == format) {

@@ -43,6 +43,7 @@ mod mask;
 pub mod metrics;
 pub mod names;
 pub mod nearest;
+pub mod pipeline;
 pub mod probe;
 mod process;
 pub mod publish;

@@ -18,7 +18,8 @@ use prometheus::{
 use crate::{
     flow::{Malformed, Skipped},
     process,
-    traffic::{Counts, Ignored, Layout},
+    schema::Dimension,
+    traffic::{Counts, Ignored},
 };
 
 /// What kind of metric a [`Family`] is.
@@ -340,8 +341,8 @@ impl Metrics {
         for reason in Malformed::ALL {
             self.decode_errors.with_label_values(&[reason.label()]);
         }
-        for dimension in Layout::original().dimensions().iter().filter(|each| each.is_text()) {
-            self.label_values_truncated.with_label_values(&[dimension.label_names()[0]]);
+        for dimension in Dimension::ALL.iter().filter(|dimension| dimension.is_text()) {
+            self.label_values_truncated.with_label_values(&[dimension.labels()[0].name]);
         }
         for reason in UNTIMED {
             self.untimed_messages.with_label_values(&[reason]);
@@ -369,8 +370,10 @@ impl Metrics {
             let malformed = counts.malformed[reason.index()];
             self.decode_errors.with_label_values(&[reason.label()]).inc_by(malformed);
         }
-        for (label, cut) in counts.values_truncated() {
-            self.label_values_truncated.with_label_values(&[label]).inc_by(cut);
+        for dimension in Dimension::ALL.iter().filter(|dimension| dimension.is_text()) {
+            let label = dimension.labels()[0].name;
+            let truncated = counts.values_truncated[dimension.index()];
+            self.label_values_truncated.with_label_values(&[label]).inc_by(truncated);
         }
     }
 

@@ -47,7 +47,8 @@ pub fn choose(choice: &StateDir, identity: &Identity) -> Option<StatePlace> {
 /// as one, so that it is not passed over in silence.
 fn holds(directory: &Path, identity: &Identity) -> bool {
     let journal = directory.join(journal::DIRECTORY);
-    journal.is_dir() && !matches!(Store::examine(&journal, identity), Err(StoreError::Other { .. }))
+    journal.is_dir()
+        && !matches!(Store::examine(&journal, identity), Err(StoreError::Origin { .. }))
 }
 
 /// The directory for a command about state: the one that is named, or else the only default one in

@@ -15,7 +15,7 @@ use crate::{
     ledger,
     metrics::Metrics,
     publish::pusher::{self, Identities, Pusher, StopError},
-    traffic::Layout,
+    schema::Schema,
 };
 
 /// How long a request that is under way may take to end when its endpoint is changed or removed.
@@ -24,7 +24,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// What every endpoint needs.
 #[derive(Debug, Clone)]
 pub(super) struct Needs {
-    pub(super) layout: Layout,
+    pub(super) schema: Arc<Schema>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: Health,
     pub(super) state_dir: Option<PathBuf>,
@@ -81,7 +81,7 @@ fn pusher(endpoint: &Endpoint, needs: &Needs) -> Result<(Pusher, Lifeline), Conf
     let metrics = Arc::clone(&needs.metrics);
     match Pusher::new(
         &endpoint.config,
-        &needs.layout,
+        &needs.schema,
         metrics,
         component,
         needs.state_dir.as_deref(),
@@ -177,11 +177,11 @@ impl Endpoints {
             return Err(ChangeError::NoLog);
         }
         let new: Vec<Endpoint> = changed.iter().chain(&added).cloned().collect();
-        let layout = self.needs.layout.clone();
+        let schema = Arc::clone(&self.needs.schema);
         // It reads files, which may keep it waiting.
         let checked = task::spawn_blocking(move || {
             let check = |endpoint: &Endpoint| {
-                pusher::check(&endpoint.config, &layout).map_err(|error| endpoint.error(&error))
+                pusher::check(&endpoint.config, &schema).map_err(|error| endpoint.error(&error))
             };
             new.iter().try_for_each(check)
         });

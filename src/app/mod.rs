@@ -28,17 +28,19 @@ use crate::{
     files::{self, Exposed},
     health::{Component, Health, State},
     journal,
-    ledger::{Identity, Ledger, LedgerConfig, Names, Store, StoreError},
+    ledger::{Identity, Ledger, LedgerConfig, Names, Shard, Store, StoreError},
     metrics::Metrics,
     names::{self, Announcement, Refresher},
+    pipeline::Pipeline,
     publish::{
         pusher,
         server::{self, ListenAddr, Listener, ServerConfig, ServerState},
     },
     reload::{ReloadHandle, ReloadRequests},
+    schema::Schema,
     state_dir::{self, StatePlace},
     threads,
-    traffic::{Layout, Rule},
+    traffic::Rule,
 };
 
 use endpoints::{Idle, Needs};
@@ -85,16 +87,16 @@ pub async fn run(
     let rule = Rule { asn: config.asn.value };
     // Construct.
     let health = Health::new();
-    let layout = Layout::original();
+    let schema = Arc::new(Schema::original());
     let demo = match &config.source {
         SourceConfig::Demo(demo) => Some(Demo::start(demo.clone(), health.register("demo"))),
         SourceConfig::Kafka(_) | SourceConfig::Input { .. } => None,
     };
     let demo = demo.transpose().context("starting the demo")?;
     let about = about(rule, &config.source, demo.as_ref());
-    let identity = identity(&config.source, rule, &layout);
+    let identity = identity(&config.source, rule);
     let state_dir = state_dir(&config, &identity)?;
-    let store = store(&config, &identity, state_dir.as_deref()).map_err(refuse_state)?;
+    let store = store(&config, &identity, &schema, state_dir.as_deref()).map_err(refuse_state)?;
     let stored = store.as_ref().map(|store| store.positions().collect()).unwrap_or_default();
     let source_component = health.register("source");
     let source = Source::new(&config.source, demo.as_ref(), &metrics)?;
@@ -102,7 +104,7 @@ pub async fn run(
         .map_err(|error| ConfigError(error.to_string()))?;
     let log = store.as_ref().map(Store::log);
     let needs = Needs {
-        layout: layout.clone(),
+        schema: Arc::clone(&schema),
         metrics: Arc::clone(&metrics),
         health: health.clone(),
         state_dir: state_dir.clone(),
@@ -122,8 +124,9 @@ pub async fn run(
             .claim(log)
             .map_err(|error| refuse(&config.state_dir.origin, &error, error.may_pass()))?;
     }
+    let pipeline = Pipeline::new(&schema, rule);
     let names_wait = refresher.first_wait();
-    let ledger_config = ledger_config(&config, layout, names_wait);
+    let ledger_config = ledger_config(&config, Arc::clone(&schema), names_wait);
     let workers = workers(&config);
     let component = health.register("ledger");
     let ledger_lifeline = component.lifeline("ledger");
@@ -156,7 +159,7 @@ pub async fn run(
     let ledger = threads::thread(ledger_lifeline, || ledger.run())
         .context("starting the ledger's thread")?;
     let (source_end, source_ended) = tokio::sync::oneshot::channel();
-    let sinks = shards.into_iter().map(CountingSink).collect();
+    let sinks = sinks(shards, &pipeline);
     let source = source.start(sinks, stored, Arc::new(published), source_component, move || {
         if source_end.send(()).is_err() {
             tracing::debug!("the source has ended while the program was ending already");
@@ -179,6 +182,12 @@ pub async fn run(
         totals::tell(&metrics);
     }
     Ok(())
+}
+
+/// What each worker does with a message.
+fn sinks(shards: Vec<Shard>, pipeline: &Pipeline) -> Vec<CountingSink> {
+    let sink = |shard| CountingSink { shard, pipeline: pipeline.clone() };
+    shards.into_iter().map(sink).collect()
 }
 
 /// Why there is no start. What may pass is no [`ConfigError`]: a supervisor is to try again.
@@ -256,10 +265,9 @@ fn about(rule: Rule, source: &SourceConfig, demo: Option<&Demo>) -> String {
 }
 
 /// What the ledger needs to know.
-fn ledger_config(config: &Config, layout: Layout, names_wait: Duration) -> LedgerConfig {
+fn ledger_config(config: &Config, schema: Arc<Schema>, names_wait: Duration) -> LedgerConfig {
     LedgerConfig {
-        layout,
-        rule: Rule { asn: config.asn.value },
+        schema,
         interval: config.push.interval.value,
         timestamps: config.timestamps.value,
         series_ttl: config.series_ttl.value,
@@ -280,13 +288,13 @@ fn workers(config: &Config) -> usize {
 }
 
 /// What is counted.
-fn identity(source: &SourceConfig, rule: Rule, layout: &Layout) -> Identity {
+fn identity(source: &SourceConfig, rule: Rule) -> Identity {
     let topic = match source {
         SourceConfig::Kafka(kafka) => kafka.topic.value.as_str().into(),
         SourceConfig::Demo(demo) => demo.topic.as_str().into(),
         SourceConfig::Input { input, .. } => input.value.to_string().into(),
     };
-    Identity { topic, rule, layout: layout.clone() }
+    Identity { topic, rule }
 }
 
 /// The directory for state, created if need be, and private. One that is named must work; the program
@@ -339,6 +347,7 @@ fn make_private(directory: &Path) {
 fn store(
     config: &Config,
     identity: &Identity,
+    schema: &Schema,
     state_dir: Option<&Path>,
 ) -> Result<Option<Store>, StoreError> {
     let now_ms = clock::now_ms();
@@ -349,7 +358,7 @@ fn store(
     }
     tracing::info!("counts live in memory alone and start from zero after a restart");
     let is_pushed = !config.push.endpoints.is_empty() || config.push.file.is_some();
-    Ok(is_pushed.then(|| Store::in_memory(identity, now_ms, caps.max_bytes)))
+    Ok(is_pushed.then(|| Store::in_memory(identity, schema, now_ms, caps.max_bytes)))
 }
 
 /// Completes when the program is to end.

@@ -4,9 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     clock::UnixMs,
-    flow::{Decoded, pmacct},
+    flow::pmacct,
     ledger::{Reader, Shard},
     log_limit::LogLimit,
+    pipeline::Pipeline,
     source::{Bound, Message, Origin, Position, Publication, Sink},
 };
 
@@ -15,44 +16,41 @@ const QUOTE_CHARACTERS: usize = 300;
 
 static LOG_MALFORMED: LogLimit = LogLimit::new(Duration::from_secs(30));
 
-/// Decodes and counts, in the table of one shard at the ledger.
+/// Decodes and counts, in the tables of one shard of the ledger.
 #[derive(Debug)]
-pub(super) struct CountingSink(pub(super) Shard);
+pub(super) struct CountingSink {
+    pub(super) shard: Shard,
+    pub(super) pipeline: Pipeline,
+}
 
 impl Sink for CountingSink {
     fn message(&mut self, Message { origin, time, payload }: Message<'_>) {
-        let counts = self.0.counts(time.map(UnixMs::get));
-        counts.messages += 1;
-        counts.payload_bytes += payload.len() as u64;
-        pmacct::decode(payload, &mut |record| {
-            if let Decoded::Malformed(_) = &record
-                && let Some(held_back) = LOG_MALFORMED.permit()
-            {
+        let counts = self.shard.counts(time.map(UnixMs::get));
+        self.pipeline.message(payload, counts, |_| {
+            if let Some(held_back) = LOG_MALFORMED.permit() {
                 log_malformed(origin, payload, held_back);
             }
-            counts.record(&record);
         });
-        counts.sample(payload);
     }
 
     fn bound(&self) -> Option<Bound> {
-        self.0.bound()
+        self.shard.bound()
     }
 
     fn advance_watermark(&mut self, time: UnixMs) {
-        self.0.advance_watermark(time.get());
+        self.shard.advance_watermark(time.get());
     }
 
     fn hand_over_is_due(&self) -> bool {
-        self.0.hand_over_is_due()
+        self.shard.hand_over_is_due()
     }
 
     fn hand_over(&mut self, positions: Vec<Position>) {
-        self.0.hand_over(positions);
+        self.shard.hand_over(positions);
     }
 
     fn wake_with(&mut self, waker: Arc<dyn Fn() + Send + Sync>) {
-        self.0.wake_with(waker);
+        self.shard.wake_with(waker);
     }
 }
 

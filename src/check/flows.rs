@@ -3,14 +3,16 @@
 use std::{
     fs::{self, File},
     io::{self, Read as _},
+    sync::Arc,
 };
 
 use crate::{
     asn::AsNames,
     diagnosis::Tally,
-    flow::pmacct,
+    pipeline::Pipeline,
+    schema::Schema,
     source::input::Input,
-    traffic::{Counts, Layout, Rule},
+    traffic::{Counts, Rule},
 };
 
 use super::found::Found;
@@ -21,27 +23,22 @@ const FILE_BYTES: u64 = 1 << 20;
 /// Messages, decoded and counted as the program does, for nobody to see.
 pub(super) struct Flows {
     rule: Rule,
+    pipeline: Pipeline,
     counts: Counts,
     tally: Tally,
 }
 
 impl Flows {
     /// No message yet.
-    pub(super) fn new(layout: &Layout, rule: Rule) -> Self {
-        Flows { rule, counts: Counts::new(layout.clone(), rule), tally: Tally::new(rule) }
+    pub(super) fn new(schema: Schema, rule: Rule) -> Self {
+        let pipeline = Pipeline::new(&schema, rule);
+        Flows { rule, pipeline, counts: Counts::new(Arc::new(schema)), tally: Tally::new(rule) }
     }
 
     /// Counts a message; the reasons why records of it can't be decoded go to `malformed`.
     pub(super) fn message(&mut self, payload: &[u8], mut malformed: impl FnMut(&'static str)) {
         let counts = &mut self.counts;
-        counts.messages += 1;
-        pmacct::decode(payload, &mut |record| {
-            if let crate::flow::Decoded::Malformed(reason) = &record {
-                malformed(reason.label());
-            }
-            counts.record(&record);
-        });
-        counts.sample(payload);
+        self.pipeline.message(payload, counts, |reason| malformed(reason.label()));
         self.tally.add(counts);
         counts.clear();
     }

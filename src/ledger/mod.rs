@@ -5,8 +5,13 @@
 //! [`Snapshot`], which both doors read through a [`Reader`]. Counts and positions move together,
 //! and nothing reaches a reader in any other way.
 
+mod bucketing;
 mod columns;
-mod definition;
+mod early;
+mod error;
+mod gate;
+mod identity;
+mod message;
 mod reader;
 mod restore;
 mod schedule;
@@ -18,13 +23,15 @@ mod table_texts;
 mod thread;
 mod witness;
 
-pub use definition::{Column, Definition};
+pub use error::StoreError;
+pub use gate::Waker;
+pub use identity::Identity;
 pub use reader::{Names, Reader};
 pub use restore::check;
 pub use schedule::Timestamps;
 pub use series_table::{OTHER_SERIES, SeriesTable};
-pub use shard::{Shard, Waker};
+pub use shard::Shard;
 pub use snapshot::{Series, Snapshot};
-pub use store::{Identity, Store, StoreError};
+pub use store::Store;
 pub use thread::{Ledger, LedgerConfig};
 pub use witness::Witness;

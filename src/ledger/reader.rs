@@ -8,13 +8,9 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::asn::AsNames;
+use crate::{asn::AsNames, schema::Schema};
 
-use super::{
-    shard::{Bucketing, EpochGate},
-    snapshot::Snapshot,
-    thread::Request,
-};
+use super::{bucketing::Bucketing, gate::EpochGate, message::Request, snapshot::Snapshot};
 
 /// Tells the ledger of AS names.
 #[derive(Clone)]
@@ -46,6 +42,7 @@ pub struct Reader {
     pub(super) newest: watch::Receiver<Option<Arc<Snapshot>>>,
     pub(super) news: watch::Receiver<()>,
     pub(super) requests: mpsc::Sender<Request>,
+    pub(super) schema: Arc<Schema>,
     pub(super) gate: Arc<EpochGate>,
     pub(super) bucketing: Bucketing,
 }
@@ -60,6 +57,11 @@ impl Reader {
     /// The newest snapshot; `None` before the first.
     pub fn newest(&self) -> Option<Arc<Snapshot>> {
         self.newest.borrow().clone()
+    }
+
+    /// What the series are.
+    pub fn schema(&self) -> Arc<Schema> {
+        Arc::clone(&self.schema)
     }
 
     /// Changes after each publication, and closes after the last.

@@ -5,47 +5,59 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     asn::AsNames,
     journal::State,
-    traffic::{Counts, Layout, MAX_VALUE_BYTES, Rule},
+    schema::{Definition, MAX_VALUE_BYTES, Schema, Value, View},
 };
 
 use super::{
-    definition::{Column, Definition},
+    early::{self, EarlyCounts},
+    error::StoreError,
     series_table::SeriesTable,
-    store::{Ahead, StoreError},
 };
 
 /// What a state of the journal comes to.
 #[derive(Debug)]
 pub(super) struct Restored {
-    /// As it was at the state's cut.
+    /// As it was at the state's time.
     pub(super) table: SeriesTable,
-    /// What was counted for later samples.
-    pub(super) ahead: Ahead,
-    /// Slots of series that can't go on under their labels. They are to be ended once the series table's
-    /// state is known as the journal's newest.
+    /// What was counted for later ticks.
+    pub(super) early: EarlyCounts,
+    /// What was counted for later ticks in series that can't go on.
+    pub(super) early_retired: EarlyCounts,
+    /// Slots of series that can't go on under their labels. They are to be ended once the series
+    /// table's state is known as the journal's newest.
     pub(super) ending: Vec<usize>,
 }
 
 /// Whether the program can start with this state, as far as it does not depend on flags.
 ///
 /// # Errors
-/// [`StoreError::Definition`] and [`StoreError::Ahead`], as at the start.
+/// [`StoreError::Definition`] and [`StoreError::EarlyCounts`], as at the start.
 pub fn check(state: &State) -> Result<(), StoreError> {
-    restore(state, &Layout::original(), Rule { asn: 0 }, &AsNames::none()).map(drop)
+    restore(state, &Arc::new(Schema::original()), true, &AsNames::none()).map(drop)
 }
 
-/// The series table of a state. Series keep the names that their definitions record.
+/// The series table of a state. Series keep the names that their definitions record. Those of views
+/// that `schema` does not have come as those of retired views, and so do all unless flows are
+/// classified as they were (`is_same_rule`).
 pub(super) fn restore(
     state: &State,
-    layout: &Layout,
-    rule: Rule,
+    schema: &Arc<Schema>,
+    is_same_rule: bool,
     names: &AsNames,
 ) -> Result<Restored, StoreError> {
-    let ahead = read_ahead(layout, rule, &state.early_counts).ok_or(StoreError::Ahead)?;
-    let names = Arc::new(recorded_names(state, layout)?.over(names));
-    // Before the first cut, the state's time is that of the journal, not of what was counted.
+    let early = early::Recorded::read(&state.early_counts).ok_or(StoreError::EarlyCounts)?;
+    let recorded = Recorded::read(state)?;
+    let names = Arc::new(AsNames::of(recorded.names).over(names));
+    let views = RecordedViews::new(schema, is_same_rule, recorded.views, early.views())
+        .ok_or(StoreError::EarlyCounts)?;
+    let place_of = |view: &View| views.place_of(|known| known == view);
+    let configured = |view: &View| place_of(view).filter(|&place| !views.is_retired(place));
+    let retired = |view: &View| place_of(view).filter(|&place| views.is_retired(place));
+    let early_retired = early.counts(&views.schema, retired).ok_or(StoreError::EarlyCounts)?;
+    let early = early.counts(schema, configured).ok_or(StoreError::EarlyCounts)?;
+    // Before the first snapshot, the state's time is that of the journal, not of what was counted.
     let time_ms = if state.sequence == 0 { 0 } else { state.time_ms };
-    let mut table = SeriesTable::new(layout.clone(), Arc::clone(&names), time_ms);
+    let mut table = SeriesTable::new(Arc::clone(&views.schema), Arc::clone(&names), time_ms);
     let positions = state.positions.iter();
     table.restore(state.sequence, positions.map(|(&(_, partition), &next)| (partition, next)));
     let mut ending = Vec::new();
@@ -54,62 +66,106 @@ pub(super) fn restore(
             table.restore_vacant();
             continue;
         };
-        let definition = read(layout, slot, series.definition)?;
+        let definition = read(slot, series.definition)?;
+        let view = views.place_of(|view| definition.is_of(view)).ok_or_else(|| misfit(slot))?;
         // A series that had no name, of an AS that has one now, can't go on under that name; nor
         // can one with a label value of a version that had no bound for them.
         let is_renamed = definition.names().any(|(asn, name)| names.get(asn) != name);
-        let is_too_long = definition
-            .columns
-            .iter()
-            .any(|column| matches!(column, Column::Text(text) if text.len() > MAX_VALUE_BYTES));
-        if is_renamed || is_too_long {
+        let is_too_long = definition.columns.iter().any(
+            |column| matches!(column.value, Value::Text(text) if text.len() > MAX_VALUE_BYTES),
+        );
+        if is_renamed || is_too_long || views.is_retired(view) {
             ending.push(slot as usize);
         }
-        let bytes = series.counts.first().copied().unwrap_or_default();
-        if !table.restore_series(&definition, series.start_ms, series.changed_ms, bytes) {
+        let times = (series.start_ms, series.changed_ms);
+        if !table.restore_series(view, &definition, times, series.counts) {
             let what = "another series has the same";
             return Err(StoreError::Definition { series: slot, what });
         }
     }
-    Ok(Restored { table, ahead, ending })
+    Ok(Restored { table, early, early_retired, ending })
 }
 
-/// The names in all definitions, each AS' once: there may be millions of series of the same AS.
-fn recorded_names(state: &State, layout: &Layout) -> Result<AsNames, StoreError> {
-    let mut recorded = BTreeMap::new();
-    for series in state.series() {
-        for (asn, name) in read(layout, series.id, series.definition)?.names() {
-            if name.contains(char::is_control) {
-                let what = "a name has control characters";
-                return Err(StoreError::Definition { series: series.id, what });
+/// What all definitions say together.
+struct Recorded<'s> {
+    /// The names of ASes, each AS' once: there may be millions of series of the same AS.
+    names: BTreeMap<u32, &'s str>,
+    /// Each once.
+    views: Vec<View>,
+}
+
+impl<'s> Recorded<'s> {
+    fn read(state: &'s State) -> Result<Self, StoreError> {
+        let mut names = BTreeMap::new();
+        let mut views: Vec<View> = Vec::new();
+        for series in state.series() {
+            let definition = read(series.id, series.definition)?;
+            for (asn, name) in definition.names() {
+                if name.contains(char::is_control) {
+                    let what = "a name has control characters";
+                    return Err(StoreError::Definition { series: series.id, what });
+                }
+                if !name.is_empty() {
+                    names.insert(asn, name);
+                }
             }
-            if !name.is_empty() {
-                recorded.insert(asn, name);
+            if !views.iter().any(|view| definition.is_of(view)) {
+                let view = definition.to_view().filter(|view| definition.is_of(view));
+                views.push(view.ok_or_else(|| misfit(series.id))?);
             }
         }
+        Ok(Recorded { names, views })
     }
-    Ok(AsNames::of(recorded))
 }
 
-fn read<'d>(
-    layout: &Layout,
-    series: u32,
-    definition: &'d [u8],
-) -> Result<Definition<'d>, StoreError> {
-    let what = "it has not the form of a series with these labels";
-    Definition::read(layout, definition).ok_or(StoreError::Definition { series, what })
+/// The views of the journal's series in a schema.
+struct RecordedViews {
+    schema: Arc<Schema>,
+    /// Views of the journal are not found before this place.
+    first: usize,
+    configured: usize,
 }
 
-fn read_ahead(layout: &Layout, rule: Rule, mut early_counts: &[u8]) -> Option<Ahead> {
-    let mut ahead = Ahead::new();
-    if matches!(early_counts, [] | [0]) {
-        return Some(ahead);
+impl RecordedViews {
+    /// A schema that has these views as well; `None` if they are too many.
+    fn new<'v>(
+        schema: &Schema,
+        is_same_rule: bool,
+        of_series: Vec<View>,
+        of_early_counts: impl Iterator<Item = &'v View>,
+    ) -> Option<Self> {
+        let mut retired = Vec::new();
+        for view in of_series.into_iter().chain(of_early_counts.cloned()) {
+            let is_configured = is_same_rule && schema.configured().contains(&view);
+            if !is_configured && !retired.contains(&view) {
+                retired.push(view);
+            }
+        }
+        let configured = schema.configured().len();
+        if configured + retired.len() > Schema::MAX_VIEWS {
+            return None;
+        }
+        Some(RecordedViews {
+            schema: Arc::new(schema.with_retired(retired)),
+            first: if is_same_rule { 0 } else { configured },
+            configured,
+        })
     }
-    while !early_counts.is_empty() {
-        let (bound_ms, rest) = early_counts.split_first_chunk()?;
-        early_counts = rest;
-        let counts = Counts::decode(layout, rule, &mut early_counts)?;
-        ahead.entry(i64::from_le_bytes(*bound_ms)).or_default().push(counts);
+
+    fn place_of(&self, is_wanted: impl Fn(&View) -> bool) -> Option<u8> {
+        let views = &self.schema.views()[self.first..];
+        views.iter().position(is_wanted).map(|place| (self.first + place) as u8)
     }
-    Some(ahead)
+
+    fn is_retired(&self, view: u8) -> bool {
+        usize::from(view) >= self.configured
+    }
+}
+
+fn read(series: u32, definition: &[u8]) -> Result<Definition<'_>, StoreError> {
+    Definition::read(definition).ok_or_else(|| misfit(series))
+}
+
+fn misfit(series: u32) -> StoreError {
+    StoreError::Definition { series, what: "it has not the form of a definition" }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::clock::milliseconds;
 
-use super::shard::Bucketing;
+use super::bucketing::Bucketing;
 
 /// By what a sample counts messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

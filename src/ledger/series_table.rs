@@ -6,14 +6,14 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::{
     asn::AsNames,
+    schema::{Column, Definition, KeyHead, MAX_KEY_WIDTH, Measure, OTHER, Schema, Shown, Value},
     slots::{Bits, Slots, give_back, give_back_index},
     source::Position,
-    traffic::{Counts, Dimension, Layout, OTHER, TextId, hash_key},
+    traffic::{Counts, TextId, hash_key},
 };
 
 use super::{
     columns::Columns,
-    definition::{Column, Definition},
     snapshot::{Snapshot, VACANT},
     table_texts::TableTexts,
 };
@@ -28,14 +28,14 @@ const LAST_RESORT: usize = 2;
 /// The running totals of all series. Merging and snapshots; no I/O, no clock.
 #[derive(Debug)]
 pub struct SeriesTable {
-    layout: Arc<Layout>,
+    schema: Arc<Schema>,
     names: Arc<AsNames>,
     /// Hostnames; the text columns of the keys hold their numbers.
     texts: TableTexts,
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
     keys: Columns<u32>,
-    bytes: Columns<u64>,
+    counts: Columns<u64>,
     starts: Columns<i64>,
     /// Time of the cut that last changed each series, in milliseconds since the epoch.
     changes: Columns<i64>,
@@ -61,16 +61,15 @@ pub struct SeriesTable {
 
 impl SeriesTable {
     /// A series table without series. Nothing is counted before `start_ms` (milliseconds since the epoch).
-    pub fn new(layout: Layout, names: Arc<AsNames>, start_ms: i64) -> Self {
-        let width = layout.width();
+    pub fn new(schema: Arc<Schema>, names: Arc<AsNames>, start_ms: i64) -> Self {
         SeriesTable {
-            layout: Arc::new(layout),
+            keys: Columns::new(schema.key_width()),
+            counts: Columns::new(schema.counts()),
+            schema,
             names,
             texts: TableTexts::new(),
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
-            keys: Columns::new(width),
-            bytes: Columns::new(1),
             starts: Columns::new(1),
             changes: Columns::new(1),
             touched: Vec::new(),
@@ -92,6 +91,11 @@ impl SeriesTable {
     #[must_use]
     pub fn bounded(self, max_series: usize) -> Self {
         SeriesTable { max_series, ..self }
+    }
+
+    /// What the series are.
+    pub(super) fn schema(&self) -> &Schema {
+        &self.schema
     }
 
     /// How many series there are.
@@ -129,14 +133,26 @@ impl SeriesTable {
             counts,
         };
         let mut other_bytes = 0_u64;
-        for (counted, bytes) in counts.series() {
-            if !self.add(counted, &mut texts, bytes, !self.is_full()) {
-                other_bytes = other_bytes.wrapping_add(bytes);
-                self.add_to_other(counted, &mut texts, bytes);
+        for (counted, sums) in counts.series() {
+            let mut row = [0; Measure::ALL.len()];
+            row.iter_mut().zip(sums.iter()).for_each(|(count, sum)| *count = sum);
+            let row = &row[..self.schema.counts()];
+            let mut key = [0; MAX_KEY_WIDTH];
+            key[..counted.len()].copy_from_slice(counted);
+            let key = &key[..self.schema.key_width()];
+            if !self.add(key, &mut texts, row, !self.is_full()) {
+                other_bytes = other_bytes.wrapping_add(self.bytes_of(key, row));
+                self.add_to_other(key, &mut texts, row);
             }
         }
         self.advance(positions);
         other_bytes
+    }
+
+    /// The bytes among the counts of a series.
+    fn bytes_of(&self, key: &[u32], row: &[u64]) -> u64 {
+        let place = self.schema.view(head(key)).count_of(Measure::Bytes);
+        place.map_or(0, |place| row[place])
     }
 
     /// Takes note of how far partitions are counted.
@@ -160,10 +176,12 @@ impl SeriesTable {
         }
         self.end_where(|table, slot| {
             let key = table.keys.row(slot);
-            let is_changed = |(column, dimension): (&u32, &Dimension)| {
-                !dimension.is_text() && changed.binary_search(column).is_ok()
-            };
-            !Layout::is_other(key) && key[1..].iter().zip(table.layout.dimensions()).any(is_changed)
+            let head = head(key);
+            let labels = table.schema.view(head).labels().iter();
+            !head.is_other
+                && labels
+                    .filter(|label| label.shown == Shown::AsName)
+                    .any(|label| changed.binary_search(&key[1 + label.dimension]).is_ok())
         });
     }
 
@@ -217,35 +235,34 @@ impl SeriesTable {
         self.positions = Arc::new(positions.collect());
     }
 
-    /// Loads the next slot: it holds this series. False, with the series table of no use any more, if
-    /// another slot holds it too.
+    /// Loads the next slot: it holds this series, of the view at this place of the schema. Its
+    /// `times` are its start and its last change. False, with the series table of no use any more,
+    /// if another slot holds it too.
     pub(super) fn restore_series(
         &mut self,
+        view: u8,
         definition: &Definition<'_>,
-        start_ms: i64,
-        changed_ms: i64,
-        bytes: u64,
+        (start_ms, changed_ms): (i64, i64),
+        counts: &[u64],
     ) -> bool {
-        let mut key = vec![definition.direction as u32];
-        let mut is_other = false;
-        for column in &definition.columns {
-            key.push(match *column {
-                Column::As { number, .. } => number,
-                Column::Text(text) => self.texts.take(text),
-                Column::Other => {
-                    is_other = true;
-                    0
-                }
-            });
+        let head = KeyHead { view, class: definition.class, is_other: definition.is_other };
+        let mut key = [0; MAX_KEY_WIDTH];
+        key[0] = head.column();
+        for (column, Column { value, .. }) in key[1..].iter_mut().zip(&definition.columns) {
+            *column = match *value {
+                Value::Number { number, .. } => number,
+                Value::Text(text) => self.texts.take(text),
+                Value::Other => 0,
+            };
         }
-        if is_other {
-            self.layout.make_other(&mut key);
-        }
-        if self.find(&key).is_some() {
+        let key = &key[..self.schema.key_width()];
+        if self.find(key).is_some() {
             return false;
         }
+        let mut row = [0; Measure::ALL.len()];
+        row.iter_mut().zip(counts).for_each(|(count, counted)| *count = *counted);
         let slot = self.slots.take_new();
-        self.begin(slot, &key, start_ms, bytes);
+        self.begin(slot, key, start_ms, &row[..self.schema.counts()]);
         self.changes.row_mut(slot as usize)[0] = changed_ms;
         true
     }
@@ -253,7 +270,8 @@ impl SeriesTable {
     /// Loads the next slot: it is vacant.
     pub(super) fn restore_vacant(&mut self) {
         let slot = self.slots.take_new();
-        self.push(&vec![0; self.layout.width()], VACANT, 0);
+        let (key, row) = ([0; MAX_KEY_WIDTH], [0; Measure::ALL.len()]);
+        self.push(&key[..self.schema.key_width()], VACANT, &row[..self.schema.counts()]);
         self.slots.give(slot);
     }
 
@@ -277,11 +295,11 @@ impl SeriesTable {
             sequence: self.sequence,
             time_ms: self.time_ms,
             taken: Instant::now(),
-            layout: Arc::clone(&self.layout),
+            schema: Arc::clone(&self.schema),
             names: Arc::clone(&self.names),
             texts: self.texts.columns().clone(),
             keys: self.keys.clone(),
-            bytes: self.bytes.clone(),
+            counts: self.counts.clone(),
             starts: self.starts.clone(),
             changes: self.changes.clone(),
             live: self.live,
@@ -295,53 +313,58 @@ impl SeriesTable {
         &mut self,
         counted: &[u32],
         texts: &mut Translated<'_>,
-        bytes: u64,
+        row: &[u64],
         may_begin: bool,
     ) -> bool {
-        let mut key = [0; Layout::MAX_WIDTH];
+        let mut key = [0; MAX_KEY_WIDTH];
         let key = &mut key[..counted.len()];
         key.copy_from_slice(counted);
         let mut is_known = true;
-        for column in text_columns(&self.layout, key) {
+        for column in text_columns(&self.schema, key) {
             match texts.ids[*column as usize] {
                 Some(id) => *column = id,
                 None => is_known = false,
             }
         }
         if is_known && let Some(slot) = self.find(key) {
-            self.grow(slot, bytes);
+            self.grow(slot, row);
             return true;
         }
         if may_begin {
             key.copy_from_slice(counted);
-            for column in text_columns(&self.layout, key) {
+            for column in text_columns(&self.schema, key) {
                 let number = *column;
                 *column = self.texts.take(texts.counts.texts().get(TextId(number)));
                 texts.ids[number as usize] = Some(*column);
             }
-            self.begin_now(key, bytes);
+            self.begin_now(key, row);
         }
         may_begin
     }
 
-    /// Adds what gets no series of its own to one that counts such.
-    fn add_to_other(&mut self, counted: &[u32], texts: &mut Translated<'_>, bytes: u64) {
-        let mut key = [0; Layout::MAX_WIDTH];
+    /// Adds what gets no series of its own to one that counts such: that of the same view, class and
+    /// texts.
+    fn add_to_other(&mut self, counted: &[u32], texts: &mut Translated<'_>, row: &[u64]) {
+        let mut key = [0; MAX_KEY_WIDTH];
         let key = &mut key[..counted.len()];
-        key.copy_from_slice(counted);
-        self.layout.make_other(key);
+        key[0] = head(counted).other().column();
+        for (place, dimension) in self.schema.view(head(counted)).dimensions().iter().enumerate() {
+            if dimension.is_text() {
+                key[1 + place] = counted[1 + place];
+            }
+        }
         let may_begin = self.others < OTHER_SERIES - LAST_RESORT;
-        if self.add(key, texts, bytes, may_begin) {
+        if self.add(key, texts, row, may_begin) {
             return;
         }
-        for column in text_columns(&self.layout, key) {
+        for column in text_columns(&self.schema, key) {
             *column = self.texts.take(OTHER);
         }
         if let Some(slot) = self.find(key) {
             self.release_texts(key);
-            self.grow(slot, bytes);
+            self.grow(slot, row);
         } else {
-            self.begin_now(key, bytes);
+            self.begin_now(key, row);
         }
     }
 
@@ -351,11 +374,14 @@ impl SeriesTable {
         self.index.find(hash, |&slot| self.keys.row(slot as usize) == key).copied()
     }
 
-    fn grow(&mut self, slot: u32, bytes: u64) {
-        let sum = &mut self.bytes.row_mut(slot as usize)[0];
-        let (new, overflows) = sum.overflowing_add(bytes);
-        *sum = new;
-        if overflows {
+    fn grow(&mut self, slot: u32, row: &[u64]) {
+        let mut any_overflows = false;
+        for (sum, count) in self.counts.row_mut(slot as usize).iter_mut().zip(row) {
+            let (new, overflows) = sum.overflowing_add(*count);
+            *sum = new;
+            any_overflows |= overflows;
+        }
+        if any_overflows {
             // A counter never falls while its identity lasts, so a sum that passes 2^64 goes on as
             // a new series of the same labels.
             self.starts.row_mut(slot as usize)[0] = self.time_ms;
@@ -364,25 +390,25 @@ impl SeriesTable {
     }
 
     /// Begins a series that was not there before the newest cut.
-    fn begin_now(&mut self, key: &[u32], bytes: u64) {
+    fn begin_now(&mut self, key: &[u32], row: &[u64]) {
         let slot = self.slots.take();
-        self.begin(slot, key, self.time_ms, bytes);
+        self.begin(slot, key, self.time_ms, row);
         self.begun += 1;
         self.touch(slot);
     }
 
     /// Puts a series into a slot that was taken for it. Its texts are counted as used already.
-    fn begin(&mut self, slot: u32, key: &[u32], start_ms: i64, bytes: u64) {
+    fn begin(&mut self, slot: u32, key: &[u32], start_ms: i64, counts: &[u64]) {
         let row = slot as usize;
         if row == self.keys.len() {
-            self.push(key, start_ms, bytes);
+            self.push(key, start_ms, counts);
         } else {
             self.keys.row_mut(row).copy_from_slice(key);
-            self.bytes.row_mut(row)[0] = bytes;
+            self.counts.row_mut(row).copy_from_slice(counts);
             self.starts.row_mut(row)[0] = start_ms;
         }
         self.live += 1;
-        self.others += usize::from(Layout::is_other(key));
+        self.others += usize::from(KeyHead::column_is_other(key[0]));
         let SeriesTable { index, hasher, keys, .. } = self;
         index.insert_unique(hash_key(hasher, key), slot, |&slot| {
             hash_key(hasher, keys.row(slot as usize))
@@ -390,9 +416,9 @@ impl SeriesTable {
     }
 
     /// Appends a slot.
-    fn push(&mut self, key: &[u32], start_ms: i64, bytes: u64) {
+    fn push(&mut self, key: &[u32], start_ms: i64, counts: &[u64]) {
         self.keys.push(key);
-        self.bytes.push(&[bytes]);
+        self.counts.push(counts);
         self.starts.push(&[start_ms]);
         self.changes.push(&[start_ms]);
     }
@@ -409,11 +435,11 @@ impl SeriesTable {
         if let Ok(entry) = self.index.find_entry(hash, |&other| other as usize == slot) {
             entry.remove();
         }
-        let mut key = [0; Layout::MAX_WIDTH];
-        let key = &mut key[..self.layout.width()];
+        let mut key = [0; MAX_KEY_WIDTH];
+        let key = &mut key[..self.schema.key_width()];
         key.copy_from_slice(self.keys.row(slot));
         self.release_texts(key);
-        self.others -= usize::from(Layout::is_other(key));
+        self.others -= usize::from(KeyHead::column_is_other(key[0]));
         self.starts.row_mut(slot)[0] = VACANT;
         self.slots.give(slot as u32);
         self.live -= 1;
@@ -422,7 +448,7 @@ impl SeriesTable {
     }
 
     fn release_texts(&mut self, key: &mut [u32]) {
-        for column in text_columns(&self.layout, key) {
+        for column in text_columns(&self.schema, key) {
             self.texts.release(*column);
         }
     }
@@ -431,7 +457,7 @@ impl SeriesTable {
     fn trim(&mut self) {
         let len = self.slots.trim();
         self.keys.truncate(len);
-        self.bytes.truncate(len);
+        self.counts.truncate(len);
         self.starts.truncate(len);
         self.changes.truncate(len);
         self.texts.trim();
@@ -446,8 +472,14 @@ struct Translated<'c> {
     ids: Vec<Option<u32>>,
 }
 
+/// The first column of a key.
+fn head(key: &[u32]) -> KeyHead {
+    KeyHead::try_from(key[0]).expect("keys are made of heads, by the pipeline or from definitions")
+}
+
 /// The columns of a key that number texts.
-fn text_columns<'k>(layout: &Layout, key: &'k mut [u32]) -> impl Iterator<Item = &'k mut u32> {
-    let columns = key[1..].iter_mut().zip(layout.dimensions());
+fn text_columns<'k>(schema: &Schema, key: &'k mut [u32]) -> impl Iterator<Item = &'k mut u32> {
+    let dimensions = schema.view(head(key)).dimensions();
+    let columns = key[1..].iter_mut().zip(dimensions);
     columns.filter(|(_, dimension)| dimension.is_text()).map(|(column, _)| column)
 }

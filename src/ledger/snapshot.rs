@@ -1,31 +1,31 @@
-//! What has been published: the state of all series at one cut.
+//! What has been published: the state of all series at one moment.
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use crate::{
     asn::AsNames,
+    schema::{Decimal, Definition, Family, KeyHead, OTHER, Schema, Shown},
     source::Position,
-    traffic::{Dimension, Direction, Layout, OTHER},
 };
 
 use super::columns::Columns;
 
-/// All series at one cut. Immutable, and cheap to clone and hold: snapshots share what did not
+/// All series at one moment. Immutable, and cheap to clone and hold: snapshots share what did not
 /// change between them.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// Number of the cut; each published snapshot's is larger than those before.
+    /// Its number; each published snapshot's is larger than those before.
     pub sequence: u64,
-    /// The cut's time, in milliseconds since the epoch: never before that of another published
-    /// one, and after it where both are samples.
+    /// Its time, in milliseconds since the epoch: never before that of another published one, and
+    /// after it where both are ticks.
     pub time_ms: i64,
-    /// When the cut was taken, on the monotonic clock.
+    /// When it was taken, on the monotonic clock.
     pub taken: Instant,
-    pub(super) layout: Arc<Layout>,
+    pub(super) schema: Arc<Schema>,
     pub(super) names: Arc<AsNames>,
     pub(super) texts: Columns<Arc<str>>,
     pub(super) keys: Columns<u32>,
-    pub(super) bytes: Columns<u64>,
+    pub(super) counts: Columns<u64>,
     pub(super) starts: Columns<i64>,
     pub(super) changes: Columns<i64>,
     pub(super) live: usize,
@@ -49,10 +49,11 @@ impl Snapshot {
     /// Series sit in slots `0..slots()`, each in the same slot as long as it lives. A slot whose
     /// series ended may be taken by another one, with a later [`Series::start_ms`].
     pub fn slots(&self) -> usize {
-        self.bytes.len()
+        self.counts.len()
     }
 
     /// The series in a slot; `None` where there is none.
+    #[inline]
     pub fn get(&self, slot: usize) -> Option<Series<'_>> {
         if slot >= self.slots() {
             return None;
@@ -62,8 +63,9 @@ impl Snapshot {
             snapshot: self,
             slot,
             start_ms,
-            bytes: self.bytes.row(slot)[0],
-            direction: Direction::from_column(self.keys.row(slot)[0]),
+            counts: self.counts.row(slot),
+            head: KeyHead::try_from(self.keys.row(slot)[0])
+                .expect("keys are made of heads, by the pipeline or from definitions"),
         })
     }
 
@@ -77,38 +79,9 @@ impl Snapshot {
         (0..self.slots()).filter_map(|slot| self.get(slot))
     }
 
-    /// The columns of the series' keys.
-    pub fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
-    /// Visits the labels (name, value) that a column of a key stands for, in the order of their
-    /// names. The value may be empty. `is_other`: the key is one of [`Layout::is_other`].
-    fn labels_of(
-        &self,
-        dimension: Dimension,
-        column: u32,
-        is_other: bool,
-        mut visit: impl FnMut(&'static str, &str),
-    ) {
-        let mut number = Decimal::default();
-        match dimension {
-            // The name too: an empty one would be that of all AS without a name.
-            Dimension::SourceAs | Dimension::DestinationAs if is_other => {
-                dimension.label_names().iter().for_each(|name| visit(name, OTHER));
-            }
-            Dimension::SourceAs => {
-                visit("source_as", number.format(column));
-                visit("source_as_name", self.names.get(column));
-            }
-            Dimension::DestinationAs => {
-                visit("destination_as", number.format(column));
-                visit("destination_as_name", self.names.get(column));
-            }
-            Dimension::Hostname => {
-                visit("hostname", &self.texts.row(column as usize)[0]);
-            }
-        }
+    /// What the series are.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
     }
 
     /// How far each partition has been counted, by partition: exactly the messages below these
@@ -126,51 +99,47 @@ pub struct Series<'s> {
     pub slot: usize,
     /// Nothing of it was counted before this time, in milliseconds since the epoch.
     pub start_ms: i64,
-    /// The counter's value in bytes.
-    pub bytes: u64,
-    /// Which metric it belongs to.
-    pub direction: Direction,
+    /// What was counted, in the order of its view's measures.
+    pub counts: &'s [u64],
+    /// Its view and class, and whether it counts what gets no series of its own.
+    pub head: KeyHead,
 }
 
-impl Series<'_> {
+impl<'s> Series<'s> {
+    /// Whether it is one of this metric's.
+    #[inline]
+    pub fn is_of(&self, family: &Family) -> bool {
+        self.head.class == family.class && self.head.view == family.view
+    }
+
     /// Visits the labels (name, value) in the order of their names, without the metric name. The
     /// value may be empty.
-    pub fn labels(&self, mut visit: impl FnMut(&'static str, &str)) {
-        let is_other = self.is_other();
-        for (&column, &dimension) in self.columns().iter().zip(self.snapshot.layout.dimensions()) {
-            self.snapshot.labels_of(dimension, column, is_other, &mut visit);
-        }
-    }
-
-    /// Whether it counts what gets no series of its own. Then only the columns of texts say
-    /// something.
-    pub fn is_other(&self) -> bool {
-        Layout::is_other(self.snapshot.keys.row(self.slot))
-    }
-
-    /// The series' key without the direction: a column for each of the layout's dimensions.
-    pub fn columns(&self) -> &[u32] {
-        &self.snapshot.keys.row(self.slot)[1..]
-    }
-}
-
-/// A number's decimal digits, written without an allocation.
-#[derive(Debug, Default)]
-struct Decimal {
-    digits: [u8; 10],
-}
-
-impl Decimal {
-    fn format(&mut self, mut number: u32) -> &str {
-        let mut start = self.digits.len();
-        loop {
-            start -= 1;
-            self.digits[start] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                break;
+    #[inline]
+    pub fn labels(&self, mut visit: impl FnMut(&str, &str)) {
+        let snapshot = self.snapshot;
+        let columns = self.columns();
+        for label in snapshot.schema.view(self.head).labels() {
+            let column = columns[label.dimension];
+            match label.shown {
+                Shown::Text => visit(&label.name, &snapshot.texts.row(column as usize)[0]),
+                // The name too: an empty one would be that of all ASes without a name.
+                _ if self.head.is_other => visit(&label.name, OTHER),
+                Shown::Number => visit(&label.name, Decimal::new(column).as_str()),
+                Shown::AsName => visit(&label.name, snapshot.names.get(column)),
             }
         }
-        std::str::from_utf8(&self.digits[start..]).expect("digits are ASCII")
+    }
+
+    /// Appends its definition.
+    pub(super) fn define(&self, out: &mut Vec<u8>) {
+        let Snapshot { schema, names, texts, .. } = self.snapshot;
+        let names = |asn| names.get(asn);
+        let texts = |text: u32| &*texts.row(text as usize)[0];
+        Definition::write(schema.view(self.head), self.head, self.columns(), names, texts, out);
+    }
+
+    /// The series' key without the head: a column for each of its view's dimensions, and zeros.
+    pub fn columns(&self) -> &'s [u32] {
+        &self.snapshot.keys.row(self.slot)[1..]
     }
 }

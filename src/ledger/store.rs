@@ -1,6 +1,6 @@
 //! The ledger's side of the journal: cuts as records, and the series table from what was recovered.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use crate::{
     asn::AsNames,
@@ -8,115 +8,46 @@ use crate::{
         self, CheckpointHead, Delta, Journal, JournalConfig, Log, MEMORY_LIMIT_BYTES,
         MemoryJournal, State,
     },
-    traffic::{Counts, Layout, Rule},
+    schema::{Measure, Schema},
+    traffic::Rule,
 };
 
 use super::{
-    definition::Definition,
+    early::{self, EarlyCounts},
+    error::StoreError,
+    identity::{self, Identity},
     restore::{Restored, restore},
     series_table::SeriesTable,
     snapshot::Snapshot,
 };
 
-/// Counts of a series: its bytes.
-const WIDTH: usize = 1;
-
 /// After a cut with more changes than this, its memory is given back: such a cut is the first of
 /// many series, and none that follow are like it.
 const KEPT_CHANGES: usize = 1 << 17;
 
-/// Why there is no store to work with.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The journal can't be opened.
-    #[error(transparent)]
-    Journal(#[from] journal::Error),
-    /// The journal counts something else.
-    #[error(
-        "the state directory holds the counts of {held}, and these flags ask for those of {asked}: \
-         they don't mix; give another --state-dir, or remove this one to begin from zero"
-    )]
-    Other {
-        /// What is in the journal.
-        held: String,
-        /// What was asked for.
-        asked: String,
-    },
-    /// A definition that this version does not understand.
-    #[error(
-        "the journal's definition of series {series} makes no sense: {what}; use the version that \
-         wrote it, or another --state-dir to begin from zero"
-    )]
-    Definition {
-        /// The series' number.
-        series: u32,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-    /// Counts for later samples that this version does not understand.
-    #[error(
-        "what the journal holds for later samples makes no sense; use the version that wrote it, or \
-         another --state-dir to begin from zero"
-    )]
-    Ahead,
-}
-
-impl StoreError {
-    /// Whether it may pass without anybody changing a setting.
-    pub const fn may_pass(&self) -> bool {
-        matches!(self, StoreError::Journal(error) if error.may_pass())
-    }
-}
-
-/// Tables of what is counted for later samples, by the samples' time.
-pub(super) type Ahead = BTreeMap<i64, Vec<Counts>>;
-
-/// What is counted, and of whom: counts under one identity never mix with those under another.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    /// The topic.
-    pub topic: Arc<str>,
-    /// Which flows count.
-    pub rule: Rule,
-    /// The columns of a series.
-    pub layout: Layout,
-}
-
-impl Identity {
-    /// As people read it, and as the journal holds it.
-    fn text(&self) -> String {
-        let Identity { topic, rule: Rule { asn }, layout } = self;
-        let labels: Vec<_> = layout
-            .dimensions()
-            .iter()
-            .flat_map(|dimension| dimension.label_names())
-            .copied()
-            .collect();
-        format!("AS {asn} in topic {topic} by {}", labels.join(", "))
-    }
-}
-
 /// Where the ledger's cuts go, for recovery and for those who push.
 #[derive(Debug)]
 pub struct Store {
-    kept: Kept,
+    backend: Backend,
     /// When it was begun, in milliseconds since the epoch: the time of the state before the first
-    /// cut.
+    /// delta.
     begun_ms: i64,
-    identity: String,
-    topic: Arc<str>,
+    identity: Identity,
+    /// The identity that the journal holds, and has to be held until the series that were counted
+    /// under it have ended.
+    held: Option<Vec<u8>>,
     /// What was recovered and is yet to be loaded.
     recovered: Option<State>,
-    /// The state after the newest durable cut.
+    /// The state after the newest durable delta.
     durable: Option<Arc<Snapshot>>,
-    /// What was counted ahead, as it is in the newest durable cut.
+    /// What was counted ahead, as it is in the newest durable delta.
     early_counts: Vec<u8>,
-    cut: Delta,
+    delta: Delta,
 }
 
 /// What keeps the cuts.
 #[derive(Debug)]
-enum Kept {
+enum Backend {
     Disk(Box<Journal>),
     /// For those who push alone: nothing is recovered from it.
     Memory(MemoryJournal),
@@ -132,10 +63,10 @@ impl Store {
         now_ms: i64,
     ) -> Result<Self, StoreError> {
         let (journal, recovered) = Journal::open(directory, config)?;
-        let asked = identity.text();
-        if let Some(state) = &recovered.state {
-            check_identity(state, &asked)?;
-        }
+        let is_same_rule = match &recovered.state {
+            Some(state) => held_rule(state, identity)? == identity.rule,
+            None => true,
+        };
         if recovered.torn_bytes > 0 {
             tracing::warn!(
                 bytes = recovered.torn_bytes,
@@ -144,14 +75,18 @@ impl Store {
             );
         }
         Ok(Store {
-            kept: Kept::Disk(Box::new(journal)),
+            backend: Backend::Disk(Box::new(journal)),
             begun_ms: now_ms,
-            identity: asked,
-            topic: Arc::clone(&identity.topic),
+            held: recovered
+                .state
+                .as_ref()
+                .filter(|_| !is_same_rule)
+                .map(|state| state.identity.clone()),
+            identity: identity.clone(),
             recovered: recovered.state,
             durable: None,
             early_counts: Vec::new(),
-            cut: Delta::new(WIDTH),
+            delta: Delta::default(),
         })
     }
 
@@ -163,37 +98,37 @@ impl Store {
             return Err(journal::Error::from(broken.clone()).into());
         }
         report.state.map_or(Ok(None), |state| {
-            check_identity(&state, &identity.text())?;
+            held_rule(&state, identity)?;
             Ok(Some(state.len()))
         })
     }
 
     /// A store that keeps in memory what is yet to be pushed, up to so many bytes and
     /// [`MEMORY_LIMIT_BYTES`], and nothing else.
-    pub fn in_memory(identity: &Identity, now_ms: i64, max_bytes: u64) -> Self {
+    pub fn in_memory(identity: &Identity, schema: &Schema, now_ms: i64, max_bytes: u64) -> Self {
         let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX).min(MEMORY_LIMIT_BYTES);
         Store {
-            kept: Kept::Memory(MemoryJournal::new(WIDTH, now_ms, max_bytes)),
+            backend: Backend::Memory(MemoryJournal::new(schema.counts(), now_ms, max_bytes)),
             begun_ms: now_ms,
-            identity: identity.text(),
-            topic: Arc::clone(&identity.topic),
+            identity: identity.clone(),
+            held: None,
             recovered: None,
             durable: None,
             early_counts: Vec::new(),
-            cut: Delta::new(WIDTH),
+            delta: Delta::default(),
         }
     }
 
     /// Whether it outlives the process.
     pub(super) fn is_durable(&self) -> bool {
-        matches!(self.kept, Kept::Disk(_))
+        matches!(self.backend, Backend::Disk(_))
     }
 
     /// The log of cuts, for those who push.
     pub fn log(&self) -> Log {
-        match &self.kept {
-            Kept::Disk(journal) => journal.log(),
-            Kept::Memory(memory) => memory.log(),
+        match &self.backend {
+            Backend::Disk(journal) => journal.log(),
+            Backend::Memory(memory) => memory.log(),
         }
     }
 
@@ -205,33 +140,45 @@ impl Store {
 
     /// Bytes that the journal takes on disk; 0 where it is in memory.
     pub(super) fn bytes(&self) -> u64 {
-        match &self.kept {
-            Kept::Disk(journal) => journal.bytes(),
-            Kept::Memory(_) => 0,
+        match &self.backend {
+            Backend::Disk(journal) => journal.bytes(),
+            Backend::Memory(_) => 0,
         }
     }
 
-    /// The series table as it was at the newest durable cut, if there is one, and what was counted ahead.
+    /// The series table as it was at the newest durable snapshot, if there is one, what was counted
+    /// early, and the slots of series that can't go on.
     ///
     /// Series keep the names under which they were counted, where `names` has others, until the
     /// series table is told of names again.
     pub(super) fn load(
         &mut self,
-        layout: &Layout,
-        rule: Rule,
+        schema: &Arc<Schema>,
         names: &AsNames,
-    ) -> Result<Option<(SeriesTable, Ahead)>, StoreError> {
+    ) -> Result<Option<Restored>, StoreError> {
         let Some(state) = self.recovered.take() else { return Ok(None) };
-        let Restored { mut table, ahead, ending } = restore(&state, layout, rule, names)?;
-        self.early_counts = state.early_counts;
-        self.durable = Some(Arc::new(table.snapshot()));
-        for slot in ending {
-            table.end(slot);
+        let restored = restore(&state, schema, self.held.is_none(), names)?;
+        if state.width() != restored.table.schema().counts()
+            && let Backend::Disk(journal) = &mut self.backend
+        {
+            journal.begin_segment();
         }
-        Ok(Some((table, ahead)))
+        self.early_counts = state.early_counts;
+        self.durable = Some(Arc::new(restored.table.snapshot()));
+        Ok(Some(restored))
     }
 
-    /// The state after the newest durable cut.
+    /// Says that the series which can't go on end with the next snapshot. From then on, the journal
+    /// is one of what is counted now.
+    pub(super) fn retire(&mut self) {
+        if self.held.take().is_some()
+            && let Backend::Disk(journal) = &mut self.backend
+        {
+            journal.begin_segment();
+        }
+    }
+
+    /// The state after the newest durable delta.
     pub(super) fn durable(&self) -> Option<&Arc<Snapshot>> {
         self.durable.as_ref()
     }
@@ -247,26 +194,31 @@ impl Store {
         &mut self,
         snapshot: &Arc<Snapshot>,
         table: &SeriesTable,
-        ahead: &Ahead,
+        early: &EarlyCounts,
         is_sample: bool,
         now_ms: i64,
     ) -> Result<u64, journal::Error> {
-        let Store { kept, begun_ms, identity, topic, durable, early_counts, cut, .. } = self;
-        cut.clear();
-        if matches!(kept, Kept::Disk(_)) {
-            write_ahead(ahead, &mut cut.early_counts);
+        let Store { backend, begun_ms, identity, held, durable, early_counts, delta, .. } = self;
+        let width = table.schema().counts();
+        if delta.width() == width {
+            delta.clear();
+        } else {
+            *delta = Delta::new(width);
         }
-        if cut.early_counts == *early_counts {
-            cut.early_counts.clear();
+        if matches!(backend, Backend::Disk(_)) {
+            early::write(early, &mut delta.early_counts);
         }
-        cut.sequence = snapshot.sequence;
-        cut.time_ms = snapshot.time_ms;
-        cut.is_tick = is_sample;
+        if delta.early_counts == *early_counts {
+            delta.early_counts.clear();
+        }
+        delta.sequence = snapshot.sequence;
+        delta.time_ms = snapshot.time_ms;
+        delta.is_tick = is_sample;
         let before = durable.as_deref();
         for position in snapshot.positions() {
             let known = before.and_then(|before| before.positions.get(&position.partition));
             if known != Some(&position.next_offset) {
-                cut.positions.push(at(topic, position.partition, position.next_offset));
+                delta.positions.push(at(&identity.topic, position.partition, position.next_offset));
             }
         }
         let mut definition = Vec::new();
@@ -278,32 +230,37 @@ impl Store {
                 matches!((&old, &new), (Some(old), Some(new)) if old.start_ms == new.start_ms);
             let goes_on = same_start && !table.has_ended(id);
             if old.is_some() && !goes_on {
-                cut.end(id);
+                delta.end(id);
             }
             let Some(new) = new else { continue };
-            let counted = if goes_on {
-                old.map_or(0, |old| old.bytes)
+            let mut increments = [0; Measure::ALL.len()];
+            let increments = &mut increments[..width];
+            increments.copy_from_slice(new.counts);
+            if let Some(old) = old.filter(|_| goes_on) {
+                for (increment, counted) in increments.iter_mut().zip(old.counts) {
+                    *increment = increment.saturating_sub(*counted);
+                }
             } else {
                 definition.clear();
-                Definition::write(snapshot, slot, &mut definition);
-                cut.start(id, new.start_ms, &definition);
-                0
-            };
-            if new.bytes > counted {
-                cut.add(id, &[new.bytes - counted]);
+                new.define(&mut definition);
+                delta.start(id, new.start_ms, &definition);
+            }
+            if increments.iter().any(|&increment| increment > 0) {
+                delta.add(id, increments);
             }
         }
-        let appended = match kept {
-            Kept::Disk(journal) => {
-                let identity = identity.as_bytes();
+        let appended = match backend {
+            Backend::Disk(journal) => {
+                let text = identity.text();
                 let source = Checkpoint {
                     snapshot: before,
                     begun_ms: *begun_ms,
-                    identity,
-                    topic,
+                    identity: held.as_deref().unwrap_or(text.as_bytes()),
+                    topic: &identity.topic,
                     early_counts,
+                    width,
                 };
-                let appended = journal.append(cut, &source, now_ms);
+                let appended = journal.append(delta, &source, now_ms);
                 appended.map(|appended| {
                     for change in appended.external_changes {
                         tracing::error!("{change}");
@@ -311,11 +268,11 @@ impl Store {
                     appended.bytes + appended.checkpoint_bytes
                 })
             }
-            Kept::Memory(memory) => memory.append(cut).map(|()| 0),
+            Backend::Memory(memory) => memory.append(delta).map(|()| 0),
         };
-        let changed = std::mem::take(&mut cut.early_counts);
+        let changed = std::mem::take(&mut delta.early_counts);
         if table.touched().len() > KEPT_CHANGES {
-            *cut = Delta::new(WIDTH);
+            *delta = Delta::new(width);
         }
         match appended {
             Ok(bytes) => {
@@ -330,27 +287,17 @@ impl Store {
     }
 }
 
-/// Whether a journal counts what is asked for.
-fn check_identity(state: &State, asked: &str) -> Result<(), StoreError> {
-    if state.identity == asked.as_bytes() {
-        return Ok(());
-    }
-    let held = String::from_utf8_lossy(&state.identity).into_owned();
-    Err(StoreError::Other { held, asked: asked.to_owned() })
-}
-
-/// Writes what is counted ahead in the form that cuts hold as early counts: for each table the sample's
-/// time in eight bytes, lowest first, then the table. Nothing at all is a single zero byte, since
-/// no early counts mean that they are as before.
-fn write_ahead(ahead: &Ahead, out: &mut Vec<u8>) {
-    for (bound_ms, tables) in ahead {
-        for counts in tables.iter().filter(|counts| !counts.is_empty()) {
-            out.extend_from_slice(&bound_ms.to_le_bytes());
-            counts.encode(out);
-        }
-    }
-    if out.is_empty() {
-        out.push(0);
+/// How the flows of a journal were classified, which has the same origin.
+fn held_rule(state: &State, asked: &Identity) -> Result<Rule, StoreError> {
+    match identity::Recorded::read(&state.identity) {
+        Some(held) if *held.topic == *asked.topic => Ok(held.rule),
+        held => Err(StoreError::Origin {
+            held: held.map_or_else(
+                || String::from_utf8_lossy(&state.identity).into_owned(),
+                |held| format!("topic {}", held.topic),
+            ),
+            asked: format!("topic {}", asked.topic),
+        }),
     }
 }
 
@@ -360,17 +307,18 @@ fn at(topic: &Arc<str>, partition: i32, next_offset: i64) -> journal::Position {
 
 /// A snapshot as the journal asks for it.
 struct Checkpoint<'s> {
-    /// `None` before the first cut.
+    /// `None` before the first delta.
     snapshot: Option<&'s Snapshot>,
     begun_ms: i64,
     identity: &'s [u8],
     topic: &'s Arc<str>,
     early_counts: &'s [u8],
+    width: usize,
 }
 
 impl journal::CheckpointSource for Checkpoint<'_> {
     fn head(&self, visit: &mut dyn FnMut(CheckpointHead<'_>)) {
-        let Checkpoint { snapshot, begun_ms, identity, topic, early_counts } = self;
+        let Checkpoint { snapshot, begun_ms, identity, topic, early_counts, width } = self;
         let positions: Vec<_> = snapshot
             .iter()
             .flat_map(|snapshot| snapshot.positions())
@@ -382,7 +330,7 @@ impl journal::CheckpointSource for Checkpoint<'_> {
             time_ms: snapshot.map_or(*begun_ms, |snapshot| snapshot.time_ms),
             positions: &positions,
             early_counts,
-            width: WIDTH,
+            width: *width,
             slots: snapshot.map_or(0, |snapshot| snapshot.slots() as u32),
             live: snapshot.map_or(0, |snapshot| snapshot.len() as u32),
         });
@@ -393,13 +341,13 @@ impl journal::CheckpointSource for Checkpoint<'_> {
         let mut definition = Vec::new();
         for series in snapshot.series() {
             definition.clear();
-            Definition::write(snapshot, series.slot, &mut definition);
+            series.define(&mut definition);
             visit(journal::Series {
                 id: series.slot as u32,
                 start_ms: series.start_ms,
                 changed_ms: snapshot.changes.row(series.slot)[0],
                 definition: &definition,
-                counts: &[series.bytes],
+                counts: series.counts,
             });
         }
     }

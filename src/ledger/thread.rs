@@ -15,16 +15,22 @@ use crate::{
     journal,
     log_limit::LogLimit,
     metrics::Metrics,
-    traffic::{Counts, Layout, Rule},
+    schema::Schema,
+    traffic::Counts,
 };
 
 use super::{
+    early::EarlyCounts,
+    error::StoreError,
+    gate::EpochGate,
+    message::{Bucket, HandOver, Receipt, Request},
     reader::{Names, Reader},
+    restore::Restored,
     schedule::{Schedule, Timestamps},
     series_table::SeriesTable,
-    shard::{Bucket, EpochGate, HandOver, Receipt, Shard},
+    shard::Shard,
     snapshot::Snapshot,
-    store::{Ahead, Store, StoreError},
+    store::Store,
     witness::{Nobody, Witness},
 };
 
@@ -58,10 +64,8 @@ static LOG_UNSET: LogLimit = LogLimit::new(Duration::from_secs(60));
 /// What the ledger needs to know.
 #[derive(Debug, Clone)]
 pub struct LedgerConfig {
-    /// The columns of a series.
-    pub layout: Layout,
-    /// Which flows count.
-    pub rule: Rule,
+    /// What the series are.
+    pub schema: Arc<Schema>,
     /// Samples for push are of the multiples of this since the epoch.
     pub interval: Duration,
     /// To which sample a message belongs.
@@ -76,24 +80,6 @@ pub struct LedgerConfig {
     pub names_wait: Duration,
 }
 
-/// What the ledger is told.
-pub(super) enum Request {
-    /// A reader wants a snapshot of at least this moment.
-    Freshen(Instant),
-    /// New AS names.
-    Names(Arc<AsNames>),
-    /// AS names won't come for now: publish without.
-    NamesFailed,
-    /// The partitions of a worker have come this far in time.
-    Watermark {
-        worker: usize,
-        time_ms: i64,
-    },
-    HandOver(HandOver),
-    /// A worker has handed over its last counts.
-    Left,
-}
-
 /// Merges what the workers counted and publishes it. Runs on a thread of its own.
 pub struct Ledger {
     names_wait: Duration,
@@ -103,7 +89,10 @@ pub struct Ledger {
     bound_ms: i64,
     table: SeriesTable,
     /// What was counted for later samples than the next one, by their time.
-    ahead: Ahead,
+    early: EarlyCounts,
+    /// Slots of series that can't go on since the program started. They end once all is published
+    /// that was counted in them.
+    ending: Vec<usize>,
     /// Where cuts become durable; without one, counts live in memory alone.
     store: Option<Store>,
     component: Component,
@@ -153,22 +142,24 @@ impl Ledger {
     ) -> Result<(Ledger, Vec<Shard>, Reader, Names), StoreError> {
         let (send, requests) = mpsc::channel();
         let restored = match &mut store {
-            Some(store) => store.load(&config.layout, config.rule, &names)?,
+            Some(store) => store.load(&config.schema, &names)?,
             None => None,
         };
         let now_ms = now_ms();
-        let (table, ahead) = restored.unwrap_or_else(|| {
-            (SeriesTable::new(config.layout.clone(), Arc::clone(&names), NOT_BEGUN), Ahead::new())
-        });
+        let Restored { table, early, early_retired, ending } =
+            restored.unwrap_or_else(|| Restored {
+                table: SeriesTable::new(Arc::clone(&config.schema), Arc::clone(&names), NOT_BEGUN),
+                early: EarlyCounts::new(),
+                early_retired: EarlyCounts::new(),
+                ending: Vec::new(),
+            });
         let table = table.bounded(config.max_series);
         metrics.series_limit.set(i64::try_from(config.max_series).unwrap_or(i64::MAX));
         let last_ms = Some(table.time_ms()).filter(|&time_ms| time_ms != NOT_BEGUN);
         let schedule = Schedule::new(config.interval, config.timestamps, workers, last_ms, now_ms);
         let bucketing = schedule.bucketing();
         let gate = Arc::new(EpochGate::new(workers, schedule.bound()));
-        let shard = |number| {
-            Shard::new(number, &gate, send.clone(), bucketing, &config.layout, config.rule)
-        };
+        let shard = |number| Shard::new(number, &gate, send.clone(), bucketing, &config.schema);
         let shards = (0..workers).map(shard).collect();
         let before = store.as_ref().and_then(Store::durable).cloned();
         metrics.series.set(before.as_ref().map_or(0, |before| before.len() as i64));
@@ -178,6 +169,7 @@ impl Ledger {
             newest: newest_out,
             news: news_out,
             requests: send.clone(),
+            schema: Arc::clone(&config.schema),
             gate: Arc::clone(&gate),
             bucketing,
         };
@@ -187,7 +179,8 @@ impl Ledger {
             bound_ms: schedule.bound(),
             schedule,
             table,
-            ahead,
+            early,
+            ending,
             store,
             component,
             // While fresh names are on their way, series keep those under which they were counted.
@@ -211,6 +204,10 @@ impl Ledger {
         if ledger.schedule.open_ms().is_some() && last_ms.is_none() {
             ledger.table.set_begin(now_ms);
         }
+        for counts in early_retired.into_values().flatten() {
+            ledger.count(&counts);
+        }
+        ledger.end_series_that_cannot_go_on();
         Ok((ledger, shards, reader, Names { requests: send }))
     }
 
@@ -224,6 +221,11 @@ impl Ledger {
     pub fn run(mut self) {
         self.component.set(self.well());
         self.look_at_clock();
+        if !self.ending.is_empty() {
+            // What was counted early in them.
+            self.publish(self.in_between(now_ms()), false, Instant::now());
+            self.end_series_that_cannot_go_on();
+        }
         let mut may_publish_at = Some(Instant::now() + self.names_wait);
         while self.attached > 0 {
             if let Some(at) = may_publish_at
@@ -327,7 +329,7 @@ impl Ledger {
         // is no telling which moment it makes complete.
         let is_sample = self.schedule.is_live(now_ms) && self.last_sample_ms < Some(now_ms);
         if is_sample || !self.store.as_ref().is_some_and(Store::is_durable) {
-            for counts in std::mem::take(&mut self.ahead).into_values().flatten() {
+            for counts in std::mem::take(&mut self.early).into_values().flatten() {
                 self.count(&counts);
             }
         }
@@ -346,12 +348,15 @@ impl Ledger {
         let taken = Instant::now();
         // The journal takes a series' end only for one that it knows, so series are ended while
         // all that was counted is published.
-        let ends_series = self.new_names.is_some() || moment_ms.and(self.series_ttl_ms).is_some();
+        let ends_series = self.new_names.is_some()
+            || !self.ending.is_empty()
+            || moment_ms.and(self.series_ttl_ms).is_some();
         if ends_series && !self.table.touched().is_empty() && !self.is_refused {
             // Workers with full tables have handed over since the last cut.
             let last = self.last_snapshot.unwrap_or(taken);
             self.publish(self.in_between(now_ms()), false, last);
         }
+        self.end_series_that_cannot_go_on();
         if self.table.touched().is_empty() {
             if let Some(names) = self.new_names.take() {
                 self.table.rename(names);
@@ -369,7 +374,7 @@ impl Ledger {
         self.missing = self.attached;
         self.gate.ask(self.schedule.bound());
         self.collect(taken + HAND_OVER_LIMIT);
-        while let Some(due) = self.ahead.first_entry()
+        while let Some(due) = self.early.first_entry()
             && *due.key() <= self.bound_ms
         {
             for counts in due.remove() {
@@ -380,6 +385,20 @@ impl Ledger {
         self.publish(time_ms, moment_ms.is_some(), taken);
         self.bound_ms = self.schedule.bound();
         self.receipts.clear();
+    }
+
+    /// Ends the series that can't go on since the program started: their names or their view are
+    /// not what they were, or flows are classified by another rule.
+    fn end_series_that_cannot_go_on(&mut self) {
+        if !self.table.touched().is_empty() {
+            return;
+        }
+        for slot in self.ending.drain(..) {
+            self.table.end(slot);
+        }
+        if let Some(store) = &mut self.store {
+            store.retire();
+        }
     }
 
     /// Takes what the workers hand over.
@@ -414,7 +433,7 @@ impl Ledger {
         let mut merged = None;
         for Bucket { bound_ms, mut counts } in buckets {
             if bound_ms > self.bound_ms {
-                self.ahead.entry(bound_ms).or_default().push(*counts);
+                self.early.entry(bound_ms).or_default().push(*counts);
                 continue;
             }
             self.count(&counts);
@@ -447,7 +466,7 @@ impl Ledger {
         let snapshot = Arc::new(self.table.take_snapshot(time_ms, taken));
         self.last_snapshot = Some(taken);
         if let Some(store) = &mut self.store {
-            match store.append(&snapshot, &self.table, &self.ahead, is_sample, now_ms()) {
+            match store.append(&snapshot, &self.table, &self.early, is_sample, now_ms()) {
                 Ok(bytes) => {
                     self.metrics.journal_written.inc_by(bytes);
                     self.metrics.journal_bytes.set(store.bytes() as i64);

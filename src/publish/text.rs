@@ -9,7 +9,7 @@ use std::{io::Write, sync::Arc, vec};
 use crate::{
     ledger::{Series, Snapshot},
     metrics::{Family, Kind, Sample},
-    traffic::Direction,
+    schema::{self, Schema},
 };
 
 /// A step of [`Page::step`] ends with the first line past this many bytes.
@@ -37,10 +37,10 @@ impl Format {
 /// What is to be written next.
 #[derive(Debug, Clone, Copy)]
 enum Next {
-    /// The name and type of a flow counter.
-    Header(Direction),
-    /// The series of a flow counter, from this slot on.
-    Series(Direction, usize),
+    /// The name and type of a flow counter, by its place among the schema's metrics.
+    Header(usize),
+    /// The series of a flow counter (by its place as above), from this slot on.
+    Series(usize, usize),
     /// The program's own metrics: the next one, or the next line of the one at hand, from this on.
     Own(usize),
     /// What ends the page.
@@ -49,12 +49,13 @@ enum Next {
     Done,
 }
 
-/// A page that is being rendered: received bytes, then transmitted bytes, each in the order of the
+/// A page that is being rendered: the flow metrics, each with its series in the order of the
 /// snapshot's slots, then the program's own metrics.
 #[derive(Debug)]
 pub struct Page {
     format: Format,
     created: bool,
+    schema: Arc<Schema>,
     snapshot: Option<Arc<Snapshot>>,
     own: vec::IntoIter<Family>,
     /// The one of the program's own metrics that is being written.
@@ -67,10 +68,14 @@ pub struct Page {
 impl Page {
     /// A page of which nothing is rendered yet. Without a snapshot, the flow counters are
     /// announced, but have no series.
-    pub fn new(format: Format, snapshot: Option<Arc<Snapshot>>, own: Vec<Family>) -> Self {
-        let next = Next::Header(Direction::ALL[0]);
-        let own = own.into_iter();
-        Page { format, created: false, snapshot, own, family: None, next, written: 0 }
+    pub fn new(
+        format: Format,
+        schema: Arc<Schema>,
+        snapshot: Option<Arc<Snapshot>>,
+        own: Vec<Family>,
+    ) -> Self {
+        let (own, next) = (own.into_iter(), Next::Header(0));
+        Page { format, created: false, schema, snapshot, own, family: None, next, written: 0 }
     }
 
     /// With `created`, each flow series tells when it began, where the format can say so
@@ -101,11 +106,14 @@ impl Page {
         out.reserve(STEP_BYTES + 1024);
         while out.len() < full {
             self.next = match self.next {
-                Next::Header(direction) => {
-                    header(out, self.format, direction.metric(), direction.help(), Kind::Counter);
-                    Next::Series(direction, 0)
-                }
-                Next::Series(direction, slot) => self.series(out, full, direction, slot),
+                Next::Header(place) => match self.schema.families().get(place) {
+                    Some(family) => {
+                        header(out, self.format, &family.name, &family.help, Kind::Counter);
+                        Next::Series(place, 0)
+                    }
+                    None => Next::Own(0),
+                },
+                Next::Series(place, slot) => self.series(out, full, place, slot),
                 Next::Own(line) => self.own(out, line),
                 Next::End => {
                     if self.format == Format::OpenMetrics {
@@ -138,33 +146,25 @@ impl Page {
     }
 
     /// Writes series until `out` holds `full` bytes or none is left. Returns what comes next.
-    fn series(
-        &mut self,
-        out: &mut Vec<u8>,
-        full: usize,
-        direction: Direction,
-        from: usize,
-    ) -> Next {
+    fn series(&mut self, out: &mut Vec<u8>, full: usize, place: usize, from: usize) -> Next {
+        let family = &self.schema.families()[place];
         if let Some(snapshot) = &self.snapshot {
             for slot in from..snapshot.slots() {
                 if let Some(series) = snapshot.get(slot)
-                    && series.direction == direction
+                    && series.is_of(family)
                 {
                     self.written += 1;
-                    flow(out, &series);
+                    flow(out, family, &series);
                     if self.created {
-                        created_line(out, &series);
+                        created_line(out, family, &series);
                     }
                     if out.len() >= full {
-                        return Next::Series(direction, slot + 1);
+                        return Next::Series(place, slot + 1);
                     }
                 }
             }
         }
-        match direction {
-            Direction::Receive => Next::Header(Direction::Transmit),
-            Direction::Transmit => Next::Own(0),
-        }
+        Next::Header(place + 1)
     }
 }
 
@@ -198,17 +198,16 @@ fn header(out: &mut Vec<u8>, format: Format, name: &str, help: &str, kind: Kind)
 }
 
 /// The line of a flow series.
-fn flow(out: &mut Vec<u8>, series: &Series<'_>) {
-    out.extend_from_slice(series.direction.metric().as_bytes());
+fn flow(out: &mut Vec<u8>, family: &schema::Family, series: &Series<'_>) {
+    out.extend_from_slice(family.name.as_bytes());
     flow_labels(out, series);
-    decimal(out, series.bytes);
+    decimal(out, series.counts[family.count]);
     out.push(b'\n');
 }
 
 /// When a flow series began, in seconds since the epoch.
-fn created_line(out: &mut Vec<u8>, series: &Series<'_>) {
-    let name = series.direction.metric();
-    out.extend_from_slice(name.strip_suffix("_total").unwrap_or(name).as_bytes());
+fn created_line(out: &mut Vec<u8>, family: &schema::Family, series: &Series<'_>) {
+    out.extend_from_slice(family.name.strip_suffix("_total").unwrap_or(&family.name).as_bytes());
     out.extend_from_slice(b"_created");
     flow_labels(out, series);
     float(out, series.start_ms as f64 / 1000.0);

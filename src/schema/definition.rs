@@ -16,6 +16,7 @@
 //! the source's AS, all numbers and lengths in four bytes, lowest first.
 
 use super::{
+    bytes::{read_number, read_text, take_text, write_number, write_text},
     class::Class,
     decimal::Decimal,
     dimension::{Dimension, OTHER, Shown},
@@ -225,39 +226,6 @@ impl<'d> Definition<'d> {
     }
 }
 
-fn write_text(text: &str, out: &mut Vec<u8>) {
-    // Far below 4 GiB: label values and names have bounds, and those of versions that had none came
-    // from a journal with such a length.
-    write_number(text.len() as u32, out);
-    out.extend_from_slice(text.as_bytes());
-}
-
-fn write_number(mut number: u32, out: &mut Vec<u8>) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-fn read_number(bytes: &mut &[u8]) -> Option<u32> {
-    let mut number = 0_u64;
-    for shift in (0..35).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return u32::try_from(number).ok();
-        }
-    }
-    None
-}
-
-fn read_text<'d>(bytes: &mut &'d [u8]) -> Option<&'d str> {
-    let length = read_number(bytes)?;
-    take_text(bytes, length)
-}
-
 fn read_u32(bytes: &mut &[u8]) -> Option<u32> {
     let (number, rest) = bytes.split_first_chunk()?;
     *bytes = rest;
@@ -267,12 +235,6 @@ fn read_u32(bytes: &mut &[u8]) -> Option<u32> {
 fn read_old_text<'d>(bytes: &mut &'d [u8]) -> Option<&'d str> {
     let length = read_u32(bytes)?;
     take_text(bytes, length)
-}
-
-fn take_text<'d>(bytes: &mut &'d [u8], length: u32) -> Option<&'d str> {
-    let (text, rest) = bytes.split_at_checked(length as usize)?;
-    *bytes = rest;
-    std::str::from_utf8(text).ok()
 }
 
 #[cfg(test)]

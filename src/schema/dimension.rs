@@ -8,6 +8,13 @@ use super::field::Field;
 /// many bytes are one.
 pub const MAX_VALUE_BYTES: usize = 1024;
 
+/// A label value without what exceeds [`MAX_VALUE_BYTES`].
+pub fn truncated(value: &str) -> &str {
+    let longest = value.len().min(MAX_VALUE_BYTES);
+    let end = (0..=longest).rev().find(|&end| value.is_char_boundary(end));
+    &value[..end.unwrap_or_default()]
+}
+
 /// The value of labels in series that count what gets no series of its own. No AS number looks like
 /// it.
 pub const OTHER: &str = "other";

@@ -23,10 +23,13 @@ pub struct Schema {
 }
 
 impl Schema {
+    /// There are no more views than this.
+    pub const MAX_VIEWS: usize = 255;
+
     /// A schema of these views.
     ///
     /// # Panics
-    /// If there are more than 255 views, or one has more dimensions than a key can hold.
+    /// If there are more than [`Schema::MAX_VIEWS`], or one has more dimensions than a key can hold.
     pub fn new(views: Vec<View>) -> Self {
         let configured = views.len();
         Self::with_configured(views, configured)
@@ -48,7 +51,7 @@ impl Schema {
     }
 
     fn with_configured(views: Vec<View>, configured: usize) -> Self {
-        assert!(u8::try_from(views.len()).is_ok(), "a key tells no more than 255 views apart");
+        assert!(views.len() <= Self::MAX_VIEWS, "a key tells no more than 255 views apart");
         let key_width = views.iter().map(View::key_width).max().unwrap_or(1);
         assert!(key_width <= MAX_KEY_WIDTH, "a key has no more than {MAX_KEY_WIDTH} columns");
         let counts = views.iter().map(|view| view.measures().len()).max().unwrap_or(1);
@@ -88,11 +91,6 @@ impl Schema {
         &self.views[usize::from(head.view)]
     }
 
-    /// Whether no flow is counted any more in the view of a series.
-    pub fn is_retired(&self, head: KeyHead) -> bool {
-        usize::from(head.view) >= self.configured
-    }
-
     /// Columns of a key. Keys of views with fewer dimensions end with zeros.
     pub fn key_width(&self) -> usize {
         self.key_width
@@ -107,11 +105,6 @@ impl Schema {
     /// it calls the class; `None` where it does not count them.
     pub fn head(&self, view: usize, class: Class) -> Option<KeyHead> {
         self.views[view].counted_as(class).map(|class| KeyHead::new(view as u8, class))
-    }
-
-    /// Whether two schemas have the same configured views.
-    pub fn has_views_of(&self, other: &Schema) -> bool {
-        self.configured() == other.configured()
     }
 
     /// The metrics of the configured views, in the order in which they are exposed.
@@ -157,7 +150,7 @@ mod tests {
         );
         let retired = schema.with_retired([small.clone()]);
         assert_eq!(retired.families(), schema.families());
-        assert!(retired.is_retired(KeyHead::new(1, Class::Transit)));
+        assert_eq!(retired.views().len(), 2);
         assert_eq!(retired.fields(), fields);
 
         let both = Schema::new(vec![small, View::original()]);

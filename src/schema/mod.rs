@@ -10,6 +10,7 @@
 //!
 //! This module does no I/O and knows neither the formats of flow records nor those of metrics.
 
+mod bytes;
 mod class;
 mod decimal;
 mod definition;
@@ -24,7 +25,7 @@ mod view;
 pub use class::{Class, UnknownClass};
 pub use decimal::Decimal;
 pub use definition::{Column, Definition, Value};
-pub use dimension::{Dimension, Label, MAX_VALUE_BYTES, OTHER, Shown};
+pub use dimension::{Dimension, Label, MAX_VALUE_BYTES, OTHER, Shown, truncated};
 pub use family::Family;
 pub use field::{Field, FieldType};
 pub use key::{KeyHead, MAX_KEY_WIDTH};

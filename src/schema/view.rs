@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::{
+    bytes::{read_text, write_text},
     class::Class,
     dimension::{Dimension, Shown},
+    key::MAX_KEY_WIDTH,
     measure::Measure,
 };
 
@@ -65,10 +67,30 @@ impl View {
     /// A view with the classes and measures of [`View::counted_bits`]; `None` where these make no
     /// sense.
     pub(super) fn of_bits(name: &str, dimensions: &[Dimension], counted: u8) -> Option<Self> {
+        if dimensions.len() >= MAX_KEY_WIDTH {
+            return None;
+        }
         let (classes, measures) = (classes_of(counted), measures_of(counted)?);
         let classes: Vec<_> = classes.collect();
         let measures: Vec<_> = measures.collect();
         Some(View::new(name, dimensions, &classes, &measures))
+    }
+
+    /// Appends the view, for [`View::read`].
+    pub fn write(&self, out: &mut Vec<u8>) {
+        write_text(&self.name, out);
+        out.extend_from_slice(&[self.counted_bits(), self.dimensions.len() as u8]);
+        out.extend(self.dimensions.iter().map(|dimension| dimension.code()));
+    }
+
+    /// Reads a view from the beginning of `bytes` and moves on behind it. `None` if they hold none.
+    pub fn read(bytes: &mut &[u8]) -> Option<Self> {
+        let name = read_text(bytes)?;
+        let [counted, dimensions, rest @ ..] = *bytes else { return None };
+        let (codes, rest) = rest.split_at_checked(usize::from(*dimensions))?;
+        *bytes = rest;
+        let dimensions = codes.iter().map(|&code| Dimension::from_code(code));
+        Self::of_bits(name, &dimensions.collect::<Option<Vec<_>>>()?, *counted)
     }
 
     /// The original's view: bytes received and sent, by both ASes and the exporting device.

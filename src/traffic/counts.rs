@@ -1,14 +1,21 @@
-//! The table a worker counts in between two cuts.
+//! The table in which a worker counts between two snapshots.
 
-use std::hash::{BuildHasher, Hasher};
+use std::{
+    hash::{BuildHasher, Hasher},
+    sync::Arc,
+};
 
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 
-use crate::flow::{Decoded, Malformed, Skipped};
+use crate::{
+    flow::{Malformed, Skipped},
+    schema::{Dimension, Measure, Schema},
+};
 
 use super::{
-    Direction, Evidence, Ignored, Layout, Rule, TextId, Texts,
-    layout::{ValuesTruncated, truncate},
+    evidence::Evidence,
+    ignored::Ignored,
+    texts::{TextId, Texts},
 };
 
 /// Flows and bytes that share a fate.
@@ -21,33 +28,35 @@ pub struct RecordTotals {
 }
 
 impl RecordTotals {
-    fn add(&mut self, bytes: u64) {
+    /// Adds a flow of so many bytes.
+    pub fn add(&mut self, bytes: u64) {
         self.flows += 1;
         self.bytes = self.bytes.wrapping_add(bytes);
     }
 }
 
-/// Sums by series, and what became of every record, since the table was last cleared.
+/// Counts by series, and what became of every record, since the table was last cleared. Decides
+/// nothing: the [pipeline](crate::pipeline) says what is added where.
 ///
 /// Holds only the series that changed, with the texts that they name, so it is self-contained: it
 /// can be handed to another thread, merged there, cleared and used again.
 #[derive(Debug)]
 pub struct Counts {
-    layout: Layout,
-    rule: Rule,
+    schema: Arc<Schema>,
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
-    /// All series, one row each: the key ([`Layout::width`] columns), then its bytes
-    /// ([`SUM_COLUMNS`]). Side by side, so that finding a series brings its sum into the cache.
+    /// All series, one row each: the key ([`Schema::key_width`] columns), then its counts
+    /// ([`Schema::counts`], two columns each: the lower half, then the upper one). Side by side, so
+    /// that finding a series brings its counts into the cache.
     rows: Vec<u32>,
     texts: Texts,
     /// Messages that were decoded, whatever they held.
     pub messages: u64,
     /// The size of their payloads in bytes.
     pub payload_bytes: u64,
-    /// Messages of these that came after the sample to which they belong.
+    /// Messages of these that came after the tick to which they belong.
     pub late_messages: u64,
-    /// What was added to the series.
+    /// Flows that were added to series.
     pub counted: RecordTotals,
     /// Valid flows that no series counts, by [`Ignored::index`].
     pub ignored: [RecordTotals; Ignored::ALL.len()],
@@ -55,16 +64,18 @@ pub struct Counts {
     pub skipped: [u64; Skipped::ALL.len()],
     /// Records that can't be decoded, by [`Malformed::index`].
     pub malformed: [u64; Malformed::ALL.len()],
-    evidence: Evidence,
-    values_truncated: ValuesTruncated,
+    /// What tells why nothing is counted, where that is so.
+    pub evidence: Evidence,
+    /// Label values of counted flows that were longer than
+    /// [`MAX_VALUE_BYTES`](crate::schema::MAX_VALUE_BYTES), by [`Dimension::index`].
+    pub values_truncated: [u64; Dimension::ALL.len()],
 }
 
 impl Counts {
-    /// An empty table for series of this layout, filled by this rule.
-    pub fn new(layout: Layout, rule: Rule) -> Self {
+    /// An empty table for series of this schema.
+    pub fn new(schema: Arc<Schema>) -> Self {
         Counts {
-            layout,
-            rule,
+            schema,
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             rows: Vec::new(),
@@ -81,42 +92,22 @@ impl Counts {
         }
     }
 
-    /// Counts one record, whatever it turned out to be.
-    pub fn record(&mut self, record: &Decoded<'_>) {
-        match record {
-            Decoded::Flow(flow) => match self.rule.direction(flow) {
-                Ok(direction) => {
-                    let mut key = [0; Layout::MAX_WIDTH];
-                    let Counts { layout, texts, values_truncated, .. } = self;
-                    let key = layout.key(direction, flow, texts, &mut key, values_truncated);
-                    if add(&mut self.index, &self.hasher, &mut self.rows, key, flow.bytes) {
-                        self.counted.add(flow.bytes);
-                    } else {
-                        self.ignored[Ignored::Overflow.index()].add(flow.bytes);
-                    }
-                }
-                Err(reason) => {
-                    self.ignored[reason.index()].add(flow.bytes);
-                    self.evidence.keep_flow(flow.source_as, flow.destination_as);
-                }
-            },
-            Decoded::Skipped(reason) => self.skipped[reason.index()] += 1,
-            Decoded::Malformed(reason) => self.malformed[reason.index()] += 1,
-        }
+    /// What the keys and the counts of its series mean.
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.schema
     }
 
-    /// Keeps the beginning of a message whose records were just given to [`Counts::record`], if it
-    /// may be needed to say why nothing is counted.
+    /// The number of a text, for the keys of this table.
     #[inline]
-    pub fn sample(&mut self, payload: &[u8]) {
-        if self.counted.flows == 0 {
-            self.evidence.keep_message(payload);
-        }
+    pub fn intern(&mut self, text: &str) -> TextId {
+        self.texts.intern(text)
     }
 
-    /// What tells why nothing is counted, where that is so.
-    pub fn evidence(&self) -> &Evidence {
-        &self.evidence
+    /// Adds to the series with this key ([`Schema::key_width`] columns, texts numbered by
+    /// [`Counts::intern`]). False, with nothing added, if a sum would overflow.
+    #[inline]
+    pub fn add(&mut self, key: &[u32], counts: &[u64]) -> bool {
+        add(&mut self.index, &self.hasher, &mut self.rows, key, counts)
     }
 
     /// Series that have counted something.
@@ -134,73 +125,23 @@ impl Counts {
         size_of_val(self.rows.as_slice()) + self.texts.bytes()
     }
 
-    /// Keys and bytes of all series; text columns are numbers of [`Counts::texts`].
-    pub fn series(&self) -> impl Iterator<Item = (&[u32], u64)> {
-        let width = self.layout.width();
-        self.rows.chunks_exact(width + SUM_COLUMNS).map(move |row| {
-            let (key, sum) = row.split_at(width);
-            (key, read_sum(sum))
+    /// Keys and counts of all series; text columns are numbers of [`Counts::texts`].
+    pub fn series(&self) -> impl Iterator<Item = (&[u32], SeriesCounts<'_>)> {
+        let width = self.schema.key_width();
+        self.rows.chunks_exact(width + COLUMNS_PER_COUNT * self.schema.counts()).map(move |row| {
+            let (key, counts) = row.split_at(width);
+            (key, SeriesCounts(counts))
         })
+    }
+
+    /// All columns of all rows.
+    pub(super) fn rows(&self) -> &[u32] {
+        &self.rows
     }
 
     /// The texts that the keys' text columns number.
     pub fn texts(&self) -> &Texts {
         &self.texts
-    }
-
-    /// Label values of counted flows that were longer than [`MAX_VALUE_BYTES`](super::MAX_VALUE_BYTES),
-    /// by the label's name.
-    pub fn values_truncated(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let dimensions = self.layout.dimensions().iter().zip(self.values_truncated);
-        dimensions
-            .filter(|(dimension, _)| dimension.is_text())
-            .map(|(dimension, cut)| (dimension.label_names()[0], cut))
-    }
-
-    /// Appends the series and the texts that they name, for [`Counts::decode`]: numbers of four
-    /// bytes, lowest first. What else was counted stays behind.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        put_number(out, self.texts.iter().count());
-        for text in self.texts.iter() {
-            put_number(out, text.len());
-            out.extend_from_slice(text.as_bytes());
-        }
-        put_number(out, self.len());
-        out.extend(self.rows.iter().flat_map(|column| column.to_le_bytes()));
-    }
-
-    /// Reads a table from the beginning of `bytes` and moves on behind it. `None` if they hold
-    /// none of this layout. Texts of versions that had no bound for them are cut now.
-    pub fn decode(layout: &Layout, rule: Rule, bytes: &mut &[u8]) -> Option<Self> {
-        let mut counts = Counts::new(layout.clone(), rule);
-        let mut texts = Vec::new();
-        for _ in 0..take_number(bytes)? {
-            let length = take_number(bytes)? as usize;
-            let (text, rest) = bytes.split_at_checked(length)?;
-            *bytes = rest;
-            let TextId(id) = counts.texts.intern(truncate(std::str::from_utf8(text).ok()?));
-            texts.push(id);
-        }
-        for _ in 0..take_number(bytes)? {
-            let mut row = [0; Layout::MAX_WIDTH + SUM_COLUMNS];
-            let row = &mut row[..layout.width() + SUM_COLUMNS];
-            for column in row.iter_mut() {
-                *column = take_number(bytes)?;
-            }
-            let (key, sum) = row.split_at_mut(layout.width());
-            for (column, dimension) in key[1..].iter_mut().zip(layout.dimensions()) {
-                if dimension.is_text() {
-                    *column = *texts.get(*column as usize)?;
-                }
-            }
-            let is_plain = Direction::ALL.iter().any(|&direction| direction as u32 == key[0]);
-            if !is_plain
-                || !add(&mut counts.index, &counts.hasher, &mut counts.rows, key, read_sum(sum))
-            {
-                return None;
-            }
-        }
-        Some(counts)
     }
 
     /// Makes the table as new, but keeps its memory for the next interval; not though what one
@@ -226,41 +167,42 @@ impl Counts {
     }
 }
 
+/// The counts of one series in a table, in the order of its view's measures.
+#[derive(Debug, Clone, Copy)]
+pub struct SeriesCounts<'c>(&'c [u32]);
+
+impl SeriesCounts<'_> {
+    /// All counts.
+    pub fn iter(self) -> impl ExactSizeIterator<Item = u64> {
+        self.0.chunks_exact(COLUMNS_PER_COUNT).map(read_count)
+    }
+}
+
 /// A table with room for no more series than this keeps it.
 const KEPT_SERIES: usize = 1 << 15;
 
-/// Columns of a row that hold the sum: the lower half, then the upper one.
-const SUM_COLUMNS: usize = 2;
+/// Columns of a row that hold one count.
+pub(super) const COLUMNS_PER_COUNT: usize = 2;
 
-fn put_number(out: &mut Vec<u8>, number: usize) {
-    let number = u32::try_from(number).expect("tables have fewer than 2^32 of anything");
-    out.extend_from_slice(&number.to_le_bytes());
-}
-
-fn take_number(bytes: &mut &[u8]) -> Option<u32> {
-    let (number, rest) = bytes.split_first_chunk()?;
-    *bytes = rest;
-    Some(u32::from_le_bytes(*number))
-}
-
-fn read_sum(columns: &[u32]) -> u64 {
+pub(super) fn read_count(columns: &[u32]) -> u64 {
     u64::from(columns[0]) | u64::from(columns[1]) << 32
 }
 
-fn sum_columns(sum: u64) -> [u32; SUM_COLUMNS] {
-    [sum as u32, (sum >> 32) as u32]
+fn count_columns(count: u64) -> [u32; COLUMNS_PER_COUNT] {
+    [count as u32, (count >> 32) as u32]
 }
 
-/// Adds `bytes` to the series with this key; false, and nothing added, if the sum would overflow.
+/// Adds to the series with this key; false, and nothing added, if a count would overflow.
+#[inline]
 fn add(
     index: &mut HashTable<u32>,
     hasher: &DefaultHashBuilder,
     rows: &mut Vec<u32>,
     key: &[u32],
-    bytes: u64,
+    counts: &[u64],
 ) -> bool {
     let width = key.len();
-    let stride = width + SUM_COLUMNS;
+    let stride = width + COLUMNS_PER_COUNT * counts.len();
     let key_of = |slot: u32| {
         let start = slot as usize * stride;
         &rows[start..start + width]
@@ -273,15 +215,23 @@ fn add(
     ) {
         Entry::Occupied(entry) => {
             let start = *entry.get() as usize * stride + width;
-            let sum = &mut rows[start..start + SUM_COLUMNS];
-            let Some(new) = read_sum(sum).checked_add(bytes) else { return false };
-            sum.copy_from_slice(&sum_columns(new));
+            let sums = &mut rows[start..start + COLUMNS_PER_COUNT * counts.len()];
+            let mut new = [0; Measure::ALL.len()];
+            for ((new, sum), count) in
+                new.iter_mut().zip(sums.chunks_exact(COLUMNS_PER_COUNT)).zip(counts)
+            {
+                let Some(sum) = read_count(sum).checked_add(*count) else { return false };
+                *new = sum;
+            }
+            for (sum, new) in sums.chunks_exact_mut(COLUMNS_PER_COUNT).zip(new) {
+                sum.copy_from_slice(&count_columns(new));
+            }
         }
         Entry::Vacant(entry) => {
             let slot = rows.len() / stride;
             entry.insert(u32::try_from(slot).expect("fewer than 2^32 series"));
             rows.extend_from_slice(key);
-            rows.extend_from_slice(&sum_columns(bytes));
+            rows.extend(counts.iter().flat_map(|&count| count_columns(count)));
         }
     }
     true

@@ -26,15 +26,17 @@ impl Evidence {
         self.messages.iter().map(|message| &**message)
     }
 
+    /// Keeps the ASes of a flow that no series counts, while there is room.
     #[inline]
-    pub(super) fn keep_flow(&mut self, source_as: u32, destination_as: u32) {
+    pub fn keep_flow(&mut self, source_as: u32, destination_as: u32) {
         if self.flows.len() < FLOWS {
             self.push_flow([source_as, destination_as]);
         }
     }
 
+    /// Keeps the beginning of a message of which nothing was counted, while there is room.
     #[inline]
-    pub(super) fn keep_message(&mut self, payload: &[u8]) {
+    pub fn keep_message(&mut self, payload: &[u8]) {
         if self.messages.len() < MESSAGES {
             self.push_message(payload);
         }

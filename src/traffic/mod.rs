@@ -1,17 +1,19 @@
-//! From flows to counters: which flows count, into which series, and the table a worker counts in.
+//! What workers count: the class of flows, and the table of one worker.
 //!
-//! Knows neither Kafka nor formats, neither clocks nor sockets: a [`Flow`](crate::flow::Flow) goes
-//! in, sums by series come out.
+//! Knows neither Kafka nor the formats of flow records, neither clocks nor sockets. What is counted
+//! where is decided by the [pipeline](crate::pipeline).
 
 mod counts;
+mod encoding;
 mod evidence;
-mod layout;
+mod ignored;
 mod rule;
 mod texts;
 
 pub(crate) use counts::hash_key;
-pub use counts::{Counts, RecordTotals};
+pub use counts::{Counts, RecordTotals, SeriesCounts};
+pub use encoding::{EncodedCounts, Encoding};
 pub use evidence::{Evidence, SAMPLE_BYTES};
-pub use layout::{Dimension, Direction, Layout, MAX_VALUE_BYTES, OTHER};
-pub use rule::{Ignored, Rule};
+pub use ignored::Ignored;
+pub use rule::Rule;
 pub use texts::{TextId, Texts};

@@ -1,35 +1,6 @@
-//! The direction rule: whose traffic it is, and which way it goes.
+//! Which way traffic goes, as seen from the monitored AS.
 
-use crate::flow::Flow;
-
-use super::Direction;
-
-/// Why a valid flow adds to no series.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ignored {
-    /// Neither its source nor its destination is the monitored AS.
-    OtherAs,
-    /// Its bytes would take a sum that is not handed over yet past 2^64.
-    Overflow,
-}
-
-impl Ignored {
-    /// All reasons, in the order of [`Ignored::index`].
-    pub const ALL: [Ignored; 2] = [Ignored::OtherAs, Ignored::Overflow];
-
-    /// The reason as a label value.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Ignored::OtherAs => "other_as",
-            Ignored::Overflow => "overflow",
-        }
-    }
-
-    /// The reason's place in [`Ignored::ALL`].
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-}
+use crate::schema::Class;
 
 /// The original's rule for one monitored AS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,15 +10,14 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// A flow from the monitored AS is transmitted, even if it also goes to it; else a flow to it
-    /// is received.
-    pub fn direction(self, flow: &Flow<'_>) -> Result<Direction, Ignored> {
-        if flow.source_as == self.asn {
-            Ok(Direction::Transmit)
-        } else if flow.destination_as == self.asn {
-            Ok(Direction::Receive)
-        } else {
-            Err(Ignored::OtherAs)
+    /// The class of a flow between these ASes.
+    #[inline]
+    pub const fn classify(self, source_as: u32, destination_as: u32) -> Class {
+        match (source_as == self.asn, destination_as == self.asn) {
+            (true, true) => Class::Internal,
+            (true, false) => Class::Transmit,
+            (false, true) => Class::Receive,
+            (false, false) => Class::Transit,
         }
     }
 }

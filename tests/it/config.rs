@@ -26,7 +26,7 @@ use flow_exporter::{
         relabel,
         remote_write::StartTimestamps,
     },
-    traffic::{Layout, Rule},
+    traffic::Rule,
 };
 use rdkafka::{
     ClientConfig,
@@ -37,6 +37,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use testkit::{
+    counting::schema,
     exporter::program,
     receiver::{Answer, Receiver},
 };
@@ -950,11 +951,7 @@ async fn check_looks_at_the_address_for_scrapes_and_at_the_state() {
     let addr = format!("--addr={}", taken.local_addr().unwrap());
     let directory = TempDir::new().unwrap();
     let state = directory.path().join("state");
-    let identity = |topic: &str| Identity {
-        topic: topic.into(),
-        rule: Rule { asn: 7 },
-        layout: Layout::original(),
-    };
+    let identity = |topic: &str| Identity { topic: topic.into(), rule: Rule { asn: 7 } };
     let check = |asn: &str, addr: &str, state: &Path| {
         let mut arguments: Vec<String> =
             ["check", asn, addr, "--topic=flows"].map(str::to_owned).into();
@@ -986,11 +983,11 @@ async fn check_looks_at_the_address_for_scrapes_and_at_the_state() {
     // As a running program has it: open, and in use.
     let journal = state.join("journal");
     fs::create_dir_all(&state).unwrap();
-    let open = |topic| Store::open(&journal, &identity(topic), JournalConfig::default(), 1);
+    let caps = JournalConfig::default();
+    let open = |topic| Store::open(&journal, &identity(topic), caps, 1);
     let store = open("flows").unwrap();
     let config = LedgerConfig {
-        layout: Layout::original(),
-        rule: Rule { asn: 7 },
+        schema: schema(),
         interval: seconds(15),
         timestamps: Timestamps::Arrival,
         series_ttl: None,
@@ -1010,8 +1007,19 @@ async fn check_looks_at_the_address_for_scrapes_and_at_the_state() {
     let (text, code) = check("--asn=7", free, &state).await;
     assert!(text.contains("it holds the counts of 0 series, which is where"), "{text}");
     assert_eq!(code, Some(0), "{text}");
+    // Another AS ends the series; another topic has other positions.
     let (text, code) = check("--asn=8", free, &state).await;
-    assert!(text.contains("the state directory holds the counts of AS 7 in topic flows"), "{text}");
+    assert!(text.contains("it holds the counts of 0 series, which is where"), "{text}");
+    assert_eq!(code, Some(0), "{text}");
+    let elsewhere = directory.path().join("elsewhere");
+    let of_other = Store::open(&elsewhere.join("journal"), &identity("other"), caps, 1).unwrap();
+    let component = Health::new().register("ledger");
+    let (ledger, ..) =
+        Ledger::new(&config, AsNames::none().into(), 0, Arc::default(), Some(of_other), component)
+            .unwrap();
+    ledger.run();
+    let (text, code) = check("--asn=7", free, &elsewhere).await;
+    assert!(text.contains("the state directory holds the counts of topic other"), "{text}");
     assert_eq!(code, Some(1), "{text}");
     // What is broken is refused, and stays as it is.
     let segment = fs::read_dir(&journal).unwrap().map(|entry| entry.unwrap().path());

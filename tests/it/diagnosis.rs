@@ -4,21 +4,21 @@ use std::time::{Duration, Instant};
 
 use flow_exporter::{
     diagnosis::{Diagnosis, Tally},
-    flow::{Foreign, pmacct},
+    flow::Foreign,
     health::{Health, State},
     ledger::Witness as _,
-    traffic::{Counts, Layout, Rule},
+    pipeline::Pipeline,
+    traffic::{Counts, Rule},
 };
 
-use testkit::log::Log;
+use testkit::{counting::schema, log::Log};
 
 /// A table in which these messages are counted.
 fn table(asn: u32, messages: &[&[u8]]) -> Counts {
-    let mut counts = Counts::new(Layout::original(), Rule { asn });
+    let mut counts = Counts::new(schema());
+    let mut pipeline = Pipeline::new(counts.schema(), Rule { asn });
     for message in messages {
-        counts.messages += 1;
-        pmacct::decode(message, &mut |record| counts.record(&record));
-        counts.sample(message);
+        pipeline.message(message, &mut counts, |_| {});
     }
     counts
 }

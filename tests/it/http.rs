@@ -20,9 +20,10 @@ use flow_exporter::{
     metrics::Metrics,
     publish::server::{ListenAddr, Listener, ServerConfig, ServerState, bind, serve},
     reload::ReloadHandle,
-    traffic::{Layout, Rule},
+    traffic::Rule,
 };
 use insta::assert_snapshot;
+use testkit::counting::{Record as _, schema};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -79,8 +80,7 @@ impl Exporter {
         let metrics = Arc::new(Metrics::new());
         let (ledger, mut shards, reader, _) = Ledger::new(
             &LedgerConfig {
-                layout: Layout::original(),
-                rule: Rule { asn: ASN },
+                schema: schema(),
                 interval: Duration::from_secs(86_400),
                 timestamps: Timestamps::Arrival,
                 series_ttl: None,
@@ -103,12 +103,15 @@ impl Exporter {
                 match order {
                     Order::Count(flows) => {
                         for (source_as, destination_as, bytes, hostname) in &flows {
-                            shard.counts(None).record(&Decoded::Flow(Flow {
-                                source_as: *source_as,
-                                destination_as: *destination_as,
-                                bytes: *bytes,
-                                hostname: Cow::Borrowed(hostname),
-                            }));
+                            shard.counts(None).record(
+                                Rule { asn: ASN },
+                                &Decoded::Flow(Flow {
+                                    source_as: *source_as,
+                                    destination_as: *destination_as,
+                                    bytes: *bytes,
+                                    hostname: Cow::Borrowed(hostname),
+                                }),
+                            );
                         }
                     }
                     Order::Cut => {

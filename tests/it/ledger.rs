@@ -22,8 +22,9 @@ use flow_exporter::{
     ledger::{Identity, Ledger, LedgerConfig, Reader, Shard, Snapshot, Store, Timestamps},
     metrics::Metrics,
     source::Position,
-    traffic::{Layout, Rule},
+    traffic::Rule,
 };
+use testkit::counting::{Record as _, schema};
 
 const RULE: Rule = Rule { asn: 64500 };
 /// Ends a test that would hang.
@@ -35,8 +36,7 @@ const LATENESS_MS: i64 = 1_000;
 
 fn config() -> LedgerConfig {
     LedgerConfig {
-        layout: Layout::original(),
-        rule: RULE,
+        schema: schema(),
         interval: Duration::from_millis(INTERVAL_MS as u64),
         timestamps: Timestamps::Event { max_lateness: Duration::from_millis(LATENESS_MS as u64) },
         series_ttl: None,
@@ -128,14 +128,14 @@ impl Bench {
 }
 
 fn open(directory: &Path) -> Store {
-    let identity = Identity { topic: "t".into(), rule: RULE, layout: Layout::original() };
+    let identity = Identity { topic: "t".into(), rule: RULE };
     Store::open(directory, &identity, JournalConfig::default(), T - 86_400_000).unwrap()
 }
 
 /// A flow of some bytes from an AS, in a message of this time.
 fn count(shard: &mut Shard, time_ms: i64, source_as: u32, bytes: u64) {
     let flow = Flow { source_as, destination_as: RULE.asn, bytes, hostname: "a".into() };
-    shard.counts(Some(time_ms)).record(&Decoded::Flow(flow));
+    shard.counts(Some(time_ms)).record(RULE, &Decoded::Flow(flow));
 }
 
 /// A copy of a journal that an earlier version has written, as a crash leaves it.
@@ -162,7 +162,7 @@ fn rows(snapshot: &Snapshot) -> Vec<(u32, String, u64)> {
                     value.clone_into(&mut hostname);
                 }
             });
-            (series.columns()[2], hostname, series.bytes)
+            (series.columns()[2], hostname, series.counts[0])
         })
         .collect();
     rows.sort();
@@ -233,7 +233,7 @@ fn a_sample_counts_exactly_the_messages_from_before_it_in_whatever_order_they_co
     count(&mut bench.shards[0], T + INTERVAL_MS - 1, 1, 100);
     bench.shards[0].advance_watermark(T + INTERVAL_MS + LATENESS_MS);
     let snapshot = bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
-    assert_eq!(snapshot.series().map(|series| series.bytes).collect::<Vec<_>>(), [101]);
+    assert_eq!(snapshot.series().map(|series| series.counts[0]).collect::<Vec<_>>(), [101]);
     bench.until_taken_from(T + 2 * INTERVAL_MS);
 
     count(&mut bench.shards[1], T + 20_000, 2, 1_000);
@@ -275,7 +275,7 @@ fn what_was_counted_ahead_of_a_sample_survives_a_crash_with_its_position() {
     assert_eq!(bench.reader.target(), Some(T + 2 * INTERVAL_MS + LATENESS_MS));
     bench.shards[0].advance_watermark(T + 2 * INTERVAL_MS + LATENESS_MS);
     let snapshot = bench.until(|snapshot| snapshot.time_ms == T + 2 * INTERVAL_MS);
-    assert_eq!(snapshot.series().map(|series| series.bytes).collect::<Vec<_>>(), [1, 10]);
+    assert_eq!(snapshot.series().map(|series| series.counts[0]).collect::<Vec<_>>(), [1, 10]);
     bench.end();
 }
 
@@ -298,7 +298,7 @@ fn a_series_without_flows_ends_and_comes_back_from_zero_with_a_new_start() {
         bench.until_taken_from(moment_ms);
         let series = |source: u32| {
             let found = snapshot.series().find(|series| series.columns()[2] == source);
-            found.map(|series| (series.start_ms - T, series.bytes))
+            found.map(|series| (series.start_ms - T, series.counts[0]))
         };
         seen.push((series(1), series(2)));
     }
@@ -337,18 +337,21 @@ fn no_sample_is_of_a_time_before_the_last_one_after_the_clock_was_set_back() {
     for (timestamps, bytes) in [(config().timestamps, 11), (Timestamps::Arrival, 21)] {
         let config = LedgerConfig { timestamps, ..config() };
         let mut bench = Bench::start(&config, 1, Some(directory.path()));
-        bench.shards[0].counts(None).record(&Decoded::Flow(Flow {
-            source_as: 1,
-            destination_as: RULE.asn,
-            bytes: 10,
-            hostname: "a".into(),
-        }));
+        bench.shards[0].counts(None).record(
+            RULE,
+            &Decoded::Flow(Flow {
+                source_as: 1,
+                destination_as: RULE.asn,
+                bytes: 10,
+                hostname: "a".into(),
+            }),
+        );
         // Whoever scrapes sees it all the same.
         drop(std::thread::spawn({
             let reader = bench.reader.clone();
             move || block_on(reader.fresh(Duration::ZERO, PATIENCE))
         }));
-        bench.until(|snapshot| snapshot.series().map(|each| each.bytes).sum::<u64>() == bytes);
+        bench.until(|snapshot| snapshot.series().map(|each| each.counts[0]).sum::<u64>() == bytes);
         bench.end();
         assert_eq!(samples(directory.path()), before, "the next sample waits for the clock");
     }
@@ -369,7 +372,7 @@ fn a_journal_with_label_values_from_before_they_had_a_bound_goes_on_and_sums_sta
     // What was counted ahead under two long values is one series, and so is what comes.
     let flow =
         Flow { source_as: 2, destination_as: RULE.asn, bytes: 100_000, hostname: long.into() };
-    bench.shards[0].counts(Some(T + INTERVAL_MS)).record(&Decoded::Flow(flow));
+    bench.shards[0].counts(Some(T + INTERVAL_MS)).record(RULE, &Decoded::Flow(flow));
     bench.shards[0].advance_watermark(T + 2 * INTERVAL_MS + LATENESS_MS);
     let snapshot = bench.until(|snapshot| snapshot.time_ms == T + 2 * INTERVAL_MS);
     // AS 1 had a name that is longer than names are now, so its series has ended as well.
@@ -421,7 +424,7 @@ fn round_trip(numbers: &[u32], routers: u32, names: &AsNames, least_bytes: usize
             let hostname = format!("edge{router}").into();
             let bytes = u64::from(source_as) + 1;
             let flow = Flow { source_as, destination_as: RULE.asn, bytes, hostname };
-            bench.shards[0].counts(Some(T)).record(&Decoded::Flow(flow));
+            bench.shards[0].counts(Some(T)).record(RULE, &Decoded::Flow(flow));
         }
     }
     bench.shards[0].advance_watermark(T + INTERVAL_MS + LATENESS_MS);
@@ -436,7 +439,7 @@ fn round_trip(numbers: &[u32], routers: u32, names: &AsNames, least_bytes: usize
     let restored = bench.reader.newest().expect("published at once");
     assert_eq!(restored.len(), published.len());
     for (restored, published) in restored.series().zip(published.series()) {
-        assert_eq!((restored.slot, restored.bytes), (published.slot, published.bytes));
+        assert_eq!((restored.slot, restored.counts[0]), (published.slot, published.counts[0]));
         let (mut one, mut other) = (Vec::new(), Vec::new());
         restored.labels(|_, value| one.push(value.to_owned()));
         published.labels(|_, value| other.push(value.to_owned()));
@@ -466,7 +469,7 @@ fn labels_of_900_kilobytes_are_counted_across_a_restart_and_sums_are_exact() {
                 bytes: 7,
                 hostname: (&label).into(),
             };
-            bench.shards[0].counts(Some(start_ms)).record(&Decoded::Flow(flow));
+            bench.shards[0].counts(Some(start_ms)).record(RULE, &Decoded::Flow(flow));
         }
         start_ms += INTERVAL_MS;
         bench.shards[0].advance_watermark(start_ms + LATENESS_MS);
@@ -474,7 +477,7 @@ fn labels_of_900_kilobytes_are_counted_across_a_restart_and_sums_are_exact() {
         assert_eq!(snapshot.len(), RECORDS as usize);
         let mut longest = 0;
         for series in snapshot.series() {
-            assert_eq!(series.bytes, 7 * round);
+            assert_eq!(series.counts[0], 7 * round);
             series.labels(|_, value| longest = longest.max(value.len()));
         }
         assert_eq!(longest, 1024);

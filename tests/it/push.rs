@@ -34,10 +34,12 @@ use flow_exporter::{
         },
         remote_write::{BatchBounds, LabelError},
     },
-    traffic::{Layout, Rule},
+    schema::Schema,
+    traffic::Rule,
 };
 use testkit::{
     accounting::Samples,
+    counting::{Record as _, schema},
     definitions::definition,
     log::Log,
     receiver::{Answer, Receiver},
@@ -100,9 +102,9 @@ impl Push {
         testkit::log::everything_is_logged();
         let health = Health::new();
         let component = health.register("remote write");
-        let layout = Layout::original();
+        let schema = Schema::original();
         let pusher =
-            Pusher::new(config, &layout, Arc::clone(&metrics), component, state_dir).unwrap();
+            Pusher::new(config, &schema, Arc::clone(&metrics), component, state_dir).unwrap();
         // The series are there already: nothing but their values goes out.
         let mut memory = MemoryJournal::new(1, 0, 1 << 20);
         let mut cut = Delta::new(1);
@@ -543,8 +545,8 @@ async fn credentials_are_sent_and_never_shown() {
             ..PusherConfig::new(receiver.url("/write?key=hunter2"))
         };
         let component = Health::new().register("remote write");
-        let layout = Layout::original();
-        let pusher = Pusher::new(&config, &layout, Arc::default(), component, None).unwrap();
+        let schema = Schema::original();
+        let pusher = Pusher::new(&config, &schema, Arc::default(), component, None).unwrap();
         for shown in [format!("{config:?}"), format!("{pusher:?}")] {
             assert!(!shown.contains("hunter2") && !shown.contains("dTpod"), "{shown}");
         }
@@ -576,7 +578,7 @@ fn a_configuration_that_cannot_work_is_an_error() {
     let error = |config: PusherConfig| {
         let metrics = Arc::new(Metrics::new());
         let component = Health::new().register("remote write");
-        let error = Pusher::new(&config, &Layout::original(), metrics, component, None)
+        let error = Pusher::new(&config, &Schema::original(), metrics, component, None)
             .expect_err("an error");
         assert!(!error.to_string().contains("hunter2"), "{error}");
         error
@@ -675,8 +677,7 @@ async fn what_the_ledger_counted_last_arrives() {
     let mut receiver = Receiver::new();
     let metrics = Arc::new(Metrics::new());
     let ledger_config = LedgerConfig {
-        layout: Layout::original(),
-        rule: Rule { asn: ASN },
+        schema: schema(),
         // Longer than the test: only the last cut is a sample.
         interval: Duration::from_secs(86_400),
         timestamps: Timestamps::Arrival,
@@ -684,9 +685,8 @@ async fn what_the_ledger_counted_last_arrives() {
         max_series: 1_000_000,
         names_wait: Duration::ZERO,
     };
-    let identity =
-        Identity { topic: "flows".into(), rule: Rule { asn: ASN }, layout: Layout::original() };
-    let store = Store::in_memory(&identity, 0, u64::MAX);
+    let identity = Identity { topic: "flows".into(), rule: Rule { asn: ASN } };
+    let store = Store::in_memory(&identity, &schema(), 0, u64::MAX);
     let log = store.log();
     let (ledger, mut shards, reader, _names) = Ledger::new(
         &ledger_config,
@@ -699,14 +699,14 @@ async fn what_the_ledger_counted_last_arrives() {
     .expect("there is no journal to refuse it");
     let component = Health::new().register("remote write");
     let pusher =
-        Pusher::new(&config(&receiver), &Layout::original(), Arc::clone(&metrics), component, None)
+        Pusher::new(&config(&receiver), &Schema::original(), Arc::clone(&metrics), component, None)
             .unwrap();
     pusher::claim(&log, [&pusher]).unwrap();
     let task = tokio::spawn(pusher.run(log, reader.news()));
     let ledger = thread::spawn(move || ledger.run());
     let mut shard = shards.pop().expect("a shard");
     let flow = Flow { source_as: 1, destination_as: ASN, bytes: 42, hostname: "edge1".into() };
-    shard.counts(None).record(&Decoded::Flow(flow));
+    shard.counts(None).record(Rule { asn: ASN }, &Decoded::Flow(flow));
     shard.hand_over(Vec::new());
     drop(shard);
     let values = receiver.next().await.samples();

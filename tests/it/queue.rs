@@ -28,7 +28,7 @@ use flow_exporter::{
         },
         remote_write::BatchBounds,
     },
-    traffic::Layout,
+    schema::Schema,
 };
 use tempfile::TempDir;
 use testkit::{
@@ -192,7 +192,7 @@ impl Ledger {
         let metrics = Arc::new(Metrics::new());
         let component = Health::new().register("remote write");
         let pusher =
-            Pusher::new(config, &Layout::original(), Arc::clone(&metrics), component, None);
+            Pusher::new(config, &Schema::original(), Arc::clone(&metrics), component, None);
         let pusher = with(pusher.unwrap());
         let task = tokio::spawn(pusher.run(self.log(), self.news.subscribe()));
         Push { task, metrics }
@@ -204,7 +204,7 @@ impl Ledger {
             .iter()
             .map(|config| {
                 let component = Health::new().register("remote write");
-                Pusher::new(config, &Layout::original(), Arc::default(), component, None).unwrap()
+                Pusher::new(config, &Schema::original(), Arc::default(), component, None).unwrap()
             })
             .collect();
         pusher::claim(&self.log(), &pushers).unwrap();

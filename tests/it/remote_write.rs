@@ -12,17 +12,18 @@ use flow_exporter::{
         LabelSet, METADATA_MAX_BYTES, Protocol, SAMPLE_MAX_BYTES, STALE, Sample, StartTimestamps,
         proto::{v1, v2},
     },
-    traffic::{Direction, Layout},
+    schema::{Class, Measure, Schema, View},
 };
 use proptest::prelude::*;
 use prost::Message;
+use testkit::counting::schema;
 use testkit::snapshots::{ASN, Tables, flow};
 
-const RECEIVE: FamilyId = FamilyId::flow(Direction::Receive);
-const TRANSMIT: FamilyId = FamilyId::flow(Direction::Transmit);
+const RECEIVE: FamilyId = FamilyId::new(0);
+const TRANSMIT: FamilyId = FamilyId::new(1);
 
 fn encoder() -> Encoder {
-    Encoder::new(Arc::new(Families::flow()), StartTimestamps::Sample)
+    Encoder::new(Arc::new(Families::flow(&schema())), StartTimestamps::Sample)
 }
 
 fn sample(time_ms: i64, value: f64) -> Sample {
@@ -62,7 +63,7 @@ struct Received {
 
 /// What is to arrive, in the order of labels: the order of series in a request says nothing.
 fn expected(batch: &Batch, pool: &LabelPool, protocol: Protocol) -> Vec<Received> {
-    let families = Families::flow();
+    let families = Families::flow(&schema());
     let series = batch.series().map(|series| Received {
         labels: pool.labels(series.labels).map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
         samples: series
@@ -75,7 +76,7 @@ fn expected(batch: &Batch, pool: &LabelPool, protocol: Protocol) -> Vec<Received
             .collect(),
         metadata: (protocol == Protocol::V2).then(|| {
             let family = families.get(series.family);
-            (v2::metadata::MetricType::Counter.into(), family.help.to_owned(), "bytes".to_owned())
+            (v2::metadata::MetricType::Counter.into(), family.help.to_string(), "bytes".to_owned())
         }),
     });
     let mut series: Vec<_> = series.collect();
@@ -163,12 +164,12 @@ fn flows(pool: &mut LabelPool, systems: usize) -> Vec<(LabelSet, FamilyId)> {
         let (own, own_name, other) = (ASN.to_string(), names.get(ASN), number.to_string());
         for router in 1..=4 {
             let hostname = format!("edge{router}.fra.example.net");
-            for (direction, [to, to_name, from, from_name]) in Direction::ALL
+            for (direction, [to, to_name, from, from_name]) in [Class::Receive, Class::Transmit]
                 .into_iter()
                 .zip([[&own, own_name, &other, name], [&other, name, &own, own_name]])
             {
                 let labels = pool.add([
-                    ("__name__", direction.metric()),
+                    ("__name__", &*View::original().metric_name(direction, Measure::Bytes)),
                     ("destination_as", to),
                     ("destination_as_name", to_name),
                     ("hostname", &hostname),
@@ -177,7 +178,7 @@ fn flows(pool: &mut LabelPool, systems: usize) -> Vec<(LabelSet, FamilyId)> {
                     ("source_as", from),
                     ("source_as_name", from_name),
                 ]);
-                series.push((labels, FamilyId::flow(direction)));
+                series.push((labels, FamilyId::new(direction as u16)));
             }
         }
     }
@@ -294,7 +295,7 @@ fn external_labels_give_way_to_those_of_the_series() {
 fn external_labels(labels: &[(&str, &str)]) -> Result<ExternalLabels, LabelError> {
     let labels: Vec<_> =
         labels.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-    ExternalLabels::new(&labels, &Layout::original())
+    ExternalLabels::new(&labels, &Schema::original())
 }
 
 #[test]
@@ -333,15 +334,14 @@ fn external_labels_have_bounds_of_which_the_error_speaks() {
 }
 
 #[test]
-fn the_label_names_of_a_layout_are_those_of_its_series() {
+fn the_label_names_of_a_view_are_those_of_its_series() {
     let mut tables = Tables::new(AsNames::default());
     tables.count([flow(1, ASN, 1, "edge1")]);
     let snapshot = tables.take_snapshot(1);
     let mut names = Vec::new();
-    snapshot.get(0).expect("a series").labels(|name, _| names.push(name));
-    let layout = Layout::original();
-    let declared = layout.dimensions().iter().flat_map(|dimension| dimension.label_names());
-    assert_eq!(names, declared.copied().collect::<Vec<_>>());
+    snapshot.get(0).expect("a series").labels(|name, _| names.push(name.to_owned()));
+    let view = View::original();
+    assert_eq!(names, view.labels().iter().map(|label| &*label.name).collect::<Vec<_>>());
 }
 
 #[test]
@@ -384,7 +384,7 @@ fn v1_stale_markers_and_v2_stale_markers_keep_their_bits() {
 
 #[test]
 fn v1_metadata_names_each_family_once_when_asked_for() {
-    let families = Arc::new(Families::all());
+    let families = Arc::new(Families::all(&schema()));
     let mut encoder = Encoder::new(Arc::clone(&families), StartTimestamps::Sample);
     let pool = LabelPool::new();
     let mut batch = Batch::default();
@@ -397,9 +397,11 @@ fn v1_metadata_names_each_family_once_when_asked_for() {
     let of = |metadata: &v1::MetricMetadata| {
         (metadata.r#type(), metadata.metric_family_name.clone(), metadata.help.clone())
     };
-    let flow = Direction::ALL.map(|direction| {
+    let flow = [Class::Receive, Class::Transmit].map(|direction| {
         let kind = v1::metric_metadata::MetricType::Counter;
-        (kind, direction.metric().to_owned(), direction.help().to_owned())
+        let view = View::original();
+        let bytes = Measure::Bytes;
+        (kind, view.metric_name(direction, bytes), view.help(direction, bytes))
     });
     let own = Metrics::DECLARED.iter().chain(Metrics::PROCESS).map(|own| {
         let kind = match own.kind {
@@ -430,10 +432,12 @@ fn v1_metadata_names_each_family_once_when_asked_for() {
 
 #[test]
 fn families_are_found_by_name() {
-    let families = Families::all();
-    for direction in Direction::ALL {
-        assert_eq!(families.find(direction.metric()), Some(FamilyId::flow(direction)));
-        assert_eq!(families.get(FamilyId::flow(direction)).help, direction.help());
+    let families = Families::all(&schema());
+    for direction in [Class::Receive, Class::Transmit] {
+        let view = View::original();
+        let id = families.find(&view.metric_name(direction, Measure::Bytes)).expect("a family");
+        assert_eq!(id, FamilyId::new(direction as u16));
+        assert_eq!(families.get(id).help, view.help(direction, Measure::Bytes));
     }
     for family in Metrics::new().gather() {
         let id = families.find(&family.name).unwrap_or_else(|| panic!("{}", family.name));
@@ -441,15 +445,15 @@ fn families_are_found_by_name() {
     }
     for own in Metrics::DECLARED {
         let id = families.find(own.name).expect("a family");
-        assert_eq!((families.get(id).name, families.get(id).kind), (own.name, own.kind));
+        assert_eq!((&*families.get(id).name, families.get(id).kind), (own.name, own.kind));
     }
     assert_eq!(families.find("flow_exporter_series_"), None);
-    assert_eq!(Families::flow().find("flow_exporter_series"), None);
+    assert_eq!(Families::flow(&schema()).find("flow_exporter_series"), None);
 }
 
 #[test]
 fn v2_metadata_comes_with_each_series() {
-    let families = Arc::new(Families::all());
+    let families = Arc::new(Families::all(&schema()));
     let id = |name| families.find(name).expect("a family");
     let mut pool = LabelPool::new();
     let mut batch = Batch::default();
@@ -483,7 +487,7 @@ fn v2_metadata_comes_with_each_series() {
             Kind::Gauge => v2::metadata::MetricType::Gauge,
             Kind::Histogram => v2::metadata::MetricType::Histogram,
         };
-        let expected = (kind.into(), family.help.to_owned(), family.unit.to_owned());
+        let expected = (kind.into(), family.help.to_string(), family.unit.to_owned());
         assert_eq!(one.expect("the series").metadata, Some(expected));
     }
 }
@@ -530,7 +534,7 @@ fn v2_start_timestamps_are_with_the_samples_or_as_in_drafts_with_the_series() {
     batch.push(pool.add([("__name__", "a")]), RECEIVE, &[at(10, 1), at(20, 15)]);
     batch.push(pool.add([("__name__", "b")]), RECEIVE, &[at(10, 0)]);
     let starts = |start_timestamps| -> Vec<(i64, Vec<i64>)> {
-        let mut encoder = Encoder::new(Arc::new(Families::flow()), start_timestamps);
+        let mut encoder = Encoder::new(Arc::new(Families::flow(&schema())), start_timestamps);
         let body = encoder.encode(&batch, &pool, Protocol::V2, Compression::Snappy);
         let raw = decompressed(&body, Compression::Snappy);
         let request = DraftRequest::decode(&*raw).expect("a request");
@@ -797,7 +801,7 @@ proptest! {
         lengths in prop::collection::vec((0_usize..12, 1_usize..1_100, any_samples()), 1..40),
         starts in prop_oneof![Just(StartTimestamps::Sample), Just(StartTimestamps::Series)],
     ) {
-        let mut encoder = Encoder::new(Arc::new(Families::all()), starts);
+        let mut encoder = Encoder::new(Arc::new(Families::all(&schema())), starts);
         let mut pool = LabelPool::new();
         let mut batch = Batch::default();
         batch.metadata = true;

@@ -8,26 +8,30 @@ use flow_exporter::{
     ledger::{SeriesTable, Snapshot},
     metrics::{Family, Kind, Metrics, Sample},
     publish::text::{Format, Page, STEP_BYTES},
-    traffic::{Counts, Layout, Rule},
+    traffic::{Counts, Rule},
 };
 use insta::assert_snapshot;
+use testkit::counting::{Record as _, schema};
 
 const ASN: u32 = 64500;
 
 /// A snapshot of these flows: source AS, destination AS, bytes, hostname.
 fn snapshot(flows: &[(u32, u32, u64, &str)]) -> Arc<Snapshot> {
-    let mut counts = Counts::new(Layout::original(), Rule { asn: ASN });
+    let mut counts = Counts::new(schema());
     for &(source_as, destination_as, bytes, hostname) in flows {
         let hostname = Cow::Borrowed(hostname);
-        counts.record(&Decoded::Flow(Flow { source_as, destination_as, bytes, hostname }));
+        counts.record(
+            Rule { asn: ASN },
+            &Decoded::Flow(Flow { source_as, destination_as, bytes, hostname }),
+        );
     }
-    let mut table = SeriesTable::new(Layout::original(), Arc::new(AsNames::default()), 0);
+    let mut table = SeriesTable::new(schema(), Arc::new(AsNames::default()), 0);
     table.merge(&counts, &[]);
     Arc::new(table.take_snapshot(1, Instant::now()))
 }
 
 fn rendered(format: Format, snapshot: Option<Arc<Snapshot>>, own: Vec<Family>) -> String {
-    let mut page = Page::new(format, snapshot, own);
+    let mut page = Page::new(format, schema(), snapshot, own);
     let mut out = Vec::new();
     while page.step(&mut out) {}
     String::from_utf8(out).expect("a page is UTF-8")
@@ -194,7 +198,7 @@ fn a_large_page_comes_in_steps_that_make_up_the_whole() {
         })
         .collect();
     let snapshot = snapshot(&flows);
-    let mut page = Page::new(Format::OpenMetrics, Some(Arc::clone(&snapshot)), own());
+    let mut page = Page::new(Format::OpenMetrics, schema(), Some(Arc::clone(&snapshot)), own());
     let (mut whole, mut step, mut more) = (Vec::new(), Vec::new(), true);
     while more {
         step.clear();
@@ -232,7 +236,7 @@ fn a_step_has_a_bound_whatever_labels_and_metrics_are_like() {
     };
     let own = || vec![lag.clone(), lag.clone()];
     let snapshot = snapshot(&flows);
-    let mut page = Page::new(Format::Prometheus, Some(Arc::clone(&snapshot)), own());
+    let mut page = Page::new(Format::Prometheus, schema(), Some(Arc::clone(&snapshot)), own());
     let (mut whole, mut step, mut more) = (Vec::new(), Vec::new(), true);
     while more {
         step.clear();
@@ -265,19 +269,22 @@ fn the_programs_own_metrics_have_a_name_and_type_in_open_metrics() {
 #[test]
 fn openmetrics_tells_when_a_series_began_where_that_is_asked_for() {
     let began_ms = 1_762_000_000_250;
-    let mut counts = Counts::new(Layout::original(), Rule { asn: ASN });
-    counts.record(&Decoded::Flow(Flow {
-        source_as: ASN,
-        destination_as: 64501,
-        bytes: 10,
-        hostname: "edge1".into(),
-    }));
-    let mut table = SeriesTable::new(Layout::original(), Arc::new(AsNames::default()), began_ms);
+    let mut counts = Counts::new(schema());
+    counts.record(
+        Rule { asn: ASN },
+        &Decoded::Flow(Flow {
+            source_as: ASN,
+            destination_as: 64501,
+            bytes: 10,
+            hostname: "edge1".into(),
+        }),
+    );
+    let mut table = SeriesTable::new(schema(), Arc::new(AsNames::default()), began_ms);
     table.merge(&counts, &[]);
     let snapshot = Arc::new(table.take_snapshot(began_ms + 15_000, Instant::now()));
     let lines = |format, asked| {
         let snapshot = Some(Arc::clone(&snapshot));
-        let mut page = Page::new(format, snapshot, vec![]).with_created(asked);
+        let mut page = Page::new(format, schema(), snapshot, vec![]).with_created(asked);
         let mut out = Vec::new();
         while page.step(&mut out) {}
         let text = String::from_utf8(out).expect("a page is UTF-8");
@@ -290,13 +297,16 @@ fn openmetrics_tells_when_a_series_began_where_that_is_asked_for() {
 
 #[test]
 fn what_gets_no_series_of_its_own_has_other_as_its_as_and_name() {
-    let mut counts = Counts::new(Layout::original(), Rule { asn: ASN });
+    let mut counts = Counts::new(schema());
     for (source_as, destination_as) in [(ASN, 64501), (ASN, 64502), (64503, ASN)] {
         let hostname = "edge1".into();
-        counts.record(&Decoded::Flow(Flow { source_as, destination_as, bytes: 10, hostname }));
+        counts.record(
+            Rule { asn: ASN },
+            &Decoded::Flow(Flow { source_as, destination_as, bytes: 10, hostname }),
+        );
     }
     let names = AsNames::parse(b"64502\tSecond\n0\tZero\n").expect("a table of names");
-    let mut table = SeriesTable::new(Layout::original(), Arc::new(names), 0).bounded(1);
+    let mut table = SeriesTable::new(schema(), Arc::new(names), 0).bounded(1);
     table.merge(&counts, &[]);
     let page = rendered(
         Format::Prometheus,

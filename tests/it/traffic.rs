@@ -1,75 +1,116 @@
 //! From flows to counters: the direction rule, the series key, and that no byte gets lost.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use flow_exporter::{
     flow::{Decoded, Flow, Malformed, Skipped},
-    traffic::{Counts, Dimension, Direction, Ignored, Layout, RecordTotals, Rule, TextId},
+    schema::{Class, Dimension, KeyHead, Measure, Schema, View},
+    traffic::{Counts, EncodedCounts, Encoding, Ignored, RecordTotals, Rule, TextId},
 };
 use proptest::prelude::*;
+use testkit::counting::{Record as _, schema};
 
 const ASN: u32 = 64512;
+const RULE: Rule = Rule { asn: ASN };
 
 fn flow(source_as: u32, destination_as: u32, bytes: u64, hostname: &str) -> Flow<'_> {
     Flow { source_as, destination_as, bytes, hostname: hostname.into() }
 }
 
 fn counts() -> Counts {
-    Counts::new(Layout::original(), Rule { asn: ASN })
+    Counts::new(schema())
 }
 
 /// All series by what they stand for: direction, source AS, destination AS, host name.
-fn series(counts: &Counts) -> BTreeMap<(Direction, u32, u32, String), u64> {
+fn series(counts: &Counts) -> BTreeMap<(Class, u32, u32, String), u64> {
     counts
         .series()
-        .map(|(key, bytes)| {
-            let &[direction, destination_as, hostname, source_as] = key else {
+        .map(|(key, counts_of)| {
+            let &[head, destination_as, hostname, source_as] = key else {
                 panic!("a key of the original layout has four columns, not {key:?}");
             };
             let hostname = counts.texts().get(TextId(hostname)).to_owned();
-            ((Direction::from_column(direction), source_as, destination_as, hostname), bytes)
+            let class = KeyHead::try_from(head).unwrap().class;
+            let bytes = counts_of.iter().next().unwrap();
+            ((class, source_as, destination_as, hostname), bytes)
         })
         .collect()
 }
 
 #[test]
-fn a_flow_from_the_monitored_as_is_transmitted_and_one_to_it_received() {
-    let rule = Rule { asn: ASN };
-    assert_eq!(rule.direction(&flow(ASN, 1, 5, "")), Ok(Direction::Transmit));
-    assert_eq!(rule.direction(&flow(1, ASN, 5, "")), Ok(Direction::Receive));
-    assert_eq!(rule.direction(&flow(ASN, ASN, 5, "")), Ok(Direction::Transmit));
-    assert_eq!(rule.direction(&flow(1, 2, 5, "")), Err(Ignored::OtherAs));
-    assert_eq!(rule.direction(&flow(0, 0, 5, "")), Err(Ignored::OtherAs));
+fn a_flow_is_of_the_class_that_its_ends_make() {
+    let class = |source_as, destination_as| RULE.classify(source_as, destination_as);
+    assert_eq!(class(ASN, 1), Class::Transmit);
+    assert_eq!(class(1, ASN), Class::Receive);
+    assert_eq!(class(ASN, ASN), Class::Internal);
+    assert_eq!(class(1, 2), Class::Transit);
+    assert_eq!(class(0, 0), Class::Transit);
 }
 
 #[test]
 fn as_zero_is_monitored_like_any_other() {
     let rule = Rule { asn: 0 };
-    assert_eq!(rule.direction(&flow(0, 1, 5, "")), Ok(Direction::Transmit));
-    assert_eq!(rule.direction(&flow(1, 0, 5, "")), Ok(Direction::Receive));
-    assert_eq!(rule.direction(&flow(1, 2, 5, "")), Err(Ignored::OtherAs));
+    assert_eq!(rule.classify(0, 1), Class::Transmit);
+    assert_eq!(rule.classify(1, 0), Class::Receive);
+    assert_eq!(rule.classify(1, 2), Class::Transit);
 }
 
 #[test]
-fn the_original_layout_is_sorted_by_label_name() {
-    let names: Vec<_> = Layout::original()
-        .dimensions()
-        .iter()
-        .map(|dimension| match dimension {
-            Dimension::DestinationAs => "destination_as",
-            Dimension::Hostname => "hostname",
-            Dimension::SourceAs => "source_as",
+fn internal_flows_are_transmitted_where_the_view_has_no_class_for_them() {
+    let mut counts = counts();
+    counts.record(RULE, &Decoded::Flow(flow(ASN, ASN, 5, "a")));
+    counts.record(RULE, &Decoded::Flow(flow(1, 2, 7, "a")));
+    let expected = [((Class::Transmit, ASN, ASN, "a".to_owned()), 5)];
+    assert_eq!(series(&counts), expected.into());
+    let ignored = counts.ignored[Ignored::OtherAs.index()];
+    assert_eq!(ignored, RecordTotals { flows: 1, bytes: 7 });
+    assert_eq!(counts.evidence.flows(), [[1, 2]]);
+}
+
+#[test]
+fn each_view_counts_its_classes_by_its_measures() {
+    let devices = View::new(
+        "device",
+        &[Dimension::Hostname],
+        &[Class::Internal, Class::Transit],
+        &[Measure::Bytes, Measure::Flows],
+    );
+    let schema = Arc::new(Schema::new(vec![View::original(), devices]));
+    let mut counts = Counts::new(Arc::clone(&schema));
+    for (source_as, destination_as, bytes) in [(ASN, ASN, 5), (1, 2, 7), (1, 2, 8), (1, ASN, 9)] {
+        counts.record(RULE, &Decoded::Flow(flow(source_as, destination_as, bytes, "a")));
+    }
+    let mut found: Vec<_> = counts
+        .series()
+        .map(|(key, counts)| {
+            let head = KeyHead::try_from(key[0]).unwrap();
+            (head.view, head.class, counts.iter().collect::<Vec<_>>())
         })
         .collect();
-    assert!(names.is_sorted());
-    assert_eq!(names.len() + 1, Layout::original().width());
-}
+    found.sort_unstable();
+    let expected = [
+        (0, Class::Receive, vec![9, 0]),
+        (0, Class::Transmit, vec![5, 0]),
+        (1, Class::Internal, vec![5, 1]),
+        (1, Class::Transit, vec![15, 2]),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(counts.counted, RecordTotals { flows: 4, bytes: 29 });
 
-#[test]
-fn a_direction_is_read_back_from_its_column() {
-    for direction in Direction::ALL {
-        assert_eq!(Direction::from_column(direction as u32), direction);
-    }
+    // The other view is not configured any more.
+    let mut bytes = Vec::new();
+    counts.encode(&mut bytes);
+    let mut rest = &*bytes;
+    let encoded = EncodedCounts::read(Encoding::Views, &mut rest).unwrap();
+    assert!(rest.is_empty());
+    assert_eq!(encoded.views(), schema.views());
+    let original = Arc::new(Schema::original());
+    let left = encoded.counts(&original, |view| (*view == View::original()).then_some(0)).unwrap();
+    let expected = [
+        ((Class::Receive, 1, ASN, "a".to_owned()), 9),
+        ((Class::Transmit, ASN, ASN, "a".to_owned()), 5),
+    ];
+    assert_eq!(series(&left), expected.into());
 }
 
 #[test]
@@ -84,13 +125,13 @@ fn flows_of_one_series_are_summed() {
         (15169, ASN, 1 << 40, "edge1"),
         (2906, ASN, 0, ""),
     ] {
-        counts.record(&Decoded::Flow(flow(source_as, destination_as, bytes, hostname)));
+        counts.record(RULE, &Decoded::Flow(flow(source_as, destination_as, bytes, hostname)));
     }
     let expected = [
-        ((Direction::Receive, 2906, ASN, String::new()), 0),
-        ((Direction::Receive, 15169, ASN, "edge1".to_owned()), (1 << 40) + 9),
-        ((Direction::Receive, 15169, ASN, "edge2".to_owned()), 2),
-        ((Direction::Transmit, ASN, 15169, "edge1".to_owned()), 4),
+        ((Class::Receive, 2906, ASN, String::new()), 0),
+        ((Class::Receive, 15169, ASN, "edge1".to_owned()), (1 << 40) + 9),
+        ((Class::Receive, 15169, ASN, "edge2".to_owned()), 2),
+        ((Class::Transmit, ASN, 15169, "edge1".to_owned()), 4),
     ];
     assert_eq!(series(&counts), BTreeMap::from(expected));
     assert_eq!(counts.len(), 4);
@@ -101,10 +142,13 @@ fn flows_of_one_series_are_summed() {
 fn a_sum_never_overflows() {
     let mut counts = counts();
     for bytes in [u64::MAX - 1, 1, 1, u64::MAX, 0] {
-        counts.record(&Decoded::Flow(flow(ASN, 1, bytes, "")));
+        counts.record(RULE, &Decoded::Flow(flow(ASN, 1, bytes, "")));
     }
-    counts.record(&Decoded::Flow(flow(ASN, 2, 7, "")));
-    assert_eq!(counts.series().map(|(_, bytes)| bytes).collect::<Vec<_>>(), [u64::MAX, 7]);
+    counts.record(RULE, &Decoded::Flow(flow(ASN, 2, 7, "")));
+    assert_eq!(
+        counts.series().flat_map(|(_, counts)| counts.iter()).collect::<Vec<_>>(),
+        [u64::MAX, 7]
+    );
     assert_eq!(counts.counted.flows, 4);
     assert_eq!(
         counts.ignored[Ignored::Overflow.index()],
@@ -116,11 +160,11 @@ fn a_sum_never_overflows() {
 fn what_is_no_flow_is_counted_by_reason() {
     let mut counts = counts();
     for reason in Skipped::ALL {
-        counts.record(&Decoded::Skipped(reason));
+        counts.record(RULE, &Decoded::Skipped(reason));
     }
     for reason in Malformed::ALL {
-        counts.record(&Decoded::Malformed(reason));
-        counts.record(&Decoded::Malformed(reason));
+        counts.record(RULE, &Decoded::Malformed(reason));
+        counts.record(RULE, &Decoded::Malformed(reason));
     }
     assert_eq!(counts.skipped, [1; Skipped::ALL.len()]);
     assert_eq!(counts.malformed, [2; Malformed::ALL.len()]);
@@ -131,10 +175,10 @@ fn what_is_no_flow_is_counted_by_reason() {
 #[test]
 fn a_cleared_table_counts_from_zero() {
     let mut counts = counts();
-    counts.record(&Decoded::Flow(flow(ASN, 1, 5, "edge1")));
-    counts.record(&Decoded::Flow(flow(1, 2, 5, "edge1")));
-    counts.record(&Decoded::Skipped(Skipped::Marker));
-    counts.record(&Decoded::Malformed(Malformed::Syntax));
+    counts.record(RULE, &Decoded::Flow(flow(ASN, 1, 5, "edge1")));
+    counts.record(RULE, &Decoded::Flow(flow(1, 2, 5, "edge1")));
+    counts.record(RULE, &Decoded::Skipped(Skipped::Marker));
+    counts.record(RULE, &Decoded::Malformed(Malformed::Syntax));
     counts.messages = 4;
     counts.payload_bytes = 100;
     counts.clear();
@@ -146,8 +190,8 @@ fn a_cleared_table_counts_from_zero() {
     assert_eq!(counts.skipped, [0; Skipped::ALL.len()]);
     assert_eq!(counts.malformed, [0; Malformed::ALL.len()]);
 
-    counts.record(&Decoded::Flow(flow(ASN, 1, 6, "edge2")));
-    let expected = [((Direction::Transmit, ASN, 1, "edge2".to_owned()), 6)];
+    counts.record(RULE, &Decoded::Flow(flow(ASN, 1, 6, "edge2")));
+    let expected = [((Class::Transmit, ASN, 1, "edge2".to_owned()), 6)];
     assert_eq!(series(&counts), BTreeMap::from(expected));
 }
 
@@ -168,11 +212,11 @@ proptest! {
         let mut counts = counts();
         let mut expected = BTreeMap::<_, u64>::new();
         for &(source_as, destination_as, bytes, hostname) in &flows {
-            counts.record(&Decoded::Flow(flow(source_as, destination_as, bytes, hostname)));
+            counts.record(RULE, &Decoded::Flow(flow(source_as, destination_as, bytes, hostname)));
             let direction = if source_as == ASN {
-                Direction::Transmit
+                Class::Transmit
             } else if destination_as == ASN {
-                Direction::Receive
+                Class::Receive
             } else {
                 continue;
             };
@@ -189,7 +233,7 @@ proptest! {
         let all = wrapping_sum(&mut flows.iter().map(|&(_, _, bytes, _)| bytes));
         prop_assert_eq!(counts.counted.bytes.wrapping_add(ignored), all);
         prop_assert_eq!(
-            wrapping_sum(&mut counts.series().map(|(_, bytes)| bytes)),
+            wrapping_sum(&mut counts.series().flat_map(|(_, counts)| counts.iter())),
             counts.counted.bytes
         );
         let ignored: u64 = counts.ignored.iter().map(|totals| totals.flows).sum();
@@ -203,18 +247,16 @@ fn a_label_value_is_cut_at_the_end_of_a_character_and_counted() {
     // The 1,024th byte lies within a character.
     let long = format!("x{}", "ü".repeat(600));
     for hostname in [&"y".repeat(1024), &long, &long] {
-        counts.record(&Decoded::Flow(flow(ASN, 1, 5, hostname)));
+        counts.record(RULE, &Decoded::Flow(flow(ASN, 1, 5, hostname)));
     }
     let kept = format!("x{}", "ü".repeat(511));
     assert_eq!(kept.len(), 1023);
-    let expected = [
-        ((Direction::Transmit, ASN, 1, "y".repeat(1024)), 5),
-        ((Direction::Transmit, ASN, 1, kept), 10),
-    ];
+    let expected =
+        [((Class::Transmit, ASN, 1, "y".repeat(1024)), 5), ((Class::Transmit, ASN, 1, kept), 10)];
     assert_eq!(series(&counts), BTreeMap::from(expected));
-    assert_eq!(counts.values_truncated().collect::<Vec<_>>(), [("hostname", 2)]);
+    assert_eq!(counts.values_truncated[Dimension::Hostname.index()], 2);
     counts.clear();
-    assert_eq!(counts.values_truncated().collect::<Vec<_>>(), [("hostname", 0)]);
+    assert_eq!(counts.values_truncated[Dimension::Hostname.index()], 0);
 }
 
 #[test]
@@ -237,38 +279,43 @@ fn values_that_begin_with_the_same_1024_bytes_are_one_series_in_either_form() {
     ] {
         let hostname = map(&value);
         assert!(hostname.len() > 1024);
-        counts.record(&Decoded::Flow(flow(ASN, 1, 7, &hostname)));
+        counts.record(RULE, &Decoded::Flow(flow(ASN, 1, 7, &hostname)));
     }
-    let expected = [((Direction::Transmit, ASN, 1, format!("key%{same}")), 21)];
+    let expected = [((Class::Transmit, ASN, 1, format!("key%{same}")), 21)];
     assert_eq!(series(&counts), BTreeMap::from(expected));
-    assert_eq!(counts.values_truncated().collect::<Vec<_>>(), [("hostname", 3)]);
+    assert_eq!(counts.values_truncated[Dimension::Hostname.index()], 3);
 }
 
 #[test]
 fn a_table_comes_back_from_its_bytes_with_values_cut_that_had_no_bound() {
     let mut counts = counts();
     for (hostname, bytes) in [("a", 1), ("b", 10)] {
-        counts.record(&Decoded::Flow(flow(ASN, 1, bytes, hostname)));
+        counts.record(RULE, &Decoded::Flow(flow(ASN, 1, bytes, hostname)));
     }
     let mut bytes = Vec::new();
     counts.encode(&mut bytes);
-    let read = |bytes: &[u8]| {
+    let read = |encoding, bytes: &[u8]| {
         let mut rest = bytes;
-        let counts = Counts::decode(&Layout::original(), Rule { asn: ASN }, &mut rest);
-        counts.map(|counts| (series(&counts), rest.len()))
+        let counts = EncodedCounts::read(encoding, &mut rest)?.counts(&schema(), |_| Some(0))?;
+        Some((series(&counts), rest.len()))
     };
-    assert_eq!(read(&bytes), Some((series(&counts), 0)));
-    // As an earlier version wrote it: two texts of 2,000 bytes that differ in the last.
+    assert_eq!(read(Encoding::Views, &bytes), Some((series(&counts), 0)));
+    // As an earlier version wrote it, without views: two texts of 2,000 bytes that differ in the
+    // last.
+    let mut views = 1_u32.to_le_bytes().to_vec();
+    View::original().write(&mut views);
+    let without_views = bytes.strip_prefix(&*views).unwrap();
+    assert_eq!(read(Encoding::Original, without_views), Some((series(&counts), 0)));
     let long = "l".repeat(1999);
     let mut old = 2_u32.to_le_bytes().to_vec();
     for last in ["a", "b"] {
         old.extend_from_slice(&2000_u32.to_le_bytes());
         old.extend_from_slice(format!("{long}{last}").as_bytes());
     }
-    old.extend_from_slice(&bytes[4 + 2 * 5..]);
-    let expected = [((Direction::Transmit, ASN, 1, "l".repeat(1024)), 11)];
-    assert_eq!(read(&old), Some((BTreeMap::from(expected), 0)));
+    old.extend_from_slice(&without_views[4 + 2 * 5..]);
+    let expected = [((Class::Transmit, ASN, 1, "l".repeat(1024)), 11)];
+    assert_eq!(read(Encoding::Original, &old), Some((BTreeMap::from(expected), 0)));
     for end in 0..bytes.len() {
-        assert_eq!(read(&bytes[..end]), None, "{end}");
+        assert_eq!(read(Encoding::Views, &bytes[..end]), None, "{end}");
     }
 }

@@ -29,7 +29,7 @@ impl Canary {
         // A gauge like it.
         let family = families
             .find("flow_exporter_remote_write_last_success_timestamp_seconds")
-            .unwrap_or(FamilyId::flow(crate::traffic::Direction::Receive));
+            .unwrap_or(FamilyId::new(0));
         Canary { pool, labels, family, time_ms: 0 }
     }
 

@@ -40,7 +40,7 @@ use crate::{
     health::{Component, Lifeline},
     journal::{self, Log},
     metrics::Metrics,
-    traffic::Layout,
+    schema::Schema,
 };
 
 use super::remote_write::{Encoder, ExternalLabels, Families};
@@ -91,17 +91,17 @@ pub struct Pusher {
 }
 
 impl Pusher {
-    /// A pusher of series of `layout`; does not touch the network. In `state_dir` it keeps what it
+    /// A pusher of series of `schema`; does not touch the network. In `state_dir` it keeps what it
     /// found out about the endpoint (`endpoints/`) and samples that were refused (`quarantine/`);
     /// without it, neither is kept.
     pub fn new(
         config: &PusherConfig,
-        layout: &Layout,
+        schema: &Schema,
         metrics: Arc<Metrics>,
         component: Component,
         state_dir: Option<&Path>,
     ) -> Result<Self, PusherConfigError> {
-        let (external, sender) = match parts(config, layout) {
+        let (external, sender) = match parts(config, schema) {
             Ok(parts) => parts,
             Err(error) => {
                 // What never was can't have died.
@@ -121,11 +121,11 @@ impl Pusher {
         if config.trust_2xx {
             negotiation.trust();
         }
-        let families = Arc::new(Families::all());
+        let families = Arc::new(Families::all(schema));
         let canary = Canary::new(&families, external.merge([]));
         let requests = Requests {
             sender,
-            encoder: Encoder::new(families, config.start_timestamps),
+            encoder: Encoder::new(Arc::clone(&families), config.start_timestamps),
             negotiation,
             notes,
             backoff: Backoff::new(config.backoff),
@@ -148,7 +148,7 @@ impl Pusher {
             stream,
             config: config.clone(),
             name: file_name(&endpoint),
-            labeler: Labeler::new(layout.clone(), external, config.relabel.clone()),
+            labeler: Labeler::new(families, external, config.relabel.clone()),
             metrics: PushMetrics::new(endpoint, metrics),
             self_metrics: None,
         })
@@ -217,16 +217,16 @@ impl Pusher {
 ///
 /// # Errors
 /// Those of [`Pusher::new`].
-pub fn check(config: &PusherConfig, layout: &Layout) -> Result<(), PusherConfigError> {
-    parts(config, layout).map(drop)
+pub fn check(config: &PusherConfig, schema: &Schema) -> Result<(), PusherConfigError> {
+    parts(config, schema).map(drop)
 }
 
 /// The parts of a pusher that a wrong configuration fails in.
 fn parts(
     config: &PusherConfig,
-    layout: &Layout,
+    schema: &Schema,
 ) -> Result<(ExternalLabels, Sender), PusherConfigError> {
-    Ok((ExternalLabels::new(&config.external_labels, layout)?, Sender::new(config)?))
+    Ok((ExternalLabels::new(&config.external_labels, schema)?, Sender::new(config)?))
 }
 
 /// Has the log kept for these endpoints from now on, for new ones from its end on, and no longer for

@@ -14,7 +14,7 @@ use crate::{
     publish::remote_write::{
         Batch, Compression, Encoder, ExternalLabels, Families, LabelPool, Protocol,
     },
-    traffic::Layout,
+    schema::Schema,
 };
 
 use super::{
@@ -34,15 +34,15 @@ pub struct Probed {
     pub findings: Vec<String>,
 }
 
-/// Tries the endpoint. An error is one of the configuration, for series of `layout`.
-pub async fn probe(config: &PusherConfig, layout: &Layout) -> Result<Probed, PusherConfigError> {
-    ExternalLabels::new(&config.external_labels, layout)?;
+/// Tries the endpoint. An error is one of the configuration, for series of `schema`.
+pub async fn probe(config: &PusherConfig, schema: &Schema) -> Result<Probed, PusherConfigError> {
+    ExternalLabels::new(&config.external_labels, schema)?;
     let sender = Sender::new(config)?;
     let (protocol, content) = match config.protocol {
         ProtocolChoice::V2 => (Protocol::V2, Content::V2),
         ProtocolChoice::Auto | ProtocolChoice::V1 => (Protocol::V1, Content::V1),
     };
-    let mut encoder = Encoder::new(Arc::new(Families::flow()), config.start_timestamps);
+    let mut encoder = Encoder::new(Arc::new(Families::flow(schema)), config.start_timestamps);
     let mut empty = |protocol| {
         encoder.encode(&Batch::default(), &LabelPool::new(), protocol, Compression::Snappy)
     };

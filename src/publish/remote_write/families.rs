@@ -1,18 +1,20 @@
 //! What is known of the metrics that series belong to.
 
+use std::borrow::Cow;
+
 use crate::{
     metrics::{Kind, Metrics},
-    traffic::Direction,
+    schema::{Class, Definition, Measure, Schema},
 };
 
 /// Which of the metrics of a [`Families`] table a series belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FamilyId(u8);
+pub struct FamilyId(u16);
 
 impl FamilyId {
-    /// The flow metric of a direction; every table begins with these.
-    pub const fn flow(direction: Direction) -> Self {
-        FamilyId(direction as u8)
+    /// The metric at this place of a table, which begins with the flow metrics of its schema.
+    pub const fn new(place: u16) -> Self {
+        FamilyId(place)
     }
 
     pub(super) fn index(self) -> usize {
@@ -24,11 +26,11 @@ impl FamilyId {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FamilyMetadata {
     /// The metric's name; a counter's ends in `_total`, a histogram's has no suffix.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Its type.
     pub kind: Kind,
     /// Its help text.
-    pub help: &'static str,
+    pub help: Cow<'static, str>,
     /// Its unit, in the plural; empty where it has none.
     pub unit: &'static str,
 }
@@ -37,31 +39,50 @@ pub struct FamilyMetadata {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Families {
     families: Vec<FamilyMetadata>,
+    /// View, class and measure of the flow metrics, with which the table begins.
+    flow: Vec<(String, Class, Measure)>,
 }
 
 impl Families {
-    /// The flow metrics alone.
-    pub fn flow() -> Self {
-        let families = Direction::ALL.map(|direction| {
-            FamilyMetadata::new(direction.metric(), Kind::Counter, direction.help())
+    /// The flow metrics of a schema alone.
+    pub fn flow(schema: &Schema) -> Self {
+        let families = schema.families().iter().map(|family| {
+            let (name, help) = (family.name.clone(), family.help.clone());
+            FamilyMetadata::new(name.into(), Kind::Counter, help.into())
         });
-        Families { families: families.into() }
+        let flow = schema.families().iter().map(|family| {
+            let view = schema.views()[usize::from(family.view)].name();
+            (view.to_owned(), family.class, family.measure)
+        });
+        Families { families: families.collect(), flow: flow.collect() }
     }
 
-    /// The flow metrics, the program's own, and those of its process.
-    pub fn all() -> Self {
-        let mut families = Families::flow();
+    /// The flow metrics of a schema, the program's own, and those of its process.
+    pub fn all(schema: &Schema) -> Self {
+        let mut families = Families::flow(schema);
         let own = Metrics::DECLARED.iter().chain(Metrics::PROCESS);
         // Doc comments, of which help texts are made, begin with a space.
-        let own = own.map(|own| FamilyMetadata::new(own.name, own.kind, own.help.trim_start()));
+        let own = own.map(|own| {
+            FamilyMetadata::new(own.name.into(), own.kind, own.help.trim_start().into())
+        });
         families.families.extend(own);
         families
+    }
+
+    /// The metric to which the count of a series in this place belongs; `None` if no configured view
+    /// has it.
+    pub fn of(&self, definition: &Definition<'_>, count: usize) -> Option<FamilyId> {
+        let measure = definition.measures().nth(count)?;
+        let place = self.flow.iter().position(|(view, class, counted)| {
+            (&**view, *class, *counted) == (definition.view, definition.class, measure)
+        })?;
+        u16::try_from(place).ok().map(FamilyId)
     }
 
     /// The metric of this name.
     pub fn find(&self, name: &str) -> Option<FamilyId> {
         let place = self.families.iter().position(|family| family.name == name)?;
-        u8::try_from(place).ok().map(FamilyId)
+        u16::try_from(place).ok().map(FamilyId)
     }
 
     /// What is known of a metric.
@@ -79,9 +100,9 @@ impl Families {
 }
 
 impl FamilyMetadata {
-    fn new(name: &'static str, kind: Kind, help: &'static str) -> Self {
+    fn new(name: Cow<'static, str>, kind: Kind, help: Cow<'static, str>) -> Self {
         // Prometheus names end in the unit, but for the suffix of counters.
-        let stem = name.strip_suffix("_total").unwrap_or(name);
+        let stem = name.strip_suffix("_total").unwrap_or(&name);
         let unit = ["bytes", "seconds"]
             .into_iter()
             .find(|&unit| stem.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_')));

@@ -1,6 +1,6 @@
 //! Labels that the operator adds to every series.
 
-use crate::traffic::{Layout, MAX_VALUE_BYTES};
+use crate::schema::{MAX_VALUE_BYTES, Schema, View};
 
 /// External labels take no more than this together, names and values, in bytes.
 const MAX_EXTERNAL_BYTES: usize = 32 << 10;
@@ -51,9 +51,9 @@ pub struct ExternalLabels {
 }
 
 impl ExternalLabels {
-    /// Checks `labels` (name, value) for series of `layout`. A label without a value is left out,
+    /// Checks `labels` (name, value) for series of `schema`. A label without a value is left out,
     /// since to Prometheus it is the same as no label.
-    pub fn new(labels: &[(String, String)], layout: &Layout) -> Result<Self, LabelError> {
+    pub fn new(labels: &[(String, String)], schema: &Schema) -> Result<Self, LabelError> {
         let mut sorted = labels.to_vec();
         sorted.sort();
         for pair in sorted.windows(2) {
@@ -73,7 +73,7 @@ impl ExternalLabels {
             if !is_label_name(name) {
                 return Err(LabelError::Name(name.clone()));
             }
-            if series_labels(layout).any(|taken| taken == name) {
+            if series_labels(schema).any(|taken| taken == name) {
                 return Err(LabelError::Taken(name.clone()));
             }
         }
@@ -106,11 +106,10 @@ impl ExternalLabels {
     }
 }
 
-/// The names of the labels of series of `layout`, the metric's name included.
-fn series_labels(layout: &Layout) -> impl Iterator<Item = &'static str> {
-    let dimensions = layout.dimensions().iter();
-    std::iter::once(METRIC_NAME)
-        .chain(dimensions.flat_map(|dimension| dimension.label_names().iter().copied()))
+/// The names of the labels of series of `schema`, the metric's name included.
+fn series_labels(schema: &Schema) -> impl Iterator<Item = &str> {
+    let labels = schema.configured().iter().flat_map(View::labels);
+    std::iter::once(METRIC_NAME).chain(labels.map(|label| &*label.name))
 }
 
 fn is_label_name(name: &str) -> bool {

@@ -129,8 +129,8 @@ fn put_metadata(out: &mut Vec<u8>, families: &Families) {
             Kind::Histogram => MetricType::Histogram,
         };
         let mut metadata = vec![METADATA_TYPE, kind as u8];
-        wire::put_text(&mut metadata, METADATA_FAMILY, family.name);
-        wire::put_text(&mut metadata, METADATA_HELP, family.help);
+        wire::put_text(&mut metadata, METADATA_FAMILY, &family.name);
+        wire::put_text(&mut metadata, METADATA_HELP, &family.help);
         if !family.unit.is_empty() {
             wire::put_text(&mut metadata, METADATA_UNIT, family.unit);
         }

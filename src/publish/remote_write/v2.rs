@@ -52,7 +52,7 @@ struct Symbols {
     /// By label id: the request, and what the references to name and value take, in bytes.
     pairs: Vec<(u32, u32)>,
     /// Symbols that no label has.
-    others: Vec<(&'static str, u32)>,
+    others: Vec<(String, u32)>,
 }
 
 impl Writer {
@@ -176,18 +176,18 @@ impl Symbols {
     }
 
     /// Writes any text, unless it is written, and returns its place.
-    fn other(&mut self, text: &'static str, pool: &LabelPool, out: &mut Vec<u8>) -> u32 {
+    fn other(&mut self, text: &str, pool: &LabelPool, out: &mut Vec<u8>) -> u32 {
         if text.is_empty() {
             return 0;
         }
         if let Some(id) = pool.find_text(text) {
             return self.text(id, pool, out);
         }
-        if let Some(&(_, place)) = self.others.iter().find(|(other, _)| *other == text) {
+        if let Some(&(_, place)) = self.others.iter().find(|(other, _)| other == text) {
             return place;
         }
         let place = self.count;
-        self.others.push((text, place));
+        self.others.push((text.to_owned(), place));
         self.count += 1;
         wire::put_text(out, REQUEST_SYMBOLS, text);
         place
@@ -210,18 +210,14 @@ impl Form for Labels<'_> {
 }
 
 /// Writes what is known of a metric; `symbol` gives the place of a text.
-fn put_metadata(
-    out: &mut Vec<u8>,
-    family: &FamilyMetadata,
-    mut symbol: impl FnMut(&'static str) -> u32,
-) {
+fn put_metadata(out: &mut Vec<u8>, family: &FamilyMetadata, mut symbol: impl FnMut(&str) -> u32) {
     let kind = match family.kind {
         Kind::Counter => MetricType::Counter,
         Kind::Gauge => MetricType::Gauge,
         Kind::Histogram => MetricType::Histogram,
     };
     let mut metadata = vec![METADATA_TYPE, kind as u8];
-    for (tag, text) in [(METADATA_HELP, family.help), (METADATA_UNIT, family.unit)] {
+    for (tag, text) in [(METADATA_HELP, &*family.help), (METADATA_UNIT, family.unit)] {
         let place = symbol(text);
         if place != 0 {
             metadata.push(tag);

@@ -7,25 +7,26 @@ use std::{
 };
 
 use flow_exporter::{
-    ledger::{Column, Definition, OTHER_SERIES, SeriesTable},
-    traffic::{Counts, Direction, OTHER},
+    ledger::{OTHER_SERIES, SeriesTable},
+    schema::{Class, Definition, OTHER, Value},
+    traffic::Counts,
 };
 use proptest::prelude::*;
 
 use super::*;
 
-/// Direction, source AS, destination AS, hostname, as labels have them.
-type Labels = (Direction, String, String, String);
+/// Class, source AS, destination AS, hostname, as labels have them.
+type Labels = (Class, String, String, String);
 
 fn labels(series: &flow_exporter::ledger::Series<'_>) -> Labels {
     let mut labels = BTreeMap::new();
-    series.labels(|name, value| drop(labels.insert(name, value.to_owned())));
+    series.labels(|name, value| drop(labels.insert(name.to_owned(), value.to_owned())));
     let mut take = |name| labels.remove(name).unwrap();
-    (series.direction, take("source_as"), take("destination_as"), take("hostname"))
+    (series.head.class, take("source_as"), take("destination_as"), take("hostname"))
 }
 
 /// Flows of one direction, of another AS and a host: their bytes.
-type Flows = Vec<(Direction, u32, u8, u32)>;
+type Flows = Vec<(Class, u32, u8, u32)>;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -36,7 +37,7 @@ enum Step {
 }
 
 fn flows() -> impl Strategy<Value = Flows> {
-    let direction = prop::sample::select(Direction::ALL.to_vec());
+    let direction = prop::sample::select([Class::Receive, Class::Transmit].to_vec());
     prop::collection::vec((direction, 0..8_u32, 0..3_u8, 0..1_000_u32), 0..12)
 }
 
@@ -50,21 +51,21 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn count_all(shard: &mut Shard, time_ms: i64, flows: &Flows) {
     for &(direction, asn, host, bytes) in flows {
         let (source_as, destination_as) = match direction {
-            Direction::Receive => (asn, RULE.asn),
-            Direction::Transmit => (RULE.asn, asn),
+            Class::Receive => (asn, RULE.asn),
+            _ => (RULE.asn, asn),
         };
         let hostname = format!("host{host}").into();
         let flow = Flow { source_as, destination_as, bytes: bytes.into(), hostname };
-        shard.counts(Some(time_ms)).record(&Decoded::Flow(flow));
+        shard.counts(Some(time_ms)).record(RULE, &Decoded::Flow(flow));
     }
 }
 
 /// The labels that a flow has if its series is there.
-fn own_labels(&(direction, asn, host, _): &(Direction, u32, u8, u32)) -> Labels {
+fn own_labels(&(direction, asn, host, _): &(Class, u32, u8, u32)) -> Labels {
     let (asn, own, host) = (asn.to_string(), RULE.asn.to_string(), format!("host{host}"));
     match direction {
-        Direction::Receive => (direction, asn, own, host),
-        Direction::Transmit => (direction, own, asn, host),
+        Class::Receive => (direction, asn, own, host),
+        _ => (direction, own, asn, host),
     }
 }
 
@@ -82,7 +83,7 @@ impl Account {
     fn take(&mut self, snapshot: &Snapshot, flows: &Flows, max_series: usize) {
         let now: BTreeMap<Labels, (i64, u64)> = snapshot
             .series()
-            .map(|series| (labels(&series), (series.start_ms, series.bytes)))
+            .map(|series| (labels(&series), (series.start_ms, series.counts[0])))
             .collect();
         assert_eq!(now.len(), snapshot.len(), "each series has labels of its own");
         self.counted += flows.iter().map(|&(.., bytes)| u64::from(bytes)).sum::<u64>();
@@ -174,27 +175,27 @@ fn beyond_the_bound_of_series_flows_count_by_direction_and_hostname_and_the_ledg
     bench.shards[0].advance_watermark(T);
     bench.until_taken_from(T);
     let flows = vec![
-        (Direction::Receive, u32::MAX, 1, 1),
-        (Direction::Receive, 2, 1, 10),
-        (Direction::Receive, 3, 1, 100),
-        (Direction::Receive, 3, 2, 1_000),
-        (Direction::Transmit, 4, 1, 10_000),
-        (Direction::Receive, u32::MAX, 1, 100_000),
+        (Class::Receive, u32::MAX, 1, 1),
+        (Class::Receive, 2, 1, 10),
+        (Class::Receive, 3, 1, 100),
+        (Class::Receive, 3, 2, 1_000),
+        (Class::Transmit, 4, 1, 10_000),
+        (Class::Receive, u32::MAX, 1, 100_000),
     ];
     count_all(&mut bench.shards[0], T, &flows);
     bench.shards[0].advance_watermark(T + INTERVAL_MS + LATENESS_MS);
     let snapshot = bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
     let mut series: Vec<_> =
-        snapshot.series().map(|series| (labels(&series), series.bytes)).collect();
+        snapshot.series().map(|series| (labels(&series), series.counts[0])).collect();
     series.sort();
     let other = |direction, host: &str| (direction, OTHER.into(), OTHER.into(), host.into());
     assert_eq!(
         series,
         [
             (own_labels(&flows[0]), 100_001),
-            (other(Direction::Receive, "host1"), 110),
-            (other(Direction::Receive, "host2"), 1_000),
-            (other(Direction::Transmit, "host1"), 10_000),
+            (other(Class::Receive, "host1"), 110),
+            (other(Class::Receive, "host2"), 1_000),
+            (other(Class::Transmit, "host1"), 10_000),
         ]
     );
     let state = bench.health.components().pop().unwrap().1;
@@ -208,8 +209,8 @@ fn beyond_the_bound_of_series_flows_count_by_direction_and_hostname_and_the_ledg
     drop(journal);
     let state = recovered.state.unwrap();
     let others = state.series().filter(|series| {
-        let definition = Definition::read(&Layout::original(), series.definition).unwrap();
-        definition.columns.iter().filter(|column| matches!(column, Column::Other)).count() == 2
+        let definition = Definition::read(series.definition).unwrap();
+        definition.columns.iter().filter(|column| matches!(column.value, Value::Other)).count() == 2
     });
     assert_eq!(others.count(), 3, "what is AS 4294967295 is told from what is other");
 }
@@ -217,53 +218,54 @@ fn beyond_the_bound_of_series_flows_count_by_direction_and_hostname_and_the_ledg
 #[test]
 fn names_change_no_series_of_others() {
     let names = |text: &str| Arc::new(AsNames::parse(text.as_bytes()).unwrap());
-    let mut table = SeriesTable::new(Layout::original(), names("0\tNone\n"), 0).bounded(1);
-    let mut counts = Counts::new(Layout::original(), RULE);
+    let mut table = SeriesTable::new(schema(), names("0\tNone\n"), 0).bounded(1);
+    let mut counts = Counts::new(schema());
     for source_as in [0, 7] {
         let hostname = "a".into();
         let flow = Flow { source_as, destination_as: RULE.asn, bytes: 5, hostname };
-        counts.record(&Decoded::Flow(flow));
+        counts.record(RULE, &Decoded::Flow(flow));
     }
     assert_eq!(table.merge(&counts, &[]), 5);
     table.take_snapshot(1, Instant::now());
     table.settled();
     table.rename(names("0\tNobody\n"));
     let after = table.take_snapshot(2, Instant::now());
-    let left: Vec<_> = after.series().map(|series| (series.is_other(), series.bytes)).collect();
+    let left: Vec<_> =
+        after.series().map(|series| (series.head.is_other, series.counts[0])).collect();
     assert_eq!(left, [(true, 5)]);
 }
 
 #[test]
 fn hostnames_without_bound_make_no_series_without_bound() {
-    let mut table = SeriesTable::new(Layout::original(), Arc::default(), 0).bounded(10);
+    let mut table = SeriesTable::new(schema(), Arc::default(), 0).bounded(10);
     let mut bytes = 0;
     for round in 0..5 {
-        let mut counts = Counts::new(Layout::original(), RULE);
+        let mut counts = Counts::new(schema());
         for host in 0..1_000 {
             let hostname = format!("host{round}.{host}").into();
             let flow = Flow { source_as: host, destination_as: RULE.asn, bytes: 3, hostname };
-            counts.record(&Decoded::Flow(flow));
+            counts.record(RULE, &Decoded::Flow(flow));
             bytes += 3;
         }
         table.merge(&counts, &[]);
     }
     let snapshot = table.take_snapshot(1, Instant::now());
-    assert_eq!(snapshot.series().map(|series| series.bytes).sum::<u64>(), bytes);
+    assert_eq!(snapshot.series().map(|series| series.counts[0]).sum::<u64>(), bytes);
     assert!(snapshot.len() <= 10 + OTHER_SERIES, "{} series", snapshot.len());
     let last = snapshot.series().find(|series| labels(series).3 == OTHER).expect("the last resort");
-    assert!(last.bytes > 3 * 3_000, "it counts most of them: {}", last.bytes);
+    assert!(last.counts[0] > 3 * 3_000, "it counts most of them: {}", last.counts[0]);
 }
 
 #[test]
 fn hostnames_that_came_and_ended_leave_neither_texts_nor_slots() {
-    let mut table = SeriesTable::new(Layout::original(), Arc::default(), 0);
+    let mut table = SeriesTable::new(schema(), Arc::default(), 0);
     let mut first = None;
     for round in 0..50_i64 {
-        let mut counts = Counts::new(Layout::original(), RULE);
+        let mut counts = Counts::new(schema());
         for host in 0..2_000 {
             let hostname = format!("host{round}.{host}").into();
             let flow = Flow { source_as: host, destination_as: RULE.asn, bytes: 3, hostname };
-            counts.record(&Decoded::Flow(flow));
+            counts.record(RULE, &Decoded::Flow(flow));
         }
         table.merge(&counts, &[]);
         let snapshot = table.take_snapshot(round + 1, Instant::now());

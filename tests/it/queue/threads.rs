@@ -12,7 +12,7 @@ fn named(name: &str, config: PusherConfig) -> PusherConfig {
 fn start(ledger: &Ledger, config: &PusherConfig, metrics: &Arc<Metrics>) -> Running {
     let component = Health::new().register("remote write");
     let lifeline = component.lifeline("stream");
-    let pusher = Pusher::new(config, &Layout::original(), Arc::clone(metrics), component, None);
+    let pusher = Pusher::new(config, &Schema::original(), Arc::clone(metrics), component, None);
     pusher.unwrap().start(lifeline, ledger.log(), ledger.news.subscribe()).unwrap()
 }
 

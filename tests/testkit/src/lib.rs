@@ -2,7 +2,7 @@
 //!
 //! | for | modules |
 //! |---|---|
-//! | the stages, in this process | [`receiver`], [`log`], [`accounting`], [`definitions`], [`snapshots`], [`faults`] |
+//! | the stages, in this process | [`receiver`], [`log`], [`accounting`], [`definitions`], [`counting`], [`snapshots`], [`faults`] |
 //! | the program, as a child | [`exporter`], [`child`], [`page`], [`http`] |
 //! | Kafka and flows | [`cluster`] (librdkafka's mock), [`produce`], [`series`] |
 //! | real servers (`scripts/e2e`) | [`servers`], [`query`] |
@@ -21,6 +21,7 @@
 pub mod accounting;
 pub mod child;
 pub mod cluster;
+pub mod counting;
 pub mod definitions;
 pub mod exporter;
 pub mod faults;

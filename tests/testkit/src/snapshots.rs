@@ -4,10 +4,12 @@ use std::{sync::Arc, time::Instant};
 
 use flow_exporter::{
     asn::AsNames,
-    flow::{Decoded, Flow},
+    flow::Flow,
     ledger::{SeriesTable, Snapshot},
-    traffic::{Counts, Layout, Rule},
+    traffic::Rule,
 };
+
+use crate::counting;
 
 /// The monitored AS.
 pub const ASN: u32 = 15169;
@@ -24,14 +26,11 @@ pub struct Tables {
 
 impl Tables {
     pub fn new(names: AsNames) -> Self {
-        Tables { table: SeriesTable::new(Layout::original(), Arc::new(names), 0) }
+        Tables { table: SeriesTable::new(counting::schema(), Arc::new(names), 0) }
     }
 
     pub fn count<'f>(&mut self, flows: impl IntoIterator<Item = Flow<'f>>) {
-        let mut counts = Counts::new(Layout::original(), Rule { asn: ASN });
-        for flow in flows {
-            counts.record(&Decoded::Flow(flow));
-        }
+        let counts = counting::counts(Rule { asn: ASN }, flows);
         self.table.merge(&counts, &[]);
     }
 

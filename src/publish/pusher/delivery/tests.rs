@@ -3,10 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use reqwest::StatusCode;
 
 use super::*;
-use crate::{
-    publish::remote_write::{FamilyId, LabelPool},
-    traffic::Direction,
-};
+use crate::publish::remote_write::{FamilyId, LabelPool};
 
 /// Series and times that came by one way, each sample once.
 type Samples = BTreeSet<(usize, i64)>;
@@ -20,7 +17,7 @@ fn batch(series: usize, times: i64) -> (Batch, BTreeMap<String, usize>) {
         let labels = pool.add([("__name__", "a"), ("place", place.to_string().as_str())]);
         let samples: Vec<_> =
             (1..=times).map(|time_ms| Sample { time_ms, value: 0.0, start_ms: 0 }).collect();
-        batch.push(labels, FamilyId::flow(Direction::Receive), &samples);
+        batch.push(labels, FamilyId::new(0), &samples);
         places.insert(format!("{labels:?}"), place);
     }
     (batch, places)

@@ -1,14 +1,13 @@
 //! What a series of the journal is called at the endpoint.
 
 use hashbrown::{DefaultHashBuilder, HashTable};
-use std::hash::BuildHasher;
+use std::{hash::BuildHasher, sync::Arc};
 
 use crate::{
-    ledger::{Column, Definition},
     publish::relabel::{self, RelabelRule},
-    publish::remote_write::{ExternalLabels, FamilyId, LabelPool, LabelSet},
+    publish::remote_write::{ExternalLabels, Families, FamilyId, LabelPool, LabelSet},
+    schema::{Definition, Value},
     slots::give_back_index,
-    traffic::{Dimension, Layout, OTHER},
 };
 
 /// The label that holds the metric's name.
@@ -17,7 +16,7 @@ pub(super) const METRIC_NAME: &str = "__name__";
 /// Gives series the labels that they have at one endpoint.
 #[derive(Debug, Clone)]
 pub(in crate::publish::pusher) struct Labeler {
-    layout: Layout,
+    families: Arc<Families>,
     external: ExternalLabels,
     relabel: Vec<RelabelRule>,
 }
@@ -36,11 +35,16 @@ pub(super) struct Labelled<'l> {
 
 impl Labeler {
     pub(in crate::publish::pusher) fn new(
-        layout: Layout,
+        families: Arc<Families>,
         external: ExternalLabels,
         relabel: Vec<RelabelRule>,
     ) -> Self {
-        Labeler { layout, external, relabel }
+        Labeler { families, external, relabel }
+    }
+
+    /// The metrics to which series belong.
+    pub(super) fn families(&self) -> &Families {
+        &self.families
     }
 
     /// Changes when the same series would get other labels.
@@ -55,39 +59,16 @@ impl Labeler {
         definition: &[u8],
         then: impl FnOnce(Option<Labelled<'_>>) -> T,
     ) -> T {
-        let Some(Definition { direction, columns }) = Definition::read(&self.layout, definition)
-        else {
-            return then(None);
-        };
-        let numbers: Vec<String> = columns
-            .iter()
-            .map(|column| match column {
-                Column::As { number, .. } => number.to_string(),
-                Column::Text(_) | Column::Other => String::new(),
-            })
-            .collect();
-        let mut labels = vec![(METRIC_NAME, direction.metric())];
-        let mut group = 0_u32;
-        for ((column, dimension), digits) in
-            columns.iter().zip(self.layout.dimensions()).zip(&numbers)
-        {
-            match (dimension, column) {
-                (Dimension::SourceAs | Dimension::DestinationAs, Column::As { number, name }) => {
-                    group = group.wrapping_add(*number);
-                    let names = dimension.label_names();
-                    labels.extend([(names[0], digits.as_str()), (names[1], *name)]);
-                }
-                (dimension, Column::Text(text)) => {
-                    labels.push((dimension.label_names()[0], text));
-                }
-                (dimension, Column::Other) => {
-                    labels.extend(dimension.label_names().iter().map(|&name| (name, OTHER)));
-                }
-                // `Definition::read` goes by the same layout.
-                (Dimension::Hostname, Column::As { .. }) => {}
-            }
-        }
-        let family = FamilyId::flow(direction);
+        let Some(definition) = Definition::read(definition) else { return then(None) };
+        // Series have one count each: the original's view is the only one.
+        let Some(family) = self.families.of(&definition, 0) else { return then(None) };
+        let mut labels = vec![(METRIC_NAME, &*self.families.get(family).name)];
+        labels.extend(definition.labels());
+        let numbers = definition.columns.iter().filter_map(|column| match column.value {
+            Value::Number { number, .. } => Some(number),
+            Value::Text(_) | Value::Other => None,
+        });
+        let group = numbers.fold(0, u32::wrapping_add);
         self.finish(labels, |labels| then(labels.map(|labels| Labelled { labels, family, group })))
     }
 

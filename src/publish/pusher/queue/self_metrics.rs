@@ -8,9 +8,7 @@ use std::{collections::VecDeque, sync::Arc};
 use crate::{
     clock,
     metrics::Metrics,
-    publish::remote_write::{
-        Batch, BatchBounds, Families, LabelPool, LabelSet, SAMPLE_MAX_BYTES, Sample,
-    },
+    publish::remote_write::{Batch, BatchBounds, LabelPool, LabelSet, SAMPLE_MAX_BYTES, Sample},
 };
 
 use super::labels::{Labeler, METRIC_NAME};
@@ -19,7 +17,6 @@ use super::labels::{Labeler, METRIC_NAME};
 #[derive(Debug)]
 pub(super) struct SelfMetrics {
     metrics: Arc<Metrics>,
-    families: Families,
     /// Of the newest samples.
     sets: Vec<LabelSet>,
     time_ms: i64,
@@ -28,8 +25,7 @@ pub(super) struct SelfMetrics {
 
 impl SelfMetrics {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        let families = Families::all();
-        SelfMetrics { metrics, families, sets: Vec::new(), time_ms: 0, ready: VecDeque::new() }
+        SelfMetrics { metrics, sets: Vec::new(), time_ms: 0, ready: VecDeque::new() }
     }
 
     /// Takes the metrics as they are now. Batches that were not handed out are replaced.
@@ -47,7 +43,7 @@ impl SelfMetrics {
         let mut batch = Batch::default();
         let mut bytes = 0;
         for family in self.metrics.gather() {
-            let Some(id) = self.families.find(&family.name) else { continue };
+            let Some(id) = labeler.families().find(&family.name) else { continue };
             for sample in &family.samples {
                 let name = format!("{}{}", family.name, sample.suffix);
                 let labels = sample.labels.iter().map(|(name, value)| (&**name, &**value));

@@ -1,0 +1,85 @@
+//! Early counts: what was counted for later ticks than the next one.
+//!
+//! Their messages are below the recorded positions, so the journal holds them beside the counts.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    schema::{Schema, View},
+    traffic::{Counts, EncodedCounts, Encoding},
+};
+
+/// Tables of what is counted for later ticks, by the ticks' time.
+pub(super) type EarlyCounts = BTreeMap<i64, Vec<Counts>>;
+
+/// What the journal holds of nothing. (No bytes mean that the early counts are as before.)
+const NOTHING: &[u8] = &[0];
+
+/// In the place of a tick's time: what follows was written with [`Encoding::Views`].
+const WITH_VIEWS: [u8; 8] = i64::MIN.to_le_bytes();
+
+/// Writes early counts in the form in which the journal holds them: for each table its tick's time
+/// in eight bytes, lowest first, then [the table](Counts::encode).
+pub(super) fn write(early: &EarlyCounts, out: &mut Vec<u8>) {
+    for (bound_ms, tables) in early {
+        for counts in tables.iter().filter(|counts| !counts.is_empty()) {
+            if out.is_empty() {
+                out.extend_from_slice(&WITH_VIEWS);
+            }
+            out.extend_from_slice(&bound_ms.to_le_bytes());
+            counts.encode(out);
+        }
+    }
+    if out.is_empty() {
+        out.extend_from_slice(NOTHING);
+    }
+}
+
+/// Early counts as the journal holds them, with the ticks' times.
+pub(super) struct Recorded<'b>(Vec<(i64, EncodedCounts<'b>)>);
+
+impl<'b> Recorded<'b> {
+    /// Reads what [`write`] wrote, or a version without views; `None` if it makes no sense.
+    pub(super) fn read(mut bytes: &'b [u8]) -> Option<Self> {
+        let mut recorded = Vec::new();
+        if bytes == NOTHING {
+            return Some(Recorded(recorded));
+        }
+        let encoding = match bytes.strip_prefix(&WITH_VIEWS) {
+            Some(rest) => {
+                bytes = rest;
+                Encoding::Views
+            }
+            None => Encoding::Original,
+        };
+        while !bytes.is_empty() {
+            let (bound_ms, rest) = bytes.split_first_chunk()?;
+            bytes = rest;
+            let counts = EncodedCounts::read(encoding, &mut bytes)?;
+            recorded.push((i64::from_le_bytes(*bound_ms), counts));
+        }
+        Some(Recorded(recorded))
+    }
+
+    /// The views of all tables; most often each comes many times.
+    pub(super) fn views(&self) -> impl Iterator<Item = &View> {
+        self.0.iter().flat_map(|(_, counts)| counts.views())
+    }
+
+    /// The counts of the views for which `place_of` gives a place in a schema. `None` if they make
+    /// no sense.
+    pub(super) fn counts(
+        &self,
+        schema: &Arc<Schema>,
+        place_of: impl Fn(&View) -> Option<u8>,
+    ) -> Option<EarlyCounts> {
+        let mut early = EarlyCounts::new();
+        for (bound_ms, recorded) in &self.0 {
+            let counts = recorded.counts(schema, &place_of)?;
+            if !counts.is_empty() {
+                early.entry(*bound_ms).or_default().push(counts);
+            }
+        }
+        Some(early)
+    }
+}

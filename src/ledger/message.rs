@@ -1,0 +1,68 @@
+//! What the ledger's thread is told, by workers and readers.
+
+use std::{
+    sync::{Arc, mpsc},
+    time::Instant,
+};
+
+use crate::{asn::AsNames, source::Position, traffic::Counts};
+
+/// What the ledger is told.
+pub(super) enum Request {
+    /// A reader wants a snapshot of at least this moment.
+    Freshen(Instant),
+    /// New AS names.
+    Names(Arc<AsNames>),
+    /// AS names won't come for now: publish without.
+    NamesFailed,
+    /// No message before this time is left in a worker's partitions, but for late ones.
+    Watermark { worker: usize, time_ms: i64 },
+    /// What a worker has counted.
+    HandOver(HandOver),
+    /// A worker has handed over its last counts.
+    Left,
+}
+
+/// What was counted for one tick.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    /// The tick's time, in milliseconds since the epoch: the messages are before it.
+    pub(super) bound_ms: i64,
+    pub(super) counts: Box<Counts>,
+}
+
+/// What a worker hands over.
+pub(super) struct HandOver {
+    /// The epoch for which it is, if it is the first one of this worker in that epoch.
+    pub(super) epoch: Option<u64>,
+    pub(super) buckets: Vec<Bucket>,
+    /// Up to where the worker has counted.
+    pub(super) positions: Vec<Position>,
+    pub(super) receipt: Receipt,
+}
+
+/// Tells a worker that its table is merged, at the latest when it is dropped, and gives it a table
+/// to go on with.
+pub(super) struct Receipt {
+    table: Option<Box<Counts>>,
+    to: mpsc::Sender<Option<Box<Counts>>>,
+}
+
+impl Receipt {
+    /// A receipt for the worker that listens to `to`.
+    pub(super) fn new(to: mpsc::Sender<Option<Box<Counts>>>) -> Self {
+        Receipt { table: None, to }
+    }
+
+    /// Gives back a table, which is empty.
+    pub(super) fn give(mut self, table: Box<Counts>) {
+        self.table = Some(table);
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        // A worker that has left needs no table.
+        drop(self.to.send(self.table.take()));
+    }
+}

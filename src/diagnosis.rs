@@ -1,7 +1,7 @@
 //! Why nothing is counted although messages come: a wrong `--asn`, a collector that knows no AS
 //! numbers, another format, clocks that are off.
 //!
-//! A mix is not judged: as long as something is counted, the counters by reason tell of the rest.
+//! Gives no verdict while something is counted: the counters by reason show the rest.
 
 use std::{
     collections::HashMap,
@@ -11,24 +11,24 @@ use std::{
 use crate::{
     flow::{Foreign, Malformed, Skipped},
     health::{Component, State},
-    ledger::Witness,
+    ledger::Observer,
     traffic::{Counts, Ignored, Rule},
 };
 
-/// How long nothing may be counted after the start before the component says so.
+/// How long after the start nothing may be counted before the component reports it.
 const SHOWN_AFTER: Duration = Duration::from_secs(10);
-/// How long before the log says so.
+/// How long before the log reports it.
 const LOGGED_AFTER: Duration = Duration::from_secs(60);
 /// How long if something was counted before: collectors write in bursts, minutes apart.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// How long until the log says it again.
+/// How long until the log reports it again.
 const LOGGED_AGAIN_AFTER: Duration = Duration::from_secs(3600);
-/// AS numbers of which the flows are counted; where there are more, the rare ones are forgotten.
+/// AS numbers whose flows are counted; if there are more, the rare ones are forgotten.
 const AS_NUMBERS: usize = 256;
-/// AS numbers that are named.
+/// How many AS numbers are named.
 const NAMED: usize = 3;
 
-/// What became of records, as far as it tells why none is counted.
+/// What became of records, as far as it shows why none is counted.
 #[derive(Debug)]
 pub struct Tally {
     rule: Rule,
@@ -42,21 +42,21 @@ pub struct Tally {
     sampled: Sampled,
 }
 
-/// What was seen of a few of the flows and messages.
+/// What a few of the flows and messages showed.
 #[derive(Debug, Default)]
 struct Sampled {
     flows: u64,
     /// Flows with AS 0 at one end, and at both.
     half_numbered: u64,
     unnumbered: u64,
-    /// Flows by the AS numbers at their ends but 0.
+    /// Flows by the AS numbers at their ends, except 0.
     ases: HashMap<u32, u64>,
     messages: u64,
     formats: Vec<(Foreign, u64)>,
 }
 
 impl Tally {
-    /// Nothing yet; flows are to be counted by this rule.
+    /// Nothing yet, for flows that are classified by this rule.
     pub fn new(rule: Rule) -> Self {
         Tally {
             rule,
@@ -90,7 +90,7 @@ impl Tally {
         self.counted
     }
 
-    /// Flows, whether they were counted or not.
+    /// Flows, counted or not.
     pub fn flows(&self) -> u64 {
         self.counted + self.foreign
     }
@@ -110,7 +110,7 @@ impl Tally {
         self.flows() + self.skipped() + self.malformed()
     }
 
-    /// The AS numbers that most of the flows have at either end, which are not counted.
+    /// The most frequent AS numbers at either end of flows that are not counted.
     pub fn most_frequent(&self) -> Vec<u32> {
         let mut ases: Vec<_> =
             self.sampled.ases.iter().map(|(&asn, &flows)| (flows, asn)).collect();
@@ -118,7 +118,7 @@ impl Tally {
         ases.into_iter().take(NAMED).map(|(_, asn)| asn).collect()
     }
 
-    /// Why nothing of all this is counted, and what to do; `None` if something is, or if there was
+    /// Why nothing is counted, and what to do; `None` if something is counted, or if there was
     /// nothing to count.
     pub fn verdict(&self) -> Option<String> {
         let records = self.records();
@@ -194,12 +194,12 @@ impl Tally {
         )
     }
 
-    /// Why all messages came late, if they did.
+    /// What to do if all messages came late.
     fn lateness(&self) -> Option<String> {
         (self.messages > 0 && self.late == self.messages).then(|| {
             format!(
-                "all {} messages came too late for the sample of their time, and are in a later \
-                 one: set the clocks of collectors and brokers (NTP), or raise --max-lateness",
+                "all {} messages came too late for the sample of their time, and are counted in a \
+                 later one: set the clocks of collectors and brokers (NTP), or raise --max-lateness",
                 self.messages
             )
         })
@@ -230,7 +230,7 @@ impl Sampled {
         }
     }
 
-    /// Counts an AS number; what is frequent is found among any number of them.
+    /// Counts an AS number. Frequent ones are found among any number of them.
     fn see(&mut self, asn: u32) {
         if asn == 0 {
             return;
@@ -246,22 +246,22 @@ impl Sampled {
         }
     }
 
-    /// The form of most messages, if it is not pmacct's.
+    /// The format of most messages, if it is not pmacct's.
     fn format(&self) -> Option<Foreign> {
         let (format, messages) = *self.formats.iter().max_by_key(|(_, messages)| *messages)?;
         (messages * 2 > self.messages).then_some(format)
     }
 }
 
-/// Watches what is counted, and says in health and log if nothing is.
+/// Watches what is counted, and reports in health and log if nothing is.
 #[derive(Debug)]
 pub struct Diagnosis {
     component: Component,
-    /// Since something was counted last.
+    /// What came since something was last counted.
     uncounted: Tally,
-    /// When the first and the last of it were seen.
+    /// When the first and the last of that came.
     seen: Option<(Instant, Instant)>,
-    /// Since a message came in time.
+    /// What came since a message was last in time.
     late: Tally,
     late_since: Option<Instant>,
     has_counted: bool,
@@ -271,7 +271,7 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// For flows that are to be counted by this rule.
+    /// For flows that are classified by this rule.
     pub fn new(rule: Rule, component: Component) -> Self {
         component.set(State::Ready);
         Diagnosis {
@@ -286,11 +286,11 @@ impl Diagnosis {
         }
     }
 
-    /// What is wrong, and whether it is certain enough for the log.
+    /// What is wrong, and whether it has lasted long enough for the log.
     fn trouble(&self, now: Instant) -> Option<(String, bool)> {
         let uncounted = self.seen.and_then(|(first, last)| {
             if self.has_counted {
-                // Foreign flows at the end of a burst mean nothing: only those that came since do.
+                // Foreign flows at the end of a burst mean nothing; only those that come later do.
                 return (last.duration_since(first) >= PATIENCE).then_some(true);
             }
             shown(now.duration_since(first))
@@ -311,7 +311,7 @@ impl Diagnosis {
     }
 }
 
-impl Witness for Diagnosis {
+impl Observer for Diagnosis {
     fn counted(&mut self, counts: &Counts, now: Instant) {
         if counts.messages == 0 {
             return;
@@ -351,7 +351,7 @@ impl Witness for Diagnosis {
     }
 
     fn ended(&mut self, now: Instant) {
-        // A short run, such as of a file, ends before the minute does.
+        // A short run, such as that of a file, ends before the log is due.
         if !self.has_counted
             && let Some(text) = self.uncounted.verdict()
         {
@@ -361,7 +361,7 @@ impl Witness for Diagnosis {
     }
 }
 
-/// Whether what has lasted so long is for the log; `None` if it is not even to be shown.
+/// Whether something that has lasted so long is logged; `None` if it is not even shown.
 fn shown(lasted: Duration) -> Option<bool> {
     (lasted >= SHOWN_AFTER).then_some(lasted >= LOGGED_AFTER)
 }

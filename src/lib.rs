@@ -1,7 +1,7 @@
 //! flow-exporter counts network flows by autonomous system, for Prometheus.
 //!
 //! Read [`app`] first: it wires the stages in the order in which the data passes them. The types
-//! that travel between them are [`source::Message`], [`flow::Decoded`], [`traffic::Counts`], and
+//! that travel between them are [`source::Message`], [`flow::Row`], [`traffic::Counts`], and
 //! then [`ledger::Snapshot`] to scrapes, [`journal::Delta`] and [`publish::remote_write::Batch`] to
 //! push.
 //!

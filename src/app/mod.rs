@@ -124,7 +124,6 @@ pub async fn run(
             .claim(log)
             .map_err(|error| refuse(&config.state_dir.origin, &error, error.may_pass()))?;
     }
-    let pipeline = Pipeline::new(&schema, rule);
     let names_wait = refresher.first_wait();
     let ledger_config = ledger_config(&config, Arc::clone(&schema), names_wait);
     let workers = workers(&config);
@@ -133,7 +132,7 @@ pub async fn run(
     let (ledger, shards, reader, names) =
         Ledger::new(&ledger_config, as_names, workers, Arc::clone(&metrics), store, component)
             .map_err(refuse_state)?;
-    let ledger = ledger.with_witness(Diagnosis::new(rule, health.register("flows")));
+    let ledger = ledger.with_observer(Diagnosis::new(rule, health.register("flows")));
     let (end, ended) = watch::channel(false);
     let names_handle = refresher.handle();
     let refresh = refresh(
@@ -159,7 +158,7 @@ pub async fn run(
     let ledger = threads::thread(ledger_lifeline, || ledger.run())
         .context("starting the ledger's thread")?;
     let (source_end, source_ended) = tokio::sync::oneshot::channel();
-    let sinks = sinks(shards, &pipeline);
+    let sinks = sinks(shards, &schema, rule);
     let source = source.start(sinks, stored, Arc::new(published), source_component, move || {
         if source_end.send(()).is_err() {
             tracing::debug!("the source has ended while the program was ending already");
@@ -185,8 +184,8 @@ pub async fn run(
 }
 
 /// What each worker does with a message.
-fn sinks(shards: Vec<Shard>, pipeline: &Pipeline) -> Vec<CountingSink> {
-    let sink = |shard| CountingSink { shard, pipeline: pipeline.clone() };
+fn sinks(shards: Vec<Shard>, schema: &Schema, rule: Rule) -> Vec<CountingSink> {
+    let sink = |shard| CountingSink { shard, pipeline: Pipeline::new(schema, rule) };
     shards.into_iter().map(sink).collect()
 }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     clock::UnixMs,
-    flow::pmacct,
+    flow::Malformed,
     ledger::{Reader, Shard},
     log_limit::LogLimit,
     pipeline::Pipeline,
@@ -26,9 +26,9 @@ pub(super) struct CountingSink {
 impl Sink for CountingSink {
     fn message(&mut self, Message { origin, time, payload }: Message<'_>) {
         let counts = self.shard.counts(time.map(UnixMs::get));
-        self.pipeline.message(payload, counts, |_| {
+        self.pipeline.message(payload, counts, |reason, record| {
             if let Some(held_back) = LOG_MALFORMED.permit() {
-                log_malformed(origin, payload, held_back);
+                log_malformed(origin, reason, record, held_back);
             }
         });
     }
@@ -54,11 +54,10 @@ impl Sink for CountingSink {
     }
 }
 
-/// Logs which record of a message is not counted. Others of it may well be.
+/// Logs a record that is not counted. Others of its message may well be.
 #[cold]
-fn log_malformed(origin: Origin<'_>, payload: &[u8], held_back: u64) {
-    let Some((reason, record)) = pmacct::first_malformed(payload) else { return };
-    let quote: String = record.chars().take(QUOTE_CHARACTERS).collect();
+fn log_malformed(origin: Origin<'_>, reason: Malformed, record: &str, held_back: u64) {
+    let quote: String = record.trim().chars().take(QUOTE_CHARACTERS).collect();
     tracing::warn!(
         reason = reason.label(),
         origin = origin.name,

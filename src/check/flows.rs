@@ -38,7 +38,7 @@ impl Flows {
     /// Counts a message; the reasons why records of it can't be decoded go to `malformed`.
     pub(super) fn message(&mut self, payload: &[u8], mut malformed: impl FnMut(&'static str)) {
         let counts = &mut self.counts;
-        self.pipeline.message(payload, counts, |reason| malformed(reason.label()));
+        self.pipeline.message(payload, counts, |reason, _| malformed(reason.label()));
         self.tally.add(counts);
         counts.clear();
     }

@@ -1,4 +1,4 @@
-//! Rows of numbers that can be copied at once: the copy shares what neither side changes.
+//! Tables that are cheap to copy: the copy shares what neither side changes.
 
 use std::sync::Arc;
 
@@ -52,8 +52,8 @@ impl<T: Clone> Columns<T> {
     pub(super) fn push(&mut self, row: &[T]) {
         debug_assert_eq!(row.len(), self.stride);
         if self.rows.is_multiple_of(BLOCK_ROWS) {
-            // The first block grows with its rows, so that a small table stays small; later ones
-            // will most likely be filled.
+            // The first block grows with its rows, so that a small table stays small; later ones will
+            // most likely be filled.
             let capacity = if self.rows == 0 { 0 } else { BLOCK_ROWS * self.stride };
             self.blocks.push(Arc::new(Vec::with_capacity(capacity)));
         }
@@ -62,7 +62,7 @@ impl<T: Clone> Columns<T> {
         self.rows += 1;
     }
 
-    /// Takes the rows from `rows` on away, if there are any.
+    /// Removes the rows from `rows` on, if there are any.
     pub(super) fn truncate(&mut self, rows: usize) {
         if rows >= self.rows {
             return;

@@ -1,9 +1,13 @@
-//! The cut: what all workers counted is merged, stamped and published as one immutable snapshot.
+//! Merges what all workers counted, makes it durable, and publishes it as immutable snapshots.
 //!
-//! Workers count in tables of their own ([`Shard`]). At a cut each hands over its table together
-//! with the positions up to which it counted; the [`Ledger`] merges them and publishes a
-//! [`Snapshot`], which both doors read through a [`Reader`]. Counts and positions move together,
-//! and nothing reaches a reader in any other way.
+//! Each worker counts in tables of its own ([`Shard`]). When the [`Ledger`] takes a [`Snapshot`],
+//! each worker hands over its tables together with the positions up to which it counted. The
+//! ledger merges them, has the journal append the difference to the snapshot before as one delta,
+//! and only then publishes the snapshot to scrapes and push, which read it through a [`Reader`].
+//! Counts and positions move together, and nothing reaches a reader in any other way.
+//!
+//! Snapshots at multiples of the interval are ticks: their values are the samples that are pushed.
+//! What was counted for later ticks is kept apart until then, as early counts.
 
 mod bucketing;
 mod columns;
@@ -12,6 +16,7 @@ mod error;
 mod gate;
 mod identity;
 mod message;
+mod observer;
 mod reader;
 mod restore;
 mod schedule;
@@ -21,11 +26,11 @@ mod snapshot;
 mod store;
 mod table_texts;
 mod thread;
-mod witness;
 
 pub use error::StoreError;
 pub use gate::Waker;
 pub use identity::Identity;
+pub use observer::Observer;
 pub use reader::{Names, Reader};
 pub use restore::check;
 pub use schedule::Timestamps;
@@ -34,4 +39,3 @@ pub use shard::Shard;
 pub use snapshot::{Series, Snapshot};
 pub use store::Store;
 pub use thread::{Ledger, LedgerConfig};
-pub use witness::Witness;

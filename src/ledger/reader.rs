@@ -1,4 +1,4 @@
-//! Who reads what has been published, and who tells the ledger of names.
+//! How others read what is published, and send the ledger AS names.
 
 use std::{
     fmt,
@@ -12,7 +12,7 @@ use crate::{asn::AsNames, schema::Schema};
 
 use super::{bucketing::Bucketing, gate::EpochGate, message::Request, snapshot::Snapshot};
 
-/// Tells the ledger of AS names.
+/// Sends the ledger AS names.
 #[derive(Clone)]
 pub struct Names {
     pub(super) requests: mpsc::Sender<Request>,
@@ -25,18 +25,18 @@ impl fmt::Debug for Names {
 }
 
 impl Names {
-    /// Names from now on.
+    /// Replaces the names.
     pub fn replace(&self, names: Arc<AsNames>) {
         drop(self.requests.send(Request::Names(names)));
     }
 
-    /// Says that no names come for now, so that a first publication need not wait for them.
+    /// Says that no names come for now, so that the first publication does not wait for them.
     pub fn give_up(&self) {
         drop(self.requests.send(Request::NamesFailed));
     }
 }
 
-/// Reads what has been published, and asks for more.
+/// Reads what is published, and asks for newer snapshots.
 #[derive(Clone)]
 pub struct Reader {
     pub(super) newest: watch::Receiver<Option<Arc<Snapshot>>>,
@@ -86,8 +86,8 @@ impl Reader {
         while newest.changed().await.is_ok() {}
     }
 
-    /// A snapshot no older than `max_age`, by a cut of its own where the newest is older. After
-    /// `wait` the newest there is, or `None` if nothing has been published.
+    /// A snapshot that is not older than `max_age`; one is taken if the newest is. After `wait` the
+    /// newest there is, or `None` if nothing is published.
     pub async fn fresh(&self, max_age: Duration, wait: Duration) -> Option<Arc<Snapshot>> {
         let now = Instant::now();
         let oldest = now.checked_sub(max_age).unwrap_or(now);
@@ -97,7 +97,7 @@ impl Reader {
         if !fresh_enough(&self.newest.borrow()) {
             drop(self.requests.send(Request::Freshen(oldest)));
             let mut newest = self.newest.clone();
-            // Late, or the ledger has ended: what there is has to do.
+            // If it is late or the ledger has ended, the newest one has to do.
             drop(tokio::time::timeout(wait, newest.wait_for(fresh_enough)).await);
         }
         self.newest()

@@ -1,9 +1,9 @@
-//! Of which moments samples are taken, and when.
+//! When ticks are taken.
 //!
-//! By event time, the sample of a moment counts exactly the messages with timestamps before it. It
-//! is taken once all partitions are known to have passed that moment, by `max_lateness`: that is
-//! how long messages may take to arrive, or lag behind others in their partition. By arrival, it is
-//! taken when the clock passes the moment, and counts what was read by then.
+//! By event time, the tick at T counts exactly the messages with timestamps before T. It is taken
+//! once the watermark of every partition is `max_lateness` past T: that is how long messages may
+//! take to arrive, or lag behind others in their partition. By arrival, it is taken when the clock
+//! passes T, and counts what was read by then.
 
 use std::time::Duration;
 
@@ -11,44 +11,44 @@ use crate::clock::milliseconds;
 
 use super::bucketing::Bucketing;
 
-/// By what a sample counts messages.
+/// To which tick a message belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Timestamps {
-    /// By their own timestamps.
+    /// To the first one after its timestamp.
     Event {
-        /// How much later than others messages may come and still be in the sample that their
-        /// timestamps belong to.
+        /// How much later than others messages may come and still be counted in the tick of their
+        /// timestamps.
         max_lateness: Duration,
     },
-    /// By when they are read.
+    /// To the next one after it is read.
     Arrival,
 }
 
-/// Stretches of time in which nothing was counted get a sample for each interval up to this
-/// length, as long as all that is behind is read. Of longer ones, the end gets one.
+/// A gap in which nothing was counted gets all its ticks if it is no longer than this, and only the
+/// last one if it is longer.
 const LONGEST_GAP_MS: i64 = 3600 * 1000;
 
-/// The same for stretches that began longer ago than that. Up to here, graphs go on without a sample
-/// (Prometheus' lookback), and what a year of sparse messages costs follows from the messages, not
-/// from the year: at most two samples for each of them that is alone.
+/// The same for gaps that began longer ago than that. Graphs bridge a gap of this length
+/// (Prometheus' lookback), and the cost of a year of sparse messages depends on the messages, not on
+/// the year: at most two ticks for each.
 const LONGEST_OLD_GAP_MS: i64 = 5 * 60 * 1000;
 
-/// A sample that waits for partitions no longer than this is no sign of a backlog.
+/// A tick that waits for partitions no longer than this does not mean that there is a backlog.
 const LIVE_SLACK_MS: i64 = 10 * 1000;
 
-/// The moments of samples: multiples of the interval since the epoch. All times are milliseconds
-/// since the epoch. Knows no clock.
+/// The times of ticks: multiples of the interval. All times are milliseconds since the epoch. Reads
+/// no clock.
 #[derive(Debug)]
 pub(super) struct Schedule {
     bucketing: Bucketing,
-    /// The moment of the next sample; `None` before it is known where the data begin.
+    /// The next tick; `None` before the time of the first data is known.
     open_ms: Option<i64>,
-    /// How far each worker's partitions are; `None` where that is not known.
+    /// The earliest watermark of each worker's partitions; `None` if it is not known.
     watermarks: Vec<Option<i64>>,
 }
 
 impl Schedule {
-    /// A schedule that goes on after the cut at `last_ms`, if there was one.
+    /// A schedule that goes on after the snapshot at `last_ms`, if there was one.
     pub(super) fn new(
         interval: Duration,
         timestamps: Timestamps,
@@ -73,17 +73,18 @@ impl Schedule {
         schedule
     }
 
-    /// How messages are sorted into samples.
+    /// How messages are sorted into buckets.
     pub(super) fn bucketing(&self) -> Bucketing {
         self.bucketing
     }
 
-    /// The moment of the next sample; `None` before it is known.
+    /// The next tick; `None` before it is known.
     pub(super) fn open_ms(&self) -> Option<i64> {
         self.open_ms
     }
 
-    /// A moment as workers are told of it: they count what is before it for its sample.
+    /// The time before which messages belong to the next tick: `i64::MAX` if all of them do,
+    /// `i64::MIN` if none does yet.
     pub(super) fn bound(&self) -> i64 {
         match (self.bucketing.lateness_ms, self.open_ms) {
             (None, _) => i64::MAX,
@@ -92,13 +93,13 @@ impl Schedule {
         }
     }
 
-    /// A worker's partitions have come this far.
+    /// Records a worker's watermark.
     pub(super) fn advance_watermark(&mut self, worker: usize, time_ms: i64) {
         let watermark = &mut self.watermarks[worker];
         *watermark = Some(watermark.map_or(time_ms, |watermark| watermark.max(time_ms)));
     }
 
-    /// How far everything is, with what may still be late, if that is known.
+    /// The time before which all messages are counted, late ones included, if it is known.
     fn watermark(&self, now_ms: i64) -> Option<i64> {
         match self.bucketing.lateness_ms {
             None => Some(now_ms),
@@ -109,30 +110,30 @@ impl Schedule {
         }
     }
 
-    /// Finds the first moment where it is not known yet. Says from when on the data are.
+    /// Finds the first tick if it is not known yet. Returns the time before which there are no data.
     pub(super) fn begin(&mut self, now_ms: i64) -> Option<i64> {
         if self.open_ms.is_some() {
             return None;
         }
         let watermark = self.watermark(now_ms)?;
-        // The oldest message at hand is in the first sample, whatever may still come before it.
+        // The oldest message so far is in the first tick, whatever may still come before it.
         let oldest = watermark.saturating_add(self.bucketing.lateness_ms.unwrap_or_default());
         self.open_ms = Some(self.next_after(oldest));
         Some(watermark)
     }
 
-    /// The moment of a sample that can be taken now.
+    /// The tick that can be taken now.
     pub(super) fn due(&self, now_ms: i64) -> Option<i64> {
         let open = self.open_ms?;
         let watermark = self.watermark(now_ms)?;
         if watermark < open {
             return None;
         }
-        // Without timestamps, what was counted belongs to the moment that has passed last.
+        // Without timestamps, everything counted belongs to the tick that the clock passed last.
         Some(if self.bucketing.lateness_ms.is_none() { self.last_before(watermark) } else { open })
     }
 
-    /// Moves on from the sample of this moment.
+    /// Moves on to the tick after this one.
     pub(super) fn close(&mut self, taken_ms: i64, now_ms: i64) {
         let next = taken_ms.saturating_add(self.bucketing.interval_ms);
         let reached = self.watermark(now_ms).map_or(next, |watermark| self.last_before(watermark));
@@ -142,7 +143,7 @@ impl Schedule {
         self.open_ms = Some(if gap { reached } else { next });
     }
 
-    /// Whether the next sample is as good as now, so that what is counted is all there is.
+    /// Whether the next tick is about now, so that there is no backlog.
     pub(super) fn is_live(&self, now_ms: i64) -> bool {
         let waits_ms = self.bucketing.lateness_ms.unwrap_or_default().saturating_add(LIVE_SLACK_MS);
         self.open_ms.is_some_and(|open| {
@@ -168,7 +169,7 @@ mod tests {
     const NOW: i64 = 1_000_000_000_000;
 
     #[test]
-    fn a_sample_waits_until_all_workers_have_passed_its_moment_by_the_lateness() {
+    fn a_tick_waits_until_all_watermarks_are_past_it_by_the_lateness() {
         let mut schedule = Schedule::new(INTERVAL, EVENT, 2, None, NOW);
         assert_eq!((schedule.open_ms(), schedule.begin(NOW)), (None, None));
         schedule.advance_watermark(0, 100_000);
@@ -187,7 +188,7 @@ mod tests {
     #[test]
     fn a_short_gap_is_filled_and_a_long_one_left_out() {
         const HOUR: i64 = 3_600_000;
-        // When it is, how long the stretch is in which nothing comes, whether it is filled.
+        // The time now, the length of the gap, whether it is filled.
         for (now_ms, gap_ms, is_filled) in [
             (90_000 + HOUR, HOUR, true),
             (90_000 + HOUR, HOUR + 15_000, false),
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_that_waits_for_its_last_messages_is_live_and_a_backlog_is_not() {
+    fn a_tick_that_waits_for_its_last_messages_is_live_and_a_backlog_is_not() {
         let schedule = Schedule::new(INTERVAL, EVENT, 1, Some(90_000), NOW);
         for (now_ms, live) in [(89_999, false), (90_000, true), (115_999, true), (116_000, false)] {
             assert_eq!(schedule.is_live(now_ms), live, "at {now_ms}");
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn by_arrival_a_sample_is_of_the_moment_that_the_clock_passed_last() {
+    fn by_arrival_a_tick_is_the_one_that_the_clock_passed_last() {
         let mut schedule = Schedule::new(INTERVAL, Timestamps::Arrival, 1, None, 14_000);
         assert_eq!((schedule.open_ms(), schedule.due(14_999)), (Some(15_000), None));
         assert_eq!(schedule.due(15_001), Some(15_000));
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn no_sample_before_the_last_one_however_the_clock_was_set() {
+    fn no_tick_comes_before_the_last_one_however_the_clock_was_set() {
         for timestamps in [EVENT, Timestamps::Arrival] {
             let schedule = Schedule::new(INTERVAL, timestamps, 1, Some(90_000), 20_000);
             assert_eq!((schedule.open_ms(), schedule.due(20_000)), (Some(105_000), None));

@@ -18,11 +18,12 @@ use super::{
     table_texts::TableTexts,
 };
 
-/// So many series may be there in addition to those that [`SeriesTable::bounded`] allows, to count what
-/// gets none of its own: one for each direction and hostname, as long as there is room.
+/// How many `other` series there may be, in addition to those that [`SeriesTable::bounded`] allows.
+/// They count flows that get no series of their own: one for each class and hostname while there is
+/// room.
 pub const OTHER_SERIES: usize = 1_000;
 
-/// Of these, so many count for all hostnames that get none: one for each direction.
+/// Of these, so many are for all hostnames that get none: one for each class.
 const LAST_RESORT: usize = 2;
 
 /// The running totals of all series. Merging and snapshots; no I/O, no clock.
@@ -30,14 +31,14 @@ const LAST_RESORT: usize = 2;
 pub struct SeriesTable {
     schema: Arc<Schema>,
     names: Arc<AsNames>,
-    /// Hostnames; the text columns of the keys hold their numbers.
+    /// The texts whose numbers the text columns of the keys hold.
     texts: TableTexts,
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
     keys: Columns<u32>,
     counts: Columns<u64>,
     starts: Columns<i64>,
-    /// Time of the cut that last changed each series, in milliseconds since the epoch.
+    /// Time of the snapshot that last changed each series, in milliseconds since the epoch.
     changes: Columns<i64>,
     /// Slots in which anything has changed since [`SeriesTable::settled`], each once.
     touched: Vec<u32>,
@@ -49,13 +50,13 @@ pub struct SeriesTable {
     begun: usize,
     slots: Slots,
     live: usize,
-    /// Of the living series, those that count what gets none of its own.
+    /// How many of the living series are `other` series.
     others: usize,
-    /// So many series may live beside these.
+    /// How many series may live besides these.
     max_series: usize,
     positions: Arc<BTreeMap<i32, i64>>,
     sequence: u64,
-    /// Time of the newest cut, in milliseconds since the epoch.
+    /// Time of the newest snapshot, in milliseconds since the epoch.
     time_ms: i64,
 }
 
@@ -86,8 +87,8 @@ impl SeriesTable {
         }
     }
 
-    /// Lets no further series begin while so many live, but for [`OTHER_SERIES`]. Those that are
-    /// there already stay.
+    /// Lets no further series begin while so many live, except for [`OTHER_SERIES`]. Those that
+    /// exist already stay.
     #[must_use]
     pub fn bounded(self, max_series: usize) -> Self {
         SeriesTable { max_series, ..self }
@@ -103,7 +104,7 @@ impl SeriesTable {
         self.live
     }
 
-    /// Whether a flow of a series that is not there counts in another one.
+    /// Whether flows that would begin a series are counted in an `other` series.
     pub fn is_full(&self) -> bool {
         self.live - self.others >= self.max_series
     }
@@ -113,20 +114,20 @@ impl SeriesTable {
         self.live == 0
     }
 
-    /// Time of the newest cut, in milliseconds since the epoch.
+    /// Time of the newest snapshot, in milliseconds since the epoch.
     pub fn time_ms(&self) -> i64 {
         self.time_ms
     }
 
-    /// Says that nothing is counted before `from_ms` (milliseconds since the epoch).
+    /// Sets that nothing is counted before `from_ms` (milliseconds since the epoch).
     pub(super) fn set_begin(&mut self, from_ms: i64) {
         if self.is_empty() {
             self.time_ms = from_ms;
         }
     }
 
-    /// Adds what one worker counted, with how far it counted. Returns the bytes, modulo 2^64, that
-    /// count in series for what gets none of its own.
+    /// Adds what one worker counted, and the positions up to which it did. Returns the bytes, modulo
+    /// 2^64, that were counted in `other` series.
     pub fn merge(&mut self, counts: &Counts, positions: &[Position]) -> u64 {
         let mut texts = Translated {
             ids: counts.texts().iter().map(|text| self.texts.find(text)).collect(),
@@ -155,7 +156,7 @@ impl SeriesTable {
         place.map_or(0, |place| row[place])
     }
 
-    /// Takes note of how far partitions are counted.
+    /// Records up to where partitions are counted.
     pub(super) fn advance(&mut self, positions: &[Position]) {
         if !positions.is_empty() {
             Arc::make_mut(&mut self.positions).extend(
@@ -208,7 +209,7 @@ impl SeriesTable {
         self.begun
     }
 
-    /// Says that what was touched is published.
+    /// Records that all changes are published.
     pub fn settled(&mut self) {
         for slot in self.touched.drain(..) {
             self.is_touched.remove(slot as usize);
@@ -229,15 +230,15 @@ impl SeriesTable {
         }
     }
 
-    /// Begins to load what was counted before: the number of the last cut, and positions.
+    /// Begins to load an earlier state: the number of its snapshot, and positions.
     pub(super) fn restore(&mut self, sequence: u64, positions: impl Iterator<Item = (i32, i64)>) {
         self.sequence = sequence;
         self.positions = Arc::new(positions.collect());
     }
 
     /// Loads the next slot: it holds this series, of the view at this place of the schema. Its
-    /// `times` are its start and its last change. False, with the series table of no use any more,
-    /// if another slot holds it too.
+    /// `times` are its start and its last change. False if another slot holds it
+    /// too; then the series table can't be used.
     pub(super) fn restore_series(
         &mut self,
         view: u8,
@@ -275,7 +276,7 @@ impl SeriesTable {
         self.slots.give(slot);
     }
 
-    /// Takes a snapshot with the time of this cut, which is never before that of the previous one.
+    /// Takes a snapshot with this time, or that of the previous one if that is later.
     pub fn take_snapshot(&mut self, time_ms: i64, taken: Instant) -> Snapshot {
         self.sequence += 1;
         self.time_ms = time_ms.max(self.time_ms);
@@ -289,7 +290,7 @@ impl SeriesTable {
         Snapshot { taken, ..self.snapshot() }
     }
 
-    /// The series table as it is, as of the newest cut.
+    /// The state as it is now, with the time of the newest snapshot.
     pub(super) fn snapshot(&self) -> Snapshot {
         Snapshot {
             sequence: self.sequence,
@@ -307,8 +308,8 @@ impl SeriesTable {
         }
     }
 
-    /// Adds to the series with this key, in which texts are numbered by `texts`. Where it is not
-    /// there, it begins if it `may_begin`; else nothing is added, and false is returned.
+    /// Adds to the series with this key, in which texts are numbered by `texts`. A series that does
+    /// not exist begins if it `may_begin`; otherwise nothing is added, and false is returned.
     fn add(
         &mut self,
         counted: &[u32],
@@ -342,8 +343,7 @@ impl SeriesTable {
         may_begin
     }
 
-    /// Adds what gets no series of its own to one that counts such: that of the same view, class and
-    /// texts.
+    /// Adds to the `other` series of the same view, class and texts.
     fn add_to_other(&mut self, counted: &[u32], texts: &mut Translated<'_>, row: &[u64]) {
         let mut key = [0; MAX_KEY_WIDTH];
         let key = &mut key[..counted.len()];
@@ -389,7 +389,7 @@ impl SeriesTable {
         self.touch(slot);
     }
 
-    /// Begins a series that was not there before the newest cut.
+    /// Begins a series that did not exist at the newest snapshot.
     fn begin_now(&mut self, key: &[u32], row: &[u64]) {
         let slot = self.slots.take();
         self.begin(slot, key, self.time_ms, row);
@@ -397,7 +397,7 @@ impl SeriesTable {
         self.touch(slot);
     }
 
-    /// Puts a series into a slot that was taken for it. Its texts are counted as used already.
+    /// Puts a series into a slot that was taken for it. Its texts are counted as used before.
     fn begin(&mut self, slot: u32, key: &[u32], start_ms: i64, counts: &[u64]) {
         let row = slot as usize;
         if row == self.keys.len() {
@@ -453,7 +453,7 @@ impl SeriesTable {
         }
     }
 
-    /// Gives memory back that no living series takes: slots at the end, texts, room in indexes.
+    /// Gives back memory that no living series needs: slots at the end, texts, room in indexes.
     fn trim(&mut self) {
         let len = self.slots.trim();
         self.keys.truncate(len);
@@ -466,7 +466,7 @@ impl SeriesTable {
     }
 }
 
-/// A worker's table, with the series table's numbers for those of its texts that are in use there.
+/// A worker's table, and the series table's numbers of those of its texts that it knows.
 struct Translated<'c> {
     counts: &'c Counts,
     ids: Vec<Option<u32>>,

@@ -1,4 +1,4 @@
-//! A worker's place at the ledger: the tables in which it counts, and the way to hand them over.
+//! One worker's part of the ledger: the tables in which it counts, and how it hands them over.
 
 use std::{
     fmt,
@@ -18,33 +18,32 @@ use super::{
     message::{Bucket, HandOver, Receipt, Request},
 };
 
-/// A table that has grown to this ([`Counts::bytes`]; about 87,000 series) is handed over without
-/// being asked for.
+/// A table that has grown to this ([`Counts::bytes`]; about 87,000 series) is handed over unasked.
 const FULL_BYTES: usize = 2 << 20;
 
-/// Where the tables for later samples than the next one take this ([`Counts::bytes`]), nothing more
-/// is read ahead of that. What the journal holds beside the counts is bounded by it.
-const FULL_AHEAD_BYTES: usize = 2 << 20;
+/// When the tables for later ticks than the next one take this ([`Counts::bytes`]), no more messages
+/// are read ahead. So the early counts in the journal are bounded.
+const FULL_EARLY_BYTES: usize = 2 << 20;
 
-/// Tables that the ledger has not merged yet. A worker that has handed over so many waits for it.
+/// A worker that has handed over so many tables which are not merged yet waits for the ledger.
 const TABLES_OUT: usize = 2;
 
-/// A worker's place at the ledger.
+/// One worker's part of the ledger.
 pub struct Shard {
     number: usize,
     gate: Arc<EpochGate>,
     requests: mpsc::Sender<Request>,
     bucketing: Bucketing,
-    /// For the next sample.
+    /// For the next tick.
     counts: Box<Counts>,
-    /// The next sample's time.
+    /// The next tick's time.
     bound_ms: i64,
-    /// For the samples after it.
-    ahead: Vec<Bucket>,
-    /// What was handed over for the samples after it: their times, and [`Counts::bytes`].
-    handed_ahead: Vec<(i64, usize)>,
+    /// For the ticks after it.
+    early: Vec<Bucket>,
+    /// What was handed over for the ticks after it: their times, and [`Counts::bytes`].
+    handed_early: Vec<(i64, usize)>,
     epoch: u64,
-    /// The bound that was last reported as passed.
+    /// The bound for which a watermark was last reported.
     reported: Option<i64>,
     /// Hand-overs without a receipt yet.
     out: usize,
@@ -75,8 +74,8 @@ impl Shard {
             bucketing,
             counts: Box::new(Counts::new(Arc::clone(schema))),
             bound_ms: gate.bound_ms(),
-            ahead: Vec::new(),
-            handed_ahead: Vec::new(),
+            early: Vec::new(),
+            handed_early: Vec::new(),
             epoch: 0,
             reported: None,
             out: 0,
@@ -91,17 +90,17 @@ impl Shard {
         self.number
     }
 
-    /// Sets how the worker is woken up when a cut is due. Only the first call counts.
+    /// Sets how the worker is woken up when it is to hand over. Only the first call counts.
     pub fn wake_with(&self, waker: Waker) {
         self.gate.wake_with(self.number, waker);
     }
 
     /// The table for a message with this timestamp, in milliseconds since the epoch; without one,
-    /// that of the next sample.
+    /// that of the next tick.
     pub fn counts(&mut self, time_ms: Option<i64>) -> &mut Counts {
         let Some(time_ms) = time_ms else { return &mut self.counts };
         if time_ms >= self.bound_ms {
-            return self.counts_ahead(time_ms);
+            return self.early_counts(time_ms);
         }
         if time_ms < self.bound_ms.saturating_sub(self.bucketing.interval_ms) {
             self.counts.late_messages += 1;
@@ -110,30 +109,30 @@ impl Shard {
     }
 
     #[cold]
-    fn counts_ahead(&mut self, time_ms: i64) -> &mut Counts {
+    fn early_counts(&mut self, time_ms: i64) -> &mut Counts {
         let bound_ms = self.bucketing.bound_ms(time_ms);
-        let place = self.ahead.iter().position(|bucket| bucket.bound_ms == bound_ms);
+        let place = self.early.iter().position(|bucket| bucket.bound_ms == bound_ms);
         let place = place.unwrap_or_else(|| {
             let counts = Box::new(Counts::new(Arc::clone(&self.schema)));
-            self.ahead.push(Bucket { bound_ms, counts });
-            self.ahead.len() - 1
+            self.early.push(Bucket { bound_ms, counts });
+            self.early.len() - 1
         });
-        &mut self.ahead[place].counts
+        &mut self.early[place].counts
     }
 
-    /// Which messages are for the next sample; `None` if messages are counted as they come. Moves
-    /// on with hand-overs alone, so that what is in a sample does not depend on who is first.
+    /// Which messages belong to the next tick; `None` if messages are counted as they come. Changes
+    /// only with hand-overs, so what a tick counts does not depend on which worker is first.
     pub fn bound(&self) -> Option<Bound> {
         let lateness_ms = self.bucketing.lateness_ms?;
-        let handed = self.handed_ahead.iter().map(|&(_, bytes)| bytes);
-        let held = self.ahead.iter().map(|bucket| bucket.counts.bytes());
-        let reads_ahead = handed.chain(held).sum::<usize>() < FULL_AHEAD_BYTES;
+        let handed = self.handed_early.iter().map(|&(_, bytes)| bytes);
+        let held = self.early.iter().map(|bucket| bucket.counts.bytes());
+        let reads_ahead = handed.chain(held).sum::<usize>() < FULL_EARLY_BYTES;
         let tick = (self.bound_ms != i64::MIN).then_some(UnixMs::new(self.bound_ms));
         Some(Bound { tick, lateness: Millis::new(lateness_ms), reads_ahead })
     }
 
-    /// Says that no message before `time_ms` (milliseconds since the epoch) is left to count, but
-    /// for late ones.
+    /// Reports that no message before `time_ms` (milliseconds since the epoch) is left to count,
+    /// except for late ones.
     pub fn advance_watermark(&mut self, time_ms: i64) {
         if self.reported != Some(self.bound_ms) {
             self.reported = Some(self.bound_ms);
@@ -142,14 +141,14 @@ impl Shard {
         }
     }
 
-    /// Whether a cut waits for this worker, or its table is full. Costs one relaxed load and two
+    /// Whether the ledger waits for this worker, or its table is full. Costs one relaxed load and two
     /// comparisons.
     pub fn hand_over_is_due(&self) -> bool {
         self.gate.is_after(self.epoch) || self.counts.bytes() >= FULL_BYTES
     }
 
-    /// Hands over all that was counted, with the positions up to which it was, and goes on with
-    /// empty tables. Waits while the ledger has not merged what was handed over before.
+    /// Hands over everything that was counted, with the positions up to which it was, and continues
+    /// with empty tables. Waits if the ledger has not merged what was handed over before.
     pub fn hand_over(&mut self, positions: Vec<Position>) {
         let empty = self.take_table();
         let epoch = self.gate.epoch();
@@ -158,10 +157,10 @@ impl Shard {
         let counts = std::mem::replace(&mut self.counts, empty);
         let bound_ms = self.bound_ms;
         self.bound_ms = self.gate.bound_ms();
-        let mut buckets = std::mem::take(&mut self.ahead);
-        self.handed_ahead
+        let mut buckets = std::mem::take(&mut self.early);
+        self.handed_early
             .extend(buckets.iter().map(|bucket| (bucket.bound_ms, bucket.counts.bytes())));
-        self.handed_ahead.retain(|&(of_ms, _)| of_ms > self.bound_ms);
+        self.handed_early.retain(|&(of_ms, _)| of_ms > self.bound_ms);
         buckets.push(Bucket { bound_ms, counts });
         self.out += 1;
         let receipt = Receipt::new(self.receipts_in.clone());

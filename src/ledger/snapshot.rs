@@ -84,8 +84,8 @@ impl Snapshot {
         &self.schema
     }
 
-    /// How far each partition has been counted, by partition: exactly the messages below these
-    /// offsets are in the counts.
+    /// Up to where each partition is counted: exactly the messages below these offsets are in the
+    /// counts.
     pub fn positions(&self) -> impl Iterator<Item = Position> {
         self.positions.iter().map(|(&partition, &next_offset)| Position { partition, next_offset })
     }

@@ -1,4 +1,4 @@
-//! The ledger's side of the journal: cuts as records, and the series table from what was recovered.
+//! The ledger's side of the journal: the difference of two snapshots as a delta, and checkpoints.
 
 use std::{path::Path, sync::Arc};
 
@@ -21,11 +21,11 @@ use super::{
     snapshot::Snapshot,
 };
 
-/// After a cut with more changes than this, its memory is given back: such a cut is the first of
-/// many series, and none that follow are like it.
+/// After a delta with more changes than this, its memory is given back: such a delta is the first
+/// one of many series, and those that follow are smaller.
 const KEPT_CHANGES: usize = 1 << 17;
 
-/// Where the ledger's cuts go, for recovery and for those who push.
+/// Keeps the ledger's snapshots as a log of deltas, for recovery and for push.
 #[derive(Debug)]
 pub struct Store {
     backend: Backend,
@@ -33,8 +33,8 @@ pub struct Store {
     /// delta.
     begun_ms: i64,
     identity: Identity,
-    /// The identity that the journal holds, and has to be held until the series that were counted
-    /// under it have ended.
+    /// The identity that the journal holds, if flows are classified by another rule now: it stays
+    /// there until the series that were counted under it have ended.
     held: Option<Vec<u8>>,
     /// What was recovered and is yet to be loaded.
     recovered: Option<State>,
@@ -45,16 +45,16 @@ pub struct Store {
     delta: Delta,
 }
 
-/// What keeps the cuts.
+/// What keeps the deltas.
 #[derive(Debug)]
 enum Backend {
     Disk(Box<Journal>),
-    /// For those who push alone: nothing is recovered from it.
+    /// For push only: nothing is recovered from it.
     Memory(MemoryJournal),
 }
 
 impl Store {
-    /// Opens the journal in `directory`, which is made if need be, for these counts. `now_ms` is
+    /// Opens the journal in `directory`, which is made if it does not exist, for these counts. `now_ms` is
     /// the clock, in milliseconds since the epoch.
     pub fn open(
         directory: &Path,
@@ -103,8 +103,7 @@ impl Store {
         })
     }
 
-    /// A store that keeps in memory what is yet to be pushed, up to so many bytes and
-    /// [`MEMORY_LIMIT_BYTES`], and nothing else.
+    /// A store in memory for push only, of no more than `max_bytes` and [`MEMORY_LIMIT_BYTES`].
     pub fn in_memory(identity: &Identity, schema: &Schema, now_ms: i64, max_bytes: u64) -> Self {
         let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX).min(MEMORY_LIMIT_BYTES);
         Store {
@@ -124,7 +123,7 @@ impl Store {
         matches!(self.backend, Backend::Disk(_))
     }
 
-    /// The log of cuts, for those who push.
+    /// The log of deltas, for push.
     pub fn log(&self) -> Log {
         match &self.backend {
             Backend::Disk(journal) => journal.log(),
@@ -168,8 +167,8 @@ impl Store {
         Ok(Some(restored))
     }
 
-    /// Says that the series which can't go on end with the next snapshot. From then on, the journal
-    /// is one of what is counted now.
+    /// Records that the series which can't go on end with the next snapshot. From then on, the
+    /// journal has the identity of what is counted now.
     pub(super) fn retire(&mut self) {
         if self.held.take().is_some()
             && let Backend::Disk(journal) = &mut self.backend

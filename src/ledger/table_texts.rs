@@ -1,4 +1,4 @@
-//! The texts that living series name, each once.
+//! The texts in the labels of living series, each once.
 
 use std::{hash::BuildHasher, sync::Arc};
 
@@ -8,8 +8,8 @@ use crate::slots::{Slots, give_back, give_back_index};
 
 use super::columns::Columns;
 
-/// Texts by number. A number is a text's as long as some series uses it; then it may become that of
-/// another one. Copies of the columns, as snapshots hold them, keep what they saw.
+/// Texts by number. A text keeps its number as long as a series uses it; then another text may get
+/// it. Copies of the columns, as snapshots hold them, keep what they had.
 #[derive(Debug)]
 pub(super) struct TableTexts {
     columns: Columns<Arc<str>>,
@@ -66,7 +66,7 @@ impl TableTexts {
         id
     }
 
-    /// Uses a text once less.
+    /// Ends one use of a text.
     pub(super) fn release(&mut self, id: u32) {
         let row = id as usize;
         self.uses[row] -= 1;
@@ -81,7 +81,7 @@ impl TableTexts {
         self.slots.give(id);
     }
 
-    /// Gives memory back that no text in use takes.
+    /// Gives back memory that no text in use needs.
     pub(super) fn trim(&mut self) {
         let len = self.slots.trim();
         self.columns.truncate(len);

@@ -1,4 +1,4 @@
-//! When and how a cut is taken: the ledger's thread.
+//! The ledger's thread: when a snapshot is taken, and how.
 
 use std::{
     fmt,
@@ -24,6 +24,7 @@ use super::{
     error::StoreError,
     gate::EpochGate,
     message::{Bucket, HandOver, Receipt, Request},
+    observer::{NoObserver, Observer},
     reader::{Names, Reader},
     restore::Restored,
     schedule::{Schedule, Timestamps},
@@ -31,29 +32,28 @@ use super::{
     shard::Shard,
     snapshot::Snapshot,
     store::Store,
-    witness::{Nobody, Witness},
 };
 
-/// How long a cut waits for the workers. They answer between two batches, so only a thread that
-/// the system does not run takes longer; its counts then come with the next cut.
+/// How long a snapshot waits for the workers. They answer between two batches, so only a thread that
+/// the system does not run takes longer; its counts then come with the next snapshot.
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(5);
 
-/// How often the clock is looked at while nothing happens: it may be set.
+/// How often the clock is read while nothing happens: someone may set it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// With so many new series since the last one, a cut is taken early, so that none is much larger;
-/// even if it is the first one and names are on their way.
+/// With so many new series since the last one, a snapshot is taken early, which bounds its delta;
+/// even if it is the first one and names are still being fetched.
 const LARGE_SNAPSHOT_SERIES: usize = 1 << 16;
 
-/// Counts of a time further ahead than this are a sign that the clock was wrong. Receivers refuse
-/// samples of a future further ahead.
+/// Counts whose time is further ahead of the clock than this show that the clock was wrong.
+/// Receivers refuse samples that are further in the future.
 const FUTURE_LIMIT_MS: i64 = 10 * 60 * 1000;
 
 /// What is said of a clock that nobody has set.
 const UNSET_CLOCK: &str = "the system clock is not set: it is before September 2001 or after the year \
-    9999. Flows are counted, but as of when they come, and samples have the clock's times; set the clock";
+    9999. Flows are counted by arrival time, and samples have the clock's time; set the clock";
 
-/// The time of a series table before it is known from when on the data are.
+/// The time of a series table before the time of the first data is known.
 const NOT_BEGUN: i64 = 0;
 
 static LOG_DISK: LogLimit = LogLimit::new(Duration::from_secs(30));
@@ -61,22 +61,23 @@ static LOG_OTHER: LogLimit = LogLimit::new(Duration::from_secs(3600));
 static LOG_CLOCK: LogLimit = LogLimit::new(Duration::from_secs(60));
 static LOG_UNSET: LogLimit = LogLimit::new(Duration::from_secs(60));
 
-/// What the ledger needs to know.
+/// How the ledger counts.
 #[derive(Debug, Clone)]
 pub struct LedgerConfig {
     /// What the series are.
     pub schema: Arc<Schema>,
-    /// Samples for push are of the multiples of this since the epoch.
+    /// Ticks are multiples of this since the epoch.
     pub interval: Duration,
-    /// To which sample a message belongs.
+    /// To which tick a message belongs.
     pub timestamps: Timestamps,
-    /// A series that has not changed for this long, in the samples' time, ends; `None` for never.
+    /// A series that has not changed for this long, by the ticks' time, ends; `None` for never.
     pub series_ttl: Option<Duration>,
-    /// No further series begins while so many live. What would begin one counts in one for each
-    /// direction and hostname then, of which there are at most [`super::OTHER_SERIES`].
+    /// No further series begins while so many live. Flows that would begin one are counted in a
+    /// series for each class and hostname then, of which there are at most
+    /// [`super::OTHER_SERIES`].
     pub max_series: usize,
-    /// How long the first publication may wait for AS names that are being fetched; zero where no
-    /// names are on their way.
+    /// How long the first publication may wait for AS names that are being fetched; zero if none
+    /// are.
     pub names_wait: Duration,
 }
 
@@ -85,41 +86,40 @@ pub struct Ledger {
     names_wait: Duration,
     series_ttl_ms: Option<i64>,
     schedule: Schedule,
-    /// What is counted before this belongs in the series table; a moment, or as [`Schedule::bound`] has it.
+    /// Messages before this time belong in the series table; see [`Schedule::bound`].
     bound_ms: i64,
     table: SeriesTable,
-    /// What was counted for later samples than the next one, by their time.
+    /// What was counted for later ticks than the next one.
     early: EarlyCounts,
-    /// Slots of series that can't go on since the program started. They end once all is published
-    /// that was counted in them.
+    /// Slots of restored series that can't go on. They end once everything that was counted in them
+    /// is published.
     ending: Vec<usize>,
-    /// Where cuts become durable; without one, counts live in memory alone.
+    /// Makes snapshots durable; without one, counts live in memory only.
     store: Option<Store>,
     component: Component,
-    /// Names that replace the series table's once it has nothing unpublished.
+    /// Names that replace the series table's as soon as all its changes are published.
     new_names: Option<Arc<AsNames>>,
     gate: Arc<EpochGate>,
     requests: mpsc::Receiver<Request>,
     newest: watch::Sender<Option<Arc<Snapshot>>>,
     news: watch::Sender<()>,
     attached: usize,
-    /// Hand-overs that the newest epoch still lacks.
+    /// Workers that have not handed over in the newest epoch.
     missing: usize,
-    /// Of hand-overs during this cut that belong to the next sample.
+    /// Of hand-overs during this snapshot whose tables belong to the next tick.
     receipts: Vec<Receipt>,
-    /// Something was counted in series for what gets none of its own since they became necessary.
+    /// Something was counted in `other` series since there have been as many series as allowed.
     counts_other: bool,
-    /// The disk refused the newest cut.
+    /// The disk refused the newest snapshot.
     is_refused: bool,
     metrics: Arc<Metrics>,
     last_snapshot: Option<Instant>,
     /// Whether the clock was set when it was last looked at.
     clock_is_set: bool,
-    witness: Box<dyn Witness>,
-    /// No sample of before this can be taken any more.
-    last_sample_ms: Option<i64>,
-    /// A reader wants a snapshot of at least this moment, and said so during a cut, which may have
-    /// been taken before.
+    observer: Box<dyn Observer>,
+    /// Time of the newest tick; the next one is later.
+    last_tick_ms: Option<i64>,
+    /// A reader asked for a snapshot that is not older than this, while one was being taken.
     asked: Option<Instant>,
 }
 
@@ -197,8 +197,8 @@ impl Ledger {
             metrics,
             last_snapshot: None,
             clock_is_set: true,
-            witness: Box::new(Nobody),
-            last_sample_ms: last_ms,
+            observer: Box::new(NoObserver),
+            last_tick_ms: last_ms,
             asked: None,
         };
         if ledger.schedule.open_ms().is_some() && last_ms.is_none() {
@@ -207,34 +207,34 @@ impl Ledger {
         for counts in early_retired.into_values().flatten() {
             ledger.count(&counts);
         }
-        ledger.end_series_that_cannot_go_on();
+        ledger.end_retired();
         Ok((ledger, shards, reader, Names { requests: send }))
     }
 
-    /// Has `witness` hear of what is counted.
+    /// Has `observer` hear what is counted.
     #[must_use]
-    pub fn with_witness(self, witness: impl Witness) -> Self {
-        Ledger { witness: Box::new(witness), ..self }
+    pub fn with_observer(self, observer: impl Observer) -> Self {
+        Ledger { observer: Box::new(observer), ..self }
     }
 
-    /// Takes cuts until all workers have left, then a last one of all they counted.
+    /// Takes snapshots until all workers have left, then a last one with all that they counted.
     pub fn run(mut self) {
-        self.component.set(self.well());
+        self.component.set(self.normal_state());
         self.look_at_clock();
         if !self.ending.is_empty() {
-            // What was counted early in them.
+            // Early counts of series that can't go on.
             self.publish(self.in_between(now_ms()), false, Instant::now());
-            self.end_series_that_cannot_go_on();
+            self.end_retired();
         }
-        let mut may_publish_at = Some(Instant::now() + self.names_wait);
+        let mut first_publication = Some(Instant::now() + self.names_wait);
         while self.attached > 0 {
-            if let Some(at) = may_publish_at
+            if let Some(at) = first_publication
                 && (at <= Instant::now() || self.table.begun() >= LARGE_SNAPSHOT_SERIES)
             {
-                may_publish_at = None;
+                first_publication = None;
                 self.take_snapshot(None);
             }
-            if may_publish_at.is_none() {
+            if first_publication.is_none() {
                 if self.asked.take() > self.last_snapshot {
                     self.take_snapshot(None);
                 }
@@ -244,25 +244,25 @@ impl Ledger {
                     self.bound_ms = self.schedule.bound();
                     self.gate.ask(self.bound_ms);
                 }
-                if let Some(moment_ms) = self.schedule.due(now_ms) {
-                    self.take_snapshot(Some(moment_ms));
+                if let Some(tick_ms) = self.schedule.due(now_ms) {
+                    self.take_snapshot(Some(tick_ms));
                     continue;
                 }
-                // Where the disk refuses, all that begins is in the next cut that it takes.
+                // If the disk refuses, the next snapshot that it takes has all new series.
                 if self.table.begun() >= LARGE_SNAPSHOT_SERIES && !self.is_refused {
                     self.take_snapshot(None);
                 }
             }
-            match self.requests.recv_timeout(self.wait(may_publish_at)) {
+            match self.requests.recv_timeout(self.wait(first_publication)) {
                 Ok(Request::Freshen(asked)) => self.asked = self.asked.max(Some(asked)),
                 Ok(Request::Names(names)) => {
                     self.new_names = Some(names);
-                    if may_publish_at.take().is_some() {
+                    if first_publication.take().is_some() {
                         self.take_snapshot(None);
                     }
                 }
                 Ok(Request::NamesFailed) => {
-                    if may_publish_at.take().is_some() {
+                    if first_publication.take().is_some() {
                         self.take_snapshot(None);
                     }
                 }
@@ -273,35 +273,35 @@ impl Ledger {
                 Ok(Request::Left) => self.attached -= 1,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     self.look_at_clock();
-                    self.witness.look(Instant::now());
+                    self.observer.look(Instant::now());
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
         }
         self.take_last_snapshot();
-        self.witness.ended(Instant::now());
+        self.observer.ended(Instant::now());
         self.component.finish();
     }
 
-    /// How long nothing is to do, if nothing comes.
-    fn wait(&self, may_publish_at: Option<Instant>) -> Duration {
-        let until_names = may_publish_at.map(|at| at.saturating_duration_since(Instant::now()));
-        let until_sample = self
+    /// How long there is nothing to do unless a request comes.
+    fn wait(&self, first_publication: Option<Instant>) -> Duration {
+        let until_names = first_publication.map(|at| at.saturating_duration_since(Instant::now()));
+        let until_tick = self
             .schedule
             .open_ms()
             .and_then(|open_ms| u64::try_from(open_ms - now_ms()).ok())
             .map(Duration::from_millis);
-        until_names.into_iter().chain(until_sample).fold(LONGEST_SLEEP, Duration::min)
+        until_names.into_iter().chain(until_tick).fold(LONGEST_SLEEP, Duration::min)
     }
 
-    /// Tells of a clock that is not set, and of counts that are of the future: the samples wait for
-    /// the clock to pass them.
+    /// Reports a clock that is not set, and counts whose time is in the future: ticks wait until the
+    /// clock has passed it.
     fn look_at_clock(&mut self) {
         let now_ms = now_ms();
         let is_set = clock::is_set(now_ms);
         if is_set != self.clock_is_set {
             self.clock_is_set = is_set;
-            self.component.set(self.well());
+            self.component.set(self.normal_state());
         }
         if !is_set && LOG_UNSET.permit().is_some() {
             tracing::error!("{UNSET_CLOCK}");
@@ -310,66 +310,66 @@ impl Ledger {
         if ahead_ms > FUTURE_LIMIT_MS && !self.table.is_empty() && LOG_CLOCK.permit().is_some() {
             tracing::error!(
                 ahead = ?Duration::from_millis(ahead_ms.unsigned_abs()),
-                "the newest counts are of a time that is still to come, so samples wait: set the \
-                 clock, or if it was wrong before, remove the state directory"
+                "the newest counts have a time in the future, so samples wait: set the clock, or if it \
+                 was wrong before, remove the state directory"
             );
         }
     }
 
-    /// The component's state where nothing else is amiss.
-    fn well(&self) -> State {
+    /// The component's state if nothing else is wrong.
+    fn normal_state(&self) -> State {
         if self.clock_is_set { State::Ready } else { State::Degraded(UNSET_CLOCK.to_owned()) }
     }
 
-    /// The cut after which nobody counts.
+    /// Takes the snapshot after which nobody counts.
     fn take_last_snapshot(&mut self) {
         let now_ms = now_ms();
-        // What was counted since the last sample makes one more, of no round moment: else it would
-        // have to wait for the next start. While a backlog is worked off it does wait, since there
-        // is no telling which moment it makes complete.
-        let is_sample = self.schedule.is_live(now_ms) && self.last_sample_ms < Some(now_ms);
-        if is_sample || !self.store.as_ref().is_some_and(Store::is_durable) {
+        // What was counted since the last tick makes one more, at an odd time: otherwise it would
+        // have to wait for the next start. While a backlog is worked off it does wait, since nobody
+        // knows up to which time it is complete.
+        let is_tick = self.schedule.is_live(now_ms) && self.last_tick_ms < Some(now_ms);
+        if is_tick || !self.store.as_ref().is_some_and(Store::is_durable) {
             for counts in std::mem::take(&mut self.early).into_values().flatten() {
                 self.count(&counts);
             }
         }
-        let time_ms = if is_sample { now_ms } else { self.in_between(now_ms) };
-        self.publish(time_ms, is_sample, Instant::now());
+        let time_ms = if is_tick { now_ms } else { self.in_between(now_ms) };
+        self.publish(time_ms, is_tick, Instant::now());
     }
 
-    /// The time for a cut that is of no sample: before the next sample's.
+    /// The time of a snapshot that is not a tick: before the next tick.
     fn in_between(&self, now_ms: i64) -> i64 {
         self.schedule.open_ms().map_or(NOT_BEGUN, |open_ms| now_ms.min(open_ms - 1))
     }
 
-    /// Asks all workers for what they have, merges it and publishes, as the sample of a moment or,
-    /// without one, for whoever asked.
-    fn take_snapshot(&mut self, moment_ms: Option<i64>) {
+    /// Asks all workers for what they have counted, merges it and publishes it: as the tick at this
+    /// time, or without one for a reader that asked.
+    fn take_snapshot(&mut self, tick_ms: Option<i64>) {
         let taken = Instant::now();
-        // The journal takes a series' end only for one that it knows, so series are ended while
-        // all that was counted is published.
+        // The journal can end only series that it knows, so series end while everything that was
+        // counted is published.
         let ends_series = self.new_names.is_some()
             || !self.ending.is_empty()
-            || moment_ms.and(self.series_ttl_ms).is_some();
+            || tick_ms.and(self.series_ttl_ms).is_some();
         if ends_series && !self.table.touched().is_empty() && !self.is_refused {
-            // Workers with full tables have handed over since the last cut.
+            // Workers with full tables have handed over since the last snapshot.
             let last = self.last_snapshot.unwrap_or(taken);
             self.publish(self.in_between(now_ms()), false, last);
         }
-        self.end_series_that_cannot_go_on();
+        self.end_retired();
         if self.table.touched().is_empty() {
             if let Some(names) = self.new_names.take() {
                 self.table.rename(names);
             }
-            if let (Some(moment_ms), Some(ttl_ms)) = (moment_ms, self.series_ttl_ms) {
-                let ended = self.table.expire(moment_ms.saturating_sub(ttl_ms));
+            if let (Some(tick_ms), Some(ttl_ms)) = (tick_ms, self.series_ttl_ms) {
+                let ended = self.table.expire(tick_ms.saturating_sub(ttl_ms));
                 self.metrics.series_expired.inc_by(ended);
             }
         }
         self.bound_ms = self.schedule.bound();
-        if let Some(moment_ms) = moment_ms {
-            // What workers count after they have handed over is for the next sample.
-            self.schedule.close(moment_ms, now_ms());
+        if let Some(tick_ms) = tick_ms {
+            // What workers count after they have handed over is for the next tick.
+            self.schedule.close(tick_ms, now_ms());
         }
         self.missing = self.attached;
         self.gate.ask(self.schedule.bound());
@@ -381,15 +381,16 @@ impl Ledger {
                 self.count(&counts);
             }
         }
-        let time_ms = moment_ms.unwrap_or_else(|| self.in_between(now_ms()));
-        self.publish(time_ms, moment_ms.is_some(), taken);
+        let time_ms = tick_ms.unwrap_or_else(|| self.in_between(now_ms()));
+        self.publish(time_ms, tick_ms.is_some(), taken);
         self.bound_ms = self.schedule.bound();
         self.receipts.clear();
     }
 
-    /// Ends the series that can't go on since the program started: their names or their view are
-    /// not what they were, or flows are classified by another rule.
-    fn end_series_that_cannot_go_on(&mut self) {
+    /// Ends the restored series that can't go on, because their names or their view have changed, or
+    /// because flows are classified by another rule; not before all that was counted in them is
+    /// published.
+    fn end_retired(&mut self) {
         if !self.table.touched().is_empty() {
             return;
         }
@@ -420,7 +421,7 @@ impl Ledger {
                     self.metrics.snapshots_incomplete.inc();
                     tracing::warn!(
                         missing = self.missing,
-                        "a cut was taken without all workers: is the machine short of CPU time?"
+                        "a snapshot was taken without all workers: is the machine short of CPU time?"
                     );
                     break;
                 }
@@ -442,7 +443,7 @@ impl Ledger {
         }
         match merged {
             Some(table) => receipt.give(table),
-            // The worker is in the next sample already: its table stays here until that is due.
+            // The worker counts for the next tick already: its table stays here until that is due.
             None => self.receipts.push(receipt),
         }
         if epoch == Some(self.gate.epoch()) {
@@ -453,20 +454,20 @@ impl Ledger {
     fn count(&mut self, counts: &Counts) {
         let other_bytes = self.table.merge(counts, &[]);
         self.metrics.add_counts(counts);
-        self.witness.counted(counts, Instant::now());
+        self.observer.counted(counts, Instant::now());
         if other_bytes > 0 {
             self.metrics.flow_bytes_other.inc_by(other_bytes);
             self.counts_other = true;
         }
     }
 
-    fn publish(&mut self, time_ms: i64, is_sample: bool, taken: Instant) {
+    fn publish(&mut self, time_ms: i64, is_tick: bool, taken: Instant) {
         self.look_at_clock();
-        self.witness.look(Instant::now());
+        self.observer.look(Instant::now());
         let snapshot = Arc::new(self.table.take_snapshot(time_ms, taken));
         self.last_snapshot = Some(taken);
         if let Some(store) = &mut self.store {
-            match store.append(&snapshot, &self.table, &self.early, is_sample, now_ms()) {
+            match store.append(&snapshot, &self.table, &self.early, is_tick, now_ms()) {
                 Ok(bytes) => {
                     self.metrics.journal_written.inc_by(bytes);
                     self.metrics.journal_bytes.set(store.bytes() as i64);
@@ -474,14 +475,14 @@ impl Ledger {
                 }
                 Err(error) => {
                     self.is_refused = true;
-                    // Nothing is published before it is durable; counting goes on, and the next
-                    // cut has all of it.
+                    // Nothing is published before it is durable. Counting goes on, and the next
+                    // snapshot has all of it.
                     self.metrics.journal_errors.inc();
                     let text = match error {
                         journal::Error::Unfit(_) => format!(
                             "nothing new is published: {error}; counting goes on in memory. This is \
-                             a mistake of the program, please report it: a restart goes on from \
-                             what was published last, and reads again what came after"
+                             a bug, please report it: a restart continues from what was published \
+                             last, and reads again what came after"
                         ),
                         // It says what to do.
                         journal::Error::Displaced { .. } => {
@@ -501,10 +502,10 @@ impl Ledger {
             }
         }
         self.table.settled();
-        self.tell_of_others();
+        self.report_others();
         self.metrics.series.set(snapshot.len() as i64);
-        if is_sample {
-            self.last_sample_ms = Some(snapshot.time_ms);
+        if is_tick {
+            self.last_tick_ms = Some(snapshot.time_ms);
             self.metrics.sample_time.set(snapshot.time_ms as f64 / 1000.0);
         }
         self.newest.send_replace(Some(snapshot));
@@ -513,17 +514,17 @@ impl Ledger {
         self.metrics.snapshot_seconds.observe(taken.elapsed().as_secs_f64());
     }
 
-    /// Tells of series that count what gets none of its own.
-    fn tell_of_others(&mut self) {
+    /// Reports that flows are counted in `other` series.
+    fn report_others(&mut self) {
         self.counts_other &= self.table.is_full();
         if !self.counts_other {
-            self.component.set(self.well());
+            self.component.set(self.normal_state());
             return;
         }
         let text = format!(
             "there are {} flow series, as many as --max-series allows: flows that would begin \
-             another one count in series with other as their AS. See which routers send so many \
-             AS; if all is well, raise --max-series or lower --series-ttl",
+             another one are counted in series with other as their AS. Find out which routers send \
+             so many ASes; if that is as it should be, raise --max-series or lower --series-ttl",
             self.table.len()
         );
         if LOG_OTHER.permit().is_some() {

@@ -34,22 +34,22 @@ impl Format {
     }
 }
 
-/// What is to be written next.
+/// What comes next on the page.
 #[derive(Debug, Clone, Copy)]
 enum Next {
     /// The name and type of a flow counter, by its place among the schema's metrics.
     Header(usize),
     /// The series of a flow counter (by its place as above), from this slot on.
     Series(usize, usize),
-    /// The program's own metrics: the next one, or the next line of the one at hand, from this on.
+    /// The program's own metrics: this line of the current one, or the first line of the next.
     Own(usize),
-    /// What ends the page.
+    /// The end of the page.
     End,
-    /// Nothing.
+    /// Nothing: the page is complete.
     Done,
 }
 
-/// A page that is being rendered: the flow metrics, each with its series in the order of the
+/// A page while it is rendered: the flow metrics, each with its series in the order of the
 /// snapshot's slots, then the program's own metrics.
 #[derive(Debug)]
 pub struct Page {
@@ -66,8 +66,8 @@ pub struct Page {
 }
 
 impl Page {
-    /// A page of which nothing is rendered yet. Without a snapshot, the flow counters are
-    /// announced, but have no series.
+    /// A page of which nothing is rendered yet. Without a snapshot, the flow metrics of `schema` have
+    /// no series.
     pub fn new(
         format: Format,
         schema: Arc<Schema>,
@@ -78,19 +78,19 @@ impl Page {
         Page { format, created: false, schema, snapshot, own, family: None, next, written: 0 }
     }
 
-    /// With `created`, each flow series tells when it began, where the format can say so
+    /// With `created`, each flow series has its start time, if the format has a place for it
     /// (`OpenMetrics` 1.0, Counter: `_created`).
     #[must_use]
     pub fn with_created(self, created: bool) -> Self {
         Page { created: created && self.format == Format::OpenMetrics, ..self }
     }
 
-    /// The sequence of the snapshot that is held for what is still to be rendered.
+    /// The sequence number of the snapshot that is rendered.
     pub fn snapshot(&self) -> Option<u64> {
         self.snapshot.as_ref().map(|snapshot| snapshot.sequence)
     }
 
-    /// How many of the series are rendered, from 0 to 1.
+    /// The part of the series that is rendered, from 0 to 1.
     pub fn progress(&self) -> f64 {
         match self.snapshot.as_ref().map(|snapshot| snapshot.len()) {
             Some(series @ 1..) => self.written as f64 / series as f64,
@@ -127,8 +127,8 @@ impl Page {
         true
     }
 
-    /// Writes a line of the program's own metrics: a metric has one for each partition of a topic.
-    /// Returns what comes next.
+    /// Writes a line of the program's own metrics; one metric may have a line for each partition of
+    /// a topic. Returns what comes next.
     fn own(&mut self, out: &mut Vec<u8>, line: usize) -> Next {
         let format = self.format;
         if line == 0 {
@@ -145,7 +145,7 @@ impl Page {
         }
     }
 
-    /// Writes series until `out` holds `full` bytes or none is left. Returns what comes next.
+    /// Writes series until `out` holds `full` bytes or there are no more. Returns what comes next.
     fn series(&mut self, out: &mut Vec<u8>, full: usize, place: usize, from: usize) -> Next {
         let family = &self.schema.families()[place];
         if let Some(snapshot) = &self.snapshot {
@@ -205,7 +205,7 @@ fn flow(out: &mut Vec<u8>, family: &schema::Family, series: &Series<'_>) {
     out.push(b'\n');
 }
 
-/// When a flow series began, in seconds since the epoch.
+/// The line with the start time of a flow series, in seconds since the epoch.
 fn created_line(out: &mut Vec<u8>, family: &schema::Family, series: &Series<'_>) {
     out.extend_from_slice(family.name.strip_suffix("_total").unwrap_or(&family.name).as_bytes());
     out.extend_from_slice(b"_created");
@@ -260,7 +260,8 @@ impl<'o> Labels<'o> {
     }
 }
 
-/// Where in a label value (or a help text of `OpenMetrics`) the first byte is that needs an escape.
+/// The place of the first byte in a label value (or a help text of `OpenMetrics`) that needs an
+/// escape.
 fn special(text: &[u8]) -> Option<usize> {
     memchr::memchr3(b'\\', b'\n', b'"', text)
 }
@@ -276,7 +277,7 @@ fn escaped(out: &mut Vec<u8>, text: &str, find: impl Fn(&[u8]) -> Option<usize>)
     out.extend_from_slice(rest);
 }
 
-/// Writes an integer exactly: a double holds no more than 53 bits of it.
+/// Writes an integer exactly; a double would hold only 53 bits of it.
 fn decimal(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut start = digits.len();
@@ -291,7 +292,7 @@ fn decimal(out: &mut Vec<u8>, mut number: u64) {
     out.extend_from_slice(&digits[start..]);
 }
 
-/// Writes a double as both formats spell it: Rust's shortest digits, but for the infinities.
+/// Writes a double as both formats spell it: Rust's shortest digits, except for the infinities.
 fn float(out: &mut Vec<u8>, number: f64) {
     let written = if number.is_infinite() {
         out.write_all(if number > 0.0 { b"+Inf" } else { b"-Inf" })

@@ -120,7 +120,7 @@ impl Counts {
         self.index.is_empty()
     }
 
-    /// What the series and their texts take, in bytes, without what it takes to find them.
+    /// The size of the series and their texts, in bytes, without the indexes.
     pub fn bytes(&self) -> usize {
         size_of_val(self.rows.as_slice()) + self.texts.bytes()
     }
@@ -144,8 +144,8 @@ impl Counts {
         &self.texts
     }
 
-    /// Makes the table as new, but keeps its memory for the next interval; not though what one
-    /// burst took and the interval after it did not need.
+    /// Empties the table and keeps its memory for the next interval, except what a burst took and
+    /// the interval after it did not need.
     pub fn clear(&mut self) {
         let capacity = self.index.capacity();
         if capacity > KEPT_SERIES && capacity / 8 > self.index.len() {
@@ -178,7 +178,7 @@ impl SeriesCounts<'_> {
     }
 }
 
-/// A table with room for no more series than this keeps it.
+/// Memory for this many series is always kept.
 const KEPT_SERIES: usize = 1 << 15;
 
 /// Columns of a row that hold one count.

@@ -1,14 +1,14 @@
-//! What tells why a table counts nothing.
+//! Examples that show why a table counts nothing.
 
-/// Flows of which the AS numbers are kept.
+/// How many flows' AS numbers are kept.
 const FLOWS: usize = 64;
-/// Messages of which the beginnings are kept.
+/// How many messages' beginnings are kept.
 const MESSAGES: usize = 4;
 /// How much of a message is kept, in bytes: a record or two.
 pub const SAMPLE_BYTES: usize = 1024;
 
-/// A few of the first flows that no series counts, and of the first messages of which none was
-/// counted. Full after a moment, so keeping it costs a comparison.
+/// A few of the first flows that no series counts, and of the first messages of which nothing was
+/// counted. It is full after a moment, so keeping it costs one comparison.
 #[derive(Debug, Default)]
 pub struct Evidence {
     flows: Vec<[u32; 2]>,

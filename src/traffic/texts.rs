@@ -17,7 +17,7 @@ pub struct Texts {
     ends: Vec<usize>,
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
-    /// The text asked for last. Flows of a router come in runs, so this answers most calls.
+    /// The text of the last call. Flows of a router come in runs, so this answers most calls.
     last: Option<u32>,
 }
 
@@ -62,13 +62,13 @@ impl Texts {
         (0..self.ends.len() as u32).map(|id| self.get(TextId(id)))
     }
 
-    /// How long all texts are together, in bytes.
+    /// The size of all texts together, in bytes.
     pub fn bytes(&self) -> usize {
         self.joined.len()
     }
 
-    /// Forgets all texts and keeps the memory; not though what one burst took and the texts after
-    /// it did not need.
+    /// Forgets all texts and keeps the memory, except what a burst took and the texts after it did
+    /// not need.
     pub fn clear(&mut self) {
         if self.joined.capacity() > KEPT_BYTES && self.joined.capacity() / 8 > self.joined.len() {
             self.joined = String::new();
@@ -84,7 +84,7 @@ impl Texts {
     }
 }
 
-/// Room for no more texts than this, and for no more bytes of them, is kept in any case.
+/// Memory for this many texts, and for this many bytes of them, is always kept.
 const KEPT_TEXTS: usize = 1 << 12;
 const KEPT_BYTES: usize = 1 << 16;
 

@@ -6,7 +6,7 @@ use flow_exporter::{
     diagnosis::{Diagnosis, Tally},
     flow::Foreign,
     health::{Health, State},
-    ledger::Witness as _,
+    ledger::Observer as _,
     pipeline::Pipeline,
     traffic::{Counts, Rule},
 };
@@ -18,7 +18,7 @@ fn table(asn: u32, messages: &[&[u8]]) -> Counts {
     let mut counts = Counts::new(schema());
     let mut pipeline = Pipeline::new(counts.schema(), Rule { asn });
     for message in messages {
-        pipeline.message(message, &mut counts, |_| {});
+        pipeline.message(message, &mut counts, |_, _| {});
     }
     counts
 }

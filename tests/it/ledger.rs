@@ -1,8 +1,9 @@
-//! When cuts are taken, and what is in them.
+//! When snapshots are taken, and what is in them.
 
 // Small whole numbers go in and come out.
 #![allow(clippy::unwrap_used, clippy::float_cmp, clippy::cast_sign_loss)]
 
+mod changes;
 mod limit;
 
 use std::{
@@ -66,7 +67,17 @@ impl Bench {
         directory: Option<&Path>,
         names: AsNames,
     ) -> Self {
-        let store = directory.map(open);
+        Bench::start_as(RULE, config, workers, directory, names)
+    }
+
+    fn start_as(
+        rule: Rule,
+        config: &LedgerConfig,
+        workers: usize,
+        directory: Option<&Path>,
+        names: AsNames,
+    ) -> Self {
+        let store = directory.map(|directory| open_as(rule, directory));
         let metrics = Arc::new(Metrics::new());
         let health = Health::new();
         let (ledger, shards, reader, _) = Ledger::new(
@@ -128,7 +139,11 @@ impl Bench {
 }
 
 fn open(directory: &Path) -> Store {
-    let identity = Identity { topic: "t".into(), rule: RULE };
+    open_as(RULE, directory)
+}
+
+fn open_as(rule: Rule, directory: &Path) -> Store {
+    let identity = Identity { topic: "t".into(), rule };
     Store::open(directory, &identity, JournalConfig::default(), T - 86_400_000).unwrap()
 }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use flow_exporter::{
-    flow::{Decoded, Flow},
-    pipeline::Pipeline,
-    schema::{Class, KeyHead, Schema},
+    flow::{Decoded, Flow, Plan, Slot},
+    pipeline::{FlowCounter, Values},
+    schema::{Class, Field, KeyHead, Schema},
     traffic::{Counts, Rule},
 };
 
@@ -27,16 +27,49 @@ pub trait Record {
 
 impl Record for Counts {
     fn record(&mut self, rule: Rule, record: &Decoded<'_>) {
-        Pipeline::new(&Arc::clone(self.schema()), rule).record(record, self);
+        match record {
+            Decoded::Flow(flow) => {
+                let counter = FlowCounter::new(&Arc::clone(self.schema()), rule);
+                counter.flow(&MadeUp { flow, plan: counter.plan() }, self);
+            }
+            Decoded::Skipped(reason) => self.skipped[reason.index()] += 1,
+            Decoded::Malformed(reason) => self.malformed[reason.index()] += 1,
+        }
+    }
+}
+
+/// A flow that no decoder has read.
+struct MadeUp<'f> {
+    flow: &'f Flow<'f>,
+    plan: &'f Plan,
+}
+
+impl MadeUp<'_> {
+    fn field(&self, slot: Slot) -> &Field {
+        self.plan.fields().find(|(of, _)| *of == slot).expect("a slot of the plan").1
+    }
+}
+
+impl Values for MadeUp<'_> {
+    fn number(&self, slot: Slot) -> Option<u64> {
+        match self.field(slot) {
+            Field::SourceAs => Some(self.flow.source_as.into()),
+            Field::DestinationAs => Some(self.flow.destination_as.into()),
+            Field::Bytes => Some(self.flow.bytes),
+            Field::Packets | Field::Hostname | Field::Named(_) => None,
+        }
+    }
+
+    fn text(&self, slot: Slot) -> Option<&str> {
+        (*self.field(slot) == Field::Hostname).then_some(&*self.flow.hostname)
     }
 }
 
 /// A table that has counted these flows.
 pub fn counts<'f>(rule: Rule, flows: impl IntoIterator<Item = Flow<'f>>) -> Counts {
     let mut counts = Counts::new(schema());
-    let pipeline = Pipeline::new(counts.schema(), rule);
     for flow in flows {
-        pipeline.record(&Decoded::Flow(flow), &mut counts);
+        counts.record(rule, &Decoded::Flow(flow));
     }
     counts
 }

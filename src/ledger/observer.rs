@@ -1,26 +1,26 @@
-//! Who hears of what is counted, beside metrics.
+//! Who hears what is counted, besides metrics.
 
 use std::time::Instant;
 
 use crate::traffic::Counts;
 
 /// Hears what became of records, table by table. Called from the ledger's thread: must not block.
-pub trait Witness: Send + 'static {
-    /// A table is counted.
+pub trait Observer: Send + 'static {
+    /// A worker's table was merged.
     fn counted(&mut self, counts: &Counts, now: Instant);
 
-    /// Called after each cut, and each second where nothing happens.
+    /// Called with each snapshot, and each second while nothing happens.
     fn look(&mut self, now: Instant);
 
-    /// All is counted; no other call follows.
+    /// Everything is counted; no other call follows.
     fn ended(&mut self, now: Instant);
 }
 
-/// Nobody.
+/// Ignores what it hears.
 #[derive(Debug)]
-pub(super) struct Nobody;
+pub(super) struct NoObserver;
 
-impl Witness for Nobody {
+impl Observer for NoObserver {
     fn counted(&mut self, _: &Counts, _: Instant) {}
 
     fn look(&mut self, _: Instant) {}

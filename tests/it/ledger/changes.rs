@@ -1,0 +1,192 @@
+//! Restarts with another AS or other views: positions stay, series end and begin, no byte is lost.
+
+use flow_exporter::{
+    publish::text::{Format, Page},
+    schema::{Class, Dimension, Measure, Schema, View},
+};
+
+use super::*;
+
+/// A ledger that goes on with a journal.
+fn start(schema: &Arc<Schema>, rule: Rule, directory: &Path) -> Bench {
+    let config = LedgerConfig { schema: Arc::clone(schema), ..config() };
+    Bench::start_as(rule, &config, 1, Some(directory), AsNames::default())
+}
+
+/// Counts a flow from AS 1 to the AS of the rule, and has the ledger take up to `next_offset`.
+fn count_one(bench: &mut Bench, rule: Rule, time_ms: i64, bytes: u64, next_offset: i64) {
+    let flow = Flow { source_as: 1, destination_as: rule.asn, bytes, hostname: "a".into() };
+    let shard = &mut bench.shards[0];
+    shard.counts(Some(time_ms)).record(rule, &Decoded::Flow(flow));
+    shard.hand_over(vec![Position { partition: 0, next_offset }]);
+}
+
+/// The page that is scraped.
+fn page(bench: &Bench) -> String {
+    let schema = bench.reader.schema();
+    let mut page = Page::new(Format::Prometheus, schema, bench.reader.newest(), Vec::new());
+    let mut out = Vec::new();
+    while page.step(&mut out) {}
+    String::from_utf8(out).unwrap()
+}
+
+/// The lines of series on the page.
+fn lines(bench: &Bench) -> Vec<String> {
+    let page = page(bench);
+    page.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+}
+
+/// Has the tick at `time_ms` be taken, and returns the lines of the page.
+fn tick(bench: &mut Bench, time_ms: i64) -> Vec<String> {
+    bench.shards[0].advance_watermark(time_ms + LATENESS_MS);
+    bench.until(|snapshot| snapshot.time_ms == time_ms);
+    lines(bench)
+}
+
+/// First counts that are to go on after a change: the ledger is ready to count from `T` on.
+fn begin(schema: &Arc<Schema>, rule: Rule, directory: &Path) -> Bench {
+    let mut bench = start(schema, rule, directory);
+    bench.until(|_| true);
+    bench.shards[0].advance_watermark(T);
+    bench.until_taken_from(T);
+    bench
+}
+
+/// Sums of all that was ever counted, and the series that ended, by what the log says.
+fn replayed(directory: &Path) -> (Vec<u64>, usize) {
+    let (journal, _) = Journal::open(directory, JournalConfig::default()).unwrap();
+    let log: Log = journal.log();
+    let (mut reader, _) = JournalReader::open(&log, Start::Oldest).unwrap().unwrap();
+    let (mut sums, mut ended) = (Vec::new(), 0);
+    while reader.step().unwrap() == Step::Delta {
+        let delta = reader.delta();
+        ended += delta.ended().len();
+        for (_, increments) in delta.changed() {
+            sums.resize(sums.len().max(increments.len()), 0);
+            sums.iter_mut().zip(increments).for_each(|(sum, increment)| *sum += increment);
+        }
+    }
+    (sums, ended)
+}
+
+#[test]
+fn another_as_ends_all_series_and_counts_on_from_the_same_positions() {
+    const NEXT: Rule = Rule { asn: 64501 };
+    let directory = tempfile::tempdir().unwrap();
+    let schema = schema();
+    let mut bench = begin(&schema, RULE, directory.path());
+    count_one(&mut bench, RULE, T, 5, 1);
+    assert_eq!(tick(&mut bench, T + INTERVAL_MS).len(), 1);
+    bench.end();
+
+    let store = open_as(NEXT, directory.path());
+    assert_eq!(store.positions().collect::<Vec<_>>(), [(0, 1)]);
+    drop(store);
+    let mut bench = start(&schema, NEXT, directory.path());
+    assert_eq!(lines(&bench), [""; 0], "the series of another AS are not shown");
+    count_one(&mut bench, NEXT, T + INTERVAL_MS, 7, 2);
+    let expected = "flow_receive_bytes_total{destination_as=\"64501\",destination_as_name=\"\",\
+        hostname=\"a\",source_as=\"1\",source_as_name=\"\"} 7";
+    assert_eq!(tick(&mut bench, T + 2 * INTERVAL_MS), [expected]);
+    bench.end();
+    assert_eq!(replayed(directory.path()), (vec![12], 1));
+
+    // Nothing has changed since.
+    let mut bench = start(&schema, NEXT, directory.path());
+    assert_eq!(lines(&bench), [expected]);
+    count_one(&mut bench, NEXT, T + 2 * INTERVAL_MS, 3, 3);
+    assert_eq!(tick(&mut bench, T + 3 * INTERVAL_MS), [expected.replace("} 7", "} 10")]);
+    bench.end();
+    assert_eq!(replayed(directory.path()), (vec![15], 1));
+}
+
+#[test]
+fn early_counts_of_another_as_are_in_its_series_before_they_end() {
+    const NEXT: Rule = Rule { asn: 64501 };
+    let directory = tempfile::tempdir().unwrap();
+    let schema = schema();
+    let mut bench = begin(&schema, RULE, directory.path());
+    count_one(&mut bench, RULE, T, 5, 1);
+    count_one(&mut bench, RULE, T + INTERVAL_MS, 50, 2);
+    assert_eq!(tick(&mut bench, T + INTERVAL_MS).len(), 1);
+    bench.end();
+    assert_eq!(replayed(directory.path()), (vec![5], 0), "the rest is early");
+
+    let mut bench = start(&schema, NEXT, directory.path());
+    count_one(&mut bench, NEXT, T + INTERVAL_MS, 500, 3);
+    let lines = tick(&mut bench, T + 2 * INTERVAL_MS);
+    assert!(lines.len() == 1 && lines[0].ends_with(" 500"), "{lines:?}");
+    bench.end();
+    assert_eq!(replayed(directory.path()), (vec![555], 1));
+}
+
+#[test]
+fn a_changed_view_ends_its_series_and_leaves_those_of_others_alone() {
+    let device = |measures: &[Measure]| {
+        View::new("device", &[Dimension::Hostname], &[Class::Receive], measures)
+    };
+    let schemas = [
+        vec![View::original(), device(&[Measure::Bytes])],
+        vec![View::original(), device(&[Measure::Flows])],
+        vec![View::original()],
+        vec![device(&[Measure::Bytes]), View::original()],
+    ];
+    let of_device =
+        |what: &str, value| format!("flow_device_receive_{what}_total{{hostname=\"a\"}} {value}");
+    let expected = [
+        Some(of_device("bytes", 10)),
+        Some(of_device("flows", 1)),
+        None,
+        Some(of_device("bytes", 10)),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    let mut offset = 0;
+    for (schema, of_device) in schemas.into_iter().zip(expected) {
+        let schema = Arc::new(Schema::new(schema));
+        let mut bench = if offset == 0 {
+            begin(&schema, RULE, directory.path())
+        } else {
+            start(&schema, RULE, directory.path())
+        };
+        let time_ms = T + offset * INTERVAL_MS;
+        offset += 1;
+        count_one(&mut bench, RULE, time_ms, 10, offset);
+        let lines = tick(&mut bench, time_ms + INTERVAL_MS);
+        let (devices, original): (Vec<_>, Vec<_>) =
+            lines.into_iter().partition(|line| line.starts_with("flow_device"));
+        assert_eq!(devices, Vec::from_iter(of_device));
+        assert!(original.len() == 1 && original[0].ends_with(&format!(" {}", 10 * offset)));
+        bench.end();
+    }
+}
+
+#[test]
+fn a_journal_of_a_version_without_views_goes_on_with_its_early_counts() {
+    let directory = journal_of("ledger-2");
+    let config = LedgerConfig { max_series: 2, ..config() };
+    let names = AsNames::parse(format!("1\tOne\n{}\tOurs\n", RULE.asn).as_bytes()).unwrap();
+    let mut bench = Bench::start_named(&config, 1, Some(directory.path()), names);
+    let published = bench.reader.newest().expect("what was published before");
+    let row = |asn, host: &str, bytes| (asn, host.to_owned(), bytes);
+    let before = [row(0, "a", 100), row(0, "a", 1_000), row(1, "a", 1), row(2, "b", 10)];
+    assert_eq!(rows(&published), before);
+    assert_eq!(published.positions().next(), Some(Position { partition: 0, next_offset: 6 }));
+
+    count(&mut bench.shards[0], T + INTERVAL_MS, 1, 5);
+    bench.shards[0].advance_watermark(T + 2 * INTERVAL_MS + LATENESS_MS);
+    let snapshot = bench.until(|snapshot| snapshot.time_ms == T + 2 * INTERVAL_MS);
+    let after = [
+        row(0, "a", 100),
+        row(0, "a", 1_000),
+        row(0, "c", 100_000),
+        row(1, "a", 6),
+        row(2, "b", 10_010),
+    ];
+    assert_eq!(rows(&snapshot), after);
+    bench.end();
+
+    // What is written now is read back.
+    let bench = Bench::start_named(&config, 1, Some(directory.path()), AsNames::default());
+    assert_eq!(rows(&bench.reader.newest().expect("what was published before")), after);
+    bench.end();
+}

@@ -111,7 +111,7 @@ fn values_that_would_be_waited_for_in_vain_are_refused() {
         ("--start=2999-01-01T00:00:00Z", "still to come"),
         ("--asn=4294967296", "one AS number"),
         ("--log-level=verbose", "error, warn, info"),
-        ("--max-lateness=2years", "the longest is 1h"),
+        ("--max-lateness=2y", "the longest is 1h"),
         ("--series-ttl=1s", "shorter than --remote-write-interval"),
         ("--queue-max-bytes=0", "the least is 1MiB"),
         ("--group=", "leave the flag out"),

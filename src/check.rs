@@ -1,4 +1,4 @@
-//! The command `check`: does what the flags and files name work?
+//! The command `check`: tries everything that flags and files name, and changes nothing.
 
 mod flows;
 mod found;
@@ -28,32 +28,31 @@ use crate::{
 use flows::Flows;
 use found::Found;
 
-/// Tries everything, says in words what it finds, and returns whether all of it works. Counts,
+/// Tries everything, writes what it finds for people, and returns whether all of it works. Counts,
 /// sends and keeps nothing.
 ///
 /// # Errors
-/// [`ConfigError`] for what is wrong in flags and files; others where the result can't be said.
+/// [`ConfigError`] for what is wrong in flags and files; others if the result can't be written.
 pub async fn run(config: CheckConfig, out: &mut impl Write) -> anyhow::Result<bool> {
-    let out = &mut Told(out);
-    let mut works = true;
-    let mut say = |out: &mut dyn Write, found: &Found| {
-        works &= found.works != Some(false);
-        tell(out, found)
-    };
+    let mut report = Report { out: &mut Unread(out), failed: Vec::new() };
+    try_all(config, &mut report).await?;
+    Ok(report.finish()?)
+}
+
+async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result<()> {
     let schema = Schema::original();
     for endpoint in config.endpoints() {
         let probed = pusher::probe(&endpoint.config, &schema)
             .await
             .map_err(|error| endpoint.error(&error))?;
         let title = format!("push to {}", endpoint.config.name);
-        say(out, &Found { title, works: Some(probed.works), findings: probed.findings })?;
+        report.say(&Found { title, works: Some(probed.works), findings: probed.findings })?;
     }
     if config.endpoints().is_empty() {
-        writeln!(out, "push: no endpoint is given")?;
+        report.line("push: no endpoint is configured")?;
     }
     let CheckConfig::All(config) = config else {
-        writeln!(out, "source: none is given")?;
-        return Ok(works);
+        return Ok(report.line("source: none is given")?);
     };
     let rule = Rule { asn: config.asn.value };
     let names = NamesConfig {
@@ -62,7 +61,7 @@ pub async fn run(config: CheckConfig, out: &mut impl Write) -> anyhow::Result<bo
         cache_dir: None,
     };
     let names = match names.source {
-        // To be fetched, or built in: the program begins with the latter.
+        // Names that are fetched: the program starts with the embedded ones.
         NamesSource::Auto | NamesSource::Url(_) | NamesSource::Embedded => {
             Arc::new(AsNames::embedded())
         }
@@ -75,10 +74,10 @@ pub async fn run(config: CheckConfig, out: &mut impl Write) -> anyhow::Result<bo
     match &config.source {
         SourceConfig::Demo(_) => {}
         SourceConfig::Input { input: Setting { value: input, origin }, .. } => {
-            let wrong = |error| origin.error(format_args!("{input}: {error}"));
+            let wrong = |error| ConfigError(format!("{origin} {input}: {error}"));
             InputSource::open(input, false).map_err(wrong)?;
             let findings = vec!["it can be opened".to_owned()];
-            say(out, &Found { title: format!("input {input}"), works: Some(true), findings })?;
+            report.say(&Found { title: format!("input {input}"), works: Some(true), findings })?;
             flows.read(input).map_err(wrong)?;
         }
         SourceConfig::Kafka(kafka) => {
@@ -91,27 +90,27 @@ pub async fn run(config: CheckConfig, out: &mut impl Write) -> anyhow::Result<bo
             flows = seen;
             match found {
                 Err(LookError::Config(error)) => return Err(kafka.error(&error).into()),
-                found => say(out, &found?)?,
+                found => report.say(&found?)?,
             }
         }
     }
-    say(out, &flows.judge(&names))?;
+    report.say(&flows.judge(&names))?;
     match &config.listen.value {
-        None => writeln!(out, "scrape: --addr is none")?,
-        Some(listen) => say(out, &scrape::look_at(listen).await)?,
+        None => report.line("scrape: --addr is none")?,
+        Some(listen) => report.say(&scrape::look_at(listen).await)?,
     }
     let identity = Identity { topic: topic_of(&config.source).into(), rule };
     match state_dir::choose(&config.state_dir.value, &identity) {
-        None => writeln!(out, "state: nothing is kept")?,
+        None => report.line("state: nothing is kept")?,
         Some(place) => {
             let is_kept = !matches!(config.source, SourceConfig::Input { .. });
-            say(out, &state::look_at(&place, is_kept.then_some(&identity)))?;
+            report.say(&state::look_at(&place, is_kept.then_some(&identity)))?;
         }
     }
-    Ok(works)
+    Ok(())
 }
 
-/// What the state is about.
+/// The topic that the state is about.
 fn topic_of(source: &SourceConfig) -> &str {
     match source {
         SourceConfig::Kafka(kafka) => &kafka.topic.value,
@@ -120,10 +119,10 @@ fn topic_of(source: &SourceConfig) -> &str {
     }
 }
 
-/// Where nobody reads any more, as behind `| head`, the result is in the exit code alone.
-struct Told<W>(W);
+/// Ignores that nobody reads any longer, as behind `| head`: the exit code has the result.
+struct Unread<W>(W);
 
-impl<W: Write> Write for Told<W> {
+impl<W: Write> Write for Unread<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.0.write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(bytes.len()),
@@ -136,16 +135,44 @@ impl<W: Write> Write for Told<W> {
     }
 }
 
-fn tell(out: &mut dyn Write, found: &Found) -> io::Result<()> {
-    let Found { title, works, findings } = found;
-    let verdict = match works {
-        Some(true) => "works",
-        Some(false) => "DOES NOT WORK",
-        None => "not known",
-    };
-    writeln!(out, "{title}: {verdict}")?;
-    for finding in findings {
-        writeln!(out, "  {finding}")?;
+/// What is found, as it is written.
+struct Report<'o> {
+    out: &'o mut dyn Write,
+    /// Titles of what does not work.
+    failed: Vec<String>,
+}
+
+impl Report<'_> {
+    fn line(&mut self, text: &str) -> io::Result<()> {
+        writeln!(self.out, "{text}")
     }
-    Ok(())
+
+    fn say(&mut self, found: &Found) -> io::Result<()> {
+        let Found { title, works, findings } = found;
+        let verdict = match works {
+            Some(true) => "works",
+            Some(false) => "DOES NOT WORK",
+            None => "not known",
+        };
+        self.line(&format!("{title}: {verdict}"))?;
+        for finding in findings {
+            self.line(&format!("  {finding}"))?;
+        }
+        if *works == Some(false) {
+            self.failed.push(title.clone());
+        }
+        Ok(())
+    }
+
+    /// Says whether all of it works, in the last line.
+    fn finish(mut self) -> io::Result<bool> {
+        let works = self.failed.is_empty();
+        let result = if works {
+            "result: nothing is wrong".to_owned()
+        } else {
+            format!("result: DOES NOT WORK: {}", self.failed.join("; "))
+        };
+        self.line(&result)?;
+        Ok(works)
+    }
 }

@@ -1,22 +1,21 @@
 //! flow-exporter counts network flows by autonomous system, for Prometheus.
 //!
-//! Read [`app`] first: it wires the stages in the order in which the data passes them. The types
-//! that travel between them are [`source::Message`], [`flow::Row`], [`traffic::Counts`], and
-//! then [`ledger::Snapshot`] to scrapes, [`journal::Delta`] and [`publish::remote_write::Batch`] to
-//! push.
+//! Read [`app`] first: it wires the stages in the order in which data passes them. The types that
+//! travel between them are [`source::Message`], [`flow::Row`], [`traffic::Counts`], and then
+//! [`ledger::Snapshot`] to scrapes, [`journal::Delta`] and [`publish::remote_write::Batch`] to push.
 //!
-//! What holds everywhere, said as what is absent:
+//! These invariants hold everywhere:
 //!
-//! - no copy, channel or lock for a message between the source's buffer and the counter;
-//! - no way from a worker's table to a reader but through a published cut, so scrape and push can't
-//!   disagree;
-//! - no commit of an offset whose counts are not published;
-//! - no sample that is neither confirmed, dropped by reason nor pending, and no two requests to an
-//!   endpoint under way at once;
-//! - no flow of AS 0 made from something that could not be decoded: what is not counted in a
-//!   series is counted by reason;
-//! - no thread or task that counts, publishes or pushes and whose end goes unnoticed ([`threads`]),
-//!   and none that waits for the reader of the log ([`log`]).
+//! - A message is neither copied, sent through a channel nor locked between the source's buffer and
+//!   the counter.
+//! - Readers see a worker's counts only in a published snapshot, so scrape and push can't disagree.
+//! - No offset is committed before its counts are published.
+//! - Each sample is confirmed, pending, or dropped with a reason; an endpoint has one request under
+//!   way at a time.
+//! - What can't be decoded never counts as a flow of AS 0: what no series counts is counted by
+//!   reason.
+//! - The end of a thread or task that counts, publishes or pushes never goes unnoticed
+//!   ([`threads`]), and none waits for the reader of the log ([`log`]).
 #![warn(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)]
 
 // The module of the test kit in `files` says the same as in the test kit.

@@ -1,4 +1,4 @@
-//! Arguments, logging, signals, exit code.
+//! The program: handles arguments, logging, signals and the exit code; `app` does the rest.
 #![warn(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)]
 
 mod exit;
@@ -35,16 +35,16 @@ use signals::Signals;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Threads for HTTP in and out. Counting has its own.
+/// Threads for the HTTP server and for short tasks; counting and pushing have threads of their own.
 const ASYNC_THREADS: usize = 2;
 fn main() -> ExitCode {
     let metrics = Arc::new(Metrics::new());
     let Ok(log) = Log::start(io::stderr(), metrics.log_lines_dropped.clone()) else {
-        // Without room for one thread there is none for the others.
-        drop(writeln!(io::stderr(), "flow-exporter: the system has no room for a thread"));
+        // Without one thread, there are no others either.
+        drop(writeln!(io::stderr(), "flow-exporter: the system can't start a thread"));
         return ExitCode::from(FAILED);
     };
-    // A panic was logged by the hook that logs all of them, or else by the standard library.
+    // The panic hook has logged it, or else the standard library.
     let run = AssertUnwindSafe(|| run(&log, metrics));
     let code = catch_unwind(run).unwrap_or_else(|_| ExitCode::from(FAILED));
     log.flush(FLUSH_LIMIT);
@@ -61,7 +61,7 @@ fn run(log: &Log, metrics: Arc<Metrics>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(log, &format!("starting the runtime: {error}")),
     };
-    // Before anything that takes time.
+    // Before anything that takes time: a signal may come at once.
     let signals = match Signals::take(runtime.handle()) {
         Ok(signals) => signals,
         Err(error) => return fail(log, &format!("taking signals: {error}")),
@@ -90,10 +90,11 @@ fn run(log: &Log, metrics: Arc<Metrics>) -> ExitCode {
                         Err(error) => fail(log, &format!("{error:#}")),
                     }
                 }
-                // A container, for one, ends with its process: while it runs, it is well.
-                Ok(HealthConfig::Nobody) => {
-                    print(log, "there is nobody to ask: with --addr none there is no HTTP server\n")
-                }
+                // In a container, the process is healthy as long as it runs.
+                Ok(HealthConfig::Nobody) => print(
+                    log,
+                    "there is nobody to ask: with --addr none, there is no HTTP server\n",
+                ),
                 Err(error) => refuse(log, &error.to_string()),
             };
         }
@@ -120,7 +121,7 @@ fn run(log: &Log, metrics: Arc<Metrics>) -> ExitCode {
             .and_then(|config| count(&runtime, log, metrics, signals, config))
             .map(|()| true),
     };
-    // Threads that did not end in time are not waited for.
+    // Do not wait for threads that did not end in time.
     runtime.shutdown_background();
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -160,7 +161,7 @@ fn read_again() -> Result<Config, ConfigError> {
     }
 }
 
-/// Looks at a state directory, or repairs it.
+/// Inspects or repairs a state directory.
 fn state(log: &Log, action: &StateAction) -> ExitCode {
     match flow_exporter::state::run(action, &mut io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -168,7 +169,7 @@ fn state(log: &Log, action: &StateAction) -> ExitCode {
     }
 }
 
-/// Writes the demo's records to a real broker until told to stop.
+/// Produces the demo's records to a real broker until told to stop.
 fn produce(
     runtime: &Runtime,
     log: &Log,
@@ -177,7 +178,7 @@ fn produce(
 ) -> anyhow::Result<()> {
     let signals = signals.context("the signals are taken")?;
     let stop = signals.handle(runtime.handle(), log.clone(), None);
-    tracing::info!(config.brokers, config.topic, "producing made-up traffic");
+    tracing::info!(config.brokers, config.topic, "producing generated traffic");
     let health = Health::new();
     let demo = Demo::start(config, health.register("demo"))?;
     let died = runtime.block_on(async {
@@ -214,7 +215,7 @@ fn print(log: &Log, text: &str) -> ExitCode {
     let mut out = io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => ExitCode::SUCCESS,
-        // Its reader has seen enough.
+        // The reader has closed the pipe.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => fail(log, &format!("standard output: {error}")),
     }

@@ -1,4 +1,4 @@
-//! The known word that somebody most likely meant.
+//! Finds the known word that was most likely meant, for errors about typing mistakes.
 
 /// The word of `known` that takes the fewest letters to add, remove, replace or swap with the next
 /// one; `None` if even that is another word: more than a third of its letters differ.

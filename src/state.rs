@@ -1,4 +1,4 @@
-//! The command that looks at a state directory and repairs it.
+//! The command `state`: inspects a state directory, and repairs it.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -10,11 +10,11 @@ use crate::{
     ledger, state_dir,
 };
 
-/// Does what the command says and writes what people are to know to `out`. Where nobody reads that
-/// any more, as behind `| head`, that is no error.
+/// Does what the command says, and writes the result for people to `out`. If nobody reads that any
+/// longer, as behind `| head`, that is not an error.
 ///
 /// # Errors
-/// Where the journal is broken, can't be read or repaired, or `out` takes nothing.
+/// If the journal is broken or can't be read or repaired, or `out` can't be written.
 pub fn run(action: &StateAction, out: &mut dyn Write) -> anyhow::Result<()> {
     let journal = |flag: &StateFlag| {
         let directory = state_dir::find(flag.state_dir.as_deref()).map_err(anyhow::Error::msg)?;
@@ -34,13 +34,13 @@ pub fn run(action: &StateAction, out: &mut dyn Write) -> anyhow::Result<()> {
         }
         StateAction::Verify(dir) => {
             let report = journal::verify(&journal(dir)?)?;
-            // What the journal does not look into, a start does.
+            // The start also checks what the journal does not look into.
             let checked = report.state.as_ref().map_or(Ok(()), ledger::check);
             let mut out = Out { out, error: None };
             for broken in report.broken() {
                 writeln!(out, "BROKEN: {broken}")?;
             }
-            // What was found is more than that nobody could be told.
+            // A broken journal matters more than an output that can't be written.
             if let Some(broken) = report.broken().next() {
                 bail!("{broken}");
             }
@@ -72,7 +72,7 @@ fn tell_repaired(repaired: &Repaired, out: &mut dyn Write) -> io::Result<()> {
     }
     match newest {
         Some((sequence, _)) => writeln!(out, "counting goes on after delta {sequence}")?,
-        None => writeln!(out, "no state is left: counting begins from zero")?,
+        None => writeln!(out, "no state is left: counting starts from zero")?,
     }
     if let Some(published) = published {
         writeln!(
@@ -84,7 +84,7 @@ fn tell_repaired(repaired: &Repaired, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Passes on what is written until that fails, and keeps why.
+/// Passes on what is written until that fails, and keeps the error.
 struct Out<'o> {
     out: &'o mut dyn Write,
     error: Option<io::Error>,

@@ -1,4 +1,5 @@
-//! Small text files as operators write them, with whatever editor.
+//! Small text files that operators write, with any editor: configuration, secrets, certificates. No
+//! read waits forever.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -11,16 +12,16 @@ use std::{
 
 use crate::threads;
 
-/// What a text file may hold, in bytes: a bundle of all public certificate authorities is a quarter
-/// of it.
+/// The largest text file, in bytes: a bundle of all public certificate authorities is a quarter of
+/// that.
 pub const LIMIT_BYTES: u64 = 1 << 20;
 
-/// How long a file is waited for: a pipe that nobody writes to, or a network file system that is
-/// away, would be waited for without end.
+/// How long to wait for a file: opening a pipe that nobody writes to, or reading from a network file
+/// system that is down, would wait forever.
 pub const WAIT: Duration = Duration::from_secs(5);
 
-/// The text of a file, without the byte order mark that some editors begin it with. It may be a
-/// pipe, which can be read once.
+/// The text of a file, without the byte order mark that some editors put first. It may be a pipe,
+/// which can be read once.
 ///
 /// # Errors
 /// If it can't be read within [`WAIT`], has more than [`LIMIT_BYTES`], or is not UTF-8: in words to
@@ -29,12 +30,12 @@ pub fn read(path: &Path) -> Result<String, String> {
     Reading::start(path, |path| File::open(path)).end()
 }
 
-/// As [`read`], of a file that is read more than once: it can't be a pipe or a device.
+/// Like [`read`], for a file that is read more than once: it can't be a pipe or a device.
 pub fn read_regular(path: &Path) -> Result<String, String> {
     Reading::regular(path).end()
 }
 
-/// Whether there is a file; one that does not answer within [`WAIT`] counts as there.
+/// Whether a file exists; one that does not answer within [`WAIT`] counts as existing.
 pub fn exists(path: &Path) -> bool {
     in_background(path, |path| Ok(path.exists())).wait(WAIT).is_none_or(|answer| answer == Ok(true))
 }
@@ -42,8 +43,7 @@ pub fn exists(path: &Path) -> bool {
 /// Whether a library that opens this file or directory itself would wait for it.
 ///
 /// # Errors
-/// If it would: in words to follow the file's name. Whether it is there at all is for the library to
-/// say.
+/// If it would: in words to follow the file's name. Whether it exists is for the library to say.
 pub fn check_waits(path: &Path) -> Result<(), String> {
     let look = in_background(path, |path| match fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => Err(not_regular()),
@@ -52,17 +52,17 @@ pub fn check_waits(path: &Path) -> Result<(), String> {
     look.wait(WAIT).unwrap_or_else(|| Err(no_answer()))
 }
 
-/// Something that is found out about a file on a thread that may wait for it without end.
+/// A question about a file, on a thread that may wait for it forever.
 #[derive(Debug)]
 pub struct Reading<T = String> {
     result: Receiver<Result<T, String>>,
 }
 
 impl Reading {
-    /// Begins to read a file that is read more than once, see [`read_regular`].
+    /// Starts to read a file that is read more than once, see [`read_regular`].
     pub fn regular(path: &Path) -> Self {
         Reading::start(path, |path| {
-            // A pipe is opened at once, and then refused.
+            // With this flag, opening a pipe does not wait; it is refused below.
             let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
             if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other(not_regular())) }
         })
@@ -88,7 +88,7 @@ impl Reading {
 }
 
 impl<T> Reading<T> {
-    /// The result, once, if it comes within `limit`; otherwise it can be waited for again.
+    /// The result, once, if it comes within `limit`; otherwise, wait again.
     pub fn wait(&self, limit: Duration) -> Option<Result<T, String>> {
         match self.result.recv_timeout(limit) {
             Ok(result) => Some(result),
@@ -98,8 +98,8 @@ impl<T> Reading<T> {
     }
 }
 
-/// Does something with a file on a thread of its own. A thread that waits for a file can't be
-/// ended, so it is left to itself.
+/// Does `work` on a thread of its own. A thread that waits for a file can't be stopped, so it is
+/// abandoned.
 fn in_background<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce(&Path) -> Result<T, String> + Send + 'static,

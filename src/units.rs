@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-/// A duration in Prometheus' words, such as `30s`, `1m30s` or `2w`: each unit once, the larger
-/// ones first; a year has 365 days. At most a hundred of them, so that sums with the clock are far
-/// from their limits.
+/// Parses a duration in Prometheus' grammar, such as `30s`, `1m30s` or `2w`: each unit once, larger
+/// ones first; a year has 365 days. At most 100 years, so that sums with the clock can't overflow.
 pub fn prometheus_duration(text: &str) -> Result<Duration, String> {
     const UNITS: [(&str, u64); 7] = [
         ("y", 365 * 24 * 3_600_000),
@@ -39,14 +38,14 @@ pub fn prometheus_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// An amount of bytes, such as `512MiB`, `1GB` or `1048576`.
+/// Parses an amount of bytes, such as `512MiB`, `1GB` or `1048576`.
 pub fn bytes(text: &str) -> Result<u64, String> {
     amount(text, &BYTES).ok_or_else(|| {
         format!("{text:?} is not an amount of bytes: write it as in 512MiB, 1GB, 1048576")
     })
 }
 
-/// An amount in a second, in bytes: `8Mbit` and `1MB` are the same; `/s` may follow.
+/// Parses an amount per second, in bytes: `8Mbit` and `1MB` are the same; `/s` may follow.
 pub fn bytes_per_second(text: &str) -> Result<u64, String> {
     let amount_text = text.strip_suffix("/s").unwrap_or(text);
     let bits = amount(amount_text, &BITS).map(|bits| bits / 8);
@@ -79,12 +78,12 @@ fn amount(text: &str, units: &[(&str, f64)]) -> Option<u64> {
     let (number, unit) = split_number(text, |each| each.is_ascii_digit() || each == '.');
     let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim_start())?;
     let amount = number.parse::<f64>().ok()? * factor;
-    // Beyond this, doubles skip whole numbers: nobody has so many bytes.
+    // Beyond this, doubles skip whole numbers.
     #[allow(clippy::cast_sign_loss, reason = "no number that is read here has a sign")]
     (amount < 9e15).then_some(amount as u64)
 }
 
-/// The characters in the beginning that `is_part` says yes to, and the rest.
+/// The leading characters for which `is_part` holds, and the rest.
 fn split_number(text: &str, is_part: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(|each| !is_part(each)).unwrap_or(text.len()))
 }

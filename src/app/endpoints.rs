@@ -1,4 +1,4 @@
-//! The endpoints at work: starting them, and changing them while the program runs.
+//! The endpoints of remote write: starting them, and changing them while the program runs.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
     schema::Schema,
 };
 
-/// How long a request that is under way may take to end when its endpoint is changed or removed.
+/// How long a request may take to end when its endpoint is changed or removed.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// What every endpoint needs.
@@ -37,44 +37,41 @@ pub(super) struct Idle {
     identities: Identities,
 }
 
-/// The endpoints at work.
+/// The running endpoints.
 pub(super) struct Endpoints {
     needs: Needs,
-    /// What they send; without it, there can be no endpoints.
+    /// What they send. Without it, there are no endpoints and can't be any.
     log: Option<Log>,
     reader: ledger::Reader,
     running: Vec<(Endpoint, pusher::Running)>,
-    /// Keeps other processes of this host from pushing the same series.
+    /// Keeps other processes on this host from pushing the same series.
     identities: Identities,
 }
 
-/// How endpoints are to change. What can be checked beforehand is.
+/// How the endpoints are to change. Everything that can be checked beforehand has been.
 #[derive(Debug)]
 pub(super) struct Change {
-    /// Names of endpoints that are not configured any more.
+    /// Names of endpoints that are no longer configured.
     removed: Vec<String>,
-    /// Endpoints with other settings than before.
+    /// Endpoints with new settings.
     changed: Vec<Endpoint>,
     added: Vec<Endpoint>,
-    /// Those of all endpoints afterwards.
+    /// Of all endpoints after the change.
     identities: Identities,
 }
 
-/// Why endpoints can't change as they are to.
+/// Why endpoints can't be changed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ChangeError {
-    /// An endpoint can't be used as it is configured, or is taken by another process.
+    /// An endpoint can't be used as configured, or another process pushes the same series.
     #[error("{0}")]
     Invalid(String),
     /// There is no queue for endpoints.
-    #[error(
-        "endpoints can't be added, because without --state-dir the queue in memory is made at the \
-         start"
-    )]
+    #[error("endpoints can't be added, because the queue in memory is created at the start")]
     NoLog,
 }
 
-/// A pusher for the endpoint, which has not started, and what its thread has to hold.
+/// A pusher for the endpoint, which has not started, and the lifeline of its thread.
 fn pusher(endpoint: &Endpoint, needs: &Needs) -> Result<(Pusher, Lifeline), ConfigError> {
     let component = needs.health.register(component_name(&endpoint.config.name));
     let lifeline = component.lifeline("stream");
@@ -113,12 +110,12 @@ impl Idle {
         Ok(Idle { needs, pushers, identities })
     }
 
-    /// Has the log kept for the endpoints from now on, and no longer for others.
+    /// Has the log kept for these endpoints from now on, and no longer for others.
     pub(super) fn claim(&self, log: &Log) -> Result<(), journal::Error> {
         pusher::claim(log, self.pushers.iter().map(|(_, pusher, _)| pusher))
     }
 
-    /// Starts to push what is in the log.
+    /// Starts pushing what is in the log.
     pub(super) fn start(
         self,
         log: Option<Log>,
@@ -148,11 +145,10 @@ impl Endpoints {
         Ok(())
     }
 
-    /// What has to change for these endpoints to be the ones at work. Changes nothing; checks what
-    /// can be checked.
+    /// What has to change so that just the `wanted` endpoints run. Checks them and changes nothing.
     ///
     /// # Errors
-    /// Why it can't be done.
+    /// If they can't run.
     pub(super) async fn plan(&self, wanted: &[Endpoint]) -> Result<Change, ChangeError> {
         let of = |name: &str| {
             let mut running = self.running.iter().map(|(endpoint, _)| endpoint);
@@ -178,7 +174,7 @@ impl Endpoints {
         }
         let new: Vec<Endpoint> = changed.iter().chain(&added).cloned().collect();
         let schema = Arc::clone(&self.needs.schema);
-        // It reads files, which may keep it waiting.
+        // This reads files, which may block.
         let checked = task::spawn_blocking(move || {
             let check = |endpoint: &Endpoint| {
                 pusher::check(&endpoint.config, &schema).map_err(|error| endpoint.error(&error))
@@ -195,13 +191,9 @@ impl Endpoints {
         Ok(Change { removed, changed, added, identities })
     }
 
-    /// Makes the change, and says in lines what it did. Endpoints that stay as they are go on
-    /// undisturbed. One that changes ends and begins as at a restart: what waits for it is sent by
-    /// the new one.
-    ///
-    /// # Errors
-    /// What went wrong, in lines; what it was about does not push any more, and all else is as it is
-    /// to be.
+    /// Makes the change. Returns what it did and what went wrong, in lines for people. Unchanged
+    /// endpoints continue undisturbed. A changed one stops and starts as in a restart: the new one
+    /// sends what waits. An endpoint for which something went wrong no longer pushes.
     pub(super) async fn apply(&mut self, change: Change) -> (Vec<String>, Vec<String>) {
         let Change { removed, changed, added, identities } = change;
         let (mut done, mut failed) = (Vec::new(), Vec::new());
@@ -226,7 +218,7 @@ impl Endpoints {
         let mut stuck = Vec::new();
         while let Some(stop) = stops.join_next().await {
             let Ok((name, is_removed, stopped)) = stop else { continue };
-            // A thread that still waits for the disk is shown as long as it does.
+            // A thread that still waits for the disk stays visible.
             if matches!(stopped, Err(StopError::Deadline | StopError::Panicked)) {
                 stuck.push(name.clone());
             } else {
@@ -267,12 +259,12 @@ impl Endpoints {
         self.run(endpoint, pusher, lifeline)
     }
 
-    /// The configurations of the endpoints at work.
-    pub(super) fn at_work(&self) -> Vec<Endpoint> {
+    /// The running endpoints.
+    pub(super) fn configured(&self) -> Vec<Endpoint> {
         self.running.iter().map(|(endpoint, _)| endpoint.clone()).collect()
     }
 
-    /// Waits until all have ended by themselves, as they do when the ledger has.
+    /// Waits until all have ended by themselves, which they do when the ledger has.
     ///
     /// # Errors
     /// If one has panicked.

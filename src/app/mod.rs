@@ -1,4 +1,4 @@
-//! Wiring: the stages, in the order in which the data passes them; then running and draining.
+//! Wires the stages in the order in which data passes them, and runs them until they are drained.
 
 mod endpoints;
 mod reload;
@@ -50,15 +50,15 @@ use running::Running;
 use sink::{CountingSink, Published};
 use source::Source;
 
-/// All that is kept in the state directory.
-const KEPT: [&str; 5] =
+/// The entries of the state directory.
+const STATE_ENTRIES: [&str; 5] =
     [journal::DIRECTORY, pusher::ENDPOINTS, pusher::QUARANTINE, names::TABLE, names::ORIGIN];
 
-/// Asking for reloads, and doing what they ask for.
+/// What reloading needs.
 pub struct Reload {
-    /// Asks for one.
+    /// Asks for a reload.
     pub handle: ReloadHandle,
-    /// What is asked by it.
+    /// Where the requests arrive.
     pub requests: ReloadRequests,
     /// Reads flags, environment and files again.
     pub read: ReadConfig,
@@ -70,11 +70,11 @@ impl fmt::Debug for Reload {
     }
 }
 
-/// Runs until `stop` completes, the input ends and the program is to end with it, or a part fails.
-/// Threads that do not end in time are left behind: the caller should end the process.
+/// Runs until `stop` completes, the input ends and the program is to end with it, or a component
+/// dies. Threads that do not end in time are abandoned: the caller should end the process.
 ///
 /// # Errors
-/// [`ConfigError`] for what the operator has to mend before the next start; others for what went
+/// [`ConfigError`] for what the operator has to correct before the next start; others for what went
 /// wrong while running, or may pass by itself.
 pub async fn run(
     config: Config,
@@ -118,7 +118,7 @@ pub async fn run(
         tracing::info!(%address, made_up = demo.is_some(), "look at {}", listener.link());
     }
 
-    // Run. Nothing that is kept is touched before it is sure that we do.
+    // Run. Nothing on disk is changed before everything is bound.
     if let Some(log) = &log {
         endpoints
             .claim(log)
@@ -189,16 +189,17 @@ fn sinks(shards: Vec<Shard>, schema: &Schema, rule: Rule) -> Vec<CountingSink> {
     shards.into_iter().map(sink).collect()
 }
 
-/// Why there is no start. What may pass is no [`ConfigError`]: a supervisor is to try again.
+/// Why the program does not start. What may pass is not a [`ConfigError`], so that a supervisor tries
+/// again.
 fn refuse(at: &dyn Display, error: &dyn Display, may_pass: bool) -> anyhow::Error {
     let line = format!("{at}: {error}");
     if may_pass { anyhow::Error::msg(line) } else { ConfigError(line).into() }
 }
 
-/// Takes the address for scrapes.
+/// Binds the address for scrapes.
 fn bind(address: &ListenAddr) -> anyhow::Result<Listener> {
     server::bind(address).map_err(|error| {
-        // Another process may let it go, and an interface may come up.
+        // Another process may release it, and an interface may come up.
         let may_pass = matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable);
         refuse(&"--addr", &error, may_pass)
     })
@@ -215,7 +216,7 @@ fn serve(
     component.set(State::Ready);
     threads::task(component.lifeline("accept"), async move {
         let result = server::serve(listener, config, state, shutdown).await;
-        // Without a word to the component, it has died.
+        // A component that is dropped without this has died.
         if result.is_ok() {
             component.finish();
         }
@@ -242,7 +243,7 @@ fn refresh(
     })
 }
 
-/// What is counted and from where, in a line. Warns of an AS that gives no good picture.
+/// What is counted, and from where, in one line. Warns of AS 0.
 fn about(rule: Rule, source: &SourceConfig, demo: Option<&Demo>) -> String {
     if rule.asn == 0 {
         tracing::warn!(
@@ -306,8 +307,9 @@ fn state_dir(config: &Config, identity: &Identity) -> Result<Option<PathBuf>, Co
     match files::create_dir_all(&directory) {
         Ok(()) => {}
         Err(error) if is_named => {
-            return Err(config.state_dir.origin.error(format_args!(
-                "{}: {error}; give a directory that can be written to, or none",
+            return Err(ConfigError(format!(
+                "{} {}: {error}; give a directory that can be written to, or none",
+                config.state_dir.origin,
                 directory.display()
             )));
         }
@@ -329,20 +331,19 @@ fn state_dir(config: &Config, identity: &Identity) -> Result<Option<PathBuf>, Co
     Ok(Some(directory))
 }
 
-/// Takes the rights of others from what is in the state directory, and says so where that is
-/// refused.
+/// Removes other users' permissions from the state directory, and warns if that fails.
 fn make_private(directory: &Path) {
-    if let Some(Exposed { path, mode, reason, all }) = files::tighten(directory, &KEPT) {
+    if let Some(Exposed { path, mode, reason, all }) = files::tighten(directory, &STATE_ENTRIES) {
         tracing::warn!(
             all,
-            "others may read what is kept: {} has the mode {mode:04o}, which can't be changed \
+            "other users can read the state: {} has the mode {mode:04o}, which can't be changed \
              ({reason}); have its owner make it 0700, or 0600 for a file",
             path.display()
         );
     }
 }
 
-/// The journal, if counts are to survive. Without it, endpoints have their queue in memory.
+/// The journal, if counts are kept across restarts. Without it, endpoints have a queue in memory.
 fn store(
     config: &Config,
     identity: &Identity,
@@ -362,6 +363,6 @@ fn store(
 
 /// Completes when the program is to end.
 async fn until_end(mut ended: watch::Receiver<bool>) {
-    // An error means that the sender is gone, which is an end as well.
+    // An error means that the sender is gone, which is also an end.
     drop(ended.wait_for(|ended| *ended).await);
 }

@@ -1,7 +1,7 @@
-//! Reading the configuration again while the program runs, and applying what has changed.
+//! Reads the configuration again while the program runs, and applies what has changed.
 //!
-//! All of it is read and checked first. Where any of it is wrong, or differs in what can't be changed
-//! while the program runs, nothing is changed.
+//! Everything is read and checked first. If anything is wrong, or differs in what can't be changed
+//! while the program runs, nothing changes.
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
@@ -20,7 +20,7 @@ use super::endpoints::{ChangeError, Endpoints};
 /// Reads flags, environment and files again.
 pub type ReadConfig = Arc<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
 
-/// What reloads the configuration when it is asked to.
+/// Reloads the configuration on request.
 pub(super) struct Reloader {
     /// The configuration in use.
     pub(super) config: Config,
@@ -38,7 +38,7 @@ impl fmt::Debug for Reloader {
     }
 }
 
-/// Where AS names come from, by this configuration.
+/// Where AS names come from in this configuration.
 pub(super) fn names_config(config: &Config, state_dir: Option<PathBuf>) -> NamesConfig {
     NamesConfig {
         source: config.names.value.clone(),
@@ -47,14 +47,14 @@ pub(super) fn names_config(config: &Config, state_dir: Option<PathBuf>) -> Names
     }
 }
 
-/// Says in the metrics that a configuration is in use from now on.
+/// Notes in the metrics that a configuration was loaded.
 pub(super) fn count_success(metrics: &Metrics) {
     metrics.config_reload_successful.set(1);
     metrics.config_reload_time.set(clock::since_epoch().as_secs_f64());
 }
 
 impl Reloader {
-    /// Reloads as often as it is asked to; never ends.
+    /// Serves requests for reloads; never ends.
     pub(super) async fn run(&mut self) {
         while let Some(request) = self.requests.next().await {
             let outcome = self.reload().await;
@@ -99,7 +99,7 @@ impl Reloader {
         names.map_err(|error| ReloadError::Invalid(error.to_string()))?;
         let (done, failed) = self.endpoints.apply(change).await;
         // An endpoint that could not be started is not in use: the next reload tries it again.
-        let endpoints = self.endpoints.at_work();
+        let endpoints = self.endpoints.configured();
         self.config = Config { push: PushConfig { endpoints, ..new.push }, ..new };
         if !failed.is_empty() {
             return Err(ReloadError::Failed(format!(

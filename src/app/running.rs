@@ -1,4 +1,4 @@
-//! All that runs: until when, and how it ends.
+//! The running stages: how long they run, and in which order they end.
 
 use std::{io, thread, time::Duration};
 
@@ -13,15 +13,15 @@ use crate::{demo::Demo, health::Health};
 
 use super::{reload::Reloader, source};
 
-/// How long a stop may take: less than systemd waits by our unit. Each part has bounds of its own
-/// that come to less than this, unless a disk or the system's scheduler lets it wait.
+/// How long a stop may take: less than systemd waits with our unit. The stages' own bounds add up to
+/// less than this, unless a disk or the scheduler delays them.
 const STOP_LIMIT: Duration = Duration::from_secs(28);
 
-/// How long it may take if a part has died, on which others may wait in vain. What they hold is
-/// counted again after the restart.
+/// How long it may take if a component has died, for which others may wait in vain. What they hold
+/// is counted again after the restart.
 const STOP_LIMIT_AFTER_DEATH: Duration = Duration::from_secs(10);
 
-/// All that runs, in the order in which it ends.
+/// The running stages, in the order in which they end.
 pub(super) struct Running {
     pub(super) source: source::Running,
     pub(super) ledger: thread::JoinHandle<()>,
@@ -34,7 +34,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Waits for `stop`, the source's own end or the death of a part, and drains the stages.
+    /// Waits for `stop`, the end of the source or the death of a component, and drains the stages.
     pub(super) async fn until(
         mut self,
         stop: impl Future<Output = ()>,
@@ -43,7 +43,7 @@ impl Running {
     ) -> anyhow::Result<()> {
         let death = tokio::select! {
             () = stop => {
-                tracing::info!("stopping: counting what is at hand, then the last push");
+                tracing::info!("stopping: counting what has been read, then pushing it");
                 None
             }
             Ok(()) = source_ended => {
@@ -52,11 +52,11 @@ impl Running {
             }
             who = health.death() => {
                 tracing::error!(
-                    "{who} has died: stopping, so that a new start counts on from what is published"
+                    "{who} has died: stopping, so that a restart continues from what is published"
                 );
                 Some(who)
             }
-            // A reload that is under way when the program is to end is left where it is.
+            // A reload that is under way when the program stops is abandoned.
             () = self.reloader.run() => None,
         };
         let limit = if death.is_some() { STOP_LIMIT_AFTER_DEATH } else { STOP_LIMIT };
@@ -65,16 +65,16 @@ impl Running {
             anyhow::bail!("{who} has died; the log above says why");
         }
         drained.unwrap_or_else(|_| {
-            Err(anyhow::anyhow!("not all parts have ended within {limit:?}: the rest is cut off"))
+            Err(anyhow::anyhow!("not everything has ended within {limit:?}: the rest is abandoned"))
         })
     }
 
-    /// Drains the stages in the order of the data. The ledger ends when the last worker has left;
-    /// the pushers when the ledger has published its last snapshot. What fails does not keep the
-    /// others from ending.
+    /// Drains the stages in the order of the data. The ledger ends when the last worker has, the
+    /// pushers when the ledger has published its last snapshot. A failure does not keep the others
+    /// from ending.
     async fn drain(self) -> anyhow::Result<()> {
         let Running { source, ledger, reloader, end, serve, refresh, demo } = self;
-        // Nobody is to wait for a reload any more.
+        // From now on, nobody waits for a reload.
         let Reloader { endpoints, requests, .. } = reloader;
         drop(requests);
         let counted = wait(move || {
@@ -101,7 +101,7 @@ impl Running {
     }
 }
 
-/// Waits for threads, where that does not keep anything else from running.
+/// Waits for threads without blocking the runtime.
 async fn wait<T: Send + 'static>(threads: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(threads).await {
         Ok(result) => result,

@@ -1,4 +1,4 @@
-//! The source that was chosen, whichever it is.
+//! The configured source of flows: Kafka, an input, or the demo's topic.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -27,7 +27,7 @@ pub(super) enum Source {
     Input { source: InputSource, exit_at_end: bool },
 }
 
-/// The demo's topic, from its beginning.
+/// The demo's topic, read from its beginning.
 fn of_demo(config: &DemoConfig, brokers: String) -> KafkaConfig {
     KafkaConfig {
         brokers,
@@ -39,15 +39,15 @@ fn of_demo(config: &DemoConfig, brokers: String) -> KafkaConfig {
     }
 }
 
-/// A source at work.
+/// A running source.
 pub(super) enum Running {
     Kafka(RunningKafkaSource),
     Input(RunningInputSource),
 }
 
 impl Source {
-    /// Checks and opens what can be before anything runs. The demo's topic is on the broker of
-    /// `demo`.
+    /// Checks and opens what can be checked and opened before anything runs. The demo's topic is on
+    /// the broker of `demo`.
     pub(super) fn new(
         config: &SourceConfig,
         demo: Option<&Demo>,
@@ -64,14 +64,14 @@ impl Source {
                 let exit_at_end = exit_at_end.value;
                 return InputSource::open(input, exit_at_end)
                     .map(|source| Source::Input { source, exit_at_end })
-                    .map_err(|error| origin.error(format_args!("{input}: {error}")));
+                    .map_err(|error| ConfigError(format!("{origin} {input}: {error}")));
             }
         };
         KafkaSource::new(kafka, Arc::clone(metrics)).map(Source::Kafka).map_err(error)
     }
 
-    /// Starts a worker for each sink. Partitions go on where they are `stored`. `on_end` is called when the program is to end with the
-    /// source.
+    /// Starts a worker for each sink. Partitions continue from their `stored` positions. `on_end` is
+    /// called if the program is to end with the source.
     pub(super) fn start(
         self,
         mut sinks: Vec<CountingSink>,
@@ -102,7 +102,7 @@ impl Source {
 }
 
 impl Running {
-    /// Has the workers hand over and end; does not wait.
+    /// Has the workers hand over and end. Does not wait for them.
     pub(super) fn stop(&self) {
         match self {
             Running::Kafka(source) => source.stop(),

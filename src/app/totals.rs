@@ -1,4 +1,4 @@
-//! What became of all that was read, in a line for the end.
+//! What became of everything that was read, in one line for the log.
 
 use crate::{
     flow::{Malformed, Skipped},
@@ -24,6 +24,6 @@ pub(super) fn tell(metrics: &Metrics) {
         ignored_flows = of(&metrics.flows_ignored, &Ignored::ALL.map(Ignored::label)),
         skipped_records = of(&metrics.records_skipped, &Skipped::ALL.map(Skipped::label)),
         malformed_records = of(&metrics.decode_errors, &Malformed::ALL.map(Malformed::label)),
-        "all that was read is counted"
+        "everything that was read is counted"
     );
 }

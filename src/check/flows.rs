@@ -1,4 +1,4 @@
-//! Would the newest flows count?
+//! Would the newest flows be counted?
 
 use std::{
     fs::{self, File},
@@ -17,10 +17,10 @@ use crate::{
 
 use super::found::Found;
 
-/// How much of a file is looked at.
+/// How much of a file is read, in bytes.
 const FILE_BYTES: u64 = 1 << 20;
 
-/// Messages, decoded and counted as the program does, for nobody to see.
+/// Messages, decoded and counted as the program does, without publishing the counts.
 pub(super) struct Flows {
     rule: Rule,
     pipeline: Pipeline,
@@ -29,13 +29,13 @@ pub(super) struct Flows {
 }
 
 impl Flows {
-    /// No message yet.
+    /// Without messages.
     pub(super) fn new(schema: Schema, rule: Rule) -> Self {
         let pipeline = Pipeline::new(&schema, rule);
         Flows { rule, pipeline, counts: Counts::new(Arc::new(schema)), tally: Tally::new(rule) }
     }
 
-    /// Counts a message; the reasons why records of it can't be decoded go to `malformed`.
+    /// Counts a message. `malformed` is called with the reason for each record that can't be decoded.
     pub(super) fn message(&mut self, payload: &[u8], mut malformed: impl FnMut(&'static str)) {
         let counts = &mut self.counts;
         self.pipeline.message(payload, counts, |reason, _| malformed(reason.label()));
@@ -48,7 +48,7 @@ impl Flows {
         &self.tally
     }
 
-    /// Counts the first lines of a file. Standard input stays for the program to read.
+    /// Counts the first lines of a file. Standard input is left for the program to read.
     pub(super) fn read(&mut self, input: &Input) -> io::Result<()> {
         let Input::File(path) = input else { return Ok(()) };
         // Opening a pipe would wait for its writer.
@@ -59,7 +59,7 @@ impl Flows {
         let mut text = Vec::new();
         file.take(FILE_BYTES).read_to_end(&mut text)?;
         if text.len() as u64 == FILE_BYTES {
-            // The last line is most likely cut off.
+            // The last line is most likely incomplete.
             text.truncate(memchr::memrchr(b'\n', &text).map_or(0, |end| end + 1));
         }
         for line in text.split_inclusive(|&byte| byte == b'\n') {
@@ -78,12 +78,12 @@ impl Flows {
         let (records, flows, counted) =
             (self.tally.records(), self.tally.flows(), self.tally.counted());
         if records == 0 {
-            let finding = "there is no message to tell by whether --asn is right";
+            let finding = "there is no message yet, so whether --asn is right is unknown";
             return Found { title, works: None, findings: vec![finding.to_owned()] };
         }
         match self.tally.verdict() {
             None => {
-                let finding = format!("{counted} of the {flows} flows that were looked at count");
+                let finding = format!("{counted} of {flows} flows would be counted");
                 Found { title, works: Some(true), findings: vec![finding] }
             }
             Some(verdict) => {

@@ -1,4 +1,4 @@
-//! Can the address for scrapes be listened on?
+//! Is the address for scrapes available?
 
 use std::{io::ErrorKind, time::Duration};
 
@@ -6,16 +6,16 @@ use crate::publish::server::{self, ListenAddr};
 
 use super::found::Found;
 
-/// How long somebody who listens already may take to say who it is.
+/// How long a process that already listens there may take to say what it is.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
-/// Tries the address, and lets go of it.
+/// Listens on the address, and releases it.
 pub(super) async fn look_at(addr: &ListenAddr) -> Found {
     let title = format!("scrape at {addr}");
     let (works, finding) = match server::bind(addr) {
         Ok(_) => (true, "it can be listened on".to_owned()),
         Err(error) if error.kind() == ErrorKind::AddrInUse && is_ours(addr).await => {
-            (true, "a flow-exporter listens there already: let it end before another starts".into())
+            (true, "a flow-exporter already listens there: stop it before starting another".into())
         }
         Err(error) => (false, error.to_string()),
     };

@@ -1,4 +1,4 @@
-//! Would the state directory be taken?
+//! Is the state directory usable?
 
 use std::path::Path;
 
@@ -25,9 +25,9 @@ pub(super) fn look_at(
     });
     let (works, finding) = match result {
         Ok(finding) => (true, finding),
-        // Where nobody named the directory, it is done without if it can't be made.
+        // The program does without a default directory that can't be created.
         Err(error) if !is_named && !directory.exists() => {
-            (true, format!("{error}; counts will be lost at the end: give --state-dir"))
+            (true, format!("{error}; counts would be lost at the end: give --state-dir"))
         }
         Err(error) => (false, error),
     };
@@ -38,10 +38,10 @@ pub(super) fn look_at(
     Found { title, works: Some(works), findings }
 }
 
-/// Whether this user may write to the directory, or make it.
+/// Whether this user may write to the directory, or create it.
 fn may_write(directory: &Path) -> Result<String, String> {
     let mut place = directory;
-    // As long as it is not there, the nearest directory above it counts.
+    // If it does not exist, the nearest existing directory above it counts.
     while !place.exists() {
         place = match place.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -49,7 +49,7 @@ fn may_write(directory: &Path) -> Result<String, String> {
         };
     }
     if !place.is_dir() {
-        return Err(format!("{} is no directory: give another --state-dir", place.display()));
+        return Err(format!("{} is not a directory: give another --state-dir", place.display()));
     }
     rustix::fs::access(place, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
         format!(
@@ -58,11 +58,11 @@ fn may_write(directory: &Path) -> Result<String, String> {
             place.display()
         )
     })?;
-    let finding = if directory.exists() { "it can be written to" } else { "it can be made" };
+    let finding = if directory.exists() { "it can be written to" } else { "it can be created" };
     Ok(finding.to_owned())
 }
 
-/// What the journal holds, if the start would take it.
+/// What the journal holds, if the program could start with it.
 fn journal_in(directory: &Path, identity: &Identity) -> Result<String, String> {
     let journal = directory.join(journal::DIRECTORY);
     if !journal.is_dir() {
@@ -72,17 +72,15 @@ fn journal_in(directory: &Path, identity: &Identity) -> Result<String, String> {
     let held = match Store::examine(&journal, identity) {
         Ok(Some(series)) => format!("it holds the counts of {series} series"),
         Ok(None) => "it holds no counts yet".to_owned(),
-        // Files go while they are read; what runs has found them sound.
+        // A running process deletes files while they are read here; it has found them sound.
         Err(StoreError::Journal(journal::Error::Io { .. })) if is_held => {
             "it holds counts".to_owned()
         }
         Err(error) => return Err(error.to_string()),
     };
     Ok(if is_held {
-        format!(
-            "{held}, and a flow-exporter that runs is counting in it: let it end before another starts"
-        )
+        format!("{held}, and a running flow-exporter uses it: stop that before starting another")
     } else {
-        format!("{held}, which is where counting goes on")
+        format!("{held}, from which counting continues")
     })
 }

@@ -1,4 +1,4 @@
-//! What the brokers say of the topic, and what its newest messages hold.
+//! What the brokers say about the topic, and what its newest messages hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::{
 
 use super::{flows::Flows, found::Found};
 
-/// The topic is well unless the newest message of a partition has records that can't be decoded.
+/// The topic works unless the newest message of a partition has records that can't be decoded.
 /// Its newest messages go to `flows`.
 pub(super) fn look_at(config: &KafkaConfig, flows: &mut Flows) -> Result<Found, LookError> {
     let title = format!("topic {}", config.topic);
@@ -47,12 +47,12 @@ fn look_into(config: &KafkaConfig, flows: &mut Flows) -> Result<(bool, Vec<Strin
         .map(|(partition, _)| partition.to_string())
         .collect();
     if !unread.is_empty() {
-        findings.push(format!("nothing could be read of partitions {}", unread.join(", ")));
+        findings.push(format!("nothing could be read from partitions {}", unread.join(", ")));
     }
     if read > 0 {
         let tally = flows.tally();
         findings.push(format!(
-            "the newest {read} messages hold {} flows, {} records that are no flows, and {} that \
+            "the newest {read} messages hold {} flows, {} records that are not flows, and {} that \
              can't be decoded",
             tally.flows(),
             tally.skipped(),

@@ -1,4 +1,4 @@
-//! Reading the command line and the environment, and saying in one line what is wrong with them.
+//! Reads the command line and the environment, and says in one line what is wrong with them.
 
 use std::{
     env,
@@ -18,9 +18,9 @@ use super::{
     sources::Sources,
 };
 
-/// What the names of our environment variables begin with.
+/// The prefix of our environment variables.
 const PREFIX: &str = "FLOW_EXPORTER_";
-/// Variables that hold what no flag may.
+/// Variables that hold secrets, for which there are no flags.
 const SECRETS: [&str; 2] =
     ["FLOW_EXPORTER_REMOTE_WRITE_PASSWORD", "FLOW_EXPORTER_REMOTE_WRITE_BEARER_TOKEN"];
 
@@ -35,7 +35,7 @@ pub enum Refusal {
 
 impl Cli {
     /// Reads the command line (the program's own name first) and the environment. A variable that
-    /// is set to nothing is as good as unset.
+    /// is set to nothing counts as unset.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Refusal> {
         let mut command = with_variables(Cli::command());
         let known: Vec<String> = long_flags(&command);
@@ -89,7 +89,7 @@ fn without_variables(command: clap::Command) -> clap::Command {
     command.mut_args(|argument| argument.hide_env(true)).mut_subcommands(without_variables)
 }
 
-/// Lines about those of these environment variables that look like ours and are not.
+/// Warnings about environment variables that look like ours but are not used.
 pub fn unknown_variables(names: impl IntoIterator<Item = OsString>) -> Vec<String> {
     let command = Cli::command();
     let mut known = variables(&command);
@@ -114,7 +114,7 @@ pub fn unknown_variables(names: impl IntoIterator<Item = OsString>) -> Vec<Strin
     lines
 }
 
-/// Whether Kubernetes tells by it of a service whose name begins like ours.
+/// Whether Kubernetes set it, for a service whose name begins with ours.
 fn is_from_kubernetes(name: &str) -> bool {
     name.ends_with("_PORT")
         || ["_SERVICE_HOST", "_SERVICE_PORT", "_TCP", "_UDP", "_SCTP"]
@@ -122,8 +122,8 @@ fn is_from_kubernetes(name: &str) -> bool {
             .any(|part| name.contains(part))
 }
 
-/// The command with its variables as operators mean them: one that is set to nothing does not
-/// count, and flags without a value take every word for yes and no.
+/// The command with its variables as operators expect them: one that is set to nothing does not
+/// count, and switches accept every word for yes and no.
 fn with_variables(command: clap::Command) -> clap::Command {
     command
         .mut_args(|argument| {
@@ -152,7 +152,7 @@ fn variables(command: &clap::Command) -> Vec<String> {
     names
 }
 
-/// About a command that needs an action and has none.
+/// What to say of a command that needs an action and has none.
 fn missing_action(command: &clap::Command) -> String {
     let actions = |command: &clap::Command| {
         let names: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
@@ -162,7 +162,7 @@ fn missing_action(command: &clap::Command) -> String {
     commands.find(|command| command.has_subcommands()).map(actions).unwrap_or_default()
 }
 
-/// About a word behind flags, which clap takes for a command in any case.
+/// What to say of a word after flags, which clap always takes for a command.
 fn misplaced(error: &Error, command: &clap::Command) -> Option<String> {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
         return None;
@@ -178,7 +178,7 @@ fn misplaced(error: &Error, command: &clap::Command) -> Option<String> {
     })
 }
 
-/// The environment variable that the value came from which is wrong, if it did.
+/// The environment variable that the wrong value came from, if it came from one.
 fn variable_of(error: &Error, command: &clap::Command, arguments: &[OsString]) -> Option<String> {
     let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else {
         return None;
@@ -212,7 +212,7 @@ fn long_flags(command: &clap::Command) -> Vec<String> {
     names
 }
 
-/// `-asn=15169` as `--asn=15169`, where the flag is known by that name.
+/// Turns `-asn=15169` into `--asn=15169`, if there is such a flag.
 fn go_spelling(argument: OsString, known: &[String]) -> OsString {
     let Some(text) = argument.to_str() else { return argument };
     let Some(flag) = text.strip_prefix('-') else { return argument };
@@ -221,7 +221,7 @@ fn go_spelling(argument: OsString, known: &[String]) -> OsString {
 }
 
 /// clap's message in one line, with its tip of what may have been meant. Its other advice is about
-/// usage, for which there is `--help`.
+/// usage, which `--help` shows.
 fn one_line(message: &str) -> String {
     let mut parts = message.split("\n\n");
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -1,32 +1,32 @@
-//! Values of flags: what operators type, checked, or what to type instead in one line.
+//! Parsers for the values of flags. An error is one line that says what to type instead.
 
 use std::{fmt, net::Ipv4Addr, str::FromStr, time::Duration};
 
 use crate::{clock, source::kafka::StartOffset, units};
 
-/// Where Kafka listens unless it is told otherwise.
+/// Kafka's default port.
 const KAFKA_PORT: u16 = 9092;
-/// The longest host name that DNS has.
+/// The longest host name in DNS.
 const LONGEST_HOST: usize = 253;
-/// The longest name of a topic that Kafka has.
+/// The longest topic name in Kafka.
 const LONGEST_TOPIC: usize = 249;
-/// The longest name of a group: Kafka's protocol has 16 bits for its length.
+/// The longest group name: Kafka's protocol has 16 bits for its length.
 const LONGEST_GROUP: usize = i16::MAX as usize;
-/// The protocols that librdkafka takes before a broker's name.
+/// The protocols that librdkafka accepts before a broker's name.
 const PROTOCOLS: [&str; 4] = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
 
 /// A queue that has room for a cut or two; without push, the journal takes little more.
 const SMALLEST_QUEUE: u64 = 1 << 20;
 
 const SHORTEST: Duration = Duration::from_millis(100);
-/// Samples rarer than once a day draw no graph, and timers are sure to take this.
+/// Samples less often than once a day make no graph, and timers are sure to support this.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
-/// Samples that are older than an hour or so are refused by receivers without a setting of their own.
+/// Receivers refuse samples that are older than about an hour, unless they are configured not to.
 const LONGEST_LATENESS: Duration = Duration::from_secs(3600);
-/// Longer than anything is kept; sums with the clock are far from their limits.
+/// Longer than anything is kept, and short enough that sums with the clock can't overflow.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// An AS number: plain, with `AS` before it, or in the notation with a dot (RFC 5396).
+/// An AS number: plain, with the prefix `AS`, or in dotted notation (RFC 5396).
 pub(super) fn asn(text: &str) -> Result<u32, String> {
     let plain = match text.get(..2) {
         Some(prefix) if prefix.eq_ignore_ascii_case("as") => &text[2..],
@@ -39,17 +39,17 @@ pub(super) fn asn(text: &str) -> Result<u32, String> {
         None => digits(plain),
     };
     number.ok_or_else(|| {
-        "give one AS number of 0 to 4294967295, as in 64500, AS64500 or 1.10".to_owned()
+        "give one AS number from 0 to 4294967295, such as 64500, AS64500 or 1.10".to_owned()
     })
 }
 
-/// A number of digits alone: `parse` takes a sign as well.
+/// A number of digits alone; `parse` would accept a sign too.
 fn digits<T: FromStr>(text: &str) -> Option<T> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
-/// Brokers, separated by commas, each as `HOST:PORT` with the port that counts. A protocol before
-/// a broker's name stays there.
+/// Brokers separated by commas, each completed to `HOST:PORT`. A protocol before a broker's name is
+/// kept.
 pub(super) fn brokers(text: &str) -> Result<String, String> {
     let brokers: Result<Vec<_>, _> = text.split(',').map(|text| broker(text.trim())).collect();
     brokers.map(|brokers| brokers.join(","))
@@ -60,7 +60,7 @@ fn broker(text: &str) -> Result<String, String> {
         return Err("a broker is missing: give host:port, or several separated by commas".into());
     }
     if text.contains(|each: char| each.is_whitespace() || matches!(each, ';' | '|')) {
-        return Err(format!("separate brokers by commas, as in a:{KAFKA_PORT},b:{KAFKA_PORT}"));
+        return Err(format!("separate brokers by commas, such as a:{KAFKA_PORT},b:{KAFKA_PORT}"));
     }
     let (protocol, place) = match text.split_once("://") {
         None => (None, text),
@@ -88,7 +88,7 @@ fn broker(text: &str) -> Result<String, String> {
         // A zone, as in fe80::1%eth0, is for the resolver.
         let plain = address.split('%').next().unwrap_or_default();
         if plain.parse::<std::net::Ipv6Addr>().is_err() {
-            return Err(format!("{address:?} is no IPv6 address"));
+            return Err(format!("{address:?} is not an IPv6 address"));
         }
         let port = match after.strip_prefix(':') {
             None if after.is_empty() => None,
@@ -112,7 +112,7 @@ fn broker(text: &str) -> Result<String, String> {
         None => KAFKA_PORT,
         Some(text) => digits::<u16>(text)
             .filter(|&port| port > 0)
-            .ok_or_else(|| format!("{text:?} is no port: give a number of 1 to 65535"))?,
+            .ok_or_else(|| format!("{text:?} is not a port: give a number from 1 to 65535"))?,
     };
     let protocol = protocol.map(|protocol| format!("{protocol}://")).unwrap_or_default();
     Ok(format!("{protocol}{host}:{port}"))
@@ -131,12 +131,14 @@ fn check_host(host: &str) -> Result<(), String> {
     }
     let looks_like_address = host.chars().all(|each| each.is_ascii_digit() || each == '.');
     if looks_like_address && host.parse::<Ipv4Addr>().is_err() {
-        return Err(format!("{host:?} is no IPv4 address, and no host name has digits alone"));
+        return Err(format!(
+            "{host:?} is not an IPv4 address, and a host name has more than digits"
+        ));
     }
     Ok(())
 }
 
-/// A topic's name, by Kafka's own rule.
+/// A topic name, by Kafka's own rule.
 pub(super) fn topic(text: &str) -> Result<String, String> {
     let is_part = |each: char| each.is_ascii_alphanumeric() || matches!(each, '-' | '.' | '_');
     if text.is_empty() {
@@ -163,7 +165,7 @@ pub(super) fn topic(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// A consumer group's name.
+/// The name of a consumer group.
 pub(super) fn group(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         return Err("the name is empty: without a group, leave the flag out".into());
@@ -172,23 +174,23 @@ pub(super) fn group(text: &str) -> Result<String, String> {
         return Err(format!("Kafka's groups have names of {LONGEST_GROUP} bytes at most"));
     }
     if text.contains(char::is_control) || text.trim() != text {
-        return Err("give a name without line feeds, and without spaces around it".into());
+        return Err("give a name without line feeds or surrounding spaces".into());
     }
     Ok(text.to_owned())
 }
 
-/// Where to begin: a word, or a time that has been.
+/// Where to start: a word, or a time in the past.
 pub(super) fn start(text: &str) -> Result<StartOffset, String> {
     let start = text.parse()?;
     if let StartOffset::At(time) = start {
         if time > clock::UnixMs::now() {
-            return Err("this time is still to come: latest begins with what is written from now \
+            return Err("this time is in the future: latest starts with what is written from now \
                         on"
             .into());
         }
-        // Kafka has no such times, and its protocol other meanings for them.
+        // Kafka has no such timestamps: its protocol gives negative ones other meanings.
         if time.get() < 0 {
-            return Err("this time is before 1970: earliest begins with the oldest message".into());
+            return Err("this time is before 1970: earliest starts with the oldest message".into());
         }
     }
     Ok(start)
@@ -206,7 +208,7 @@ pub(super) fn interval(text: &str) -> Result<Duration, String> {
 pub(super) fn lateness(text: &str) -> Result<Duration, String> {
     match duration_or_zero(text)? {
         duration if duration > LONGEST_LATENESS => {
-            Err("the longest is 1h: each sample waits for so long".to_owned())
+            Err("the longest is 1h: each sample waits this long".to_owned())
         }
         duration => Ok(duration),
     }
@@ -228,7 +230,7 @@ pub(super) fn duration_or_zero(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// What the queue may take, in bytes.
+/// The size of the queue in bytes.
 pub(super) fn queue_bytes(text: &str) -> Result<u64, String> {
     match units::bytes(text)? {
         bytes if bytes < SMALLEST_QUEUE => Err("the least is 1MiB".to_owned()),
@@ -236,12 +238,12 @@ pub(super) fn queue_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Which log lines there are, checked.
+/// Which lines are logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLevel(String);
 
 impl LogLevel {
-    /// In the words of [`tracing_subscriber::EnvFilter`].
+    /// As [`tracing_subscriber::EnvFilter`] spells it.
     pub fn directives(&self) -> &str {
         &self.0
     }
@@ -256,7 +258,7 @@ impl fmt::Display for LogLevel {
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
 /// A level, or levels by module. [`EnvFilter`](tracing_subscriber::EnvFilter) would take any other
-/// word for the name of a module, and show that module's lines alone.
+/// word for the name of a module, and show the lines of that module only.
 impl FromStr for LogLevel {
     type Err = String;
 
@@ -286,7 +288,7 @@ impl FromStr for LogLevel {
             }
         }
         if !has_default {
-            // Else the lines of all other modules would be left out.
+            // Otherwise the lines of all other modules would not be logged.
             directives.insert(0, "info".to_owned());
         }
         Ok(LogLevel(directives.join(",")))
@@ -439,7 +441,7 @@ mod tests {
                 ("", "stored, latest, earliest"),
                 ("newest", "stored, latest, earliest"),
                 ("2h", "stored, latest, earliest"),
-                ("9999-01-01T00:00:00Z", "still to come"),
+                ("9999-01-01T00:00:00Z", "in the future"),
                 ("1969-12-31T23:59:59.999Z", "before 1970"),
             ],
         );

@@ -1,5 +1,5 @@
-//! The file of `--config`: Prometheus' own `remote_write` and `global.external_labels`, so that
-//! operators can paste theirs, and a few keys of ours.
+//! Reads the file of `--config`: Prometheus' own `remote_write` and `global.external_labels`, so that
+//! operators can paste theirs, and a few keys of our own.
 
 use std::{
     env,
@@ -75,9 +75,9 @@ fn external_labels(global: &Section<'_>) -> Result<Option<Setting<Labels>>, Conf
     })
 }
 
-/// Puts environment variables in the places of `$NAME` and `${NAME}`, as Prometheus does; `$$` is
-/// a dollar sign. A variable that is not set is an error, where Prometheus takes it as empty: the
-/// samples would be stored under labels that nobody asked for.
+/// Replaces `$NAME` and `${NAME}` by environment variables, as Prometheus does; `$$` is a dollar
+/// sign. A variable that is not set is an error, while Prometheus takes it as empty: samples would
+/// be stored under labels that nobody asked for.
 fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, String> {
     let mut expanded = String::new();
     let mut rest = text;
@@ -98,7 +98,7 @@ fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Strin
         };
         if name.is_empty() {
             return Err(
-                "after $ comes an environment variable: write $$ for a dollar sign".to_owned()
+                "$ must be followed by the name of an environment variable: write $$ for a dollar sign".to_owned()
             );
         }
         expanded.push_str(&variable(name).ok_or_else(|| {
@@ -112,7 +112,7 @@ fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Strin
     Ok(expanded)
 }
 
-/// Keys of Prometheus' that have nothing to do here, whatever their value.
+/// Keys of Prometheus that have no effect here, whatever their value.
 const WITHOUT_EFFECT: [&str; 3] = ["send_exemplars", "send_native_histograms", "round_robin_dns"];
 const QUEUE_WITHOUT_EFFECT: [&str; 4] =
     ["capacity", "max_shards", "min_shards", "batch_send_deadline"];
@@ -159,7 +159,7 @@ fn read_endpoint(
         })?;
         ours(section, &mut config)?;
         ignore(section, &WITHOUT_EFFECT, &mut ignored);
-        // We do neither. Saying so is no mistake; wanting it is not worth a refusal.
+        // We do neither: saying so is fine, and asking for it is no reason to refuse the file.
         for key in ["follow_redirects", "enable_http2"] {
             if section.flag(key)? {
                 ignored.push(key.to_owned());
@@ -181,7 +181,7 @@ fn read_endpoint(
     Ok(Endpoint::new(config, field.origin(), field.origins()))
 }
 
-/// The keys that Prometheus does not have.
+/// Reads the keys that Prometheus does not have.
 fn ours(section: &Section<'_>, config: &mut PusherConfig) -> Result<(), ConfigError> {
     if let Some(order) = section.get("order", |field| field.parse(order))? {
         config.order = order;
@@ -231,7 +231,7 @@ fn queue_config(
         config.backoff.max = max;
         config.backoff.retry_after_max = config.backoff.retry_after_max.max(max);
     }
-    // Either alone is meant to go with the other's default, whatever ours is.
+    // If only one is given, it must work with the default of the other.
     config.backoff.min = min.unwrap_or(config.backoff.min.min(config.backoff.max));
     if config.backoff.min > config.backoff.max {
         return Err(queue
@@ -247,7 +247,7 @@ fn queue_config(
     Ok(())
 }
 
-/// Takes keys away that mean nothing here.
+/// Takes keys that have no effect here, and notes them.
 fn ignore(section: &Section<'_>, keys: &[&str], ignored: &mut Vec<String>) {
     for key in keys {
         if let Some(field) = section.take(key) {
@@ -364,7 +364,7 @@ fn tls(section: &Section<'_>, directory: &Path) -> Result<TlsConfig, ConfigError
     Ok(tls.unwrap_or_default())
 }
 
-/// As in Prometheus, the environment counts only where that is asked for.
+/// As in Prometheus, the environment counts only if that is asked for.
 fn proxy(section: &Section<'_>) -> Result<ProxyConfig, ConfigError> {
     let url = section.get("proxy_url", |field| field.text().map(Secret::new))?;
     let no_proxy = section.text("no_proxy")?;
@@ -388,7 +388,7 @@ fn proxy(section: &Section<'_>) -> Result<ProxyConfig, ConfigError> {
     }
 }
 
-/// The value of `key`, or the file that `key_file` names, which is looked for in `directory`.
+/// The value of `key`, or the file that `key_file` names, relative to `directory`.
 fn either(
     section: &Section<'_>,
     key: &str,

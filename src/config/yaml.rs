@@ -1,5 +1,5 @@
-//! YAML as a tree that knows where it came from, and reading it key by key, so that every error
-//! says which file, which line and which key.
+//! YAML as a tree whose nodes know their lines, read key by key, so that every error names file, line
+//! and key.
 
 use std::{
     cell::RefCell,
@@ -17,9 +17,9 @@ use super::{error::ConfigError, setting::Origin};
 /// The flag that names the file.
 const FLAG: &str = "--config";
 
-/// How deep sections and lists go at most.
+/// The deepest nesting of sections and lists.
 const DEPTH_LIMIT: usize = 32;
-/// Nodes that aliases stand for, all together.
+/// The largest number of nodes that all aliases together stand for.
 const ALIAS_LIMIT: usize = 10_000;
 
 /// A part of the document.
@@ -39,7 +39,7 @@ enum Value {
     Mapping(Vec<(String, usize, Node)>),
 }
 
-/// A section or list that has not ended yet.
+/// A section or list whose end has not been read yet.
 struct Open {
     node: Node,
     /// Of its anchor; 0 for none.
@@ -61,7 +61,7 @@ pub(super) fn parse(text: &str) -> Result<Node, (usize, String)> {
         let (node, anchor) = match event {
             Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
                 if open.len() == DEPTH_LIMIT {
-                    return Err((line, format!("goes deeper than {DEPTH_LIMIT} levels")));
+                    return Err((line, format!("is nested deeper than {DEPTH_LIMIT} levels")));
                 }
                 let value = match event {
                     Event::SequenceStart(..) => Value::Sequence(Vec::new()),
@@ -81,7 +81,7 @@ pub(super) fn parse(text: &str) -> Result<Node, (usize, String)> {
                 (Node { line, value }, anchor)
             }
             Event::Alias(anchor) => {
-                // The parser knows all anchors but those that are not closed yet.
+                // The parser rejects unknown anchors, so this one is not closed yet.
                 let node = anchors.get(&anchor).cloned();
                 let node = node.ok_or((
                     line,
@@ -95,7 +95,10 @@ pub(super) fn parse(text: &str) -> Result<Node, (usize, String)> {
                 (node, 0)
             }
             Event::DocumentStart(_) if document.is_some() => {
-                return Err((line, "there is a second document: give one".to_owned()));
+                return Err((
+                    line,
+                    "there is a second document: the file must hold one".to_owned(),
+                ));
             }
             _ => continue,
         };
@@ -133,7 +136,7 @@ impl Open {
 }
 
 impl Node {
-    /// How many nodes it is.
+    /// The number of nodes in it.
     fn size(&self) -> usize {
         1 + match &self.value {
             Value::Null | Value::Scalar(_) => 0,
@@ -213,7 +216,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// A single value that `parse` understands.
+    /// A single value, parsed.
     pub(super) fn parse<T, E: Display>(
         &self,
         parse: impl FnOnce(&str) -> Result<T, E>,
@@ -221,7 +224,7 @@ impl<'a> Field<'a> {
         parse(self.text()?).map_err(|error| self.error(error))
     }
 
-    /// Yes or no, in the words that YAML 1.1 has for it.
+    /// Yes or no, in all the words of YAML 1.1.
     pub(super) fn flag(&self) -> Result<bool, ConfigError> {
         match self.text()?.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" | "y" => Ok(true),
@@ -253,7 +256,7 @@ impl<'a> Field<'a> {
         self.list()?.iter().map(|item| item.text().map(str::to_owned)).collect()
     }
 
-    /// Keys that the operator chooses, with their values.
+    /// Keys that the operator is free to choose, with their values.
     pub(super) fn pairs(&self) -> Result<Vec<(String, Field<'a>)>, ConfigError> {
         match &self.node.value {
             Value::Null => Ok(Vec::new()),
@@ -271,7 +274,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// Reads a section whose keys we know: all of them must be taken by `read`.
+    /// Reads a section with known keys: a key that `read` does not take is an error.
     pub(super) fn section<T>(
         &self,
         read: impl FnOnce(&Section<'a>) -> Result<T, ConfigError>,
@@ -298,12 +301,12 @@ impl<'a> Field<'a> {
     }
 }
 
-/// A section from which keys are taken, until none is left.
+/// A section whose keys are taken one by one; none may be left.
 #[derive(Debug)]
 pub(super) struct Section<'a> {
     field: Field<'a>,
     left: RefCell<Vec<(String, Field<'a>)>>,
-    /// The keys that were asked for, which are those that are known.
+    /// The keys that were asked for, which are the known ones.
     asked: RefCell<Vec<String>>,
 }
 
@@ -313,7 +316,7 @@ impl<'a> Section<'a> {
         &self.field
     }
 
-    /// The value of a key; `None` if it is not there or null.
+    /// The value of a key; `None` if it is missing or null.
     pub(super) fn take(&self, key: &str) -> Option<Field<'a>> {
         self.asked.borrow_mut().push(key.to_owned());
         let mut left = self.left.borrow_mut();
@@ -335,18 +338,18 @@ impl<'a> Section<'a> {
         self.get(key, |field| field.text().map(str::to_owned))
     }
 
-    /// Yes or no; no if it is not said.
+    /// Yes or no; no if it is missing.
     pub(super) fn flag(&self, key: &str) -> Result<bool, ConfigError> {
         Ok(self.get(key, Field::flag)?.unwrap_or(false))
     }
 
-    /// Refuses a key, which is known, and says what to do instead.
+    /// Refuses a known key, and says what to do instead.
     pub(super) fn refuse(&self, key: &str, advice: &str) -> Result<(), ConfigError> {
         self.take(key).map_or(Ok(()), |field| Err(field.error(advice)))
     }
 }
 
-/// What is wrong, after the place in the file.
+/// An error at a line of the file.
 pub(super) fn located(file: &Path, line: usize, what: impl Display) -> ConfigError {
     ConfigError(format!("{FLAG} {}, line {line}: {what}", file.display()))
 }

@@ -1,7 +1,7 @@
-//! The demo: a Kafka broker inside this process, and routers that never were.
+//! The demo: a Kafka broker inside this process, and simulated routers.
 //!
-//! Everything behind the broker is the real thing: the demo's records are consumed, counted and
-//! published as any others. `--produce-only` writes them to a real broker instead.
+//! Everything behind the broker is real: the demo's records are consumed, counted and published like
+//! any others. `--produce-only` writes them to a real broker instead.
 
 pub mod model;
 
@@ -30,21 +30,22 @@ use model::Model;
 
 /// Partitions of the demo's topic.
 const PARTITIONS: i32 = 4;
-/// How often records are produced; in between, the routers count.
+/// How often records are produced.
 const PERIOD: Duration = Duration::from_millis(100);
-/// What the first records cover, so that there is something to see at once.
+/// The traffic that is produced at once, so that there is something to see.
 const HEAD_START: Duration = Duration::from_secs(10);
-/// At most so many: the broker in this process keeps little, and deletes what is not read in time.
+/// The largest number of these records: the broker in this process stores little, and deletes what is
+/// not read in time.
 const HEAD_START_RECORDS: f64 = 20_000.0;
 /// How long the last records may take to reach the broker.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
-/// What to make up, and where to write it.
+/// What traffic to generate, and where to write it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DemoConfig {
-    /// The AS whose traffic is made up.
+    /// The AS whose traffic is generated.
     pub asn: u32,
-    /// Flow records a second.
+    /// Flow records per second.
     pub rate: u32,
     /// The topic to write to.
     pub topic: String,
@@ -52,7 +53,7 @@ pub struct DemoConfig {
     pub brokers: Option<String>,
 }
 
-/// A demo at work.
+/// A running demo.
 pub struct Demo {
     /// Where its broker listens.
     pub brokers: String,
@@ -69,7 +70,7 @@ impl std::fmt::Debug for Demo {
 }
 
 impl Demo {
-    /// Starts the broker, where there is none, and the routers.
+    /// Starts the routers, and the broker if none is given.
     pub fn start(config: DemoConfig, component: Component) -> Result<Self, KafkaError> {
         let (cluster, brokers) = if let Some(brokers) = config.brokers {
             (None, brokers)

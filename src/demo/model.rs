@@ -1,9 +1,9 @@
 //! A model of one network's traffic, written as pmacct would report it.
 //!
-//! Not measured anywhere: the shape is what operators know from their own graphs. A few networks
-//! carry most of the bytes, most flows are small and a few are huge, content comes in and goes out
-//! to eyeballs, and the evening is busier than the night. Addresses are from the ranges for
-//! documentation (RFC 5737, RFC 3849). Knows no Kafka and no clock.
+//! It is not based on measurements; the shape is the one that operators know from their own graphs. A
+//! few networks carry most of the bytes, most flows are small and a few are huge, content comes in
+//! and goes out to eyeball networks, and the evening is busier than the night. Addresses are from the
+//! ranges for documentation (RFC 5737, RFC 3849). Uses neither Kafka nor the clock.
 
 use std::{
     f64::consts::TAU,
@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use crate::flow::{Decoded, Flow, Skipped};
 
-/// What a network is to its peers, and thus which way its bytes mostly go.
+/// What kind of network it is, which decides the direction of most of its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// Sends much, and receives requests and acknowledgements.
@@ -28,7 +28,7 @@ enum Kind {
 
 use Kind::{Content, Eyeball, Transit};
 
-/// Real networks, the busiest first: the n-th has the n-th part of the first one's flows (Zipf).
+/// Real networks, the busiest first: the n-th has 1/n of the flows of the first (Zipf).
 const NETWORKS: [(u32, Kind); 40] = [
     (15169, Content),
     (2906, Content),
@@ -85,7 +85,7 @@ const ROUTERS: [(&str, &str); 6] = [
 /// Records of a purge, between the two markers.
 const PURGE_RECORDS: u32 = 500;
 
-/// One flow of so many is between two other networks, so that no rule counts it.
+/// One in this many flows is between two other networks, so that it is not counted.
 const FOREIGN_ONE_IN: u32 = 40;
 
 /// The shape of the Pareto distribution of packets per flow: a tenth of the flows has most of the
@@ -116,8 +116,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// The traffic of the AS `asn`, as the generator of random numbers has it that begins with
-    /// `seed`.
+    /// The traffic of the AS `asn`, generated from `seed`.
     pub fn new(asn: u32, seed: u64) -> Self {
         let mut sum = 0.0;
         let networks = NETWORKS
@@ -140,8 +139,8 @@ impl Model {
         }
     }
 
-    /// Appends one record as of `unix_seconds` to `out`, without a newline, and returns what a
-    /// decoder should make of it: a flow, or now and then a marker.
+    /// Appends one record with the time `unix_seconds` to `out`, without a newline, and returns what a
+    /// decoder should make of it: a flow, or occasionally a marker.
     pub fn write_record(&mut self, unix_seconds: u64, out: &mut Vec<u8>) -> Decoded<'static> {
         let at_marker = self.purged;
         self.purged = (self.purged + 1) % (PURGE_RECORDS + 2);

@@ -343,7 +343,7 @@ fn what_is_wrong_in_the_file_is_said_with_its_line_and_its_path() {
         ),
         ("remote_write: [\n".to_owned(), "line 2: "),
         ("a: 1\n---\nb: 2".to_owned(), "there is a second document"),
-        (format!("a: {}", "[".repeat(100)), "line 1: goes deeper than"),
+        (format!("a: {}", "[".repeat(100)), "line 1: is nested deeper than"),
         (
             "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\n\
              c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\n\
@@ -841,15 +841,19 @@ async fn check_looks_at_the_topic_and_what_is_newest_in_it() {
     );
     assert!(
         text.contains(
-            "the newest 3 messages hold 2 flows, 1 records that are no flows, and 1 that can't"
+            "the newest 3 messages hold 2 flows, 1 records that are not flows, and 1 that can't"
         ),
         "{text}"
     );
     assert!(text.contains("flows of AS 1 (") && text.contains("): works"), "{text}");
-    assert!(text.contains("2 of the 2 flows that were looked at count"), "{text}");
+    assert!(text.contains("2 of 2 flows would be counted"), "{text}");
     assert!(text.contains("scrape at 127.0.0.1:0: works"), "{text}");
-    assert!(text.contains("state in flow-exporter-state/flows: works\n  it can be made"), "{text}");
-    assert!(text.contains("push: no endpoint is given"), "{text}");
+    assert!(
+        text.contains("state in flow-exporter-state/flows: works\n  it can be created"),
+        "{text}"
+    );
+    assert!(text.contains("push: no endpoint is configured"), "{text}");
+    assert!(text.ends_with("\nresult: nothing is wrong\n"), "{text}");
     assert_eq!(code, Some(0), "{text}");
 
     let (text, code) = check("flows", "--asn=99").await;
@@ -860,6 +864,7 @@ async fn check_looks_at_the_topic_and_what_is_newest_in_it() {
         "{text}"
     );
     assert!(text.contains("  AS 15169 (Google LLC)"), "{text}");
+    assert!(text.ends_with("\nresult: DOES NOT WORK: flows of AS 99\n"), "{text}");
     assert_eq!(code, Some(1), "{text}");
 
     let (text, code) = check("flows", "--partitions=0,7").await;
@@ -965,7 +970,7 @@ async fn check_looks_at_the_address_for_scrapes_and_at_the_state() {
     };
     let free = "--addr=127.0.0.1:0";
     let (text, code) = check("--asn=7", free, &state).await;
-    assert!(text.contains("works\n  it can be made"), "{text}");
+    assert!(text.contains("works\n  it can be created"), "{text}");
     assert!(text.contains("flows of AS 7") && text.contains("there is no message"), "{text}");
     assert_eq!(code, Some(0), "{text}");
     assert!(!state.exists(), "check makes no directory");
@@ -976,7 +981,7 @@ async fn check_looks_at_the_address_for_scrapes_and_at_the_state() {
     // A file is in the way.
     fs::write(&state, "").unwrap();
     let (text, code) = check("--asn=7", free, &state).await;
-    assert!(text.contains("is no directory"), "{text}");
+    assert!(text.contains("is not a directory"), "{text}");
     assert_eq!(code, Some(1), "{text}");
     fs::remove_file(&state).unwrap();
 
@@ -1000,12 +1005,15 @@ async fn check_looks_at_the_address_for_scrapes_and_at_the_state() {
     let (ledger, shards, _reader, _names) =
         Ledger::new(&config, names, 1, metrics, Some(store), component).unwrap();
     let (text, code) = check("--asn=7", free, &state).await;
-    assert!(text.contains("a flow-exporter that runs is counting in it"), "{text}");
+    assert!(text.contains("a running flow-exporter uses it"), "{text}");
     assert_eq!(code, Some(0), "{text}");
     drop(shards);
     ledger.run();
     let (text, code) = check("--asn=7", free, &state).await;
-    assert!(text.contains("it holds the counts of 0 series, which is where"), "{text}");
+    assert!(
+        text.contains("it holds the counts of 0 series, from which counting continues"),
+        "{text}"
+    );
     assert_eq!(code, Some(0), "{text}");
     // Another AS ends the series; another topic has other positions.
     let (text, code) = check("--asn=8", free, &state).await;
@@ -1053,8 +1061,8 @@ async fn check_finds_a_running_program_at_the_address_for_scrapes_well() {
     let arguments = ["check", "--asn=7", &addr, &input].map(str::to_owned);
     let (output, _) = run(arguments.into()).await;
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("a flow-exporter listens there already"), "{text}");
-    assert!(text.contains("2 of the 2 flows that were looked at count"), "{text}");
+    assert!(text.contains("a flow-exporter already listens there"), "{text}");
+    assert!(text.contains("2 of 2 flows would be counted"), "{text}");
     assert_eq!(output.status.code(), Some(0), "{text}");
     serve.abort();
 }

@@ -59,6 +59,18 @@ pub(super) struct Refusal {
     pub(super) message: String,
 }
 
+/// What an operator can do about an endpoint that refuses everything with this status.
+pub(super) fn advice(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "check user, password, token or tenant",
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+            "check the URL's path; Prometheus takes remote write with \
+             --web.enable-remote-write-receiver"
+        }
+        _ => "check the endpoint's URL, credentials and protocol",
+    }
+}
+
 /// A request that may succeed later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {

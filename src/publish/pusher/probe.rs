@@ -18,7 +18,7 @@ use crate::{
 };
 
 use super::{
-    answer::Refusal,
+    answer::{Refusal, advice},
     config::{CompressionChoice, ProtocolChoice, PusherConfig, PusherConfigError},
     recognize::{self, Recognized},
     send_error::{SendError, SendErrorKind},
@@ -129,16 +129,12 @@ fn verdict(reply: &Reply) -> (bool, String) {
                      request loses its body"
             ),
         ),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            (false, format!("it answers {status}{said}: check user, password, token or tenant"))
+        StatusCode::UNAUTHORIZED
+        | StatusCode::FORBIDDEN
+        | StatusCode::NOT_FOUND
+        | StatusCode::METHOD_NOT_ALLOWED => {
+            (false, format!("it answers {status}{said}: {}", advice(*status)))
         }
-        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => (
-            false,
-            format!(
-                "it answers {status}{said}: check the URL's path; Prometheus takes remote write with \
-                 --web.enable-remote-write-receiver"
-            ),
-        ),
         StatusCode::TOO_MANY_REQUESTS => {
             (false, format!("it answers {status}{said}: it has too much to do now, or limits us"))
         }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 use super::{
-    answer::Refusal,
+    answer::{Refusal, advice},
     send_error::SendError,
     sender::{Content, Reply},
 };
@@ -158,14 +158,15 @@ impl PushStatus {
                 %status,
                 answer = message,
                 retry_every = ?wait,
-                "NOTHING IS PUSHED: check the endpoint's URL, credentials and protocol"
+                "NOTHING IS PUSHED: {}",
+                advice(*status)
             );
         }
         self.condition = condition;
         self.metrics.push_held.with_label_values(&[&self.endpoint]).set(1);
         self.component.set(State::Degraded(format!(
-            "NOTHING IS PUSHED, samples wait: {status}: {message}; check the endpoint's URL, \
-             credentials and protocol"
+            "NOTHING IS PUSHED, samples wait: {status}: {message}; {}",
+            advice(*status)
         )));
     }
 

@@ -62,7 +62,8 @@ fn totals(arguments: &str) -> (Option<i32>, String) {
     let addr = "--addr=127.0.0.1:0 --as-names=none --exit-at-end";
     let output = shell(&format!("exec \"$0\" {addr} {arguments}"));
     let said = String::from_utf8(output.stderr).unwrap();
-    let totals = said.lines().find_map(|line| line.split_once("all that was read is counted "));
+    let totals =
+        said.lines().find_map(|line| line.split_once("everything that was read is counted "));
     let totals = totals.unwrap_or_else(|| panic!("{said}")).1.to_owned();
     (output.status.code(), totals)
 }

@@ -84,7 +84,7 @@ fn check_shows_no_secret_at_any_level_of_its_log_whatever_servers_repeat() {
     assert_eq!(output.status.code(), Some(1));
     let found = String::from_utf8(output.stdout).unwrap();
     let log = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(found.matches("DOES NOT WORK").count(), 8, "{found}");
+    assert_eq!(found.matches(": DOES NOT WORK\n").count(), 8, "{found}");
     // All but the tunnels have words of the server's.
     assert_eq!(found.matches("403 Forbidden").count(), 6, "{found}");
     assert!(found.matches("<secret>").count() >= 6, "{found}");

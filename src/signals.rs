@@ -91,7 +91,7 @@ impl Signals {
         drop(runtime.spawn(take));
         async move {
             // The task that takes the signals lives as long as the process.
-            let _asked = stop.wait_for(Option::is_some).await;
+            drop(stop.wait_for(Option::is_some).await);
         }
     }
 }

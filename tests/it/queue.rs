@@ -622,6 +622,29 @@ async fn what_the_caps_drop_is_counted() {
 }
 
 #[tokio::test]
+async fn a_stop_that_leaves_samples_behind_keeps_from_where_on_they_are_needed() {
+    let receiver = Receiver::new();
+    let config = config(&receiver);
+    let mut ledger = Ledger::on_disk();
+    ledger.claim(&[&config]);
+    let push = ledger.push(&config);
+    for number in 0..20 {
+        ledger.count(1, 1);
+        ledger.sample(number);
+        push.until(|samples| samples.confirmed == number as u64 + 2).await;
+    }
+    receiver.always(Answer::status(503));
+    ledger.count(1, 1);
+    ledger.sample(20);
+    ledger.close();
+    push.end().await;
+    let cursors: Vec<_> = ledger.log().retention_cursors().into_values().collect();
+    let [cursor] = cursors[..] else { panic!("{cursors:?}") };
+    let end = ledger.log().end();
+    assert!(end.totals.samples - cursor.totals.samples <= 4, "{cursor:?} of {end:?}");
+}
+
+#[tokio::test]
 async fn a_log_in_memory_is_bounded_and_ends_with_the_program() {
     let mut receiver = Receiver::new();
     receiver.answer([Answer::Stall]);

@@ -197,6 +197,9 @@ impl Pusher {
         let queue = Queue::open(&config, name, labeler, log, news, metrics, self_metrics).await;
         let Some(mut queue) = queue else { return stream.finish() };
         let result = stream.run(&mut queue).await;
+        if result.is_err() {
+            queue.finish().await;
+        }
         let samples = queue.abandon();
         if result.is_err() {
             let endpoint = queue.metrics().endpoint();

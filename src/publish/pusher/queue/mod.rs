@@ -221,6 +221,12 @@ impl Queue {
         &self.metrics
     }
 
+    /// At an end that leaves samples behind: makes durable how far the endpoint is. Should it be
+    /// removed from the configuration, this says what is given up.
+    pub(super) async fn finish(&mut self) {
+        self.work(QueueStore::finish).await;
+    }
+
     /// At the end: what is still pending. A log on disk keeps it for the next start, and any log for
     /// the next pusher of this process; at the end of the process, what a log in memory has is
     /// dropped.

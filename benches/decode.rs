@@ -6,9 +6,9 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use flow_exporter::{
-    flow::{Decoded, pmacct},
+    flow::{Decoder, Plan, Record},
     pipeline::Pipeline,
-    schema::Schema,
+    schema::{Field, Schema},
     traffic::{Counts, Rule},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
@@ -74,12 +74,14 @@ fn decode(criterion: &mut Criterion) {
         });
     });
 
+    let plan = Plan::new([Field::SourceAs, Field::DestinationAs, Field::Hostname]);
+    let mut decoder = Decoder::pmacct(&plan);
     group.bench_function("decode", |bench| {
         bench.iter(|| {
             let mut flows = 0;
             for payload in &payloads {
-                pmacct::decode(payload.as_bytes(), &mut |decoded| {
-                    flows += u32::from(matches!(black_box(decoded), Decoded::Flow(_)));
+                decoder.decode(payload.as_bytes(), &mut |record| {
+                    flows += u32::from(matches!(black_box(record), Record::Flow(_)));
                 });
             }
             assert_eq!(flows, RECORDS);
@@ -91,8 +93,8 @@ fn decode(criterion: &mut Criterion) {
         bench.iter(|| {
             let mut flows = 0;
             for message in &messages {
-                pmacct::decode(message.as_bytes(), &mut |decoded| {
-                    flows += u32::from(matches!(black_box(decoded), Decoded::Flow(_)));
+                decoder.decode(message.as_bytes(), &mut |record| {
+                    flows += u32::from(matches!(black_box(record), Record::Flow(_)));
                 });
             }
             assert_eq!(flows, RECORDS);
@@ -122,6 +124,23 @@ fn decode(criterion: &mut Criterion) {
         });
     });
     assert_eq!(counts.len(), 80_000);
+
+    // Nearly all fields that the records have.
+    let names = ["event_type", "label", "as_src", "as_dst", "peer_ip_src", "ip_src", "ip_dst"];
+    let more = ["port_src", "port_dst", "tcp_flags", "ip_proto", "stamp_inserted", "packets"];
+    let wanted = names.iter().chain(&more).map(|&name| Field::Named(name.into()));
+    let mut decoder = Decoder::pmacct(&Plan::new(wanted));
+    group.bench_function("decode, all fields", |bench| {
+        bench.iter(|| {
+            let mut flows = 0;
+            for payload in &payloads {
+                decoder.decode(payload.as_bytes(), &mut |record| {
+                    flows += u32::from(matches!(black_box(record), Record::Flow(_)));
+                });
+            }
+            assert_eq!(flows, RECORDS);
+        });
+    });
     group.finish();
 }
 

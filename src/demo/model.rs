@@ -260,7 +260,11 @@ fn timestamp(unix_seconds: u64) -> String {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use crate::{flow::pmacct, traffic::Rule};
+    use crate::{
+        flow::{Decoder, Plan, Record},
+        schema::Field,
+        traffic::Rule,
+    };
 
     use super::*;
 
@@ -288,10 +292,26 @@ mod tests {
 
     #[test]
     fn the_decoder_makes_of_it_what_the_model_says() {
-        for (generated, record) in records(64512, 1, EVENING, 5000) {
-            let mut decoded = Vec::new();
-            pmacct::decode(&record, &mut |record| decoded.push(record));
-            assert_eq!(decoded, [generated]);
+        let mut plan = Plan::new([]);
+        let [source_as, destination_as, hostname] =
+            [Field::SourceAs, Field::DestinationAs, Field::Hostname].map(|field| plan.add(field));
+        let mut decoder = Decoder::pmacct(&plan);
+        for (generated, text) in records(64512, 1, EVENING, 5000) {
+            let mut found = Vec::new();
+            decoder.decode(&text, &mut |record| {
+                found.push(match record {
+                    Record::Flow(row) => Decoded::Flow(Flow {
+                        source_as: row.number(source_as).expect("every flow has it") as u32,
+                        destination_as: row.number(destination_as).expect("every flow has it")
+                            as u32,
+                        bytes: row.bytes(),
+                        hostname: row.text(hostname).expect("every flow has it").to_owned().into(),
+                    }),
+                    Record::Skipped(reason) => Decoded::Skipped(reason),
+                    Record::Malformed(reason, _) => Decoded::Malformed(reason),
+                });
+            });
+            assert_eq!(found, [generated]);
         }
     }
 

@@ -15,17 +15,15 @@ use super::{
     plan::{Plan, Slot},
     reason::{Malformed, Skipped},
     record::Record,
-    row::{Value, Values},
+    row::{RowBuffer, Value},
 };
-
-pub use super::original::{decode, first_malformed};
 
 /// Decodes pmacct's JSON, for one plan.
 #[derive(Debug)]
 pub(super) struct Pmacct {
     fields: Fields,
     keys: Keys<Action>,
-    values: Values,
+    values: RowBuffer,
 }
 
 /// What is done with the value of a key.
@@ -93,7 +91,7 @@ fn name(field: &Field) -> &str {
 impl Pmacct {
     /// A decoder for the fields of a plan.
     pub(super) fn new(plan: &Plan) -> Self {
-        Pmacct { fields: Fields::new(plan), keys: Keys::new(), values: Values::new(plan) }
+        Pmacct { fields: Fields::new(plan), keys: Keys::new(), values: RowBuffer::new(plan) }
     }
 
     /// Decodes all records in `payload` and hands each to `sink`, in order.
@@ -270,17 +268,14 @@ fn other_text<'t>(
     mut cursor: Cursor<'t>,
     slot: Slot,
     action: Action,
-    values: &mut Values,
+    values: &mut RowBuffer,
 ) -> Result<Cursor<'t>, SyntaxError> {
     let first = cursor.peek();
     let start = cursor.position();
     match (first, action) {
         (Some(b'"'), _) => {
             let text = cursor.escaped_string()?;
-            values.set_made(slot, |made| {
-                made.push_str(&text);
-                Ok::<(), SyntaxError>(())
-            })?;
+            values.set_text(slot, &text);
         }
         (Some(b'{'), Action::Label(_)) => {
             let map = cursor.container()?;

@@ -58,30 +58,40 @@ pub(super) enum Value {
     Number(u64),
     /// A text of the payload.
     Text(Range<usize>),
-    /// A text that is not in the payload as it is, in [`Values::made`].
+    /// A text that is not in the payload as it is, in [`RowBuffer::made`].
     MadeText(Range<usize>),
     /// The record has the field, with a value that can't be used.
     Malformed(Malformed),
 }
 
-/// The values of the record that is being decoded.
+/// The values of one record after the other: what rows are views of.
 #[derive(Debug)]
-pub(super) struct Values {
+pub(super) struct RowBuffer {
     by_slot: Vec<Value>,
     /// Texts that are not in the payload as they are, one after the other.
     made: String,
+    /// The slots, in the order in which malformed values are looked for: whatever plan a field is
+    /// in, it comes before the same other ones.
+    order: Vec<Slot>,
     /// Whether a value was malformed. A later one may have taken its place.
     any_malformed: bool,
 }
 
-impl Values {
-    /// Room for the rows of a plan.
+impl RowBuffer {
+    /// A buffer for the rows of a plan, in which every field is absent.
     pub(super) fn new(plan: &Plan) -> Self {
-        let by_slot = vec![Value::Absent; plan.fields().len()];
-        Values { by_slot, made: String::new(), any_malformed: false }
+        let mut fields: Vec<_> = plan.fields().collect();
+        // As the original reads them: the bytes first.
+        fields.sort_by_key(|&(slot, field)| (slot != Slot::BYTES, field));
+        RowBuffer {
+            by_slot: vec![Value::Absent; fields.len()],
+            made: String::new(),
+            order: fields.into_iter().map(|(slot, _)| slot).collect(),
+            any_malformed: false,
+        }
     }
 
-    /// Forgets the last record.
+    /// Makes every field absent.
     #[inline(always)]
     pub(super) fn clear(&mut self) {
         self.by_slot.fill(Value::Absent);
@@ -90,6 +100,13 @@ impl Values {
             self.made.clear();
             self.made.shrink_to(KEPT_BYTES);
         }
+    }
+
+    /// Sets a text, which is copied.
+    pub(super) fn set_text(&mut self, slot: Slot, text: &str) {
+        let start = self.made.len();
+        self.made.push_str(text);
+        self.set(slot, Value::MadeText(start..self.made.len()));
     }
 
     /// Sets a value, in the place of the one that was there.
@@ -117,7 +134,7 @@ impl Values {
         Ok(())
     }
 
-    /// The row, with texts in this payload.
+    /// The row of these values. Texts that were not copied into the buffer are places in `payload`.
     #[inline(always)]
     pub(super) fn row<'r>(&'r self, payload: &'r str) -> Row<'r> {
         Row { payload, made: &self.made, values: &self.by_slot }
@@ -135,8 +152,8 @@ impl Values {
 
     #[cold]
     fn check_all(&self) -> Result<Option<Skipped>, Malformed> {
-        let malformed = self.by_slot.iter().find_map(|value| match value {
-            Value::Malformed(reason) => Some(*reason),
+        let malformed = self.order.iter().find_map(|slot| match self.by_slot[slot.index()] {
+            Value::Malformed(reason) => Some(reason),
             _ => None,
         });
         malformed.map_or(Ok(None), Err)

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use flow_exporter::{
-    flow::{Decoded, Flow, Malformed, Skipped},
-    schema::{Class, Dimension, KeyHead, Measure, Schema, View},
+    flow::{Decoded, Decoder, Flow, Malformed, Plan, Record, Skipped},
+    schema::{Class, Dimension, Field, KeyHead, Measure, Schema, View},
     traffic::{Counts, EncodedCounts, Encoding, Ignored, RecordTotals, Rule, TextId},
 };
 use proptest::prelude::*;
@@ -265,8 +265,10 @@ fn values_that_begin_with_the_same_1024_bytes_are_one_series_in_either_form() {
     let map = |value: &str| {
         let text = format!("{{\"as_src\":{ASN},\"bytes\":7,\"label\":{value}}}");
         let mut counted = Vec::new();
-        flow_exporter::flow::pmacct::decode(text.as_bytes(), &mut |record| match record {
-            Decoded::Flow(flow) => counted.push(flow.hostname.into_owned()),
+        let plan = Plan::new([Field::Hostname]);
+        let hostname = plan.slot(&Field::Hostname).expect("it is in the plan");
+        Decoder::pmacct(&plan).decode(text.as_bytes(), &mut |record| match record {
+            Record::Flow(row) => counted.extend(row.text(hostname).map(str::to_owned)),
             other => panic!("{other:?}"),
         });
         counted.pop().expect("a flow")

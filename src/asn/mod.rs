@@ -1,165 +1,14 @@
-//! Names of autonomous systems: parse, embed, look up.
+//! Names of autonomous systems: parsing, the embedded table, look-up.
 //!
-//! Knows neither flows nor sockets: whoever fetches a table hands its bytes to
-//! [`AsNames::parse`]. The table that the program carries, `names.tsv`, is made by
-//! `scripts/update-as-names`; NOTICE names its sources and their licences.
+//! Knows neither flows nor sockets: a table that was fetched is passed as bytes to
+//! [`AsNames::parse`]. `scripts/update-as-names` makes the embedded table, `names.tsv`; NOTICE has
+//! its sources and their licences.
 
 mod parse;
+mod table;
 
-use std::{borrow::Cow, cmp::Ordering, fmt};
-
-pub use parse::{MAX_NAME_BYTES, MAX_TABLE_BYTES, ParseError};
-
-/// A table of AS names.
-///
-/// All names are slices of one text, found by binary search: with the embedded table's 91,065
-/// names the index takes 1.1 MB, and the text lies in the program's own image.
-#[derive(Clone, Default)]
-pub struct AsNames {
-    /// A line for each AS: number, tab, name, line feed. Sorted by number, each number once, no
-    /// empty name and no other control character: equal tables have equal texts.
-    text: Cow<'static, str>,
-    /// The numbers of these lines.
-    numbers: Vec<u32>,
-    /// Where in `text` the name of each of these lines begins; it ends at the line feed.
-    starts: Vec<usize>,
-    ignored_lines: usize,
-    cut_names: usize,
-}
-
-impl fmt::Debug for AsNames {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AsNames").field("len", &self.len()).finish_non_exhaustive()
-    }
-}
-
-/// Tables are equal that give every AS the same name.
-impl PartialEq for AsNames {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
-}
-
-impl Eq for AsNames {}
-
-impl AsNames {
-    /// The table that the program carries. Takes a few milliseconds, to index it.
-    pub fn embedded() -> Self {
-        // That the file is sorted and clean, as `text` must be, is what a test below checks.
-        AsNames::index(Cow::Borrowed(include_str!("names.tsv")))
-    }
-
-    /// A table without names.
-    pub fn none() -> Self {
-        AsNames::default()
-    }
-
-    /// The name of an AS; empty where the table has none.
-    pub fn get(&self, asn: u32) -> &str {
-        match self.numbers.binary_search(&asn) {
-            Ok(row) => self.name(row),
-            Err(_) => "",
-        }
-    }
-
-    /// How many AS have a name.
-    pub fn len(&self) -> usize {
-        self.numbers.len()
-    }
-
-    /// Whether no AS has a name.
-    pub fn is_empty(&self) -> bool {
-        self.numbers.is_empty()
-    }
-
-    /// How many lines, other than blank ones, [`AsNames::parse`] found to be no rows.
-    pub fn ignored_lines(&self) -> usize {
-        self.ignored_lines
-    }
-
-    /// How many names [`AsNames::parse`] cut, because they were longer than [`MAX_NAME_BYTES`].
-    pub fn cut_names(&self) -> usize {
-        self.cut_names
-    }
-
-    /// A table of these names, which are kept as they are, whatever their length: names that were
-    /// in use before, without control characters. The last of several for a number counts, and an
-    /// empty name is none.
-    pub fn of<'n>(rows: impl IntoIterator<Item = (u32, &'n str)>) -> AsNames {
-        let mut table = parse::Rows::default();
-        for (number, name) in rows {
-            debug_assert!(!name.contains(char::is_control), "{name:?}");
-            table.put(number, name);
-        }
-        table.finish(0)
-    }
-
-    /// All numbers with their names, sorted by number.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, &str)> {
-        self.numbers.iter().enumerate().map(|(row, &number)| (number, self.name(row)))
-    }
-
-    /// The table as text that [`AsNames::parse`] reads back: for each AS a line of number, tab and
-    /// name, sorted by number.
-    pub fn as_tsv(&self) -> &str {
-        &self.text
-    }
-
-    /// The AS numbers, sorted, whose names differ between the two tables.
-    pub fn changed(&self, other: &AsNames) -> Vec<u32> {
-        let mut changed = Vec::new();
-        let (mut ours, mut theirs) = (self.iter().peekable(), other.iter().peekable());
-        loop {
-            let order = match (ours.peek(), theirs.peek()) {
-                (Some((our, _)), Some((their, _))) => our.cmp(their),
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (None, None) => return changed,
-            };
-            // What only one of them names has the empty name in the other.
-            let our = if order.is_le() { ours.next() } else { None };
-            let their = if order.is_ge() { theirs.next() } else { None };
-            if our != their {
-                changed.extend(our.or(their).map(|(number, _)| number));
-            }
-        }
-    }
-
-    /// This table, with the names of `base` for the numbers that only `base` has.
-    #[must_use]
-    pub fn over(&self, base: &AsNames) -> AsNames {
-        let mut rows = parse::Rows::default();
-        for (number, name) in base.iter().chain(self.iter()) {
-            rows.put(number, name);
-        }
-        AsNames { cut_names: self.cut_names, ..rows.finish(self.ignored_lines) }
-    }
-
-    /// Finds the rows of a text in the form that `text` has.
-    fn index(text: Cow<'static, str>) -> Self {
-        let bytes = text.as_bytes();
-        let (mut numbers, mut starts) = (Vec::new(), Vec::new());
-        let mut line_start = 0;
-        for line_end in memchr::memchr_iter(b'\n', bytes) {
-            let (number, digits) = parse::number(&bytes[line_start..line_end]);
-            if let Some(number) = number {
-                numbers.push(number);
-                starts.push(line_start + digits + 1);
-            }
-            line_start = line_end + 1;
-        }
-        numbers.shrink_to_fit();
-        starts.shrink_to_fit();
-        AsNames { text, numbers, starts, ignored_lines: 0, cut_names: 0 }
-    }
-
-    /// The name in a row of the index.
-    fn name(&self, row: usize) -> &str {
-        let rest = &self.text[self.starts[row]..];
-        let end = memchr::memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len());
-        &rest[..end]
-    }
-}
+pub use parse::{MAX_TABLE_BYTES, ParseError};
+pub use table::{AsNames, MAX_NAME_BYTES};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -279,7 +128,7 @@ mod tests {
         let embedded = AsNames::embedded();
         assert!(AsNames::parse(embedded.as_tsv().as_bytes()).unwrap() == embedded);
         assert!(embedded.len() > 80_000);
-        assert!(embedded.numbers.is_sorted_by(|a, b| a < b));
+        assert!(embedded.iter().is_sorted_by(|(a, _), (b, _)| a < b));
         assert_eq!(embedded.get(15169), "Google LLC");
         assert_eq!(embedded.get(14618), "Amazon.com, Inc.");
         assert_eq!(embedded.get(4_294_967_295), "");
@@ -321,7 +170,7 @@ mod tests {
         fn any_bytes_give_a_clean_table_or_an_error(file in lines()) {
             if let Ok(names) = AsNames::parse(&file) {
                 prop_assert!(!names.is_empty());
-                prop_assert!(names.numbers.is_sorted_by(|a, b| a < b));
+                prop_assert!(names.iter().is_sorted_by(|(a, _), (b, _)| a < b));
                 for (number, name) in names.iter() {
                     prop_assert_eq!(names.get(number), name);
                     prop_assert!(!name.is_empty() && name.len() <= MAX_NAME_BYTES);

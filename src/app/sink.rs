@@ -25,7 +25,7 @@ pub(super) struct CountingSink {
 
 impl Sink for CountingSink {
     fn message(&mut self, Message { origin, time, payload }: Message<'_>) {
-        let counts = self.shard.counts(time.map(UnixMs::get));
+        let counts = self.shard.counts(time);
         self.pipeline.message(payload, counts, |reason, record| {
             if let Some(held_back) = LOG_MALFORMED.permit() {
                 log_malformed(origin, reason, record, held_back);
@@ -38,7 +38,7 @@ impl Sink for CountingSink {
     }
 
     fn advance_watermark(&mut self, time: UnixMs) {
-        self.shard.advance_watermark(time.get());
+        self.shard.advance_watermark(time);
     }
 
     fn hand_over_is_due(&self) -> bool {
@@ -77,7 +77,7 @@ pub(super) struct Published {
 
 impl Publication for Published {
     fn target(&self) -> Option<UnixMs> {
-        self.reader.target().map(|target| UnixMs::new(target.max(0)))
+        self.reader.target()
     }
 
     fn published(&self) -> Vec<Position> {

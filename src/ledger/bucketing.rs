@@ -1,16 +1,23 @@
 //! How messages are sorted into buckets, one for each tick.
 
-/// How messages are sorted into buckets by their time, in milliseconds.
+use crate::clock::{Millis, UnixMs};
+
+/// How messages are sorted into buckets by their time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bucketing {
-    pub(super) interval_ms: i64,
-    /// `None` where messages belong to the tick that comes next.
-    pub(super) lateness_ms: Option<i64>,
+    /// Between two ticks.
+    pub(super) interval: Millis,
+    /// How long a tick waits for messages; `None` if messages belong to the tick that comes next.
+    pub(super) lateness: Option<Millis>,
 }
 
-impl Bucketing {
-    /// The bucket of a message: the first tick after its time.
-    pub(super) fn bound_ms(self, time_ms: i64) -> i64 {
-        (time_ms.div_euclid(self.interval_ms) + 1).saturating_mul(self.interval_ms)
-    }
+/// Which messages belong to the next tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum TickBound {
+    /// None yet: the first tick is not known.
+    Unknown,
+    /// Those before the tick's time.
+    Before(UnixMs),
+    /// All of them.
+    Unbounded,
 }

@@ -5,12 +5,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
+    clock::UnixMs,
     schema::{Schema, View},
     traffic::{Counts, EncodedCounts, Encoding},
 };
 
 /// Tables of what is counted for later ticks, by the ticks' time.
-pub(super) type EarlyCounts = BTreeMap<i64, Vec<Counts>>;
+pub(super) type EarlyCounts = BTreeMap<UnixMs, Vec<Counts>>;
 
 /// What the journal holds of nothing. (No bytes mean that the early counts are as before.)
 const NOTHING: &[u8] = &[0];
@@ -21,12 +22,12 @@ const WITH_VIEWS: [u8; 8] = i64::MIN.to_le_bytes();
 /// Writes early counts in the form in which the journal holds them: for each table its tick's time
 /// in eight bytes, lowest first, then [the table](Counts::encode).
 pub(super) fn write(early: &EarlyCounts, out: &mut Vec<u8>) {
-    for (bound_ms, tables) in early {
+    for (tick, tables) in early {
         for counts in tables.iter().filter(|counts| !counts.is_empty()) {
             if out.is_empty() {
                 out.extend_from_slice(&WITH_VIEWS);
             }
-            out.extend_from_slice(&bound_ms.to_le_bytes());
+            out.extend_from_slice(&tick.get().to_le_bytes());
             counts.encode(out);
         }
     }
@@ -36,7 +37,7 @@ pub(super) fn write(early: &EarlyCounts, out: &mut Vec<u8>) {
 }
 
 /// Early counts as the journal holds them, with the ticks' times.
-pub(super) struct Recorded<'b>(Vec<(i64, EncodedCounts<'b>)>);
+pub(super) struct Recorded<'b>(Vec<(UnixMs, EncodedCounts<'b>)>);
 
 impl<'b> Recorded<'b> {
     /// Reads what [`write`] wrote, or a version without views; `None` if it makes no sense.
@@ -53,10 +54,10 @@ impl<'b> Recorded<'b> {
             None => Encoding::Original,
         };
         while !bytes.is_empty() {
-            let (bound_ms, rest) = bytes.split_first_chunk()?;
+            let (tick, rest) = bytes.split_first_chunk()?;
             bytes = rest;
             let counts = EncodedCounts::read(encoding, &mut bytes)?;
-            recorded.push((i64::from_le_bytes(*bound_ms), counts));
+            recorded.push((UnixMs::new(i64::from_le_bytes(*tick)), counts));
         }
         Some(Recorded(recorded))
     }
@@ -74,10 +75,10 @@ impl<'b> Recorded<'b> {
         place_of: impl Fn(&View) -> Option<u8>,
     ) -> Option<EarlyCounts> {
         let mut early = EarlyCounts::new();
-        for (bound_ms, recorded) in &self.0 {
+        for (tick, recorded) in &self.0 {
             let counts = recorded.counts(schema, &place_of)?;
             if !counts.is_empty() {
-                early.entry(*bound_ms).or_default().push(counts);
+                early.entry(*tick).or_default().push(counts);
             }
         }
         Some(early)

@@ -5,7 +5,9 @@ use std::sync::{
     atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
-use super::bucketing::Bucketing;
+use crate::clock::UnixMs;
+
+use super::bucketing::{Bucketing, TickBound};
 
 /// Wakes a worker that waits for messages. Called from the ledger's thread; must not block.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
@@ -15,16 +17,16 @@ pub type Waker = Arc<dyn Fn() + Send + Sync>;
 pub(super) struct EpochGate {
     /// Number of the newest epoch.
     epoch: AtomicU64,
-    /// Messages before this time belong to the next tick ([`super::schedule::Schedule::bound`]).
-    bound_ms: AtomicI64,
+    /// Which messages belong to the next tick, as [`number`] writes it.
+    bound: AtomicI64,
     wakers: Vec<OnceLock<Waker>>,
 }
 
 impl EpochGate {
-    pub(super) fn new(workers: usize, bound_ms: i64) -> Self {
+    pub(super) fn new(workers: usize, bound: TickBound) -> Self {
         EpochGate {
             epoch: AtomicU64::new(0),
-            bound_ms: AtomicI64::new(bound_ms),
+            bound: AtomicI64::new(number(bound)),
             wakers: (0..workers).map(|_| OnceLock::new()).collect(),
         }
     }
@@ -40,9 +42,13 @@ impl EpochGate {
         self.epoch.load(Ordering::Relaxed) != epoch
     }
 
-    /// Messages before this time, in milliseconds since the epoch, belong to the next tick.
-    pub(super) fn bound_ms(&self) -> i64 {
-        self.bound_ms.load(Ordering::Relaxed)
+    /// Which messages belong to the next tick.
+    pub(super) fn bound(&self) -> TickBound {
+        match self.bound.load(Ordering::Relaxed) {
+            i64::MIN => TickBound::Unknown,
+            i64::MAX => TickBound::Unbounded,
+            time => TickBound::Before(UnixMs::new(time)),
+        }
     }
 
     /// Sets how a worker is woken up. Only the first call counts.
@@ -51,9 +57,9 @@ impl EpochGate {
         drop(self.wakers[worker].set(waker));
     }
 
-    /// Asks all workers to hand over, and to count for the tick of `bound_ms` from then on.
-    pub(super) fn ask(&self, bound_ms: i64) {
-        self.bound_ms.store(bound_ms, Ordering::Relaxed);
+    /// Asks all workers to hand over, and to count for the tick with this bound from then on.
+    pub(super) fn ask(&self, bound: TickBound) {
+        self.bound.store(number(bound), Ordering::Relaxed);
         // Released behind the bound: see `epoch`.
         self.epoch.fetch_add(1, Ordering::Release);
         for waker in self.wakers.iter().filter_map(OnceLock::get) {
@@ -62,8 +68,21 @@ impl EpochGate {
     }
 
     /// The watermark that all partitions must reach for the next tick; `None` if ticks don't wait
-    /// for partitions.
-    pub(super) fn target(&self, bucketing: Bucketing) -> Option<i64> {
-        Some(self.bound_ms().saturating_add(bucketing.lateness_ms?))
+    /// for partitions. Before the first tick is known, any watermark will do.
+    pub(super) fn target(&self, bucketing: Bucketing) -> Option<UnixMs> {
+        let lateness = bucketing.lateness?;
+        match self.bound() {
+            TickBound::Before(tick) => Some(tick + lateness),
+            TickBound::Unknown | TickBound::Unbounded => Some(UnixMs::default()),
+        }
+    }
+}
+
+/// A bound as one number that is atomic.
+const fn number(bound: TickBound) -> i64 {
+    match bound {
+        TickBound::Unknown => i64::MIN,
+        TickBound::Before(time) => time.get(),
+        TickBound::Unbounded => i64::MAX,
     }
 }

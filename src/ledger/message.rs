@@ -5,7 +5,9 @@ use std::{
     time::Instant,
 };
 
-use crate::{asn::AsNames, source::Position, traffic::Counts};
+use crate::{asn::AsNames, clock::UnixMs, source::Position, traffic::Counts};
+
+use super::bucketing::TickBound;
 
 /// What the ledger is told.
 pub(super) enum Request {
@@ -16,7 +18,7 @@ pub(super) enum Request {
     /// AS names won't come for now: publish without.
     NamesFailed,
     /// No message before this time is left in a worker's partitions, but for late ones.
-    Watermark { worker: usize, time_ms: i64 },
+    Watermark { worker: usize, time: UnixMs },
     /// What a worker has counted.
     HandOver(HandOver),
     /// A worker has handed over its last counts.
@@ -26,8 +28,8 @@ pub(super) enum Request {
 /// What was counted for one tick.
 #[derive(Debug)]
 pub(super) struct Bucket {
-    /// The tick's time, in milliseconds since the epoch: the messages are before it.
-    pub(super) bound_ms: i64,
+    /// Which messages it is for.
+    pub(super) bound: TickBound,
     pub(super) counts: Box<Counts>,
 }
 

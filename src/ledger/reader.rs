@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::{asn::AsNames, schema::Schema};
+use crate::{asn::AsNames, clock::UnixMs, schema::Schema};
 
 use super::{bucketing::Bucketing, gate::EpochGate, message::Request, snapshot::Snapshot};
 
@@ -69,9 +69,9 @@ impl Reader {
         self.news.clone()
     }
 
-    /// The time (milliseconds since the epoch) that all partitions must have passed for the next
-    /// sample to be taken; `None` if samples don't wait for partitions.
-    pub fn target(&self) -> Option<i64> {
+    /// The watermark that all partitions must reach for the next tick; `None` if ticks don't wait
+    /// for partitions.
+    pub fn target(&self) -> Option<UnixMs> {
         self.gate.target(self.bucketing)
     }
 

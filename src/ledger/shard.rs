@@ -6,14 +6,14 @@ use std::{
 };
 
 use crate::{
-    clock::{Millis, UnixMs},
+    clock::UnixMs,
     schema::Schema,
     source::{Bound, Position},
     traffic::Counts,
 };
 
 use super::{
-    bucketing::Bucketing,
+    bucketing::{Bucketing, TickBound},
     gate::{EpochGate, Waker},
     message::{Bucket, HandOver, Receipt, Request},
 };
@@ -36,15 +36,15 @@ pub struct Shard {
     bucketing: Bucketing,
     /// For the next tick.
     counts: Box<Counts>,
-    /// The next tick's time.
-    bound_ms: i64,
+    /// Which messages belong to the next tick.
+    bound: TickBound,
     /// For the ticks after it.
     early: Vec<Bucket>,
     /// What was handed over for the ticks after it: their times, and [`Counts::bytes`].
-    handed_early: Vec<(i64, usize)>,
+    handed_early: Vec<(TickBound, usize)>,
     epoch: u64,
     /// The bound for which a watermark was last reported.
-    reported: Option<i64>,
+    reported: Option<TickBound>,
     /// Hand-overs without a receipt yet.
     out: usize,
     receipts_in: mpsc::Sender<Option<Box<Counts>>>,
@@ -73,7 +73,7 @@ impl Shard {
             requests,
             bucketing,
             counts: Box::new(Counts::new(Arc::clone(schema))),
-            bound_ms: gate.bound_ms(),
+            bound: gate.bound(),
             early: Vec::new(),
             handed_early: Vec::new(),
             epoch: 0,
@@ -95,26 +95,32 @@ impl Shard {
         self.gate.wake_with(self.number, waker);
     }
 
-    /// The table for a message with this timestamp, in milliseconds since the epoch; without one,
-    /// that of the next tick.
-    pub fn counts(&mut self, time_ms: Option<i64>) -> &mut Counts {
-        let Some(time_ms) = time_ms else { return &mut self.counts };
-        if time_ms >= self.bound_ms {
-            return self.early_counts(time_ms);
+    /// The table for a message with this timestamp; without one, that of the next tick.
+    pub fn counts(&mut self, time: Option<UnixMs>) -> &mut Counts {
+        let Some(time) = time else { return &mut self.counts };
+        let TickBound::Before(tick) = self.bound else {
+            return if self.bound == TickBound::Unknown {
+                self.early_counts(time)
+            } else {
+                &mut self.counts
+            };
+        };
+        if time >= tick {
+            return self.early_counts(time);
         }
-        if time_ms < self.bound_ms.saturating_sub(self.bucketing.interval_ms) {
+        if time < tick - self.bucketing.interval {
             self.counts.late_messages += 1;
         }
         &mut self.counts
     }
 
     #[cold]
-    fn early_counts(&mut self, time_ms: i64) -> &mut Counts {
-        let bound_ms = self.bucketing.bound_ms(time_ms);
-        let place = self.early.iter().position(|bucket| bucket.bound_ms == bound_ms);
+    fn early_counts(&mut self, time: UnixMs) -> &mut Counts {
+        let bound = TickBound::Before(time.next(self.bucketing.interval));
+        let place = self.early.iter().position(|bucket| bucket.bound == bound);
         let place = place.unwrap_or_else(|| {
             let counts = Box::new(Counts::new(Arc::clone(&self.schema)));
-            self.early.push(Bucket { bound_ms, counts });
+            self.early.push(Bucket { bound, counts });
             self.early.len() - 1
         });
         &mut self.early[place].counts
@@ -123,21 +129,23 @@ impl Shard {
     /// Which messages belong to the next tick; `None` if messages are counted as they come. Changes
     /// only with hand-overs, so what a tick counts does not depend on which worker is first.
     pub fn bound(&self) -> Option<Bound> {
-        let lateness_ms = self.bucketing.lateness_ms?;
+        let lateness = self.bucketing.lateness?;
         let handed = self.handed_early.iter().map(|&(_, bytes)| bytes);
         let held = self.early.iter().map(|bucket| bucket.counts.bytes());
         let reads_ahead = handed.chain(held).sum::<usize>() < FULL_EARLY_BYTES;
-        let tick = (self.bound_ms != i64::MIN).then_some(UnixMs::new(self.bound_ms));
-        Some(Bound { tick, lateness: Millis::new(lateness_ms), reads_ahead })
+        let tick = match self.bound {
+            TickBound::Before(tick) => Some(tick),
+            TickBound::Unknown | TickBound::Unbounded => None,
+        };
+        Some(Bound { tick, lateness, reads_ahead })
     }
 
-    /// Reports that no message before `time_ms` (milliseconds since the epoch) is left to count,
-    /// except for late ones.
-    pub fn advance_watermark(&mut self, time_ms: i64) {
-        if self.reported != Some(self.bound_ms) {
-            self.reported = Some(self.bound_ms);
+    /// Reports that no message before `time` is left to count, except for late ones.
+    pub fn advance_watermark(&mut self, time: UnixMs) {
+        if self.reported != Some(self.bound) {
+            self.reported = Some(self.bound);
             // The ledger ends after its workers; if it is gone, the process is on its way out.
-            drop(self.requests.send(Request::Watermark { worker: self.number, time_ms }));
+            drop(self.requests.send(Request::Watermark { worker: self.number, time }));
         }
     }
 
@@ -155,13 +163,13 @@ impl Shard {
         let is_asked = epoch != self.epoch;
         self.epoch = epoch;
         let counts = std::mem::replace(&mut self.counts, empty);
-        let bound_ms = self.bound_ms;
-        self.bound_ms = self.gate.bound_ms();
+        let bound = self.bound;
+        self.bound = self.gate.bound();
         let mut buckets = std::mem::take(&mut self.early);
         self.handed_early
-            .extend(buckets.iter().map(|bucket| (bucket.bound_ms, bucket.counts.bytes())));
-        self.handed_early.retain(|&(of_ms, _)| of_ms > self.bound_ms);
-        buckets.push(Bucket { bound_ms, counts });
+            .extend(buckets.iter().map(|bucket| (bucket.bound, bucket.counts.bytes())));
+        self.handed_early.retain(|&(of, _)| of > self.bound);
+        buckets.push(Bucket { bound, counts });
         self.out += 1;
         let receipt = Receipt::new(self.receipts_in.clone());
         let epoch = is_asked.then_some(epoch);

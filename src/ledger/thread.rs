@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::{
     asn::AsNames,
-    clock::{self, milliseconds, now_ms},
+    clock::{self, Millis, UnixMs},
     health::{Component, State},
     journal,
     log_limit::LogLimit,
@@ -20,6 +20,7 @@ use crate::{
 };
 
 use super::{
+    bucketing::TickBound,
     early::EarlyCounts,
     error::StoreError,
     gate::EpochGate,
@@ -47,7 +48,7 @@ const LARGE_SNAPSHOT_SERIES: usize = 1 << 16;
 
 /// Counts whose time is further ahead of the clock than this show that the clock was wrong.
 /// Receivers refuse samples that are further in the future.
-const FUTURE_LIMIT_MS: i64 = 10 * 60 * 1000;
+const FUTURE_LIMIT: Millis = Millis::new(10 * 60 * 1000);
 
 /// What is said of a clock that nobody has set.
 const UNSET_CLOCK: &str = "the system clock is not set: it is before September 2001 or after the year \
@@ -84,10 +85,10 @@ pub struct LedgerConfig {
 /// Merges what the workers counted and publishes it. Runs on a thread of its own.
 pub struct Ledger {
     names_wait: Duration,
-    series_ttl_ms: Option<i64>,
+    series_ttl: Option<Millis>,
     schedule: Schedule,
     /// Messages before this time belong in the series table; see [`Schedule::bound`].
-    bound_ms: i64,
+    bound: TickBound,
     table: SeriesTable,
     /// What was counted for later ticks than the next one.
     early: EarlyCounts,
@@ -118,7 +119,7 @@ pub struct Ledger {
     clock_is_set: bool,
     observer: Box<dyn Observer>,
     /// Time of the newest tick; the next one is later.
-    last_tick_ms: Option<i64>,
+    last_tick: Option<UnixMs>,
     /// A reader asked for a snapshot that is not older than this, while one was being taken.
     asked: Option<Instant>,
 }
@@ -145,7 +146,7 @@ impl Ledger {
             Some(store) => store.load(&config.schema, &names)?,
             None => None,
         };
-        let now_ms = now_ms();
+        let now = UnixMs::now();
         let Restored { table, early, early_retired, ending } =
             restored.unwrap_or_else(|| Restored {
                 table: SeriesTable::new(Arc::clone(&config.schema), Arc::clone(&names), NOT_BEGUN),
@@ -155,8 +156,8 @@ impl Ledger {
             });
         let table = table.bounded(config.max_series);
         metrics.series_limit.set(i64::try_from(config.max_series).unwrap_or(i64::MAX));
-        let last_ms = Some(table.time_ms()).filter(|&time_ms| time_ms != NOT_BEGUN);
-        let schedule = Schedule::new(config.interval, config.timestamps, workers, last_ms, now_ms);
+        let last = (table.time_ms() != NOT_BEGUN).then(|| UnixMs::new(table.time_ms()));
+        let schedule = Schedule::new(config.interval, config.timestamps, workers, last, now);
         let bucketing = schedule.bucketing();
         let gate = Arc::new(EpochGate::new(workers, schedule.bound()));
         let shard = |number| Shard::new(number, &gate, send.clone(), bucketing, &config.schema);
@@ -175,8 +176,8 @@ impl Ledger {
         };
         let mut ledger = Ledger {
             names_wait: config.names_wait,
-            series_ttl_ms: config.series_ttl.map(milliseconds),
-            bound_ms: schedule.bound(),
+            series_ttl: config.series_ttl.map(Millis::from),
+            bound: schedule.bound(),
             schedule,
             table,
             early,
@@ -198,11 +199,11 @@ impl Ledger {
             last_snapshot: None,
             clock_is_set: true,
             observer: Box::new(NoObserver),
-            last_tick_ms: last_ms,
+            last_tick: last,
             asked: None,
         };
-        if ledger.schedule.open_ms().is_some() && last_ms.is_none() {
-            ledger.table.set_begin(now_ms);
+        if ledger.schedule.open().is_some() && last.is_none() {
+            ledger.table.set_begin(now.get());
         }
         for counts in early_retired.into_values().flatten() {
             ledger.count(&counts);
@@ -223,7 +224,7 @@ impl Ledger {
         self.look_at_clock();
         if !self.ending.is_empty() {
             // Early counts of series that can't go on.
-            self.publish(self.in_between(now_ms()), false, Instant::now());
+            self.publish(self.in_between(UnixMs::now()), false, Instant::now());
             self.end_retired();
         }
         let mut first_publication = Some(Instant::now() + self.names_wait);
@@ -238,14 +239,14 @@ impl Ledger {
                 if self.asked.take() > self.last_snapshot {
                     self.take_snapshot(None);
                 }
-                let now_ms = now_ms();
-                if let Some(from_ms) = self.schedule.begin(now_ms) {
-                    self.table.set_begin(from_ms);
-                    self.bound_ms = self.schedule.bound();
-                    self.gate.ask(self.bound_ms);
+                let now = UnixMs::now();
+                if let Some(from) = self.schedule.begin(now) {
+                    self.table.set_begin(from.get());
+                    self.bound = self.schedule.bound();
+                    self.gate.ask(self.bound);
                 }
-                if let Some(tick_ms) = self.schedule.due(now_ms) {
-                    self.take_snapshot(Some(tick_ms));
+                if let Some(tick) = self.schedule.due(now) {
+                    self.take_snapshot(Some(tick));
                     continue;
                 }
                 // If the disk refuses, the next snapshot that it takes has all new series.
@@ -266,8 +267,8 @@ impl Ledger {
                         self.take_snapshot(None);
                     }
                 }
-                Ok(Request::Watermark { worker, time_ms }) => {
-                    self.schedule.advance_watermark(worker, time_ms);
+                Ok(Request::Watermark { worker, time }) => {
+                    self.schedule.advance_watermark(worker, time);
                 }
                 Ok(Request::HandOver(handed)) => self.merge(handed),
                 Ok(Request::Left) => self.attached -= 1,
@@ -288,17 +289,18 @@ impl Ledger {
         let until_names = first_publication.map(|at| at.saturating_duration_since(Instant::now()));
         let until_tick = self
             .schedule
-            .open_ms()
-            .and_then(|open_ms| u64::try_from(open_ms - now_ms()).ok())
-            .map(Duration::from_millis);
+            .open()
+            .map(|open| open - UnixMs::now())
+            .filter(|&until| until >= Millis::ZERO)
+            .map(Millis::to_duration);
         until_names.into_iter().chain(until_tick).fold(LONGEST_SLEEP, Duration::min)
     }
 
     /// Reports a clock that is not set, and counts whose time is in the future: ticks wait until the
     /// clock has passed it.
     fn look_at_clock(&mut self) {
-        let now_ms = now_ms();
-        let is_set = clock::is_set(now_ms);
+        let now = UnixMs::now();
+        let is_set = clock::is_set(now.get());
         if is_set != self.clock_is_set {
             self.clock_is_set = is_set;
             self.component.set(self.normal_state());
@@ -306,10 +308,10 @@ impl Ledger {
         if !is_set && LOG_UNSET.permit().is_some() {
             tracing::error!("{UNSET_CLOCK}");
         }
-        let ahead_ms = self.table.time_ms().saturating_sub(now_ms);
-        if ahead_ms > FUTURE_LIMIT_MS && !self.table.is_empty() && LOG_CLOCK.permit().is_some() {
+        let ahead = UnixMs::new(self.table.time_ms()) - now;
+        if ahead > FUTURE_LIMIT && !self.table.is_empty() && LOG_CLOCK.permit().is_some() {
             tracing::error!(
-                ahead = ?Duration::from_millis(ahead_ms.unsigned_abs()),
+                ahead = ?ahead.to_duration(),
                 "the newest counts have a time in the future, so samples wait: set the clock, or if it \
                  was wrong before, remove the state directory"
             );
@@ -323,67 +325,68 @@ impl Ledger {
 
     /// Takes the snapshot after which nobody counts.
     fn take_last_snapshot(&mut self) {
-        let now_ms = now_ms();
+        let now = UnixMs::now();
         // What was counted since the last tick makes one more, at an odd time: otherwise it would
         // have to wait for the next start. While a backlog is worked off it does wait, since nobody
         // knows up to which time it is complete.
-        let is_tick = self.schedule.is_live(now_ms) && self.last_tick_ms < Some(now_ms);
+        let is_tick = self.schedule.is_live(now) && self.last_tick < Some(now);
         if is_tick || !self.store.as_ref().is_some_and(Store::is_durable) {
             for counts in std::mem::take(&mut self.early).into_values().flatten() {
                 self.count(&counts);
             }
         }
-        let time_ms = if is_tick { now_ms } else { self.in_between(now_ms) };
-        self.publish(time_ms, is_tick, Instant::now());
+        let time = if is_tick { now } else { self.in_between(now) };
+        self.publish(time, is_tick, Instant::now());
     }
 
     /// The time of a snapshot that is not a tick: before the next tick.
-    fn in_between(&self, now_ms: i64) -> i64 {
-        self.schedule.open_ms().map_or(NOT_BEGUN, |open_ms| now_ms.min(open_ms - 1))
+    fn in_between(&self, now: UnixMs) -> UnixMs {
+        let before = |open: UnixMs| now.min(open - Millis::new(1));
+        self.schedule.open().map_or(UnixMs::new(NOT_BEGUN), before)
     }
 
     /// Asks all workers for what they have counted, merges it and publishes it: as the tick at this
     /// time, or without one for a reader that asked.
-    fn take_snapshot(&mut self, tick_ms: Option<i64>) {
+    fn take_snapshot(&mut self, tick: Option<UnixMs>) {
         let taken = Instant::now();
         // The journal can end only series that it knows, so series end while everything that was
         // counted is published.
         let ends_series = self.new_names.is_some()
             || !self.ending.is_empty()
-            || tick_ms.and(self.series_ttl_ms).is_some();
+            || tick.and(self.series_ttl).is_some();
         if ends_series && !self.table.touched().is_empty() && !self.is_refused {
             // Workers with full tables have handed over since the last snapshot.
             let last = self.last_snapshot.unwrap_or(taken);
-            self.publish(self.in_between(now_ms()), false, last);
+            self.publish(self.in_between(UnixMs::now()), false, last);
         }
         self.end_retired();
         if self.table.touched().is_empty() {
             if let Some(names) = self.new_names.take() {
                 self.table.rename(names);
             }
-            if let (Some(tick_ms), Some(ttl_ms)) = (tick_ms, self.series_ttl_ms) {
-                let ended = self.table.expire(tick_ms.saturating_sub(ttl_ms));
+            if let (Some(tick), Some(ttl)) = (tick, self.series_ttl) {
+                let ended = self.table.expire((tick - ttl).get());
                 self.metrics.series_expired.inc_by(ended);
             }
         }
-        self.bound_ms = self.schedule.bound();
-        if let Some(tick_ms) = tick_ms {
+        self.bound = self.schedule.bound();
+        if let Some(tick) = tick {
             // What workers count after they have handed over is for the next tick.
-            self.schedule.close(tick_ms, now_ms());
+            self.schedule.close(tick, UnixMs::now());
         }
         self.missing = self.attached;
         self.gate.ask(self.schedule.bound());
         self.collect(taken + HAND_OVER_LIMIT);
         while let Some(due) = self.early.first_entry()
-            && *due.key() <= self.bound_ms
+            && TickBound::Before(*due.key()) <= self.bound
         {
             for counts in due.remove() {
                 self.count(&counts);
             }
         }
-        let time_ms = tick_ms.unwrap_or_else(|| self.in_between(now_ms()));
-        self.publish(time_ms, tick_ms.is_some(), taken);
-        self.bound_ms = self.schedule.bound();
+        let time = tick.unwrap_or_else(|| self.in_between(UnixMs::now()));
+        self.publish(time, tick.is_some(), taken);
+        self.bound = self.schedule.bound();
         self.receipts.clear();
     }
 
@@ -413,8 +416,8 @@ impl Ledger {
                 }
                 Ok(Request::Names(names)) => self.new_names = Some(names),
                 Ok(Request::Freshen(asked)) => self.asked = self.asked.max(Some(asked)),
-                Ok(Request::Watermark { worker, time_ms }) => {
-                    self.schedule.advance_watermark(worker, time_ms);
+                Ok(Request::Watermark { worker, time }) => {
+                    self.schedule.advance_watermark(worker, time);
                 }
                 Ok(Request::NamesFailed) => {}
                 Err(_) => {
@@ -432,9 +435,11 @@ impl Ledger {
     fn merge(&mut self, HandOver { epoch, buckets, positions, receipt }: HandOver) {
         self.table.advance(&positions);
         let mut merged = None;
-        for Bucket { bound_ms, mut counts } in buckets {
-            if bound_ms > self.bound_ms {
-                self.early.entry(bound_ms).or_default().push(*counts);
+        for Bucket { bound, mut counts } in buckets {
+            if let TickBound::Before(tick) = bound
+                && bound > self.bound
+            {
+                self.early.entry(tick).or_default().push(*counts);
                 continue;
             }
             self.count(&counts);
@@ -461,13 +466,13 @@ impl Ledger {
         }
     }
 
-    fn publish(&mut self, time_ms: i64, is_tick: bool, taken: Instant) {
+    fn publish(&mut self, time: UnixMs, is_tick: bool, taken: Instant) {
         self.look_at_clock();
         self.observer.look(Instant::now());
-        let snapshot = Arc::new(self.table.take_snapshot(time_ms, taken));
+        let snapshot = Arc::new(self.table.take_snapshot(time.get(), taken));
         self.last_snapshot = Some(taken);
         if let Some(store) = &mut self.store {
-            match store.append(&snapshot, &self.table, &self.early, is_tick, now_ms()) {
+            match store.append(&snapshot, &self.table, &self.early, is_tick, clock::now_ms()) {
                 Ok(bytes) => {
                     self.metrics.journal_written.inc_by(bytes);
                     self.metrics.journal_bytes.set(store.bytes() as i64);
@@ -505,7 +510,7 @@ impl Ledger {
         self.report_others();
         self.metrics.series.set(snapshot.len() as i64);
         if is_tick {
-            self.last_tick_ms = Some(snapshot.time_ms);
+            self.last_tick = Some(UnixMs::new(snapshot.time_ms));
             self.metrics.sample_time.set(snapshot.time_ms as f64 / 1000.0);
         }
         self.newest.send_replace(Some(snapshot));

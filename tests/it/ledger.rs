@@ -17,6 +17,7 @@ use std::{
 
 use flow_exporter::{
     asn::AsNames,
+    clock::UnixMs,
     flow::{Decoded, Flow},
     health::Health,
     journal::{Journal, JournalConfig, Log, Reader as JournalReader, Start, Step},
@@ -121,7 +122,7 @@ impl Bench {
 
     /// Answers cuts until messages of this time may be counted.
     fn until_taken_from(&mut self, time_ms: i64) {
-        self.answer_until(|reader| reader.target().filter(|&awaited| awaited > time_ms));
+        self.answer_until(|reader| reader.target().filter(|&target| target > UnixMs::new(time_ms)));
         self.hand_over();
     }
 
@@ -150,7 +151,7 @@ fn open_as(rule: Rule, directory: &Path) -> Store {
 /// A flow of some bytes from an AS, in a message of this time.
 fn count(shard: &mut Shard, time_ms: i64, source_as: u32, bytes: u64) {
     let flow = Flow { source_as, destination_as: RULE.asn, bytes, hostname: "a".into() };
-    shard.counts(Some(time_ms)).record(RULE, &Decoded::Flow(flow));
+    shard.counts(Some(UnixMs::new(time_ms))).record(RULE, &Decoded::Flow(flow));
 }
 
 /// A copy of a journal that an earlier version has written, as a crash leaves it.
@@ -237,16 +238,16 @@ fn a_sample_counts_exactly_the_messages_from_before_it_in_whatever_order_they_co
     let mut bench = Bench::start(&config(), 2, Some(directory.path()));
     bench.until(|_| true);
     // The first messages of both workers: the first sample is the one after the older of them.
-    bench.shards[0].advance_watermark(T + 5_000);
-    bench.shards[1].advance_watermark(T + 20_000);
+    bench.shards[0].advance_watermark(UnixMs::new(T + 5_000));
+    bench.shards[1].advance_watermark(UnixMs::new(T + 20_000));
     bench.until_taken_from(T);
-    assert_eq!(bench.reader.target(), Some(T + INTERVAL_MS + LATENESS_MS));
+    assert_eq!(bench.reader.target(), Some(UnixMs::new(T + INTERVAL_MS + LATENESS_MS)));
 
     // Clocks of collectors differ: a message of the next sample comes before one of this.
     count(&mut bench.shards[0], T + 5_000, 1, 1);
     count(&mut bench.shards[0], T + INTERVAL_MS, 1, 10);
     count(&mut bench.shards[0], T + INTERVAL_MS - 1, 1, 100);
-    bench.shards[0].advance_watermark(T + INTERVAL_MS + LATENESS_MS);
+    bench.shards[0].advance_watermark(UnixMs::new(T + INTERVAL_MS + LATENESS_MS));
     let snapshot = bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
     assert_eq!(snapshot.series().map(|series| series.counts[0]).collect::<Vec<_>>(), [101]);
     bench.until_taken_from(T + 2 * INTERVAL_MS);
@@ -254,8 +255,8 @@ fn a_sample_counts_exactly_the_messages_from_before_it_in_whatever_order_they_co
     count(&mut bench.shards[1], T + 20_000, 2, 1_000);
     // Too late for the sample that it belongs to.
     count(&mut bench.shards[1], T + 14_000, 2, 10_000);
-    bench.shards[0].advance_watermark(T + 2 * INTERVAL_MS + LATENESS_MS);
-    bench.shards[1].advance_watermark(T + 2 * INTERVAL_MS + LATENESS_MS);
+    bench.shards[0].advance_watermark(UnixMs::new(T + 2 * INTERVAL_MS + LATENESS_MS));
+    bench.shards[1].advance_watermark(UnixMs::new(T + 2 * INTERVAL_MS + LATENESS_MS));
     bench.until(|snapshot| snapshot.time_ms == T + 2 * INTERVAL_MS);
     let metrics = bench.end();
     assert_eq!(sum(&metrics, "flow_exporter_late_messages_total"), 1.0);
@@ -273,11 +274,11 @@ fn what_was_counted_ahead_of_a_sample_survives_a_crash_with_its_position() {
     let directory = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(&config(), 1, Some(directory.path()));
     bench.until(|_| true);
-    bench.shards[0].advance_watermark(T);
+    bench.shards[0].advance_watermark(UnixMs::new(T));
     bench.until_taken_from(T);
     count(&mut bench.shards[0], T, 1, 1);
     count(&mut bench.shards[0], T + INTERVAL_MS, 2, 10);
-    bench.shards[0].advance_watermark(T + INTERVAL_MS + LATENESS_MS);
+    bench.shards[0].advance_watermark(UnixMs::new(T + INTERVAL_MS + LATENESS_MS));
     bench.woken.recv_timeout(PATIENCE).expect("the first sample's cut");
     bench.shards[0].hand_over(vec![Position { partition: 0, next_offset: 2 }]);
     bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
@@ -287,8 +288,8 @@ fn what_was_counted_ahead_of_a_sample_survives_a_crash_with_its_position() {
     assert_eq!(store.positions().collect::<Vec<_>>(), [(0, 2)], "both messages are counted");
     drop(store);
     let mut bench = Bench::start(&config(), 1, Some(directory.path()));
-    assert_eq!(bench.reader.target(), Some(T + 2 * INTERVAL_MS + LATENESS_MS));
-    bench.shards[0].advance_watermark(T + 2 * INTERVAL_MS + LATENESS_MS);
+    assert_eq!(bench.reader.target(), Some(UnixMs::new(T + 2 * INTERVAL_MS + LATENESS_MS)));
+    bench.shards[0].advance_watermark(UnixMs::new(T + 2 * INTERVAL_MS + LATENESS_MS));
     let snapshot = bench.until(|snapshot| snapshot.time_ms == T + 2 * INTERVAL_MS);
     assert_eq!(snapshot.series().map(|series| series.counts[0]).collect::<Vec<_>>(), [1, 10]);
     bench.end();
@@ -299,7 +300,7 @@ fn a_series_without_flows_ends_and_comes_back_from_zero_with_a_new_start() {
     let ttl = Duration::from_secs(30);
     let mut bench = Bench::start(&LedgerConfig { series_ttl: Some(ttl), ..config() }, 1, None);
     bench.until(|_| true);
-    bench.shards[0].advance_watermark(T);
+    bench.shards[0].advance_watermark(UnixMs::new(T));
     bench.until_taken_from(T);
     let mut seen = Vec::new();
     for (place, sources) in [&[1, 2][..], &[2], &[2], &[2], &[1, 2]].into_iter().enumerate() {
@@ -308,7 +309,7 @@ fn a_series_without_flows_ends_and_comes_back_from_zero_with_a_new_start() {
             count(&mut bench.shards[0], start_ms, source, 7);
         }
         let moment_ms = start_ms + INTERVAL_MS;
-        bench.shards[0].advance_watermark(moment_ms + LATENESS_MS);
+        bench.shards[0].advance_watermark(UnixMs::new(moment_ms + LATENESS_MS));
         let snapshot = bench.until(|snapshot| snapshot.time_ms == moment_ms);
         bench.until_taken_from(moment_ms);
         let series = |source: u32| {
@@ -341,10 +342,10 @@ fn no_sample_is_of_a_time_before_the_last_one_after_the_clock_was_set_back() {
     let future = (since.as_millis() as i64 / INTERVAL_MS + 240) * INTERVAL_MS;
     let mut bench = Bench::start(&config(), 1, Some(directory.path()));
     bench.until(|_| true);
-    bench.shards[0].advance_watermark(future - 1);
+    bench.shards[0].advance_watermark(UnixMs::new(future - 1));
     bench.until_taken_from(future - 1 - LATENESS_MS);
     count(&mut bench.shards[0], future - 1, 1, 1);
-    bench.shards[0].advance_watermark(future + LATENESS_MS);
+    bench.shards[0].advance_watermark(UnixMs::new(future + LATENESS_MS));
     bench.until(|snapshot| snapshot.time_ms == future);
     bench.end();
     let before = samples(directory.path());
@@ -387,8 +388,8 @@ fn a_journal_with_label_values_from_before_they_had_a_bound_goes_on_and_sums_sta
     // What was counted ahead under two long values is one series, and so is what comes.
     let flow =
         Flow { source_as: 2, destination_as: RULE.asn, bytes: 100_000, hostname: long.into() };
-    bench.shards[0].counts(Some(T + INTERVAL_MS)).record(RULE, &Decoded::Flow(flow));
-    bench.shards[0].advance_watermark(T + 2 * INTERVAL_MS + LATENESS_MS);
+    bench.shards[0].counts(Some(UnixMs::new(T + INTERVAL_MS))).record(RULE, &Decoded::Flow(flow));
+    bench.shards[0].advance_watermark(UnixMs::new(T + 2 * INTERVAL_MS + LATENESS_MS));
     let snapshot = bench.until(|snapshot| snapshot.time_ms == T + 2 * INTERVAL_MS);
     // AS 1 had a name that is longer than names are now, so its series has ended as well.
     assert_eq!(rows(&snapshot), [(2, kept, 111_000)]);
@@ -432,17 +433,17 @@ fn round_trip(numbers: &[u32], routers: u32, names: &AsNames, least_bytes: usize
         |names: &AsNames| Bench::start_named(&config, 1, Some(directory.path()), names.clone());
     let mut bench = start(names);
     bench.until(|_| true);
-    bench.shards[0].advance_watermark(T);
+    bench.shards[0].advance_watermark(UnixMs::new(T));
     bench.until_taken_from(T);
     for router in 0..routers {
         for &source_as in numbers {
             let hostname = format!("edge{router}").into();
             let bytes = u64::from(source_as) + 1;
             let flow = Flow { source_as, destination_as: RULE.asn, bytes, hostname };
-            bench.shards[0].counts(Some(T)).record(RULE, &Decoded::Flow(flow));
+            bench.shards[0].counts(Some(UnixMs::new(T))).record(RULE, &Decoded::Flow(flow));
         }
     }
-    bench.shards[0].advance_watermark(T + INTERVAL_MS + LATENESS_MS);
+    bench.shards[0].advance_watermark(UnixMs::new(T + INTERVAL_MS + LATENESS_MS));
     let published = bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
     assert_eq!(published.len(), numbers.len() * routers as usize);
     bench.end();
@@ -473,7 +474,7 @@ fn labels_of_900_kilobytes_are_counted_across_a_restart_and_sums_are_exact() {
         let mut bench = Bench::start(&config(), 1, Some(directory.path()));
         bench.until(|_| true);
         if round == 1 {
-            bench.shards[0].advance_watermark(start_ms);
+            bench.shards[0].advance_watermark(UnixMs::new(start_ms));
             bench.until_taken_from(start_ms);
         }
         for record in 0..RECORDS {
@@ -484,10 +485,10 @@ fn labels_of_900_kilobytes_are_counted_across_a_restart_and_sums_are_exact() {
                 bytes: 7,
                 hostname: (&label).into(),
             };
-            bench.shards[0].counts(Some(start_ms)).record(RULE, &Decoded::Flow(flow));
+            bench.shards[0].counts(Some(UnixMs::new(start_ms))).record(RULE, &Decoded::Flow(flow));
         }
         start_ms += INTERVAL_MS;
-        bench.shards[0].advance_watermark(start_ms + LATENESS_MS);
+        bench.shards[0].advance_watermark(UnixMs::new(start_ms + LATENESS_MS));
         let snapshot = bench.until(|snapshot| snapshot.time_ms == start_ms);
         assert_eq!(snapshot.len(), RECORDS as usize);
         let mut longest = 0;

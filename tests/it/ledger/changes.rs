@@ -17,7 +17,7 @@ fn start(schema: &Arc<Schema>, rule: Rule, directory: &Path) -> Bench {
 fn count_one(bench: &mut Bench, rule: Rule, time_ms: i64, bytes: u64, next_offset: i64) {
     let flow = Flow { source_as: 1, destination_as: rule.asn, bytes, hostname: "a".into() };
     let shard = &mut bench.shards[0];
-    shard.counts(Some(time_ms)).record(rule, &Decoded::Flow(flow));
+    shard.counts(Some(UnixMs::new(time_ms))).record(rule, &Decoded::Flow(flow));
     shard.hand_over(vec![Position { partition: 0, next_offset }]);
 }
 
@@ -38,7 +38,7 @@ fn lines(bench: &Bench) -> Vec<String> {
 
 /// Has the tick at `time_ms` be taken, and returns the lines of the page.
 fn tick(bench: &mut Bench, time_ms: i64) -> Vec<String> {
-    bench.shards[0].advance_watermark(time_ms + LATENESS_MS);
+    bench.shards[0].advance_watermark(UnixMs::new(time_ms + LATENESS_MS));
     bench.until(|snapshot| snapshot.time_ms == time_ms);
     lines(bench)
 }
@@ -47,7 +47,7 @@ fn tick(bench: &mut Bench, time_ms: i64) -> Vec<String> {
 fn begin(schema: &Arc<Schema>, rule: Rule, directory: &Path) -> Bench {
     let mut bench = start(schema, rule, directory);
     bench.until(|_| true);
-    bench.shards[0].advance_watermark(T);
+    bench.shards[0].advance_watermark(UnixMs::new(T));
     bench.until_taken_from(T);
     bench
 }
@@ -173,7 +173,7 @@ fn a_journal_of_a_version_without_views_goes_on_with_its_early_counts() {
     assert_eq!(published.positions().next(), Some(Position { partition: 0, next_offset: 6 }));
 
     count(&mut bench.shards[0], T + INTERVAL_MS, 1, 5);
-    bench.shards[0].advance_watermark(T + 2 * INTERVAL_MS + LATENESS_MS);
+    bench.shards[0].advance_watermark(UnixMs::new(T + 2 * INTERVAL_MS + LATENESS_MS));
     let snapshot = bench.until(|snapshot| snapshot.time_ms == T + 2 * INTERVAL_MS);
     let after = [
         row(0, "a", 100),

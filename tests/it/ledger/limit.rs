@@ -56,7 +56,7 @@ fn count_all(shard: &mut Shard, time_ms: i64, flows: &Flows) {
         };
         let hostname = format!("host{host}").into();
         let flow = Flow { source_as, destination_as, bytes: bytes.into(), hostname };
-        shard.counts(Some(time_ms)).record(RULE, &Decoded::Flow(flow));
+        shard.counts(Some(UnixMs::new(time_ms))).record(RULE, &Decoded::Flow(flow));
     }
 }
 
@@ -122,10 +122,10 @@ proptest! {
         let mut directory = tempfile::tempdir().unwrap();
         let mut bench = Bench::start(&config(max_series), 1, Some(directory.path()));
         bench.until(|_| true);
-        bench.shards[0].advance_watermark(T);
+        bench.shards[0].advance_watermark(UnixMs::new(T));
         bench.until_taken_from(T);
         // A sample, so that a restart knows where the data go on.
-        bench.shards[0].advance_watermark(T + INTERVAL_MS + LATENESS_MS);
+        bench.shards[0].advance_watermark(UnixMs::new(T + INTERVAL_MS + LATENESS_MS));
         bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
         bench.until_taken_from(T + INTERVAL_MS);
         let mut moment_ms = T + INTERVAL_MS;
@@ -136,7 +136,7 @@ proptest! {
                     for flows in std::iter::repeat_n(&Vec::new(), idle.into()).chain([&flows]) {
                         count_all(&mut bench.shards[0], moment_ms, flows);
                         moment_ms += INTERVAL_MS;
-                        bench.shards[0].advance_watermark(moment_ms + LATENESS_MS);
+                        bench.shards[0].advance_watermark(UnixMs::new(moment_ms + LATENESS_MS));
                         let snapshot = bench.until(|snapshot| snapshot.time_ms == moment_ms);
                         bench.until_taken_from(moment_ms);
                         account.take(&snapshot, flows, max_series);
@@ -172,7 +172,7 @@ fn beyond_the_bound_of_series_flows_count_by_direction_and_hostname_and_the_ledg
     let config = LedgerConfig { max_series: 1, series_ttl: None, ..config() };
     let mut bench = Bench::start(&config, 1, Some(directory.path()));
     bench.until(|_| true);
-    bench.shards[0].advance_watermark(T);
+    bench.shards[0].advance_watermark(UnixMs::new(T));
     bench.until_taken_from(T);
     let flows = vec![
         (Class::Receive, u32::MAX, 1, 1),
@@ -183,7 +183,7 @@ fn beyond_the_bound_of_series_flows_count_by_direction_and_hostname_and_the_ledg
         (Class::Receive, u32::MAX, 1, 100_000),
     ];
     count_all(&mut bench.shards[0], T, &flows);
-    bench.shards[0].advance_watermark(T + INTERVAL_MS + LATENESS_MS);
+    bench.shards[0].advance_watermark(UnixMs::new(T + INTERVAL_MS + LATENESS_MS));
     let snapshot = bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
     let mut series: Vec<_> =
         snapshot.series().map(|series| (labels(&series), series.counts[0])).collect();
@@ -291,7 +291,7 @@ fn a_worker_with_a_full_table_hands_it_over_and_that_is_no_sample() {
     let directory = tempfile::tempdir().unwrap();
     let mut bench = Bench::start(&config(), 1, Some(directory.path()));
     bench.until(|_| true);
-    bench.shards[0].advance_watermark(T);
+    bench.shards[0].advance_watermark(UnixMs::new(T));
     bench.until_taken_from(T);
     let mut counted = 0;
     while !bench.shards[0].hand_over_is_due() {
@@ -308,7 +308,7 @@ fn a_worker_with_a_full_table_hands_it_over_and_that_is_no_sample() {
     assert!(snapshot.time_ms < T + INTERVAL_MS);
 
     count(&mut bench.shards[0], T, 0, 1);
-    bench.shards[0].advance_watermark(T + INTERVAL_MS + LATENESS_MS);
+    bench.shards[0].advance_watermark(UnixMs::new(T + INTERVAL_MS + LATENESS_MS));
     bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
     bench.end();
     let samples = samples(directory.path());
@@ -320,7 +320,7 @@ fn a_worker_with_a_full_table_hands_it_over_and_that_is_no_sample() {
 fn so_much_is_counted_ahead_of_a_sample_and_no_more() {
     let mut bench = Bench::start(&config(), 1, None);
     bench.until(|_| true);
-    bench.shards[0].advance_watermark(T);
+    bench.shards[0].advance_watermark(UnixMs::new(T));
     bench.until_taken_from(T);
     let mut counted = 0;
     while bench.shards[0].bound().unwrap().reads_ahead {
@@ -332,7 +332,7 @@ fn so_much_is_counted_ahead_of_a_sample_and_no_more() {
     bench.hand_over();
     assert!(!bench.shards[0].bound().unwrap().reads_ahead);
     for moment_ms in [T + INTERVAL_MS, T + 2 * INTERVAL_MS] {
-        bench.shards[0].advance_watermark(moment_ms + LATENESS_MS);
+        bench.shards[0].advance_watermark(UnixMs::new(moment_ms + LATENESS_MS));
         let snapshot = bench.until(|snapshot| snapshot.time_ms == moment_ms);
         bench.until_taken_from(moment_ms);
         let expected = if moment_ms == T + INTERVAL_MS { 0 } else { counted as usize };

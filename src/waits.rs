@@ -1,15 +1,15 @@
-//! Has librdkafka wait by the monotonic clock.
+//! Makes librdkafka wait by the monotonic clock.
 //!
 //! librdkafka computes the end of each wait from the wall clock, and its condition variables follow
-//! that clock: where the clock is set back by an hour, each wait that is under way takes an hour
-//! longer, among them those of its main thread, which keeps us in the group and looks after
-//! connections. There is no setting for that, so `build.rs` has the linker put the two functions
-//! below in the place of C11's (`--wrap`), which only librdkafka uses. They make condition variables
-//! that follow the monotonic clock, and translate the end of a wait.
+//! that clock: if it is set back by an hour, each wait that has begun takes an hour longer, including
+//! those of its main thread, which keeps us in the group and maintains connections. There is no
+//! setting for that, so `build.rs` has the linker replace the two C11 functions below (`--wrap`),
+//! which only librdkafka uses. They create condition variables that follow the monotonic clock, and
+//! translate the end of a wait.
 //!
-//! They are sound because a `cnd_t` is a `pthread_cond_t`, in glibc as in librdkafka's own stand-in
-//! for C11's threads, and because librdkafka takes a wait that ends early for one that is to go on
-//! (`cnd_timedwait_ms` measures by the monotonic clock what is left).
+//! This is sound because a `cnd_t` is a `pthread_cond_t`, both in glibc and in librdkafka's own
+//! replacement for C11 threads, and because librdkafka goes on waiting if a wait ends early
+//! (`cnd_timedwait_ms` measures the rest by the monotonic clock).
 #![allow(unsafe_code)]
 
 use std::{ffi::c_int, mem::MaybeUninit, time::Duration};
@@ -19,8 +19,8 @@ use libc::{
     pthread_condattr_init, pthread_condattr_setclock, pthread_mutex_t, time_t, timespec,
 };
 
-/// How long one wait may take: if the clock is set between librdkafka's look at it and ours, it is
-/// late by no more than this.
+/// How long one wait may take: if the clock is set between librdkafka's reading of it and ours, the
+/// wait is too long by no more than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 unsafe extern "C" {
@@ -35,8 +35,8 @@ unsafe extern "C" {
 /// `cnd_init`, for a condition variable that follows the monotonic clock.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn __wrap_cnd_init(condition: *mut pthread_cond_t) -> c_int {
-    // SAFETY: the caller hands over room for a condition variable that nobody uses yet, and on
-    // Linux one that nobody waits for may be initialised again. The attributes hold no resources.
+    // SAFETY: the caller passes memory for a condition variable that nobody uses yet, and on Linux
+    // one that nobody waits on may be initialised again. The attributes hold no resources.
     unsafe {
         let result = __real_cnd_init(condition);
         let mut attributes = MaybeUninit::uninit();
@@ -55,8 +55,7 @@ unsafe extern "C" fn __wrap_cnd_timedwait(
     mutex: *mut pthread_mutex_t,
     until: *const timespec,
 ) -> c_int {
-    // SAFETY: the caller's promises are those of the function that is called in the end, and
-    // `until` is valid.
+    // SAFETY: the caller guarantees what the wrapped function requires; `until` is valid.
     unsafe {
         let left = since_start(&*until).saturating_sub(since_start(&now(CLOCK_REALTIME)));
         let end = since_start(&now(CLOCK_MONOTONIC)) + left.min(LONGEST_WAIT);
@@ -67,7 +66,7 @@ unsafe extern "C" fn __wrap_cnd_timedwait(
 
 fn now(clock: clockid_t) -> timespec {
     let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the target is valid. Both clocks exist, so that there is no error.
+    // SAFETY: the pointer is valid. Both clocks exist, so the call can't fail.
     unsafe { clock_gettime(clock, &raw mut now) };
     now
 }

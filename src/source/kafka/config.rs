@@ -1,4 +1,4 @@
-//! What the Kafka source needs to know, and how the flags' texts become it.
+//! The Kafka source's configuration, its settings for librdkafka, and how flags are parsed.
 
 use std::{fmt, fs, io, str::FromStr};
 
@@ -9,9 +9,9 @@ use crate::{clock::UnixMs, mask::Mask};
 /// Which partitions to consume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PartitionChoice {
-    /// All of the topic's, new ones included.
+    /// All partitions of the topic, including new ones.
     All,
-    /// These alone, sorted and without repetition.
+    /// Only these, sorted and without repetition.
     These(Vec<i32>),
 }
 
@@ -24,7 +24,9 @@ impl FromStr for PartitionChoice {
         }
         let parse = |part: &str| match part.trim().parse::<i32>() {
             Ok(partition) if partition >= 0 => Ok(partition),
-            _ => Err(format!("{part:?} is no partition number; give all, or numbers as in 0,3,5")),
+            _ => {
+                Err(format!("{part:?} is not a partition number; give all, or numbers as in 0,3,5"))
+            }
         };
         let mut partitions = text.split(',').map(parse).collect::<Result<Vec<_>, _>>()?;
         partitions.sort_unstable();
@@ -33,16 +35,16 @@ impl FromStr for PartitionChoice {
     }
 }
 
-/// Where a partition begins for which no position is known.
+/// Where a partition without a known position begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartOffset {
-    /// Where counting stopped last time; where that is not known, at the end.
+    /// Where counting stopped last time; at the end if that is not known.
     Stored,
-    /// At the end: what is written from now on.
+    /// At the end: with what is written from now on.
     Latest,
     /// With the oldest message that the broker has.
     Earliest,
-    /// With the first message whose timestamp is not before this.
+    /// With the first message with this timestamp or a later one.
     At(UnixMs),
 }
 
@@ -72,20 +74,20 @@ pub struct KafkaConfig {
     pub brokers: String,
     /// The topic that holds the flows.
     pub topic: String,
-    /// Which partitions to consume; only without a group.
+    /// Which partitions to consume. Not used with a group.
     pub partitions: PartitionChoice,
     /// The consumer group that shares the partitions among its members; without one, this process
     /// assigns them to itself.
     pub group: Option<String>,
     /// Where partitions begin.
     pub start: StartOffset,
-    /// Settings that go to librdkafka as they are, in order; later ones win.
+    /// Settings passed to librdkafka as they are, in order; later ones win.
     pub settings: Vec<(String, String)>,
 }
 
 impl fmt::Debug for KafkaConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Settings may be passwords: their names will do.
+        // Only the names of settings: values may be passwords.
         f.debug_struct("KafkaConfig")
             .field("brokers", &self.brokers)
             .field("topic", &self.topic)
@@ -97,10 +99,10 @@ impl fmt::Debug for KafkaConfig {
     }
 }
 
-/// Why librdkafka does not take a configuration.
+/// Why a configuration is not valid.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidKafkaConfig {
-    /// A setting that has a flag of its own.
+    /// A setting that this source decides.
     #[error("{key}: this is not for the operator to set; {instead}")]
     Reserved {
         /// The setting.
@@ -108,8 +110,8 @@ pub enum InvalidKafkaConfig {
         /// What to do.
         instead: &'static str,
     },
-    /// A setting that librdkafka does not know, or a value that it does not take. The value is not
-    /// repeated: it may be a secret.
+    /// A setting that librdkafka does not know, or a value that it rejects. The value is not shown:
+    /// it may be a secret.
     #[error(
         "{key}: librdkafka does not take this setting or its value ({reason}); see \
          librdkafka's CONFIGURATION.md"
@@ -117,21 +119,21 @@ pub enum InvalidKafkaConfig {
     Refused {
         /// The setting.
         key: String,
-        /// librdkafka's words.
+        /// librdkafka's message.
         reason: String,
     },
-    /// A file that a setting names and that can't be read.
+    /// A setting names a file that can't be read.
     #[error("{key}={path}: {reason}; give a file that flow-exporter may read")]
     File {
         /// The setting.
         key: String,
         /// The file.
         path: String,
-        /// What the system says.
+        /// The system's error.
         reason: io::Error,
     },
-    /// Settings that contradict each other, or files that hold something else.
-    #[error("librdkafka does not take the configuration: {0}")]
+    /// Settings that contradict each other, or files with the wrong content.
+    #[error("librdkafka rejects the configuration: {0}")]
     Inconsistent(String),
 }
 
@@ -147,7 +149,7 @@ impl InvalidKafkaConfig {
     }
 }
 
-/// Settings that this source decides on itself, and what the operator gives instead.
+/// Settings that this source decides itself, and what the operator can do instead.
 const RESERVED: [(&str, &str); 12] = [
     ("bootstrap.servers", "give --brokers"),
     ("metadata.broker.list", "give --brokers"),
@@ -160,10 +162,10 @@ const RESERVED: [(&str, &str); 12] = [
     ("partition.assignment.strategy", "groups rebalance cooperatively"),
     ("group.protocol", "groups rebalance cooperatively"),
     ("enable.partition.eof", "the source asks for ends itself"),
-    ("statistics.interval.ms", "it is set as the metrics need it"),
+    ("statistics.interval.ms", "the metrics need it as it is"),
 ];
 
-/// Settings that name a file, of those that this librdkafka takes.
+/// The settings of this librdkafka that name a file.
 const FILES: [&str; 5] = [
     "ssl.ca.location",
     "ssl.certificate.location",
@@ -172,15 +174,15 @@ const FILES: [&str; 5] = [
     "ssl.crl.location",
 ];
 
-/// The name of a group that is never joined: librdkafka assigns partitions only to a consumer that
-/// has one.
+/// A group that is never joined: librdkafka assigns partitions only to a consumer with a group's
+/// name.
 const NO_GROUP: &str = "flow-exporter-without-group";
 
-/// What the names of settings hold whose values are secret.
+/// A setting's value is secret if its name contains one of these.
 const SECRET: [&str; 6] = ["password", "secret", "token", ".pem", "jaas", "oauthbearer.config"];
 
 impl KafkaConfig {
-    /// Takes the secrets among the settings out of what brokers and librdkafka say.
+    /// Masks the secrets among the settings in what brokers and librdkafka say.
     pub(super) fn mask(&self) -> Mask {
         let mask = Mask::default();
         for (key, value) in &self.settings {
@@ -194,24 +196,23 @@ impl KafkaConfig {
     /// The settings for librdkafka.
     pub(super) fn lower(&self) -> Result<ClientConfig, InvalidKafkaConfig> {
         let mut config = ClientConfig::new();
-        // Flow records are small and come in large batches. Fetching ahead more than this buys no
-        // speed, and librdkafka's default of 64 MiB for each partition is most of a small
-        // machine's memory.
+        // Flow records are small and come in large batches. Fetching further ahead gains no speed,
+        // and librdkafka's default of 64 MiB per partition is most of a small machine's memory.
         config.set("queued.max.messages.kbytes", "8192");
-        // Where that is reached, fetching goes on as soon as there is room, not a second later.
+        // At that limit, fetching goes on as soon as there is room, not a second later.
         config.set("fetch.queue.backoff.ms", "5");
         config.set("fetch.wait.max.ms", "250");
         config.set("client.id", "flow-exporter");
-        // A group learns of new partitions, and of those that are gone, as often as we look without
-        // one. The default is 5 minutes.
+        // A group learns about new and vanished partitions as often as we look without one. The
+        // default is 5 minutes.
         config.set("topic.metadata.refresh.interval.ms", "10000");
-        // OpenSSL is built in and knows no place for certificates of its own.
+        // The OpenSSL that is built in has no default location of certificates.
         config.set("ssl.ca.location", "probe");
         for (key, value) in &self.settings {
             if let Some((_, instead)) = RESERVED.iter().find(|(reserved, _)| reserved == key) {
                 return Err(InvalidKafkaConfig::Reserved { key: key.clone(), instead });
             }
-            // Tried alone first, so that an error names the setting without its value.
+            // Each setting is tried alone, so that an error can name it without its value.
             let mut alone = ClientConfig::new();
             alone.set(key, value);
             if let Err(rdkafka::error::KafkaError::ClientConfig(_, reason, ..)) =
@@ -235,19 +236,20 @@ impl KafkaConfig {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("partition.assignment.strategy", "cooperative-sticky")
-            // Every partition is given an offset to begin with. Where the broker does not have it,
-            // the control thread finds out why, and decides (`control/refused.rs`).
+            // Every partition is given an offset to begin with. If the broker does not have it, the
+            // control thread finds out why and decides (`control/out_of_range.rs`).
             .set("auto.offset.reset", "error")
             .set("statistics.interval.ms", "1000")
-            // What is shown is for our own log level to say.
+            // Our own log level decides what is shown.
             .set_log_level(RDKafkaLogLevel::Debug);
         Ok(config)
     }
 }
 
-/// Whether the file that a setting names can be read. librdkafka would not say which one can't.
+/// Checks that the file that a setting names can be read: librdkafka's error does not tell which
+/// one can't.
 fn readable(key: &str, path: &str) -> io::Result<()> {
-    // A directory of authorities is one too, and so is a word: where systems have them.
+    // Authorities may be in a directory; `probe` stands for where the system keeps them.
     let may_be_directory = key == "ssl.ca.location";
     if path.is_empty() || may_be_directory && path == "probe" {
         return Ok(());
@@ -260,7 +262,7 @@ fn readable(key: &str, path: &str) -> io::Result<()> {
     } else if metadata.is_file() {
         fs::File::open(path).map(drop)
     } else {
-        // A pipe gives what it holds only once.
+        // A pipe can be read only once.
         Ok(())
     }
 }

@@ -1,37 +1,39 @@
-//! What librdkafka says of its connections to brokers.
+//! The state of the connections to brokers, as far as librdkafka tells it, and why they fail.
 
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-/// Failures are kept of this many brokers, and of no more.
+/// The failures of this many brokers are kept.
 const MAX_FAILURES: usize = 64;
 
-/// Failures of so many brokers are shown.
+/// The failures of this many brokers are shown.
 const SHOWN_FAILURES: usize = 3;
 
-/// The state of all connections, as far as it is known.
+/// All connections.
 #[derive(Debug, Default)]
 pub(super) struct Connections(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many brokers a connection stands to; `None` while none has stood or failed.
+    /// How many brokers are connected; `None` until one has been, or all have failed.
     up: Option<usize>,
-    /// Why the last connection to a broker failed or ended, by the broker's address.
+    /// Why the last connection to each broker failed or ended, by the broker's address.
     failures: BTreeMap<String, String>,
 }
 
 impl Connections {
-    /// How many brokers a connection stands to; `None` if that is not known yet.
+    /// How many brokers are connected; `None` if that is not known yet.
     pub(super) fn up(&self) -> Option<usize> {
         self.lock().up
     }
 
     /// A connection failed or ended. The text is librdkafka's: the broker, a colon and the reason.
     ///
-    /// A broker that refused us for a reason often just hangs up at the next try: the reason stays.
+    /// A broker that refused us for a reason often just hangs up at the next attempt: the reason is
+    /// kept.
     pub(super) fn failed(&self, text: &str) {
         let broker = text.split_once(": ").map_or(text, |(broker, _)| address(broker)).to_owned();
         let mut state = self.lock();
@@ -40,12 +42,13 @@ impl Connections {
             None => state.failures.len() < MAX_FAILURES,
         };
         if is_kept {
-            state.failures.insert(broker, format!("{text}{}", hint(text)));
+            let text = no_answer(text).unwrap_or_else(|| format!("{text}{}", hint(text)));
+            state.failures.insert(broker, text);
         }
     }
 
-    /// librdkafka logs this. Of some failures it says no more, such as that a broker which expects
-    /// TLS hung up on us.
+    /// librdkafka logs this. Some failures are only logged, such as that a broker which expects TLS
+    /// hung up.
     pub(super) fn logged(&self, facility: &str, message: &str) {
         if facility == "FAIL" {
             // The name of the thread comes first.
@@ -54,15 +57,15 @@ impl Connections {
         }
     }
 
-    /// No connection stands.
+    /// No broker is connected.
     pub(super) fn all_are_down(&self) {
         self.lock().up = Some(0);
     }
 
-    /// Connections stand to the brokers of these names.
+    /// The brokers with these names are connected.
     pub(super) fn are_up(&self, names: &[&str]) {
         let mut state = self.lock();
-        // At first, a connection may just take its time.
+        // At first, connecting may just take a while.
         if !names.is_empty() || state.up.is_some() {
             state.up = Some(names.len());
         }
@@ -71,7 +74,7 @@ impl Connections {
         }
     }
 
-    /// Why brokers can't be reached, in librdkafka's words; `None` if there is nothing to say.
+    /// Why brokers can't be reached, mostly in librdkafka's words; `None` if no connection failed.
     pub(super) fn reason(&self) -> Option<String> {
         let state = self.lock();
         let shown: Vec<&str> =
@@ -80,7 +83,7 @@ impl Connections {
         match (shown.is_empty(), more) {
             (true, _) => None,
             (false, 0) => Some(shown.join("; ")),
-            (false, more) => Some(format!("{}; and {more} brokers more", shown.join("; "))),
+            (false, more) => Some(format!("{}; and {more} more brokers", shown.join("; "))),
         }
     }
 
@@ -89,13 +92,13 @@ impl Connections {
     }
 }
 
-/// The address in a broker's name, which is followed by its number, or by `bootstrap` while that is
-/// not known.
+/// The address in a broker's name, which ends with its number, or with `bootstrap` until that is
+/// known.
 fn address(name: &str) -> &str {
     name.rsplit_once('/').map_or(name, |(address, _)| address)
 }
 
-/// Whether a failure says no more than that a connection ended.
+/// Whether a failure tells only that a connection ended.
 fn hung_up(text: &str) -> bool {
     text.split_once(": ").is_some_and(|(_, reason)| {
         ["Disconnected", "Send failed", "Receive failed"]
@@ -104,7 +107,7 @@ fn hung_up(text: &str) -> bool {
     })
 }
 
-/// Whether a failure is one to connect at all, so that it says nothing of a later connection.
+/// Whether no connection was made at all, which says nothing about a later connection.
 fn was_not_connected(text: &str) -> bool {
     text.split_once(": ").is_some_and(|(_, reason)| {
         ["Connect to", "Connection setup timed out", "Failed to resolve"]
@@ -113,17 +116,18 @@ fn was_not_connected(text: &str) -> bool {
     })
 }
 
-/// A connection that lasted for less than this, in milliseconds, has hardly been used.
-const SHORT_MS: u32 = 2000;
+/// A connection that lasted for less than this has hardly been used.
+const SHORT: Duration = Duration::from_secs(2);
 
-/// What a failure may mean beyond its words, as far as librdkafka does not say so itself: a broker
-/// hangs up without a word on who does not speak what it expects.
+/// What a failure may mean, if librdkafka does not say so itself: a broker hangs up without a reason
+/// on clients that don't use the protocol it expects.
 fn hint(text: &str) -> &'static str {
     let is_short = |text: &str| {
         let (_, rest) = text.rsplit_once("(after ")?;
-        let (time_ms, rest) = rest.split_once("ms in state ")?;
+        let (ms, rest) = rest.split_once("ms in state ")?;
         let has_hardly_begun = rest.starts_with("APIVERSION_QUERY")
-            || rest.starts_with("UP") && time_ms.parse().is_ok_and(|ms: u32| ms < SHORT_MS);
+            || rest.starts_with("UP")
+                && ms.parse().is_ok_and(|ms| Duration::from_millis(ms) < SHORT);
         Some(has_hardly_begun)
     };
     if hung_up(text) && is_short(text) == Some(true) && !text.contains("security.protocol") {
@@ -131,6 +135,21 @@ fn hint(text: &str) -> &'static str {
     } else {
         ""
     }
+}
+
+/// What it means that a broker does not answer the first request, in which a client asks for the
+/// broker's versions. librdkafka takes such a broker for one from before 2016, which would not know
+/// this request; far more often it is a process that hangs or was stopped.
+fn no_answer(text: &str) -> Option<String> {
+    let (broker, reason) = text.split_once(": ")?;
+    reason.strip_prefix("ApiVersionRequest failed: Local: Timed out")?;
+    let duration = text.rsplit_once(" (after ").map_or("", |(_, after)| after);
+    let duration = duration.split_once("ms in state").map_or("", |(ms, _)| ms);
+    let waited = if duration.is_empty() { String::new() } else { format!(" within {duration} ms") };
+    Some(format!(
+        "{broker}: the broker accepts connections but does not answer{waited}; does its process \
+         hang, or is something other than Kafka listening there?"
+    ))
 }
 
 #[cfg(test)]
@@ -177,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broker_that_hangs_up_without_a_word_leaves_the_reason_that_it_gave() {
+    fn a_broker_that_hangs_up_without_a_reason_leaves_the_one_that_it_gave_before() {
         let hang_up = "a:9092/bootstrap: Send failed: Broken pipe (after 1ms in state UP)";
         for (first, stays) in [
             ("a:9092/bootstrap: SASL authentication error: Invalid username or password", true),
@@ -195,12 +214,24 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_of_brokers_is_summed_up() {
+    fn a_broker_that_does_not_answer_is_not_called_an_old_one() {
+        let connections = Connections::default();
+        connections.failed(
+            "a:9092/1: ApiVersionRequest failed: Local: Timed out: probably due to broker version < \
+             0.10 (see api.version.request configuration) (after 10004ms in state APIVERSION_QUERY)",
+        );
+        let reason = connections.reason().expect("a failure");
+        assert!(reason.starts_with("a:9092/1: the broker accepts connections"), "{reason}");
+        assert!(reason.contains("within 10004 ms") && !reason.contains("0.10"), "{reason}");
+    }
+
+    #[test]
+    fn many_brokers_are_summed_up() {
         let connections = Connections::default();
         for number in 0..100 {
             connections.failed(&format!("host{number}:9092/{number}: refused"));
         }
         let reason = connections.reason().expect("failures");
-        assert!(reason.ends_with("and 61 brokers more"), "{reason}");
+        assert!(reason.ends_with("and 61 more brokers"), "{reason}");
     }
 }

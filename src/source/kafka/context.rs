@@ -1,4 +1,5 @@
-//! librdkafka's callbacks: logs, errors, statistics, rebalances.
+//! librdkafka's callbacks: logs, errors, statistics, rebalances. They count, log, and tell the
+//! control thread.
 
 use std::{
     collections::BTreeMap,
@@ -30,15 +31,16 @@ pub(super) struct Context {
     topic: String,
     metrics: Arc<Metrics>,
     events: mpsc::Sender<Event>,
-    /// Whether this consumer is a member of a group.
+    /// Whether this consumer is to be a member of a group.
     in_group: bool,
-    /// How connections are.
+    /// The state of the connections to brokers.
     pub(super) connections: Connections,
-    /// Set when a consumer is about to go: nobody answers rebalances any more.
+    /// Set when the consumer is about to be dropped: the control thread answers no rebalances any
+    /// more.
     closing: AtomicBool,
-    /// The topic's ends for us, by partition.
+    /// The end of each partition, as the last fetch told it.
     ends: Mutex<BTreeMap<i32, i64>>,
-    /// Brokers may repeat what they are sent.
+    /// Takes our secrets out of what brokers say, since they may repeat what they are sent.
     mask: Mask,
 }
 
@@ -63,8 +65,7 @@ impl Context {
     }
 
     /// The end of a partition, as the last fetch told it: the offset after the last message that we
-    /// are given. Transactions that are still open are past it, where they are not read before they
-    /// are committed (`isolation.level`). `None` if it is not known.
+    /// can be given, which open transactions are not (`isolation.level`). `None` if it is not known.
     pub(super) fn end(&self, partition: i32) -> Option<i64> {
         self.lock_ends().get(&partition).copied()
     }
@@ -73,17 +74,17 @@ impl Context {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on rebalances are answered at once, by giving everything up.
+    /// From now on, rebalances are answered at once by giving everything up.
     pub(super) fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
     }
 
-    /// Tells the control thread, which is gone only after it has called [`Context::close`].
+    /// Tells the control thread, which ends only after it has called [`Context::close`].
     pub(super) fn tell(&self, event: Event) {
         drop(self.events.send(event));
     }
 
-    /// Counts an error that is said elsewhere.
+    /// Counts an error that is reported elsewhere.
     pub(super) fn count(&self, code: RDKafkaErrorCode) {
         self.metrics.kafka_errors.with_label_values(&[&format!("{code:?}")]).inc();
     }
@@ -109,7 +110,7 @@ pub(super) fn concerns_groups(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Whether an error is that of a connection.
+/// Whether an error concerns a connection.
 pub(super) fn concerns_connections(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
@@ -126,7 +127,7 @@ impl ClientContext for Context {
         let message = self.mask.text(message);
         self.connections.logged(facility, &message);
         match (level, facility) {
-            // What fails with a broker is reported as an error as well, at a limited rate.
+            // Failures of brokers are reported as errors as well, at a limited rate.
             (_, "FAIL" | "ERROR") => tracing::debug!(target: "librdkafka", facility, "{message}"),
             (
                 RDKafkaLogLevel::Emerg
@@ -141,8 +142,8 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
-        // Bootstrap entries (id -1) turn into real brokers once these have answered; logical ones
-        // (the group's coordinator) are a second view of a real one.
+        // Bootstrap entries (id -1) become real brokers once these have answered; logical ones (the
+        // group's coordinator) are a second view of a real one.
         let (mut up, mut down) = (Vec::new(), 0);
         for broker in statistics.brokers.values() {
             if matches!(broker.source.as_str(), "logical" | "internal") {
@@ -175,7 +176,7 @@ impl ClientContext for Context {
             }
             _ => {}
         }
-        // Without a group, its coordinator may well refuse us: nothing depends on it.
+        // Without a group, its coordinator may refuse us: nothing depends on it.
         let of_group = code.is_some_and(concerns_groups);
         if self.in_group || !of_group {
             self.report(code, reason);
@@ -209,7 +210,7 @@ impl ConsumerContext for Context {
     }
 
     fn commit_callback(&self, result: Result<(), KafkaError>, offsets: &TopicPartitionList) {
-        // Between two generations of the group nothing can be committed; it is tried again.
+        // Between two generations of the group nothing can be committed; it is tried again later.
         if let Err(error) = &result
             && error.rdkafka_error_code() != Some(RDKafkaErrorCode::RebalanceInProgress)
         {

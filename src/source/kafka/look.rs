@@ -1,4 +1,4 @@
-//! Looking at a topic without counting it.
+//! Looks at a topic and its newest messages without counting them.
 
 use std::{
     collections::BTreeMap,
@@ -23,54 +23,56 @@ use super::{
 
 /// How long the brokers may take for each answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-/// Messages that are read of all partitions together, but of each at least one.
+/// How long all leaders together may take to tell where their partitions begin and end.
+const RANGES_LIMIT: Duration = Duration::from_secs(10);
+/// Messages that are read from all partitions together, but at least one from each.
 const MESSAGES: i64 = 1000;
-/// Messages that are read of a partition at most.
+/// Messages that are read from one partition at most.
 const MESSAGES_OF_ONE: i64 = 100;
-/// How long is waited for the newest messages.
+/// How long to wait for the newest messages.
 const READ_LIMIT: Duration = Duration::from_secs(10);
-/// How long librdkafka may take for each thing that it has to say of connections and rights.
+/// How long to wait for each error that librdkafka has about connections and rights.
 const EVENT_LIMIT: Duration = Duration::from_millis(100);
-/// How long it is listened to, if it does not come to an end.
+/// How long to take such errors, if they never end.
 const ERRORS_LIMIT: Duration = Duration::from_secs(1);
 
 /// A partition as the brokers describe it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Looked {
-    /// The oldest offset that there is.
+    /// The offset of the oldest message; like `next`, 0 if no broker answers for the partition.
     pub oldest: i64,
     /// The offset of the next message that will be written.
     pub next: i64,
-    /// Whether the partition could be read up to there.
+    /// Whether the partition was read up to there.
     pub is_read: bool,
 }
 
-/// Why a topic can't be looked at.
+/// Why looking at a topic failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LookError {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] InvalidKafkaConfig),
-    /// The brokers don't answer.
+    /// The brokers can't be reached.
     #[error("the brokers {brokers} can't be reached: {reason}")]
     Brokers {
-        /// As they were given.
+        /// As the operator gave them.
         brokers: String,
-        /// In librdkafka's words.
+        /// librdkafka's message.
         reason: String,
     },
-    /// They answer, and refuse the topic.
+    /// They answer, but with an error about the topic.
     #[error("the brokers answer, but not for topic {topic}: {reason}; check its name")]
     Topic {
         /// The topic.
         topic: String,
-        /// The brokers' words.
+        /// The brokers' error.
         reason: String,
     },
-    /// They refuse us the topic or the group.
+    /// They deny us the topic or the group.
     #[error("{0}")]
     Denied(String),
-    /// A partition that is asked for is not there.
+    /// A partition that is asked for does not exist.
     #[error("topic {topic} has no partition {partition}: it has {partitions}")]
     Partition {
         /// The topic.
@@ -82,7 +84,7 @@ pub enum LookError {
     },
 }
 
-/// Keeps what librdkafka says of connections, without our secrets.
+/// Keeps what librdkafka says about connections, without our secrets.
 struct LookContext(Connections, Mask);
 
 impl ClientContext for LookContext {
@@ -99,24 +101,24 @@ impl ClientContext for LookContext {
 
 impl ConsumerContext for LookContext {}
 
-/// Asks for the topic's partitions and hands the newest messages of each to `recent`, oldest first,
-/// with their partition and timestamp. Blocks for at most half a
-/// minute and joins no group; with one, asks whether it may know of it. The partitions without a
-/// message, or of which none came in time, are in the result alone.
+/// Asks for the topic's partitions and passes the newest messages of each to `recent`, oldest first,
+/// with their partition and timestamp. Blocks for at most half a minute. Joins no group; if one is
+/// configured, checks that we may ask it for its offsets. A partition for which no broker answers, or
+/// that gave no message in time, is in the result as not read.
 pub fn look(
     config: &KafkaConfig,
     mut recent: impl FnMut(i32, Option<UnixMs>, &[u8]),
 ) -> Result<BTreeMap<i32, Looked>, LookError> {
     let mut settings = config.lower()?;
     settings.set("statistics.interval.ms", "0");
-    // Not every offset has a message: the end of what there is has to be told. Of a partition
-    // without messages it says that we may read it.
+    // Not every offset has a message, so librdkafka must tell where the end is. For a partition
+    // without messages that also tells that we may read it.
     settings.set("enable.partition.eof", "true");
     let context = LookContext(Connections::default(), config.mask());
     let consumer: BaseConsumer<LookContext> =
         BaseConsumer::from_config_and_context(&settings, context)
             .map_err(|error| InvalidKafkaConfig::Inconsistent(error.to_string()))?;
-    let mut looked = describe(config, &consumer)?;
+    let (mut looked, silent) = describe(config, &consumer)?;
     let of_each = (MESSAGES / looked.len().max(1) as i64).clamp(1, MESSAGES_OF_ONE);
     let mut starts = TopicPartitionList::new();
     for (&partition, &Looked { oldest, next, .. }) in &looked {
@@ -133,7 +135,7 @@ pub fn look(
             Some(Ok(message)) => {
                 let partition = message.partition();
                 let Some(looked) = looked.get_mut(&partition) else { continue };
-                // What is written meanwhile is left out.
+                // What has been written since is left out.
                 if !looked.is_read && message.offset() < looked.next {
                     let time = message.timestamp().to_millis().map(UnixMs::new);
                     recent(partition, time, message.payload().unwrap_or_default());
@@ -155,11 +157,13 @@ pub fn look(
     if let Some(reason) = consumer.context().0.reason().filter(|_| is_unread) {
         return Err(LookError::Brokers { brokers: config.brokers.clone(), reason });
     }
+    let unknown = Looked { oldest: 0, next: 0, is_read: false };
+    looked.extend(silent.into_iter().map(|partition| (partition, unknown)));
     Ok(looked)
 }
 
-/// Whether an error is nothing to stop for: a connection is made again, and without a group, its
-/// coordinator may well refuse us.
+/// Whether an error does not matter: connections are made again, and without a group, its
+/// coordinator may refuse us.
 fn passes(config: &KafkaConfig, error: &KafkaError) -> bool {
     error.rdkafka_error_code().is_some_and(|code| {
         concerns_connections(code)
@@ -168,11 +172,11 @@ fn passes(config: &KafkaConfig, error: &KafkaError) -> bool {
     })
 }
 
-/// The partitions that are asked for, with their offsets.
+/// The partitions that are asked for, with their offsets; and those for which no broker answers.
 fn describe(
     config: &KafkaConfig,
     consumer: &BaseConsumer<LookContext>,
-) -> Result<BTreeMap<i32, Looked>, LookError> {
+) -> Result<(BTreeMap<i32, Looked>, Vec<i32>), LookError> {
     let topic = config.topic.as_str();
     let metadata = consumer
         .fetch_metadata(Some(topic), ANSWER_LIMIT)
@@ -187,38 +191,91 @@ fn describe(
             |right| LookError::Denied(denied(config, right)),
         ));
     }
-    let mut partitions: Vec<i32> =
-        described.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect();
-    if let PartitionChoice::These(chosen) = &config.partitions {
-        if let Some(&partition) = chosen.iter().find(|chosen| !partitions.contains(chosen)) {
-            let topic = topic.to_owned();
-            return Err(LookError::Partition { topic, partition, partitions: partitions.len() });
-        }
-        partitions.clone_from(chosen);
-    }
-    let mut all = TopicPartitionList::new();
-    let mut looked = BTreeMap::new();
+    let leaders: BTreeMap<i32, i32> =
+        described.partitions().iter().map(|each| (each.id(), each.leader())).collect();
+    let partitions: Vec<i32> = match &config.partitions {
+        PartitionChoice::All => leaders.keys().copied().collect(),
+        PartitionChoice::These(chosen) => chosen.clone(),
+    };
+    let mut by_leader: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     for partition in partitions {
-        all.add_partition(topic, partition);
-        let (oldest, next) = consumer
-            .fetch_watermarks(topic, partition, ANSWER_LIMIT)
-            .map_err(|error| failed(config, consumer, &error))?;
-        looked.insert(partition, Looked { oldest, next, is_read: false });
+        let Some(&leader) = leaders.get(&partition) else {
+            let topic = topic.to_owned();
+            return Err(LookError::Partition { topic, partition, partitions: leaders.len() });
+        };
+        by_leader.entry(leader).or_default().push(partition);
     }
+    let mut looked = BTreeMap::new();
+    let mut failure = None;
+    // A leader that does not answer leaves out its own partitions, not those of others.
+    let deadline = Instant::now() + RANGES_LIMIT;
+    for (_, partitions) in by_leader.iter().filter(|(leader, _)| **leader >= 0) {
+        match ranges(consumer, topic, partitions, deadline) {
+            Ok(ranges) => looked.extend(ranges),
+            Err(error) if error.rdkafka_error_code().and_then(Right::missing).is_some() => {
+                return Err(failed(config, consumer, &error));
+            }
+            Err(error) => failure = Some(error),
+        }
+    }
+    if let Some(error) = failure.filter(|_| looked.is_empty()) {
+        return Err(failed(config, consumer, &error));
+    }
+    let all: Vec<i32> = by_leader.into_values().flatten().collect();
     if config.group.is_some() {
+        let mut list = TopicPartitionList::new();
+        for &partition in &all {
+            list.add_partition(topic, partition);
+        }
         consumer
-            .committed_offsets(all, ANSWER_LIMIT)
+            .committed_offsets(list, ANSWER_LIMIT)
             .map_err(|error| failed(config, consumer, &error))?;
     }
-    Ok(looked)
+    let silent = all.into_iter().filter(|partition| !looked.contains_key(partition)).collect();
+    Ok((looked, silent))
 }
 
-/// That we lack a right.
+/// The offsets of partitions with one leader, as far as it answers for them.
+fn ranges(
+    consumer: &BaseConsumer<LookContext>,
+    topic: &str,
+    partitions: &[i32],
+    deadline: Instant,
+) -> Result<Vec<(i32, Looked)>, KafkaError> {
+    let ask = |which: Offset| -> Result<BTreeMap<i32, i64>, KafkaError> {
+        let limit = deadline.saturating_duration_since(Instant::now()).min(ANSWER_LIMIT);
+        let mut list = TopicPartitionList::new();
+        for &partition in partitions {
+            list.add_partition_offset(topic, partition, which)?;
+        }
+        let mut offsets = BTreeMap::new();
+        for element in consumer.offsets_for_times(list, limit)?.elements() {
+            match (element.error(), element.offset()) {
+                (Ok(()), Offset::Offset(offset)) => _ = offsets.insert(element.partition(), offset),
+                (Err(error), _)
+                    if error.rdkafka_error_code().and_then(Right::missing).is_some() =>
+                {
+                    return Err(error);
+                }
+                _ => {}
+            }
+        }
+        Ok(offsets)
+    };
+    let (oldest, next) = (ask(Offset::Beginning)?, ask(Offset::End)?);
+    let ranges = oldest.into_iter().filter_map(|(partition, oldest)| {
+        let &next = next.get(&partition)?;
+        Some((partition, Looked { oldest, next, is_read: false }))
+    });
+    Ok(ranges.collect())
+}
+
+/// Tells the operator which right is missing and how to grant it.
 fn denied(KafkaConfig { brokers, topic, group, .. }: &KafkaConfig, right: Right) -> String {
     right.explain(brokers, topic, group.as_deref())
 }
 
-/// What an error means, with what librdkafka said of connections.
+/// What an error means, with what librdkafka said about connections.
 fn failed(
     config: &KafkaConfig,
     consumer: &BaseConsumer<LookContext>,
@@ -228,8 +285,8 @@ fn failed(
     if let Some(right) = code.and_then(Right::missing) {
         return LookError::Denied(denied(config, right));
     }
-    // Errors wait until somebody asks for messages. Where the coordinator refuses us, a question to
-    // it times out. Brokers that can't be reached make errors without end.
+    // Errors about connections and rights are only seen by polling: if the coordinator refuses us, a
+    // question to it just times out. Brokers that can't be reached cause errors without end.
     let deadline = Instant::now() + ERRORS_LIMIT;
     while Instant::now() < deadline
         && let Some(Err(error)) = consumer.poll(EVENT_LIMIT)

@@ -1,9 +1,11 @@
 //! Messages from a Kafka topic, through librdkafka.
 //!
-//! One control thread (`control`) owns the consumer: it finds the topic's partitions, decides
-//! where each begins, assigns them (or joins a consumer group that does), watches over brokers and
-//! lag, and asks where partitions end (`control/ends.rs`). Workers (`worker`) read the partitions' queues
-//! (`queue`), partition N by worker N modulo their number.
+//! One control thread (`control`) owns the consumer: it finds the topic's partitions, decides where
+//! each begins, assigns them (or joins a consumer group that does), reports brokers and lag, and asks
+//! where partitions end. Workers (`worker`) read the partitions' queues (`queue`), partition N by
+//! worker N modulo their number. The control thread gives them commands (`inbox`), and they share
+//! how far partitions are read (`progress`); workers and librdkafka's callbacks (`context`) send it
+//! events (`event`).
 
 mod bell;
 mod config;
@@ -48,8 +50,8 @@ pub use look::{LookError, Looked, look};
 use progress::TopicProgress;
 use worker::Worker;
 
-/// How long a stop may take: the workers' last hand-over, its publication, the commit of it and the
-/// leaving of the group.
+/// How long a stop may take: the workers' last hand-over, its publication, its commit, and leaving
+/// the group.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
 /// A Kafka source that has not started yet.
@@ -77,7 +79,7 @@ pub struct RunningKafkaSource {
 }
 
 impl KafkaSource {
-    /// Checks the configuration; asks nobody yet.
+    /// Checks the configuration; connects to nothing yet.
     pub fn new(config: KafkaConfig, metrics: Arc<Metrics>) -> Result<Self, InvalidKafkaConfig> {
         let (send, events) = mpsc::channel();
         let (topic, in_group) = (config.topic.clone(), config.group.is_some());
@@ -87,11 +89,11 @@ impl KafkaSource {
         Ok(KafkaSource { config, consumer: Arc::new(consumer), events, metrics })
     }
 
-    /// Starts reading, with one worker thread for each sink. `stored` says how far partitions have
-    /// been counted, which is where they go on; a partition that is not among others there is new,
-    /// and read from its beginning. Waits for brokers and topic as long
-    /// as it takes, and says so through `component`. `on_end` is called when the source ends by
-    /// itself, which it does for errors that no waiting mends.
+    /// Starts reading, with one worker thread per sink. `stored` tells how far partitions have been
+    /// counted, which is where they go on; if it has others but not this one, a partition is new and
+    /// read from its beginning. Waits for brokers and topic as long as it takes, and says so through
+    /// `component`. `on_end` is called when the source ends by itself, which it does on errors that
+    /// no waiting mends.
     pub fn start<S: Sink>(
         self,
         sinks: Vec<S>,
@@ -154,10 +156,10 @@ impl KafkaSource {
         });
         let (end, ended) = mpsc::channel();
         let control = threads::thread(lifeline, move || {
-            // The consumer is gone with it, out of its group.
+            // This drops the consumer, which leaves its group.
             let result = control.run(workers);
             on_end();
-            // Whoever waited has given up, if that fails.
+            // If that fails, nobody waits any more.
             drop(end.send(result));
         })?;
         Ok(RunningKafkaSource { stop, inboxes, control, ended })
@@ -170,15 +172,15 @@ impl RunningKafkaSource {
         if self.stop.send(()).is_err() {
             tracing::debug!("the Kafka source has ended by itself before it was stopped");
         }
-        // Whatever the control thread is waiting for, what was counted is handed over now.
+        // Counts are handed over now, whatever the control thread is waiting for.
         for inbox in &self.inboxes {
             inbox.send(Command::Stop);
         }
     }
 
-    /// Waits for the end, which comes once the last positions are published and committed, and the
-    /// group is left. After 15 s, it is not waited for any longer: all is published by then, and
-    /// what is not committed is counted again by the next reader.
+    /// Waits for the end: until the last positions are published and committed, and the group is
+    /// left, but for no more than 15 s. Everything is published by then; what is not committed is
+    /// counted again by the next reader.
     pub fn join(self) -> Result<(), KafkaError> {
         drop(self.stop);
         match self.ended.recv_timeout(STOP_LIMIT) {
@@ -189,9 +191,9 @@ impl RunningKafkaSource {
             }
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 tracing::error!(
-                    "Kafka does not let go of us within {STOP_LIMIT:?}: ending without. Its group, \
-                     if there is one, learns of it when our session times out, and what could not \
-                     be committed is counted again by the next reader"
+                    "Kafka did not end within {STOP_LIMIT:?}: exiting without waiting for it. The \
+                     group, if there is one, notices when our session times out, and the next \
+                     reader counts again what could not be committed"
                 );
                 Ok(())
             }

@@ -1,16 +1,16 @@
 //! A partition's own queue in librdkafka, read in batches without copying.
 //!
-//! The one place with unsafe code but for the program's `waits.rs`. `rdkafka` wraps these queues, but hands messages out one by
-//! one, each with an event of its own around it; librdkafka's batch call costs about half of that
-//! for messages of this size. The calls below keep to what rdkafka.h promises:
+//! This and the program's `waits.rs` are the only modules with unsafe code. `rdkafka` wraps these
+//! queues, but returns messages one by one, each in an event; for messages of this size, librdkafka's
+//! batch call costs about half of that. The calls below rely on what rdkafka.h promises:
 //!
 //! - a queue made by `rd_kafka_queue_get_partition` is ours until `rd_kafka_queue_destroy`, and
-//!   must go before its client: [`PartitionQueue`] holds the client;
+//!   must be destroyed before its client: [`PartitionQueue`] holds the client;
 //! - messages from `rd_kafka_consume_batch_queue` are ours until `rd_kafka_message_destroy`, and
-//!   payload pointers are valid until then: [`Batch`] owns them and lends payloads;
-//! - the callback of `rd_kafka_queue_cb_event_enable` runs under the queue's lock, so that once
-//!   the call that disables it has returned, it does not run any more: its opaque pointer, the
-//!   bell, lives in the `PartitionQueue` that disables it first.
+//!   payload pointers are valid until then: [`Batch`] owns the messages and lends payloads;
+//! - the callback of `rd_kafka_queue_cb_event_enable` runs under the queue's lock, so it can't run
+//!   after the call that disables it has returned: its opaque pointer, the bell, lives in the
+//!   `PartitionQueue`, which disables it first.
 #![allow(unsafe_code)]
 
 use std::{ffi::CString, fmt, ops::ControlFlow, os::raw::c_void, ptr::NonNull, slice, sync::Arc};
@@ -38,9 +38,9 @@ use super::{bell::Bell, context::Context};
 pub(super) struct PartitionQueue {
     partition: i32,
     queue: NonNull<rd_kafka_queue_t>,
-    /// What the callback points to.
+    /// The callback's opaque pointer points to it.
     _bell: Arc<Bell>,
-    /// The queue must not outlive it.
+    /// Dropped after the queue, which must not outlive it.
     client: Arc<BaseConsumer<Context>>,
 }
 
@@ -54,8 +54,8 @@ impl fmt::Debug for PartitionQueue {
 }
 
 impl PartitionQueue {
-    /// Splits the partition's queue off, so that its messages come here and nowhere else, and
-    /// rings `bell` whenever it stops being empty. To be called before the partition is assigned.
+    /// Splits off the partition's queue, so that its messages arrive here and nowhere else, and
+    /// rings `bell` whenever it stops being empty. Call it before the partition is assigned.
     ///
     /// `None` if librdkafka knows no such partition.
     pub(super) fn split(
@@ -92,7 +92,7 @@ impl PartitionQueue {
         position(&self.client, topic, self.partition)
     }
 
-    /// Fills `batch`, which must be empty, with messages that are there; does not wait.
+    /// Fills `batch`, which must be empty, with the messages in the queue; does not wait.
     pub(super) fn read(&self, batch: &mut Batch) {
         debug_assert!(batch.is_empty());
         // SAFETY: the queue is valid, and the array has room for as many messages as we say.
@@ -104,7 +104,7 @@ impl PartitionQueue {
                 batch.messages.len(),
             )
         };
-        // -1 would be an error, which this call has none of.
+        // -1 would be an error, but this call never returns one.
         batch.filled = usize::try_from(count).unwrap_or(0);
         batch.taken = 0;
     }
@@ -112,7 +112,7 @@ impl PartitionQueue {
 
 impl Drop for PartitionQueue {
     fn drop(&mut self) {
-        // SAFETY: the queue is ours and valid; the callback is gone before the bell is.
+        // SAFETY: the queue is ours and valid; the callback is disabled before the bell is dropped.
         unsafe {
             rd_kafka_queue_cb_event_enable(self.queue.as_ptr(), None, std::ptr::null_mut());
             rd_kafka_queue_destroy(self.queue.as_ptr());
@@ -127,13 +127,13 @@ unsafe extern "C" fn ring(_client: *mut rd_kafka_t, bell: *mut c_void) {
 
 /// Messages taken from a queue at once.
 pub(super) struct Batch {
-    /// Those from `taken` up to `filled` are messages that we own.
+    /// Those from `taken` up to `filled` are messages that we own; the others are not valid.
     messages: Box<[*mut rd_kafka_message_t]>,
     taken: usize,
     filled: usize,
 }
 
-/// What a queue gave.
+/// An entry of a queue.
 pub(super) enum Item<'a> {
     Message {
         offset: i64,
@@ -141,11 +141,11 @@ pub(super) enum Item<'a> {
         time: Option<UnixMs>,
         payload: &'a [u8],
     },
-    /// What librdkafka says instead of a message, with the offset that it was about to fetch.
+    /// An error in place of a message, with the offset that librdkafka was about to fetch.
     Error { error: RDKafkaErrorCode, offset: i64 },
 }
 
-// SAFETY: the messages are ours alone, and librdkafka has them destroyed on any thread.
+// SAFETY: the messages are ours alone, and may be destroyed on any thread.
 unsafe impl Send for Batch {}
 
 impl Batch {
@@ -154,18 +154,18 @@ impl Batch {
         Batch { messages: vec![std::ptr::null_mut(); size].into(), taken: 0, filled: 0 }
     }
 
-    /// Whether all that was read is taken.
+    /// Whether everything that was read has been taken.
     pub(super) fn is_empty(&self) -> bool {
         self.taken == self.filled
     }
 
-    /// Gives all that is left back to librdkafka, unread.
+    /// Returns everything that is left to librdkafka, unread.
     pub(super) fn clear(&mut self) {
         self.drain(|_| ControlFlow::Continue(()));
     }
 
-    /// Gives the messages to `take`, in order, until it breaks: then the one at hand stays, with
-    /// those behind it. Each that is taken goes back to librdkafka. Returns how many were.
+    /// Gives the messages to `take`, in order, until it breaks: that message and those behind it
+    /// stay. Each one that is taken is returned to librdkafka. Returns how many were taken.
     pub(super) fn drain(&mut self, mut take: impl FnMut(Item<'_>) -> ControlFlow<()>) -> usize {
         let before = self.taken;
         while self.taken < self.filled {
@@ -192,8 +192,8 @@ impl Batch {
                 break;
             }
             self.taken += 1;
-            // SAFETY: as above; it is destroyed once, since `taken` has moved past it. A panic in
-            // `take` leaves it and the rest to be destroyed with the batch.
+            // SAFETY: as above; it is destroyed only once, since `taken` has moved past it. After a
+            // panic in `take`, it and the rest are destroyed with the batch.
             unsafe { rd_kafka_message_destroy(message) };
         }
         self.taken - before
@@ -215,9 +215,9 @@ impl Drop for Batch {
     }
 }
 
-/// The offset up to which librdkafka has given a partition to us, past offsets that hold no
-/// messages (such as the marks of transactions). An error that it gave counts as an offset as
-/// well, so this is for telling time, not for counting. `None` if it is not known.
+/// The offset up to which librdkafka has given us a partition, past offsets without messages (such
+/// as transaction markers). An error that it gave counts as an offset too, so this is good for
+/// watermarks, not for counting. `None` if it is not known.
 pub(super) fn position<C: ConsumerContext>(
     client: &BaseConsumer<C>,
     topic: &str,
@@ -236,7 +236,7 @@ pub(super) fn position<C: ConsumerContext>(
 }
 
 /// The partition's end as the last fetch told it: the offset after its newest message. Asks
-/// nobody; `None` before the first fetch, and after one that was refused.
+/// nobody; `None` before the first fetch and after one that was refused.
 pub(super) fn known_end<C: ConsumerContext>(
     client: &BaseConsumer<C>,
     topic: &str,
@@ -257,9 +257,9 @@ pub(super) fn known_end<C: ConsumerContext>(
     (error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
 }
 
-/// Whether the consumer's own queue holds events, which its next poll takes.
+/// Whether the consumer's own queue holds events for its next poll.
 pub(super) fn has_events(client: &BaseConsumer<Context>) -> bool {
-    // SAFETY: the client is valid, and the reference to its queue is given back.
+    // SAFETY: the client is valid, and the reference to its queue is released.
     unsafe {
         let queue = rd_kafka_queue_get_consumer(client.client().native_ptr());
         if queue.is_null() {
@@ -271,16 +271,16 @@ pub(super) fn has_events(client: &BaseConsumer<Context>) -> bool {
     }
 }
 
-/// Commits offsets to the consumer's group without waiting. What became of it comes to the context's
-/// `commit_callback` in one of the next polls; with `rdkafka`'s own call it never comes.
+/// Commits offsets to the consumer's group without waiting. The result is passed to the context's
+/// `commit_callback` by one of the next polls; after `rdkafka`'s own call it never is.
 pub(super) fn commit(
     client: &BaseConsumer<Context>,
     offsets: &TopicPartitionList,
 ) -> Result<(), RDKafkaErrorCode> {
     let client = client.client().native_ptr();
     // SAFETY: client and offsets are valid for the duration of the call, which copies the offsets;
-    // librdkafka holds on to the consumer's queue for as long as its answer takes, so that our
-    // reference can go. Without a callback, the answer is an event of that queue.
+    // librdkafka keeps the consumer's queue until the answer has arrived, so our reference can be
+    // released. Without a callback, the answer is an event of that queue.
     let error = unsafe {
         let queue = rd_kafka_queue_get_consumer(client);
         if queue.is_null() {

@@ -1,8 +1,8 @@
-//! What Kafka's authorizer may refuse us, and how an operator is told.
+//! Rights that Kafka's authorizer may refuse us, and how to grant them.
 
 use rdkafka::error::RDKafkaErrorCode;
 
-/// Something that needs a right.
+/// What we need a right for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Right {
     /// To read the topic.
@@ -12,7 +12,7 @@ pub(super) enum Right {
 }
 
 impl Right {
-    /// What an error says is missing.
+    /// The right that is missing according to an error.
     pub(super) fn missing(code: RDKafkaErrorCode) -> Option<Self> {
         match code {
             RDKafkaErrorCode::TopicAuthorizationFailed => Some(Right::Topic),
@@ -21,15 +21,15 @@ impl Right {
         }
     }
 
-    /// That it is missing, and how it is granted.
+    /// Tells the operator that it is missing and how to grant it.
     pub(super) fn explain(self, brokers: &str, topic: &str, group: Option<&str>) -> String {
         let (kind, name) = match self {
             Right::Topic => ("topic", topic),
             Right::Group => ("group", group.unwrap_or_default()),
         };
         format!(
-            "{brokers} refuse us {kind} {name}: we lack the right READ on it. Grant it to the user \
-             that they take us for, as in kafka-acls.sh --bootstrap-server {brokers} --add \
+            "{brokers} deny us {kind} {name}: we lack the right READ on it. Grant it to the user \
+             that they know us as, with kafka-acls.sh --bootstrap-server {brokers} --add \
              --allow-principal User:NAME --operation Read --{kind} {name}"
         )
     }

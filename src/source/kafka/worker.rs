@@ -1,8 +1,9 @@
-//! A worker: reads its partitions in turns and gives each message to its sink.
+//! A worker: reads its partitions in turn and gives each message to its sink.
 //!
-//! Where timestamps count, a partition whose next message is too young for now is held back, and
-//! the sink is told how far in time all partitions are: a held one as far as its next message, one
-//! that is read to its end as far as the moment at which the broker said where that is
+//! If the sink wants messages in the order of time, a partition whose next message is past the
+//! sink's bound is held back, and the sink is told the watermark of all partitions, which is the
+//! earliest of theirs. A held partition's watermark is the timestamp of its next message; that of one
+//! that is read to its end is the time at which the broker was asked for that end
 //! (`control/ends.rs`).
 
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
@@ -20,37 +21,38 @@ use super::{
     queue::{Batch, Item, PartitionQueue},
 };
 
-/// Messages taken from one partition before it is the next one's turn, and before a cut is looked
-/// for: large enough that the call into librdkafka costs nothing, small enough that a cut waits
-/// for about a millisecond.
+/// Messages taken from one partition before the next one's turn, and before the worker looks whether
+/// a hand-over is due: enough that the call into librdkafka costs nothing, few enough that a
+/// hand-over waits for about a millisecond.
 const BATCH_MESSAGES: usize = 1000;
 
-/// How long a worker sleeps at most when nobody rings. Only a lost wake-up would need it.
+/// How long a worker sleeps at most if its bell is not rung, in case a wake-up is lost.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
-/// Clocks of producers may be ahead by this. Messages with a timestamp further ahead would have to
-/// wait for too long.
+/// Producers' clocks may be ahead by this much. Messages with a timestamp further ahead would have
+/// to wait for too long.
 const LATEST_AHEAD: Millis = Millis::new(10_000);
 
+/// A partition that this worker reads.
 struct Assigned {
-    /// What was read and is not given to the sink yet. Goes before the queue, and with it the
-    /// client.
+    /// Messages that have been read and not given to the sink yet. Dropped before the queue, which
+    /// holds the client.
     batch: Batch,
     queue: PartitionQueue,
     next_offset: i64,
-    /// Up to which offset there is no further message, where that is past `next_offset`.
+    /// There is no message below this offset, if that is past `next_offset`.
     read_to: Option<i64>,
     /// Whether `next_offset` has moved since the last hand-over.
     moved: bool,
-    /// Whether an error came in place of a message: nothing more is taken until the control thread
-    /// has the partition begin again.
+    /// Whether an error came in place of a message: nothing more is read until the control thread
+    /// restarts the partition.
     halted: bool,
-    /// The timestamp of the next message, where it is too young for now.
+    /// The timestamp of the next message, if it is past the bound.
     held: Option<UnixMs>,
     /// The newest timestamp that was given to the sink.
     newest: Option<UnixMs>,
-    /// No message has come behind a younger one yet. Then none is looked for: what is read ahead of
-    /// a sample has to be in the journal beside it.
+    /// Whether no message has come behind a younger one yet. Then none is expected, and nothing is
+    /// read ahead of a sample, since the journal has to hold that beside it.
     is_ordered: bool,
     progress: Arc<PartitionProgress>,
 }
@@ -60,11 +62,11 @@ pub(super) struct Worker<S> {
     pub(super) topic: Arc<str>,
     pub(super) sink: S,
     pub(super) inbox: Arc<Inbox>,
-    /// Tells of an error in a partition, and at which offset.
+    /// Reports an error: the partition, the error and the offset.
     pub(super) on_error: Arc<dyn Fn(i32, RDKafkaErrorCode, i64) + Send + Sync>,
-    /// Counts a message whose timestamp is no use, for this reason.
+    /// Counts a message with an unusable timestamp, for this reason.
     pub(super) on_untimed: Arc<dyn Fn(&str) + Send + Sync>,
-    /// Where each partition stands, shared with the control thread.
+    /// How far each partition has been read, shared with the control thread.
     pub(super) progress: Arc<TopicProgress>,
 }
 
@@ -72,14 +74,13 @@ impl<S: Sink> Worker<S> {
     /// Runs on a thread of its own. Ends with a last hand-over.
     pub(super) fn run(mut self) {
         let mut partitions: Vec<Assigned> = Vec::new();
-        // Last positions of revoked partitions that are not handed over yet.
+        // Last positions of revoked partitions, to be handed over.
         let mut left_behind: Vec<Position> = Vec::new();
         let mut idle = false;
         loop {
             let wait = if idle { LONGEST_SLEEP } else { Duration::ZERO };
             self.inbox.bell().wait(wait);
-            // Before the orders: a time at which we had no partitions was set after any that we
-            // are given before it.
+            // Before the commands: whatever we had to read until then is in our inbox by then.
             let complete_until = self.progress.complete_until();
             for command in self.inbox.take() {
                 match command {
@@ -108,7 +109,7 @@ impl<S: Sink> Worker<S> {
                             self.progress.remove(gone.queue.partition());
                         }
                         left_behind.extend(&positions);
-                        // Whoever gave the order has stopped waiting: nothing left to tell.
+                        // If that fails, nobody waits for the answer any more.
                         drop(done.send(positions));
                     }
                     Command::Stop => {
@@ -129,7 +130,7 @@ impl<S: Sink> Worker<S> {
             if self.sink.hand_over_is_due() {
                 self.hand_over(&mut partitions, &mut left_behind);
                 idle = false;
-                // Those whose turn it was not come first now.
+                // The partitions whose turn did not come are first now.
                 if let Some(last) = partitions.pop() {
                     partitions.insert(0, last);
                 }
@@ -148,7 +149,7 @@ impl<S: Sink> Worker<S> {
             return 0;
         }
         if assigned.batch.is_empty() {
-            // What is left below the end, if anything, may be offsets without messages.
+            // Below the end there may only be offsets without messages.
             let progress = &assigned.progress;
             if !progress.is_at_end(assigned.next_offset) || progress.read_to_is_asked() {
                 assigned.read_to = assigned.queue.position(&self.topic);
@@ -165,7 +166,7 @@ impl<S: Sink> Worker<S> {
             match item {
                 Item::Message { offset, time, payload } => {
                     if offset < *next_offset {
-                        // Counted already.
+                        // It has been counted already.
                         return ControlFlow::Continue(());
                     }
                     let time = match bound.map(|bound| (bound, usable(time, now))) {
@@ -210,7 +211,7 @@ impl<S: Sink> Worker<S> {
         taken
     }
 
-    /// Tells the sink the watermark of all its partitions, once that has reached the target.
+    /// Tells the sink the watermark of all its partitions, once it has reached the target.
     fn report_watermark(&mut self, partitions: &[Assigned], complete_until: Option<UnixMs>) {
         let Some(bound) = self.sink.bound() else { return };
         let watermark = if partitions.is_empty() {

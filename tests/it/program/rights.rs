@@ -1,4 +1,4 @@
-//! What we may not read, what is not there, and what can't be reached: said in words, and waited for.
+//! What we may not read, what does not exist, and what can't be reached is reported and waited for.
 //! The same with a real Kafka's authorizer is in `tests/e2e/rights.rs`.
 
 use std::{
@@ -231,4 +231,50 @@ fn check_ends_though_a_broker_hangs_up_without_end() {
     check.stdout.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("can't be reached"), "{said}");
+}
+
+#[test]
+fn a_broker_that_accepts_connections_and_does_not_answer_is_called_that() {
+    // Connections are made by the kernel, and nobody reads from them.
+    let broker = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut arguments = count(&broker.local_addr().unwrap().to_string(), TOPIC);
+    arguments.push("--kafka-config=api.version.request.timeout.ms=1000".to_owned());
+    let exporter = Exporter::start(&arguments);
+    exporter.wait_until_it_says("accepts connections but does not answer", LIMIT);
+    let answer = exporter.ready().unwrap_err();
+    assert!(!answer.contains("0.10"), "{answer}");
+}
+
+#[test]
+fn a_partition_without_a_leader_is_named_and_read_once_it_has_one() {
+    let cluster = cluster(2);
+    cluster.partition_leader(TOPIC, 1, None).unwrap();
+    let exporter = Exporter::start(&arguments(&cluster));
+    exporter.wait_for_sum("flow_exporter_kafka_partitions", 1, LIMIT);
+    exporter.wait_until_it_says("waiting for partitions [1] of topic", LIMIT);
+    cluster.partition_leader(TOPIC, 1, Some(1)).unwrap();
+    let mut flows = Flows::new(86, 2, 20);
+    send(&cluster, &mut flows, 100, 2);
+    exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
+    exporter.wait_until_ready(LIMIT);
+    wait_for_a_later_sample(&exporter);
+}
+
+#[test]
+fn check_looks_at_other_partitions_though_one_has_no_leader() {
+    let cluster = cluster(3);
+    let mut flows = Flows::new(88, 2, 20);
+    send(&cluster, &mut flows, 100, 1);
+    cluster.partition_leader(TOPIC, 1, None).unwrap();
+    let output = Command::new(program())
+        .args(["check", &format!("--brokers={}", cluster.bootstrap_servers())])
+        .arg(format!("--topic={TOPIC}"))
+        .args([format!("--asn={ASN}"), format!("--addr={}:9590", unused_address())])
+        .arg("--state-dir=none")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("3 partitions with 100 messages"), "{said}");
+    assert!(said.contains("nothing could be read of partitions 1"), "{said}");
 }

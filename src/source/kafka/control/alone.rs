@@ -44,6 +44,8 @@ impl Alone {
                 Start::Recreated => asked.push((partition, StartOffset::Earliest)),
             }
         }
+        // With none that has a leader, librdkafka would say that there is no such partition.
+        asked.retain(|&(partition, _)| topic.may_answer(partition));
         assignment.take_up(&known)?;
         assignment.take_up(&self.client.offsets(&asked)?)?;
         let mut lacking = chosen;

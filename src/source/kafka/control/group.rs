@@ -178,6 +178,7 @@ impl Group {
                 }
             }
         }
+        asked.retain(|&(partition, _)| topic.may_answer(partition));
         starts.extend(self.client.offsets(&asked)?);
         if starts.len() < partitions.len() {
             let name = self.client.topic();
@@ -232,8 +233,9 @@ impl Group {
 
     /// Commits the last positions and waits for it.
     pub(super) fn commit_last(&mut self, positions: &[Position], assignment: &Assignment) {
-        // If it fails, that is logged.
-        let _committed = self.commits.commit_now(positions, assignment.assigned());
+        if !self.commits.commit_now(positions, assignment.assigned()) {
+            tracing::debug!("the last positions could not be committed");
+        }
     }
 
     /// Updates the metrics of what is not committed.

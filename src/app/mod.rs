@@ -8,6 +8,7 @@ mod source;
 mod totals;
 
 use std::{
+    collections::BTreeMap,
     fmt::{self, Display},
     io::{self, ErrorKind},
     num::NonZero,
@@ -97,7 +98,11 @@ pub async fn run(
     let identity = identity(&config.source, rule);
     let state_dir = state_dir(&config, &identity)?;
     let store = store(&config, &identity, &schema, state_dir.as_deref()).map_err(refuse_state)?;
-    let stored = store.as_ref().map(|store| store.positions().collect()).unwrap_or_default();
+    // The demo's topic is another one at each start, without any message.
+    let stored = match (&store, &demo) {
+        (Some(store), None) => store.positions().collect(),
+        _ => BTreeMap::new(),
+    };
     let source_component = health.register("source");
     let source = Source::new(&config.source, demo.as_ref(), &metrics)?;
     let (as_names, mut refresher) = names::load_initial(names_config(&config, state_dir.clone()))

@@ -143,7 +143,7 @@ fn a_member_of_a_group_that_stood_still_counts_what_it_lost() {
 }
 
 #[test]
-fn a_topic_made_anew_while_we_were_away_is_read_from_its_beginning_once() {
+fn a_topic_recreated_while_we_were_away_is_read_from_its_beginning_once() {
     let first = cluster(2);
     let state = tempfile::tempdir().unwrap();
     let mut flows = Flows::new(31, 2, 20);
@@ -238,4 +238,18 @@ fn what_a_group_was_not_told_is_shown_and_told_as_soon_as_it_listens() {
     send_flows(&cluster, &mut later, 30, 1);
     other.wait_for_totals(&later.totals(unnamed), LIMIT);
     assert_eq!(other.page().sum("flow_exporter_messages_total"), later.records());
+}
+
+#[test]
+fn a_demo_that_is_killed_counts_its_new_topic_without_taking_it_for_a_recreated_one() {
+    let state = tempfile::tempdir().unwrap();
+    let directory = format!("--state-dir={}", state.path().display());
+    let arguments = ["demo", "--as-names=none", "--rate=10000", directory.as_str()];
+    let exporter = Exporter::start(&arguments);
+    exporter.wait_for_more("flow_exporter_flow_bytes_total", 1_000_000, LIMIT);
+    exporter.kill();
+    let exporter = Exporter::start(&arguments);
+    exporter.wait_for_more("flow_exporter_flow_bytes_total", 1_000_000, LIMIT);
+    assert_eq!(exporter.page().sum(RECREATED), 0);
+    assert!(!exporter.log().contains("recreated"), "{}", exporter.log());
 }

@@ -1,34 +1,37 @@
-//! How the parts of the program are: each reports for itself, and whoever asks sees all.
+//! The state of each component of the program, as reported by the component itself.
+//!
+//! A component registers at [`Health`] and sets its [`State`] through its [`Component`]. Each
+//! thread or task that it can't do without holds a [`Lifeline`]: if one is dropped without having
+//! ended regularly, as by a panic, the component has died, and [`Health::death`] completes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-/// How a component is.
+/// The state of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// Not at work yet: what it waits for, and what to do if that does not come.
+    /// Not working yet: what it waits for, and what to do if that does not happen.
     Starting(String),
-    /// At work.
+    /// Working.
     Ready,
-    /// At work, but something is amiss that is worth knowing, such as AS names that can't be
-    /// refreshed.
+    /// Working, with a problem worth knowing, such as AS names that can't be refreshed.
     Degraded(String),
-    /// Can't do its work for now: why, and what to do.
+    /// Not able to work at the moment: why, and what to do.
     Failing(String),
-    /// Has done its work, such as a file that is read to its end.
+    /// Finished, such as with a file that has been read to its end.
     Finished,
-    /// Ended without a word: it has most likely panicked.
+    /// Ended without reporting: most likely by a panic.
     Died,
 }
 
 impl State {
-    /// Whether the component does (or has done) its work.
+    /// Whether the component works or has finished its work.
     pub const fn is_ready(&self) -> bool {
         matches!(self, State::Ready | State::Degraded(_) | State::Finished)
     }
 
-    /// The state in a word.
+    /// The state as one word.
     pub const fn word(&self) -> &'static str {
         match self {
             State::Starting(_) => "starting",
@@ -40,7 +43,7 @@ impl State {
         }
     }
 
-    /// Why it is so and what to do, where there is something to say.
+    /// The reason for the state and what to do, if there is one.
     pub fn reason(&self) -> Option<&str> {
         match self {
             State::Starting(reason) | State::Degraded(reason) | State::Failing(reason) => {
@@ -52,7 +55,7 @@ impl State {
     }
 }
 
-/// The state of all components. Clones show the same.
+/// The state of all components. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
     shared: Arc<Shared>,
@@ -70,7 +73,7 @@ struct Entry {
 #[derive(Debug, Default)]
 struct Shared {
     components: Mutex<Vec<Entry>>,
-    /// Who has died first.
+    /// The first component that died.
     death: watch::Sender<Option<String>>,
 }
 
@@ -80,8 +83,8 @@ impl Health {
         Self::default()
     }
 
-    /// A new component, which is starting. To be registered before the server runs, so that what
-    /// it says is complete from the first moment.
+    /// Registers a component, in the state [`State::Starting`]. Components are registered before
+    /// the server runs, so that it reports all of them from the first moment.
     pub fn register(&self, name: impl Into<String>) -> Component {
         let mut components = self.shared.components();
         let index = components.len();
@@ -96,7 +99,7 @@ impl Health {
         Component { lifeline }
     }
 
-    /// All components with their states, in the order in which they were registered.
+    /// All components with their states, in order of registration.
     pub fn components(&self) -> Vec<(String, State)> {
         let components = self.shared.components();
         let shown = components.iter().filter(|entry| !entry.is_retired);
@@ -111,34 +114,35 @@ impl Health {
         }
     }
 
-    /// Completes when a component has died, with its name and that of its thread, if it was one.
+    /// Completes when a component has died, with the component's name and the thread's, if it has
+    /// one.
     pub async fn death(&self) -> String {
         let mut death = self.shared.death.subscribe();
         let who = death.wait_for(Option::is_some).await.ok().and_then(|who| who.clone());
         match who {
             Some(who) => who,
-            // The sender is ours, so it outlives the wait.
+            // Not reached: this holds the sender.
             None => std::future::pending().await,
         }
     }
 }
 
 impl Shared {
-    /// Each change is one assignment, so what a panicking holder leaves is whole.
+    /// Each change is a single assignment, so a panic leaves the state consistent.
     fn components(&self) -> MutexGuard<'_, Vec<Entry>> {
         self.components.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A component's place at the [`Health`]. Dropping it without [`Component::finish`] says that the
-/// component has died.
+/// A registered component. Dropping it without [`Component::finish`] means that the component has
+/// died.
 #[derive(Debug)]
 pub struct Component {
     lifeline: Lifeline,
 }
 
 impl Component {
-    /// Reports a state. Who has died stays dead.
+    /// Reports a state. A component that has died stays dead.
     pub fn set(&self, state: State) {
         let Lifeline { shared, index, .. } = &self.lifeline;
         let current = &mut shared.components()[*index].state;
@@ -147,20 +151,20 @@ impl Component {
         }
     }
 
-    /// Says that the component has ended as it should.
+    /// Reports that the component has finished.
     pub fn finish(self) {
         self.set(State::Finished);
         self.lifeline.end();
     }
 
-    /// Says that the component has ended as it should, but without having done its work: why, and
+    /// Reports that the component has ended regularly, but without having done its work: why, and
     /// what to do.
     pub fn fail(self, reason: String) {
         self.set(State::Failing(reason));
         self.lifeline.end();
     }
 
-    /// For a thread or task of this name, without which the component is dead.
+    /// A lifeline for a thread or task of this name that the component can't do without.
     pub fn lifeline(&self, thread: impl Into<String>) -> Lifeline {
         let Lifeline { shared, index, .. } = &self.lifeline;
         let (shared, thread) = (Arc::clone(shared), Some(thread.into()));
@@ -168,24 +172,24 @@ impl Component {
     }
 }
 
-/// What a thread or task holds for as long as it lives. Dropping it without [`Lifeline::end`], as a
-/// panic does, says that the component has died.
+/// Held by a thread or task for as long as it runs. Dropping it without [`Lifeline::end`], as a
+/// panic does, means that the component has died.
 #[derive(Debug)]
 pub struct Lifeline {
     shared: Arc<Shared>,
     index: usize,
-    /// `None` for that of the component itself.
+    /// `None` for the lifeline of the component itself.
     thread: Option<String>,
     is_over: bool,
 }
 
 impl Lifeline {
-    /// The name of the thread or task; empty for that of the component itself.
+    /// The name of the thread or task; empty for the component itself.
     pub fn thread(&self) -> &str {
         self.thread.as_deref().unwrap_or_default()
     }
 
-    /// Says that the thread or task has ended as it should.
+    /// Reports that the thread or task has ended regularly.
     pub fn end(mut self) {
         self.is_over = true;
     }

@@ -1,7 +1,8 @@
-//! Where log lines go: a thread that logs never waits for the reader of the log, and never fails with it.
+//! Writes log lines without delaying the threads that log.
 //!
-//! Lines are queued in memory, within a bound, and written by a thread of their own. Where the
-//! reader does not read, has gone, or its disk is full, lines are dropped and counted.
+//! Lines are queued in memory, up to a limit, and written by a separate thread. If the reader of
+//! the log does not read, has gone, or its disk is full, lines are dropped and counted, and nothing
+//! else is affected.
 
 use std::{
     collections::VecDeque,
@@ -17,13 +18,13 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::threads;
 
-/// Lines that wait to be written. Those beyond are dropped.
+/// The maximum size of the queue; lines beyond it are dropped.
 const QUEUE_BYTES: usize = 1 << 20;
 
-/// How soon it is tried again to write to what is full for now and was set not to block.
+/// The pause before another attempt to write to a full non-blocking output.
 const FULL_PAUSE: Duration = Duration::from_millis(50);
 
-/// The queue of log lines. Clones are the same one.
+/// The queue of log lines. Clones share it.
 #[derive(Clone)]
 pub struct Log {
     queue: Arc<Queue>,
@@ -31,7 +32,7 @@ pub struct Log {
 
 struct Queue {
     state: Mutex<State>,
-    /// Something has changed.
+    /// Rung when the queue changes.
     bell: Condvar,
     dropped: IntCounter,
 }
@@ -39,7 +40,7 @@ struct Queue {
 #[derive(Default)]
 struct State {
     lines: VecDeque<Box<[u8]>>,
-    /// Of all lines that are not written yet.
+    /// The size of all lines that are not written yet.
     bytes: usize,
 }
 
@@ -50,26 +51,26 @@ impl std::fmt::Debug for Log {
 }
 
 impl Log {
-    /// Starts the thread that writes to `out`. Lines that could not be written are counted in
-    /// `dropped`.
+    /// Starts the thread that writes to `out`, and counts in `dropped` the lines that could not be
+    /// written.
     ///
     /// # Errors
-    /// If the system has no room for a thread.
+    /// If the system can't start another thread.
     pub fn start(out: impl Write + Send + 'static, dropped: IntCounter) -> io::Result<Self> {
         let state = Mutex::default();
         let queue = Arc::new(Queue { state, bell: Condvar::new(), dropped });
         let lines = Arc::clone(&queue);
-        // It ends with the process.
+        // The thread ends with the process.
         drop(threads::helper("log", move || lines.write_to(out))?);
         Ok(Log { queue })
     }
 
-    /// Queues a line that is no event, such as why the program can't start.
+    /// Queues a line that is not an event, such as why the program can't start.
     pub fn line(&self, line: &str) {
         self.queue.push(format!("{line}\n").into_bytes().into());
     }
 
-    /// Waits until all lines are written, but no longer than `limit`. Returns whether they are.
+    /// Waits up to `limit` until all lines are written. Returns whether they are.
     pub fn flush(&self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         let mut state = self.queue.lock();
@@ -85,14 +86,14 @@ impl Log {
     }
 }
 
-/// Has panics logged as everything else is. The standard library's own way is to write to standard
-/// error, and to wait for its reader.
+/// Logs panics through the queue, too. By default, they are written to standard error directly, and
+/// wait for its reader.
 pub fn panics_are_logged() {
     panic::set_hook(Box::new(|info| {
         let backtrace = std::backtrace::Backtrace::capture();
         let thread = thread::current();
         let thread = thread.name().unwrap_or("unnamed");
-        tracing::error!(thread, %backtrace, "an error of ours, please report it: {info}");
+        tracing::error!(thread, %backtrace, "a bug in flow-exporter, please report it: {info}");
     }));
 }
 
@@ -110,7 +111,7 @@ impl Queue {
         self.bell.notify_all();
     }
 
-    /// Writes line by line, for ever.
+    /// Writes line by line; never returns.
     fn write_to(&self, mut out: impl Write) {
         loop {
             let line = self.next();
@@ -137,14 +138,14 @@ impl Queue {
     }
 }
 
-/// Writes all of a line, and waits for room for as long as it takes.
+/// Writes a whole line, waiting for as long as the output is full.
 fn write_all(out: &mut impl Write, mut line: &[u8]) -> io::Result<()> {
     while !line.is_empty() {
         match out.write(line) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(written) => line = &line[written..],
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // Another process that shares it with us may have set it not to block.
+            // Another process that shares the output may have made it non-blocking.
             Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(FULL_PAUSE),
             Err(error) => return Err(error),
         }
@@ -152,7 +153,7 @@ fn write_all(out: &mut impl Write, mut line: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
-/// Takes what is written at once for a line.
+/// Queues each write as one line.
 #[derive(Debug)]
 pub struct Line<'l>(&'l Log);
 

@@ -1,9 +1,9 @@
-//! Takes our secrets out of texts that come from outside.
+//! Removes our secrets from texts that come from outside.
 //!
-//! Whoever is sent a password can repeat it: in an error page that shows the request, in a log line
-//! that comes back. What others say is shown to people without a login, so [`Mask`] replaces what
-//! was sent in confidence, in whatever form it comes back: as it is, in Base64 (also within a longer
-//! text that was encoded as a whole), in hexadecimal, and each of these percent-encoded or with the
+//! A server can repeat a password that it was sent, for example in an error page that shows the
+//! request. Its messages are shown to people without a login, so [`Mask`] replaces every secret
+//! that was sent, in whatever form it comes back: verbatim, in Base64 (also within a longer text
+//! that was encoded as a whole), in hexadecimal, and each of these percent-encoded or with the
 //! escapes of JSON and HTML.
 
 use std::{
@@ -16,28 +16,28 @@ use openssl::base64;
 
 use crate::hex;
 
-/// What stands in a secret's place.
+/// What replaces a secret.
 const MASKED: &[u8] = b"<secret>";
 
-/// Texts that are remembered; then the one that was not sent for the longest time is forgotten. A
-/// request has a handful, so those of many requests ago are still known.
+/// How many secrets are remembered; the least recently sent one is forgotten first. A request has a
+/// handful, so those of many earlier requests are still known.
 const REMEMBERED: usize = 64;
 
-/// Shorter texts are left as they are: they would turn up in every other word. What they were sent
-/// as (with their user in Base64, behind `Bearer`) is longer, and is masked.
+/// Shorter secrets are not masked: they would occur in many other words. The header in which they
+/// were sent (in Base64 with the user, or after `Bearer`) is longer, and is masked.
 const SHORTEST: usize = 4;
 
-/// This much of a secret's beginning is masked at least even where the rest is missing; at the end
-/// of a text, [`SHORTEST`] will do.
+/// The beginning of a secret is masked if it is at least this long, even if the rest is missing; at
+/// the end of a text, [`SHORTEST`] is enough.
 const SHORTEST_PART: usize = 8;
 
 /// The longest escape of a character: two `\uXXXX`.
 const LONGEST_ESCAPE: usize = 12;
 
-/// What was sent in confidence, to one endpoint or to the brokers.
+/// The secrets that were sent to one endpoint or to the brokers.
 #[derive(Default)]
 pub(crate) struct Mask {
-    /// What was sent last comes first.
+    /// The most recently sent one comes first.
     secrets: Mutex<VecDeque<Arc<str>>>,
 }
 
@@ -48,8 +48,8 @@ impl fmt::Debug for Mask {
 }
 
 impl Mask {
-    /// Remembers a secret that is about to be sent. Earlier ones stay known: an answer may be to an
-    /// earlier request.
+    /// Remembers a secret that is about to be sent. Earlier ones stay known, since an answer may be
+    /// to an earlier request.
     pub(crate) fn learn(&self, secret: &str) {
         if secret.len() < SHORTEST {
             return;
@@ -65,13 +65,13 @@ impl Mask {
         secrets.push_front(secret.into());
     }
 
-    /// The beginning of `text` without secrets: at least `bytes` of it, if it has so many. The text
-    /// itself may have been cut off anywhere, within a secret as well.
+    /// The beginning of `text` without secrets: at least `bytes` of it, if it is that long. The
+    /// text may have been cut off anywhere, even within a secret.
     pub(crate) fn apply(&self, text: &[u8], bytes: usize) -> Vec<u8> {
         let secrets: Vec<Arc<str>> = self.secrets().iter().cloned().collect();
         let forms: Vec<Vec<char>> = secrets.iter().flat_map(|secret| forms(secret)).collect();
         let mut out = Vec::new();
-        // The end of the secret that is being left out.
+        // The end of the secret that is being masked.
         let mut masked_to = 0;
         for (at, &byte) in text.iter().enumerate() {
             if at >= masked_to && out.len() >= bytes {
@@ -90,18 +90,18 @@ impl Mask {
         out
     }
 
-    /// All of a text without secrets.
+    /// A whole text without secrets.
     pub(crate) fn text(&self, text: &str) -> String {
         String::from_utf8_lossy(&self.apply(text.as_bytes(), usize::MAX)).into_owned()
     }
 
     fn secrets(&self) -> MutexGuard<'_, VecDeque<Arc<str>>> {
-        // Between two changes to the list, it only lacks a secret.
+        // If a panic interrupts a change, the list only lacks a secret.
         self.secrets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What a secret may look like, escapes aside.
+/// The encodings of a secret, without escapes.
 fn forms(secret: &str) -> Vec<Vec<char>> {
     let mut forms = vec![secret.to_owned()];
     let bytes = secret.as_bytes();
@@ -110,8 +110,8 @@ fn forms(secret: &str) -> Vec<Vec<char>> {
     forms.push(digits);
     let unpadded = |bytes: &[u8]| base64::encode_block(bytes).trim_end_matches('=').to_owned();
     let mut base64_forms = vec![unpadded(bytes)];
-    // Within a longer text, the secret may begin at any of the three bytes of a group. What its
-    // neighbours have a part in is left out.
+    // Within a longer text, the secret may begin at any of the three bytes of a group. Characters
+    // that also depend on neighbouring bytes are left out.
     for (before, of_neighbours) in [(0, 0), (1, 2), (2, 3)] {
         let mut shifted = vec![0; before];
         shifted.extend_from_slice(bytes);
@@ -121,7 +121,7 @@ fn forms(secret: &str) -> Vec<Vec<char>> {
         }
         base64_forms.push(encoded.split_off(of_neighbours.min(encoded.len())));
     }
-    // With the alphabet for URLs (RFC 4648, 5).
+    // The alphabet for URLs (RFC 4648, 5).
     let for_urls: Vec<String> =
         base64_forms.iter().map(|form| form.replace('+', "-").replace('/', "_")).collect();
     forms.extend(base64_forms);
@@ -132,10 +132,10 @@ fn forms(secret: &str) -> Vec<Vec<char>> {
     forms.into_iter().map(|form| form.chars().collect()).collect()
 }
 
-/// Where in `text` the secret ends that begins at `at`, or so much of its beginning that it is to
-/// be masked as well.
+/// The end of the secret in `text` that begins at `at`, or of a beginning of it that is long enough
+/// to be masked.
 fn find(secret: &[char], text: &[u8], at: usize) -> Option<usize> {
-    // Where the next character may begin: there are several ways to read `%25`.
+    // Where the next character may begin: `%25` can be read in several ways.
     let mut places = vec![at];
     let mut next = Vec::new();
     for (matched, &expected) in secret.iter().enumerate() {
@@ -157,7 +157,7 @@ fn find(secret: &[char], text: &[u8], at: usize) -> Option<usize> {
     places.into_iter().max()
 }
 
-/// Whether the text ends here, or within an escape.
+/// Whether the text ends here or within an escape.
 fn breaks_off(rest: &[u8]) -> bool {
     match rest {
         [] => true,
@@ -170,12 +170,11 @@ fn breaks_off(rest: &[u8]) -> bool {
     }
 }
 
-/// Adds to `ends` where `expected` ends if it begins at `place`, for each way in which it may be
-/// written there.
+/// Adds to `ends` the end of `expected` at `place`, for each way in which it can be written there.
 fn ends(expected: char, text: &[u8], place: usize, ends: &mut Vec<usize>) {
     let rest = &text[place..];
     let mut utf8 = [0; 4];
-    // As UTF-8, each byte as it is or percent-encoded.
+    // As UTF-8, each byte verbatim or percent-encoded.
     let mut end = 0;
     let is_utf8 = expected.encode_utf8(&mut utf8).bytes().all(|byte| match &rest[end..] {
         [plain, ..] if *plain == byte => {
@@ -192,7 +191,7 @@ fn ends(expected: char, text: &[u8], place: usize, ends: &mut Vec<usize>) {
         ends.push(place + end);
     }
     match rest {
-        // A `%` that stands for itself may also begin its own code.
+        // A literal `%` may also be the beginning of its own code.
         [b'%', b'2', b'5', ..] if expected == '%' => ends.push(place + 3),
         // Forms (application/x-www-form-urlencoded).
         [b'+', ..] if expected == ' ' => ends.push(place + 1),
@@ -237,7 +236,7 @@ fn ends(expected: char, text: &[u8], place: usize, ends: &mut Vec<usize>) {
     }
 }
 
-/// The character that a reference of HTML means.
+/// The character of an HTML character reference.
 fn reference(name: &[u8]) -> Option<u32> {
     match name {
         b"amp" => Some(u32::from('&')),

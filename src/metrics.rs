@@ -1,6 +1,6 @@
-//! The program's own metrics: every name, help text and label, declared once.
+//! The program's own metrics: each name, help text and label is declared here, once.
 //!
-//! The flow counters are not here: they are what the program is for, and come from snapshots.
+//! The flow counters are not among them: they come from snapshots.
 
 use std::{
     collections::HashMap,
@@ -44,7 +44,7 @@ impl Kind {
     }
 }
 
-/// What is known of a metric beforehand.
+/// The declaration of a metric.
 #[derive(Debug, Clone, Copy)]
 pub struct Declared {
     /// The name.
@@ -60,7 +60,7 @@ pub struct Declared {
 /// One sample line of a family.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
-    /// What follows the family's name in this line: empty, `_bucket`, `_sum` or `_count`.
+    /// What follows the family's name: nothing, `_bucket`, `_sum` or `_count`.
     pub suffix: &'static str,
     /// Label names and values, not escaped.
     pub labels: Vec<(String, String)>,
@@ -68,7 +68,7 @@ pub struct Sample {
     pub value: f64,
 }
 
-/// A metric with all its samples at one moment.
+/// A metric with all its current samples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Family {
     /// The metric's name; a counter's ends in `_total`.
@@ -83,17 +83,17 @@ pub struct Family {
 
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $field:ident: $kind:ident($name:literal $(, $labels:expr $(, $buckets:expr)?)?);)*) => {
-        /// All metrics of the program's own. The documentation of a field is its help text.
+        /// The program's own metrics. The documentation of a field is its help text.
         pub struct Metrics {
             registry: Registry,
             push_moves: Mutex<()>,
-            /// In seconds since the epoch, where the system says so.
+            /// In seconds since the epoch; `None` if the system does not say.
             process_start: Option<f64>,
             $($(#[doc = $help])+ pub $field: $kind,)*
         }
 
         impl Metrics {
-            /// All of the program's own metrics, in the order in which they are declared.
+            /// The program's own metrics, in the order of their declaration.
             pub const DECLARED: &[Declared] = &[$(Declared {
                 name: $name,
                 help: concat!($($help),+),
@@ -162,7 +162,7 @@ macro_rules! new_metric {
 
 const SECONDS: [f64; 9] = [0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0];
 
-/// What is wrong with timestamps: there is none, or it is of another age, or ahead of the clock.
+/// Why timestamps are unusable: missing, of another era, or ahead of the clock.
 const UNTIMED: [&str; 3] = ["absent", "past", "future"];
 
 metrics! {
@@ -172,7 +172,8 @@ metrics! {
     messages: IntCounter("flow_exporter_messages_total");
     /// Payload bytes of these messages.
     message_bytes: IntCounter("flow_exporter_message_bytes_total");
-    /// Messages that arrived too late for the tick of their timestamp; they are counted in the next one.
+    /// Messages that arrived too late for the tick of their timestamp; they are counted in the next
+    /// one.
     late_messages: IntCounter("flow_exporter_late_messages_total");
     /// Messages with an unusable timestamp, by reason; their arrival time is used.
     untimed_messages: IntCounterVec("flow_exporter_untimed_messages_total", ["reason"]);
@@ -188,13 +189,15 @@ metrics! {
     records_skipped: IntCounterVec("flow_exporter_records_skipped_total", ["reason"]);
     /// Records that could not be decoded, by reason.
     decode_errors: IntCounterVec("flow_exporter_decode_errors_total", ["reason"]);
-    /// Label values of counted flow records truncated to 1,024 bytes, by label; values with the same beginning are counted as one.
+    /// Label values of counted flow records truncated to 1,024 bytes, by label; values with the
+    /// same beginning are counted as one.
     label_values_truncated: IntCounterVec("flow_exporter_label_values_truncated_total", ["label"]);
     /// Current number of flow series.
     series: IntGauge("flow_exporter_series");
     /// Maximum number of flow series; further flows are counted in series labelled other.
     series_limit: IntGauge("flow_exporter_series_limit");
-    /// Bytes counted in series whose AS is other, because the number of series had reached its maximum.
+    /// Bytes counted in series whose AS is other, because the number of series had reached its
+    /// maximum.
     flow_bytes_other: IntCounter("flow_exporter_flow_bytes_other_total");
     /// Flow series that ended because they had no flows for the time of --series-ttl.
     series_expired: IntCounter("flow_exporter_series_expired_total");
@@ -220,13 +223,17 @@ metrics! {
     kafka_partitions: IntGauge("flow_exporter_kafka_partitions");
     /// Messages deleted by Kafka before they were counted, according to their offsets.
     kafka_lost: IntCounterVec("flow_exporter_kafka_messages_lost_total", ["topic", "partition"]);
-    /// Times a partition was found to have been deleted and recreated; it is then read from its beginning.
+    /// Times a partition was found to have been deleted and recreated; it is then read from its
+    /// beginning.
     kafka_recreated: IntCounterVec("flow_exporter_kafka_partitions_recreated_total", ["topic", "partition"]);
-    /// Times a partition was found to be missing, for example with its topic; it is read on if it comes back.
+    /// Times a partition was found to be missing, for example with its topic; it is read on if it
+    /// comes back.
     kafka_vanished: IntCounterVec("flow_exporter_kafka_partitions_vanished_total", ["topic", "partition"]);
-    /// Messages counted and published but not yet committed to the consumer group; if this process crashes, another member counts them again.
+    /// Messages counted and published but not yet committed to the consumer group; if this process
+    /// crashes, another member counts them again.
     kafka_uncommitted: IntGaugeVec("flow_exporter_kafka_uncommitted_messages", ["topic", "partition"]);
-    /// Messages counted but not committed before their partition was assigned to another member, which counts them again.
+    /// Messages counted but not committed before their partition was assigned to another member,
+    /// which counts them again.
     kafka_abandoned: IntCounterVec("flow_exporter_kafka_messages_abandoned_total", ["topic", "partition"]);
     /// Known brokers, by state of the connection.
     kafka_brokers: IntGaugeVec("flow_exporter_kafka_brokers", ["state"]);
@@ -250,11 +257,13 @@ metrics! {
     http_requests: IntCounterVec("flow_exporter_http_requests_total", ["path", "code"]);
     /// Open HTTP connections.
     http_connections: IntGauge("flow_exporter_http_connections");
-    /// HTTP connections closed early by the server, by reason: too many connections or a slow client.
+    /// HTTP connections closed early by the server, by reason: too many connections or a slow
+    /// client.
     http_closed: IntCounterVec("flow_exporter_http_connections_closed_total", ["reason"]);
     /// Time from the arrival of a scrape to the last byte of its answer.
     scrape_seconds: Histogram("flow_exporter_scrape_duration_seconds", SECONDS);
-    /// Samples due to be sent, including those queued before startup and excluding suppressed idle ones.
+    /// Samples due to be sent, including those queued before startup and excluding suppressed idle
+    /// ones.
     push_generated: IntCounterVec("flow_exporter_remote_write_samples_generated_total", ["endpoint"]);
     /// Samples confirmed by the endpoint.
     push_confirmed: IntCounterVec("flow_exporter_remote_write_samples_confirmed_total", ["endpoint"]);
@@ -266,7 +275,8 @@ metrics! {
     push_oldest_pending: GaugeVec("flow_exporter_remote_write_oldest_pending_timestamp_seconds", ["endpoint"]);
     /// Bytes of the journal kept for pending samples, in whole segments.
     push_pending_bytes: IntGaugeVec("flow_exporter_remote_write_pending_bytes", ["endpoint"]);
-    /// Time until the limits of the journal cause drops, if the endpoint accepts nothing and samples keep coming at the average rate since startup.
+    /// Time until the limits of the journal cause drops, if the endpoint accepts nothing and
+    /// samples keep coming at the average rate since startup.
     push_queue_full: GaugeVec("flow_exporter_remote_write_queue_full_seconds", ["endpoint"]);
     /// Requests sent, by status code, or by kind of failure if no answer came.
     push_requests: IntCounterVec("flow_exporter_remote_write_requests_total", ["endpoint", "code"]);
@@ -274,9 +284,11 @@ metrics! {
     push_bytes: IntCounterVec("flow_exporter_remote_write_sent_bytes_total", ["endpoint"]);
     /// Time of the last confirmed request, in seconds since the epoch.
     push_last_success: GaugeVec("flow_exporter_remote_write_last_success_timestamp_seconds", ["endpoint"]);
-    /// Time of the last failed or refused request, in seconds since the epoch; /-/ready shows the error.
+    /// Time of the last failed or refused request, in seconds since the epoch; /-/ready shows the
+    /// error.
     push_last_error: GaugeVec("flow_exporter_remote_write_last_error_timestamp_seconds", ["endpoint"]);
-    /// Confirmed samples that the receiver already had from an earlier request whose answer was lost.
+    /// Confirmed samples that the receiver already had from an earlier request whose answer was
+    /// lost.
     push_already_stored: IntCounterVec("flow_exporter_remote_write_samples_already_stored_total", ["endpoint"]);
     /// 1 while nothing is sent because the endpoint needs the attention of its operator, else 0.
     push_held: IntGaugeVec("flow_exporter_remote_write_held", ["endpoint"]);
@@ -299,8 +311,8 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Those of the process, as the system knows it, with the names and help texts that Prometheus'
-    /// client libraries give them. Linux alone has them.
+    /// The metrics of the process, with the names and help texts of Prometheus' client libraries.
+    /// They exist on Linux only.
     pub const PROCESS: &[Declared] = &[
         process_metric(
             "process_cpu_seconds_total",
@@ -327,7 +339,7 @@ impl Metrics {
         process_metric("process_threads", Kind::Gauge, "Number of OS threads in the process."),
     ];
 
-    /// Label values that are known beforehand exist from the start, so that a rate sees their
+    /// Creates the series of all label values that are known in advance, so that a rate sees their
     /// first increment.
     fn with_known_labels(self) -> Self {
         self.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -350,7 +362,7 @@ impl Metrics {
         self
     }
 
-    /// Adds what a worker handed over.
+    /// Adds the counts of a worker.
     pub fn add_counts(&self, counts: &Counts) {
         self.messages.inc_by(counts.messages);
         self.message_bytes.inc_by(counts.payload_bytes);
@@ -377,8 +389,9 @@ impl Metrics {
         }
     }
 
-    /// Runs `moves`, in which samples go from one of the push metrics to another. Who gathers sees
-    /// all of it or nothing, so each sample is always in exactly one place.
+    /// Runs `moves`, which moves samples between push metrics. A concurrent
+    /// [`gather`](Self::gather) sees all of it or nothing, so each sample is always counted in
+    /// exactly one of them.
     pub fn move_samples(&self, moves: impl FnOnce(&Self)) {
         let _alone = self.push_moves.lock().unwrap_or_else(PoisonError::into_inner);
         moves(self);
@@ -405,7 +418,7 @@ impl Metrics {
         });
     }
 
-    /// All metrics that have a sample, sorted by name.
+    /// All metrics that have samples, sorted by name.
     pub fn gather(&self) -> Vec<Family> {
         let _still = self.push_moves.lock().unwrap_or_else(PoisonError::into_inner);
         let mut families: Vec<_> = self.registry.gather().iter().filter_map(family).collect();
@@ -414,7 +427,7 @@ impl Metrics {
         families
     }
 
-    /// [`Self::PROCESS`] with the values of now.
+    /// [`Self::PROCESS`] with the current values.
     fn process(&self) -> impl Iterator<Item = Family> {
         let usage = process::usage().ok();
         let values = [

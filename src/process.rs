@@ -1,7 +1,7 @@
-//! What the system knows of this process: the numbers behind the `process_…` metrics, from `/proc`.
+//! Resource usage of this process from `/proc`, for the `process_…` metrics.
 //!
-//! Own code, since the collector of the prometheus crate counts CPU time in whole seconds, so that a
-//! rate over a minute is off by up to three percent of a core.
+//! This is our own code because the collector of the prometheus crate counts CPU time in whole
+//! seconds, which makes a rate over a minute wrong by up to two percent of a core.
 
 use std::{fs, io};
 
@@ -10,39 +10,39 @@ use rustix::{
     process::{Resource, getrlimit},
 };
 
-/// The process at one moment.
+/// The usage at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Usage {
-    /// Time that all threads have spent in user and system mode.
+    /// CPU time of all threads, in user and system mode.
     pub(crate) cpu_seconds: f64,
     pub(crate) threads: u64,
     pub(crate) virtual_bytes: u64,
     pub(crate) resident_bytes: u64,
-    /// When the process began, in seconds since the machine did.
+    /// The start of the process, in seconds since boot.
     start_seconds: f64,
 }
 
-/// The process as it is now. An error where there is no `/proc`, as on systems other than Linux.
+/// The current usage. An error if there is no `/proc`, as on systems other than Linux.
 pub(crate) fn usage() -> io::Result<Usage> {
     let stat = fs::read_to_string("/proc/self/stat")?;
     parse_stat(&stat, clock_ticks_per_second(), page_size() as u64)
         .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// When the process began, in seconds since the epoch.
+/// The start of the process, in seconds since the epoch.
 pub(crate) fn start_time(usage: &Usage) -> Option<f64> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
     let boot = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
     Some(boot.trim().parse::<f64>().ok()? + usage.start_seconds)
 }
 
-/// File descriptors that are open.
+/// The number of open file descriptors.
 pub(crate) fn open_fds() -> io::Result<u64> {
-    // One of them is the look itself.
+    // Without the one of the directory being read.
     Ok((fs::read_dir("/proc/self/fd")?.count() as u64).saturating_sub(1))
 }
 
-/// File descriptors that may be open; `None` without a limit.
+/// The maximum number of open file descriptors; `None` if there is no limit.
 pub(crate) fn max_fds() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }

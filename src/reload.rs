@@ -1,9 +1,9 @@
-//! Asking the running program to read its configuration again, and hearing how that went.
+//! Requests to reload the configuration, and their outcomes.
 //!
-//! Whoever wants a reload (a signal, `POST /-/reload`) holds a [`ReloadHandle`]; the part of the
-//! program that can do it takes the requests from [`ReloadRequests`], one at a time. One request may
-//! wait while another is under way, since the files may have changed after that one read them; a
-//! further one is refused.
+//! Those who ask for a reload (a signal, `POST /-/reload`) have a [`ReloadHandle`]; the part of the
+//! program that reloads takes the requests from [`ReloadRequests`], one at a time. One request may
+//! wait while another is in progress, since files may have changed after they were read for that
+//! one; further ones are refused.
 
 use std::time::Duration;
 
@@ -12,60 +12,60 @@ use tokio::{
     time::timeout,
 };
 
-/// How long a reload may take, and the one before it, until whoever asked is told that it is not
-/// done. It goes on all the same.
+/// How long to wait for the outcome of a reload. The reload continues after that.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Requests that wait for the reload that is under way.
+/// How many requests may wait for the reload in progress.
 const WAITING: usize = 1;
 
-/// What a reload that succeeded says: lines for people, such as what has changed.
+/// The report of a successful reload: lines for people that say what has changed.
 pub type Reloaded = String;
 
-/// Why a reload did not succeed. In each case but the last two, the configuration from before stays
-/// in use as a whole.
+/// Why a reload did not succeed. In all cases but the last two, the previous configuration stays in
+/// use unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReloadError {
-    /// The new configuration can't be read or makes no sense: what is wrong, and where.
+    /// The new configuration can't be read or is invalid: what is wrong, and where.
     #[error("the configuration is invalid: {0}")]
     Invalid(String),
-    /// The new configuration changes what can't change while the program runs: what, and what to do.
+    /// The new configuration changes something that can't change while the program runs: what it
+    /// is.
     #[error("a restart is needed: {0}")]
     NeedsRestart(String),
-    /// Another reload is under way, and the next one waits already.
-    #[error("another reload is under way: try again when it is done")]
+    /// A reload is in progress, and another one waits already.
+    #[error("another reload is in progress: try again when it has finished")]
     Busy,
-    /// It went wrong on the way: what is in use now, and what to do.
+    /// It failed half-way: what is in use now, and what to do.
     #[error("the reload failed: {0}")]
     Failed(String),
-    /// It is not done yet.
+    /// It has not finished in time.
     #[error(
-        "the reload is not done within {} s and goes on: its outcome will be in the log",
+        "the reload has not finished within {} s and continues: its outcome will be in the log",
         ANSWER_TIMEOUT.as_secs()
     )]
     Timeout,
 }
 
-/// Asks for reloads. Clones ask the same program.
+/// Requests reloads. Clones share the same queue.
 #[derive(Debug, Clone)]
 pub struct ReloadHandle {
     requests: mpsc::Sender<ReloadRequest>,
     answer_timeout: Duration,
 }
 
-/// The requests for a reload.
+/// The receiving end of the requests.
 #[derive(Debug)]
 pub struct ReloadRequests {
     requests: mpsc::Receiver<ReloadRequest>,
 }
 
-/// One request. Dropping it without an answer says that the reload has failed.
+/// A request for a reload. Dropping it without an answer means that the reload has failed.
 #[derive(Debug)]
 pub struct ReloadRequest {
     answer: oneshot::Sender<Result<Reloaded, ReloadError>>,
 }
 
-/// A handle, and the requests that are made by it.
+/// A handle, and the requests made with it.
 pub fn channel() -> (ReloadHandle, ReloadRequests) {
     let (sender, receiver) = mpsc::channel(WAITING);
     let handle = ReloadHandle { requests: sender, answer_timeout: ANSWER_TIMEOUT };
@@ -73,7 +73,7 @@ pub fn channel() -> (ReloadHandle, ReloadRequests) {
 }
 
 impl ReloadHandle {
-    /// Asks for a reload and waits for its outcome, within a bound.
+    /// Requests a reload and waits for its outcome, up to a limit.
     pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
         let (answer, answered) = oneshot::channel();
         let request = ReloadRequest { answer };
@@ -92,7 +92,7 @@ impl ReloadHandle {
         }
     }
 
-    /// With another bound on the wait for an outcome than 30 s.
+    /// Changes how long to wait for an outcome (30 s).
     #[must_use]
     pub fn with_answer_timeout(self, answer_timeout: Duration) -> Self {
         ReloadHandle { answer_timeout, ..self }
@@ -100,15 +100,14 @@ impl ReloadHandle {
 }
 
 impl ReloadRequests {
-    /// Waits for the next request; `None` once there is no handle left. Whoever asks again before
-    /// the request has its answer lets others wait.
+    /// Waits for the next request; `None` once all handles are gone.
     pub async fn next(&mut self) -> Option<ReloadRequest> {
         self.requests.recv().await
     }
 }
 
 impl ReloadRequest {
-    /// Says how the reload went. Whoever asked may have gone.
+    /// Reports the outcome. The requester may have gone.
     pub fn answer(self, outcome: Result<Reloaded, ReloadError>) {
         drop(self.answer.send(outcome));
     }

@@ -1,7 +1,7 @@
-//! Threads and tasks that have to live as long as the program does: when one ends without having
-//! returned, its component has died, and that is known at once.
+//! Starts threads and tasks, so that none of them ends unnoticed: if one panics, its component is
+//! reported as died at once.
 //!
-//! `.clippy.toml` forbids the standard library's and tokio's own ways to start them.
+//! `.clippy.toml` forbids to start them by the standard library or tokio directly.
 #![expect(clippy::disallowed_methods, reason = "this is the place for them")]
 
 use std::{
@@ -13,10 +13,10 @@ use tokio::task;
 
 use crate::health::Lifeline;
 
-/// Starts a thread, named as its lifeline is. Should it panic, its component has died.
+/// Starts a thread with the name of its lifeline. If it panics, its component has died.
 ///
 /// # Errors
-/// If the system has no room for a thread; that is a death as well.
+/// If the system can't start another thread; the component has then died as well.
 pub fn thread<T: Send + 'static>(
     lifeline: Lifeline,
     body: impl FnOnce() -> T + Send + 'static,
@@ -28,16 +28,15 @@ pub fn thread<T: Send + 'static>(
     })
 }
 
-/// Starts a thread that nothing depends on: should it panic, something is not shown, and that is
-/// all.
+/// Starts a thread that no component depends on.
 ///
 /// # Errors
-/// If the system has no room for a thread.
+/// If the system can't start another thread.
 pub fn helper(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     Builder::new().name(name.to_owned()).spawn(body)
 }
 
-/// Starts a task. Should it panic, or be dropped with the runtime, its component has died.
+/// Starts a task. If it panics, or is dropped with the runtime, its component has died.
 pub fn task<T: Send + 'static>(
     lifeline: Lifeline,
     body: impl Future<Output = T> + Send + 'static,

@@ -1,4 +1,4 @@
-//! The last fetched table, kept on disk for the next start.
+//! The last fetched table, cached on disk for the next start.
 
 use std::path::{Path, PathBuf};
 
@@ -15,16 +15,16 @@ use crate::{
 
 use super::source::without_user;
 
-/// The file of the table.
+/// The file with the table.
 pub const TABLE: &str = "as-names.tsv";
 
-/// The file of what is known of it.
+/// The file with the properties of the table.
 pub const ORIGIN: &str = "as-names.origin";
 
-/// Where a table was fetched from, and what its server calls that state of it.
+/// The origin of a table: its address, and the server's validators for its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Origin {
-    /// The address without user and password, which are not ours to keep.
+    /// The address without user and password, which must not be stored.
     url: String,
     etag: Option<String>,
     last_modified: Option<String>,
@@ -36,12 +36,12 @@ impl Origin {
         Origin { url: without_user(url.clone()).into(), etag, last_modified }
     }
 
-    /// Whether this is an address that we fetch from.
+    /// Whether the table came from this address.
     pub(super) fn is(&self, url: &Url) -> bool {
         self.url == without_user(url.clone()).as_str()
     }
 
-    /// The headers that ask for the table only if it has changed (RFC 9110, section 13.1).
+    /// The headers that request the table only if it has changed (RFC 9110, section 13.1).
     pub(super) fn conditions(&self) -> Vec<(HeaderName, &str)> {
         let conditions = [(IF_NONE_MATCH, &self.etag), (IF_MODIFIED_SINCE, &self.last_modified)];
         conditions.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
@@ -70,7 +70,7 @@ impl Cache {
         self.folder.join(ORIGIN)
     }
 
-    /// What is kept; `None` if nothing is.
+    /// The cached table; `None` if there is none.
     pub(super) fn load(&self) -> anyhow::Result<Option<(AsNames, Origin)>> {
         let (table, origin) = (self.table(), self.origin());
         let reading = |path: &Path| format!("reading {}", path.display());
@@ -84,7 +84,7 @@ impl Cache {
         let file = read(&table)?;
         let properties = String::from_utf8(read(&origin)?)
             .with_context(|| format!("reading {}", origin.display()))?;
-        // A damaged name would end the series that have it and begin others.
+        // A damaged name would end series and begin others.
         let last = properties.rfind("checksum\t").unwrap_or_default();
         let (properties, own) = properties.split_at(last);
         if own != checksum_line(properties) {
@@ -94,7 +94,7 @@ impl Cache {
             let mut lines = properties.lines().filter_map(|line| line.split_once('\t'));
             lines.find(|(found, _)| *found == name).map(|(_, value)| value.to_owned())
         };
-        // A table that someone edited or cut short is not what the server calls by that tag.
+        // A table that was edited or cut short does not belong to the validators.
         if property("table-crc32").as_deref() != Some(checksum(&file).as_str()) {
             bail!("{} is not the table that {} tells of", table.display(), origin.display());
         }
@@ -104,7 +104,7 @@ impl Cache {
         Ok(Some((names, Origin { url, etag, last_modified })))
     }
 
-    /// Keeps a table. Readers see the old one or the new one, never a part.
+    /// Caches a table. Readers see the old one or the new one, never a part.
     pub(super) fn store(&self, names: &AsNames, origin: &Origin) -> anyhow::Result<()> {
         let table = names.as_tsv();
         let table_checksum = checksum(table.as_bytes());
@@ -118,9 +118,9 @@ impl Cache {
         .filter_map(|(name, value)| Some([name, "\t", value?, "\n"].concat()))
         .collect();
         properties.push_str(&checksum_line(&properties));
-        // The folder is not made: where it has gone, somebody may put it back.
+        // The folder is not created: if it is gone, somebody may put it back.
         //
-        // Between the two a crash leaves a table that the origin does not tell of: it is fetched
+        // A crash between the two leaves a table that does not match its origin, so it is fetched
         // again.
         for (path, content) in [(self.table(), table), (self.origin(), properties.as_str())] {
             self.files
@@ -131,7 +131,7 @@ impl Cache {
     }
 }
 
-/// The CRC-32 in hexadecimal digits.
+/// The CRC-32, in hexadecimal.
 fn checksum(content: &[u8]) -> String {
     format!("{:08x}", crc32fast::hash(content))
 }

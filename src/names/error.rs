@@ -4,10 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::asn::ParseError;
 
-/// The shortest time between two fetches that may be asked for.
+/// The shortest refresh interval that can be configured.
 pub const MIN_REFRESH: Duration = Duration::from_secs(1);
 
-/// Why AS names can't be had as they are configured: at the start, or when the configuration changes.
+/// Why AS names are not available as configured, at startup or when the configuration changes.
 #[derive(Debug, thiserror::Error)]
 pub enum NamesError {
     /// The file can't be read.
@@ -22,7 +22,7 @@ pub enum NamesError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// The file holds no table.
+    /// The file does not contain a table.
     #[error("--as-names={}: {source}", path.display())]
     Table {
         /// The file.
@@ -33,7 +33,7 @@ pub enum NamesError {
     /// The refresh interval is below [`MIN_REFRESH`].
     #[error("--as-names-refresh must be at least {}s", MIN_REFRESH.as_secs())]
     Refresh,
-    /// TLS or the proxy settings of the environment don't work.
+    /// The settings of TLS or of the environment's proxies are invalid.
     #[error(
         "cannot fetch AS names: {source}; check the proxy variables, or use --as-names=embedded"
     )]

@@ -1,4 +1,4 @@
-//! Names that are fetched from a web server, with the last table kept on disk.
+//! Names fetched from a web server; the last table is cached on disk.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -16,14 +16,14 @@ use super::{
     source::printable,
 };
 
-/// Where `auto` looks, in this order; the last two are what the original exporter asks.
+/// The addresses for `auto`, in this order; the last two are those of the original exporter.
 const AUTO_URLS: [&str; 3] = [
     "https://ftp.ripe.net/ripe/asnames/asn.txt",
     "https://www.cidr-report.org/as2.0/asn.txt",
     "http://www.cidr-report.org/as2.0/asn.txt",
 ];
 
-/// bgp.tools, for one, asks for a way to reach whoever fetches.
+/// bgp.tools, for one, asks clients to identify themselves.
 const USER_AGENT: &str = concat!(
     "flow-exporter/",
     env!("CARGO_PKG_VERSION"),
@@ -34,17 +34,17 @@ const USER_AGENT: &str = concat!(
 const FETCH_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a connection may take: short enough that `auto` reaches its second address while the
-/// first publication waits.
+/// first snapshot waits.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
-/// Names that are fetched.
+/// Fetches names.
 #[derive(Debug)]
 pub(super) struct Fetcher {
     client: Client,
-    /// Asked in this order; the first that answers with a table decides.
+    /// Asked in this order until one answers with a table.
     urls: Vec<Url>,
     cache: Option<Cache>,
-    /// Where the fetched table in use came from; `None` while there is none.
+    /// The origin of the fetched table in use; `None` if there is none yet.
     origin: Option<Origin>,
     /// How many names that table has, or the embedded one while there is none.
     len: usize,
@@ -64,7 +64,7 @@ impl Fetcher {
     ) -> Result<(AsNames, Self), NamesError> {
         let client = Client::builder()
             .user_agent(USER_AGENT)
-            // A redirection takes a password to no other origin, but it would take the query there.
+            // A redirect to another origin drops the password, but would disclose the query.
             .referer(false)
             .timeout(FETCH_LIMIT)
             .connect_timeout(CONNECT_LIMIT)
@@ -72,7 +72,7 @@ impl Fetcher {
             .map_err(|source| NamesError::Client { source })?;
         let cache = cache_dir.map(|folder| Cache::new(Files::default(), folder));
         let cached = cache.as_ref().and_then(|cache| match cache.load() {
-            // Another source's names would be replaced at once, and their series with them.
+            // Names of another source would be replaced at once, and all series renamed.
             Ok(cached) => cached.filter(|(_, origin)| urls.iter().any(|url| origin.is(url))),
             Err(error) => {
                 tracing::warn!(
@@ -101,8 +101,8 @@ impl Fetcher {
         self.urls.clone()
     }
 
-    /// The names at an address over the embedded ones, if they are other than those in use. Keeps
-    /// what was fetched.
+    /// Fetches the names at an address and combines them with the embedded ones. `None` if the
+    /// result equals the names in use. Caches what was fetched.
     pub(super) async fn refetch(
         &mut self,
         url: &Url,
@@ -129,8 +129,8 @@ impl Fetcher {
                     "AS names are in use, but can't be cached for the next start: {error:#}"
                 );
             }
-            // What only the embedded table knows keeps its name: AS that are routed but on no
-            // list, and their series should not end because of a fetch.
+            // AS that only the embedded table has (routed, but on no list) keep their names, so
+            // that a fetch does not end their series.
             let names = fetched.over(&AsNames::embedded());
             let changed = names != *in_use;
             tracing::info!(
@@ -150,7 +150,7 @@ impl Fetcher {
     }
 }
 
-/// What is at an address; `None` if it is as it was when it was fetched as `known`.
+/// The table at an address; `None` if it has not changed since it was fetched as `known`.
 async fn fetch(
     client: &Client,
     url: &Url,
@@ -162,7 +162,7 @@ async fn fetch(
     for (name, value) in conditions {
         request = request.header(name, value);
     }
-    // Errors repeat the URL, which may hold a password; the caller names it.
+    // Errors would show the URL, which may contain a password; the caller adds a safe form of it.
     let mut response = request.send().await.map_err(reqwest::Error::without_url)?;
     match response.status() {
         StatusCode::OK => {}

@@ -1,4 +1,4 @@
-//! Names from a file of the operator's, which is read again when it changes.
+//! Names from a local file, which is read again when it changes.
 
 use std::{
     fs::File,
@@ -12,10 +12,10 @@ use crate::asn::{AsNames, MAX_TABLE_BYTES};
 
 use super::error::NamesError;
 
-/// What tells two states of a file apart: when it was changed, and its size.
+/// What distinguishes two states of a file: its modification time and size.
 type Stamp = (SystemTime, u64);
 
-/// A file of names and the state of it that is in use.
+/// A file with names, and the state of it that is in use.
 #[derive(Debug)]
 pub(super) struct NamesFile {
     path: PathBuf,
@@ -38,8 +38,8 @@ impl NamesFile {
         &self.path
     }
 
-    /// The names in the file, if the file has changed and the names have. Unlike a fetched table, it
-    /// may be much smaller than before: that is the operator's own choice.
+    /// The names in the file, if both the file and the names have changed. Unlike a fetched table,
+    /// the file may be much smaller than before, since that is the operator's choice.
     pub(super) async fn reread(
         &mut self,
         in_use: &Arc<AsNames>,
@@ -69,13 +69,14 @@ fn read_stamp(path: &Path) -> std::io::Result<Stamp> {
     Ok((metadata.modified()?, metadata.len()))
 }
 
-/// The file, and its stamp from before it was read: what is written meanwhile is seen next time.
+/// The file, and its stamp from before it was read, so that concurrent writes are noticed next
+/// time.
 fn read_stamped(path: &Path) -> std::io::Result<(Vec<u8>, Stamp)> {
     let stamp = read_stamp(path)?;
     Ok((read_bounded(path)?, stamp))
 }
 
-/// The file, or its beginning that is just too large for [`AsNames::parse`].
+/// The file; or, if it is too large for [`AsNames::parse`], a beginning that is too large as well.
 fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut table = Vec::new();
     File::open(path)?.take(MAX_TABLE_BYTES as u64 + 1).read_to_end(&mut table)?;

@@ -1,4 +1,4 @@
-//! Keeps AS names fresh in the background, and takes a new configuration while it runs.
+//! Keeps AS names fresh in the background, and accepts a new configuration while running.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -14,33 +14,33 @@ use super::{
     source::{NamesSource, printable},
 };
 
-/// How long the first publication may wait for names, where none of an earlier fetch are kept.
+/// How long the first snapshot may wait for names if none of an earlier fetch are cached.
 pub const FIRST_WAIT: Duration = Duration::from_secs(10);
 
-/// The wait after a first failure. It doubles with each further one, up to the refresh interval.
+/// The pause after a first failure. It doubles with each further one, up to the refresh interval.
 const FIRST_RETRY: Duration = Duration::from_secs(60);
 
 /// Failures are logged no more often than this; all are counted.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What the refresher needs to know.
+/// The configuration of the refresher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamesConfig {
     /// Where names come from.
     pub source: NamesSource,
-    /// The time between two fetches, or between two looks at a file; [`MIN_REFRESH`] or more.
+    /// The time between two fetches, or between two checks of a file; at least [`MIN_REFRESH`].
     pub refresh: Duration,
-    /// Where fetched names are kept for the next start, in `as-names.tsv` and `as-names.origin`;
+    /// Where fetched names are cached for the next start, in `as-names.tsv` and `as-names.origin`;
     /// `None` to keep them in memory only.
     pub cache_dir: Option<PathBuf>,
 }
 
-/// What the refresher has to say about the names in use.
+/// An event from the refresher.
 #[derive(Debug)]
 pub enum Announcement {
-    /// These are the names from now on.
+    /// The names to use from now on.
     Replace(Arc<AsNames>),
-    /// The first attempt brought nothing new: there is nothing to wait for.
+    /// The first attempt brought no other names: there is nothing to wait for.
     Keep,
 }
 
@@ -53,7 +53,7 @@ enum Refresh {
     Fetch(Fetcher),
 }
 
-/// How an attempt ended: the label of the metric.
+/// The result of an attempt: the label of the metric.
 #[derive(Debug, Clone, Copy)]
 enum Attempt {
     Updated,
@@ -79,7 +79,7 @@ impl Attempt {
     }
 }
 
-/// Keeps names fresh in the background.
+/// Refreshes names in the background.
 #[derive(Debug)]
 pub struct Refresher {
     config: NamesConfig,
@@ -87,30 +87,29 @@ pub struct Refresher {
     in_use: Arc<AsNames>,
     /// Whether the outcome of a first attempt has been announced.
     has_announced: bool,
-    /// New configurations; `None` while nobody can send one.
+    /// New configurations; `None` if there is no handle to send them.
     changes: Option<mpsc::Receiver<Change>>,
 }
 
-/// A new configuration, and where to say whether it is in use.
+/// A new configuration, and where to report whether it is in use.
 #[derive(Debug)]
 struct Change {
     config: NamesConfig,
     outcome: oneshot::Sender<Result<(), NamesError>>,
 }
 
-/// Changes the configuration of a [`Refresher`] at work.
+/// Changes the configuration of a running [`Refresher`].
 #[derive(Debug, Clone)]
 pub struct NamesHandle {
     changes: mpsc::Sender<Change>,
 }
 
 impl NamesHandle {
-    /// Has names come from another source, or be refreshed at another interval, from now on. A file
-    /// has been read when this returns; names from the network are fetched after that, and the names
-    /// in use stay until then.
+    /// Changes the source of names or the refresh interval. A file has been read when this returns;
+    /// names from the network are fetched afterwards, and the current ones stay in use until then.
     ///
     /// # Errors
-    /// If there are no such names. The configuration from before stays in use.
+    /// If there are no such names. The previous configuration then stays in use.
     pub async fn change(&self, config: NamesConfig) -> Result<(), NamesError> {
         let (outcome, done) = oneshot::channel();
         let sent = self.changes.send(Change { config, outcome }).await;
@@ -119,7 +118,7 @@ impl NamesHandle {
     }
 }
 
-/// The names to start with, and what will keep them fresh. Reads files; does not use the network.
+/// The initial names, and the refresher for them. Reads files; does not use the network.
 pub fn load_initial(config: NamesConfig) -> Result<(Arc<AsNames>, Refresher), NamesError> {
     let (names, refresh) = load(&config)?;
     let in_use = Arc::new(names);
@@ -154,9 +153,8 @@ fn load(config: &NamesConfig) -> Result<(AsNames, Refresh), NamesError> {
 }
 
 impl Refresher {
-    /// How long the first publication may wait for an [`Announcement`], so that series do not
-    /// change their names right after birth: [`FIRST_WAIT`] where a first fetch is ahead, else
-    /// zero.
+    /// How long the first snapshot may wait for an [`Announcement`], so that series are not renamed
+    /// right after they begin: [`FIRST_WAIT`] before a first fetch, otherwise zero.
     pub fn first_wait(&self) -> Duration {
         match &self.refresh {
             Refresh::Fetch(fetcher) if !fetcher.has_fetched() => FIRST_WAIT,
@@ -164,17 +162,18 @@ impl Refresher {
         }
     }
 
-    /// What changes the configuration while [`run`](Self::run) is at work.
+    /// A handle to change the configuration while [`run`](Self::run) runs.
     pub fn handle(&mut self) -> NamesHandle {
         let (sender, receiver) = mpsc::channel(1);
         self.changes = Some(receiver);
         NamesHandle { changes: sender }
     }
 
-    /// Renews the names until `shutdown`. Returns before that where there is nothing to renew and
-    /// no [`handle`](Self::handle) to change that.
+    /// Refreshes the names until `shutdown`. Returns early if there is nothing to refresh and no
+    /// [`handle`](Self::handle) that could change that.
     ///
-    /// `announce` is called with every change of the names, and after a first attempt without one.
+    /// `announce` is called with every change of the names, and after the first attempt in any
+    /// case.
     pub async fn run(
         mut self,
         metrics: Arc<Metrics>,
@@ -191,7 +190,7 @@ impl Refresher {
         }
     }
 
-    /// Returns when there is nothing to do any more.
+    /// Returns when there is nothing left to do.
     async fn refresh_and_change(
         &mut self,
         metrics: &Metrics,
@@ -205,7 +204,7 @@ impl Refresher {
                     None => None,
                 }
             };
-            // An attempt that is left in the middle changes nothing that is in use.
+            // An interrupted attempt changes nothing that is in use.
             let change = if matches!(self.refresh, Refresh::Never) {
                 changed.await
             } else {
@@ -216,12 +215,12 @@ impl Refresher {
             };
             let Some(Change { config, outcome }) = change else { return };
             let result = self.change(config, metrics, announce).await;
-            // Whoever has asked may have gone.
+            // The requester may have gone.
             drop(outcome.send(result));
         }
     }
 
-    /// Takes a new configuration.
+    /// Applies a new configuration.
     async fn change(
         &mut self,
         config: NamesConfig,
@@ -238,11 +237,11 @@ impl Refresher {
             tokio::task::spawn_blocking(move || load(&config).map(|loaded| (config, loaded)));
         let (config, (names, refresh)) = load.await.unwrap_or(Err(NamesError::Stopped))?;
         let is_ahead = matches!(&refresh, Refresh::Fetch(fetcher) if !fetcher.has_fetched());
-        // What is embedded is no reason to end series that the first fetch may end once more.
+        // The embedded names would rename series that the first fetch may rename again.
         if !is_ahead && names != *self.in_use {
             self.replace(Arc::new(names), metrics, announce);
         }
-        tracing::info!(source = %config.source, "AS names come from another source");
+        tracing::info!(source = %config.source, "the source of AS names has changed");
         (self.config, self.refresh) = (config, refresh);
         Ok(())
     }
@@ -259,7 +258,7 @@ impl Refresher {
         announce(Announcement::Replace(names));
     }
 
-    /// Tries again and again; never completes.
+    /// Refreshes again and again; never completes.
     async fn rounds(&mut self, metrics: &Metrics, announce: &mut impl FnMut(Announcement)) {
         let mut failures = 0;
         let failure_log = LogLimit::new(WARN_INTERVAL);
@@ -297,7 +296,7 @@ impl Refresher {
         }
     }
 
-    /// Tries once to get fresh names, at each address in turn; `None` if they are as those in use.
+    /// Tries once to get fresh names, from each address in turn; `None` if they equal those in use.
     async fn round(&mut self, metrics: &Metrics) -> anyhow::Result<Option<Arc<AsNames>>> {
         let attempts = match &mut self.refresh {
             Refresh::Never => return Ok(None),

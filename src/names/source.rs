@@ -1,35 +1,35 @@
-//! Where AS names come from: what `--as-names` says.
+//! The source of AS names: the value of `--as-names`.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
 use reqwest::Url;
 
-/// Where AS names come from: what `--as-names` says.
+/// The source of AS names: the value of `--as-names`.
 #[derive(Clone, PartialEq, Eq)]
 pub enum NamesSource {
     /// RIPE's list, or else cidr-report's, over the network.
     Auto,
-    /// A local file, in any form that [`AsNames::parse`](crate::asn::AsNames::parse) reads.
+    /// A local file, in any format that [`AsNames::parse`](crate::asn::AsNames::parse) reads.
     File(PathBuf),
     /// An http or https address of such a file.
     Url(Url),
-    /// The table in the program; never goes out.
+    /// The table embedded in the program; never uses the network.
     Embedded,
-    /// Empty names.
+    /// No names: all are empty.
     None,
 }
 
-/// Why a text is no [`NamesSource`].
+/// Why a text is not a [`NamesSource`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
-    /// There is no text.
+    /// The text is empty.
     #[error("is empty; expected auto, embedded, none, a file or an http(s) URL")]
     Empty,
-    /// An address of another kind.
+    /// A URL with another scheme.
     #[error("{0}:// is not supported; expected http:// or https://, or the plain path of a file")]
     Scheme(String),
-    /// No address.
-    #[error("is no URL: {0}")]
+    /// An invalid URL.
+    #[error("is not a valid URL: {0}")]
     Url(String),
 }
 
@@ -55,7 +55,7 @@ impl FromStr for NamesSource {
     }
 }
 
-/// As `--as-names` takes it, but for what may be secret in a URL.
+/// As given to `--as-names`, without the parts of a URL that may be secret.
 impl fmt::Display for NamesSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -68,23 +68,23 @@ impl fmt::Display for NamesSource {
     }
 }
 
-/// Like [`fmt::Display`]: a URL may hold a password.
+/// Like [`fmt::Display`], since a URL may contain a password.
 impl fmt::Debug for NamesSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-/// An address without what may be secret: user, password and query.
+/// An address without the parts that may be secret: user, password and query.
 pub(super) fn printable(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     without_user(url).to_string()
 }
 
-/// An address as it is kept: without user, password and fragment.
+/// An address as it is cached: without user, password and fragment.
 pub(super) fn without_user(mut url: Url) -> Url {
-    // Refused only by addresses without a host, which have neither.
+    // Fails only for URLs without a host, which have neither.
     if url.set_username("").and_then(|()| url.set_password(None)).is_err() {
         debug_assert!(!url.has_host());
     }

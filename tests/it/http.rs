@@ -336,7 +336,7 @@ async fn other_paths_methods_and_bodies_are_refused() {
     let exporter = Exporter::start();
     for path in ["/nothing", "/metrics/", "/-/", "/-/healthy/x"] {
         let (code, text) = exporter.get(path).await;
-        assert_eq!((code, text.as_str()), (404, "Nothing is here. See / for what is.\n"));
+        assert_eq!((code, text.as_str()), (404, "Not found. See / for what is served.\n"));
     }
     assert_eq!(exporter.requests("other", "404"), 4);
 
@@ -409,7 +409,7 @@ async fn before_anything_is_published_there_is_a_page_without_series() {
         exporter.get("/-/ready").await,
         (
             503,
-            "counters: starting: nothing is published yet: the first counts come within seconds\n"
+            "counters: starting: no snapshot is published yet: the first one follows within seconds\n"
                 .to_owned()
         )
     );
@@ -521,7 +521,9 @@ fn an_address_that_is_taken_or_unknown_says_so() {
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     assert!(
         error.to_string().starts_with(&format!("can't listen on {taken}: "))
-            && error.to_string().ends_with(": stop what listens there, or choose another port"),
+            && error
+                .to_string()
+                .ends_with(": stop the process that listens there, or choose another port"),
         "{error}"
     );
     drop(holder);

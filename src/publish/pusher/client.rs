@@ -1,4 +1,8 @@
-//! Connections: TLS, proxies, and how they are kept open through NAT.
+//! HTTP connections to one server: TLS, proxies, timeouts, and keepalive through NAT.
+//!
+//! All requests to receivers and token endpoints go through an [`HttpClient`]. It rebuilds its
+//! connection pool when a certificate file changes, and its `Mask` learns what each request says in
+//! confidence, so that answers can be shown without it.
 
 use std::{
     error::Error as _,
@@ -25,28 +29,28 @@ use super::{
     secret::{Secret, Watched},
 };
 
-/// How long a new connection may take, with the proxy's and the TLS handshake. Then it is certain
-/// that nothing was sent.
+/// How long a new connection may take, including the handshakes with the proxy and of TLS. After
+/// this timeout, it is certain that nothing was sent.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Load balancers close what was idle for 60 s, and do not always say so.
+/// Load balancers close connections that were idle for 60 s, and not always visibly.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
 
-/// NAT forgets a silent connection after 30 s at the worst.
+/// Some NAT devices forget a silent connection after 30 s.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
-/// Between two keepalives that are not answered; the third one ends the connection.
+/// The interval between unanswered keepalives; the third one closes the connection.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// How long what was sent may go unacknowledged. After a change of network, the next request makes
-/// a new connection, instead of waiting for many minutes.
+/// How long sent data may go unacknowledged. After a change of network, the next request makes a
+/// new connection instead of waiting for many minutes.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
-/// How much of a server's words is shown.
+/// How much of a server's message is shown.
 const MESSAGE_LIMIT_BYTES: usize = 1 << 10;
 
-/// The certificates and the key, as texts in PEM.
+/// The certificates and the key, in PEM.
 #[derive(PartialEq, Eq)]
 struct Material {
     ca: Option<Secret>,
@@ -54,7 +58,7 @@ struct Material {
     key: Option<Secret>,
 }
 
-/// Where [`Material`] comes from.
+/// The sources of [`Material`].
 struct Files {
     ca: Option<Watched>,
     cert: Option<Watched>,
@@ -62,22 +66,22 @@ struct Files {
 }
 
 impl Files {
-    /// The texts as they are now.
+    /// The current texts.
     fn read(&self) -> Material {
         let current = |file: &Option<Watched>| file.as_ref().map(Watched::current);
         Material { ca: current(&self.ca), cert: current(&self.cert), key: current(&self.key) }
     }
 }
 
-/// Makes connections to one server. It is made anew when a file with a certificate or a key
-/// changes.
+/// Sends requests to one server. The underlying client is rebuilt when a file with a certificate or
+/// a key changes.
 pub(super) struct HttpClient {
-    /// Where the settings stand, for errors.
+    /// The prefix of the settings' names, for errors.
     place: &'static str,
     tls: TlsConfig,
     proxy: ProxyConfig,
     files: Files,
-    /// The host that is connected to, where the URL has `server_name` in its place.
+    /// The host to connect to, if the URL has `server_name` in its place.
     renamed: Option<Renamed>,
     built: Mutex<Built>,
     mask: Arc<Mask>,
@@ -85,13 +89,14 @@ pub(super) struct HttpClient {
 
 struct Built {
     client: Client,
-    /// What was last tried to make a client of; `client` is of it unless it was no good.
+    /// The material of the last attempt to build a client; `client` was built from it unless that
+    /// failed.
     tried: Material,
 }
 
 impl HttpClient {
-    /// For the server of `url`. `place` goes before the settings' names in errors. `mask` learns
-    /// what is sent in confidence.
+    /// A client for the server of `url`. `place` is the prefix of the settings' names in errors.
+    /// `mask` learns what is sent in confidence.
     pub(super) fn new(
         place: &'static str,
         tls: &TlsConfig,
@@ -144,8 +149,8 @@ impl HttpClient {
         Ok(HttpClient { place, tls, proxy, files, renamed, built, mask })
     }
 
-    /// Sends a request and returns the head of the answer. Redirections are not followed: what the
-    /// request holds is for this server alone.
+    /// Sends a request and returns the head of the answer. Redirects are not followed: the content
+    /// of the request is for this server alone.
     pub(super) async fn execute(&self, mut request: Request) -> reqwest::Result<Response> {
         learn_request(&self.mask, &request);
         if let Some(renamed) = &self.renamed {
@@ -154,8 +159,8 @@ impl HttpClient {
         self.client().execute(request).await
     }
 
-    /// The beginning of a text of the server's (or of a proxy's in its name) for people: on one line
-    /// and without what we sent in confidence.
+    /// The beginning of a message of the server (or of a proxy) for people: on one line, with
+    /// secrets masked.
     pub(super) fn excerpt(&self, text: &[u8]) -> String {
         one_line(&self.mask.apply(text, MESSAGE_LIMIT_BYTES))
     }
@@ -165,19 +170,19 @@ impl HttpClient {
         self.excerpt(describe(error).as_bytes())
     }
 
-    /// A client of the files as they are now; the one before, if they are no good.
+    /// A client built from the current files; the previous one if they can't be used.
     fn client(&self) -> Client {
         let now = self.files.read();
         let mut built = self.built();
         if built.tried != now {
             match build(&self.tls, &self.proxy, &now, self.renamed.as_ref()) {
                 Ok(client) => built.client = client,
-                // Certificate and key seldom change in the same instant; the next look may find
-                // them matching again.
+                // Certificate and key are seldom replaced in the same instant; they may match when
+                // they are read next.
                 Err(problem) => tracing::error!(
                     settings = format!("{}tls_config", self.place),
                     error = problem,
-                    "the files that changed can't be used: the certificates from before stay in use"
+                    "the changed files can't be used: the previous certificates stay in use"
                 ),
             }
             built.tried = now;
@@ -199,8 +204,8 @@ impl fmt::Debug for HttpClient {
     }
 }
 
-/// The beginning of a body; what could be read of it, if it breaks off or takes longer than
-/// `limit`. After a body of more than `bytes`, the connection is closed.
+/// The beginning of a body, up to about `bytes`; less if it breaks off or takes longer than
+/// `limit`. The connection is closed after a longer body.
 pub(super) async fn read_body(mut response: Response, bytes: usize, limit: Duration) -> Vec<u8> {
     let deadline = Instant::now() + limit;
     let mut body = Vec::new();
@@ -223,7 +228,7 @@ fn build(
     let mut builder = Client::builder()
         .http1_only()
         .redirect(redirect::Policy::none())
-        // Answers are read for people alone, and at most a few bytes of them.
+        // Answers are only read for people, and only a few bytes of them.
         .no_gzip()
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_max_idle_per_host(1)
@@ -266,11 +271,11 @@ fn version(version: TlsVersion) -> tls::Version {
 /// Our certificate with its key.
 fn identity(cert: &Secret, key: &Secret) -> Result<Identity, String> {
     let text = key.expose();
-    // OpenSSL would ask for the passphrase on the terminal.
+    // OpenSSL would prompt for the passphrase on the terminal.
     if text.contains("ENCRYPTED") {
         return Err("key: it is encrypted; decrypt it with openssl pkey".to_owned());
     }
-    // native-tls takes PKCS#8 alone, OpenSSL reads whatever operators have.
+    // native-tls accepts PKCS#8 only; OpenSSL reads every common format.
     let key = PKey::private_key_from_pem(text.as_bytes())
         .and_then(|key| key.private_key_to_pem_pkcs8())
         .map_err(|_| "key: there is no private key in PEM that can be read".to_owned())?;
@@ -278,7 +283,7 @@ fn identity(cert: &Secret, key: &Secret) -> Result<Identity, String> {
         .map_err(|error| format!("cert: {}", describe(error)))
 }
 
-/// Remembers what the head of a request says in confidence.
+/// Has the mask learn the secrets in the head of a request.
 fn learn_request(mask: &Mask, request: &Request) {
     let values = request.headers().values().filter(|value| value.is_sensitive());
     for value in values.filter_map(|value| value.to_str().ok()) {
@@ -290,12 +295,12 @@ fn learn_request(mask: &Mask, request: &Request) {
         mask.learn(value);
     }
     for (name, value) in url.query_pairs() {
-        // Some have nothing but the key there.
+        // Some queries consist of nothing but the key.
         mask.learn(if value.is_empty() { &name } else { &value });
     }
 }
 
-/// Remembers a header's value and those of its parts that are of use to others.
+/// Has the mask learn a header's value, and the parts of it that are secrets by themselves.
 fn learn_header(mask: &Mask, value: &str) {
     mask.learn(value);
     let Some((scheme, credentials)) = value.split_once(' ') else { return };
@@ -313,7 +318,7 @@ fn learn_header(mask: &Mask, value: &str) {
     }
 }
 
-/// Remembers what a proxy is told, which can repeat it in an answer of its own.
+/// Has the mask learn a proxy's password, which the proxy may repeat in an answer.
 fn learn_proxy(mask: &Mask, proxy: &ProxyConfig, url: &Url) {
     let proxies = match proxy {
         ProxyConfig::None => return,
@@ -332,7 +337,7 @@ fn learn_proxy(mask: &Mask, proxy: &ProxyConfig, url: &Url) {
 
 /// The beginning of a text, on one line.
 fn one_line(text: &[u8]) -> String {
-    // A character that is cut in two at the end, or is none, is shown as U+FFFD.
+    // Invalid UTF-8, such as a character cut off at the end, is shown as U+FFFD.
     String::from_utf8_lossy(&text[..text.len().min(MESSAGE_LIMIT_BYTES)])
         .trim()
         .chars()
@@ -352,7 +357,7 @@ fn describe(error: reqwest::Error) -> String {
     text
 }
 
-/// What is wrong with a proxy's URL. It is never shown: it may hold a password.
+/// Checks a proxy's URL. An error does not show it, since it may contain a password.
 fn check_proxy(url: &Secret) -> Result<(), &'static str> {
     let url = Url::parse(url.expose())
         .map_err(|_| "it is no URL: give one such as http://proxy.example.net:3128")?;
@@ -366,7 +371,7 @@ fn through(builder: ClientBuilder, proxy: &ProxyConfig) -> Result<ClientBuilder,
     Ok(match proxy {
         ProxyConfig::Environment => builder,
         ProxyConfig::None => builder.no_proxy(),
-        // reqwest takes this for all names, but not for IP addresses.
+        // reqwest matches this with all names, but not with IP addresses.
         ProxyConfig::Url { no_proxy, .. } if no_proxy.split(',').any(|each| each.trim() == "*") => {
             builder.no_proxy()
         }
@@ -380,8 +385,8 @@ fn through(builder: ClientBuilder, proxy: &ProxyConfig) -> Result<ClientBuilder,
 
 /// A server whose certificate has another name than its host.
 ///
-/// The TLS library takes the name from the URL. So the URL gets the certificate's name, whatever
-/// is asked to be resolved is the real host, and the request's `Host` says the real host again.
+/// The TLS library takes the name to verify from the URL. So the URL gets the certificate's name,
+/// the resolver resolves the real host instead, and the request's `Host` names the real host.
 #[derive(Debug)]
 struct Renamed {
     /// The certificate's name.
@@ -424,7 +429,7 @@ impl Renamed {
     }
 
     fn apply(&self, request: &mut Request) {
-        // It was tried when this was made.
+        // `new` has verified that this works.
         if request.url_mut().set_host(Some(&self.name)).is_ok() {
             request.headers_mut().insert(header::HOST, self.authority.clone());
         }
@@ -435,7 +440,7 @@ impl Renamed {
     }
 }
 
-/// Resolves every name to the addresses of one host.
+/// Resolves every name to the addresses of the same host.
 #[derive(Debug)]
 struct OneHost(String);
 
@@ -443,7 +448,7 @@ impl Resolve for OneHost {
     fn resolve(&self, _: Name) -> Resolving {
         let host = self.0.clone();
         Box::pin(async move {
-            // The port is that of the URL.
+            // The port is taken from the URL.
             let addresses = tokio::net::lookup_host((host, 0)).await?.collect::<Vec<_>>();
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })

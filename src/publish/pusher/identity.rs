@@ -1,15 +1,16 @@
-//! That the series of two processes on one host are told apart.
+//! Keeps two processes on one host from pushing the same series.
 //!
-//! Receivers know a series by its labels alone. Two processes that push under the same labels to the
-//! same place (members of a group, two topics) write into the same series: the receiver takes what
-//! comes first, refuses the rest or calls it a duplicate, and has a part of both without an error
-//! that says so. So a process takes hold of what it pushes as for the host, and one that finds it
-//! held does not start.
+//! A receiver identifies a series by its labels alone. Two processes that push with the same labels
+//! to the same URL (members of a group, exporters of two topics) write into the same series: the
+//! receiver accepts the first sample of each timestamp, refuses the others or takes them for
+//! duplicates, and ends up with a mixture of both, without a clear error. So a process claims, for
+//! the whole host, what its series have in common, and a second process with the same claim does
+//! not start.
 //!
-//! What is held is a name among the abstract Unix sockets: the kernel lets go of it with the
-//! process, however that ends, and no file is left behind. It is a checksum, since the URL's query
-//! may be secret. Processes in containers with a network of their own do not see each other; nor do
-//! those on other hosts. Their host names differ.
+//! The claim is the name of an abstract Unix socket: the kernel releases it when the process ends,
+//! in whatever way, and no file is left behind. The name is a checksum, since the URL's query may
+//! be secret. Processes on other hosts, or in containers with their own network, do not see each
+//! other; their host names differ.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,13 +25,13 @@ use crate::hex::hex;
 
 use super::config::PusherConfig;
 
-/// A header that says for which tenant samples are: those of two tenants are kept apart.
+/// The header with the tenant: receivers keep the series of tenants apart.
 const TENANT: &str = "x-scope-orgid";
 
-/// Holds what this process pushes as, for as long as it lives.
+/// What this process has claimed, until it is dropped.
 #[derive(Debug, Default)]
 pub struct Identities {
-    /// By their names.
+    /// By name.
     sockets: BTreeMap<String, Arc<UnixDatagram>>,
 }
 
@@ -47,20 +48,19 @@ pub struct IdentityTaken {
 }
 
 impl Identities {
-    /// Holds what these endpoints are pushed to as. If the system does not let us find out whether
-    /// another process does, it is assumed to be free.
+    /// Claims what identifies the series of these endpoints. If the system does not allow to find out
+    /// whether another process has claimed it, it counts as free.
     pub fn hold(endpoints: &[PusherConfig]) -> Result<Self, IdentityTaken> {
         Identities::default().renewed(endpoints)
     }
 
-    /// The same for other endpoints; what is held for both stays held. The old one is held until it
-    /// is dropped.
+    /// Claims the same for other endpoints, and keeps claims that both have in common. The old claims
+    /// last until `self` is dropped.
     pub fn renewed(&self, endpoints: &[PusherConfig]) -> Result<Self, IdentityTaken> {
         let mut sockets = BTreeMap::new();
         for config in endpoints {
             let name = name(config);
-            // Endpoints may share a name, if they differ in what does not concern others, such as
-            // credentials.
+            // Two endpoints may differ only in what does not matter here, such as credentials.
             if sockets.contains_key(&name) {
                 continue;
             }
@@ -95,7 +95,7 @@ fn labels(config: &PusherConfig) -> impl Iterator<Item = (&str, &str)> {
     sorted.into_iter()
 }
 
-/// The socket's name.
+/// The name of the socket.
 fn name(config: &PusherConfig) -> String {
     let mut text = config.url.clone();
     for (header, value) in &config.headers {

@@ -1,9 +1,9 @@
-//! Trying an endpoint without sending it a sample.
+//! Tests an endpoint without sending it a sample, for `flow-exporter check`.
 //!
-//! The request holds no series. Prometheus (2.42 and 3), Mimir and `VictoriaMetrics` take it as any
-//! other, authentication included, store nothing, and answer 2xx; those that know 2.0 answer it
-//! with the Written headers, all of them 0. That it is a receiver that answers is found out as the
-//! stream does it (`recognize.rs`).
+//! The request has no series. Prometheus (2.42 and 3), Mimir and `VictoriaMetrics` treat it like
+//! any other, including authentication, store nothing, and answer 2xx; receivers that support 2.0
+//! add the Written headers, all of them 0. Whether a receiver answers at all is determined in the
+//! same way as when pushing (`recognize.rs`).
 
 use std::sync::Arc;
 
@@ -25,16 +25,16 @@ use super::{
     sender::{Content, Reply, Sender},
 };
 
-/// What was found out about an endpoint.
+/// The result of testing an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probed {
-    /// Whether samples can be sent to it, as far as that shows without sending one.
+    /// Whether samples can be sent to it, as far as this can be known without sending one.
     pub works: bool,
-    /// What was found, and what to do where it does not work: sentences for people.
+    /// What was found, and what to do if it does not work: sentences for people.
     pub findings: Vec<String>,
 }
 
-/// Tries the endpoint. An error is one of the configuration, for series of `schema`.
+/// Tests the endpoint. An error is one in its configuration.
 pub async fn probe(config: &PusherConfig, schema: &Schema) -> Result<Probed, PusherConfigError> {
     ExternalLabels::new(&config.external_labels, schema)?;
     let sender = Sender::new(config)?;
@@ -91,7 +91,7 @@ pub async fn probe(config: &PusherConfig, schema: &Schema) -> Result<Probed, Pus
     Ok(Probed { works, findings })
 }
 
-/// What to say if it takes bytes that no receiver can decode.
+/// What to report if it accepts bytes that no receiver can decode.
 async fn takes_anything(sender: &Sender) -> Option<String> {
     let body = Bytes::from_static(recognize::UNDECODABLE);
     match recognize::judge(sender.send(body, Content::V1).await) {
@@ -104,7 +104,7 @@ async fn takes_anything(sender: &Sender) -> Option<String> {
     }
 }
 
-/// What an answer to a request without series says.
+/// What the answer to a request without series means.
 fn verdict(reply: &Reply) -> (bool, String) {
     let Reply { status, message, .. } = reply;
     let said = if message.is_empty() { String::new() } else { format!(" ({message})") };

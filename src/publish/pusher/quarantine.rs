@@ -1,11 +1,11 @@
-//! Where refused samples go, for people to look at and to send again by hand.
+//! Files of refused samples, for people to examine and to send again by hand.
 //!
-//! One file for each endpoint, with one JSON object a line: a series with its samples in the form
-//! that `VictoriaMetrics` exports and imports (`metric`, `values`, `timestamps` in milliseconds,
-//! `null` for a stale marker), and with the receiver's `status` and `answer` and the time of the
-//! refusal. It has at most [`FILE_BYTES`]; then it gets the ending `.1` in the place of the one
-//! before, and a new one is begun: the oldest are lost first. This happens once a day at most, for
-//! the sake of flash memory: where more is refused, the first of it is kept, and the rest counted.
+//! There is one file for each endpoint, with one JSON object per line: a series with its samples in
+//! the format that `VictoriaMetrics` exports and imports (`metric`, `values`, `timestamps` in
+//! milliseconds, `null` for a stale marker), the receiver's `status` and `answer`, and the time of
+//! the refusal. A file that has reached [`FILE_BYTES`] is renamed to end in `.1`, replacing the one
+//! before, and a new one is started. To spare flash memory, this happens at most once a day: if
+//! more samples are refused, the first are kept and the rest only counted.
 
 use std::{
     io::{self, Write as _},
@@ -24,10 +24,10 @@ use crate::{
 
 use super::answer::Refusal;
 
-/// Size of a file; there are two at most.
+/// The maximum size of a file; there are at most two.
 const FILE_BYTES: u64 = 8 << 20;
 
-/// How long a full file is kept before another full one takes its place.
+/// How long a full file is kept before another full one replaces it.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The files of one endpoint.
@@ -46,10 +46,10 @@ impl Quarantine {
         &self.path
     }
 
-    /// Adds lines, durably. Says whether there was room.
+    /// Appends lines durably. Returns whether there was room.
     pub(super) fn add(&self, lines: &str) -> io::Result<bool> {
         if let Some(parent) = self.path.parent() {
-            // Not those above it: where the state directory has gone, somebody may put it back.
+            // Not the directories above: if the state directory is gone, somebody may put it back.
             self.files.create_dir(parent)?;
         }
         let mut file = self.files.append(&self.path)?;
@@ -68,8 +68,8 @@ impl Quarantine {
         }
         let size = file.length()?;
         write_lines(&mut file, size, lines).inspect_err(|_| {
-            // They are counted as not kept, and what there is of them is not to be taken for the
-            // beginning of the next ones.
+            // They are counted as not kept; a part of them must not become the beginning of the next
+            // ones.
             drop(file.set_len(size));
         })?;
         Ok(true)
@@ -83,7 +83,7 @@ fn write_lines(file: &mut OpenFile, size: u64, lines: &str) -> io::Result<()> {
         file.read_exact_at(&mut last, size - 1)?;
     }
     if last != [b'\n'] {
-        // A crash has cut the last line short: the next one is not to be lost with it.
+        // A crash has cut the last line short; the next one must not be lost with it.
         file.write_all(b"\n")?;
     }
     file.write_all(lines.as_bytes())?;
@@ -107,7 +107,7 @@ struct Line<'l> {
     refused_at: &'l str,
 }
 
-/// A series' labels, as an object.
+/// The labels of a series, as an object.
 struct Metric<'l> {
     pool: &'l LabelPool,
     labels: LabelSet,
@@ -119,10 +119,10 @@ impl Serialize for Metric<'_> {
     }
 }
 
-/// A sample's value: a whole number without a fraction, and `null` for what is no number.
+/// A sample's value: an integer if it is one, `null` if it is not a number.
 struct Value(f64);
 
-/// Below this, each whole number is a different `f64`.
+/// Integers below this are exact as `f64`.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 impl Serialize for Value {

@@ -1,4 +1,7 @@
-//! Texts that are never printed, and the files that they come from.
+//! Secrets, which are never printed, and the files that hold them.
+//!
+//! [`Watched`] gives the current text of a file: it reads the file again before a request, at most
+//! once a second, and keeps the last text while the file can't be read.
 
 use std::{
     fmt,
@@ -9,15 +12,14 @@ use std::{
 
 use crate::text_file::{self, Reading};
 
-/// How often a file is looked at, at most. Only before a request: nothing is read while nothing is
-/// sent.
+/// How often a file is read at most. This happens only before a request.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How long a look at a file may take: what is ready later is found by the next one. Requests wait
-/// for it, and with them one of the threads that serve HTTP.
+/// How long a request waits for a file to be read; if it takes longer, the next request uses the
+/// result.
 const LOOK_WAIT: Duration = Duration::from_millis(200);
 
-/// A text that is never printed.
+/// A text that is never printed. Its `Debug` shows a placeholder.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
@@ -27,7 +29,7 @@ impl Secret {
         Secret(secret.as_ref().into())
     }
 
-    /// The secret itself: for the wire, not for people.
+    /// The secret itself, to be sent and not to be shown.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -39,12 +41,12 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a text comes from that may be a secret.
+/// The source of a text that may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretSource {
     /// The text itself.
     Value(Secret),
-    /// A file that holds it. White space around it does not count. Read again when it changes.
+    /// A file with the text. Surrounding white space is ignored. It is read again when it changes.
     File(PathBuf),
 }
 
@@ -55,24 +57,23 @@ impl SecretSource {
     }
 }
 
-/// A file can't be read, or is not fit for a secret.
+/// A file that can't be read or can't be a secret.
 #[derive(Debug)]
 pub(super) struct SecretError {
-    /// What the operator calls it.
+    /// The setting that names the file.
     pub(super) setting: String,
     /// What is wrong, and what to do.
     pub(super) problem: String,
 }
 
-/// The text of a [`SecretSource`] as it is now.
+/// The current text of a [`SecretSource`].
 ///
-/// A file's content is compared, not its times: a mounted secret is swapped under a symbolic link,
-/// and a rewrite within the clock's tick changes nothing but the content. A file that can't be read
-/// for now, because the network file system that it is on is away, stops nothing: what it held last
-/// stays in use.
+/// Contents are compared, not modification times: a mounted secret is swapped under a symbolic
+/// link, and a rewrite within the resolution of the clock changes only the content. While a file
+/// can't be read, for example on an unreachable network file system, its last content stays in use.
 #[derive(Debug)]
 pub(super) struct Watched {
-    /// What the operator calls it.
+    /// The name of the setting.
     setting: String,
     source: SecretSource,
     held: Mutex<Held>,
@@ -82,9 +83,9 @@ pub(super) struct Watched {
 struct Held {
     text: Secret,
     looked: Instant,
-    /// What is wrong with the file now, if `text` is from an earlier time.
+    /// Why the file can't be read now; `text` is then its earlier content.
     trouble: Option<String>,
-    /// The look that is under way, and since when. No other one begins before it ends.
+    /// The read in progress, and since when. There is only one at a time.
     reading: Option<(Instant, Reading)>,
 }
 
@@ -109,7 +110,7 @@ impl Watched {
         Ok(Watched { setting, source: source.clone(), held })
     }
 
-    /// The text. Where the file can't be read any more, what it held last.
+    /// The text; the last one if the file can't be read.
     pub(super) fn current(&self) -> Secret {
         let mut held = self.held();
         if held.looked.elapsed() >= LOOK_EVERY {
@@ -118,7 +119,7 @@ impl Watched {
         held.text.clone()
     }
 
-    /// Looks at the file at once, because the text was not accepted; whether it has changed.
+    /// Reads the file at once, because its text was not accepted. Returns whether it has changed.
     pub(super) fn look_again(&self) -> bool {
         let mut held = self.held();
         let before = held.text.clone();
@@ -131,7 +132,7 @@ impl Watched {
         held.looked = Instant::now();
         let (setting, file) = (&self.setting, path.display());
         let (since, reading, wait) = match held.reading.take() {
-            // It has been waited for.
+            // An earlier request has waited for it.
             Some((since, reading)) => (since, reading, Duration::ZERO),
             None => (held.looked, Reading::regular(path), LOOK_WAIT),
         };
@@ -148,7 +149,7 @@ impl Watched {
         match result {
             Ok(text) => {
                 if held.text != text {
-                    tracing::info!(setting, %file, "the file has changed and is used as it is now");
+                    tracing::info!(setting, %file, "the file has changed; its new content is used");
                     held.text = text;
                 } else if held.trouble.is_some() {
                     tracing::info!(setting, %file, "the file can be read again");
@@ -160,7 +161,7 @@ impl Watched {
                 tracing::error!(
                     setting,
                     error = problem,
-                    "what the file held last stays in use: put the file back, readable for this user"
+                    "the file's last content stays in use: make it readable for this user"
                 );
                 held.trouble = Some(problem);
             }
@@ -168,12 +169,12 @@ impl Watched {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        // Each change is one assignment, so what a panicking holder leaves is whole.
+        // Each change is a single assignment, so a panic leaves the state consistent.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A file's text without the white space around it; else what is wrong, with the file's name.
+/// A file's text without surrounding white space; or what is wrong, with the file's name.
 fn secret(path: &Path, text: Result<String, String>) -> Result<Secret, String> {
     let name = path.display();
     let text = text.map_err(|error| format!("cannot read {name}: {error}"))?;

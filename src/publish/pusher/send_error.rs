@@ -1,20 +1,20 @@
 //! Why a request has no answer.
 
-/// Why there is no answer.
+/// The kind of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendErrorKind {
     /// No connection.
     Connect,
-    /// No answer in time.
+    /// No answer before the timeout.
     Timeout,
     /// The connection broke.
     Network,
-    /// Nothing to authenticate with, such as no token from the token endpoint.
+    /// No credentials, for example because the token endpoint issued no token.
     Auth,
 }
 
 impl SendErrorKind {
-    /// As a label value.
+    /// The label value.
     pub const fn label(self) -> &'static str {
         match self {
             SendErrorKind::Connect => "connect",
@@ -25,15 +25,15 @@ impl SendErrorKind {
     }
 }
 
-/// There is no answer.
+/// A request that has no answer.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
 pub struct SendError {
-    /// Why.
+    /// The kind of failure.
     pub kind: SendErrorKind,
-    /// What happened, without secrets.
+    /// What happened, with secrets masked.
     pub what: String,
-    /// Whether the receiver may have got the request, and stored it.
+    /// Whether the receiver may have received and stored the request.
     pub reached: bool,
 }
 

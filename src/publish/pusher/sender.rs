@@ -1,5 +1,4 @@
-//! One request: bytes go out, and what came back is told as it is. What it means is decided in
-//! `answer.rs`.
+//! Sends one request and returns the answer as it came. `answer.rs` decides what it means.
 
 use std::{
     fmt,
@@ -26,21 +25,21 @@ use super::{
     send_error::SendError,
 };
 
-/// How much of an answer's body is read so that the connection can be used again; after a longer
-/// one it is closed.
+/// How much of an answer's body is read, so that the connection can be reused; after a longer one
+/// it is closed.
 const BODY_LIMIT_BYTES: usize = 64 << 10;
 
-/// How long the body of a confirmation is waited for.
+/// How long to wait for the body of a confirmation.
 const CONFIRMATION_BODY_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long the body of a refusal is waited for: it is for people, and some servers trickle.
+/// How long to wait for the body of a refusal: it is for people, and some servers send it slowly.
 const REFUSAL_BODY_LIMIT: Duration = Duration::from_secs(5);
 
-/// How `VictoriaMetrics` is asked which version of its own protocol it takes: its answer to
-/// version 1, which is zstd, is "1".
+/// Asks `VictoriaMetrics` which version of its own protocol it supports: if it supports version 1,
+/// which is zstd, it answers "1".
 const ZSTD_QUESTION: (&str, &str) = ("get_vm_proto_version", "1");
 
-/// In the place of the protocol's version where the body is zstd.
+/// Replaces the header with the protocol's version if the body is zstd.
 const VM_VERSION: HeaderName = HeaderName::from_static("x-victoriametrics-remote-write-version");
 
 const SAMPLES_WRITTEN: &str = "x-prometheus-remote-write-samples-written";
@@ -57,11 +56,11 @@ pub struct Content {
 }
 
 impl Content {
-    /// What every receiver takes.
+    /// What every receiver accepts.
     pub const V1: Content = Content { protocol: Protocol::V1, compression: Compression::Snappy };
     /// Remote-Write 2.0.
     pub const V2: Content = Content { protocol: Protocol::V2, compression: Compression::Snappy };
-    /// The protocol of `VictoriaMetrics`' own.
+    /// The protocol of `VictoriaMetrics`.
     pub const ZSTD: Content = Content { protocol: Protocol::V1, compression: Compression::Zstd };
 
     /// Sets the headers that say what the body is (Remote-Write 1.0 and 2.0, Protocol).
@@ -79,7 +78,7 @@ impl Content {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
         if self.compression == Compression::Zstd {
-            // Receivers that tell the two protocols apart by these headers take one or the other.
+            // Receivers distinguish the two protocols by these headers.
             headers.insert(VM_VERSION, HeaderValue::from_static("1"));
         } else {
             headers.insert(VERSION, HeaderValue::from_static(version));
@@ -98,7 +97,7 @@ pub struct Written {
 }
 
 impl Written {
-    /// `None` where the header for samples is missing or no number: we send nothing but samples.
+    /// `None` if the header for samples is missing or not a number: we send nothing but samples.
     fn read(headers: &HeaderMap) -> Option<Self> {
         let count = |name| headers.get(name)?.to_str().ok()?.trim().parse().ok();
         Some(Written {
@@ -116,12 +115,12 @@ pub struct Reply {
     pub status: StatusCode,
     /// What `Retry-After` asks for.
     pub retry_after: Option<Duration>,
-    /// What the Written headers say, where they are there.
+    /// What the Written headers say, if there are any.
     pub written: Option<Written>,
-    /// Whether the body is a page for people (HTML), which no receiver answers with.
+    /// Whether the body is an HTML page, with which no receiver answers.
     pub is_page: bool,
-    /// The beginning of the body on one line, without what was sent in confidence; of a
-    /// redirection, where it leads, without what may be secret in that URL.
+    /// The beginning of the body on one line, with secrets masked; for a redirect, its target
+    /// without the parts of the URL that may be secret.
     pub message: String,
 }
 
@@ -129,13 +128,13 @@ pub struct Reply {
 pub struct Sender {
     http: HttpClient,
     auth: Authenticator,
-    /// A request without body.
+    /// A request without a body.
     template: Request,
 }
 
 impl fmt::Debug for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The URL's query may be secret.
+        // The query of the URL may be secret.
         let endpoint = endpoint_name(self.template.url());
         f.debug_struct("Sender")
             .field("endpoint", &endpoint)
@@ -149,7 +148,7 @@ impl Sender {
     /// Checks everything that can be checked without the network, and reads the files.
     pub fn new(config: &PusherConfig) -> Result<Self, PusherConfigError> {
         let url = config.check()?;
-        // One for all that this endpoint is told: who gets tokens may be who takes samples.
+        // One mask for the receiver and the token endpoint: they may be the same server.
         let mask = Arc::new(Mask::default());
         let http = HttpClient::new("", &config.tls, &config.proxy, &url, Arc::clone(&mask))?;
         let auth = Authenticator::new(&config.auth, &config.proxy, config.timeout, mask)?;
@@ -168,9 +167,9 @@ impl Sender {
         self.execute(request).await
     }
 
-    /// Asks the receiver whether it takes zstd, without sending it a sample. The answer "1" with a
-    /// 200 is a yes; no other receiver says that. `empty` is a 1.0 request without series, with
-    /// snappy: receivers that do not know the question take it without a word.
+    /// Asks the receiver whether it accepts zstd, without sending a sample. Only a receiver that
+    /// does answers 200 with "1". `empty` is a 1.0 request without series in snappy, which
+    /// receivers that do not know the question accept as usual.
     pub(super) async fn ask_for_zstd(&self, empty: Bytes) -> Result<Reply, SendError> {
         let mut request = self.request();
         let (name, value) = ZSTD_QUESTION;
@@ -211,7 +210,7 @@ impl Sender {
         let written = Written::read(response.headers());
         let is_page = is_page(response.headers());
         let message = if status.is_redirection() {
-            self.location(&response).unwrap_or_else(|| "no address that can be read".to_owned())
+            self.location(&response).unwrap_or_else(|| "an unreadable address".to_owned())
         } else {
             let limit =
                 if status.is_success() { CONFIRMATION_BODY_LIMIT } else { REFUSAL_BODY_LIMIT };
@@ -220,7 +219,7 @@ impl Sender {
         Reply { status, retry_after, written, is_page, message }
     }
 
-    /// Where a redirection leads, without what may be secret in it.
+    /// The target of a redirect, without the parts that may be secret.
     fn location(&self, response: &Response) -> Option<String> {
         let location = response.headers().get(header::LOCATION)?.to_str().ok()?;
         let url = self.template.url().join(location).ok()?;

@@ -1,4 +1,9 @@
-//! Who is connected, and who gives way where there are too many.
+//! The open connections, and which of them is closed when there are too many.
+//!
+//! [`Connections::enter`] admits a connection and gives it a [`Slot`]; the slot records whether the
+//! connection waits for a request or is being answered. When a new connection exceeds a limit, the
+//! one that has waited longest is closed. A [`Closer`] closes a connection from elsewhere in the
+//! server, for a [`CloseReason`].
 
 use std::{
     collections::BTreeMap,
@@ -9,20 +14,20 @@ use std::{
 
 use tokio::sync::watch;
 
-/// Why the server ends a connection that has not ended by itself: the label of the metric.
+/// Why the server closes a connection: the `reason` label of the metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CloseReason {
-    /// Of all connections, this one waited longest for a head, and another one came.
+    /// Another connection came in, and this one had waited longest for the head of a request.
     Crowded,
-    /// The head of a request did not come in time.
+    /// The head of a request did not arrive in time.
     HeadTimeout,
-    /// The client took nothing of what was written for too long.
+    /// The client read nothing of what was written for too long.
     Stalled,
-    /// The client takes its scrape so slowly that the whole would take too long.
+    /// The client reads its page so slowly that the whole page would take too long.
     Slow,
-    /// More scrapes were under way than may be, and of this one nothing was taken for longest.
+    /// There were too many scrapes, and the client of this one had read nothing for longest.
     Scrapes,
-    /// Scrapes held more snapshots than they may, and those of this one were the slowest.
+    /// Scrapes held too many snapshots, and the readers of this one were the slowest.
     Snapshots,
 }
 
@@ -36,7 +41,7 @@ impl CloseReason {
         CloseReason::Snapshots,
     ];
 
-    /// As a label value.
+    /// The label value.
     pub(super) const fn label(self) -> &'static str {
         match self {
             CloseReason::Crowded => "crowded",
@@ -49,7 +54,7 @@ impl CloseReason {
     }
 }
 
-/// Ends a connection from elsewhere.
+/// Closes a connection from elsewhere in the server. Clones close the same connection.
 #[derive(Debug, Clone)]
 pub(super) struct Closer(watch::Sender<Option<CloseReason>>);
 
@@ -58,7 +63,7 @@ impl Closer {
         Closer(watch::Sender::new(None))
     }
 
-    /// Ends it, unless it is ending already.
+    /// Closes the connection, unless it is being closed already.
     pub(super) fn end(&self, reason: CloseReason) {
         self.0.send_if_modified(|ended| {
             let is_first = ended.is_none();
@@ -67,17 +72,17 @@ impl Closer {
         });
     }
 
-    /// Why it is to end, if it is.
+    /// Why the connection is being closed; `None` if it isn't.
     pub(super) fn reason(&self) -> Option<CloseReason> {
         *self.0.borrow()
     }
 
-    /// Completes when the connection is to end.
+    /// Completes when the connection is to be closed.
     pub(super) async fn ended(&self) -> CloseReason {
         let mut ended = self.0.subscribe();
         match ended.wait_for(Option::is_some).await.map(|reason| *reason) {
             Ok(Some(reason)) => reason,
-            // We hold the sender ourselves.
+            // Not reached: this holds the sender.
             _ => std::future::pending().await,
         }
     }
@@ -86,9 +91,9 @@ impl Closer {
 /// All open connections.
 #[derive(Debug)]
 pub(super) struct Connections {
-    /// How many there may be.
+    /// The maximum number of connections.
     max: usize,
-    /// How many of one peer.
+    /// The maximum number of connections of one peer.
     max_per_peer: usize,
     open: Mutex<Open>,
 }
@@ -96,7 +101,7 @@ pub(super) struct Connections {
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
-    /// By a number that counts up.
+    /// By a number that rises with each connection.
     connections: BTreeMap<u64, Connection>,
 }
 
@@ -108,12 +113,12 @@ struct Connection {
     closer: Closer,
 }
 
-/// What is waited for, and since when. What comes first gives way first.
+/// What the server waits for, and since when. The order is that in which connections are closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Waiting {
     /// The head of a request.
     Head(Instant),
-    /// Something to answer a request with.
+    /// A snapshot to answer a request with.
     Answer(Instant),
 }
 
@@ -122,9 +127,10 @@ impl Connections {
         Arc::new(Connections { max, max_per_peer, open: Mutex::default() })
     }
 
-    /// Lets a connection in. Where its peer or all of them have as many as they may, the one that
-    /// has waited longest for the head of a request gives way: clients send a head at once, and an
-    /// idle connection is easily made again. `None` if all are being answered.
+    /// Admits a connection. If its peer, or all peers together, have reached their maximum, the
+    /// connection that has waited longest for the head of a request is closed: clients send the
+    /// head at once, and an idle connection is easily replaced. `None` if all of them are being
+    /// answered.
     pub(super) fn enter(self: &Arc<Self>, from: IpAddr) -> Option<Slot> {
         let peer = peer(from);
         let mut open = self.open();
@@ -151,14 +157,14 @@ impl Connections {
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
-        // Each change is one call, so what a panicking holder leaves is whole.
+        // Each change is a single call, so a panic leaves the state consistent.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Open {
-    /// Ends the one of these that has waited longest for a head, or else for an answer. `None` if
-    /// none of them waits.
+    /// Closes the matching connection that has waited longest for a head, or else for an answer.
+    /// `None` if none of them is waiting.
     fn give_way(&mut self, of_these: impl Fn(&Connection) -> bool) -> Option<()> {
         let these = self.connections.iter().filter(|(_, connection)| of_these(connection));
         let (_, number) =
@@ -169,7 +175,7 @@ impl Open {
     }
 }
 
-/// Who counts as one: an IPv4 address, or the /64 that IPv6 gives to a single network.
+/// What counts as one peer: an IPv4 address, or an IPv6 /64, which is a single network.
 fn peer(from: IpAddr) -> IpAddr {
     match from.to_canonical() {
         IpAddr::V6(address) => {
@@ -180,7 +186,7 @@ fn peer(from: IpAddr) -> IpAddr {
     }
 }
 
-/// A connection's place among the others.
+/// An admitted connection. Dropping it makes room for another one.
 #[derive(Debug)]
 pub(super) struct Slot {
     connections: Arc<Connections>,
@@ -189,18 +195,18 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// What ends this connection.
+    /// Closes this connection.
     pub(super) fn closer(&self) -> &Closer {
         &self.closer
     }
 
-    /// Says that a request is here, which can't be answered yet. It holds nothing, so it may still
-    /// have to give way.
+    /// Records that a request has arrived and can't be answered yet. It holds no resources, so the
+    /// connection may still be closed for another one.
     pub(super) fn has_asked(&self) {
         self.connections.note(self.number, Some(Waiting::Answer(Instant::now())));
     }
 
-    /// Says that a request is being answered, until the result is dropped.
+    /// Records that a request is being answered, until the result is dropped.
     pub(super) fn answering(&self) -> Answering {
         self.connections.note(self.number, None);
         Answering { connections: Arc::clone(&self.connections), number: self.number }

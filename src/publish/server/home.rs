@@ -1,10 +1,10 @@
-//! The page for people: what runs, how it is, and where to go on.
+//! The status page at `/`: what is counted, the state of each component, and links.
 
 use super::state::ServerState;
 
 const STYLE: &str = include_str!("home.css");
 
-/// The page at `/`, in HTML that needs neither scripts nor anything else.
+/// The page, in HTML that loads nothing else.
 pub(super) fn render(state: &ServerState) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let about = escaped(&state.about);
@@ -70,7 +70,7 @@ pub(super) fn render(state: &ServerState) -> String {
     )
 }
 
-/// Text as HTML shows it as it is, in an element or a quoted attribute.
+/// Escapes a text for an HTML element or a quoted attribute.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -86,7 +86,7 @@ fn escaped(text: &str) -> String {
     out
 }
 
-/// A number with its digits in groups of three.
+/// A number with a comma between groups of three digits.
 fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut out = String::new();

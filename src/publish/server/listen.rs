@@ -1,4 +1,4 @@
-//! Where the server listens.
+//! The addresses that the server listens on.
 
 use std::{
     fmt, io,
@@ -8,25 +8,25 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that the kernel holds until they are accepted; it refuses more.
+/// Connections that the kernel queues until they are accepted; it refuses more.
 const BACKLOG: i32 = 1024;
 
-/// An address to listen on: `host:port`, or `:port` for all addresses, IPv6 and IPv4. Port 0 takes
-/// any free one.
+/// An address to listen on: `host:port`, or `:port` for all IPv6 and IPv4 addresses. Port 0 means
+/// any free port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenAddr {
-    /// `None` for all addresses. An IPv6 address stands without brackets.
+    /// `None` for all addresses. An IPv6 address has no brackets here.
     host: Option<String>,
     port: u16,
 }
 
-/// What is wrong with the text of a [`ListenAddr`].
+/// Why a text is not a [`ListenAddr`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ListenAddrError {
-    /// No colon that a port follows.
+    /// There is no colon followed by a port.
     #[error("`{0}` has no port: write host:port, or :port for all addresses, such as :9590")]
     NoPort(String),
-    /// What follows the last colon is no port.
+    /// What follows the last colon is not a port.
     #[error("`{0}` is not a port: use a number from 0 (any free port) to 65535")]
     BadPort(String),
     /// An IPv6 address without brackets, or brackets that don't match.
@@ -43,7 +43,7 @@ impl FromStr for ListenAddr {
         let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let bad_host = || ListenAddrError::BadHost(host.to_owned());
         let host = match bracketed {
-            // A zone (`fe80::1%eth0`) is left to the resolver.
+            // The resolver handles a zone (`fe80::1%eth0`).
             Some(inside) if inside.contains(':') => Some(inside.to_owned()),
             Some(_) => return Err(bad_host()),
             None if host.contains([':', '[', ']', '/', ' ']) => return Err(bad_host()),
@@ -60,8 +60,7 @@ impl FromStr for ListenAddr {
 
 impl ListenAddr {
     /// The addresses (`host:port`) at which a server that listens here can be reached from this
-    /// machine: more than one where it depends on the machine which of them works. None if the port
-    /// is any free one.
+    /// machine: several if it depends on the machine which of them works, none if the port is 0.
     pub fn from_here(&self) -> Vec<String> {
         let ip = self.host.as_deref().map(str::parse::<IpAddr>);
         let hosts: &[IpAddr] = match ip {
@@ -87,7 +86,7 @@ impl fmt::Display for ListenAddr {
     }
 }
 
-/// Sockets that listen: clients can connect, and wait until [`serve`](super::serve) runs.
+/// Listening sockets: clients can connect, and wait until [`serve`](super::serve) runs.
 #[derive(Debug)]
 pub struct Listener {
     pub(super) sockets: Vec<TcpListener>,
@@ -95,13 +94,13 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// The address of the first socket, with the port that was given to it. `[::]` where one
-    /// socket takes IPv6 and IPv4.
+    /// The address of the first socket, with its actual port. It is `[::]` if one socket accepts
+    /// IPv6 and IPv4.
     pub fn local_addr(&self) -> SocketAddr {
         self.addrs[0]
     }
 
-    /// The page for people, as somebody on this machine can reach it.
+    /// The URL of the status page, for somebody on this machine.
     pub fn link(&self) -> String {
         let address = self.local_addr();
         if address.ip().is_unspecified() {
@@ -111,7 +110,7 @@ impl Listener {
         }
     }
 
-    /// The addresses of all sockets; a host name may stand for several.
+    /// The addresses of all sockets; a host name may resolve to several.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addrs
     }
@@ -120,8 +119,8 @@ impl Listener {
 /// Listens on `addr`. A host name is resolved, which may block.
 ///
 /// # Errors
-/// If the host is unknown or none of its addresses can be listened on; the message names the
-/// address and says what to do.
+/// If the host is unknown or none of its addresses can be used; the message names the address and
+/// says what to do.
 pub fn bind(addr: &ListenAddr) -> io::Result<Listener> {
     let sockets = match &addr.host {
         None => vec![bind_all(addr.port)?],
@@ -131,7 +130,7 @@ pub fn bind(addr: &ListenAddr) -> io::Result<Listener> {
     Ok(Listener { sockets, addrs })
 }
 
-/// One socket for IPv6 and IPv4, or for IPv4 alone where there is no IPv6.
+/// One socket for IPv6 and IPv4, or for IPv4 alone if there is no IPv6.
 fn bind_all(port: u16) -> io::Result<TcpListener> {
     match listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
         Err(error) if !is_refusal(&error) => {
@@ -141,7 +140,7 @@ fn bind_all(port: u16) -> io::Result<TcpListener> {
     }
 }
 
-/// A socket for each address of the host, all with the same port.
+/// A socket for each address of the host, all on the same port.
 fn bind_host(host: &str, addr: &ListenAddr) -> io::Result<Vec<TcpListener>> {
     let resolved = (host, addr.port).to_socket_addrs().map_err(|error| {
         let message =
@@ -162,7 +161,7 @@ fn bind_host(host: &str, addr: &ListenAddr) -> io::Result<Vec<TcpListener>> {
         match listen(resolved) {
             Ok(socket) => sockets.push(socket),
             Err(error) if is_refusal(&error) => return Err(error),
-            // `localhost` has an IPv6 address on machines that have no IPv6.
+            // `localhost` may have an IPv6 address on a machine without IPv6.
             Err(error) => unavailable = Some(error),
         }
     }
@@ -176,7 +175,7 @@ fn bind_host(host: &str, addr: &ListenAddr) -> io::Result<Vec<TcpListener>> {
     }
 }
 
-/// Whether the address exists, but is not ours to take.
+/// Whether the address exists but can't be used by us.
 fn is_refusal(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
 }
@@ -185,11 +184,12 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = || {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
         if addr.is_ipv6() {
-            // All IPv6 addresses includes IPv4 by mapped ones; the system's default may differ.
+            // The unspecified IPv6 address includes IPv4 as mapped addresses; system defaults
+            // differ.
             socket.set_only_v6(!addr.ip().is_unspecified())?;
         }
-        // Connections of a process that just ended don't keep the port from its successor. On
-        // Windows, this option would let two processes listen at once.
+        // Connections of a process that has just ended must not block the port for its successor.
+        // On Windows, this option would let two processes listen at once.
         #[cfg(unix)]
         socket.set_reuse_address(true)?;
         socket.bind(&addr.into())?;
@@ -199,7 +199,9 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     };
     socket().map_err(|error: io::Error| {
         let advice = match error.kind() {
-            io::ErrorKind::AddrInUse => "stop what listens there, or choose another port",
+            io::ErrorKind::AddrInUse => {
+                "stop the process that listens there, or choose another port"
+            }
             io::ErrorKind::PermissionDenied => "choose a port above 1023",
             _ => "choose an address of this machine, or `:port` for all",
         };

@@ -1,7 +1,9 @@
-//! The HTTP server: the page to be scraped, health, and a page for people.
+//! The HTTP server: `/metrics` for scrapes, health checks, reloads, and a status page for people.
 //!
-//! [`bind`] and [`serve`] are two steps, so that a bad address fails at start-up, and clients can
-//! ask for health from the first moment.
+//! [`bind`] and [`serve`] are separate steps, so that a bad address fails at startup and clients
+//! can connect from the first moment. `routes.rs` decides how each request is answered; `scrape.rs`
+//! renders the page while it is sent. `connections.rs`, `scrapes.rs` and `stall.rs` keep slow or
+//! numerous clients within the limits of [`ServerConfig`].
 
 mod connections;
 mod home;
@@ -35,17 +37,17 @@ use self::{
 pub use listen::{ListenAddr, ListenAddrError, Listener, bind};
 pub use state::{ServerConfig, ServerState};
 
-/// How long the server rests when the system has no resources for another connection.
+/// How long the server pauses when the system has no resources for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// How often it is logged that connections are closed early.
+/// How often early closes of connections are logged.
 const CLOSE_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Answers requests until `shutdown` completes, then ends open connections: idle ones at once,
-/// others after their answer, or at the deadline.
+/// Answers requests until `shutdown` completes, then closes open connections: idle ones at once,
+/// others after their answer or at the deadline.
 ///
 /// # Errors
-/// If the runtime can't take the sockets; nothing that a client does is an error.
+/// If the runtime can't take over the sockets; nothing that a client does is an error.
 pub async fn serve(
     listener: Listener,
     config: ServerConfig,
@@ -89,8 +91,8 @@ pub async fn serve(
                     state: Arc::clone(&state),
                 };
                 tasks.spawn(connection(stream, client, stopping.clone(), served));
-                // However fast others come, what this one has sent is read before it may have to
-                // give way.
+                // However fast others connect, the request of this one is read before it can be
+                // closed for another.
                 yield_now().await;
             }
         }
@@ -105,7 +107,7 @@ pub async fn serve(
     if drained.await.is_err() {
         tracing::warn!(
             connections = tasks.len(),
-            "HTTP connections were cut off: clients did not take their answers in time"
+            "HTTP connections were closed at shutdown: clients did not read their answers in time"
         );
         tasks.shutdown().await;
     }
@@ -126,17 +128,17 @@ async fn accept(listeners: &[TcpListener]) -> (TcpStream, SocketAddr) {
         .await;
         match accepted {
             Ok(accepted) => return accepted,
-            // The client has left before its turn came.
+            // The client left before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                tracing::warn!(%error, "can't accept HTTP connections: is the limit of open files too low?");
+                tracing::warn!(%error, "can't accept HTTP connections: check the limit of open files");
                 sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-/// Who is connected, and what it is answered with.
+/// A connected client, and what its requests are answered from.
 struct Client {
     peer: SocketAddr,
     slot: Slot,
@@ -152,7 +154,7 @@ async fn connection(
     mut stopping: watch::Receiver<bool>,
     _served: Served,
 ) {
-    // Answers are written in few large pieces; the last one must not wait for more.
+    // Answers are written in few large pieces; the last one must not be delayed.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "can't set TCP_NODELAY");
     }
@@ -164,9 +166,9 @@ async fn connection(
         let mut connection = pin!(
             http1::Builder::new()
                 .timer(TokioTimer::new())
-                // A server that does not know the time must not tell it (RFC 9110, 6.6.1).
+                // A server that does not know the time must not send it (RFC 9110, 6.6.1).
                 .auto_date_header(clock::is_set(clock::now_ms()))
-                // Who has said all that they have to say may still listen.
+                // A client that has finished sending may still read.
                 .half_close(true)
                 .header_read_timeout(config.head_timeout)
                 .max_buf_size(config.max_head_bytes)
@@ -189,7 +191,7 @@ async fn connection(
     };
     if let Err(error) = result {
         tracing::debug!(%peer, %error, "an HTTP connection ended early");
-        // hyper has answered the last two itself.
+        // hyper itself has answered the last two.
         if error.is_timeout() {
             closer.end(CloseReason::HeadTimeout);
         } else if error.is_parse_too_large() {
@@ -203,28 +205,25 @@ async fn connection(
     }
 }
 
-/// Counts a connection that the server has ended, and logs it at a limited rate.
+/// Counts a connection that the server has closed, and logs it at a limited rate.
 fn log_closed(metrics: &Metrics, reason: CloseReason, peer: SocketAddr) {
     static CROWDED: LogLimit = LogLimit::new(CLOSE_LOG_INTERVAL);
     static SLOW: LogLimit = LogLimit::new(CLOSE_LOG_INTERVAL);
     metrics.http_closed.with_label_values(&[reason.label()]).inc();
     let label = reason.label();
     let (limit, what) = match reason {
-        // Nobody has lost an answer: an idle connection, or one that was never used.
+        // No answer was lost: the connection was idle or never used.
         CloseReason::HeadTimeout => {
             return tracing::debug!(%peer, reason = label, "no request came");
         }
         CloseReason::Crowded => (
             &CROWDED,
-            "more HTTP connections came than are kept: those that waited longest for a request \
-             are closed",
+            "too many HTTP connections: those that waited longest for a request are closed",
         ),
         CloseReason::Stalled
         | CloseReason::Slow
         | CloseReason::Scrapes
-        | CloseReason::Snapshots => {
-            (&SLOW, "an answer was cut off: the client is too slow for all of it")
-        }
+        | CloseReason::Snapshots => (&SLOW, "an answer was cut off: the client reads too slowly"),
     };
     if let Some(held_back) = limit.permit() {
         tracing::warn!(%peer, reason = label, held_back, "{what}");
@@ -233,11 +232,11 @@ fn log_closed(metrics: &Metrics, reason: CloseReason, peer: SocketAddr) {
 
 fn log_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "an HTTP connection ended by an error of ours: please report it");
+        tracing::error!(%error, "an HTTP connection ended because of a bug: please report it");
     }
 }
 
-/// Counts a connection as open for as long as it lives, even if it is cut off.
+/// Counts a connection as open until it is dropped, however it ends.
 struct Served(IntGauge);
 
 impl Served {

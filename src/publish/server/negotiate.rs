@@ -1,11 +1,11 @@
-//! What a client accepts: `Accept` and `Accept-Encoding` (RFC 9110, section 12.5).
+//! Content negotiation: `Accept` and `Accept-Encoding` (RFC 9110, section 12.5).
 
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderName};
 
 use crate::publish::text::Format;
 
-/// The format that the client wants most. Where it accepts both alike without naming `OpenMetrics`,
-/// or neither, it is the text format, which every client can show.
+/// The format that the client prefers. If it accepts both equally without naming `OpenMetrics`, or
+/// accepts neither, this is the text format, which every client can show.
 pub(super) fn format(headers: &HeaderMap) -> Format {
     let text = quality(headers, "text", "plain", "0.0.4");
     let open = quality(headers, "application", "openmetrics-text", "1.0.0");
@@ -15,7 +15,8 @@ pub(super) fn format(headers: &HeaderMap) -> Format {
     if preferred { Format::OpenMetrics } else { Format::Prometheus }
 }
 
-/// Whether to compress by gzip: the client accepts it, and not less than the plain bytes.
+/// Whether to compress with gzip: the client accepts it, and prefers it to or likes it as much as
+/// no compression.
 pub(super) fn gzip(headers: &HeaderMap) -> bool {
     let (mut gzip, mut identity, mut any) = (None, None, None);
     for item in items(headers, ACCEPT_ENCODING) {
@@ -33,21 +34,21 @@ pub(super) fn gzip(headers: &HeaderMap) -> bool {
     gzip > 0.0 && gzip >= identity.unwrap_or(0.0)
 }
 
-/// Specificity of a range that names the media type.
+/// The specificity of a range that names the media type.
 const NAMED: u8 = 2;
 
-/// How much a media type is wanted.
+/// How much the client wants a media type.
 #[derive(Debug, Clone, Copy, Default)]
 struct Quality {
-    /// How closely the deciding range names the type: 0 for `*/*`, 1 for `type/*`, [`NAMED`], 3
-    /// with the version.
+    /// How specific the matching range is: 0 for `*/*`, 1 for `type/*`, [`NAMED`] for the type, one
+    /// more with the version.
     specificity: u8,
     /// From 0 (not at all) to 1.
     weight: f32,
 }
 
-/// The weight of the most specific range that holds the media type in this version; the highest
-/// where several are as specific.
+/// The weight of the most specific range that matches the media type in this version; the highest
+/// if several are equally specific.
 fn quality(headers: &HeaderMap, kind: &str, subtype: &str, version: &str) -> Quality {
     let mut best: Option<Quality> = None;
     for item in items(headers, ACCEPT) {
@@ -78,7 +79,7 @@ fn quality(headers: &HeaderMap, kind: &str, subtype: &str, version: &str) -> Qua
     best.unwrap_or_default()
 }
 
-/// The items of a list header, in all its lines.
+/// The items of a list header, from all its lines.
 fn items(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(name).into_iter();
     lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','))
@@ -97,7 +98,7 @@ fn parameter<'p>(parameters: &'p str, name: &str) -> Option<&'p str> {
     })
 }
 
-/// The weight `q`: 1 where there is none, 0 where it makes no sense.
+/// The weight `q`: 1 if there is none, 0 if it is invalid.
 fn weight(parameters: &str) -> f32 {
     match parameter(parameters, "q").map(str::parse::<f32>) {
         None => 1.0,

@@ -1,4 +1,4 @@
-//! Which request gets which answer.
+//! Routing: which request gets which answer.
 
 use std::{convert::Infallible, sync::Arc, time::Instant};
 
@@ -30,14 +30,13 @@ use super::{
 
 type Answer = Response<Either<Full<Bytes>, ScrapeBody>>;
 
-/// What a path is called in metrics if the server does not serve it: clients' own words would be
-/// labels without bound.
+/// The `path` label of paths that are not served: clients could make up any number of them.
 pub(super) const OTHER: &str = "other";
 
-/// What is served.
+/// The paths that are always served.
 const PATHS: [&str; 4] = ["/metrics", "/-/healthy", "/-/ready", "/"];
 
-/// What reloads the configuration, where that can be done.
+/// Reloads the configuration; served only if the program can do that.
 const RELOAD: &str = "/-/reload";
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -54,22 +53,22 @@ pub(super) async fn respond(
     let answering = slot.answering();
     let (parts, body) = request.into_parts();
     let has_body = !body.is_end_stream();
-    // Nothing reads it.
+    // It is not read.
     drop(body);
     let path = paths(state).find(|known| *known == parts.uri.path()).unwrap_or(OTHER);
-    // Prometheus takes both of them for a reload.
+    // Prometheus accepts both for a reload.
     let (methods, allowed) = match path {
         RELOAD => ([Method::POST, Method::PUT], "POST, PUT"),
         _ => ([Method::GET, Method::HEAD], "GET, HEAD"),
     };
     let mut answer = if path == OTHER {
-        plain(StatusCode::NOT_FOUND, "Nothing is here. See / for what is.\n")
+        plain(StatusCode::NOT_FOUND, "Not found. See / for what is served.\n")
     } else if !methods.contains(&parts.method) {
         let advice = format!("Use {}.\n", allowed.replace(", ", " or "));
         let answer = plain(StatusCode::METHOD_NOT_ALLOWED, advice);
         with_header(answer, ALLOW, allowed)
     } else if has_body {
-        plain(StatusCode::PAYLOAD_TOO_LARGE, "Send no body.\n")
+        plain(StatusCode::PAYLOAD_TOO_LARGE, "Send the request without a body.\n")
     } else {
         match path {
             RELOAD => reload(state.reload.as_ref()).await,
@@ -80,8 +79,7 @@ pub(super) async fn respond(
                     slot.has_asked();
                     state.reader.fresh(config.max_age, config.snapshot_wait).await
                 } else {
-                    // hyper drops the body of an answer to HEAD. Nobody sees its numbers: they need
-                    // not be fresh.
+                    // hyper drops the body of an answer to HEAD, so its values need not be fresh.
                     state.reader.newest()
                 };
                 let answering = slot.answering();
@@ -108,15 +106,14 @@ pub(super) async fn respond(
         }
     };
     if has_body {
-        // What was not read would be taken for the next request.
+        // The unread body would be taken for the next request.
         answer = with_header(answer, CONNECTION, "close");
     }
     count(&state.metrics, path, answer.status().as_str());
     Ok(answer)
 }
 
-/// Has the counters of what is served exist from the start, so that a rate sees their first
-/// increment.
+/// Creates the counters of what is served at startup, so that a rate sees their first increment.
 pub(super) fn announce(state: &ServerState) {
     let metrics = &state.metrics;
     for path in paths(state) {
@@ -132,12 +129,12 @@ fn paths(state: &ServerState) -> impl Iterator<Item = &'static str> {
     PATHS.into_iter().chain(state.reload.as_ref().map(|_| RELOAD))
 }
 
-/// Counts a request by the path, of those served, and the code it was answered with.
+/// Counts a request by its path (one that is served, or [`OTHER`]) and the status of its answer.
 pub(super) fn count(metrics: &Metrics, path: &str, code: &str) {
     metrics.http_requests.with_label_values(&[path, code]).inc();
 }
 
-/// The page to be scraped.
+/// The answer to a scrape.
 fn scraped(format: Format, gzip: bool, body: ScrapeBody) -> Answer {
     let mut answer = Response::new(Either::Right(body));
     let headers = answer.headers_mut();
@@ -149,7 +146,7 @@ fn scraped(format: Format, gzip: bool, body: ScrapeBody) -> Answer {
     answer
 }
 
-/// Whether the process works: 503 once a component has died, since only a restart helps then.
+/// Liveness: 503 once a component has died, since only a restart helps then.
 fn healthy(state: &ServerState) -> Answer {
     let components = state.health.components();
     let died = told(components.iter().filter(|(_, state)| *state == State::Died));
@@ -160,12 +157,12 @@ fn healthy(state: &ServerState) -> Answer {
     }
 }
 
-/// Whether the program does what it is for: 503 if not. In any case a line for each component that
-/// has something to say.
+/// Readiness: 503 while a component is not ready. In any case, a line for each component that has
+/// something to report.
 fn ready(state: &ServerState) -> Answer {
     let mut components = state.health.components();
     if state.reader.newest().is_none() {
-        let reason = "nothing is published yet: the first counts come within seconds";
+        let reason = "no snapshot is published yet: the first one follows within seconds";
         components.push(("counters".to_owned(), State::Starting(reason.to_owned())));
     }
     let is_ready = components.iter().all(|(_, state)| state.is_ready());
@@ -179,7 +176,7 @@ fn ready(state: &ServerState) -> Answer {
 
 /// Reloads the configuration. The text of an answer other than 200 says what is wrong.
 async fn reload(handle: Option<&ReloadHandle>) -> Answer {
-    let Some(handle) = handle else { return plain(StatusCode::NOT_FOUND, "Nothing is here.\n") };
+    let Some(handle) = handle else { return plain(StatusCode::NOT_FOUND, "Not found.\n") };
     let error = match handle.reload().await {
         Ok(changes) => return plain(StatusCode::OK, format!("Reloaded.\n{changes}")),
         Err(error) => error,
@@ -199,7 +196,7 @@ async fn reload(handle: Option<&ReloadHandle>) -> Answer {
 fn told<'c>(components: impl Iterator<Item = &'c (String, State)>) -> String {
     let mut text = String::new();
     for (name, state) in components {
-        // A receiver's own words may have several lines.
+        // A receiver's message may have several lines.
         let reason = state.reason().unwrap_or_default().replace(['\r', '\n'], " ");
         text.extend([name, ": ", state.word(), ": ", &reason, "\n"]);
     }

@@ -1,4 +1,4 @@
-//! The body of an answer to `/metrics`: rendered while it is sent.
+//! The body of an answer to `/metrics`, rendered while it is sent.
 
 use std::{
     io::{self, Write},
@@ -16,28 +16,29 @@ use crate::{metrics::Metrics, publish::text::Page};
 
 use super::{connections::Answering, scrapes::Scrape};
 
-/// A page, rendered step by step as the connection takes it, so that neither a large page nor a
-/// slow client costs memory. Gives way after each step, since rendering never waits for anything.
+/// A page, rendered step by step as the connection accepts it, so that neither a large page nor a
+/// slow client takes much memory. It yields to other tasks after each step, since rendering itself
+/// never waits.
 #[derive(Debug)]
 pub(super) struct ScrapeBody {
     page: Page,
-    /// `None` for plain text.
+    /// `None` if the page is not compressed.
     gzip: Option<GzEncoder<Vec<u8>>>,
-    /// A step's text on its way to the encoder.
+    /// The text of a step, before it is compressed.
     text: Vec<u8>,
-    /// Whether the page goes on.
+    /// Whether there is more of the page to come.
     more: bool,
-    /// Whether others had their turn since the last step.
+    /// Whether other tasks had their turn since the last step.
     gave_way: bool,
     arrived: Instant,
     metrics: Arc<Metrics>,
-    /// `None` where nobody will read it.
+    /// `None` if nobody reads the body (HEAD).
     scrape: Option<Scrape>,
     _answering: Answering,
 }
 
 impl ScrapeBody {
-    /// The body of a scrape that arrived at `arrived`; its end is observed in `metrics`.
+    /// The body of a scrape that arrived at `arrived`; its duration is recorded in `metrics`.
     pub(super) fn new(
         page: Page,
         gzip: bool,
@@ -62,10 +63,10 @@ impl ScrapeBody {
         }
     }
 
-    /// The next part of the body; empty if the encoder holds back.
+    /// The next part of the body; empty while the compressor buffers it.
     fn step(&mut self) -> io::Result<Vec<u8>> {
         self.text.clear();
-        // The connection asks for the next step when it has written what came before.
+        // The connection asks for the next step once it has written the one before.
         if let Some(scrape) = &self.scrape {
             scrape.taken(self.page.progress());
         }

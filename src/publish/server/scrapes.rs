@@ -1,15 +1,15 @@
-//! Scrapes that are under way, and which of them give way.
+//! The scrapes in progress, and which of them are cut off when they take too much.
 //!
-//! A scrape holds its snapshot until the client has taken all of it, and so the memory of what has
-//! changed since. So there are bounds on how long one may take, on how many there are, and on how
-//! many snapshots they hold. A client that takes its page as it should is never cut off for the sake
-//! of those that trickle:
+//! A scrape holds its snapshot until the client has read the whole page, and with it the memory of
+//! everything that has changed since. So there are limits on how long a scrape takes, on how many
+//! there are, and on how many snapshots they hold. A client that reads at a normal speed is never
+//! cut off in favour of clients that trickle:
 //!
-//! - A scrape is too slow from a moment on that is [`Bounds::grace`] after its beginning, and moves
-//!   on with what the client takes, up to [`Bounds::limit`] for the whole page.
-//! - Of too many snapshots, that one is let go of whose readers come to this moment first.
-//! - Of too many scrapes, that one ends whose client has kept us waiting longest, as it is with
-//!   heads of requests. Where many begin in a moment, this tells readers from others at once.
+//! - Each scrape has a deadline: [`Bounds::grace`] after its beginning at first, moving on with the
+//!   fraction of the page that the client has read, up to [`Bounds::limit`] for the whole page.
+//! - If too many snapshots are held, the one whose readers reach their deadlines first is released.
+//! - If there are too many scrapes, the one whose client has read nothing for longest is cut off.
+//!   When many begin at once, this distinguishes readers from idle clients immediately.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,20 +24,20 @@ use tokio::{sync::Notify, time::sleep_until};
 
 use super::connections::{CloseReason, Closer};
 
-/// What scrapes may take.
+/// The limits on scrapes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// How many may be under way.
+    /// The maximum number of concurrent scrapes.
     pub(super) scrapes: usize,
-    /// How many snapshots they may hold.
+    /// The maximum number of snapshots that they hold.
     pub(super) snapshots: usize,
-    /// How long one may go on whatever the client takes of it.
+    /// How long a scrape may go on however little its client reads.
     pub(super) grace: Duration,
-    /// How long all of it may take.
+    /// How long the whole page may take.
     pub(super) limit: Duration,
 }
 
-/// All scrapes that are under way.
+/// All scrapes in progress.
 #[derive(Debug)]
 pub(super) struct Scrapes {
     bounds: Bounds,
@@ -48,25 +48,25 @@ pub(super) struct Scrapes {
 #[derive(Debug, Default)]
 struct Running {
     next: u64,
-    /// By a number that counts up.
+    /// By a number that rises with each scrape.
     scrapes: BTreeMap<u64, Scraping>,
 }
 
 #[derive(Debug)]
 struct Scraping {
     started: Instant,
-    /// The sequence of the snapshot that it holds.
+    /// The sequence number of the snapshot that it holds.
     snapshot: Option<u64>,
     taken: Arc<Taken>,
     closer: Closer,
 }
 
-/// What a client has taken of its page.
+/// How much of its page a client has read.
 #[derive(Debug)]
 struct Taken {
-    /// How much, from 0 to 1, as the bits of an `f64`.
+    /// The fraction, from 0 to 1, as the bits of an `f64`.
     part: AtomicU64,
-    /// When it took the last of it.
+    /// When it last read something.
     at: Mutex<Instant>,
 }
 
@@ -81,7 +81,7 @@ impl Taken {
 }
 
 impl Scraping {
-    /// The moment from which on it is too slow, unless the client takes more until then.
+    /// When it will be too slow, unless the client reads more before that.
     fn too_slow_at(&self, bounds: &Bounds) -> Instant {
         let taken = f64::from_bits(self.taken.part.load(Ordering::Relaxed));
         self.started + bounds.grace + bounds.limit.saturating_sub(bounds.grace).mul_f64(taken)
@@ -93,7 +93,7 @@ impl Scrapes {
         Arc::new(Scrapes { bounds, running: Mutex::default(), begun: Notify::new() })
     }
 
-    /// A scrape begins on the connection that `closer` ends.
+    /// Begins a scrape on the connection that `closer` closes.
     pub(super) fn begin(self: &Arc<Self>, closer: &Closer) -> Scrape {
         let mut running = self.running();
         if running.scrapes.len() >= self.bounds.scrapes {
@@ -122,7 +122,7 @@ impl Scrapes {
         Scrape { scrapes: Arc::clone(self), number, taken }
     }
 
-    /// Ends scrapes as they become too slow; never completes.
+    /// Cuts off scrapes once they are too slow; never completes.
     pub(super) async fn end_the_slow(&self) {
         loop {
             match self.end_slow_by(Instant::now()) {
@@ -135,7 +135,7 @@ impl Scrapes {
         }
     }
 
-    /// Ends those that are too slow, and returns when the next may be.
+    /// Cuts off scrapes that are too slow, and returns the next deadline.
     fn end_slow_by(&self, now: Instant) -> Option<Instant> {
         let mut running = self.running();
         let mut next: Option<Instant> = None;
@@ -154,13 +154,13 @@ impl Scrapes {
         next
     }
 
-    /// Notes that a scrape holds a snapshot. If these are too many, those who hold the one whose
-    /// fastest reader is the slowest have to let go.
+    /// Records that a scrape holds a snapshot. If too many are held, the scrapes of the snapshot
+    /// whose fastest reader is the slowest are cut off.
     fn hold(&self, number: u64, snapshot: u64) {
         let mut running = self.running();
         match running.scrapes.get_mut(&number) {
             Some(scrape) => scrape.snapshot = Some(snapshot),
-            // It is ending.
+            // It is being cut off.
             None => return,
         }
         let mut fastest: HashMap<u64, Instant> = HashMap::new();
@@ -187,7 +187,7 @@ impl Scrapes {
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
-        // Each change is one call, so what a panicking holder leaves is whole.
+        // Each change is a single call, so a panic leaves the state consistent.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -200,7 +200,7 @@ impl Running {
     }
 }
 
-/// A scrape that is under way until this is dropped.
+/// A scrape, in progress until this is dropped.
 #[derive(Debug)]
 pub(super) struct Scrape {
     scrapes: Arc<Scrapes>,
@@ -209,13 +209,13 @@ pub(super) struct Scrape {
 }
 
 impl Scrape {
-    /// Says which snapshot is held for it, by its sequence.
+    /// Records which snapshot is held for it, by sequence number.
     pub(super) fn holds(&self, snapshot: u64) {
         self.scrapes.hold(self.number, snapshot);
     }
 
-    /// Says that the client has taken something just now, and how much of the page it has, from 0
-    /// to 1.
+    /// Records that the client has just read something, and the fraction of the page that it has,
+    /// from 0 to 1.
     pub(super) fn taken(&self, part: f64) {
         self.taken.part.store(part.to_bits(), Ordering::Relaxed);
         *self.taken.at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();

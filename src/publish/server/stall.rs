@@ -1,4 +1,4 @@
-//! A stream whose reader may not stall for ever.
+//! A stream that fails if the peer stops reading.
 
 use std::{
     future::Future,
@@ -17,21 +17,21 @@ use tokio::{
 
 use super::connections::{CloseReason, Closer};
 
-/// A stream on which writing fails with [`io::ErrorKind::TimedOut`] if what was given to it is not
-/// taken in time.
+/// A stream on which writing fails with [`io::ErrorKind::TimedOut`] if the client does not read in
+/// time.
 #[derive(Debug)]
 pub(super) struct StallLimit {
     stream: TcpStream,
     closer: Closer,
     limit: Duration,
-    /// Runs while the client takes less than we would write.
+    /// Runs while the client reads less than there is to write.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl StallLimit {
-    /// The writer must flush now and then: from the first write that has to wait to the next flush
-    /// may be no longer than `limit`. So a client can't hold on by taking a byte at a time.
-    /// `closer` is told if it does.
+    /// The time from the first write that has to wait until the next completed flush is limited to
+    /// `limit`, so the writer must flush now and then, and a client can't hold the connection by
+    /// reading a byte at a time. `closer` is told when the limit is exceeded.
     pub(super) fn new(stream: TcpStream, limit: Duration, closer: Closer) -> Self {
         StallLimit { stream, closer, limit, stalled: None }
     }
@@ -56,7 +56,8 @@ impl StallLimit {
 
 impl Drop for StallLimit {
     fn drop(&mut self) {
-        // Who is cut off for being slow would leave the kernel with what it does not take.
+        // Otherwise the kernel would keep what a client does not read that was closed for being
+        // slow.
         if self.closer.reason().is_some()
             && let Err(error) = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
         {

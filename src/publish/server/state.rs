@@ -1,52 +1,54 @@
-//! What the server is told at its start: its bounds, and where what it shows comes from.
+//! The server's limits, and the state of the program that it serves.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{health::Health, ledger::Reader, metrics::Metrics, reload::ReloadHandle};
 
-/// The server's bounds.
+/// The server's limits.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// Connections that may be open. For one more, the one gives way that has waited longest for
-    /// the head of a request: so clients that send theirs at once, as a health check does, are
-    /// served however many others trickle. Half of the 1,024 files that many systems let a process
-    /// open; fewer would leave newcomers less time for their heads in a burst of others.
+    /// Open connections. For one more, the connection that has waited longest for the head of a
+    /// request is closed, so clients that send theirs at once, as health checks do, are served
+    /// however many others trickle. The default is half of the 1,024 files that many systems let a
+    /// process open; with fewer, a burst of connections would leave each less time to send its
+    /// head.
     pub max_connections: usize,
-    /// Connections of one address (of IPv6, one /64) that may be open; for one more, its own give
-    /// way. All clients of a reverse proxy are one address: a smaller number of connections than
-    /// it opens costs it idle ones, and no answers.
+    /// Open connections of one address (for IPv6, of one /64); for one more, one of its own is
+    /// closed. All clients behind a reverse proxy share an address: if the proxy opens more
+    /// connections than this, it loses idle ones, but no answers.
     pub max_connections_per_peer: usize,
-    /// Scrapes that may be under way; beyond it, the one ends of which nothing was taken for
-    /// longest. Each takes up to 500 kB. A number below those of connections leaves room for health.
+    /// Concurrent scrapes; for one more, the one whose client has read nothing for longest is
+    /// closed. Each takes up to 500 kB. It is below the limits of connections, to leave room for
+    /// health checks.
     pub max_scrapes: usize,
-    /// Snapshots that scrapes may hold. Each is the memory of what has changed until the next:
-    /// up to 10 MB for 500,000 series. Beyond it, the scrapes of the one with the slowest readers
-    /// are ended.
+    /// Snapshots held by scrapes. Each takes the memory of what has changed until the next one: up
+    /// to 10 MB for 500,000 series. For one more, the scrapes of the snapshot with the slowest
+    /// readers are closed.
     pub max_snapshots: usize,
-    /// How long the answer to a scrape may take to its last byte. No longer than Prometheus
-    /// waits for it, which is its scrape interval at most.
+    /// How long a scrape may take to its last byte. Prometheus waits no longer than its scrape
+    /// interval.
     pub scrape_timeout: Duration,
-    /// How long a scrape may go on without regard to how much is taken of it. From then on, the
-    /// part of the page that was taken must be at least the part that has passed of the time until
-    /// `scrape_timeout`: who is too slow for the whole is not waited for.
+    /// How long a scrape may go on however slowly its client reads. After that, the fraction of the
+    /// page that was read has to keep up with the fraction of `scrape_timeout` that has passed: a
+    /// client that could not finish in time is not waited for.
     pub scrape_grace: Duration,
-    /// Bytes in the head of a request (at least 8,192, which is hyper's minimum); a longer one is
-    /// answered 431. Also how much of an answer waits for a slow client, beside one step of the
+    /// Bytes in the head of a request (at least 8,192, hyper's minimum); a longer one is answered
+    /// with 431. Also how much of an answer is buffered for a slow client, besides one step of the
     /// page.
     pub max_head_bytes: usize,
-    /// How long a client may take to send the head of a request, and how long a connection is
-    /// kept without one.
+    /// How long a client may take to send the head of a request, and how long an idle connection is
+    /// kept.
     pub head_timeout: Duration,
-    /// How long a client may take to receive what was written (about one step of the page) before
-    /// its connection is closed.
+    /// How long a client may take to read what was written (about one step of the page) before its
+    /// connection is closed.
     pub stall_timeout: Duration,
-    /// How old a snapshot may be when it is scraped.
+    /// The maximum age of a snapshot when it is scraped.
     pub max_age: Duration,
-    /// How long a scrape waits for such a snapshot; then it gets the newest there is.
+    /// How long a scrape waits for such a snapshot before it gets the newest existing one.
     pub snapshot_wait: Duration,
-    /// How long connections may go on after the shutdown has begun.
+    /// How long connections may go on once shutdown has begun.
     pub shutdown_deadline: Duration,
-    /// Whether `OpenMetrics` pages tell when series began.
+    /// Whether `OpenMetrics` pages have the time when each series began (`_created`).
     pub created: bool,
 }
 
@@ -70,16 +72,16 @@ impl Default for ServerConfig {
     }
 }
 
-/// What the server shows.
+/// What the server serves.
 #[derive(Debug, Clone)]
 pub struct ServerState {
-    /// What is counted and from where, in a line for the page at `/`.
+    /// What is counted, and from which source, in a line for the page at `/`.
     pub about: String,
     /// The flow series.
     pub reader: Reader,
     /// The program's own metrics, those of the server among them.
     pub metrics: Arc<Metrics>,
-    /// The components.
+    /// The state of each component.
     pub health: Health,
     /// Reloads the configuration for `POST /-/reload`; without it, that path is not served.
     pub reload: Option<ReloadHandle>,

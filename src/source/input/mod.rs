@@ -1,4 +1,7 @@
-//! Messages from a file, a pipe or standard input: one record a line.
+//! Reads messages from a file, a pipe or standard input, one record per line.
+//!
+//! One thread reads (and may block on a pipe indefinitely), another one passes lines to the sink and
+//! answers its requests for snapshots.
 
 mod open;
 mod progress;
@@ -23,17 +26,17 @@ pub use open::Input;
 use open::{Single, Stretches};
 use progress::Progress;
 
-/// How much is read at once.
+/// The size of a read.
 const CHUNK_BYTES: usize = 1 << 20;
-/// The longest line that is taken as a record. A longer one is handed over cut off, so that it
-/// is counted as malformed, and the rest of it is left out.
+/// The longest line that can be a record. A longer one is passed on truncated, so that it is
+/// counted as malformed, and the rest of it is skipped.
 const LONGEST_LINE: usize = 4 << 20;
-/// Chunks read ahead of the sink.
+/// The number of chunks read ahead.
 const CHUNKS_AHEAD: usize = 2;
-/// How often a sink that waits for input looks around, should a wake-up get lost.
+/// How long the sink waits for input at most, in case a wake-up is lost.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
-/// An input that has been opened.
+/// An opened input.
 pub struct InputSource {
     name: String,
     reader: Box<dyn Stretches>,
@@ -47,9 +50,9 @@ impl fmt::Debug for InputSource {
 }
 
 enum Event {
-    /// Whole lines, each with its line feed but for the last one of a stretch.
+    /// Whole lines, each with its line feed, except for the last one of a stretch.
     Lines(Vec<u8>),
-    /// The input has ended, or can't be read on.
+    /// The input has ended or can't be read any further.
     End(io::Result<()>),
     /// A cut is due.
     Wake,
@@ -63,14 +66,14 @@ impl fmt::Debug for Event {
 }
 
 impl InputSource {
-    /// Opens the input; does not wait for a named pipe's writer. Such a pipe ends when its first
-    /// writer has left if `only_first_writer`; else it never does.
+    /// Opens the input, without waiting for the writer of a named pipe. A named pipe ends when its
+    /// first writer has left if `only_first_writer`, and never otherwise.
     pub fn open(input: &Input, only_first_writer: bool) -> io::Result<Self> {
         let (reader, progress) = open::open(input, only_first_writer)?;
         Ok(InputSource { name: input.to_string(), reader, progress })
     }
 
-    /// What `reader` gives, up to its end. Log lines call it by this name.
+    /// Reads from `reader` up to its end. `name` is for log lines.
     pub fn new(name: impl Into<String>, reader: impl Read + Send + 'static) -> Self {
         let reader = Box::new(Single(reader));
         InputSource { name: name.into(), reader, progress: Progress::new(None) }
@@ -91,11 +94,11 @@ impl InputSource {
         let InputSource { name, mut reader, progress } = self;
         component.set(State::Ready);
         let chunks = events.clone();
-        // Reading from a pipe or a terminal can't be interrupted, so nobody waits for this thread:
-        // it ends with the input, or with the process.
+        // Reading from a pipe or a terminal can't be interrupted, so this thread is not joined: it
+        // ends with the input or with the process.
         drop(threads::thread(component.lifeline("input-read"), move || {
             let result = read_lines(&mut *reader, &chunks);
-            // If the sink is gone, the process is about to go.
+            // If the sink is gone, the process is about to end.
             drop(chunks.send(Event::End(result)));
         })?);
         let lifeline = component.lifeline("input");
@@ -105,7 +108,7 @@ impl InputSource {
     }
 }
 
-/// An input at work.
+/// A running input.
 #[derive(Debug)]
 pub struct RunningInputSource {
     events: mpsc::SyncSender<Event>,
@@ -119,7 +122,7 @@ impl RunningInputSource {
         drop(self.events.send(Event::Stop));
     }
 
-    /// Waits for the sink's end. An error is one of reading the input.
+    /// Waits for the worker to end. An error is one of reading the input.
     pub fn join(self) -> io::Result<()> {
         drop(self.events);
         self.worker.join().unwrap_or_else(|_| Err(io::Error::other("the input's worker panicked")))
@@ -182,7 +185,7 @@ impl<S: Sink> Worker<S> {
             let payload = line.strip_suffix(b"\n").unwrap_or(line);
             let origin = Origin { name: &self.name, partition: 0, offset: self.next_offset };
             if !payload.is_empty() {
-                // Lines have no time of their own.
+                // Lines have no timestamps.
                 self.sink.message(Message { origin, time: None, payload });
             }
             self.next_offset += end as i64;
@@ -203,11 +206,11 @@ impl<S: Sink> Worker<S> {
     }
 }
 
-/// Reads to the end and sends whole lines; what follows the last line feed of a stretch is a line
+/// Reads to the end and sends whole lines. What follows the last line feed of a stretch is a line
 /// as well.
 fn read_lines(reader: &mut dyn Stretches, lines: &mpsc::SyncSender<Event>) -> io::Result<()> {
     let mut buffer = Vec::new();
-    // Whether the beginning of the line at hand was sent already, cut off.
+    // Whether the beginning of the current line was sent already, truncated.
     let mut cut_off = false;
     loop {
         let old = buffer.len();

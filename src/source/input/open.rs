@@ -1,4 +1,4 @@
-//! Opening what is to be read, which may be a file, a pipe, a device or a terminal.
+//! Opens the input, which may be a file, a pipe, a device or a terminal.
 
 use std::{
     fmt,
@@ -11,12 +11,12 @@ use std::{
 
 use super::progress::Progress;
 
-/// What to read.
+/// The input to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     /// Standard input.
     Stdin,
-    /// A file from its beginning, a named pipe, or a device.
+    /// A file, read from its beginning; a named pipe; or a device.
     File(PathBuf),
 }
 
@@ -37,16 +37,16 @@ impl fmt::Display for Input {
     }
 }
 
-/// Bytes that come in one or in several stretches: a named pipe has writers that come and go.
+/// Bytes in one or several stretches: the writers of a named pipe come and go.
 pub(super) trait Stretches: Read + Send {
-    /// Goes on to the next stretch, after the end of one. Returns whether there will be one; that
-    /// it has begun is seen by reading.
+    /// Continues with the next stretch after the end of one. Returns whether there is a next one;
+    /// reading then waits for its beginning.
     fn next_stretch(&mut self) -> io::Result<bool> {
         Ok(false)
     }
 }
 
-/// What ends with its first stretch.
+/// An input with a single stretch.
 pub(super) struct Single<R>(pub(super) R);
 
 impl<R: Read> Read for Single<R> {
@@ -57,7 +57,7 @@ impl<R: Read> Read for Single<R> {
 
 impl<R: Read + Send> Stretches for Single<R> {}
 
-/// Opens an input; waits for nobody.
+/// Opens an input without waiting.
 pub(super) fn open(
     input: &Input,
     only_first_writer: bool,
@@ -69,7 +69,7 @@ pub(super) fn open(
         }
         Input::File(path) => path,
     };
-    // A pipe without a name, as the shell's `<(...)` has them, can't be opened by another writer.
+    // Nobody else can open an unnamed pipe, such as the shell's `<(...)`, for writing.
     if fs::metadata(path)?.file_type().is_fifo() && fs::canonicalize(path).is_ok() {
         return Ok((Box::new(Fifo::open(path, only_first_writer)?), Progress::new(None)));
     }
@@ -90,13 +90,13 @@ fn refuse_directory(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// A named pipe. Each writer that leaves ends a stretch.
+/// A named pipe. A stretch ends when the last writer leaves.
 struct Fifo {
     path: PathBuf,
     only_first_writer: bool,
     reader: File,
-    /// While nobody writes, the pipe is open for writing here, so that opening it for reading and
-    /// reading from it wait for the next writer, and neither fails nor returns at once.
+    /// While nobody writes, the pipe is also open for writing here, so that reads wait for the next
+    /// writer instead of returning at once.
     place_of_writer: Option<File>,
 }
 
@@ -108,7 +108,7 @@ impl Fifo {
     }
 }
 
-/// The pipe for reading, and in the place of a writer.
+/// Opens the pipe for reading, and as a substitute for a writer.
 fn open_both(path: &Path) -> io::Result<(File, File)> {
     let writer = OpenOptions::new().read(true).write(true).open(path).map_err(|error| {
         io::Error::new(
@@ -124,7 +124,7 @@ fn open_both(path: &Path) -> io::Result<(File, File)> {
 impl Read for Fifo {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.reader.read(buffer)?;
-        // Somebody writes, or wrote. From now on the end is seen.
+        // There is or was a writer. From now on, its end is noticed.
         self.place_of_writer = None;
         Ok(read)
     }
@@ -135,8 +135,8 @@ impl Stretches for Fifo {
         if self.only_first_writer {
             return Ok(false);
         }
-        // What somebody has written since the end is in the pipe as long as it is open: the new
-        // reader comes before the old one goes. By its path, for it may be another pipe by now.
+        // The new reader is opened before the old one is closed, so that nothing written in between
+        // is lost. It is opened by its path, since there may be another pipe by now.
         let (reader, writer) = open_both(&self.path)?;
         self.reader = reader;
         self.place_of_writer = Some(writer);

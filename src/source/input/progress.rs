@@ -1,28 +1,28 @@
-//! How much of a file is read, in the log.
+//! Logs how much of a file has been read.
 
 use std::time::{Duration, Instant};
 
 /// How often it is logged.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// How far the reading of a file has come. Logs it now and then, for a file that takes long.
+/// How much of a file has been read. It is logged now and then, for files that take long.
 #[derive(Debug)]
 pub(super) struct Progress {
-    /// The size of the file when it was opened; `None` for what has no end that is known.
+    /// The size of the file when it was opened; `None` for other inputs, whose end is not known.
     total_bytes: Option<u64>,
     read_bytes: u64,
     logged: Instant,
-    /// What was read when it was logged.
+    /// `read_bytes` when it was last logged.
     logged_bytes: u64,
 }
 
 impl Progress {
-    /// For a file of so many bytes, or for something else.
+    /// For a file of this size, or another input.
     pub(super) fn new(total_bytes: Option<u64>) -> Self {
         Progress { total_bytes, read_bytes: 0, logged: Instant::now(), logged_bytes: 0 }
     }
 
-    /// So many more bytes of `name` are counted.
+    /// Adds the number of bytes that were read and counted.
     pub(super) fn add(&mut self, name: &str, bytes: usize) {
         self.read_bytes += bytes as u64;
         let elapsed = self.logged.elapsed();

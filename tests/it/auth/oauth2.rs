@@ -120,7 +120,7 @@ async fn without_a_token_nothing_is_sent_and_the_endpoints_words_are_told() {
     ]);
     let mut receiver = Receiver::new();
     let sender = with_auth(&receiver, Auth::OAuth2(Box::new(oauth2(&endpoint))));
-    for expected in ["403 Forbidden: unauthorized_client", "no JSON with an access_token", "error"]
+    for expected in ["403 Forbidden: unauthorized_client", "not JSON with an access_token", "error"]
     {
         let error = send(&sender).await.expect_err("no token");
         assert_eq!((error.kind, error.reached), (SendErrorKind::Auth, false));

@@ -1,4 +1,7 @@
-//! How a request says who we are.
+//! Authentication of requests: basic, bearer token, OAuth 2.0, AWS Signature Version 4.
+//!
+//! An [`Authenticator`] adds credentials to each request, and after a refusal finds out whether
+//! there are newer ones.
 
 mod aws;
 mod header;
@@ -25,7 +28,7 @@ use aws::{Network, SigV4};
 use header::{basic, hidden};
 use oauth2::OAuth2;
 
-/// [`Auth`] at work.
+/// The credentials of one endpoint, as configured by [`Auth`].
 #[derive(Debug)]
 pub(super) enum Authenticator {
     None,
@@ -34,7 +37,7 @@ pub(super) enum Authenticator {
     SigV4(Box<SigV4>),
 }
 
-/// A header that is made of texts alone.
+/// A header that needs no request to obtain.
 #[derive(Debug)]
 pub(super) enum Plain {
     Basic { username: Watched, password: Watched },
@@ -42,9 +45,8 @@ pub(super) enum Plain {
 }
 
 impl Authenticator {
-    /// Reads files; does not touch the network. `proxy` is that of the endpoint, by which AWS's
-    /// security tokens are asked for; `timeout` is for a request for a token; `mask` learns what is
-    /// sent with it in confidence.
+    /// Reads files; does not use the network. `proxy` is the endpoint's, through which AWS's STS is
+    /// asked, too; `timeout` applies to a request for a token; `mask` learns the secrets in it.
     pub(super) fn new(
         auth: &Auth,
         proxy: &ProxyConfig,
@@ -69,7 +71,7 @@ impl Authenticator {
         })
     }
 
-    /// Adds to a complete request what says who we are.
+    /// Adds the credentials to a complete request.
     pub(super) async fn sign(&self, request: &mut Request) -> Result<(), SendError> {
         let authorization = match self {
             Authenticator::None => return Ok(()),
@@ -77,7 +79,7 @@ impl Authenticator {
                 return sigv4.sign(request).await.map_err(SendError::auth);
             }
             Authenticator::OAuth2(oauth2) => oauth2.authorization().await?,
-            // It could be sent when we started, so a file has changed.
+            // It was valid at startup, so a file has changed.
             Authenticator::Plain(plain) => plain
                 .header()
                 .ok_or_else(|| SendError::auth(PusherConfigError::Token.to_string()))?,
@@ -86,11 +88,11 @@ impl Authenticator {
         Ok(())
     }
 
-    /// Called after an answer: whether it says that the credentials are not accepted, and the same
-    /// request may be answered otherwise now, because a token can be renewed or a file has changed.
+    /// Called with the status of each answer. Returns whether it refuses the credentials and there
+    /// may be others now, because a token can be renewed or a file has changed.
     pub(super) fn renew(&self, answer: StatusCode) -> bool {
         let is_refused = match self {
-            // AWS's word for a session that has ended.
+            // AWS answers this when a session has expired.
             Authenticator::SigV4(_) => {
                 matches!(answer, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
             }
@@ -103,7 +105,7 @@ impl Authenticator {
         match self {
             Authenticator::None => false,
             Authenticator::Plain(plain) => match &**plain {
-                // Both are looked at in any case.
+                // Both files are read in any case.
                 Plain::Basic { username, password } => {
                     username.look_again() | password.look_again()
                 }
@@ -141,7 +143,7 @@ impl Plain {
         if plain.header().is_none() { Err(PusherConfigError::Token) } else { Ok(plain) }
     }
 
-    /// `None` where no header can hold the texts.
+    /// `None` if the texts can't be in a header.
     fn header(&self) -> Option<HeaderValue> {
         match self {
             Plain::Basic { username, password } => {

@@ -24,13 +24,13 @@ use crate::{
     },
 };
 
-/// How much of an answer is read; a token has a few hundred bytes, or a few thousand.
+/// How much of an answer is read; tokens have up to a few thousand bytes.
 const ANSWER_LIMIT_BYTES: usize = 64 << 10;
 
-/// How long before its end a token is not used any more, so that it does not end on the way.
+/// How long before it expires a token is no longer used, so that it does not expire on the way.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(10);
 
-/// Gets tokens, and keeps one until shortly before it expires.
+/// Requests tokens, and keeps each until shortly before it expires.
 pub(in super::super) struct OAuth2 {
     http: HttpClient,
     token_url: Url,
@@ -46,27 +46,26 @@ pub(in super::super) struct OAuth2 {
 #[derive(Default)]
 struct State {
     token: Option<Token>,
-    /// How this endpoint wants to know who we are, once it has taken it.
+    /// How this endpoint accepts the client's credentials, once that is known.
     style: Option<Style>,
 }
 
 struct Token {
     authorization: HeaderValue,
     expires: Option<Instant>,
-    /// Whether it has been in use: one that was fetched for the request at hand is as new as can
-    /// be.
+    /// Whether it has been used for an earlier request; otherwise it is as new as can be.
     used: bool,
 }
 
-/// Where the client's id and secret go (RFC 6749, 2.3.1): the header is what every endpoint should
-/// take, and many take the body only.
+/// Where the client's id and secret are sent (RFC 6749, 2.3.1): every endpoint should accept the
+/// header, but some accept only the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Style {
     Header,
     Body,
 }
 
-/// A token endpoint's answer (RFC 6749, 5.1).
+/// The answer of a token endpoint (RFC 6749, 5.1).
 #[derive(Deserialize)]
 struct Answer {
     access_token: String,
@@ -74,7 +73,7 @@ struct Answer {
     expires_in: Option<Seconds>,
 }
 
-/// Some endpoints send the number as a text.
+/// Some endpoints send the number as a string.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Seconds {
@@ -103,7 +102,10 @@ impl OAuth2 {
             Err(PusherConfigError::setting(format!("oauth2.{setting}"), problem))
         };
         let Ok(token_url) = Url::parse(&config.token_url) else {
-            return error("token_url", "it is no URL: give one such as https://host/oauth2/token");
+            return error(
+                "token_url",
+                "it is not a URL: give one such as https://host/oauth2/token",
+            );
         };
         if !matches!(token_url.scheme(), "http" | "https") {
             return error("token_url", "give an http or https URL");
@@ -133,7 +135,7 @@ impl OAuth2 {
         })
     }
 
-    /// The value of `Authorization`, with a token that is good for at least some seconds.
+    /// The value of `Authorization`, with a token that is valid for at least some seconds.
     pub(super) async fn authorization(&self) -> Result<HeaderValue, SendError> {
         if let Some(token) = &mut self.state().token
             && token.expires.is_none_or(|expires| Instant::now() < expires)
@@ -159,12 +161,12 @@ impl OAuth2 {
         Ok(authorization)
     }
 
-    /// Forgets the token, which was not accepted; whether another one may be.
+    /// Discards the token, which was not accepted. Returns whether a new one may be.
     pub(super) fn discard_token(&self) -> bool {
         self.state().token.take().is_some_and(|token| token.used)
     }
 
-    /// Asks for a token: the answer's body, or its status and words if it is a refusal.
+    /// Requests a token. Returns the answer's body, or the status and message of a refusal.
     async fn ask(&self, style: Style) -> Result<Result<Vec<u8>, (StatusCode, String)>, SendError> {
         let response = self
             .http
@@ -208,7 +210,7 @@ impl OAuth2 {
         request
     }
 
-    /// Remembers a secret as it is, and as it is in a form, for the endpoint may encode all of it.
+    /// Has the mask learn a secret, both as it is and encoded for a form.
     fn learn(&self, secret: &Secret) {
         self.mask.learn(secret.expose());
         self.mask.learn(&byte_serialize(secret.expose().as_bytes()).collect::<String>());
@@ -224,11 +226,11 @@ impl OAuth2 {
     }
 }
 
-/// The token in an answer; else what is wrong, without the answer, which may hold a token.
+/// The token in an answer; or what is wrong, without quoting the answer, which may contain a token.
 fn read_token(body: &[u8]) -> Result<Token, &'static str> {
     let Answer { access_token, token_type, expires_in } = serde_json::from_slice(body)
-        .map_err(|_| "its answer is no JSON with an access_token: is it the right URL?")?;
-    // Without a word for the type it can only be this one, and some know it in lower case only.
+        .map_err(|_| "its answer is not JSON with an access_token: is it the right URL?")?;
+    // A missing type can only be this one, and some endpoints write it in lower case.
     let scheme = match token_type {
         Some(word) if !word.is_empty() && !word.eq_ignore_ascii_case("bearer") => word,
         _ => "Bearer".to_owned(),

@@ -1,4 +1,4 @@
-//! The credentials of a container: of a task on ECS, or of a pod on EKS with Pod Identity.
+//! Credentials of a container: a task on ECS, or a pod on EKS with Pod Identity.
 
 use reqwest::{Method, Request, Url, header};
 
@@ -14,10 +14,10 @@ use super::{
     remote::{Network, Remote},
 };
 
-/// Where ECS answers.
+/// The address of the service on ECS.
 const ECS_HOST: &str = "http://169.254.170.2";
 
-/// Hosts that are asked without TLS: this machine, ECS, and the agent of EKS Pod Identity.
+/// Hosts that may be asked without TLS: this machine, ECS, and the agent of EKS Pod Identity.
 const PLAIN_HOSTS: [&str; 6] =
     ["localhost", "127.0.0.1", "[::1]", "169.254.170.2", "169.254.170.23", "[fd00:ec2::23]"];
 
@@ -30,14 +30,14 @@ const TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
 #[derive(Debug)]
 pub(super) struct Container {
     remote: Remote,
-    /// The variable that says where it is.
+    /// The variable with its address.
     variable: &'static str,
-    /// What it wants to be told.
+    /// The token that authorizes the request.
     token: Option<Watched>,
 }
 
 impl Container {
-    /// `None` where the environment names no such service.
+    /// `None` if the environment names no such service.
     pub(super) fn new(
         environment: &AwsEnvironment,
         network: &Network,
@@ -47,7 +47,7 @@ impl Container {
             (None, Some(url)) => (FULL_URI, url.to_owned()),
             (None, None) => return Ok(None),
         };
-        // It is on this machine.
+        // The service is on this machine.
         let network = Network { proxy: ProxyConfig::None, ..network.clone() };
         let remote = Remote::new(variable, &url, &network)?;
         if !may_be_asked(remote.url()) {
@@ -85,7 +85,7 @@ impl Container {
     }
 }
 
-/// Whether a token may go there, and what comes back be trusted.
+/// Whether it is safe to send the token there and to trust the answer.
 fn may_be_asked(url: &Url) -> bool {
     url.scheme() == "https" || url.host_str().is_some_and(|host| PLAIN_HOSTS.contains(&host))
 }

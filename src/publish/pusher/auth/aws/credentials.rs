@@ -1,4 +1,4 @@
-//! What requests to AWS are signed with, and how services hand it out.
+//! AWS credentials, and the answers in which services issue them.
 
 use serde::Deserialize;
 
@@ -7,21 +7,21 @@ use crate::{clock::UnixMs, publish::pusher::secret::Secret};
 /// An access key, with a session token where it is a temporary one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Credentials {
-    /// The access key's id. It is no secret.
+    /// The id of the access key. It is not a secret.
     pub(super) id: String,
     pub(super) secret: Secret,
     pub(super) session_token: Option<Secret>,
 }
 
-/// Credentials as a service has issued them.
+/// Credentials issued by a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Issued {
     pub(super) credentials: Credentials,
-    /// When they end, by AWS's clock; `None` if the service does not say.
+    /// When they expire, by AWS's clock; `None` if the service does not say.
     pub(super) expires: Option<UnixMs>,
 }
 
-/// The answer of an instance's or a container's metadata service.
+/// The answer of the metadata service of an instance or a container.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Answer {
@@ -29,11 +29,11 @@ struct Answer {
     secret_access_key: Option<String>,
     token: Option<String>,
     expiration: Option<String>,
-    /// Of an instance: `Success`, or what is wrong.
+    /// For an instance: `Success`, or what is wrong.
     code: Option<String>,
 }
 
-/// The credentials in a JSON answer. An error does not repeat the answer, which may hold them.
+/// The credentials in a JSON answer. An error does not quote the answer, which may contain them.
 pub(super) fn from_json(body: &[u8]) -> Result<Issued, String> {
     let answer: Answer =
         serde_json::from_slice(body).map_err(|_| "its answer is not JSON with credentials")?;
@@ -49,8 +49,8 @@ pub(super) fn from_json(body: &[u8]) -> Result<Issued, String> {
     })
 }
 
-/// The credentials in an XML answer of STS; `None` if there are none. The elements have unique names
-/// and hold texts only, so no parser is needed to find them.
+/// The credentials in an XML answer of STS; `None` if there are none. The elements have unique
+/// names and contain only text, so no parser is needed to find them.
 pub(super) fn from_xml(body: &str) -> Option<Issued> {
     let credentials = Credentials {
         id: element(body, "AccessKeyId")?,

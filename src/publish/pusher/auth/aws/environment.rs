@@ -1,11 +1,12 @@
-//! What the environment says to AWS's own tools and SDKs.
+//! The environment variables of AWS's tools and SDKs.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use crate::publish::pusher::secret::Secret;
 
-/// The variables that AWS's tools and SDKs read: all whose names begin with `AWS_`, and `HOME`, where
-/// their files are. It is part of the configuration, so that two of them can be compared.
+/// The variables that AWS's tools and SDKs read: those that begin with `AWS_`, and `HOME`, which
+/// has their files. They are captured as part of the configuration, so that configurations can be
+/// compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AwsEnvironment {
     variables: BTreeMap<String, Secret>,
@@ -20,7 +21,7 @@ impl AwsEnvironment {
         }))
     }
 
-    /// An environment of these variables; others than those of AWS's tools are left out.
+    /// An environment with these variables; those that AWS's tools don't read are left out.
     pub fn of<N: Into<String>, V: AsRef<str>>(variables: impl IntoIterator<Item = (N, V)>) -> Self {
         let variables = variables
             .into_iter()
@@ -40,12 +41,12 @@ impl AwsEnvironment {
         self.get(name).map(Secret::new)
     }
 
-    /// Whether a variable says `true`.
+    /// Whether a variable is `true`.
     pub(super) fn is_true(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
-    /// The file that a variable names; else the one of this name in `~/.aws`.
+    /// The file that a variable names, or else the file of this name in `~/.aws`.
     pub(super) fn file(&self, variable: &str, name: &str) -> Option<PathBuf> {
         let named = self.get(variable).map(PathBuf::from);
         named.or_else(|| Some(PathBuf::from(self.get("HOME")?).join(".aws").join(name)))

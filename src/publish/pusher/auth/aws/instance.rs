@@ -1,4 +1,4 @@
-//! The credentials of an EC2 instance, from its metadata service (version 2).
+//! Credentials of an EC2 instance, from its metadata service (version 2).
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ const DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
 const IPV4: &str = "http://169.254.169.254";
 const IPV6: &str = "http://[fd00:ec2::254]";
 
-/// How long the service may take; it is on the machine, or there is none.
+/// The timeout of a request; the service is on the same machine, or there is none.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 const TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
@@ -38,7 +38,7 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    /// `None` where the environment says not to ask it.
+    /// `None` if the environment forbids to ask it.
     pub(super) fn new(
         environment: &AwsEnvironment,
         network: &Network,

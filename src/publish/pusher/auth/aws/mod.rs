@@ -1,5 +1,5 @@
-//! Requests to AWS, for Amazon Managed Service for Prometheus: credentials as AWS's SDKs find them
-//! (and Prometheus with them), and Signature Version 4.
+//! Signed requests to AWS (Signature Version 4), for Amazon Managed Service for Prometheus, with
+//! credentials found in the same way as by AWS's SDKs, and so by Prometheus.
 //!
 //! [`SigV4`] asks a provider (`provider.rs`) for credentials and signs with them (`signature.rs`).
 //! Keys come from the configuration, the environment ([`AwsEnvironment`]) or a profile; temporary

@@ -1,4 +1,4 @@
-//! The profiles in AWS's shared files: `~/.aws/credentials` and `~/.aws/config`.
+//! Profiles in AWS's shared files: `~/.aws/credentials` and `~/.aws/config`.
 
 use std::collections::HashMap;
 
@@ -19,7 +19,8 @@ pub(super) struct SharedFiles {
     config: Option<Watched>,
 }
 
-/// The settings of a profile, those of the credentials file before those of the configuration file.
+/// The settings of a profile; those in the credentials file override those in the configuration
+/// file.
 #[derive(Debug, Default)]
 pub(super) struct Profile {
     settings: HashMap<String, Secret>,
@@ -31,7 +32,7 @@ impl SharedFiles {
         let open = |variable, name| {
             let file = environment.file(variable, name).filter(|file| text_file::exists(file));
             let Some(file) = file else { return Ok(None) };
-            // An empty one says nothing, and would not be taken for a secret.
+            // An empty file is fine here, but `Watched` refuses it.
             if text_file::read_regular(&file).is_ok_and(|text| text.trim().is_empty()) {
                 return Ok(None);
             }
@@ -43,11 +44,11 @@ impl SharedFiles {
         })
     }
 
-    /// A profile as it is now; `None` if neither file has it.
+    /// The current settings of a profile; `None` if neither file has it.
     pub(super) fn profile(&self, name: &str) -> Option<Profile> {
         let mut profile = None;
         let in_config = ["profile ", ""].map(|prefix| format!("{prefix}{name}"));
-        // Only `default` has a section without the prefix there.
+        // Only `default` may have a section without the prefix there.
         let in_config = if name == "default" { &in_config[..] } else { &in_config[..1] };
         if let Some(file) = &self.config {
             for section in in_config {
@@ -60,10 +61,10 @@ impl SharedFiles {
         profile
     }
 
-    /// Looks at the files at once; whether they have changed.
+    /// Reads the files at once. Returns whether they have changed.
     pub(super) fn look_again(&self) -> bool {
         let files = [&self.credentials, &self.config];
-        // Both are looked at in any case.
+        // Both files are read in any case.
         files.map(|file| file.as_ref().is_some_and(Watched::look_again)).contains(&true)
     }
 }
@@ -74,7 +75,7 @@ impl Profile {
         self.settings.get(name).map(Secret::expose).filter(|value| !value.is_empty())
     }
 
-    /// The access key, where there is a whole one.
+    /// The access key, if it is complete.
     pub(super) fn keys(&self) -> Option<Credentials> {
         Some(Credentials {
             id: self.get("aws_access_key_id")?.to_owned(),
@@ -84,8 +85,7 @@ impl Profile {
     }
 }
 
-/// Adds the settings in a section of a file's text to those of a profile. Later ones replace earlier
-/// ones.
+/// Adds the settings in a section of a file to a profile. Later ones override earlier ones.
 fn read(text: &str, section: &str, profile: &mut Option<Profile>) {
     let mut is_here = false;
     // Indented lines below a setting without a value belong to it.

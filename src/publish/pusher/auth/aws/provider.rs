@@ -1,5 +1,5 @@
-//! Where credentials come from, in the order in which AWS's SDKs look for them, and how temporary
-//! ones are kept until shortly before they end.
+//! Finds the source of credentials, in the same order as AWS's SDKs, and keeps temporary
+//! credentials until shortly before they expire.
 
 use std::{
     pin::Pin,
@@ -33,18 +33,18 @@ const TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
 const ROLE_ARN: &str = "AWS_ROLE_ARN";
 const ROLE_SESSION_NAME: &str = "AWS_ROLE_SESSION_NAME";
 
-/// How long before their end temporary credentials are replaced: new ones of an instance are there
-/// five minutes before. Those for less than ten minutes are replaced at half of their time.
+/// How long before they expire temporary credentials are replaced: an instance has new ones five
+/// minutes before. Credentials with a lifetime below ten minutes are replaced at half of it.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(5 * 60);
 
-/// How soon a service is asked again that has issued nothing, while what it issued before is good; and
-/// one whose credentials are of no use by our clock.
+/// The pause after a failed request for new credentials while the old ones are valid, or after
+/// credentials that have expired already by our clock.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// Profiles that lead from one to another by `source_profile`.
+/// The maximum length of a chain of profiles by `source_profile`.
 const MAX_PROFILES: usize = 8;
 
-/// Gives the credentials of the moment.
+/// Provides the current credentials.
 #[derive(Debug)]
 pub(super) struct Provider {
     source: Source,
@@ -52,13 +52,13 @@ pub(super) struct Provider {
 
 #[derive(Debug)]
 enum Source {
-    /// Those of our own configuration.
+    /// Keys in our configuration.
     Configured { id: String, secret: Watched },
-    /// Those of the environment.
+    /// Keys in the environment.
     Fixed(Credentials),
-    /// Those of a profile in the shared files.
+    /// Keys of a profile in the shared files.
     Shared { files: SharedFiles, profile: String },
-    /// Those that a service issues for a while.
+    /// Temporary credentials, issued by a service.
     Issued { issuer: Box<Issuer>, held: Mutex<Option<Held>> },
 }
 
@@ -70,19 +70,19 @@ enum Issuer {
     Instance(Instance),
 }
 
-/// Credentials that were issued.
+/// Temporary credentials.
 #[derive(Debug)]
 struct Held {
     credentials: Credentials,
-    /// When others are asked for.
+    /// When to request new ones.
     renewed: Instant,
-    /// When these end; `None` if that is not known.
+    /// When these expire, if that is known.
     end: Option<Instant>,
-    /// Whether they have signed more than the request that they were asked for.
+    /// Whether they have been used for more than the request that they were issued for.
     is_used: bool,
 }
 
-/// What it takes to find a provider.
+/// The search for a provider.
 #[derive(Debug)]
 struct Search<'c> {
     config: &'c SigV4Config,
@@ -91,7 +91,7 @@ struct Search<'c> {
 }
 
 impl Provider {
-    /// The provider that configuration, environment and shared files lead to. Does not touch the
+    /// The provider that follows from configuration, environment and shared files. Does not use the
     /// network.
     pub(super) fn find(
         config: &SigV4Config,
@@ -122,7 +122,7 @@ impl Provider {
         Provider { source: Source::Issued { issuer: Box::new(issuer), held: Mutex::new(None) } }
     }
 
-    /// The credentials to sign with; else what is wrong.
+    /// The credentials to sign with; or why there are none.
     // Boxed, since one provider may ask another.
     pub(super) fn credentials(
         &self,
@@ -143,7 +143,7 @@ impl Provider {
                         )
                     })
                 }
-                // Others that want credentials wait for those that are on their way.
+                // Concurrent requests wait for the same credentials.
                 Source::Issued { issuer, held } => current(issuer, &mut *held.lock().await)
                     .await
                     .map_err(|what| format!("sigv4: {what}")),
@@ -151,7 +151,7 @@ impl Provider {
         })
     }
 
-    /// Called when the credentials were refused: whether there may be others now.
+    /// Called when the credentials were refused. Returns whether there may be others now.
     pub(super) fn look_again(&self) -> bool {
         match &self.source {
             Source::Configured { secret, .. } => secret.look_again(),
@@ -168,7 +168,7 @@ impl Provider {
     }
 }
 
-/// The credentials that are held, or those that take their place.
+/// The held credentials, or new ones in their place.
 async fn current(issuer: &Issuer, held: &mut Option<Held>) -> Result<Credentials, String> {
     let now = Instant::now();
     if let Some(held) = held
@@ -186,7 +186,7 @@ async fn current(issuer: &Issuer, held: &mut Option<Held>) -> Result<Credentials
             Some(held) if held.end.is_none_or(|end| now < end) => {
                 tracing::warn!(
                     error = what,
-                    "AWS credentials can't be renewed: those from before are used to their end"
+                    "AWS credentials can't be renewed: the old ones are used until they expire"
                 );
                 held.renewed = now + RETRY;
                 Ok(held.credentials.clone())
@@ -202,7 +202,7 @@ impl Held {
         let left = expires.map(|expires| (expires - UnixMs::now()).to_duration());
         let wait = match left {
             Some(left) if !left.is_zero() => left.saturating_sub(EXPIRY_MARGIN).max(left / 2),
-            // Our clock may be wrong, and then AWS says so.
+            // Our clock may be wrong; AWS refuses the signature then.
             Some(_) => RETRY,
             None => Duration::from_secs(3600),
         };
@@ -232,7 +232,7 @@ impl Search<'_> {
         &self.config.environment
     }
 
-    /// The profile to look at, and whether the operator has named it.
+    /// The name of the profile, and whether the operator has set it.
     fn profile_name(&self) -> (&str, bool) {
         let named =
             self.config.profile.as_deref().or_else(|| self.environment().get("AWS_PROFILE"));
@@ -244,8 +244,8 @@ impl Search<'_> {
         Sts::new(self.region, use_fips, self.environment(), profile, self.network)
     }
 
-    /// A profile that our configuration names; else the environment's keys, its web identity, a
-    /// profile, the container, the instance.
+    /// The default order: a profile named in our configuration; else keys or a web identity in the
+    /// environment, a profile, the container's service, the instance's service.
     fn default_chain(&self) -> Result<Provider, PusherConfigError> {
         let files = SharedFiles::open(self.environment())?;
         let (name, is_named) = self.profile_name();
@@ -298,7 +298,7 @@ impl Search<'_> {
         Ok(Provider::issued(Issuer::WebIdentity { sts: self.sts(profile)?, role, token }))
     }
 
-    /// What a profile of the shared files leads to; `depth` profiles have led here.
+    /// The provider of a profile in the shared files, which is number `depth` in its chain.
     fn profile(
         &self,
         files: SharedFiles,
@@ -386,7 +386,7 @@ impl Search<'_> {
         }
     }
 
-    /// What the machine gives: as a container, else as an instance.
+    /// The service of the container, or else of the instance.
     fn machine(&self) -> Result<Provider, PusherConfigError> {
         if let Some(container) = Container::new(self.environment(), self.network)? {
             return Ok(Provider::issued(Issuer::Container(container)));

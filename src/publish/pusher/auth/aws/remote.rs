@@ -14,17 +14,17 @@ use crate::{
 
 use super::credentials::{self, Issued};
 
-/// How much of an answer is read; credentials have one or two thousand bytes.
+/// How much of an answer is read; credentials have up to a few thousand bytes.
 const ANSWER_LIMIT_BYTES: usize = 64 << 10;
 
-/// What requests for credentials have in common.
+/// Settings for all requests for credentials.
 #[derive(Debug, Clone)]
 pub(in super::super) struct Network {
-    /// The proxy of the endpoint that is pushed to.
+    /// The proxy of the endpoint.
     pub(in super::super) proxy: ProxyConfig,
-    /// How long a request may take.
+    /// The timeout of a request.
     pub(in super::super) timeout: Duration,
-    /// Learns what is sent in confidence.
+    /// Learns the secrets that are sent.
     pub(in super::super) mask: Arc<Mask>,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    /// The service at `url`, which `setting` has said.
+    /// The service at `url`, which comes from `setting`.
     pub(super) fn new(
         setting: &str,
         url: &str,
@@ -60,7 +60,7 @@ impl Remote {
         Ok(Remote { http, url, timeout: *timeout, mask: Arc::clone(mask) })
     }
 
-    /// As an operator knows it, without what may be secret in the URL.
+    /// The URL without the parts that may be secret.
     pub(super) fn name(&self) -> String {
         endpoint_name(&self.url)
     }
@@ -69,12 +69,12 @@ impl Remote {
         &self.url
     }
 
-    /// Remembers what is about to be sent in confidence, other than by a header.
+    /// Has the mask learn a secret that is about to be sent other than in a header.
     pub(super) fn learn(&self, secret: &str) {
         self.mask.learn(secret);
     }
 
-    /// The body of the answer to a request, if it is a success; else the status and the body.
+    /// Sends a request. Returns the body of the answer, or the status and the body of a refusal.
     pub(super) async fn ask(
         &self,
         mut request: Request,
@@ -87,12 +87,12 @@ impl Remote {
         Ok(if status.is_success() { Ok(body) } else { Err((status, body)) })
     }
 
-    /// A refusal for people.
+    /// A refusal, for people.
     pub(super) fn refusal(&self, status: StatusCode, message: &[u8]) -> String {
         format!("{status}: {}", self.http.excerpt(message))
     }
 
-    /// The body of the answer to a request, or why there is none.
+    /// Sends a request. Returns the body of the answer, or why there is none.
     pub(super) async fn body(&self, request: Request) -> Result<Vec<u8>, String> {
         self.ask(request).await?.map_err(|(status, body)| self.refusal(status, &body))
     }

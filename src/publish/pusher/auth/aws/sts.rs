@@ -1,4 +1,4 @@
-//! Roles: credentials from AWS's Security Token Service (STS).
+//! Assumes roles: credentials from AWS's Security Token Service (STS).
 
 use form_urlencoded::{Serializer, byte_serialize};
 use reqwest::{
@@ -19,16 +19,16 @@ use super::{
     signature::Signer,
 };
 
-/// The version of the protocol.
+/// The version of the API.
 const VERSION: &str = "2011-06-15";
 
-/// How the session of a role is called in AWS's records unless the operator says otherwise.
+/// The default name of a role's session in AWS's records.
 const SESSION_NAME: &str = "flow-exporter";
 
-/// The region of the endpoint for all regions.
+/// The signing region of the global endpoint.
 const GLOBAL_REGION: &str = "us-east-1";
 
-/// Regions that `legacy` leads to the endpoint for all of them.
+/// The regions for which `legacy` selects the global endpoint.
 const LEGACY_REGIONS: [&str; 16] = [
     "ap-northeast-1",
     "ap-south-1",
@@ -48,17 +48,17 @@ const LEGACY_REGIONS: [&str; 16] = [
     "us-west-2",
 ];
 
-/// The role to take on.
+/// A role to assume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Role {
     pub(super) arn: String,
     /// The name of the session.
     pub(super) session: Option<String>,
-    /// What the role's trust policy may want to be told by those of another account.
+    /// The external id that the role's trust policy may require.
     pub(super) external_id: Option<String>,
 }
 
-/// STS at the endpoint of a region.
+/// An endpoint of STS.
 #[derive(Debug)]
 pub(super) struct Sts {
     remote: Remote,
@@ -66,7 +66,7 @@ pub(super) struct Sts {
 }
 
 impl Sts {
-    /// The endpoint that environment and profile name; else that of the region.
+    /// The endpoint named by the environment, or else the one of the region.
     pub(super) fn new(
         region: &str,
         use_fips: bool,
@@ -97,8 +97,7 @@ impl Sts {
         Ok(Sts { remote, region: region.to_owned() })
     }
 
-    /// Takes on a role by a token of an identity provider, such as Kubernetes' for a service
-    /// account.
+    /// Assumes a role with a token of an identity provider, such as a Kubernetes service account's.
     pub(super) async fn assume_with_web_identity(
         &self,
         role: &Role,
@@ -110,7 +109,7 @@ impl Sts {
         self.ask(request, role).await
     }
 
-    /// Takes on a role by other credentials.
+    /// Assumes a role with other credentials.
     pub(super) async fn assume(&self, role: &Role, by: &Credentials) -> Result<Issued, String> {
         let mut request = self.request("AssumeRole", role, None);
         let signer = Signer { region: &self.region, service: "sts" };
@@ -175,14 +174,14 @@ impl Sts {
         refusal + advice
     }
 
-    /// Remembers a token as it is, and as it is in a form.
+    /// Has the mask learn a token, both as it is and encoded for a form.
     fn learn(&self, token: &Secret) {
         self.remote.learn(token.expose());
         self.remote.learn(&byte_serialize(token.expose().as_bytes()).collect::<String>());
     }
 }
 
-/// The endpoint of a region, by the domain of the partition that the region is in.
+/// The endpoint of a region, in the domain of its partition.
 fn regional_url(region: &str, use_fips: bool) -> String {
     let domain = match region.split('-').next().unwrap_or_default() {
         "cn" => "amazonaws.com.cn",
@@ -193,7 +192,7 @@ fn regional_url(region: &str, use_fips: bool) -> String {
         _ if region.starts_with("eu-isoe-") => "cloud.adc-e.uk",
         _ => "amazonaws.com",
     };
-    // In GovCloud, all endpoints are FIPS's under their usual names.
+    // In GovCloud, the usual endpoints are FIPS endpoints.
     let service = if use_fips && !region.starts_with("us-gov-") { "sts-fips" } else { "sts" };
     format!("https://{service}.{region}.{domain}")
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::files::OpenFile;
+use crate::{clock::UnixMs, files::OpenFile};
 
 use super::{
     error::{Broken, Damage, Error, io_error},
@@ -16,7 +16,7 @@ use super::{
 pub(super) struct Header {
     pub(super) version: u32,
     pub(super) number: u64,
-    pub(super) created_ms: i64,
+    pub(super) created: UnixMs,
     /// Sequence number of the delta after which the checkpoint was taken.
     pub(super) sequence: u64,
     pub(super) totals: Totals,
@@ -33,7 +33,7 @@ impl Header {
         bytes[..8].copy_from_slice(&SEGMENT_MAGIC);
         bytes[8..12].copy_from_slice(&self.version.to_le_bytes());
         bytes[12..20].copy_from_slice(&self.number.to_le_bytes());
-        bytes[20..28].copy_from_slice(&self.created_ms.to_le_bytes());
+        bytes[20..28].copy_from_slice(&self.created.get().to_le_bytes());
         bytes[28..36].copy_from_slice(&self.sequence.to_le_bytes());
         bytes[36..44].copy_from_slice(&self.totals.ticks.to_le_bytes());
         bytes[44..52].copy_from_slice(&self.totals.samples.to_le_bytes());
@@ -65,7 +65,7 @@ impl Header {
         let header = Header {
             version,
             number: word(12),
-            created_ms: word(20).cast_signed(),
+            created: UnixMs::new(word(20).cast_signed()),
             sequence: word(28),
             totals: Totals { ticks: word(36), samples: word(44) },
         };

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use crate::files::Files;
+use crate::{clock::UnixMs, files::Files};
 
 use super::{
     delta::Delta,
@@ -28,8 +28,8 @@ pub struct SegmentReport {
     pub number: u64,
     /// Its size in bytes.
     pub bytes: u64,
-    /// When it was begun, in milliseconds since the epoch; `None` where the header can't be read.
-    pub created_ms: Option<i64>,
+    /// When it was begun, `None` if the header can't be read.
+    pub created: Option<UnixMs>,
     /// Size of header and checkpoint in bytes; 0 where the checkpoint can't be read.
     pub checkpoint_bytes: u64,
     /// Series in the checkpoint.
@@ -38,8 +38,8 @@ pub struct SegmentReport {
     pub first_sequence: u64,
     /// Number of the newest delta.
     pub last_sequence: u64,
-    /// Time of the newest delta, in milliseconds since the epoch.
-    pub last_time_ms: i64,
+    /// Time of the newest delta.
+    pub last_time: UnixMs,
     /// Cuts that can be read.
     pub deltas: u64,
     /// Cuts among them that are samples.
@@ -186,12 +186,12 @@ pub(super) fn examine_segment(
     let mut report = SegmentReport {
         number,
         bytes,
-        created_ms: None,
+        created: None,
         checkpoint_bytes: 0,
         checkpoint_series: 0,
         first_sequence: 0,
         last_sequence: 0,
-        last_time_ms: 0,
+        last_time: UnixMs::default(),
         deltas: 0,
         samples: 0,
         torn_bytes: 0,
@@ -199,7 +199,7 @@ pub(super) fn examine_segment(
         gap: false,
     };
     let begun = SegmentReader::open(directory, number).and_then(|mut reader| {
-        report.created_ms = Some(reader.header.created_ms);
+        report.created = Some(reader.header.created);
         let state = reader.checkpoint()?;
         Ok((reader, state))
     });
@@ -249,7 +249,7 @@ pub(super) fn examine_segment(
     }
     report.gap = matches!(next, Next::Segment(_)) && state.sequence < bound;
     report.last_sequence = state.sequence;
-    report.last_time_ms = state.time_ms;
+    report.last_time = UnixMs::new(state.time_ms);
     Ok((report, Some(state)))
 }
 
@@ -284,7 +284,7 @@ fn describe(out: &mut dyn Write, number: u64, offset: u64, delta: &Delta) -> io:
         out,
         "segment {number} offset {offset}: delta {} of {}{}, {} series changed, {} started, {} ended, {} positions",
         delta.sequence,
-        Time(delta.time_ms),
+        Time(UnixMs::new(delta.time_ms)),
         if delta.is_tick { " (tick)" } else { "" },
         delta.changed.len(),
         delta.started.len(),
@@ -298,17 +298,17 @@ fn summarize(dir: &Path, report: &Report, out: &mut dyn Write) -> io::Result<()>
     writeln!(out, "{}: {} segments, {bytes} bytes", dir.display(), report.segments.len())?;
     for segment in &report.segments {
         write!(out, "segment {}: {} bytes", segment.number, segment.bytes)?;
-        if let Some(created_ms) = segment.created_ms {
+        if let Some(created) = segment.created {
             write!(
                 out,
                 ", begun {}, checkpoint of delta {} with {} series in {} bytes, {} deltas up to {} of {}, {} of them ticks",
-                Time(created_ms),
+                Time(created),
                 segment.first_sequence,
                 segment.checkpoint_series,
                 segment.checkpoint_bytes,
                 segment.deltas,
                 segment.last_sequence,
-                Time(segment.last_time_ms),
+                Time(segment.last_time),
                 segment.samples,
             )?;
         }
@@ -326,7 +326,7 @@ fn summarize(dir: &Path, report: &Report, out: &mut dyn Write) -> io::Result<()>
             out,
             "state: delta {} of {}, {} series of {} counts",
             state.sequence,
-            Time(state.time_ms),
+            Time(UnixMs::new(state.time_ms)),
             state.len(),
             state.width(),
         )?;
@@ -346,14 +346,14 @@ fn summarize(dir: &Path, report: &Report, out: &mut dyn Write) -> io::Result<()>
     Ok(())
 }
 
-/// Milliseconds since the epoch, as a date for people.
-struct Time(i64);
+/// A time as a date for people.
+struct Time(UnixMs);
 
 impl std::fmt::Display for Time {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match jiff::Timestamp::from_millisecond(self.0) {
+        match jiff::Timestamp::from_millisecond(self.0.get()) {
             Ok(time) => time.fmt(f),
-            Err(_) => write!(f, "{} ms", self.0),
+            Err(_) => write!(f, "{} ms", self.0.get()),
         }
     }
 }

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::files::{Files, OpenFile};
+use crate::{
+    clock::UnixMs,
+    files::{Files, OpenFile},
+};
 
 use super::{
     ack_position::ACK_POSITIONS,
@@ -31,8 +34,8 @@ pub struct SetAside {
     pub bytes: u64,
     /// Deltas in it that can still be read but are no longer part of the state.
     pub deltas: u64,
-    /// Number and time (in milliseconds since the epoch) of the newest of these.
-    pub newest: Option<(u64, i64)>,
+    /// Number and time of the newest of these.
+    pub newest: Option<(u64, UnixMs)>,
 }
 
 /// What a repair has done.
@@ -40,9 +43,9 @@ pub struct SetAside {
 pub struct Repaired {
     /// What was set aside.
     pub set_aside: Vec<SetAside>,
-    /// Number and time (in milliseconds since the epoch) of the newest delta that the program goes
+    /// Number and time of the newest delta that the program goes
     /// on from; `None` if no state is left.
-    pub newest: Option<(u64, i64)>,
+    pub newest: Option<(u64, UnixMs)>,
     /// Number of the newest delta that was published, where the state is older: counters fall back,
     /// and what they had counted since is counted again.
     pub published: Option<u64>,
@@ -76,7 +79,7 @@ pub fn repair_with(files: &Files, dir: &Path) -> Result<Repaired, Error> {
         }
         if let Some(state) = state {
             if matches!(next, Next::None) {
-                repaired.newest = Some((state.sequence, state.time_ms));
+                repaired.newest = Some((state.sequence, UnixMs::new(state.time_ms)));
                 newest = state.position();
             }
             next = Next::of(directory, number)?;
@@ -213,7 +216,7 @@ fn deltas_after(
     directory: &Directory,
     number: u64,
     offset: u64,
-) -> Result<(u64, Option<(u64, i64)>), Error> {
+) -> Result<(u64, Option<(u64, UnixMs)>), Error> {
     let mut reader = match SegmentReader::open(directory, number) {
         Ok(reader) => reader,
         // Records can't be told apart from anything else without a header.
@@ -229,7 +232,7 @@ fn deltas_after(
             match reader.delta(&mut delta) {
                 Ok(true) => {
                     deltas += 1;
-                    newest = Some((delta.sequence, delta.time_ms));
+                    newest = Some((delta.sequence, UnixMs::new(delta.time_ms)));
                 }
                 Ok(false) | Err(Error::Broken(_)) => break,
                 Err(error) => return Err(error),

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use crate::files::{Files, OpenFile};
+use crate::{
+    clock::UnixMs,
+    files::{Files, OpenFile},
+};
 
 use super::{
     ack_position::ACK_POSITIONS,
@@ -315,7 +318,7 @@ impl Journal {
                 .max(active.checkpoint_bytes * CHECKPOINTS_IN_SEGMENT);
             active.closed
                 || active.end >= full
-                || older(active.header.created_ms, now_ms, self.config.segment_age)
+                || older(active.header.created, UnixMs::new(now_ms), self.config.segment_age)
         })
     }
 
@@ -376,7 +379,7 @@ impl Journal {
         let header = Header {
             version: FORMAT_VERSION,
             number: self.next_number()?,
-            created_ms: now_ms,
+            created: UnixMs::new(now_ms),
             sequence: sequence_given,
             totals,
         };
@@ -476,7 +479,7 @@ impl Journal {
             let (Some(oldest), Some(next)) = (segments.next(), segments.next()) else { return };
             let all: u64 = published.segments.values().map(|segment| segment.bytes).sum();
             let full = all + bytes > self.config.max_bytes;
-            if !full && !older(next.header.created_ms, now_ms, self.config.max_age) {
+            if !full && !older(next.header.created, UnixMs::new(now_ms), self.config.max_age) {
                 return;
             }
             let (begin, end) = (oldest.header, next.header);
@@ -531,8 +534,7 @@ impl Journal {
     }
 }
 
-/// Whether something made at `made_ms` is older than `age`; never if the clock was set back.
-fn older(made_ms: i64, now_ms: i64, age: Duration) -> bool {
-    let passed = u128::try_from(now_ms.saturating_sub(made_ms)).unwrap_or_default();
-    passed > age.as_millis()
+/// Whether something made at `made` is older than `age`; never if the clock was set back.
+fn older(made: UnixMs, now: UnixMs, age: Duration) -> bool {
+    (now - made).to_duration() > age
 }

@@ -11,9 +11,12 @@ mod displaced;
 mod faults;
 mod model;
 
-use flow_exporter::journal::{
-    Cause, Delta, Error, Journal, JournalConfig, Log, Lost, Placement, Reader, Start, Step, Totals,
-    repair, show, verify,
+use flow_exporter::{
+    clock::UnixMs,
+    journal::{
+        Cause, Delta, Error, Journal, JournalConfig, Log, Lost, Placement, Reader, Start, Step,
+        Totals, repair, show, verify,
+    },
 };
 use model::{Changes, Model, SMALL, WIDTH, check_damaged, copy, history, newest, open, segments};
 use proptest::prelude::*;
@@ -216,7 +219,7 @@ fn a_broken_middle_refuses_and_repair_keeps_what_comes_before() {
     let repaired = repair(dir.path()).expect("repaired");
     assert_eq!(repaired.set_aside.len(), 1);
     assert_eq!(repaired.set_aside[0].deltas, 2);
-    assert_eq!(repaired.set_aside[0].newest, Some((3, states[3].time_ms)));
+    assert_eq!(repaired.set_aside[0].newest, Some((3, UnixMs::new(states[3].time_ms))));
     assert!(repaired.set_aside[0].to.exists());
     let (mut journal, recovered, torn_bytes) = open(dir.path());
     assert_eq!((recovered.as_ref(), torn_bytes), (Some(&states[0]), 0));
@@ -461,7 +464,7 @@ fn a_broken_cursor_refuses_and_repair_puts_one_at_the_beginning_of_the_log_in_it
     assert!(matches!(Journal::open(dir.path(), SMALL), Err(Error::Broken(_))));
     assert_eq!(verify(dir.path()).expect("readable").broken_cursors.len(), 1);
     let repaired = repair(dir.path()).expect("repaired");
-    assert_eq!(repaired.newest, Some((1, states[1].time_ms)));
+    assert_eq!(repaired.newest, Some((1, UnixMs::new(states[1].time_ms))));
     assert_eq!(repaired.rewound, ["slow"]);
     assert_eq!(fs::read(&repaired.set_aside[0].to).expect("set aside"), b"nonsense");
     let (journal, recovered, _) = open(dir.path());

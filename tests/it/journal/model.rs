@@ -8,9 +8,12 @@ use std::{
     time::Duration,
 };
 
-use flow_exporter::journal::{
-    Appended, CheckpointHead, CheckpointSource, Delta, Error, Journal, JournalConfig, Position,
-    Reader, Series, Start, State, Step, Totals, repair, verify,
+use flow_exporter::{
+    clock::UnixMs,
+    journal::{
+        Appended, CheckpointHead, CheckpointSource, Delta, Error, Journal, JournalConfig, Position,
+        Reader, Series, Start, State, Step, Totals, repair, verify,
+    },
 };
 use tempfile::TempDir;
 
@@ -254,7 +257,8 @@ pub(crate) fn check_damaged(dir: &Path, states: &[Model]) {
             assert!(!repaired.set_aside.is_empty() || repaired.published.is_some());
             assert!(repaired.set_aside.iter().all(|moved| moved.to.exists()));
             let (journal, recovered) = Journal::open(dir, SMALL).expect("opens after repair");
-            let newest = recovered.state.as_ref().map(|state| (state.sequence, state.time_ms));
+            let newest =
+                recovered.state.as_ref().map(|state| (state.sequence, UnixMs::new(state.time_ms)));
             assert_eq!(newest, repaired.newest);
             if let Some(state) = recovered.state {
                 let state = Model::from(&state);

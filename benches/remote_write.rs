@@ -10,8 +10,8 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterio
 use flow_exporter::{
     asn::AsNames,
     publish::remote_write::{
-        Batch, BatchBounds, Compression, Encoder, Families, FamilyId, LabelPool, LabelSet,
-        Protocol, Sample, StartTimestamps,
+        Batch, BatchBounds, Compression, Encoder, Families, FamilyId, Group, LabelPool, LabelSet,
+        Protocol, Sample, StartTimestamps, compare,
         proto::{v1, v2},
     },
     schema::{Class, Measure, Schema, View},
@@ -28,14 +28,14 @@ const ROUTERS: usize = 4;
 /// Between two samples.
 const INTERVAL_MS: i64 = 15_000;
 
-/// So many series of real AS, in the order that the pool gives them.
+/// So many series of real AS, in the order in which the program sends them.
 fn series(pool: &mut LabelPool, count: usize) -> Vec<(LabelSet, FamilyId)> {
     let names = AsNames::embedded();
     let numbers: Vec<u32> = names.iter().map(|(number, _)| number).collect();
     let mut random = SmallRng::seed_from_u64(3);
     let own = ASN.to_string();
-    let mut series = Vec::with_capacity(count);
-    while series.len() < count {
+    let mut grouped = Vec::with_capacity(count);
+    while grouped.len() < count {
         let number = numbers[random.random_range(0..numbers.len())];
         let far = number.to_string();
         for router in 0..ROUTERS {
@@ -55,12 +55,13 @@ fn series(pool: &mut LabelPool, count: usize) -> Vec<(LabelSet, FamilyId)> {
                     ("source_as", from.0),
                     ("source_as_name", from.1),
                 ]);
-                series.push((labels, FamilyId::new(direction as u16)));
+                let group = Group::default().with(number).with(ASN);
+                grouped.push((group, labels, FamilyId::new(direction as u16)));
             }
         }
     }
-    series.sort_by_key(|&(labels, _)| pool.order(labels));
-    series
+    grouped.sort_by(|one, other| compare(pool, (one.0, one.1), (other.0, other.1)));
+    grouped.into_iter().map(|(_, labels, family)| (labels, family)).collect()
 }
 
 /// These series with some samples each, in requests of the default size.

@@ -8,8 +8,9 @@ use flow_exporter::{
     asn::AsNames,
     metrics::{Kind, Metrics},
     publish::remote_write::{
-        Batch, Compression, Encoder, ExternalLabels, Families, FamilyId, LabelError, LabelPool,
-        LabelSet, METADATA_MAX_BYTES, Protocol, SAMPLE_MAX_BYTES, STALE, Sample, StartTimestamps,
+        Batch, Compression, Encoder, ExternalLabels, Families, FamilyId, Group, LabelError,
+        LabelPool, LabelSet, METADATA_MAX_BYTES, Protocol, SAMPLE_MAX_BYTES, STALE, Sample,
+        StartTimestamps, compare,
         proto::{v1, v2},
     },
     schema::{Class, Measure, Schema, View},
@@ -675,14 +676,19 @@ fn a_pool_puts_new_series_where_others_were() {
 }
 
 #[test]
-fn the_order_of_a_pool_puts_series_of_an_as_side_by_side() {
+fn the_order_of_requests_puts_series_of_an_as_side_by_side() {
     let mut pool = LabelPool::new();
     let mut series = flows(&mut pool, 30);
     // As far apart as can be.
     series.sort_by_key(|&(labels, _)| {
         pool.labels(labels).map(|(name, value)| (name.to_owned(), value.to_owned())).nth(3)
     });
-    series.sort_by_key(|&(labels, _)| pool.order(labels));
+    let group = |labels: LabelSet| {
+        let systems = pool.labels(labels).filter(|(name, _)| name.ends_with("_as"));
+        let numbers = systems.map(|(_, value)| value.parse().unwrap());
+        (numbers.fold(Group::default(), Group::with), labels)
+    };
+    series.sort_by(|one, other| compare(&pool, group(one.0), group(other.0)));
     let far = |&(labels, _): &(LabelSet, FamilyId)| -> BTreeSet<String> {
         let systems = pool.labels(labels).filter(|(name, _)| name.ends_with("_as"));
         systems.map(|(_, value)| value.to_owned()).collect()

@@ -83,8 +83,7 @@ impl Batch {
     /// Adds a series whose sample times rise. A series may be in a batch once. Without samples it
     /// is left out, since requests have no series without samples.
     ///
-    /// Requests are smallest if the series are sorted by
-    /// [`LabelPool::order`](super::LabelPool::order).
+    /// Requests are smallest if the series are sorted by [`compare`](super::compare).
     pub fn push(&mut self, labels: LabelSet, family: FamilyId, samples: &[Sample]) {
         debug_assert!(samples.is_sorted_by(|one, next| one.time_ms < next.time_ms));
         if !samples.is_empty() {

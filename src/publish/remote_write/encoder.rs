@@ -4,39 +4,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{batch::Batch, families::Families, pool::LabelPool, snappy::Block, v1, v2};
+use super::{
+    batch::Batch,
+    families::Families,
+    pool::LabelPool,
+    protocol::{Compression, Protocol, StartTimestamps},
+    snappy::Block,
+    v1, v2,
+};
 
 /// zstd's fastest: the higher ones save little on what requests hold.
 const ZSTD_LEVEL: i32 = 1;
-
-/// What a request says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// Remote-Write 1.0: `prometheus.WriteRequest`.
-    V1,
-    /// Remote-Write 2.0: `io.prometheus.write.v2.Request`.
-    V2,
-}
-
-/// How a request is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Compression {
-    /// Snappy's block format, as both specifications want it.
-    Snappy,
-    /// zstd, for receivers that are known to take it.
-    Zstd,
-}
-
-/// Where a 2.0 request has the start times of counters.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum StartTimestamps {
-    /// With each sample, as 2.0-rc.4 wants it.
-    #[default]
-    Sample,
-    /// With each series, as the drafts up to 2.0-rc.3 had it: the start time of the series' first
-    /// sample.
-    Series,
-}
 
 /// Encodes batches, one after the other, in buffers that it uses again.
 pub struct Encoder {

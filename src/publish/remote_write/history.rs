@@ -1,7 +1,8 @@
 //! Where in a request labels have been written before.
 
 use super::{
-    pool::{LabelPool, LabelSet, fit},
+    pool::{LabelPool, LabelSet},
+    request_ids::RequestIds,
     snappy::Block,
 };
 
@@ -11,49 +12,12 @@ pub(super) trait Form {
     fn put(&mut self, pair: u32, block: &mut Block);
 }
 
-/// The places of one request. They are kept as numbers that rise from request to request, so that
-/// nothing has to be cleared between two requests.
-#[derive(Debug)]
-pub(super) struct Places {
-    /// Added to a place in the request at hand.
-    base: u32,
-}
-
-/// A place that is in no request.
-pub(super) const NOWHERE: u32 = 0;
-
-impl Default for Places {
-    fn default() -> Self {
-        Places { base: NOWHERE + 1 }
-    }
-}
-
-impl Places {
-    /// Begins a request, where that before was so long. Returns whether the numbers begin anew, and
-    /// all that are kept must be forgotten.
-    pub(super) fn begin(&mut self, length: usize) -> bool {
-        let anew = self.base as usize + length > u32::MAX as usize / 2;
-        self.base = if anew { NOWHERE + 1 } else { self.base + length as u32 };
-        anew
-    }
-
-    /// What to keep for a place in the request at hand.
-    pub(super) fn keep(&self, at: usize) -> u32 {
-        self.base + at as u32
-    }
-
-    /// The place in the request at hand that was kept.
-    pub(super) fn find(&self, kept: u32) -> Option<usize> {
-        kept.checked_sub(self.base).map(|at| at as usize)
-    }
-}
-
 /// What has been written of the request at hand: its series, and where each label was last.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    places: Places,
-    /// By label id.
-    pairs: Vec<Seen>,
+    labels: RequestIds,
+    /// By number of the label in the request.
+    seen: Vec<Seen>,
     series: Vec<Written>,
 }
 
@@ -67,10 +31,11 @@ struct Written {
     labels_start: u32,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+/// Where a label was written last.
+#[derive(Debug, Clone, Copy)]
 struct Seen {
-    /// As [`Places::keep`] has it.
-    kept: u32,
+    /// Its place in the request.
+    at: u32,
     /// Which series has it.
     series: u32,
     /// Which of the labels of that series it is.
@@ -81,12 +46,10 @@ struct Seen {
 
 impl History {
     /// Begins a request of series of `pool`.
-    pub(super) fn begin(&mut self, pool: &LabelPool, length: usize) {
-        if self.places.begin(length) {
-            self.pairs.clear();
-        }
+    pub(super) fn begin(&mut self, pool: &LabelPool) {
         let (_, pairs) = pool.id_bounds();
-        fit(&mut self.pairs, pairs);
+        self.labels.begin(pairs);
+        self.seen.clear();
         self.series.clear();
     }
 
@@ -114,22 +77,22 @@ impl History {
         }
         while next < ids.len() {
             let id = ids[next];
-            let seen = self.pairs[id as usize];
-            if let Some(from) = self.places.find(seen.kept) {
-                let others = pool.pair_ids(self.series[seen.series as usize].labels);
-                let shared = common(&others[seen.label as usize..], &ids[next..]);
-                self.copy(block, &ids[next..next + shared], next, from);
+            if let Some(number) = self.labels.find(id) {
+                let Seen { at, series, label, .. } = self.seen[number];
+                let others = pool.pair_ids(self.series[series as usize].labels);
+                let shared = common(&others[label as usize..], &ids[next..]);
+                self.copy(block, &ids[next..next + shared], next, at as usize);
                 next += shared;
             } else {
                 let at = block.len();
                 form.put(id, block);
-                let length = (block.len() - at) as u32;
-                self.pairs[id as usize] = Seen {
-                    kept: self.places.keep(at),
+                self.labels.add(id);
+                self.seen.push(Seen {
+                    at: at as u32,
                     series: self.series.len() as u32 - 1,
                     label: next as u32,
-                    length,
-                };
+                    length: (block.len() - at) as u32,
+                });
                 next += 1;
             }
         }
@@ -142,8 +105,8 @@ impl History {
         let shared = common(pool.pair_ids(before.labels), ids);
         if let Some(&id) = ids.get(shared) {
             // Maybe one further back goes on where the one before is different.
-            let seen = self.pairs[id as usize];
-            if self.places.find(seen.kept).is_some() && seen.label as usize == shared {
+            let seen = self.labels.find(id).map(|number| self.seen[number]);
+            if let Some(seen) = seen.filter(|seen| seen.label as usize == shared) {
                 let other = self.series[seen.series as usize];
                 let shared_other = common(pool.pair_ids(other.labels), ids);
                 if shared_other > shared {
@@ -161,8 +124,10 @@ impl History {
         let mut at = start;
         let series = self.series.len() as u32 - 1;
         for (label, &id) in (first as u32..).zip(ids) {
-            let seen = &mut self.pairs[id as usize];
-            *seen = Seen { kept: self.places.keep(at), series, label, length: seen.length };
+            // It was written before, so it has a number.
+            let Some(number) = self.labels.find(id) else { continue };
+            let seen = &mut self.seen[number];
+            *seen = Seen { at: at as u32, series, label, length: seen.length };
             at += seen.length as usize;
         }
         if at > start {

@@ -11,7 +11,12 @@ mod encoder;
 mod families;
 mod history;
 mod labels;
+mod order;
 mod pool;
+#[allow(clippy::all, clippy::pedantic, unreachable_pub, missing_debug_implementations)]
+pub mod proto;
+mod protocol;
+mod request_ids;
 mod samples;
 mod snappy;
 mod v1;
@@ -21,20 +26,9 @@ mod wire;
 pub use batch::{
     Batch, BatchBounds, BatchSeries, METADATA_MAX_BYTES, SAMPLE_MAX_BYTES, STALE, Sample,
 };
-pub use encoder::{Compression, Encoder, Protocol, StartTimestamps};
+pub use encoder::Encoder;
 pub use families::{Families, FamilyId, FamilyMetadata};
 pub use labels::{ExternalLabels, LabelError};
-pub use pool::{LabelPool, LabelSet, Order};
-
-/// The messages of both protocol versions, generated from `proto/`.
-#[allow(clippy::all, clippy::pedantic, unreachable_pub, missing_debug_implementations)]
-pub mod proto {
-    /// Remote-Write 1.0.
-    pub mod v1 {
-        include!(concat!(env!("OUT_DIR"), "/prometheus.rs"));
-    }
-    /// Remote-Write 2.0.
-    pub mod v2 {
-        include!(concat!(env!("OUT_DIR"), "/io.prometheus.write.v2.rs"));
-    }
-}
+pub use order::{Group, compare};
+pub use pool::{LabelPool, LabelSet};
+pub use protocol::{Compression, Protocol, StartTimestamps};

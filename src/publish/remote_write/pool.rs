@@ -5,17 +5,13 @@ use std::{collections::BTreeSet, hash::BuildHasher};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use prost::encoding::encoded_len_varint;
 
-use crate::slots::{Slots, give_back, give_back_index};
+use crate::slots::{Slab, Slots, give_back, give_back_index};
 
 /// The labels of a series in a [`LabelPool`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LabelSet(u32);
 
-/// Where a series is best placed among the others of a pool: see [`LabelPool::order`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Order([u32; 4]);
-
-/// The labels of series. A series costs a word of 4 bytes for each label and two more, and a
+/// The labels of series. A series costs a word of 4 bytes for each label and one more, and a
 /// distinct label (name and value) is stored once.
 ///
 /// Series are told apart by their [`LabelSet`], a small handle. It stays valid until it is
@@ -24,10 +20,10 @@ pub struct Order([u32; 4]);
 pub struct LabelPool {
     hasher: DefaultHashBuilder,
     /// Names and values.
-    texts: Things<Text>,
+    texts: Slab<Text>,
     text_index: HashTable<u32>,
     /// Names with their values.
-    pairs: Things<Pair>,
+    pairs: Slab<Pair>,
     pair_index: HashTable<u32>,
     sets: Sets,
 }
@@ -47,8 +43,6 @@ pub(super) struct Pair {
     pub(super) name: u32,
     /// The value's text.
     pub(super) value: u32,
-    /// What it takes in a `TimeSeries` of 1.0, in bytes.
-    pub(super) encoded_len: u32,
     /// How many series have it.
     uses: u32,
 }
@@ -71,8 +65,8 @@ impl LabelPool {
             debug_assert!(!name.is_empty() && !value.is_empty(), "empty label {name:?}");
             let name = self.text(name);
             let value = self.text(value);
+            encoded_len += self.encoded_pair_len(name, value);
             let pair = self.pair(name, value);
-            encoded_len += self.pairs.get(pair).encoded_len;
             self.sets.word(pair);
         }
         self.sets.end(encoded_len)
@@ -83,7 +77,7 @@ impl LabelPool {
     pub fn remove(&mut self, set: LabelSet) {
         let LabelPool { hasher, texts, text_index, pairs, pair_index, sets } = self;
         for &id in sets.pairs(set) {
-            let pair = pairs.get_mut(id);
+            let pair = &mut pairs[id];
             pair.uses -= 1;
             let Pair { name, value, uses, .. } = *pair;
             if uses == 0 {
@@ -91,32 +85,33 @@ impl LabelPool {
                 if let Ok(entry) = pair_index.find_entry(hash, |&other| other == id) {
                     entry.remove();
                 }
-                pairs.free(id);
+                pairs.remove(id);
             }
             for id in [name, value] {
-                let text = texts.get_mut(id);
+                let text = &mut texts[id];
                 text.uses -= 1;
                 if text.uses == 0 {
-                    let hash = hasher.hash_one(&*text.text);
+                    let text = std::mem::take(&mut text.text);
+                    let hash = hasher.hash_one(&*text);
                     if let Ok(entry) = text_index.find_entry(hash, |&other| other == id) {
                         entry.remove();
                     }
-                    texts.free(id);
+                    texts.remove(id);
                 }
             }
         }
         sets.free(set);
         give_back_index(pair_index, |&id| {
-            let Pair { name, value, .. } = *pairs.get(id);
+            let Pair { name, value, .. } = pairs[id];
             hasher.hash_one((name, value))
         });
-        give_back_index(text_index, |&id| hasher.hash_one(&*texts.get(id).text));
+        give_back_index(text_index, |&id| hasher.hash_one(&*texts[id].text));
     }
 
     /// The labels (name, value) of a series, sorted by name.
     pub fn labels(&self, set: LabelSet) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.sets.pairs(set).iter().map(|&pair| {
-            let Pair { name, value, .. } = *self.pairs.get(pair);
+            let Pair { name, value, .. } = self.pairs[pair];
             (self.text_of(name), self.text_of(value))
         })
     }
@@ -135,25 +130,6 @@ impl LabelPool {
         self.encoded_len(set) + REFERENCES * self.sets.pairs(set).len() + SERIES_FIELDS
     }
 
-    /// Requests are smallest when their series are sorted by this: it puts series side by side that
-    /// have those labels in common which few others have, such as an AS.
-    ///
-    /// Made from what the pool holds now, so it changes when series come and go. Series in another
-    /// order cost some bytes, and nothing else.
-    pub fn order(&self, set: LabelSet) -> Order {
-        let mut rarest = [(u32::MAX, 0); 4];
-        for &pair in self.sets.pairs(set) {
-            let value = self.pairs.get(pair).value;
-            let mut at = (self.texts.get(value).uses, value);
-            for place in &mut rarest {
-                if at < *place {
-                    std::mem::swap(&mut at, place);
-                }
-            }
-        }
-        Order(rarest.map(|(_, value)| value))
-    }
-
     /// The labels of a series, by their ids.
     pub(super) fn pair_ids(&self, set: LabelSet) -> &[u32] {
         self.sets.pairs(set)
@@ -161,17 +137,17 @@ impl LabelPool {
 
     /// The label with an id.
     pub(super) fn pair_of(&self, id: u32) -> Pair {
-        *self.pairs.get(id)
+        self.pairs[id]
     }
 
     /// The text with an id.
     pub(super) fn text_of(&self, id: u32) -> &str {
-        &self.texts.get(id).text
+        &self.texts[id].text
     }
 
     /// Ids of texts and of labels are below these.
     pub(super) fn id_bounds(&self) -> (usize, usize) {
-        (self.texts.things.len(), self.pairs.things.len())
+        (self.texts.bound(), self.pairs.bound())
     }
 
     /// The id of a text, if some label has it.
@@ -184,31 +160,34 @@ impl LabelPool {
     fn text(&mut self, text: &str) -> u32 {
         let LabelPool { hasher, texts, text_index, .. } = self;
         let hash = hasher.hash_one(text);
-        let known = text_index.find(hash, |&id| *texts.get(id).text == *text).copied();
+        let known = text_index.find(hash, |&id| *texts[id].text == *text).copied();
         let id = known.unwrap_or_else(|| {
-            let id = texts.add(Text { text: text.into(), uses: 0 });
-            text_index.insert_unique(hash, id, |&id| hasher.hash_one(&*texts.get(id).text));
+            let id = texts.insert(Text { text: text.into(), uses: 0 });
+            text_index.insert_unique(hash, id, |&id| hasher.hash_one(&*texts[id].text));
             id
         });
-        texts.get_mut(id).uses += 1;
+        texts[id].uses += 1;
         id
+    }
+
+    /// What a label takes in a `TimeSeries` of 1.0, in bytes.
+    fn encoded_pair_len(&self, name: u32, value: u32) -> u32 {
+        let [name, value] = [name, value].map(|text| field_len(self.texts[text].text.len()));
+        field_len(name + value) as u32
     }
 
     /// Finds or adds a label, which gets one more use.
     fn pair(&mut self, name: u32, value: u32) -> u32 {
-        let LabelPool { hasher, texts, pairs, pair_index, .. } = self;
+        let LabelPool { hasher, pairs, pair_index, .. } = self;
         let hash = hasher.hash_one((name, value));
         let key = |pair: &Pair| (pair.name, pair.value);
-        let known = pair_index.find(hash, |&id| key(pairs.get(id)) == (name, value)).copied();
+        let known = pair_index.find(hash, |&id| key(&pairs[id]) == (name, value)).copied();
         let id = known.unwrap_or_else(|| {
-            let [name_len, value_len] =
-                [name, value].map(|text| field_len(texts.get(text).text.len()));
-            let encoded_len = field_len(name_len + value_len) as u32;
-            let id = pairs.add(Pair { name, value, encoded_len, uses: 0 });
-            pair_index.insert_unique(hash, id, |&id| hasher.hash_one(key(pairs.get(id))));
+            let id = pairs.insert(Pair { name, value, uses: 0 });
+            pair_index.insert_unique(hash, id, |&id| hasher.hash_one(key(&pairs[id])));
             id
         });
-        pairs.get_mut(id).uses += 1;
+        pairs[id].uses += 1;
         id
     }
 }
@@ -226,53 +205,9 @@ pub(super) fn field_len(length: usize) -> usize {
     1 + encoded_len_varint(length as u64) + length
 }
 
-/// Things with ids; the ids of what is freed are used again, the lowest first.
-#[derive(Debug, Default)]
-struct Things<T> {
-    things: Vec<T>,
-    ids: Slots,
-}
-
-impl<T: Default> Things<T> {
-    fn get(&self, id: u32) -> &T {
-        &self.things[id as usize]
-    }
-
-    fn get_mut(&mut self, id: u32) -> &mut T {
-        &mut self.things[id as usize]
-    }
-
-    fn add(&mut self, thing: T) -> u32 {
-        let id = self.ids.take();
-        match self.things.get_mut(id as usize) {
-            Some(free) => *free = thing,
-            None => self.things.push(thing),
-        }
-        id
-    }
-
-    fn free(&mut self, id: u32) {
-        self.things[id as usize] = T::default();
-        self.ids.give(id);
-        if id as usize + 1 == self.things.len() {
-            self.things.truncate(self.ids.trim());
-            give_back(&mut self.things);
-        }
-    }
-}
-
-/// Makes a column that is indexed by ids as long as they demand, and gives the greater part of it
-/// back where hardly any of it is needed.
-pub(super) fn fit<T: Clone + Default>(column: &mut Vec<T>, ids: usize) {
-    if column.len() < ids || column.len() / 4 > ids {
-        column.resize(ids, T::default());
-        give_back(column);
-    }
-}
-
-/// Lists of label ids. Each is a block of words: how many labels, their encoded length, their ids.
-/// A handle says where the block begins: which chunk, and where in it. The blocks of a chunk have
-/// the same number of labels, so that any of them fits where another one was.
+/// Lists of label ids. Each is a block of words: the encoded length of the labels, and their ids. A
+/// handle says where the block begins: which chunk, and where in it. The blocks of a chunk have the
+/// same number of labels, so that any of them fits where another one was.
 #[derive(Debug, Default)]
 struct Sets {
     chunks: Vec<Chunk>,
@@ -290,14 +225,16 @@ struct Sets {
 struct Chunk {
     /// At most [`CHUNK`].
     words: Vec<u32>,
+    /// Labels of each block.
+    labels: usize,
     /// Blocks in use.
     used: u32,
-    /// Where a free block begins, [`NONE`] if none is free; its second word leads to the next one.
+    /// Where a free block begins; its first word leads to the next one, or is [`NONE`].
     free: u32,
 }
 
 /// The words of a block before the ids.
-const HEAD: usize = 2;
+const HEAD: usize = 1;
 
 /// Words of a chunk: a quarter of a mebibyte.
 const CHUNK: usize = 1 << 16;
@@ -318,11 +255,11 @@ impl Sets {
         let count = self.building.len();
         let number = self.chunk_with_room(count);
         let chunk = &mut self.chunks[number as usize];
-        let at = chunk.take(HEAD + count);
+        let at = chunk.take();
         let block = &mut chunk.words[at..at + HEAD + count];
-        block[..HEAD].copy_from_slice(&[count as u32, encoded_len]);
+        block[0] = encoded_len;
         block[HEAD..].copy_from_slice(&self.building);
-        if !chunk.has_room(HEAD + count) {
+        if !chunk.has_room() {
             self.roomy[count].remove(&number);
         }
         let set = number as usize * CHUNK + at;
@@ -339,7 +276,7 @@ impl Sets {
             return number;
         }
         let number = self.numbers.take();
-        let chunk = Chunk { words: Vec::new(), used: 0, free: NONE };
+        let chunk = Chunk { words: Vec::new(), labels: count, used: 0, free: NONE };
         match self.chunks.get_mut(number as usize) {
             Some(vacant) => *vacant = chunk,
             None => self.chunks.push(chunk),
@@ -348,53 +285,49 @@ impl Sets {
         number
     }
 
-    /// The words from the beginning of a set's block on.
-    fn block(&self, set: LabelSet) -> &[u32] {
-        let (chunk, at) = set.place();
-        &self.chunks[chunk].words[at..]
-    }
-
     fn pairs(&self, set: LabelSet) -> &[u32] {
-        let block = self.block(set);
-        &block[HEAD..HEAD + block[0] as usize]
+        let (chunk, at) = set.place();
+        let Chunk { words, labels, .. } = &self.chunks[chunk];
+        &words[at + HEAD..at + HEAD + labels]
     }
 
     fn encoded_len(&self, set: LabelSet) -> u32 {
-        self.block(set)[1]
+        let (chunk, at) = set.place();
+        self.chunks[chunk].words[at]
     }
 
     fn free(&mut self, set: LabelSet) {
-        let count = self.block(set)[0] as usize;
         let (number, at) = set.place();
         let chunk = &mut self.chunks[number];
-        chunk.words[at + 1] = std::mem::replace(&mut chunk.free, at as u32);
+        chunk.words[at] = std::mem::replace(&mut chunk.free, at as u32);
         chunk.used -= 1;
+        let (number, labels) = (number as u32, chunk.labels);
         if chunk.used > 0 {
-            self.roomy[count].insert(number as u32);
+            self.roomy[labels].insert(number);
             return;
         }
         *chunk = Chunk::default();
-        self.roomy[count].remove(&(number as u32));
-        self.numbers.give(number as u32);
+        self.roomy[labels].remove(&number);
+        self.numbers.give(number);
         self.chunks.truncate(self.numbers.trim());
     }
 }
 
 impl Chunk {
-    fn has_room(&self, words: usize) -> bool {
-        self.free != NONE || self.words.len() + words <= CHUNK
+    fn has_room(&self) -> bool {
+        self.free != NONE || self.words.len() + HEAD + self.labels <= CHUNK
     }
 
-    /// Where a block of so many words is free now.
-    fn take(&mut self, words: usize) -> usize {
+    /// Where a block is free now.
+    fn take(&mut self) -> usize {
         self.used += 1;
         if self.free == NONE {
             let at = self.words.len();
-            self.words.resize(at + words, 0);
+            self.words.resize(at + HEAD + self.labels, 0);
             return at;
         }
         let at = self.free as usize;
-        self.free = self.words[at + 1];
+        self.free = self.words[at];
         at
     }
 }

@@ -5,9 +5,10 @@ use prost::encoding::encode_varint;
 use super::{
     batch::Batch,
     families::Families,
-    history::{Form, History, Places},
-    pool::{LabelPool, Pair, field_len, fit},
+    history::{Form, History},
+    pool::{LabelPool, Pair, field_len},
     proto::v1::metric_metadata::MetricType,
+    request_ids::RequestIds,
     samples::Samples,
     snappy::Block,
     wire::{self, tag},
@@ -29,28 +30,45 @@ const METADATA_UNIT: u8 = tag(5);
 #[derive(Debug, Default)]
 pub(super) struct Writer {
     history: History,
-    /// That of the request before, in bytes.
-    length: usize,
     texts: Texts,
 }
 
 /// Where in the request at hand texts have been written as a name or as a value.
 #[derive(Debug, Default)]
 struct Texts {
-    places: Places,
-    /// By text id.
+    ids: RequestIds,
+    /// By number of the text in the request.
     seen: Vec<TextSeen>,
 }
 
-/// Places as [`Places::keep`] has them.
+/// Places in the request.
 #[derive(Debug, Clone, Copy, Default)]
 struct TextSeen {
     /// Where the text is the name of a label: the tag before it.
-    name: u32,
+    name: Option<usize>,
     /// The value of that label, without tag and length.
-    value_of_name: u32,
+    value_of_name: Option<usize>,
     /// Where the text is the value of a label, without tag and length.
-    value: u32,
+    value: Option<usize>,
+}
+
+impl Texts {
+    /// Begins a request of series of `pool`.
+    fn begin(&mut self, pool: &LabelPool) {
+        let (texts, _) = pool.id_bounds();
+        self.ids.begin(texts);
+        self.seen.clear();
+    }
+
+    /// Where a text was written.
+    fn of(&mut self, text: u32) -> &mut TextSeen {
+        let number = self.ids.find(text).unwrap_or_else(|| {
+            self.ids.add(text);
+            self.seen.push(TextSeen::default());
+            self.seen.len() - 1
+        });
+        &mut self.seen[number]
+    }
 }
 
 impl Writer {
@@ -62,12 +80,8 @@ impl Writer {
         pool: &LabelPool,
         families: &Families,
     ) {
-        self.history.begin(pool, self.length);
-        if self.texts.places.begin(self.length) {
-            self.texts.seen.clear();
-        }
-        let (texts, _) = pool.id_bounds();
-        fit(&mut self.texts.seen, texts);
+        self.history.begin(pool);
+        self.texts.begin(pool);
         let mut labels = Labels { pool, texts: &mut self.texts };
         let mut samples = Samples::new(false);
         for series in batch.series() {
@@ -78,7 +92,6 @@ impl Writer {
             });
             samples.put(series.samples, block);
         }
-        self.length = block.len();
         if batch.metadata {
             put_metadata(block.raw_mut(), families);
         }
@@ -103,20 +116,17 @@ impl Form for Labels<'_> {
         wire::put_text(raw, LABEL_VALUE, value_text);
         let value_at = raw.len() - value_text.len();
 
-        let Texts { places, seen } = &mut *self.texts;
-        let of_name = seen[name as usize];
-        if let Some(from) = places.find(of_name.name) {
+        let of_name = self.texts.of(name);
+        let before = of_name.value_of_name.replace(value_at);
+        if let Some(from) = of_name.name.replace(name_at) {
             block.repeats(name_at, from, field_len(name_text.len()));
         }
-        if let Some(from) = places.find(seen[value as usize].value) {
+        if let Some(from) = self.texts.of(value).value.replace(value_at) {
             block.repeats(value_at, from, value_text.len());
-        } else if let Some(from) = places.find(of_name.value_of_name) {
+        } else if let Some(from) = before {
             // Neighbours often begin alike.
             block.repeats(value_at, from, 0);
         }
-        seen[name as usize].name = places.keep(name_at);
-        seen[name as usize].value_of_name = places.keep(value_at);
-        seen[value as usize].value = places.keep(value_at);
     }
 }
 

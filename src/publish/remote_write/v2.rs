@@ -4,11 +4,12 @@ use prost::encoding::{encode_varint, encoded_len_varint};
 
 use super::{
     batch::Batch,
-    encoder::StartTimestamps,
     families::{Families, FamilyMetadata},
     history::{Form, History},
-    pool::{LabelPool, Pair, fit},
+    pool::{LabelPool, Pair},
     proto::v2::metadata::MetricType,
+    protocol::StartTimestamps,
+    request_ids::RequestIds,
     samples::Samples,
     snappy::Block,
     wire::{self, tag},
@@ -30,8 +31,6 @@ const METADATA_UNIT: u8 = 4 << 3;
 #[derive(Debug, Default)]
 pub(super) struct Writer {
     history: History,
-    /// Length of the request before, in bytes.
-    length: usize,
     symbols: Symbols,
     /// The places of the batch's series, by metric: series of one metric end and begin alike.
     order: Vec<u32>,
@@ -43,14 +42,15 @@ pub(super) struct Writer {
 /// The symbols of the request at hand: which texts they are, and their places.
 #[derive(Debug, Default)]
 struct Symbols {
-    /// Numbers the requests; what carries another number is of an earlier one.
-    request: u32,
     /// How many symbols there are; the first is the empty string.
     count: u32,
-    /// By text id: the request, and the place in it.
-    texts: Vec<(u32, u32)>,
-    /// By label id: the request, and what the references to name and value take, in bytes.
-    pairs: Vec<(u32, u32)>,
+    texts: RequestIds,
+    /// The symbols of texts, by number of the text in the request.
+    places: Vec<u32>,
+    labels: RequestIds,
+    /// What the references to name and value of a label take, in bytes, by number of the label in
+    /// the request.
+    reference_lens: Vec<usize>,
     /// Symbols that no label has.
     others: Vec<(String, u32)>,
 }
@@ -65,7 +65,7 @@ impl Writer {
         families: &Families,
         start_timestamps: StartTimestamps,
     ) {
-        self.history.begin(pool, self.length);
+        self.history.begin(pool);
         self.put_symbols(block.raw_mut(), batch, pool, families);
         block.compress();
         self.order.clear();
@@ -75,9 +75,8 @@ impl Writer {
         let mut samples = Samples::new(start_timestamps == StartTimestamps::Sample);
         for &place in &self.order {
             let series = batch.get(place as usize);
-            let refs = pool.pair_ids(series.labels).iter();
-            let refs =
-                refs.map(|&pair| self.symbols.pairs[pair as usize].1 as usize).sum::<usize>();
+            let labels_of = pool.pair_ids(series.labels).iter();
+            let refs: usize = labels_of.map(|&pair| self.symbols.references_len(pair)).sum();
             let metadata = &self.metadata[series.family.index()];
             let created = match start_timestamps {
                 StartTimestamps::Sample => 0,
@@ -102,7 +101,6 @@ impl Writer {
                 encode_varint(created, raw);
             }
         }
-        self.length = block.len();
     }
 
     /// Writes each text once, in the order in which the series need them.
@@ -141,38 +139,47 @@ impl Writer {
 impl Symbols {
     /// Begins a request of series of `pool`.
     fn begin(&mut self, pool: &LabelPool) {
-        self.request = self.request.wrapping_add(1);
-        if self.request == 0 {
-            self.texts.clear();
-            self.pairs.clear();
-            self.request = 1;
-        }
         let (texts, pairs) = pool.id_bounds();
-        fit(&mut self.texts, texts);
-        fit(&mut self.pairs, pairs);
+        self.texts.begin(texts);
+        self.places.clear();
+        self.labels.begin(pairs);
+        self.reference_lens.clear();
         self.others.clear();
         self.count = 1;
     }
 
     /// Writes the texts of a label, unless they are written.
     fn pair(&mut self, id: u32, pool: &LabelPool, out: &mut Vec<u8>) {
-        if self.pairs[id as usize].0 != self.request {
+        if self.labels.find(id).is_none() {
             let Pair { name, value, .. } = pool.pair_of(id);
-            let refs = [name, value].map(|text| self.text(text, pool, out));
-            let length = refs.map(|place| encoded_len_varint(place.into()) as u32).iter().sum();
-            self.pairs[id as usize] = (self.request, length);
+            let places = [name, value].map(|text| self.text(text, pool, out));
+            let lens = places.map(|place| encoded_len_varint(place.into()));
+            self.labels.add(id);
+            self.reference_lens.push(lens.iter().sum());
         }
+    }
+
+    /// What the references to name and value of a label take, in bytes.
+    fn references_len(&self, pair: u32) -> usize {
+        self.labels.find(pair).map_or(0, |number| self.reference_lens[number])
     }
 
     /// Writes a text of a label, unless it is written, and returns its place.
     fn text(&mut self, id: u32, pool: &LabelPool, out: &mut Vec<u8>) -> u32 {
-        let symbol = &mut self.texts[id as usize];
-        if symbol.0 != self.request {
-            *symbol = (self.request, self.count);
-            self.count += 1;
-            wire::put_text(out, REQUEST_SYMBOLS, pool.text_of(id));
+        if let Some(number) = self.texts.find(id) {
+            return self.places[number];
         }
-        symbol.1
+        let place = self.count;
+        self.count += 1;
+        self.texts.add(id);
+        self.places.push(place);
+        wire::put_text(out, REQUEST_SYMBOLS, pool.text_of(id));
+        place
+    }
+
+    /// The place of a text that is written.
+    fn place(&self, text: u32) -> u32 {
+        self.texts.find(text).map_or(0, |number| self.places[number])
     }
 
     /// Writes any text, unless it is written, and returns its place.
@@ -204,7 +211,7 @@ impl Form for Labels<'_> {
     fn put(&mut self, pair: u32, block: &mut Block) {
         let Pair { name, value, .. } = self.pool.pair_of(pair);
         for text in [name, value] {
-            encode_varint(self.symbols.texts[text as usize].1.into(), block.raw_mut());
+            encode_varint(self.symbols.place(text).into(), block.raw_mut());
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{hash::BuildHasher, sync::Arc};
 
 use crate::{
     publish::relabel::{self, RelabelRule},
-    publish::remote_write::{ExternalLabels, Families, FamilyId, LabelPool, LabelSet},
+    publish::remote_write::{ExternalLabels, Families, FamilyId, Group, LabelPool, LabelSet},
     schema::{Definition, Value},
     slots::give_back_index,
 };
@@ -26,11 +26,7 @@ pub(super) struct Labelled<'l> {
     /// Sorted by name, unique, none empty.
     pub(super) labels: Vec<(&'l str, &'l str)>,
     pub(super) family: FamilyId,
-    /// Series with the same group are best placed side by side in a request. The monitored AS is
-    /// in nearly all series, so the sum of its number and that of the other AS is the same for all
-    /// series of that AS, in both directions. It is made of the definition alone: requests
-    /// have the same order after a restart.
-    pub(super) group: u32,
+    pub(super) group: Group,
 }
 
 impl Labeler {
@@ -68,7 +64,7 @@ impl Labeler {
             Value::Number { number, .. } => Some(number),
             Value::Text(_) | Value::Other => None,
         });
-        let group = numbers.fold(0, u32::wrapping_add);
+        let group = numbers.fold(Group::default(), Group::with);
         self.finish(labels, |labels| then(labels.map(|labels| Labelled { labels, family, group })))
     }
 

@@ -3,12 +3,12 @@
 //! All of it follows from the log and from nothing else, so that a queue which goes back to an
 //! earlier place comes to the same samples in the same order.
 
-use std::{cmp::Ordering, collections::HashMap};
+use std::collections::HashMap;
 
 use crate::{
     clock::{Millis, UnixMs},
     journal::{Delta, State},
-    publish::remote_write::{FamilyId, LabelPool, LabelSet, STALE},
+    publish::remote_write::{FamilyId, Group, LabelPool, LabelSet, STALE, compare},
     slots::{Slab, give_back},
 };
 
@@ -31,7 +31,7 @@ pub(super) struct Rules {
 #[derive(Debug)]
 pub(super) struct LabelledSeries {
     pub(super) labels: LabelSet,
-    group: u32,
+    group: Group,
     /// The journal's number of the series that has the labels, or that had them last.
     id: u32,
     pub(super) family: FamilyId,
@@ -443,7 +443,10 @@ impl EndpointSeries {
         if !self.is_sorted {
             let all = &self.all;
             // Stable, so that what is in order already takes little time.
-            self.order.sort_by(|&one, &other| compare(&all[one], &all[other], pool));
+            self.order.sort_by(|&one, &other| {
+                let [one, other] = [one, other].map(|slot| (all[slot].group, all[slot].labels));
+                compare(pool, one, other)
+            });
             self.is_sorted = true;
         }
         if window.len() == 0 {
@@ -517,9 +520,4 @@ impl LabelledSeries {
             self.emit(slot, window, zero, 0.0);
         }
     }
-}
-
-fn compare(one: &LabelledSeries, other: &LabelledSeries, pool: &LabelPool) -> Ordering {
-    let by_group = one.group.cmp(&other.group);
-    by_group.then_with(|| pool.labels(one.labels).cmp(pool.labels(other.labels)))
 }

@@ -1,0 +1,68 @@
+//! Numbers for what a request holds, by the ids of a pool.
+
+use crate::slots::give_back;
+
+/// Gives what a request holds numbers, from 0 on, and finds them by id. It takes 4 bytes for each id
+/// of the pool, so that what else is to be known of it can be kept for the request at hand alone.
+///
+/// Nothing is cleared between two requests: the numbers are kept as ones that rise from request to
+/// request, and those of earlier requests are below the first one of the request at hand.
+#[derive(Debug)]
+pub(super) struct RequestIds {
+    /// By id; 0 for none.
+    kept: Vec<u32>,
+    /// The first number of the request at hand, as it is kept.
+    base: u32,
+    /// How many numbers it has.
+    count: u32,
+}
+
+impl Default for RequestIds {
+    fn default() -> Self {
+        RequestIds { kept: Vec::new(), base: 1, count: 0 }
+    }
+}
+
+impl RequestIds {
+    /// Begins a request; ids are below `bound`.
+    pub(super) fn begin(&mut self, bound: usize) {
+        self.base += self.count;
+        self.count = 0;
+        if self.base as usize + bound > u32::MAX as usize {
+            self.kept.clear();
+            self.base = 1;
+        }
+        if self.kept.len() < bound || self.kept.len() / 4 > bound {
+            self.kept.resize(bound, 0);
+            give_back(&mut self.kept);
+        }
+    }
+
+    /// The number of what has this id, if it has one in the request at hand.
+    pub(super) fn find(&self, id: u32) -> Option<usize> {
+        self.kept[id as usize].checked_sub(self.base).map(|number| number as usize)
+    }
+
+    /// Gives what has this id the next number: it has none yet.
+    pub(super) fn add(&mut self, id: u32) {
+        self.kept[id as usize] = self.base + self.count;
+        self.count += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_those_of_the_request_at_hand_however_many_there_were_before() {
+        let mut ids = RequestIds { base: u32::MAX - 9, ..RequestIds::default() };
+        for _ in 0..10 {
+            ids.begin(4);
+            assert_eq!([0, 1, 2, 3].map(|id| ids.find(id)), [None; 4]);
+            ids.add(3);
+            ids.add(1);
+            assert_eq!([0, 1, 2, 3].map(|id| ids.find(id)), [None, Some(1), None, Some(0)]);
+        }
+    }
+}

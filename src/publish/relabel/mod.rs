@@ -5,13 +5,18 @@
 //! receiver takes: a series that has lost its name is dropped, so is one whose labels have grown
 //! beyond a bound, and `labelmap` makes no label whose name is none.
 
+mod error;
 mod pattern;
 
 use std::num::NonZero;
 
 use openssl::hash::{MessageDigest, hash};
 
-use self::pattern::{Pattern, Template};
+pub use self::error::RelabelError;
+use self::{
+    error::is_label_name,
+    pattern::{Pattern, Template},
+};
 
 /// The label that holds the metric's name.
 const METRIC_NAME: &str = "__name__";
@@ -57,45 +62,6 @@ enum Action {
     LabelMap { regex: Pattern, replacement: Template },
     LabelDrop(Pattern),
     LabelKeep(Pattern),
-}
-
-/// Why a rule is none: for the end of a line that says which rule it is.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RelabelError {
-    /// Not one of Prometheus' actions.
-    #[error(
-        "there is no action {0:?}: use replace, keep, drop, keepequal, dropequal, hashmod, \
-         lowercase, uppercase, labelmap, labeldrop or labelkeep"
-    )]
-    Action(String),
-    /// The pattern can't be read.
-    #[error("the regex {pattern:?} can't be read: {reason}")]
-    Pattern {
-        /// As it was given.
-        pattern: String,
-        /// In one line.
-        reason: String,
-    },
-    /// The action writes a label, and it is not said which.
-    #[error("the action {0} needs a target_label")]
-    NoTarget(String),
-    /// Not a label's name.
-    #[error(
-        "{0:?} is not the name of a label: names have letters, digits and underscores, and do not \
-         begin with a digit"
-    )]
-    Name(String),
-    /// Nothing to divide by.
-    #[error("the action hashmod needs a modulus above 0")]
-    NoModulus,
-    /// A field that the action does not look at.
-    #[error("the action {action} takes no {field}: leave it out")]
-    Superfluous {
-        /// The action.
-        action: String,
-        /// The field.
-        field: &'static str,
-    },
 }
 
 impl TryFrom<RelabelText> for RelabelRule {
@@ -300,13 +266,6 @@ fn map_case<M: Iterator<Item = char>>(text: &str, map: impl Fn(char) -> M) -> St
 
 fn label_name(name: String) -> Result<String, RelabelError> {
     if is_label_name(&name) { Ok(name) } else { Err(RelabelError::Name(name)) }
-}
-
-/// Remote-Write 1.0, Labels: `[a-zA-Z_][a-zA-Z0-9_]*`.
-fn is_label_name(name: &str) -> bool {
-    !name.starts_with(|first: char| first.is_ascii_digit())
-        && !name.is_empty()
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 #[cfg(test)]

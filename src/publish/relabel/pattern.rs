@@ -7,7 +7,7 @@ use regex_syntax::ast::{
     self, Assertion, AssertionKind, Ast, ClassPerl, ClassPerlKind, ClassSetItem, Span,
 };
 
-use super::{RelabelError, is_label_name};
+use super::error::{RelabelError, is_label_name};
 
 /// A regular expression that matches all of a text or nothing of it.
 #[derive(Debug, Clone)]

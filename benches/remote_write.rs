@@ -9,6 +9,7 @@ use std::{collections::HashMap, sync::Arc};
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use flow_exporter::{
     asn::AsNames,
+    clock::UnixMs,
     publish::remote_write::{
         Batch, BatchBounds, Compression, Encoder, Families, FamilyId, Group, LabelPool, LabelSet,
         Protocol, Sample, StartTimestamps, compare,
@@ -78,8 +79,9 @@ fn batches(series: &[(LabelSet, FamilyId)], samples: usize) -> Vec<Batch> {
             let samples: Vec<_> = (0..samples as i64)
                 .map(|number| {
                     bytes += random.random_range(0..=2 * each);
-                    let time_ms = 1_795_000_005_000 + INTERVAL_MS * number;
-                    Sample { time_ms, value: bytes as f64, start_ms: 1_794_900_000_000 }
+                    let time = UnixMs::new(1_795_000_005_000 + INTERVAL_MS * number);
+                    let start = Some(UnixMs::new(1_794_900_000_000));
+                    Sample { time, value: bytes as f64, start }
                 })
                 .collect();
             batch.push(labels, family, &samples);
@@ -101,7 +103,7 @@ fn baseline(batch: &Batch, pool: &LabelPool, families: &Families, protocol: Prot
                 samples: series
                     .samples
                     .iter()
-                    .map(|sample| v1::Sample { value: sample.value, timestamp: sample.time_ms })
+                    .map(|sample| v1::Sample { value: sample.value, timestamp: sample.time.get() })
                     .collect(),
             });
             v1::WriteRequest { timeseries: timeseries.collect(), metadata: Vec::new() }
@@ -123,8 +125,8 @@ fn baseline(batch: &Batch, pool: &LabelPool, families: &Families, protocol: Prot
                 let labels = pool.labels(series.labels);
                 let samples = series.samples.iter().map(|sample| v2::Sample {
                     value: sample.value,
-                    timestamp: sample.time_ms,
-                    start_timestamp: sample.start_ms,
+                    timestamp: sample.time.get(),
+                    start_timestamp: sample.start.map_or(0, UnixMs::get),
                 });
                 timeseries.push(v2::TimeSeries {
                     labels_refs: labels

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 
 use flow_exporter::{
     asn::AsNames,
+    clock::UnixMs,
     metrics::{Kind, Metrics},
     publish::remote_write::{
         Batch, Compression, Encoder, ExternalLabels, Families, FamilyId, Group, LabelError,
@@ -28,7 +29,13 @@ fn encoder() -> Encoder {
 }
 
 fn sample(time_ms: i64, value: f64) -> Sample {
-    Sample { time_ms, value, start_ms: 0 }
+    counted(time_ms, value, 0)
+}
+
+/// A sample of a counter that was zero at a time, which is not known if it is 0.
+fn counted(time_ms: i64, value: f64, start_ms: i64) -> Sample {
+    let start = (start_ms != 0).then_some(UnixMs::new(start_ms));
+    Sample { time: UnixMs::new(time_ms), value, start }
 }
 
 fn decompressed(body: &[u8], compression: Compression) -> Vec<u8> {
@@ -71,8 +78,8 @@ fn expected(batch: &Batch, pool: &LabelPool, protocol: Protocol) -> Vec<Received
             .samples
             .iter()
             .map(|sample| {
-                let start_ms = if protocol == Protocol::V2 { sample.start_ms } else { 0 };
-                (sample.time_ms, sample.value.to_bits(), start_ms)
+                let start = sample.start.filter(|_| protocol == Protocol::V2);
+                (sample.time.get(), sample.value.to_bits(), start.map_or(0, UnixMs::get))
             })
             .collect(),
         metadata: (protocol == Protocol::V2).then(|| {
@@ -193,10 +200,12 @@ fn batch(series: &[(LabelSet, FamilyId)], samples: usize) -> Batch {
         // From a few hundred bytes to some gigabytes, a thousandth more each time.
         let count = (place as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (30 + place % 24);
         let samples: Vec<_> = (1..=samples as u64)
-            .map(|number| Sample {
-                time_ms: 1_795_000_005_000 + 15_000 * number as i64,
-                value: (count + count * number / 1000) as f64,
-                start_ms: 1_794_990_000_000,
+            .map(|number| {
+                counted(
+                    1_795_000_005_000 + 15_000 * number as i64,
+                    (count + count * number / 1000) as f64,
+                    1_794_990_000_000,
+                )
             })
             .collect();
         batch.push(labels, family, &samples);
@@ -236,7 +245,7 @@ fn v2_protocol_a_request_is_a_snappy_block_of_a_request() {
     let mut pool = LabelPool::new();
     let one = pool.add([("__name__", "flow_receive_bytes_total"), ("hostname", "edge1")]);
     let mut batch = Batch::default();
-    batch.push(one, RECEIVE, &[Sample { time_ms: 16_000, value: 7.0, start_ms: 900 }]);
+    batch.push(one, RECEIVE, &[counted(16_000, 7.0, 900)]);
     let symbols = ["", "__name__", "flow_receive_bytes_total", "hostname", "edge1"];
     let symbols = symbols.into_iter().chain(["Bytes received.", "bytes"]);
     let expected = v2::Request {
@@ -351,12 +360,12 @@ fn v1_samples_and_v2_samples_carry_any_value_at_any_time_in_order() {
     let labels = pool.add([("__name__", "m")]);
     let mut batch = Batch::default();
     let samples = [
-        Sample { time_ms: i64::MIN, value: f64::NAN, start_ms: i64::MIN },
-        Sample { time_ms: -1, value: -0.0, start_ms: -2 },
-        Sample { time_ms: 0, value: 0.0, start_ms: 0 },
-        Sample { time_ms: 1, value: f64::NEG_INFINITY, start_ms: 1 },
-        Sample { time_ms: 1 << 35, value: f64::MIN_POSITIVE, start_ms: 0 },
-        Sample { time_ms: i64::MAX, value: f64::MAX, start_ms: i64::MAX },
+        counted(i64::MIN, f64::NAN, i64::MIN),
+        counted(-1, -0.0, -2),
+        counted(0, 0.0, 0),
+        counted(1, f64::NEG_INFINITY, 1),
+        counted(1 << 35, f64::MIN_POSITIVE, 0),
+        counted(i64::MAX, f64::MAX, i64::MAX),
     ];
     batch.push(labels, RECEIVE, &samples);
     for protocol in [Protocol::V1, Protocol::V2] {
@@ -531,7 +540,7 @@ struct DraftRequest {
 fn v2_start_timestamps_are_with_the_samples_or_as_in_drafts_with_the_series() {
     let mut pool = LabelPool::new();
     let mut batch = Batch::default();
-    let at = |time_ms, start_ms| Sample { time_ms, value: 1.0, start_ms };
+    let at = |time_ms, start_ms| counted(time_ms, 1.0, start_ms);
     batch.push(pool.add([("__name__", "a")]), RECEIVE, &[at(10, 1), at(20, 15)]);
     batch.push(pool.add([("__name__", "b")]), RECEIVE, &[at(10, 0)]);
     let starts = |start_timestamps| -> Vec<(i64, Vec<i64>)> {
@@ -596,11 +605,11 @@ fn the_size_of_a_request_is_bounded_beforehand() {
             assert!(raw(&batch, &pool, protocol).len() <= bound);
         }
     }
-    let extreme = Sample { time_ms: -1, value: STALE, start_ms: -1 };
+    let extreme = counted(-1, STALE, -1);
     let mut batch = Batch::default();
     batch.push(series[0].0, RECEIVE, &[extreme]);
     let mut twice = Batch::default();
-    twice.push(series[0].0, RECEIVE, &[Sample { time_ms: -2, ..extreme }, extreme]);
+    twice.push(series[0].0, RECEIVE, &[Sample { time: UnixMs::new(-2), ..extreme }, extreme]);
     let sample = raw(&twice, &pool, Protocol::V2).len() - raw(&batch, &pool, Protocol::V2).len();
     assert_eq!(sample, SAMPLE_MAX_BYTES);
 }
@@ -752,7 +761,7 @@ fn any_samples() -> impl Strategy<Value = Vec<Sample>> {
     let start = prop_oneof![Just(0), Just(1_795_000_000_000), any::<i64>()];
     prop::collection::btree_map(time, (value, start), 1..30).prop_map(|samples| {
         let samples = samples.into_iter();
-        samples.map(|(time_ms, (value, start_ms))| Sample { time_ms, value, start_ms }).collect()
+        samples.map(|(time_ms, (value, start_ms))| counted(time_ms, value, start_ms)).collect()
     })
 }
 
@@ -873,8 +882,8 @@ proptest! {
                 prop_assert_eq!(format!("{all:?}"), format!("{:?}", batch.series().collect::<Vec<_>>()));
             } else {
                 prop_assert_eq!(all[0].labels, all[1].labels);
-                let times = all.iter().flat_map(|one| one.samples).map(|sample| sample.time_ms);
-                let whole = series[0].1.iter().map(|sample| sample.time_ms);
+                let times = all.iter().flat_map(|one| one.samples).map(|sample| sample.time);
+                let whole = series[0].1.iter().map(|sample| sample.time);
                 prop_assert_eq!(times.collect::<Vec<_>>(), whole.collect::<Vec<_>>());
             }
         } else {

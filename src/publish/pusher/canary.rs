@@ -1,17 +1,20 @@
-//! A sample that is not in question, for one question: does the receiver store anything at all now?
+//! A sample that is known to be good, sent to ask one question: does the receiver store anything at
+//! all now?
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use crate::{
+    clock::{self, Millis, UnixMs},
+    publish::remote_write::{Batch, Families, FamilyId, LabelPool, LabelSet, Sample},
+};
 
-use crate::publish::remote_write::{Batch, Families, FamilyId, LabelPool, LabelSet, Sample};
-
-/// A series of its own with the time as its value: new data each time, so a confirmation proves
-/// that the receiver stores something, and a refusal that nothing is wrong with other samples.
+/// A series with the time as its value. It is new data each time, so a confirmation proves that the
+/// receiver stores something, and a refusal that nothing is wrong with other samples.
 #[derive(Debug)]
 pub(super) struct Canary {
     pub(super) pool: LabelPool,
     labels: LabelSet,
     family: FamilyId,
-    time_ms: i64,
+    /// That of the newest sample.
+    time: UnixMs,
 }
 
 impl Canary {
@@ -30,21 +33,16 @@ impl Canary {
         let family = families
             .find("flow_exporter_remote_write_last_success_timestamp_seconds")
             .unwrap_or(FamilyId::new(0));
-        Canary { pool, labels, family, time_ms: 0 }
+        Canary { pool, labels, family, time: UnixMs::MIN }
     }
 
     /// One sample that no receiver has.
-    pub(super) fn batch(&mut self, now: SystemTime) -> Batch {
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-        self.time_ms = now_ms.max(self.time_ms.saturating_add(1));
-        let value = now.as_secs_f64();
+    pub(super) fn batch(&mut self) -> Batch {
+        let now = clock::since_epoch();
+        self.time = (UnixMs::new(0) + now.into()).max(self.time + Millis::new(1));
+        let sample = Sample { time: self.time, value: now.as_secs_f64(), start: None };
         let mut batch = Batch::default();
-        batch.push(
-            self.labels,
-            self.family,
-            &[Sample { time_ms: self.time_ms, value, start_ms: 0 }],
-        );
+        batch.push(self.labels, self.family, &[sample]);
         batch
     }
 }

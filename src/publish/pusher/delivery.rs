@@ -30,7 +30,10 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use crate::publish::remote_write::{Batch, BatchSeries, FamilyId, LabelSet, Sample};
+use crate::{
+    clock::UnixMs,
+    publish::remote_write::{Batch, BatchSeries, FamilyId, LabelSet, Sample},
+};
 
 use super::answer::Refusal;
 
@@ -357,15 +360,15 @@ impl Delivery {
 
     /// Cuts a batch into pieces by time.
     fn slice(&mut self, batch: &Batch, maybe_stored: bool) {
-        let mut all: Vec<i64> = batch
+        let mut all: Vec<UnixMs> = batch
             .series()
-            .flat_map(|series| series.samples.iter().map(|sample| sample.time_ms))
+            .flat_map(|series| series.samples.iter().map(|sample| sample.time))
             .collect();
         all.sort_unstable();
         all.dedup();
         for range in all.chunks(all.len().div_ceil(SLICES)) {
             let (from, to) = (range[0], range[range.len() - 1]);
-            let (batch, _) = divide(batch, |_, _, sample| (from..=to).contains(&sample.time_ms));
+            let (batch, _) = divide(batch, |_, _, sample| (from..=to).contains(&sample.time));
             self.parts.push_back(Part {
                 batch,
                 maybe_stored,
@@ -419,7 +422,7 @@ fn together<'b>(batches: impl IntoIterator<Item = &'b Batch>) -> Batch {
         }
     }
     for (labels, family, mut samples) in series {
-        samples.sort_by_key(|sample| sample.time_ms);
+        samples.sort_by_key(|sample| sample.time);
         all.push(labels, family, &samples);
     }
     all

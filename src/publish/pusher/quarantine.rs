@@ -146,7 +146,7 @@ pub(super) fn lines(batch: &Batch, pool: &LabelPool, refusal: &Refusal, now: Tim
         let line = Line {
             metric: Metric { pool, labels: series.labels },
             values: series.samples.iter().map(|sample| Value(sample.value)).collect(),
-            timestamps: series.samples.iter().map(|sample| sample.time_ms).collect(),
+            timestamps: series.samples.iter().map(|sample| sample.time.get()).collect(),
             status: refusal.status.as_u16(),
             answer: &refusal.message,
             refused_at: &refused_at,

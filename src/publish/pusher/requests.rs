@@ -190,7 +190,7 @@ impl Requests {
         queue: &mut impl Batches,
         form: Content,
     ) -> Result<Verdict, Ended> {
-        let batch = self.canary.batch(SystemTime::now());
+        let batch = self.canary.batch();
         let body = self.encoder.encode(&batch, &self.canary.pool, form.protocol, form.compression);
         self.send(queue, body, form, 1).await
     }

@@ -1,5 +1,7 @@
 //! What goes into a request, before it is known in which form.
 
+use crate::clock::UnixMs;
+
 use super::{families::FamilyId, pool::LabelSet};
 
 /// The value that ends a series: the NaN with these bits, and no other.
@@ -18,12 +20,12 @@ pub const METADATA_MAX_BYTES: usize = 32 << 10;
 /// A value at a time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample {
-    /// Milliseconds since the epoch.
-    pub time_ms: i64,
+    /// The time to which the value belongs.
+    pub time: UnixMs,
     /// The value; [`STALE`] where the series ends.
     pub value: f64,
-    /// When the counter was zero, in milliseconds since the epoch; 0 where that is not known.
-    pub start_ms: i64,
+    /// When the counter was zero, where that is known.
+    pub start: Option<UnixMs>,
 }
 
 /// How large a request gets at most.
@@ -85,7 +87,7 @@ impl Batch {
     ///
     /// Requests are smallest if the series are sorted by [`compare`](super::compare).
     pub fn push(&mut self, labels: LabelSet, family: FamilyId, samples: &[Sample]) {
-        debug_assert!(samples.is_sorted_by(|one, next| one.time_ms < next.time_ms));
+        debug_assert!(samples.is_sorted_by(|one, next| one.time < next.time));
         if !samples.is_empty() {
             self.samples.extend_from_slice(samples);
             self.series.push(Entry { labels, family, end: self.samples.len() as u32 });

@@ -5,6 +5,8 @@ use std::ops::Range;
 use bytes::BufMut;
 use prost::encoding::encode_varint;
 
+use crate::clock::UnixMs;
+
 use super::{
     batch::Sample,
     snappy::{Block, MAX_DISTANCE},
@@ -49,8 +51,8 @@ pub(super) struct Samples {
 /// A sample's times, encoded.
 #[derive(Debug, Default)]
 struct Times {
-    time_ms: i64,
-    start_ms: i64,
+    time: UnixMs,
+    start: Option<UnixMs>,
     bytes: [u8; 2 * (1 + MAX_VARINT)],
     length: usize,
 }
@@ -106,28 +108,29 @@ impl Samples {
     }
 
     fn times(&mut self, place: usize, sample: &Sample) -> &Times {
-        let start_ms = if self.start_times { sample.start_ms } else { 0 };
+        let start = sample.start.filter(|_| self.start_times);
         if place == self.times.len() {
-            self.times.push(Times::new(sample.time_ms, start_ms));
+            self.times.push(Times::new(sample.time, start));
         }
         let times = &mut self.times[place];
-        if (times.time_ms, times.start_ms) != (sample.time_ms, start_ms) {
-            *times = Times::new(sample.time_ms, start_ms);
+        if (times.time, times.start) != (sample.time, start) {
+            *times = Times::new(sample.time, start);
         }
         times
     }
 }
 
 impl Times {
-    fn new(time_ms: i64, start_ms: i64) -> Self {
-        let mut times = Times { time_ms, start_ms, ..Times::default() };
+    fn new(time: UnixMs, start: Option<UnixMs>) -> Self {
+        let mut times = Times { time, start, ..Times::default() };
         let mut rest = &mut times.bytes[..];
         // Negative numbers are their two's complement of 64 bits, says protobuf.
         rest.put_u8(SAMPLE_TIMESTAMP);
-        encode_varint(time_ms.cast_unsigned(), &mut rest);
-        if start_ms != 0 {
+        encode_varint(time.get().cast_unsigned(), &mut rest);
+        // Zero says that it is not known.
+        if let Some(start) = start.filter(|start| start.get() != 0) {
             rest.put_u8(SAMPLE_START);
-            encode_varint(start_ms.cast_unsigned(), &mut rest);
+            encode_varint(start.get().cast_unsigned(), &mut rest);
         }
         let left = rest.len();
         times.length = times.bytes.len() - left;

@@ -80,7 +80,9 @@ impl Writer {
             let metadata = &self.metadata[series.family.index()];
             let created = match start_timestamps {
                 StartTimestamps::Sample => 0,
-                StartTimestamps::Series => series.samples[0].start_ms.cast_unsigned(),
+                StartTimestamps::Series => {
+                    series.samples[0].start.map_or(0, |start| start.get().cast_unsigned())
+                }
             };
             let created_length = if created == 0 { 0 } else { 1 + encoded_len_varint(created) };
             let length = (1 + encoded_len_varint(refs as u64) + refs)

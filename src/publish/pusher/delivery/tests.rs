@@ -15,8 +15,9 @@ fn batch(series: usize, times: i64) -> (Batch, BTreeMap<String, usize>) {
     let mut places = BTreeMap::new();
     for place in 0..series {
         let labels = pool.add([("__name__", "a"), ("place", place.to_string().as_str())]);
-        let samples: Vec<_> =
-            (1..=times).map(|time_ms| Sample { time_ms, value: 0.0, start_ms: 0 }).collect();
+        let samples: Vec<_> = (1..=times)
+            .map(|time| Sample { time: UnixMs::new(time), value: 0.0, start: None })
+            .collect();
         batch.push(labels, FamilyId::new(0), &samples);
         places.insert(format!("{labels:?}"), place);
     }
@@ -48,7 +49,7 @@ fn deliver(
             .series()
             .flat_map(|series| {
                 let place = places[&format!("{:?}", series.labels)];
-                series.samples.iter().map(move |sample| (place, sample.time_ms))
+                series.samples.iter().map(move |sample| (place, sample.time.get()))
             })
             .collect()
     };
@@ -239,7 +240,7 @@ fn nothing_is_lost_before_the_receiver_has_confirmed_something_after_it_refused_
         let whole = delivery.next().expect("all that is left").batch();
         assert_eq!(whole.samples(), left, "after {confirmed}");
         for series in whole.series() {
-            assert!(series.samples.is_sorted_by(|one, next| one.time_ms < next.time_ms));
+            assert!(series.samples.is_sorted_by(|one, next| one.time < next.time));
         }
         // It works again.
         let (batch, lost) = delivery.confirmed().expect("it was next");

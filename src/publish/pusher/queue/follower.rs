@@ -406,8 +406,8 @@ impl LogFollower {
                 } else {
                     let start = self.window.start_before(slot, time).unwrap_or(series.start);
                     // The zero before the first value may be older than the start.
-                    let start_ms = if start < time { start.get() } else { 0 };
-                    samples.push(Sample { time_ms: time.get(), value, start_ms });
+                    let start = Some(start).filter(|&start| start < time);
+                    samples.push(Sample { time, value, start });
                     out.newest = out.newest.max(time);
                 }
                 out.samples += 1;

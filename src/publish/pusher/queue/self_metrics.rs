@@ -6,7 +6,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
-    clock,
+    clock::UnixMs,
     metrics::Metrics,
     publish::remote_write::{Batch, BatchBounds, LabelPool, LabelSet, SAMPLE_MAX_BYTES, Sample},
 };
@@ -19,13 +19,13 @@ pub(super) struct SelfMetrics {
     metrics: Arc<Metrics>,
     /// Of the newest samples.
     sets: Vec<LabelSet>,
-    time_ms: i64,
+    time: UnixMs,
     ready: VecDeque<Batch>,
 }
 
 impl SelfMetrics {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        SelfMetrics { metrics, sets: Vec::new(), time_ms: 0, ready: VecDeque::new() }
+        SelfMetrics { metrics, sets: Vec::new(), time: UnixMs::MIN, ready: VecDeque::new() }
     }
 
     /// Takes the metrics as they are now. Batches that were not handed out are replaced.
@@ -34,12 +34,12 @@ impl SelfMetrics {
         for set in self.sets.drain(..) {
             pool.remove(set);
         }
-        let now_ms = clock::now_ms();
-        if now_ms <= self.time_ms {
+        let now = UnixMs::now();
+        if now <= self.time {
             // The clock was set back: timestamps rise all the same.
             return;
         }
-        self.time_ms = now_ms;
+        self.time = now;
         let mut batch = Batch::default();
         let mut bytes = 0;
         for family in self.metrics.gather() {
@@ -59,7 +59,7 @@ impl SelfMetrics {
                     bytes = 0;
                 }
                 bytes += size;
-                let sample = Sample { time_ms: now_ms, value: sample.value, start_ms: 0 };
+                let sample = Sample { time: now, value: sample.value, start: None };
                 batch.push(set, id, &[sample]);
             }
         }

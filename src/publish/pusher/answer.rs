@@ -1,26 +1,26 @@
-//! What an answer means: pure, from what came back to what is to be done.
+//! Decides from an answer what happens to the samples of the request. Does no I/O.
 //!
 //! | answer | meaning |
 //! |---|---|
 //! | 2xx | confirmed (202 as well: Mimir's HA deduplication has taken note) |
-//! | 2xx with a page of HTML | held: something else than a receiver answers |
-//! | 2xx to 2.0 that says fewer samples were written than were sent | the rest is lost |
+//! | 2xx with a page of HTML | held: something other than a receiver answers |
+//! | 2xx to 2.0 that says fewer samples were written than were sent | the rest is dropped |
 //! | 2xx to 2.0 that says nothing, or none, was written | 2.0 is not understood |
 //! | 415; 400 to zstd; 400 to 2.0 without Written headers | the form is not understood |
-//! | 4xx to 2.0 that says some samples were written | the rest is lost |
+//! | 4xx to 2.0 that says some samples were written | the rest is dropped |
 //! | 413 | too large |
-//! | 3xx, 401-407, 410, 411, 414, 417, 421, 426, 428, 431, 451 | it is about the request or who sends it: the operator is needed, the data is held |
-//! | 408, 425, 429, 5xx, no answer | the same again later |
-//! | any other 4xx | refused for good, if the receiver takes other samples |
+//! | 3xx, 401-407, 410, 411, 414, 417, 421, 426, 428, 431, 451 | held: the request or its sender is at fault, and the operator is needed |
+//! | 408, 425, 429, 5xx, no answer | the same request again later |
+//! | any other 4xx | refused for good, if the receiver accepts other samples |
 //!
-//! Both specifications forbid to send a request again after 4xx other than 429. The parts of a
-//! refused request (`delivery.rs`) are other requests, each of which is sent once; what is held
-//! (and 408 and 425, which a proxy says that waited in vain or got it too early) goes beyond the letter, since the samples are
-//! not at fault and would be lost.
+//! Both specifications forbid sending a request again after a 4xx other than 429. The parts of a
+//! refused request (`delivery.rs`) are different requests, each of which is sent once. Sending held
+//! requests again deviates from the letter, and so does sending again after a 408 or 425, with which
+//! proxies answer: the samples are not at fault and would be lost.
 //!
-//! Remote-Write 2.0 (Response) forbids to interpret error messages. They decide nothing about what
-//! is sent; [`tells_of_order`] looks at them only to say, in the account, on which side a sample
-//! belongs that was refused after an earlier request with it may have been taken.
+//! Remote-Write 2.0 (Response) forbids interpreting error messages. They do not affect what is sent:
+//! [`tells_of_order`] only decides how to count a sample that was refused after an earlier request
+//! with it may have been accepted.
 
 use std::time::Duration;
 
@@ -33,26 +33,26 @@ use super::{
     sender::{Content, Reply},
 };
 
-/// What is to be done with the samples of a request.
+/// What happens next to the samples of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The receiver has them.
     Confirmed,
     /// The receiver has this many of them and will never take the others.
     Partial { written: usize, refusal: Refusal },
-    /// It does not understand this protocol or compression: the samples in another one.
+    /// It does not understand this protocol or compression: the samples are sent in another form.
     NotUnderstood(Refusal),
-    /// It will never take this request: find out which of the samples are at fault.
+    /// It will never accept this request: some of the samples are at fault.
     Refused(Refusal),
-    /// It takes smaller requests only, if any.
+    /// It accepts only smaller requests, if any.
     TooLarge(Refusal),
-    /// The endpoint itself needs its operator, and nothing is wrong with the samples.
+    /// The endpoint needs its operator, and nothing is wrong with the samples.
     Held(Refusal),
-    /// The same later, and not before the receiver asks for it.
+    /// The request is sent again later, and not before the time that the receiver asks for.
     Failed(Failure),
 }
 
-/// Status and words of a receiver that said no.
+/// How a receiver refused a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
@@ -74,16 +74,15 @@ pub(super) fn advice(status: StatusCode) -> &'static str {
 /// A request that may succeed later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
-    /// For people.
+    /// What happened, for the log.
     pub(super) what: String,
     pub(super) retry_after: Option<Duration>,
-    /// Whether the receiver may have stored the samples all the same.
+    /// Whether the receiver may have stored the samples nevertheless.
     pub(super) maybe_stored: bool,
-    /// Whether the connection broke. Some that find a request too large close it, and say so before
-    /// the body is sent or not at all, so that their answer is lost.
+    /// Whether the connection broke. Some receivers close it when a request is too large, without an
+    /// answer or with one that is lost because the body is still being sent.
     pub(super) broke: bool,
-    /// What the receiver said, where its answer may be about the samples and not about its own
-    /// state.
+    /// The answer, where it may be caused by the samples rather than by the receiver's state.
     pub(super) suspicious: Option<Refusal>,
 }
 
@@ -138,15 +137,15 @@ pub(super) fn judge(reply: Reply, content: Content, samples: usize) -> Verdict {
 fn failed(refusal: Refusal, retry_after: Option<Duration>) -> Verdict {
     let Refusal { status, message } = &refusal;
     let what = format!("{status}: {message}");
-    // A proxy says 408 when it waited for the request; after 5xx anything may have happened.
+    // A proxy answers 408 when the request did not arrive; after a 5xx anything may have happened.
     let maybe_stored = status.is_server_error();
-    // These speak of load, and of servers behind the one that answers.
+    // These are about load, and about servers behind the one that answers.
     let of_its_own = matches!(status.as_u16(), 408 | 425 | 429 | 502 | 503 | 504 | 529);
     let suspicious = (!of_its_own).then_some(refusal);
     Verdict::Failed(Failure { what, retry_after, maybe_stored, broke: false, suspicious })
 }
 
-/// What it means that no answer came.
+/// Judges a request that got no answer.
 pub(super) fn judge_error(error: SendError) -> Verdict {
     let SendError { what, reached, kind } = error;
     Verdict::Failed(Failure {

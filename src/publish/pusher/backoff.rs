@@ -1,4 +1,4 @@
-//! How long to wait before a request is tried again.
+//! How long to wait before a request is sent again.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -7,7 +7,7 @@ use std::{
 
 use super::config::BackoffBounds;
 
-/// Doubling waits. No clock: it says how long, others wait.
+/// Waits that double. It only says how long: others do the waiting.
 #[derive(Debug)]
 pub(super) struct Backoff {
     bounds: BackoffBounds,
@@ -19,14 +19,14 @@ impl Backoff {
         Backoff { bounds, next: bounds.min }
     }
 
-    /// The endpoint has answered as it should: the next wait is the shortest.
+    /// The endpoint has accepted a request: the next wait is the shortest one.
     pub(super) fn reset(&mut self) {
         self.next = self.bounds.min;
     }
 
     /// The wait after a failure: twice the one before, within bounds, shortened by up to 10 % so
-    /// that a fleet does not come back all at once; or, if that is longer, what the endpoint
-    /// itself asked for, lengthened by up to 10 %.
+    /// that a fleet does not come back all at once; or, if longer, what the endpoint asked for,
+    /// lengthened by up to 10 %.
     pub(super) fn after_failure(&mut self, retry_after: Option<Duration>) -> Duration {
         let jitter = random_fraction() / 10.0;
         let wait = self.next.mul_f64(1.0 - jitter);
@@ -35,7 +35,7 @@ impl Backoff {
         wait.max(asked.mul_f64(1.0 + jitter))
     }
 
-    /// The wait where only an operator can help.
+    /// The wait when only an operator can help.
     pub(super) fn longest(&mut self) -> Duration {
         self.next = self.bounds.max;
         self.after_failure(None)
@@ -44,18 +44,18 @@ impl Backoff {
 
 /// From 0 up to 1.
 fn random_fraction() -> f64 {
-    // Each of these hashers has a random key. That is random enough to spread requests.
+    // Each of these hashers has a random key, which is random enough for this.
     let random = RandomState::new().hash_one(());
     (random >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// What `Retry-After` asks for (RFC 9110, 10.2.3: seconds, or a date); `None` if it can't be read.
+/// Parses `Retry-After` (RFC 9110, 10.2.3: seconds, or a date).
 pub(super) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     if let Ok(seconds) = value.trim().parse() {
         return Some(Duration::from_secs(seconds));
     }
     let date = SystemTime::from(jiff::fmt::rfc2822::parse(value).ok()?.timestamp());
-    // A date that has passed: at once.
+    // After a date that has passed, at once.
     Some(date.duration_since(now).unwrap_or_default())
 }
 

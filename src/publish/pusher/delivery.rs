@@ -1,30 +1,30 @@
-//! One batch on its way: its parts, and which of its samples are at fault. Pure: it is told what
-//! came of each request and says what is next.
+//! Sends one batch in parts and finds out which of its samples are at fault. Does no I/O: it is told
+//! the result of each request and says which part is next.
 //!
-//! A refused part is halved, by series and at the end by time, and each half is sent by itself, so
-//! that only what the receiver refuses is lost. What that may cost is bounded:
+//! A refused part is halved, by series and in the end by time, and each half is sent on its own, so
+//! that only what the receiver refuses is dropped. The number of requests is bounded:
 //!
-//! - After [`ROW_MAX`] refusals one after the other, parts are no longer halved but set aside, and
-//!   what is left of the batch is sent in the pieces that it is in. Was any of it taken, those set
-//!   aside are halved further. Was nothing taken, it is not single series that are at fault: then
-//!   all of it is cut into at most [`SLICES`] pieces by time, sent from the oldest on, since what
-//!   receivers refuse as a whole is what is too old. So a batch of 2,000 series that is refused as
+//! - After [`ROW_MAX`] refusals in a row, parts are no longer halved but set aside, and the rest of
+//!   the batch is sent in the pieces that exist by then. If any of it was accepted, the parts set
+//!   aside are halved further. If nothing was accepted, single series are not at fault: then
+//!   everything is cut into at most [`SLICES`] pieces by time, which are sent oldest first, since
+//!   receivers refuse whole batches for being too old. So a batch of 2,000 series that is refused as
 //!   a whole costs some 20 requests, and 8 more if it holds several times.
-//! - Where the batch before was refused as a whole, the second refusal is the last in a row, and a
+//! - If the previous batch was refused as a whole, only two refusals in a row are allowed, and a
 //!   batch with several times is cut by time at once: 3 or 9 requests.
 //! - After [`REFUSALS_MAX`] refusals of one batch, nothing is halved any more. Series that were
-//!   found by then are sent apart from the others next time, in one request that is not halved
-//!   ([`Delivery::set_apart`]), so that even where many are bad, the good ones soon go through.
+//!   found by then are sent separately next time, in one request that is not halved
+//!   ([`Delivery::set_apart`]), so that the good ones soon get through even if many are bad.
 //!
 //! Samples of a series always go out in the order of their times: parts of one series are never
 //! set aside.
 //!
-//! None of this says anything about the samples unless the receiver works: one that refuses all that
-//! it is sent (a wrong path, a TLS port spoken to in plain HTTP) refuses good samples just the same.
-//! So a batch is halved only once the receiver has confirmed something, be it a sample that is not in
-//! question ([`Delivery::vouched`]), and what it refused is *condemned*: it is lost as soon as the
-//! receiver confirms something after that, and not before. If it confirms nothing any more, all is
-//! put together again ([`Delivery::recall`]) and waits.
+//! None of this says anything about the samples unless the receiver works: one that refuses
+//! everything (a wrong path, a TLS port spoken to in plain HTTP) refuses good samples as well. So a
+//! batch is halved only after the receiver has confirmed something, which may be the canary
+//! ([`Delivery::vouched`]). What it refused is *condemned*: it is dropped as soon as the receiver
+//! confirms something after that, and not before. If it confirms nothing any more, everything is put
+//! together again ([`Delivery::recall`]) and waits.
 
 use std::collections::VecDeque;
 
@@ -37,36 +37,36 @@ use crate::{
 
 use super::answer::Refusal;
 
-/// Refusals one after the other, after which parts are not halved but set aside.
+/// Refusals in a row after which parts are no longer halved but set aside.
 const ROW_MAX: u32 = 12;
 
-/// The same where the batch before was refused as a whole.
+/// The same if the previous batch was refused as a whole.
 const ROW_MAX_AGAIN: u32 = 2;
 
-/// Refusals of one batch.
+/// The most refusals of one batch.
 const REFUSALS_MAX: u32 = 128;
 
-/// Pieces by time of a batch of which nothing is taken.
+/// Pieces by time of a batch of which nothing is accepted.
 const SLICES: usize = 8;
 
-/// After so many answers with the same 5xx and the same words, the samples are under suspicion.
+/// After so many answers with the same 5xx and the same message, the samples may be at fault.
 const SUSPICION: u32 = 5;
 
-/// The same for parts of a batch that is under suspicion, and for a batch that follows one that was
-/// refused as a whole.
+/// The same for parts of a batch of which samples were found at fault, and for a batch that follows
+/// one that was refused as a whole.
 const SUSPICION_AGAIN: u32 = 2;
 
 /// Samples that go out in one request.
 #[derive(Debug)]
 pub(super) struct Part {
     batch: Batch,
-    /// Whether an earlier request with these samples may have been taken.
+    /// Whether an earlier request with these samples may have been accepted.
     maybe_stored: bool,
     /// Whether other parts hold samples of the same series.
     ordered: bool,
-    /// Whether it is not to be halved: a piece by time, or series that were refused before.
+    /// Whether it must not be halved: a piece by time, or series that were refused before.
     last: bool,
-    /// The answer that it gets again and again, and how often it did.
+    /// The answer that it gets repeatedly, and how often it did.
     failure: Option<(Refusal, u32)>,
 }
 
@@ -91,40 +91,40 @@ impl Part {
     }
 }
 
-/// Samples that the receiver will not take.
+/// Samples that the receiver will never accept.
 #[derive(Debug)]
 pub(super) struct Lost {
     pub(super) batch: Batch,
     pub(super) refusal: Refusal,
-    /// Whether an earlier request with them may have been taken.
+    /// Whether an earlier request with them may have been accepted.
     pub(super) maybe_stored: bool,
 }
 
-/// A part that waits for what becomes of the others.
+/// A part that waits for the results of the others.
 #[derive(Debug)]
 struct Aside {
     part: Part,
     refusal: Refusal,
 }
 
-/// How much of a batch was taken.
+/// How much of a batch was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Taken {
     Nothing,
     /// Some samples.
     Some,
-    /// Series with all their samples, since the batch came or was recalled.
+    /// Series with all their samples, since the batch arrived or was recalled.
     Series,
 }
 
 #[derive(Debug)]
 pub(super) struct Delivery {
-    /// The first is the next to be sent.
+    /// The first one is sent next.
     parts: VecDeque<Part>,
     aside: Vec<Aside>,
-    /// What is lost once the receiver has confirmed something after it refused this.
+    /// What is dropped once the receiver has confirmed something after it refused this.
     condemned: Vec<Lost>,
-    /// Whether the receiver has confirmed something since this batch came or was recalled.
+    /// Whether the receiver has confirmed something since this batch arrived or was recalled.
     is_vouched: bool,
     taken: Taken,
     refusals: u32,
@@ -135,8 +135,8 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
-    /// `maybe_stored`: an earlier request with samples of the batch may have been taken;
-    /// `again`: the batch before was refused as a whole.
+    /// `maybe_stored`: an earlier request with samples of the batch may have been accepted;
+    /// `again`: the previous batch was refused as a whole.
     pub(super) fn new(batch: Batch, maybe_stored: bool, again: bool) -> Self {
         let part = Part { batch, maybe_stored, ordered: false, last: false, failure: None };
         Delivery {
@@ -152,12 +152,12 @@ impl Delivery {
         }
     }
 
-    /// What is to be sent next; `None` once all of the batch is dealt with.
+    /// The part to be sent next; `None` once the whole batch is settled.
     pub(super) fn next(&self) -> Option<&Part> {
         self.parts.front()
     }
 
-    /// Cuts what is to be sent next down to this many samples, or to one series' one sample.
+    /// Cuts the next part down to this many samples, or to a single one.
     pub(super) fn limit(&mut self, samples: usize) {
         while self.parts.front().is_some_and(|part| part.batch.samples() > samples.max(1))
             && let Some(part) = self.parts.pop_front()
@@ -169,7 +169,7 @@ impl Delivery {
         }
     }
 
-    /// Cuts what is to be sent next down to this many series.
+    /// Cuts the next part down to this many series.
     pub(super) fn take_off(&mut self, series: usize) {
         self.put_off(false, |at, _| at >= series);
     }
@@ -189,17 +189,18 @@ impl Delivery {
         }
     }
 
-    /// The next part may have been taken, though the answer did not say so.
+    /// The next part may have been accepted, although the answer did not say so.
     pub(super) fn maybe_stored(&mut self) {
         if let Some(part) = self.parts.front_mut() {
             part.maybe_stored = true;
         }
     }
 
-    /// The next part was taken: its samples, and those that are lost by what is known now.
+    /// The next part was accepted. Returns its samples, and those that are dropped by what is known
+    /// now.
     pub(super) fn confirmed(&mut self) -> Option<(Batch, Vec<Lost>)> {
         let part = self.parts.pop_front()?;
-        // The newer samples of a series tell nothing of the other series.
+        // The newer samples of a series say nothing about the other series.
         if part.ordered {
             self.taken = self.taken.max(Taken::Some);
         } else {
@@ -210,9 +211,9 @@ impl Delivery {
         Some((part.batch, self.vouched()))
     }
 
-    /// This many samples of the next part were taken, and the others never will be: which ones
-    /// these are is not known, but the number is right. Returns both, and those that are lost by
-    /// what is known now.
+    /// This many samples of the next part were accepted, and the others never will be: which ones
+    /// those are is not known, but the number is right. Returns both, and the samples that are
+    /// dropped by what is known now.
     pub(super) fn partly(
         &mut self,
         written: usize,
@@ -228,26 +229,25 @@ impl Delivery {
         Some((taken, Lost { batch, refusal, maybe_stored }, lost))
     }
 
-    /// Whether the receiver has confirmed anything since the batch came or was recalled. Without
-    /// that, a refusal tells nothing of the samples.
+    /// Whether the receiver has confirmed anything since the batch arrived or was recalled. Without
+    /// that, a refusal says nothing about the samples.
     pub(super) fn is_vouched(&self) -> bool {
         self.is_vouched
     }
 
-    /// The receiver has just confirmed a sample that is not in question, so what it refused before
-    /// is lost.
+    /// The receiver has just confirmed the canary, so what it refused before is dropped.
     pub(super) fn vouched(&mut self) -> Vec<Lost> {
         self.is_vouched = true;
         std::mem::take(&mut self.condemned)
     }
 
-    /// Whether all that is left is condemned: it takes a confirmation for it to be lost.
+    /// Whether everything that is left is condemned: it takes a confirmation to drop it.
     pub(super) fn is_condemned(&self) -> bool {
         self.parts.is_empty() && !self.condemned.is_empty()
     }
 
-    /// The receiver refuses what is not in question as well, so it has refused none of the samples
-    /// for what they are: all that are not taken are to be sent once more, together.
+    /// The receiver refuses the canary as well, so it has refused none of the samples for what they
+    /// are: all that were not accepted are sent once more, together.
     pub(super) fn recall(&mut self) {
         let condemned = std::mem::take(&mut self.condemned).into_iter();
         let condemned = condemned.map(|lost| (lost.batch, lost.maybe_stored));
@@ -301,8 +301,8 @@ impl Delivery {
         }
     }
 
-    /// The next part has to be sent again. Says whether it has got the same answer, if that may be
-    /// about its samples, so often that its samples are under suspicion.
+    /// The next part has to be sent again. Returns whether it got the same answer so often that its
+    /// samples may be the cause.
     pub(super) fn failed(&mut self, answer: Option<Refusal>) -> bool {
         let Some(part) = self.parts.front_mut() else { return false };
         let times = match (&part.failure, &answer) {
@@ -314,7 +314,7 @@ impl Delivery {
         part.failure.is_some() && times >= enough
     }
 
-    /// Other samples were taken right after the next part has failed: it is refused, whatever the
+    /// Other samples were accepted right after the next part failed: it is refused, whatever the
     /// status says.
     pub(super) fn blamed(&mut self) -> Vec<Lost> {
         self.was_blamed = true;
@@ -324,12 +324,12 @@ impl Delivery {
         self.vouched()
     }
 
-    /// Whether the receiver has refused all of it, as far as it is dealt with.
+    /// Whether the receiver has refused all of it so far.
     pub(super) fn is_refused_whole(&self) -> bool {
         self.taken == Taken::Nothing && self.refusals > 0
     }
 
-    /// Once nothing else is left: what becomes of the parts that were set aside.
+    /// Decides about the parts that were set aside, once nothing else is left.
     fn reconsider(&mut self) {
         if !self.parts.is_empty() {
             return;
@@ -406,7 +406,7 @@ fn divide(
     (picked, others)
 }
 
-/// One batch of all samples of several, each series with its samples in the order of their times.
+/// Merges several batches: each series has its samples in the order of their times.
 fn together<'b>(batches: impl IntoIterator<Item = &'b Batch>) -> Batch {
     let mut all = Batch::default();
     let mut places: HashMap<LabelSet, usize> = HashMap::new();
@@ -428,7 +428,7 @@ fn together<'b>(batches: impl IntoIterator<Item = &'b Batch>) -> Batch {
     all
 }
 
-/// How many times a batch holds, as far as its first series tells.
+/// How many times a batch holds, judging by its first series.
 fn times(batch: &Batch) -> usize {
     batch.series().next().map_or(0, |series| series.samples.len())
 }

@@ -204,12 +204,16 @@ impl Pusher {
         if result.is_err() {
             let endpoint = queue.metrics().endpoint();
             if is_durable {
-                tracing::info!(endpoint, samples, "the rest is sent after the next start");
+                tracing::info!(
+                    endpoint,
+                    samples,
+                    "pushing ends: the rest is sent after the next start"
+                );
             } else {
                 tracing::warn!(
                     endpoint,
                     samples,
-                    "pushing ends before the endpoint took the last samples: they are dropped"
+                    "the endpoint did not accept the last samples in time: they are dropped"
                 );
             }
         }

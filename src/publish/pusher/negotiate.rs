@@ -1,9 +1,9 @@
-//! In which form requests are written: which protocol, which compression. Pure but for
-//! [`Notes`], which keep the choice in a file.
+//! Chooses the form of requests: protocol and compression. Does no I/O, apart from [`Notes`], which
+//! keep the choice in a file.
 //!
-//! It begins with 1.0 and snappy, which every receiver takes. Once a request was confirmed, better
-//! forms are tried, each with one small batch of real samples (a *probe*); what a receiver does not
-//! understand is sent again at once in the form that it does.
+//! The first form is 1.0 with snappy, which every receiver accepts. Once a request was confirmed,
+//! better forms are tried, each with one small batch of real samples (a *probe*). Samples in a form
+//! that the receiver does not understand are sent again at once in one that it does.
 //!
 //! | sent | answer | then |
 //! |---|---|---|
@@ -15,21 +15,20 @@
 //! | zstd | 400 or 415, at any time | the same samples with snappy; snappy from now on |
 //! | 1.0 with snappy | 415 | the same samples as 2.0 |
 //! | a probe | anything else | the same samples as before; the probe an hour later |
-//! | any form | 415 in all forms | held: it is the endpoint that is wrong |
+//! | any form | 415 in all forms | held: the endpoint is at fault |
 //!
 //! Remote-Write 1.0 (Negotiation) has senders begin with an empty 1.0 request and look for a version
 //! in the answer's headers; 2.0 (Required Written Response Headers) forbids to conclude anything
-//! from such headers. So it is samples that are probed with, and the Written headers that decide.
+//! from such headers. So probes carry samples, and the Written headers decide.
 //!
-//! The question about zstd was asked already where it was found out whether it is a receiver that
-//! confirms (`recognize.rs`).
+//! The question about zstd may have been asked before, to find out whether a receiver answers
+//! (`recognize.rs`).
 //!
-//! What is settled is looked at again a day later. A 2xx alone is no evidence that zstd was
-//! understood (something that takes any bytes says that as well); that the receiver said so itself
-//! is. So zstd is used with `VictoriaMetrics`, vmagent and the few others that answer the question.
-//! Samples whose probe was refused may have been stored all the same (Prometheus 3 goes on after it
-//! has said 415), so what is then said against their repetition is judged like that of samples
-//! whose answer was lost.
+//! The choice is reviewed a day later. A 2xx alone does not prove that zstd was understood, since
+//! something that accepts any bytes answers that as well; the receiver's own word does. So zstd is
+//! used with `VictoriaMetrics`, vmagent and the few others that answer the question. Samples whose
+//! probe was refused may have been stored nevertheless (Prometheus 3 goes on after it has answered
+//! 415), so a refusal of their repetition is judged as if the first answer had been lost.
 
 use std::{
     io,
@@ -47,16 +46,16 @@ use super::{
     sender::Content,
 };
 
-/// After this time a receiver may have learned something.
+/// After this time the choice is reviewed: the receiver may have been upgraded.
 const EXAMINE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// No file that holds a finding is larger.
 const FILE_LIMIT_BYTES: u64 = 256;
 
-/// When a probe that came to nothing is tried again.
+/// After this time an inconclusive probe is repeated.
 const PROBE_AGAIN: Duration = Duration::from_secs(60 * 60);
 
-/// How many series a probe has at most.
+/// The most series of a probe.
 pub(super) const PROBE_SERIES: usize = 100;
 
 impl Content {
@@ -84,11 +83,11 @@ pub(super) enum Probe {
     AskForZstd,
 }
 
-/// What was found out of a receiver, and when the form was.
+/// The form that a receiver understands, and when that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) content: Content,
-    /// The epoch, where no other form was tried yet.
+    /// The epoch if no other form was tried yet.
     pub(super) at: SystemTime,
 }
 
@@ -97,24 +96,24 @@ pub(super) struct Negotiation {
     protocols: ProtocolChoice,
     compressions: CompressionChoice,
     settled: Content,
-    /// What is next to be tried.
+    /// What to try next.
     next: Option<Probe>,
     /// Not before this time.
     next_at: SystemTime,
     /// When the settled form was found.
     settled_at: SystemTime,
-    /// Whether the receiver takes the settled form: only then is another one tried.
+    /// Whether the receiver has confirmed a request: only then is another form tried.
     well: bool,
     /// Whether it is known to be a receiver.
     is_recognized: bool,
-    /// What it has said about zstd before it was time to ask.
+    /// Its answer about zstd, if it was asked before it was time to.
     takes_zstd: Option<bool>,
-    /// What has not been taken note of by [`Negotiation::news`].
+    /// What [`Negotiation::news`] has not returned yet.
     news: Option<Finding>,
 }
 
 impl Negotiation {
-    /// Goes on from what an earlier process found, if the operator's choice still allows that.
+    /// Begins with the findings of an earlier process, if the operator's choice still allows them.
     pub(super) fn new(
         protocols: ProtocolChoice,
         compressions: CompressionChoice,
@@ -154,7 +153,7 @@ impl Negotiation {
         }
     }
 
-    /// 2.0 is the best there is: nothing is tried where it is settled.
+    /// There is none once 2.0 is settled, since that is the best form.
     fn first_probe(&self) -> Option<Probe> {
         if self.settled == Content::V2 {
             None
@@ -169,14 +168,14 @@ impl Negotiation {
         (self.may_use(Content::ZSTD)).then_some(Probe::AskForZstd)
     }
 
-    /// The form of requests that are no probes.
+    /// The form of requests other than probes.
     pub(super) fn settled(&self) -> Content {
         self.settled
     }
 
-    /// What is to be tried now.
+    /// What to try now.
     pub(super) fn due(&self, now: SystemTime) -> Option<Probe> {
-        // Where the clock was set back, "not before" may be years away: a day is enough.
+        // If the clock was set back, this may be years away: a day is enough.
         let due = now >= self.next_at || now + EXAMINE_EVERY < self.next_at;
         self.next.filter(|_| self.well && due)
     }
@@ -190,7 +189,7 @@ impl Negotiation {
     }
 
     /// The receiver has not understood a request in this form. Returns the form in which to send
-    /// the same samples; `None` where there is none.
+    /// the same samples, if another one is allowed.
     pub(super) fn not_understood(&mut self, content: Content, now: SystemTime) -> Option<Content> {
         match (content.protocol, content.compression) {
             (Protocol::V2, _) if !self.may_use(Content::V1) => None,
@@ -230,12 +229,12 @@ impl Negotiation {
         self.takes_zstd = Some(takes_zstd);
     }
 
-    /// Whether it is a receiver, as far as is known.
+    /// Whether it is known to be a receiver.
     pub(super) fn is_recognized(&self) -> bool {
         self.is_recognized
     }
 
-    /// It is taken for a receiver, as the operator says.
+    /// The operator says that it is a receiver.
     pub(super) fn trust(&mut self) {
         self.is_recognized = true;
     }
@@ -246,7 +245,7 @@ impl Negotiation {
         self.news = Some(Finding { content: self.settled, at: self.settled_at });
     }
 
-    /// A probe came to nothing.
+    /// A probe was inconclusive.
     pub(super) fn postpone(&mut self, now: SystemTime) {
         self.next = self.first_probe();
         self.next_at = now + PROBE_AGAIN;
@@ -260,13 +259,13 @@ impl Negotiation {
         self.news = Some(Finding { content, at: now });
     }
 
-    /// What was found since the last call, to be kept.
+    /// The finding to be kept, if there is one since the last call.
     pub(super) fn news(&mut self) -> Option<Finding> {
         self.news.take()
     }
 }
 
-/// Where what was found out about a receiver is kept for the next process.
+/// The file that keeps a finding for the next process.
 #[derive(Debug)]
 pub(super) struct Notes {
     files: Files,
@@ -284,8 +283,8 @@ impl Notes {
         &self.path
     }
 
-    /// What an earlier process found; `None` if there is no file, one that can't be read, or one of
-    /// another URL: then all of it is found out again.
+    /// What an earlier process found; `None` if the file is missing, damaged or of another URL: then
+    /// negotiation starts over.
     pub(super) fn read(&self) -> Option<Finding> {
         let text = self.files.read_up_to(&self.path, FILE_LIMIT_BYTES).ok()?;
         let text = String::from_utf8(text).ok()?;
@@ -312,10 +311,10 @@ impl Notes {
         let (protocol, compression) = (content.protocol_label(), content.compression_label());
         let text = format!("{protocol} {compression} {seconds} {}", self.url);
         if let Some(parent) = self.path.parent() {
-            // Not those above it: where the state directory has gone, somebody may put it back.
+            // Not its parents: if the state directory has gone, somebody may put it back.
             self.files.create_dir(parent)?;
         }
-        // Not synced: what a crash takes is found out again.
+        // Not synced: what a crash takes is negotiated again.
         self.files.replace_unsynced(&self.path, format!("{text} {}\n", checksum(&text)).as_bytes())
     }
 }

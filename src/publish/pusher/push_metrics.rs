@@ -1,4 +1,4 @@
-//! Where each sample is: pending, confirmed or dropped (invariant I8).
+//! Counts what becomes of each sample: pending, confirmed or dropped (invariant I8).
 
 use std::{
     sync::{
@@ -16,29 +16,29 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Why samples were given up.
+/// Why samples were dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DropReason {
-    /// The log's caps left no room for them.
+    /// They were beyond the log's caps.
     QueueFull,
-    /// The log can't be read where they are.
+    /// The log is damaged where they are.
     JournalBroken,
-    /// They are older than the operator wants them to be.
+    /// They are older than the operator's limit.
     TooOld,
-    /// Their time is not past that of samples that were there before them.
+    /// Their time is not after that of earlier samples.
     NotNewer,
     /// Their series is not for this endpoint.
     LeftOut,
     /// Another series has the same labels.
     Duplicate,
-    /// The program ended first, and keeps nothing.
+    /// The program ended, and its queue is in memory; or the endpoint was removed.
     Shutdown,
-    /// The receiver will not take them.
+    /// The receiver refused them.
     Refused(StatusCode),
 }
 
 impl DropReason {
-    /// Those that are known beforehand.
+    /// All whose labels are known beforehand.
     const KNOWN: [DropReason; 7] = [
         DropReason::QueueFull,
         DropReason::JournalBroken,
@@ -76,7 +76,7 @@ pub(super) struct PushMetrics {
 impl PushMetrics {
     pub(super) fn new(endpoint: String, metrics: Arc<Metrics>) -> Self {
         let labels = [endpoint.as_str()];
-        // They exist from the start, so that a rate sees their first increment.
+        // They exist from the start, so that `rate()` sees their first increment.
         metrics.push_generated.with_label_values(&labels);
         metrics.push_confirmed.with_label_values(&labels);
         metrics.push_pending.with_label_values(&labels);
@@ -116,7 +116,7 @@ impl PushMetrics {
         });
     }
 
-    /// Samples that are neither confirmed nor given up.
+    /// How many samples are neither confirmed nor dropped.
     pub(super) fn pending(&self) -> usize {
         let pending = self.metrics.push_pending.with_label_values(&[&self.endpoint]).get();
         usize::try_from(pending).unwrap_or_default()
@@ -159,7 +159,7 @@ impl PushMetrics {
         last_success.set(now.as_secs_f64());
     }
 
-    /// Pending samples are given up.
+    /// Pending samples are dropped.
     pub(super) fn dropped(&self, samples: usize, reason: DropReason) {
         if samples == 0 {
             return;

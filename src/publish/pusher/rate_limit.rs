@@ -1,17 +1,17 @@
-//! How fast request bodies may go out.
+//! Limits how fast request bodies go out.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A token bucket that holds one second's bytes. A body larger than it goes out in one piece and
-/// is paid for afterwards, so the rate holds on average. No clock: it is told the time.
+/// A token bucket that holds one second's bytes. A larger body goes out in one piece and is paid
+/// for afterwards, so the rate holds on average. It has no clock: callers tell the time.
 #[derive(Debug)]
 pub(super) struct RateLimit {
     bytes_per_second: f64,
-    /// Bytes that may go out at once; below zero, what has to be waited for.
+    /// Bytes that may go out at once; negative for those that have to be waited for.
     tokens: f64,
-    /// When `tokens` was right.
+    /// When `tokens` was updated.
     at: Instant,
 }
 
@@ -21,7 +21,7 @@ impl RateLimit {
         RateLimit { bytes_per_second, tokens: bytes_per_second, at: now }
     }
 
-    /// How long to wait before a body of this size goes out. It counts as sent then.
+    /// Counts a body of this size as sent. Returns how long to wait before it is.
     pub(super) fn wait(&mut self, bytes: usize, now: Instant) -> Duration {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.tokens = (self.tokens + passed * self.bytes_per_second).min(self.bytes_per_second);

@@ -1,8 +1,10 @@
-//! Is it a receiver of remote write that confirms? Pure: what the answers to the questions mean.
+//! Finds out whether a receiver of remote write answers at all, from its answers to questions. Does
+//! no I/O.
 //!
-//! A 2xx is all that 1.0 has a receiver say, and much else says it: an import of another format
-//! takes any bytes, a health check looks at no body, a login page is shown to whoever comes. So
-//! before the first confirmation by 1.0 counts, it is asked, from the quietest question on:
+//! A 2xx is all that a receiver of 1.0 has to answer, and many other things answer it: an import of
+//! another format accepts any bytes, a health check ignores the body, a login page is shown to
+//! anybody. So before the first confirmation of a 1.0 request counts, these questions are asked, the
+//! least disturbing first:
 //!
 //! | question | a receiver's answer |
 //! |---|---|
@@ -10,10 +12,10 @@
 //! | whether it takes zstd, with a 1.0 request without series | 200 and "1" |
 //! | [`UNDECODABLE`] as if it were 1.0 | anything but 2xx |
 //!
-//! The first two prove it, to receivers of 2.0 and of `VictoriaMetrics`' own protocol, and leave
-//! nothing in any receiver's log. The last one is asked where neither did; many receivers log that
-//! they could not decode a request. What was found is kept with what was negotiated, for as long as
-//! the URL stays the same.
+//! The first two prove it for receivers of 2.0 and of `VictoriaMetrics`' own protocol, and leave
+//! nothing in any receiver's log. The last one is asked if neither did; many receivers log that they
+//! could not decode a request. The finding is kept with what was negotiated, as long as the URL
+//! stays the same.
 
 use super::{
     answer::{self, Failure, Refusal, Verdict},
@@ -21,12 +23,12 @@ use super::{
     sender::{Content, Reply},
 };
 
-/// No snappy block, no zstd frame and no message, and no line of any format that others import. It
-/// is there to be read in the log of whatever does.
+/// Neither a snappy block nor a zstd frame nor a message, nor a line of any format that others
+/// import. It says what it is to somebody who finds it in a log.
 pub(super) const UNDECODABLE: &[u8] = b"flow-exporter-asks-whether-this-is-remote-write";
 
-/// So many times in a row without an answer of its own. Then the request is told from one with
-/// samples, if only by what stands in between.
+/// After so many attempts without an answer of its own, something does tell the request from one
+/// with samples, if only a server in between.
 pub(super) const ATTEMPTS: u32 = 3;
 
 /// What answers.
@@ -34,9 +36,9 @@ pub(super) const ATTEMPTS: u32 = 3;
 pub(super) enum Recognized {
     /// A receiver.
     Receiver,
-    /// Something that takes whatever it gets.
+    /// Something that accepts any bytes.
     TakesAnything(Refusal),
-    /// It did not say.
+    /// Not known: it did not answer the question.
     Unknown(Failure),
 }
 
@@ -58,7 +60,7 @@ pub(super) fn judge(result: Result<Reply, SendError>) -> Recognized {
             Recognized::TakesAnything(Refusal { status, message })
         }
         Ok(reply) => match answer::judge(reply, Content::V1, 0) {
-            // These speak of load, and say nothing of the body.
+            // These are about load, and say nothing about the body.
             Verdict::Failed(failure) if failure.suspicious.is_none() => {
                 Recognized::Unknown(failure)
             }

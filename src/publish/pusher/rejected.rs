@@ -1,4 +1,4 @@
-//! Series that were refused by themselves.
+//! Remembers which series a receiver refuses.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::publish::remote_write::{Batch, LabelSet};
 
 use super::delivery::Delivery;
 
-/// How many series are remembered as refused, and for how long. Then they are all forgotten, which
-/// costs the requests of finding those again that are still refused.
+/// How many series are remembered, and for how long. Then they are all forgotten, and it takes some
+/// requests to find those again that are still refused.
 const REJECTED_MAX: usize = 10_000;
 const REJECTED_FOR: Duration = Duration::from_secs(60 * 60);
 
-/// Series that were refused by themselves. A handle that has become another series' costs a
-/// request, until that is taken.
+/// Series that were refused on their own. A label set that has become that of another series costs
+/// one request, until that is accepted.
 #[derive(Debug)]
 pub(super) struct RejectedSeries {
     series: HashSet<LabelSet>,
@@ -27,7 +27,7 @@ impl RejectedSeries {
         RejectedSeries { series: HashSet::new(), since: Instant::now() }
     }
 
-    /// Has these series, which go in a request of their own, sent after the others.
+    /// Has these series sent after the others, in a separate request.
     pub(super) fn set_apart(&mut self, delivery: &mut Delivery) {
         if self.since.elapsed() > REJECTED_FOR {
             *self = RejectedSeries::new();

@@ -39,7 +39,7 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// Sends a body of this many samples once. What is confirmed was confirmed by a receiver.
+    /// Sends a body of this many samples once. A confirmation counts only from a receiver.
     pub(super) async fn send(
         &mut self,
         queue: &mut impl Batches,
@@ -58,7 +58,7 @@ impl Requests {
             return Ok(verdict);
         }
         if form.protocol == Protocol::V2 {
-            // It has said how many samples it has written.
+            // It has said how many samples it wrote.
             self.negotiation.recognized();
             return Ok(verdict);
         }
@@ -70,8 +70,8 @@ impl Requests {
             }
             Recognized::TakesAnything(Refusal { status, message }) => {
                 let message = format!(
-                    "it takes bytes that are no remote write just as well, so no receiver of remote \
-                     write answers at this URL: {message}"
+                    "it also accepts bytes that are not remote write, so no receiver of remote write \
+                     answers at this URL: {message}"
                 );
                 Verdict::Held(Refusal { status, message })
             }
@@ -100,7 +100,7 @@ impl Requests {
         Ok(result)
     }
 
-    /// Finds out what it is that has confirmed samples (`recognize.rs`).
+    /// Finds out whether a receiver has confirmed samples, or something else (`recognize.rs`).
     async fn recognize(&mut self, queue: &mut impl Batches) -> Result<Recognized, Ended> {
         if self.negotiation.may_use(Content::V2) {
             let body = self.encode(&Batch::default(), &LabelPool::new(), Content::V2);
@@ -128,7 +128,7 @@ impl Requests {
         Ok(recognized)
     }
 
-    /// Asks the receiver whether it takes zstd; `None` where the answer is about something else.
+    /// Asks the receiver whether it takes zstd; `None` if it did not answer that.
     pub(super) async fn ask_for_zstd(
         &mut self,
         queue: &mut impl Batches,
@@ -149,16 +149,15 @@ impl Requests {
         })
     }
 
-    /// Whether the receiver stores a sample that is not in question: then a 5xx that came just
-    /// before is about the samples (Prometheus 2.42 answers 500 for ever to a sample that is older
-    /// than its out-of-order window), and not about the receiver.
+    /// Whether the receiver stores the canary: then the samples caused the 5xx that came just before
+    /// (Prometheus 2.42 answers 500 for ever to a sample that is older than its out-of-order window),
+    /// and not the receiver's state.
     pub(super) async fn stores_others(&mut self, queue: &mut impl Batches) -> Result<bool, Ended> {
         let form = self.negotiation.settled();
         Ok(self.send_canary(queue, form).await? == Verdict::Confirmed)
     }
 
-    /// Whether the receiver takes a sample that is not in question, or what it says to that. Waits
-    /// until it says either.
+    /// Whether the receiver accepts the canary, or how it refuses it. Waits until it does either.
     pub(super) async fn takes_others(
         &mut self,
         queue: &mut impl Batches,
@@ -199,14 +198,14 @@ impl Requests {
         self.encoder.encode(batch, pool, form.protocol, form.compression)
     }
 
-    /// The receiver has taken samples in this form.
+    /// The receiver has accepted samples in this form.
     pub(super) fn understood(&mut self, form: Content) {
         self.answered();
         self.negotiation.understood(form, SystemTime::now());
         self.remember();
     }
 
-    /// The receiver has dealt with a request.
+    /// The receiver has accepted a request.
     pub(super) fn answered(&mut self) {
         self.backoff.reset();
         self.status.well();
@@ -223,7 +222,7 @@ impl Requests {
         pause(queue, wait).await
     }
 
-    /// Waits where only an operator can help.
+    /// Waits because only an operator can help.
     pub(super) async fn hold(
         &mut self,
         queue: &mut impl Batches,
@@ -234,7 +233,7 @@ impl Requests {
         pause(queue, wait).await
     }
 
-    /// Keeps what was negotiated, and tells of it.
+    /// Keeps what was negotiated, and reports it.
     pub(super) fn remember(&mut self) {
         self.status.form(self.negotiation.settled());
         let (Some(finding), Some(notes)) = (self.negotiation.news(), &self.notes) else {

@@ -1,4 +1,4 @@
-//! What the stream of one endpoint tells of itself: metrics, health, and few log lines.
+//! Reports how pushing to one endpoint goes: metrics, health, and a few log lines.
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
@@ -17,16 +17,16 @@ use super::{
     sender::{Content, Reply},
 };
 
-/// What may happen with every request is logged once in this time.
+/// Events that may happen with every request are logged once in this time.
 pub(super) const LOG_PERIOD: Duration = Duration::from_secs(60);
 
-/// How the endpoint is. Trouble with it is no reason to call the process unready: it counts on, and
+/// How the endpoint is. Trouble with it does not make the process unready: counting goes on, and
 /// the samples wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Condition {
     Well,
     Failing,
-    /// Its operator is needed, as it said with this status.
+    /// It refuses everything with this status, so its operator is needed.
     Held(StatusCode),
 }
 
@@ -50,7 +50,7 @@ impl fmt::Debug for PushStatus {
 impl PushStatus {
     pub(super) fn new(endpoint: String, metrics: Arc<Metrics>, component: Component) -> Self {
         let labels = [endpoint.as_str()];
-        // They exist from the start, so that a rate sees their first increment.
+        // They exist from the start, so that `rate()` sees their first increment.
         metrics.push_bytes.with_label_values(&labels);
         metrics.push_already_stored.with_label_values(&labels);
         metrics.push_held.with_label_values(&labels);
@@ -101,16 +101,16 @@ impl PushStatus {
                 endpoint = self.endpoint,
                 protocol = content.protocol_label(),
                 compression = content.compression_label(),
-                "requests have another form from now on"
+                "the form of requests has changed"
             );
         }
         self.metrics.push_protocol.with_label_values(&labels(content)).set(1);
     }
 
-    /// The endpoint has answered as it should.
+    /// The endpoint has accepted a request.
     pub(super) fn well(&mut self) {
         if self.condition != Condition::Well {
-            tracing::info!(endpoint = self.endpoint, "the endpoint takes samples again");
+            tracing::info!(endpoint = self.endpoint, "the endpoint accepts samples again");
             self.metrics.push_held.with_label_values(&[&self.endpoint]).set(0);
             self.component.set(State::Ready);
             self.condition = Condition::Well;
@@ -123,7 +123,7 @@ impl PushStatus {
         self.condition = Condition::Failing;
         self.metrics.push_held.with_label_values(&[&self.endpoint]).set(0);
         self.component.set(State::Degraded(format!(
-            "samples wait, the endpoint does not take them for now: {what}"
+            "samples wait: the endpoint does not accept them at the moment: {what}"
         )));
         if let Some(held_back) = self.failure_log.permit() {
             tracing::warn!(
@@ -131,19 +131,19 @@ impl PushStatus {
                 error = what,
                 retry_in = ?wait,
                 held_back,
-                "cannot send samples, trying again"
+                "cannot send samples: trying again"
             );
         }
     }
 
-    /// Requests are smaller from now on, since connections break while larger ones are sent.
+    /// Requests get smaller, since connections break while larger ones are sent.
     pub(super) fn too_large(&self, what: &str, samples: usize, bytes: usize) {
         tracing::warn!(
             endpoint = self.endpoint,
             error = what,
             samples,
             bytes,
-            "the connection breaks each time this is sent: trying with requests half as large"
+            "the connection breaks each time this request is sent: trying with half the samples"
         );
     }
 
@@ -170,7 +170,7 @@ impl PushStatus {
         )));
     }
 
-    /// Samples are lost.
+    /// The receiver will never accept some samples.
     pub(super) fn refused(&mut self, refusal: &Refusal, samples: usize) {
         self.error();
         let Refusal { status, message } = refusal;
@@ -186,15 +186,15 @@ impl PushStatus {
         }
     }
 
-    /// Lost samples could not be kept for people.
+    /// Refused samples could not be kept in the quarantine.
     pub(super) fn not_kept(&self, path: &Path, error: &str) {
         if let Some(held_back) = self.quarantine_log.permit() {
             let (endpoint, path) = (self.endpoint.as_str(), path.display());
-            tracing::warn!(endpoint, %path, error, held_back, "refused samples are not kept");
+            tracing::warn!(endpoint, %path, error, held_back, "refused samples are not kept in the quarantine");
         }
     }
 
-    /// Samples were refused because the receiver has them.
+    /// Samples were refused because the receiver has them already.
     pub(super) fn already_stored(&self, samples: usize) {
         let counter = self.metrics.push_already_stored.with_label_values(&[&self.endpoint]);
         counter.inc_by(samples as u64);
@@ -205,7 +205,7 @@ impl PushStatus {
         self.metrics.push_last_error.with_label_values(&[&self.endpoint]).set(now.as_secs_f64());
     }
 
-    /// The stream has ended as it should.
+    /// The stream has ended as intended.
     pub(super) fn finish(self) {
         self.component.finish();
     }

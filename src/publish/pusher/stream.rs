@@ -30,10 +30,10 @@ use super::{
 const LIMITED_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// After so many connections in a row that broke while the same samples were sent, they are sent in
-/// smaller requests: some that find a request too large close the connection instead of answering.
+/// smaller requests: some receivers close the connection when a request is too large.
 const BREAKS: u32 = 3;
 
-/// No such limit is below this, in bytes of a body.
+/// Smaller bodies than this are not taken for too large then, in bytes.
 const BREAKING_BYTES: usize = 16 << 10;
 
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub(super) struct Stream {
 /// How large requests get.
 #[derive(Debug)]
 pub(super) struct Limit {
-    /// As the operator has it.
+    /// As configured.
     most: BatchBounds,
     now: BatchBounds,
     /// Since when requests are smaller than that.
@@ -69,7 +69,7 @@ impl Limit {
         self.since = Some(Instant::now());
     }
 
-    /// Lets requests grow again, if it is time. Says whether it is.
+    /// Lets requests grow again, if it is time. Returns whether it is.
     fn lift(&mut self) -> bool {
         let is_time = self.since.is_some_and(|since| since.elapsed() >= LIMITED_FOR);
         if is_time {
@@ -110,7 +110,7 @@ impl Stream {
             queue.limit(self.limit.now);
         }
         let mut form = self.begin(queue, &mut delivery).await?;
-        // In which the next part was not understood.
+        // Forms in which the next part was not understood.
         let mut tried: Vec<Content> = Vec::new();
         let mut breaks = 0;
         loop {
@@ -146,7 +146,7 @@ impl Stream {
                     self.lose(queue, lost, None);
                 }
                 Verdict::NotUnderstood(refusal) => {
-                    // Prometheus 3 goes on after it has said 415.
+                    // Prometheus 3 goes on after it has answered 415.
                     delivery.maybe_stored();
                     tried.push(form);
                     let other = self.requests.negotiation.not_understood(form, now);
@@ -156,7 +156,7 @@ impl Stream {
                             form = other;
                             continue;
                         }
-                        // The operator's choice leaves no other form: then it is about the samples.
+                        // No other form is allowed: then the samples are at fault.
                         None if refusal.status.as_u16() == 400 => {
                             self.requests.backoff.reset();
                             self.refused(queue, &mut delivery, refusal, Delivery::refused).await?;
@@ -165,7 +165,7 @@ impl Stream {
                     }
                 }
                 Verdict::Held(refusal) => self.requests.hold(queue, &refusal).await?,
-                // Not where the settled form is not understood: then this is the better one.
+                // Unless the settled form is not understood: then this is the better one.
                 Verdict::Refused(_) | Verdict::TooLarge(_)
                     if form != settled && tried.is_empty() =>
                 {
@@ -204,7 +204,7 @@ impl Stream {
         Ok(())
     }
 
-    /// The next part has to be sent again, unless it is found to be at fault itself.
+    /// The next part has to be sent again, unless its samples are found at fault.
     async fn failed(
         &mut self,
         queue: &mut impl Batches,
@@ -216,16 +216,16 @@ impl Stream {
         {
             return self.requests.wait_out(queue, &failure).await;
         }
-        // It works, so there is no need to wait for it.
+        // The receiver works, so there is no need to wait for it.
         self.requests.backoff.reset();
         let lost = delivery.blamed();
         self.lose(queue, lost, None);
         Ok(())
     }
 
-    /// The next part was refused. Before anything is made of that, the receiver has to show that it
-    /// takes something else, and again before anything is lost. If it does not, all is held until
-    /// it does.
+    /// The next part was refused. Before it is halved, the receiver has to show that it accepts
+    /// something else, and again before anything is dropped. If it does not, everything is held
+    /// until it does.
     async fn refused(
         &mut self,
         queue: &mut impl Batches,
@@ -252,15 +252,15 @@ impl Stream {
             Some(Err(refusal)) => {
                 delivery.recall();
                 self.hold_all(queue, refusal).await?;
-                // Nothing is lost by that: it was recalled.
+                // This drops nothing: everything was recalled.
                 delivery.vouched();
             }
         }
         Ok(())
     }
 
-    /// The receiver refuses whatever it gets. Waits until it takes a sample that is not in
-    /// question, one try at the longest interval.
+    /// The receiver refuses everything. Waits until it accepts the canary, which is sent at the
+    /// longest interval.
     async fn hold_all(
         &mut self,
         queue: &mut impl Batches,
@@ -279,7 +279,7 @@ impl Stream {
         Ok(())
     }
 
-    /// The form of a batch's first request, which may be a probe.
+    /// Chooses the form of a batch's first request, which may be a probe.
     async fn begin(
         &mut self,
         queue: &mut impl Batches,
@@ -311,8 +311,8 @@ impl Stream {
         queue.limit(self.limit.now);
     }
 
-    /// Samples that the receiver will not take, or has. Where it is known only that they are among
-    /// others, `among` is all of these: they are kept for people instead.
+    /// Settles samples that the receiver will never accept, or has already. If it is only known that
+    /// they are among others, those are `among`, and all of them are quarantined.
     fn lose(&mut self, queue: &mut impl Batches, lost: Vec<Lost>, among: Option<&Batch>) {
         for Lost { batch, refusal, maybe_stored } in lost {
             if maybe_stored && answer::tells_of_order(&refusal.message) {
@@ -329,7 +329,7 @@ impl Stream {
         }
     }
 
-    /// Keeps refused samples for people.
+    /// Keeps refused samples in the quarantine.
     fn keep(&self, batch: &Batch, pool: &LabelPool, refusal: &Refusal) {
         let Some(quarantine) = &self.quarantine else { return };
         let lines = quarantine::lines(batch, pool, refusal, clock::date());

@@ -1,9 +1,9 @@
 //! Rules that change or drop series on their way to an endpoint, with the meaning that
 //! `write_relabel_configs` has in Prometheus.
 //!
-//! Pure: labels in, labels out. Three things differ from Prometheus, where it would send what no
-//! receiver takes: a series that has lost its name is dropped, so is one whose labels have grown
-//! beyond a bound, and `labelmap` makes no label whose name is none.
+//! Does no I/O. It differs from Prometheus in three cases, in which that would send what no receiver
+//! accepts: a series without a name is dropped, and so is one whose labels exceed a limit; and
+//! `labelmap` does not create labels with invalid names.
 
 mod error;
 mod pattern;
@@ -21,22 +21,22 @@ use self::{
 /// The label that holds the metric's name.
 const METRIC_NAME: &str = "__name__";
 
-/// A rule as it is written. What is `None` has Prometheus' default.
+/// A rule as it is written. Fields that are `None` have Prometheus' defaults.
 #[derive(Debug, Clone, Default)]
 pub struct RelabelText {
     /// Labels whose values are joined; none by default.
     pub source_labels: Option<Vec<String>>,
-    /// What stands between the joined values; `;` by default.
+    /// Separates the joined values; `;` by default.
     pub separator: Option<String>,
     /// The label that is written. May refer to groups of the pattern where the action is replace.
     pub target_label: Option<String>,
     /// RE2's syntax, anchored at both ends; `(.*)` by default.
     pub regex: Option<String>,
-    /// What a hash is divided by.
+    /// The divisor of the hash.
     pub modulus: Option<u64>,
     /// May refer to groups of the pattern; `$1` by default.
     pub replacement: Option<String>,
-    /// In capitals or not; `replace` by default.
+    /// Case does not matter; `replace` by default.
     pub action: Option<String>,
 }
 

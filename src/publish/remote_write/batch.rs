@@ -1,20 +1,20 @@
-//! What goes into a request, before it is known in which form.
+//! The content of a request, independent of its form.
 
 use crate::clock::UnixMs;
 
 use super::{families::FamilyId, pool::LabelSet};
 
-/// The value that ends a series: the NaN with these bits, and no other.
+/// The value that ends a series: the NaN with exactly these bits.
 ///
 /// Remote-Write 1.0, Stale Markers.
 pub const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
 
-/// What a sample takes at most in a request, in bytes, before compression: to be added to
-/// [`LabelPool::request_len`](super::LabelPool::request_len) where a request is to stay below
+/// The most that a sample takes in a request, in bytes, before compression. Add it to
+/// [`LabelPool::request_len`](super::LabelPool::request_len) to keep a request below
 /// [`BatchBounds::bytes`].
 pub const SAMPLE_MAX_BYTES: usize = 33;
 
-/// What type, help and unit of all metrics take at most in a request, in bytes, before compression.
+/// The most that type, help and unit of all metrics take in a request, in bytes, before compression.
 pub const METADATA_MAX_BYTES: usize = 32 << 10;
 
 /// A value at a time.
@@ -28,20 +28,20 @@ pub struct Sample {
     pub start: Option<UnixMs>,
 }
 
-/// How large a request gets at most.
+/// Limits the size of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchBounds {
     /// Series in a request.
     pub series: usize,
     /// Samples in a request. A series that has more by itself is split.
     pub samples: usize,
-    /// Size of the series in a request before compression, in bytes. Beside them, a request has at
-    /// most [`METADATA_MAX_BYTES`]. A series that is larger by itself travels alone.
+    /// Size of the series in a request before compression, in bytes. In addition, a request has at
+    /// most [`METADATA_MAX_BYTES`]. A series that is larger than this is sent alone.
     pub bytes: usize,
 }
 
 impl Default for BatchBounds {
-    /// 2,000 series, as Prometheus' own sender has it, of 24 samples each, in at most 4 MiB: series
+    /// 2,000 series, as in Prometheus' own sender, of 24 samples each, in at most 4 MiB: series
     /// have some 300 bytes, and receivers refuse requests above 32 MiB.
     fn default() -> Self {
         BatchBounds { series: 2_000, samples: 48_000, bytes: (4 << 20) - METADATA_MAX_BYTES }
@@ -57,8 +57,8 @@ impl Default for BatchBounds {
 pub struct Batch {
     series: Vec<Entry>,
     samples: Vec<Sample>,
-    /// Whether type, help and unit of all families go with it. In 2.0 each series has its own, so
-    /// this is for 1.0 alone.
+    /// Whether it carries type, help and unit of all families. In 2.0 each series has its own, so
+    /// this only affects 1.0.
     pub metadata: bool,
 }
 
@@ -82,8 +82,8 @@ pub struct BatchSeries<'b> {
 }
 
 impl Batch {
-    /// Adds a series whose sample times rise. A series may be in a batch once. Without samples it
-    /// is left out, since requests have no series without samples.
+    /// Adds a series whose sample times rise; a batch may hold a series once. A series without
+    /// samples is left out, since requests do not have those.
     ///
     /// Requests are smallest if the series are sorted by [`compare`](super::compare).
     pub fn push(&mut self, labels: LabelSet, family: FamilyId, samples: &[Sample]) {
@@ -121,16 +121,15 @@ impl Batch {
         self.samples.len()
     }
 
-    /// Forgets it all, but keeps the memory.
+    /// Removes everything, and keeps the memory.
     pub fn clear(&mut self) {
         self.series.clear();
         self.samples.clear();
         self.metadata = false;
     }
 
-    /// Two halves of the series; of a single series, two halves of its samples, the older ones
-    /// first. Metadata goes with the first half. What can't be split, because it has less than two
-    /// samples, is given back as the error.
+    /// Splits the series in half; of a single series, the samples, the older ones first. Metadata
+    /// stays with the first half. The error is the batch itself, if it has less than two samples.
     pub fn split(mut self) -> Result<(Batch, Batch), Batch> {
         if self.samples.len() < 2 {
             return Err(self);

@@ -1,4 +1,4 @@
-//! From a batch to the body of a request.
+//! Encodes a batch as the body of a request.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use super::{
     v1, v2,
 };
 
-/// zstd's fastest: the higher ones save little on what requests hold.
+/// zstd's fastest level: higher ones save little on what requests hold.
 const ZSTD_LEVEL: i32 = 1;
 
-/// Encodes batches, one after the other, in buffers that it uses again.
+/// Encodes batches one after the other, in buffers that it reuses.
 pub struct Encoder {
     families: Arc<Families>,
     start_timestamps: StartTimestamps,
@@ -68,7 +68,7 @@ impl Encoder {
             Protocol::V2 => v2.write(block, batch, pool, families, *start_timestamps),
         }
         match compression {
-            // Exactly as long as it is: a request may be held for as long as an endpoint is away.
+            // Without spare capacity: a request may be held as long as an endpoint is down.
             Compression::Snappy => Bytes::copy_from_slice(block.finish()),
             Compression::Zstd => {
                 zstd.compress(block.raw()).expect("there is memory for a request").into()

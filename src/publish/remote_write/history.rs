@@ -1,4 +1,4 @@
-//! Where in a request labels have been written before.
+//! Remembers where labels were written in a request, so that series can repeat them.
 
 use super::{
     pool::{LabelPool, LabelSet},
@@ -6,13 +6,13 @@ use super::{
     snappy::Block,
 };
 
-/// How one of the protocols writes a label.
+/// How a protocol writes a label.
 pub(super) trait Form {
-    /// Writes a label that is not yet in the request, or long ago.
+    /// Writes a label that is not in the request yet.
     fn put(&mut self, pair: u32, block: &mut Block);
 }
 
-/// What has been written of the request at hand: its series, and where each label was last.
+/// What the current request holds: its series, and where each label was written last.
 #[derive(Debug, Default)]
 pub(super) struct History {
     labels: RequestIds,
@@ -21,7 +21,7 @@ pub(super) struct History {
     series: Vec<Written>,
 }
 
-/// A series of the request at hand.
+/// A series of the current request.
 #[derive(Debug, Clone, Copy)]
 struct Written {
     labels: LabelSet,
@@ -53,7 +53,7 @@ impl History {
         self.series.clear();
     }
 
-    /// Writes a series but for its samples: `head` writes what is before the labels.
+    /// Writes a series except for its samples: `head` writes what precedes the labels.
     pub(super) fn series<F: Form>(
         &mut self,
         block: &mut Block,
@@ -70,7 +70,7 @@ impl History {
         self.series.push(Written { labels, start: start as u32, labels_start });
         let mut next = 0;
         if let Some((model, shared)) = model {
-            // The end of the series before, and the head, as far as it is the same.
+            // The end of the previous series, and the head, as far as it is the same.
             block.repeats(start, model.start as usize, 1);
             self.copy(block, &ids[..shared], 0, model.labels_start as usize);
             next = shared;
@@ -98,13 +98,12 @@ impl History {
         }
     }
 
-    /// The series that one with the labels `ids` is most like at its beginning, and how many labels
-    /// they share there.
+    /// The series whose first labels are most like `ids`, and how many labels they share there.
     fn model(&self, pool: &LabelPool, ids: &[u32]) -> Option<(Written, usize)> {
         let &before = self.series.last()?;
         let shared = common(pool.pair_ids(before.labels), ids);
         if let Some(&id) = ids.get(shared) {
-            // Maybe one further back goes on where the one before is different.
+            // An earlier one may go on where the previous one differs.
             let seen = self.labels.find(id).map(|number| self.seen[number]);
             if let Some(seen) = seen.filter(|seen| seen.label as usize == shared) {
                 let other = self.series[seen.series as usize];
@@ -117,8 +116,8 @@ impl History {
         Some((before, shared))
     }
 
-    /// Writes the labels `ids` of the series at hand, of which `first` is the place of the first
-    /// one, from where they have been written before.
+    /// Writes the labels `ids` of the current series, the first of which is number `first`, by
+    /// copying them from where they were written before.
     fn copy(&mut self, block: &mut Block, ids: &[u32], first: usize, from: usize) {
         let start = block.len();
         let mut at = start;
@@ -136,7 +135,7 @@ impl History {
     }
 }
 
-/// How many ids both begin with.
+/// How long the common beginning of two lists is.
 fn common(one: &[u32], other: &[u32]) -> usize {
     one.iter().zip(other).take_while(|(one, other)| one == other).count()
 }

@@ -1,10 +1,10 @@
-//! From series and their samples to the bodies of remote-write requests.
+//! Encodes series and their samples as remote-write requests.
 //!
 //! Knows neither sockets nor clocks nor where samples come from. The labels of an endpoint's series
 //! are in a [`LabelPool`]; a [`Batch`] says which of them go into a request, with which samples; an
 //! [`Encoder`] writes the request in either protocol. The generated types in [`proto`] are for
-//! those who read requests: the encoder writes its bytes itself, because a tree of owned strings
-//! for each of a hundred thousand series would cost more than all the rest.
+//! reading requests: the encoder writes the bytes itself, because a tree of owned strings for each
+//! of a hundred thousand series would cost more than everything else.
 
 mod batch;
 mod encoder;

@@ -1,11 +1,11 @@
-//! The labels of all series of an endpoint, each distinct one stored once.
+//! Stores the labels of all series of an endpoint, each distinct label once.
 
 use std::{collections::BTreeSet, hash::BuildHasher};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use prost::encoding::encoded_len_varint;
 
-use crate::slots::{Slab, Slots, give_back, give_back_index};
+use crate::slots::{Slab, Slots, give_back_index};
 
 /// The labels of a series in a [`LabelPool`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,8 +14,8 @@ pub struct LabelSet(u32);
 /// The labels of series. A series costs a word of 4 bytes for each label and one more, and a
 /// distinct label (name and value) is stored once.
 ///
-/// Series are told apart by their [`LabelSet`], a small handle. It stays valid until it is
-/// removed; what is removed makes room for what is added later.
+/// A [`LabelSet`] is a small handle for the labels of a series. It stays valid until it is removed;
+/// later additions reuse its memory.
 #[derive(Debug, Default)]
 pub struct LabelPool {
     hasher: DefaultHashBuilder,
@@ -72,8 +72,7 @@ impl LabelPool {
         self.sets.end(encoded_len)
     }
 
-    /// Takes a series out. Its handle must not be used any more: it may become that of another
-    /// series.
+    /// Removes a series. Its handle must not be used any more: another series may get it.
     pub fn remove(&mut self, set: LabelSet) {
         let LabelPool { hasher, texts, text_index, pairs, pair_index, sets } = self;
         for &id in sets.pairs(set) {
@@ -116,17 +115,17 @@ impl LabelPool {
         })
     }
 
-    /// What the labels of a series take in a request of 1.0, in bytes, before compression. In 2.0
-    /// they take less, as most are shared with other series.
+    /// The size of a series' labels in a request of 1.0, in bytes, before compression. In 2.0 it is
+    /// less, as most labels are shared with other series.
     pub fn encoded_len(&self, set: LabelSet) -> usize {
         self.sets.encoded_len(set) as usize
     }
 
-    /// What a series takes at most in a request of either form, in bytes, before compression,
+    /// The most that a series takes in a request of either protocol, in bytes, before compression,
     /// without its samples.
     pub fn request_len(&self, set: LabelSet) -> usize {
         // In 2.0, a label that no other series has takes two symbols, and two references of up to
-        // three bytes: more symbols than these can tell apart are in no request.
+        // three bytes: no request has more symbols than those can address.
         self.encoded_len(set) + REFERENCES * self.sets.pairs(set).len() + SERIES_FIELDS
     }
 
@@ -196,11 +195,11 @@ impl LabelPool {
 /// frames a label in 1.0.
 const REFERENCES: usize = 2 * 3 - 2;
 
-/// What a series takes beside labels and samples, in bytes: its own tag and length (6); in 2.0 also
-/// those of its references (6), its metadata (12) and its start time (11).
+/// What a series takes in addition to labels and samples, in bytes: its own tag and length (6); in
+/// 2.0 also those of its references (6), its metadata (12) and its start time (11).
 const SERIES_FIELDS: usize = 35;
 
-/// What a field of protobuf takes whose value is so long, in bytes: tag, length and value.
+/// The size of a protobuf field whose value has this length, in bytes: tag, length and value.
 pub(super) fn field_len(length: usize) -> usize {
     1 + encoded_len_varint(length as u64) + length
 }

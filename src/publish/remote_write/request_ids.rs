@@ -2,16 +2,16 @@
 
 use crate::slots::give_back;
 
-/// Gives what a request holds numbers, from 0 on, and finds them by id. It takes 4 bytes for each id
-/// of the pool, so that what else is to be known of it can be kept for the request at hand alone.
+/// Numbers what a request holds, from 0 on, and finds the numbers by id. This takes 4 bytes for each
+/// id of the pool; everything else is kept for the current request only, by number.
 ///
 /// Nothing is cleared between two requests: the numbers are kept as ones that rise from request to
-/// request, and those of earlier requests are below the first one of the request at hand.
+/// request, and those of earlier requests are below the first one of the current request.
 #[derive(Debug)]
 pub(super) struct RequestIds {
     /// By id; 0 for none.
     kept: Vec<u32>,
-    /// The first number of the request at hand, as it is kept.
+    /// The first number of the current request, as it is kept.
     base: u32,
     /// How many numbers it has.
     count: u32,
@@ -38,7 +38,7 @@ impl RequestIds {
         }
     }
 
-    /// The number of what has this id, if it has one in the request at hand.
+    /// The number of what has this id, if it has one in the current request.
     pub(super) fn find(&self, id: u32) -> Option<usize> {
         self.kept[id as usize].checked_sub(self.base).map(|number| number as usize)
     }

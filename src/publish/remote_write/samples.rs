@@ -1,4 +1,4 @@
-//! Samples, which both protocols write alike.
+//! Writes samples, which are the same in both protocols.
 
 use std::ops::Range;
 
@@ -28,7 +28,7 @@ const MAX_VARINT: usize = 10;
 /// Tag and length of a sample, and the tag of the value.
 const SAMPLE_HEAD: usize = 3;
 
-/// All of a sample but for its times.
+/// A sample without its times.
 const SAMPLE_VALUE_END: usize = SAMPLE_HEAD + size_of::<f64>();
 
 /// How many exponents a double can have.
@@ -39,12 +39,12 @@ const EXPONENTS: usize = 1 << 11;
 pub(super) struct Samples {
     /// Whether samples have their start time.
     start_times: bool,
-    /// The times of the samples of the series before, in their order: most series have the same.
+    /// The times of the previous series' samples, in their order: most series have the same.
     times: Vec<Times>,
-    /// Where the samples of the series before are.
+    /// Where the previous series' samples are.
     before: Range<usize>,
-    /// The same of the last series of several samples whose first value has an exponent, by
-    /// exponent: their values have as many bytes of zeros, and often the same first digits.
+    /// The same for the last series of several samples, by the exponent of its first value: values
+    /// of one exponent have as many zero bytes, and often the same first digits.
     alike: Vec<Range<usize>>,
 }
 
@@ -58,12 +58,12 @@ struct Times {
 }
 
 impl Samples {
-    /// For a request whose samples have their start times, or haven't.
+    /// For a request whose samples have start times, or not.
     pub(super) fn new(start_times: bool) -> Self {
         Samples { start_times, times: Vec::new(), before: 0..0, alike: Vec::new() }
     }
 
-    /// What the samples of a series take, in bytes.
+    /// The size of a series' samples, in bytes.
     pub(super) fn length(&mut self, samples: &[Sample]) -> usize {
         let samples = samples.iter().enumerate();
         samples.map(|(place, sample)| SAMPLE_VALUE_END + self.times(place, sample).length).sum()
@@ -84,13 +84,13 @@ impl Samples {
             bytes[SAMPLE_HEAD..SAMPLE_VALUE_END].copy_from_slice(&sample.value.to_le_bytes());
             bytes[SAMPLE_VALUE_END..].copy_from_slice(&times.bytes);
             block.raw_mut().extend_from_slice(&bytes[..length]);
-            // The same sample of another series: its head, and the time before it.
+            // The same sample of another series has the same head, and the same time before it.
             let from = model.start + (at - start);
             if from < model.end {
                 block.repeats(at, from, 0);
             }
             if let Some(before) = before {
-                // The first digits of the sample before; they come last in a value.
+                // The first digits of the previous sample, which come last in a value.
                 block.repeats(at + SAMPLE_VALUE_END, before + SAMPLE_VALUE_END, 0);
             } else if samples.len() > 1 {
                 self.alike.resize(EXPONENTS, 0..0);
@@ -127,7 +127,7 @@ impl Times {
         // Negative numbers are their two's complement of 64 bits, says protobuf.
         rest.put_u8(SAMPLE_TIMESTAMP);
         encode_varint(time.get().cast_unsigned(), &mut rest);
-        // Zero says that it is not known.
+        // Zero means that it is not known.
         if let Some(start) = start.filter(|start| start.get() != 0) {
             rest.put_u8(SAMPLE_START);
             encode_varint(start.get().cast_unsigned(), &mut rest);

@@ -1,9 +1,9 @@
-//! Snappy's block format, written by one who knows what repeats.
+//! Writes Snappy's block format with knowledge of what repeats.
 //!
-//! A compressor finds repetitions by hashing all bytes. The encoder of a request knows them before
-//! it writes: a label that was written before, or the same place in the series before. So it
-//! writes the bytes and says what they repeat ([`Block::repeats`]); how far the repetition goes
-//! beyond what it knows is found by comparing.
+//! A compressor finds repetitions by hashing all bytes. The encoder of a request knows them in
+//! advance: a label that was written before, or the same place in the previous series. So it writes
+//! the bytes and says what they repeat ([`Block::repeats`]); how far a repetition extends beyond
+//! that is found by comparing bytes.
 //!
 //! Format: <https://github.com/google/snappy/blob/main/format_description.txt>
 
@@ -12,8 +12,8 @@
     reason = "a series takes some hundred nanoseconds, and calls these a dozen times: it saves 8 %"
 )]
 
-/// Repetitions go back no further than this, in bytes: what the offset of a copy with two bytes
-/// holds. Compressors work in pieces of 64 KiB, and some decoder may rely on it.
+/// Repetitions go back no further than this, in bytes: the largest offset of two bytes. Compressors
+/// work in pieces of 64 KiB, and some decoder may rely on it.
 pub(super) const MAX_DISTANCE: usize = 0xffff;
 
 /// A copy with one byte of offset, which takes two bytes in all, goes back less than this.
@@ -25,7 +25,7 @@ const NEAR_LENGTHS: std::ops::RangeInclusive<usize> = 4..=11;
 /// The longest copy.
 const MAX_COPY: usize = 64;
 
-/// Room for the block's length in front of the elements, in bytes.
+/// Space for the block's length in front of the elements, in bytes.
 const PREAMBLE: usize = 5;
 
 /// A block that is being written.
@@ -37,14 +37,14 @@ pub(super) struct Block {
     elements: Vec<u8>,
     /// How much of `raw` is in `elements`.
     done: usize,
-    /// `raw[done..copied]` is the same as what is `distance` before it. What follows `copied` is
-    /// not known to repeat anything.
+    /// `raw[done..copied]` equals the bytes `distance` before it. What follows `copied` is not known
+    /// to repeat anything.
     copied: usize,
     distance: usize,
 }
 
 impl Block {
-    /// Begins anew.
+    /// Starts an empty block.
     pub(super) fn clear(&mut self) {
         self.raw.clear();
         self.elements.clear();
@@ -64,12 +64,12 @@ impl Block {
         &self.raw
     }
 
-    /// For bytes to be appended.
+    /// For appending bytes.
     pub(super) fn raw_mut(&mut self) -> &mut Vec<u8> {
         &mut self.raw
     }
 
-    /// Writes once more what has been written at `from`.
+    /// Writes the bytes at `from` once more.
     pub(super) fn copy(&mut self, from: usize, length: usize) {
         self.prolong();
         let at = self.raw.len();
@@ -77,9 +77,9 @@ impl Block {
         self.found(at, at - from, length);
     }
 
-    /// Says that the `known` bytes at `at` are those at `from`, which is before it. Bytes around
-    /// them that are equal as well join them. Repetitions come in rising order of `at`; where they
-    /// overlap, what came first stays.
+    /// Says that the `known` bytes at `at` equal those at `from`, which is before it. Equal bytes
+    /// around them are included. Repetitions have to be given in rising order of `at`; where they
+    /// overlap, the first one stays.
     pub(super) fn repeats(&mut self, at: usize, from: usize, known: usize) {
         self.prolong();
         self.found(at, at - from, known);
@@ -110,8 +110,7 @@ impl Block {
         self.distance = distance;
     }
 
-    /// Replaces the elements so far by what a compressor that knows nothing makes of the bytes so
-    /// far.
+    /// Compresses the bytes so far with a general compressor, which replaces the elements so far.
     pub(super) fn compress(&mut self) {
         let compressed = snap::raw::Encoder::new()
             .compress_vec(&self.raw)

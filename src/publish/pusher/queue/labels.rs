@@ -1,4 +1,4 @@
-//! What a series of the journal is called at the endpoint.
+//! Gives the series of the journal the labels that they have at the endpoint.
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::{hash::BuildHasher, sync::Arc};
@@ -43,13 +43,13 @@ impl Labeler {
         &self.families
     }
 
-    /// Changes when the same series would get other labels.
+    /// Changes when the same series get different labels.
     pub(super) fn fingerprint(&self) -> u32 {
         crc32fast::hash(format!("{:?}{:?}", self.external, self.relabel).as_bytes())
     }
 
-    /// Hands the labels of a series to `then`: `None` where it is not for this endpoint, or makes
-    /// no sense.
+    /// Hands the labels of a series to `then`: `None` if the series is not for this endpoint or its
+    /// definition can't be read.
     pub(super) fn series<T>(
         &self,
         definition: &[u8],
@@ -68,10 +68,10 @@ impl Labeler {
         self.finish(labels, |labels| then(labels.map(|labels| Labelled { labels, family, group })))
     }
 
-    /// Adds the external labels to those of a series (sorted by name), applies the rules, as
-    /// Prometheus does after them, and hands the result to `then`: `None` where the series is not
-    /// for this endpoint, or its labels take more than [`relabel::MAX_LABELS_BYTES`], as those of
-    /// versions without a bound for values may.
+    /// Adds the external labels to those of a series (sorted by name), then applies the rules, in
+    /// Prometheus' order, and hands the result to `then`: `None` if the series is not for this
+    /// endpoint, or its labels take more than [`relabel::MAX_LABELS_BYTES`], which is possible with
+    /// values from versions that did not limit them.
     pub(super) fn finish<T>(
         &self,
         labels: Vec<(&str, &str)>,

@@ -271,10 +271,10 @@ impl Queue {
         self.news.deadline.is_none()
     }
 
-    /// Counts what reading came to.
+    /// Counts what was read.
     fn count(&mut self, tally: Tally) {
         let Tally { mut generated, estimated, mut unreadable, .. } = tally;
-        // What was counted as dropped and turns out to be unreadable in truth.
+        // Some were counted as dropped, and turn out to be unreadable.
         let counted = self.store.counted_before(unreadable, self.seen);
         unreadable -= counted;
         let estimated = if self.is_estimated {
@@ -304,7 +304,7 @@ impl Queue {
                 went_back = tally.went_back,
                 broken = tally.broken,
                 held_back,
-                "samples are lost to the queue before the endpoint took them"
+                "the queue has lost samples before they were sent"
             );
         }
         if let Some(series) = tally.duplicate
@@ -335,8 +335,8 @@ impl Queue {
         self.tell();
     }
 
-    /// Counts what the log has dropped unread since the last time. That does not wait until reading
-    /// comes to it, which an endpoint that is away would put off until it is back.
+    /// Counts what the log has dropped unread since the last time. This does not wait until reading
+    /// comes to it, which would be after an endpoint that is down is back.
     fn count_gone(&mut self) {
         let more = self.store.newly_gone(self.seen);
         if more == 0 {
@@ -351,12 +351,12 @@ impl Queue {
                 endpoint = self.metrics.endpoint(),
                 samples = more,
                 held_back,
-                "the queue is full: the oldest samples are lost before the endpoint took them"
+                "the queue is full: the oldest samples are dropped before they were sent"
             );
         }
     }
 
-    /// Tells how long the queue is.
+    /// Updates the metrics about the length of the queue.
     fn tell(&self) {
         let live = self.store.live_progress();
         let followers = self.store.backlog.iter().chain(&self.store.live);
@@ -381,7 +381,7 @@ impl Queue {
         Some(UnixMs::new(0) + Millis::from(since))
     }
 
-    /// The place from which newer samples are to go first, if they are.
+    /// The place from which on newer samples are sent first, if it is time for that.
     fn split_at(&self) -> Option<LogPosition> {
         let live = self.store.live.as_ref()?;
         let sent = if live.is_spent() { live.progress.end } else { live.progress.begin };

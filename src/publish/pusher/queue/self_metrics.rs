@@ -1,7 +1,6 @@
-//! The program's own metrics as samples: behind NAT, nobody can scrape them.
+//! Turns the program's own metrics into samples, since nobody can scrape them behind NAT.
 //!
-//! They are no part of the log: what is sent is what they are at that moment, once for each
-//! tick at most.
+//! They are not in the log: they are sent as they are at the moment, at most once for each tick.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -17,7 +16,7 @@ use super::labels::{Labeler, METRIC_NAME};
 #[derive(Debug)]
 pub(super) struct SelfMetrics {
     metrics: Arc<Metrics>,
-    /// Of the newest samples.
+    /// The label sets of the newest samples.
     sets: Vec<LabelSet>,
     time: UnixMs,
     ready: VecDeque<Batch>,
@@ -28,7 +27,7 @@ impl SelfMetrics {
         SelfMetrics { metrics, sets: Vec::new(), time: UnixMs::MIN, ready: VecDeque::new() }
     }
 
-    /// Takes the metrics as they are now. Batches that were not handed out are replaced.
+    /// Reads the metrics as they are now. Batches that were not handed out are replaced.
     pub(super) fn take(&mut self, pool: &mut LabelPool, labeler: &Labeler, bounds: BatchBounds) {
         self.ready.clear();
         for set in self.sets.drain(..) {
@@ -36,7 +35,7 @@ impl SelfMetrics {
         }
         let now = UnixMs::now();
         if now <= self.time {
-            // The clock was set back: timestamps rise all the same.
+            // The clock was set back, and timestamps have to rise.
             return;
         }
         self.time = now;

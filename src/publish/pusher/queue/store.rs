@@ -43,7 +43,7 @@ pub(super) struct QueueStore {
     /// The oldest of the older parts.
     pub(super) backlog: Option<LogFollower>,
     ranges: VecDeque<Range>,
-    /// So many of them, the first ones, are from a process before this one.
+    /// How many of them, from the first one on, are from a pusher before this one.
     old_ranges: usize,
     ack_position: Option<AckPosition>,
     fingerprint: u32,
@@ -52,20 +52,20 @@ pub(super) struct QueueStore {
     unsynced_since: Option<Instant>,
     synced: Option<Instant>,
     saved: Option<(LogPosition, Instant)>,
-    /// What reading came to since it was last asked for.
+    /// What was read since this was last taken.
     pub(super) tally: Tally,
-    /// Unread samples that the log has dropped, as they are counted: as soon as it drops them.
+    /// Unread samples that the log has dropped. They are counted as soon as it drops them.
     counted_gone: u64,
-    /// The same as reading came to them, but for those in the tally.
+    /// Those of them that reading has come to, except for those in the tally.
     read_gone: u64,
-    /// Cause it can't go on, if it can't.
+    /// Why reading can't go on, if it can't.
     pub(super) error: Option<Error>,
-    /// Cause it could not be kept how far it is, if it could not. That is no reason to stop.
+    /// Why the note could not be written, if it could not. That is no reason to stop.
     pub(super) unkept: Option<Error>,
 }
 
 impl QueueStore {
-    /// Goes to where the endpoint was, or begins at the end of the log.
+    /// Opens the log where the endpoint was, or at its end for a new endpoint.
     pub(super) fn open(
         log: Log,
         name: String,
@@ -89,7 +89,7 @@ impl QueueStore {
                 progress.done = 0;
             }
         }
-        // Where the log has lost its end, what comes in its place is sent where the log goes on.
+        // If the log has lost its end, what is appended in its place is sent as new.
         let end = log.end();
         for range in progress.ranges.iter_mut().filter(|range| range.until.sequence > end.sequence)
         {
@@ -126,8 +126,8 @@ impl QueueStore {
         self.live.as_ref().map_or(self.live_progress, |live| live.progress)
     }
 
-    /// Samples in the log up to `end` that are not in a window, about, but for those that are counted
-    /// as dropped.
+    /// About how many samples in the log up to `end` are not in a window, without those that are
+    /// counted as dropped.
     pub(super) fn estimated_unread(&self, end: LogPosition) -> u64 {
         let unread = self.unread(end).map(|(from, until)| samples_between(from, until));
         unread.sum::<u64>().saturating_sub(self.counted_gone)
@@ -142,15 +142,15 @@ impl QueueStore {
         backlog.chain(ranges).chain([(self.live_progress().end, end)])
     }
 
-    /// Takes what reading came to.
+    /// Takes what was read since the last time.
     pub(super) fn take_tally(&mut self) -> Tally {
         let tally = std::mem::take(&mut self.tally);
         self.read_gone += tally.dropped_unread;
         tally
     }
 
-    /// Samples up to `end` that the log has dropped unread since this was last asked. They are noted
-    /// as counted, so that no later process counts them again.
+    /// How many samples up to `end` the log has dropped unread since the last call. They are noted
+    /// as counted, so that no later pusher counts them again.
     pub(super) fn newly_gone(&mut self, end: LogPosition) -> u64 {
         let gone = self.gone(end);
         let more = gone.saturating_sub(self.counted_gone);
@@ -161,15 +161,15 @@ impl QueueStore {
         more
     }
 
-    /// So many of samples that can't be read, which were counted as dropped by then: they are what
-    /// they are counted as.
+    /// How many of these samples, which can't be read, were already counted as dropped by the log:
+    /// they stay counted as that.
     pub(super) fn counted_before(&mut self, unreadable: u64, end: LogPosition) -> u64 {
         let counted = unreadable.min(self.counted_gone.saturating_sub(self.gone(end)));
         self.read_gone += counted;
         counted
     }
 
-    /// Samples up to `end` that the log has dropped unread.
+    /// How many samples up to `end` the log has dropped unread.
     fn gone(&self, end: LogPosition) -> u64 {
         let oldest = self.log.oldest();
         let ahead = self.unread(end).map(|(from, until)| {
@@ -279,9 +279,9 @@ impl QueueStore {
         Ok(())
     }
 
-    /// Notes how far it is: from now on no end of the process makes samples go out twice that are
-    /// settled. What has been read into a window is noted before any of it goes out, so that what
-    /// goes out first after the end of the process is what was under way then, and no more.
+    /// Notes how far the endpoint has come, so that settled samples are not sent again after a crash.
+    /// A window is noted before any of it is sent, so that what is sent first after a crash is the
+    /// batch that was under way, and nothing else is sent twice.
     pub(super) fn note(&mut self) {
         let ranges = self.backlog.iter().filter_map(|backlog| {
             backlog.until.map(|until| Range { progress: backlog.progress, until })
@@ -306,10 +306,10 @@ impl QueueStore {
             && self.synced.is_none_or(|synced| synced.elapsed() >= SYNC_PERIOD)
     }
 
-    /// Makes the acknowledged position durable and lets go of the log behind it, if it is time.
+    /// Makes the acknowledged position durable and releases the log before it, if it is time.
     fn save(&mut self) {
         if self.ack_position.as_ref().is_some_and(AckPosition::is_displaced) {
-            // Somebody has removed it.
+            // Its file was removed.
             self.note();
         }
         if self.save_is_due() {
@@ -320,11 +320,11 @@ impl QueueStore {
             saved != slowest && (!self.log.is_durable() || at.elapsed() >= SAVE_PERIOD)
         });
         if is_due {
-            // The log may be kept from the cursor on alone: what the acknowledged position says comes first. It
-            // may not have been written since, where no sample of what was read is sent.
+            // The log may be kept from the cursor on only, so the acknowledged position has to be
+            // durable before. It may be outdated if nothing that was read had to be sent.
             //
-            // Twice, since an acknowledged position keeps two notes: should the newer one be damaged, the other
-            // one still is of a place that the log has.
+            // Twice, since its file holds two notes: if the newer one gets damaged, the other one is
+            // still of a place that the log has.
             self.note();
             self.note();
             self.sync();
@@ -335,7 +335,7 @@ impl QueueStore {
         }
     }
 
-    /// Makes all durable, at the end.
+    /// Makes everything durable, at the end.
     pub(super) fn finish(&mut self) {
         self.note();
         self.sync();
@@ -356,7 +356,7 @@ impl QueueStore {
         }
     }
 
-    /// The log is needed from here on.
+    /// The place from which on the log is needed.
     pub(super) fn slowest(&self) -> LogPosition {
         let ranges = self.ranges.iter().map(|range| range.progress.base);
         let backlog = self.backlog.iter().map(|backlog| backlog.progress.base);
@@ -364,7 +364,7 @@ impl QueueStore {
         ranges.chain(backlog).chain([live]).min_by_key(|base| base.sequence).unwrap_or(live)
     }
 
-    /// Ends all series that live, with samples of their own.
+    /// Ends all living series, with stale markers.
     pub(super) fn end_all(&mut self) {
         if let Some(live) = &mut self.live {
             live.end_all(&mut self.tally);
@@ -382,12 +382,12 @@ fn fingerprint(rules: Rules) -> u32 {
     crc32fast::hash(text.as_bytes())
 }
 
-/// Samples of the log between two places.
+/// How many samples the log has between two places.
 pub(super) fn samples_between(from: LogPosition, to: LogPosition) -> u64 {
     to.totals.samples.saturating_sub(from.totals.samples)
 }
 
-/// The retention cursor of this name; a new one begins at the end of the log, and is kept from now on.
+/// The retention cursor of this name. A new one is created at the end of the log.
 pub(in crate::publish::pusher) fn claim(log: &Log, name: &str) -> Result<LogPosition, Error> {
     if let Some(&cursor) = log.retention_cursors().get(name) {
         return Ok(cursor);

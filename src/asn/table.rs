@@ -2,8 +2,8 @@
 
 use std::{borrow::Cow, cmp::Ordering, fmt};
 
-/// The longest name, in bytes; longer ones are truncated. The longest one in use has 410 characters.
-/// Names become label values, and those from flow records have the same bound.
+/// The longest name, in bytes; longer ones are truncated. The longest one in use has 410
+/// characters. Names become label values, and those from flow records have the same bound.
 pub const MAX_NAME_BYTES: usize = 1024;
 
 /// A table of AS names.
@@ -96,8 +96,8 @@ impl AsNames {
         self.numbers.iter().enumerate().map(|(row, &number)| (number, self.name(row)))
     }
 
-    /// The table as text that can be parsed again: for each AS a line of number, tab and name, sorted
-    /// by number.
+    /// The table as text that can be parsed again: for each AS a line of number, tab and name,
+    /// sorted by number.
     pub fn as_tsv(&self) -> &str {
         &self.text
     }

@@ -2,8 +2,8 @@
 
 use super::{plan::Plan, pmacct::Pmacct, record::Record};
 
-/// Reads the records of one format, for one [`Plan`]. It remembers what the format or its own speed
-/// needs from one payload to the next, so each thread has one.
+/// Reads records of one format, for one [`Plan`]. It keeps state from one payload to the next, such
+/// as the order of keys, so each worker has one.
 #[derive(Debug)]
 pub struct Decoder(Format);
 
@@ -19,7 +19,7 @@ impl Decoder {
     }
 
     /// Decodes all records in `payload` and hands each to `sink`, in order; calls it at least once.
-    /// Allocates nothing for a record, but for strings with escapes.
+    /// Allocates nothing per record, except for strings with escapes.
     #[inline]
     pub fn decode(&mut self, payload: &[u8], sink: &mut impl FnMut(Record<'_>)) {
         match &mut self.0 {

@@ -1,40 +1,41 @@
-//! What messages are that are not pmacct's JSON: told by their first bytes, for people to read.
+//! Recognises formats other than pmacct's JSON by the first bytes of a message, to tell the
+//! operator what is on the topic.
 
 use std::borrow::Cow;
 
 use super::json::Cursor;
 
-/// Keys of a record that are looked at.
+/// How many keys of a record are looked at.
 const KEYS: usize = 64;
 
-/// A form in which flows, or what is taken for them, are found on Kafka topics.
+/// A format of messages that is found on Kafka topics, and is not decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Foreign {
     /// goflow2's JSON, of its versions 1 and 2.
     Goflow2Json,
     /// goflow2's protobuf, with or without a length before it.
     Goflow2Protobuf,
-    /// pmacct's `avro_json`: JSON whose values stand in an object with their type.
+    /// pmacct's `avro_json`: JSON in which values are wrapped in an object that names their type.
     AvroJson,
-    /// JSON that Kafka Connect has wrapped, with its schema beside it.
+    /// JSON that Kafka Connect has wrapped, beside its schema.
     Connect,
-    /// JSON that is the text of a JSON string.
+    /// JSON in a JSON string.
     Quoted,
-    /// What pmacct's BGP, BMP and telemetry daemons write.
+    /// Records of pmacct's BGP, BMP and telemetry daemons.
     RoutingJson,
     /// nProbe's and ntopng's JSON.
     NprobeJson,
-    /// JSON with the fields of Elastic's schema or of Logstash.
+    /// JSON with the fields of Elastic Common Schema or of Logstash.
     ElasticJson,
     /// Any other JSON.
     OtherJson,
-    /// Confluent's wire format: a zero, the number of a schema, Avro or another form.
+    /// Confluent's wire format: a zero, the number of a schema, then Avro or another format.
     Registry,
     /// An Avro container file.
     AvroFile,
     /// Protobuf of another program.
     Protobuf,
-    /// gzip, zstd, lz4 or snappy inside of the message.
+    /// gzip, zstd, lz4 or snappy inside the message.
     Compressed,
     /// Packets as routers send them.
     Packet,
@@ -42,14 +43,14 @@ pub enum Foreign {
     Utf16,
     /// Values separated by commas, semicolons or tabs.
     Csv,
-    /// Text of another form.
+    /// Other text.
     Text,
-    /// Bytes of an unknown form.
+    /// Bytes of an unknown format.
     Binary,
 }
 
 impl Foreign {
-    /// What the message is that begins so; `None` if it is empty, or as pmacct writes it.
+    /// Recognises a message by its beginning; `None` if it is empty or pmacct's JSON.
     pub fn recognise(beginning: &[u8]) -> Option<Self> {
         if beginning.trim_ascii().is_empty() {
             return None;
@@ -73,7 +74,7 @@ impl Foreign {
         }
         let text = beginning.strip_prefix(b"\xef\xbb\xbf").unwrap_or(beginning);
         let valid = text.utf8_chunks().next().map_or("", |chunk| chunk.valid());
-        // A character may be cut off at the end.
+        // A character may be truncated at the end.
         let is_text = valid.len() + 3 >= text.len()
             && !valid.contains(|each: char| each.is_control() && !each.is_whitespace());
         // Labels in another encoding do no harm to JSON.
@@ -85,7 +86,7 @@ impl Foreign {
         }
     }
 
-    /// What the messages are, to follow "the messages are".
+    /// The format, as it reads after "the messages are".
     pub const fn name(self) -> &'static str {
         match self {
             Foreign::Goflow2Json => "goflow2's JSON",
@@ -136,7 +137,7 @@ impl Foreign {
     }
 }
 
-/// What a text is that is no record of pmacct's.
+/// The format of a text; `None` if it is pmacct's JSON.
 fn of_text(text: &str) -> Option<Foreign> {
     let mut cursor = Cursor::new(text);
     match cursor.peek() {
@@ -148,7 +149,7 @@ fn of_text(text: &str) -> Option<Foreign> {
         Some(b'"') => {
             let inner = cursor.string().ok();
             let is_json = inner.map_or_else(
-                // Cut off: what it begins with is escaped.
+                // Truncated: its beginning is escaped.
                 || text.trim_start().starts_with("\"{"),
                 |inner| inner.trim_start().starts_with('{'),
             );
@@ -164,7 +165,7 @@ fn of_lines(text: &str) -> Foreign {
     if is_csv { Foreign::Csv } else { Foreign::Text }
 }
 
-/// What an object is, of which the end may be cut off.
+/// The format of an object, which may be truncated; `None` if it is pmacct's JSON.
 fn of_record(mut cursor: Cursor<'_>) -> Option<Foreign> {
     let mut keys: Vec<Cow<'_, str>> = Vec::new();
     let mut has_typed_value = false;
@@ -211,7 +212,7 @@ fn of_record(mut cursor: Cursor<'_>) -> Option<Foreign> {
     } else if has(&["@timestamp", "flow.bytes", "netflow", "network.bytes"]) {
         Foreign::ElasticJson
     } else if has(&["bytes", "label"]) && keys.len() <= 3 {
-        // In our own words, without AS numbers.
+        // As our own documents describe it, without AS numbers.
         return None;
     } else {
         Foreign::OtherJson
@@ -226,7 +227,7 @@ fn of_bytes(bytes: &[u8]) -> Foreign {
     let is_packet = match number(0) {
         5 => (1..=30).contains(&number(2)),
         9 => (1..=400).contains(&number(2)) && bytes.len() >= 24,
-        // A long one is cut off.
+        // A long one is truncated.
         10 => {
             let length = usize::from(number(2));
             length == bytes.len() || bytes.len() >= 1000 && length > bytes.len()
@@ -236,7 +237,7 @@ fn of_bytes(bytes: &[u8]) -> Foreign {
     if is_packet {
         return Foreign::Packet;
     }
-    // Numbers of schemas are small, and what follows is no text.
+    // Numbers of schemas are small, and no text follows.
     if bytes.len() > 5 && bytes[0] == 0 && bytes[1] == 0 {
         return Foreign::Registry;
     }
@@ -258,8 +259,8 @@ fn of_bytes(bytes: &[u8]) -> Foreign {
     }
 }
 
-/// Numbers and lengths of the fields of a protobuf message that begins so; 0 is the length of a
-/// number. `None` if it is none, or says too little.
+/// Numbers and lengths of the fields of a protobuf message, which may be truncated; the length of
+/// an integer is 0. `None` if it is no such message, or too short to tell.
 fn fields(mut bytes: &[u8]) -> Option<Vec<(u64, u64)>> {
     let mut fields = Vec::new();
     while !bytes.is_empty() {
@@ -277,7 +278,7 @@ fn fields(mut bytes: &[u8]) -> Option<Vec<(u64, u64)>> {
         }
         let is_number = tag & 7 != 2;
         fields.push((number, if is_number { 0 } else { length }));
-        // The end may be cut off.
+        // The end may be truncated.
         bytes = bytes.get(length as usize..).unwrap_or_default();
     }
     (fields.len() >= 3).then_some(fields)

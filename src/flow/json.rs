@@ -1,7 +1,7 @@
-//! A walk over JSON text in place, for records of which a few fields are used.
+//! A scanner of JSON text in place, for records of which some fields are used.
 //!
-//! What nearly every value of a flow record is (a string without escapes, a run of digits) is read
-//! eight bytes at a time, without a copy. Everything else goes to sonic-rs.
+//! Strings without escapes are read eight bytes at a time, and integers digit by digit, without a
+//! copy: nearly every value of a flow record is one of these. sonic-rs parses everything else.
 #![expect(clippy::inline_always, reason = "8 % of the time per record, measured by benches/decode")]
 
 use std::{borrow::Cow, ops::Range};
@@ -15,24 +15,24 @@ use sonic_rs::{
 /// of which sonic-rs takes up to 45 KiB for each level (without optimisation).
 pub(super) const MAX_DEPTH: usize = 16;
 
-/// The text is not JSON, ends too early, or nests deeper than [`MAX_DEPTH`].
+/// The text is not JSON, is truncated, or nests deeper than [`MAX_DEPTH`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SyntaxError;
 
-/// An unsigned integer, as far as it is one.
+/// A number, as a count or an AS number would be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Number {
-    /// The number.
+    /// An integer that is not negative.
     Unsigned(u64),
     /// Negative, with a fraction or an exponent, or with more than 19 digits.
     Other,
 }
 
-/// A place in a text.
+/// A position in a text.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cursor<'t> {
     text: &'t str,
-    /// Index of the next byte; may lie inside of a character only where an error is returned.
+    /// Index of the next byte. It is inside a character only if an error is returned.
     at: usize,
 }
 
@@ -47,12 +47,12 @@ impl<'t> Cursor<'t> {
         self.at
     }
 
-    /// Moves to a place behind a character.
+    /// Moves to an index that [`Cursor::position`] has returned for this text.
     pub(super) fn move_to(&mut self, position: usize) {
         self.at = position;
     }
 
-    /// Moves behind the line that holds `position`.
+    /// Moves past the end of the line that has `position`.
     pub(super) fn skip_line_of(&mut self, position: usize) {
         let rest = self.text.as_bytes().get(position..).unwrap_or_default();
         self.at = memchr::memchr(b'\n', rest).map_or(self.text.len(), |end| position + end + 1);
@@ -64,7 +64,7 @@ impl<'t> Cursor<'t> {
         rest.iter().take_while(|&&byte| byte != b'\n').all(|&byte| is_space(byte))
     }
 
-    /// Skips white space; returns the byte behind it, which is yet to be consumed.
+    /// Consumes white space; returns the byte after it, without consuming it.
     #[inline(always)]
     pub(super) fn peek(&mut self) -> Option<u8> {
         let bytes = self.text.as_bytes();
@@ -72,7 +72,7 @@ impl<'t> Cursor<'t> {
         if byte > b' ' {
             return Some(byte);
         }
-        // One space is what pmacct writes; more of them, and all else, go the slow way.
+        // pmacct writes a single space. Anything else takes the slow path.
         if byte == b' '
             && let Some(&byte) = bytes.get(self.at + 1)
             && byte > b' '
@@ -84,7 +84,7 @@ impl<'t> Cursor<'t> {
         bytes.get(self.at).copied()
     }
 
-    /// Consumes white space and the byte behind it.
+    /// Consumes white space and the byte after it.
     #[inline(always)]
     pub(super) fn next(&mut self) -> Option<u8> {
         let byte = self.peek()?;
@@ -92,10 +92,10 @@ impl<'t> Cursor<'t> {
         Some(byte)
     }
 
-    /// Consumes white space and then `byte`, if it is what follows.
+    /// Consumes white space, and then `byte` if it follows.
     #[inline(always)]
     pub(super) fn take(&mut self, byte: u8) -> bool {
-        // A branch, not an addition of 0 or 1: the processor then goes on before the byte is there.
+        // A branch rather than adding 0 or 1: the processor then need not wait for the byte.
         if self.peek() != Some(byte) {
             return false;
         }
@@ -138,7 +138,7 @@ impl<'t> Cursor<'t> {
 
     /// Consumes white space and a string, and borrows it if it has no escapes.
     ///
-    /// Escaped surrogates without their other half become U+FFFD.
+    /// Escaped surrogates that are not in pairs become U+FFFD.
     #[inline(always)]
     pub(super) fn string(&mut self) -> Result<Cow<'t, str>, SyntaxError> {
         Ok(match self.plain_string() {
@@ -147,7 +147,7 @@ impl<'t> Cursor<'t> {
         })
     }
 
-    /// Consumes white space and a string, of which only what `read` makes of it is wanted.
+    /// Consumes white space and a string, and returns what `read` makes of it.
     #[inline(always)]
     pub(super) fn string_as<R>(&mut self, read: impl Fn(&[u8]) -> R) -> Result<R, SyntaxError> {
         Ok(match self.plain_string() {
@@ -157,7 +157,7 @@ impl<'t> Cursor<'t> {
     }
 
     /// Consumes white space and a string without escapes, and returns where its content is.
-    /// Leaves everything else alone.
+    /// Consumes only white space if something else follows.
     #[inline(always)]
     pub(super) fn plain_string(&mut self) -> Option<Range<usize>> {
         let bytes = self.text.as_bytes();
@@ -237,8 +237,8 @@ impl<'t> Cursor<'t> {
     }
 }
 
-// What is rare is out of line and gets and returns places by value, so that a cursor never needs
-// an address and its place stays in a register: this is worth a third of the time per record.
+// Rare cases are out of line, and take and return positions by value, so that a cursor never needs
+// an address and stays in registers: this saves a third of the time per record.
 
 /// Where the white space that begins at `at` ends.
 #[inline(never)]
@@ -276,8 +276,8 @@ fn scalar_end(text: &str, at: usize) -> Result<usize, SyntaxError> {
 /// Where the object or array that begins at `at` ends.
 #[inline(never)]
 fn container_end(text: &str, at: usize) -> Result<usize, SyntaxError> {
-    // sonic-rs skips by recursion, and skips four bytes after `\u` whatever they are: so depth and
-    // strings are checked first.
+    // sonic-rs skips by recursion, and skips any four bytes after `\u`: so depth and strings are
+    // checked first.
     let mut cursor = Cursor { text, at };
     let mut depth = 0;
     loop {

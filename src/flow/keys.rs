@@ -2,10 +2,11 @@
 //!
 //! A writer gives its records the same keys in the same order, with the same white space around
 //! them. So what stands between two values of a record (a comma, a key, a colon, white space) is
-//! remembered as it is spelled, with what is done with the value behind it and with the spelling
-//! that followed last. A key then costs one comparison of four words, no matter how many fields are
-//! wanted, nor whether their names were known when this was compiled. What comes unexpected is
-//! parsed, looked up, and expected from then on.
+//! remembered as it is spelled, with what is done with the next value and which spelling came
+//! after it. A key then costs one comparison of four words, however many fields are wanted, and although
+//! their names are not known at compile time. Each spelling has one alternative, for fields that are
+//! missing now and then and for records of two kinds. Anything else is parsed, looked up and
+//! remembered: 2 to 3 times the time of a decoder with fixed keys, if no key is as expected.
 #![expect(clippy::inline_always, reason = "a quarter of the time per record, see benches/decode")]
 
 use std::{
@@ -35,8 +36,8 @@ const TOO_LONG: NonZeroU8 = NonZeroU8::MIN;
 /// Number of the first spelling that is remembered.
 const FIRST: usize = 2;
 
-/// An unexpected spelling is expected first after it has come this many times in a row where
-/// another one was.
+/// An alternative takes the place of the expected spelling after it has come this many times in a
+/// row.
 const CHANGE_AFTER: u8 = 8;
 
 /// What follows the beginning of a record, or a value.

@@ -2,8 +2,8 @@
 //!
 //! Knows neither Kafka nor counters. A [`Plan`] says which fields are wanted, and a [`Decoder`] is
 //! made for it. A payload goes in; each record in it comes out as a [`Record`], a flow as a
-//! [`Row`], which borrows from the payload what the format has in one piece. What a format calls a
-//! field is known to its decoder alone, and where the field stands in a row to the plan alone.
+//! [`Row`], which borrows its texts from the payload where it can. Only the decoder of a format
+//! knows what the format calls a field, and only the plan in which slot of a row the field goes.
 
 mod decoder;
 mod foreign;

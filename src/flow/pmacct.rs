@@ -1,8 +1,8 @@
 //! pmacct's JSON, as its Kafka and print plugins write it.
 //!
-//! A payload holds one record, or several: one to a line (`kafka_multi_values`), one after the
-//! other, or in an array. Of a record only `event_type` and the fields of the plan are used. Names
-//! and types of fields: pmacct's `src/plugin_cmn_json.c`.
+//! A payload has one record, or several: one per line (`kafka_multi_values`), one after another,
+//! or in an array. Only `event_type` and the fields of the plan are used. Names and types of fields
+//! are those of pmacct's `src/plugin_cmn_json.c`.
 #![expect(clippy::inline_always, reason = "8 % of the time per record, measured by benches/decode")]
 
 use std::iter::once;
@@ -96,8 +96,8 @@ impl Pmacct {
 
     /// Decodes all records in `payload` and hands each to `sink`, in order.
     ///
-    /// `sink` is called at least once. A record that can't be decoded costs only its line: what
-    /// comes before and after it still counts. Bytes that are not UTF-8 become U+FFFD, as in Go.
+    /// `sink` is called at least once. If a record can't be decoded, only the rest of its line is
+    /// lost. Bytes that are not UTF-8 become U+FFFD, as in Go.
     pub(super) fn decode(&mut self, payload: &[u8], sink: &mut impl FnMut(Record<'_>)) {
         match std::str::from_utf8(payload) {
             Ok(text) => self.decode_text(text, sink),
@@ -136,7 +136,7 @@ impl Pmacct {
         }
     }
 
-    /// Consumes an array of records; the error is a place on the line that is no JSON.
+    /// Consumes an array of records. The error is a position on the line that is not JSON.
     fn array<'t>(
         &mut self,
         text: &'t str,
@@ -166,7 +166,7 @@ impl Pmacct {
     }
 
     /// Consumes an object and hands it to `sink`. As in Go, the last of several equal keys counts,
-    /// and null is as if the key were not there.
+    /// and a key with null counts as absent.
     #[inline(always)]
     fn record<'t>(
         &mut self,
@@ -239,7 +239,7 @@ fn malformed<'t>(reason: Malformed, text: &'t str, start: usize, end: &Cursor<'t
     Record::Malformed(reason, text[start..end.position()].trim())
 }
 
-/// Consumes a number, or a string of digits; none is null.
+/// Consumes a number or a string of digits; `None` if it is null.
 #[inline(always)]
 fn integer(cursor: &mut Cursor<'_>) -> Result<Option<u64>, Malformed> {
     match cursor.peek() {
@@ -261,8 +261,8 @@ fn integer(cursor: &mut Cursor<'_>) -> Result<Option<u64>, Malformed> {
     }
 }
 
-/// Reads a value for a slot of texts that is no string without escapes, and returns what is behind
-/// it.
+/// Reads a value for a slot of texts, other than a string without escapes, and returns the cursor
+/// after it.
 #[inline(never)]
 fn other_text<'t>(
     mut cursor: Cursor<'t>,
@@ -288,9 +288,9 @@ fn other_text<'t>(
         _ => {
             cursor.skip_value()?;
             match (first, action) {
-                // As if the key were not there.
+                // Absent.
                 (Some(b'n'), _) => {}
-                // As it is written.
+                // As it stands in the record.
                 (_, Action::Text(_)) => values.set(slot, Value::Text(start..cursor.position())),
                 _ => values.set_malformed(slot, Malformed::WrongType),
             }

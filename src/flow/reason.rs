@@ -33,11 +33,11 @@ impl Skipped {
 /// Why a record can't be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
-    /// It is not JSON, is cut off, or nests too deep.
+    /// It is not JSON, is truncated, or nests too deep.
     Syntax,
     /// It is JSON, but neither an object nor an array of objects.
     NotARecord,
-    /// A field that is used has a value of another type than the format gives it.
+    /// A field that is used has a value of the wrong type.
     WrongType,
     /// A number that is used is negative, has a fraction, or is too large.
     NumberOutOfRange,

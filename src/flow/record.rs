@@ -14,31 +14,31 @@ pub enum Record<'r> {
     Flow(Row<'r>),
     /// A valid record that is no flow.
     Skipped(Skipped),
-    /// Something that can't be decoded: why, and its text; up to the end of the line where it is
-    /// not known where it ends.
+    /// Something that can't be decoded: the reason, and its text, up to the end of the line if its
+    /// own end can't be found.
     Malformed(Malformed, &'r str),
 }
 
-/// One flow record: what was sent between two autonomous systems, as one device saw it.
+/// One flow of the original's view as a value on its own: what made-up traffic consists of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flow<'a> {
-    /// AS number of the source; 0 where the record names none.
+    /// AS number of the source; 0 if unknown.
     pub source_as: u32,
-    /// AS number of the destination; 0 where the record names none.
+    /// AS number of the destination; 0 if unknown.
     pub destination_as: u32,
-    /// Bytes sent since the previous record of this flow.
+    /// Bytes since the previous record of the flow.
     pub bytes: u64,
-    /// Host name of the device that saw the flow; empty where the record names none.
+    /// Host name of the device that exported the flow; empty if unknown.
     pub hostname: Cow<'a, str>,
 }
 
-/// What a record turned out to be.
+/// What a made-up record is to be decoded as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decoded<'a> {
     /// A flow.
     Flow(Flow<'a>),
     /// A valid record that is no flow.
     Skipped(Skipped),
-    /// Bytes that can't be decoded.
+    /// Something that can't be decoded.
     Malformed(Malformed),
 }

@@ -47,8 +47,8 @@ impl<'r> Row<'r> {
     }
 }
 
-/// What a slot holds. Texts are places rather than references, so that the memory for values does
-/// not belong to one payload.
+/// What a slot holds. Texts are ranges rather than references, so that the memory is not tied to
+/// the lifetime of one payload.
 #[derive(Debug, Clone, Default)]
 pub(super) enum Value {
     /// The record doesn't have the field.
@@ -58,20 +58,19 @@ pub(super) enum Value {
     Number(u64),
     /// A text of the payload.
     Text(Range<usize>),
-    /// A text that is not in the payload as it is, in [`RowBuffer::made`].
+    /// A text in [`RowBuffer::made`].
     MadeText(Range<usize>),
     /// The record has the field, with a value that can't be used.
     Malformed(Malformed),
 }
 
-/// The values of one record after the other: what rows are views of.
+/// The memory for the values of one record after another. A [`Row`] is a view of it.
 #[derive(Debug)]
 pub(super) struct RowBuffer {
     by_slot: Vec<Value>,
     /// Texts that are not in the payload as they are, one after the other.
     made: String,
-    /// The slots, in the order in which malformed values are looked for: whatever plan a field is
-    /// in, it comes before the same other ones.
+    /// The slots in the order in which malformed values are searched: the same in every plan.
     order: Vec<Slot>,
     /// Whether a value was malformed. A later one may have taken its place.
     any_malformed: bool,
@@ -115,14 +114,14 @@ impl RowBuffer {
         self.by_slot[slot.index()] = value;
     }
 
-    /// Sets that there is a value which can't be used.
+    /// Sets that the value can't be used.
     #[cold]
     pub(super) fn set_malformed(&mut self, slot: Slot, reason: Malformed) {
         self.any_malformed = true;
         self.set(slot, Value::Malformed(reason));
     }
 
-    /// Sets a text that `write` appends to the one that it is given.
+    /// Sets a text, which `write` appends to the string that it is given.
     pub(super) fn set_made<E>(
         &mut self,
         slot: Slot,
@@ -140,8 +139,7 @@ impl RowBuffer {
         Row { payload, made: &self.made, values: &self.by_slot }
     }
 
-    /// Whether the record can be counted: if not, it has no bytes, or has a malformed value, of
-    /// which the one in the first slot is told.
+    /// Why the record is no flow, if it has no bytes; an error if a value is malformed.
     #[inline(always)]
     pub(super) fn check(&self) -> Result<Option<Skipped>, Malformed> {
         if matches!(self.by_slot[Slot::BYTES.index()], Value::Absent) {

@@ -5,6 +5,7 @@
 
 mod changes;
 mod limit;
+mod names;
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +22,7 @@ use flow_exporter::{
     flow::{Decoded, Flow},
     health::Health,
     journal::{Journal, JournalConfig, Log, Reader as JournalReader, Start, Step},
-    ledger::{Identity, Ledger, LedgerConfig, Reader, Shard, Snapshot, Store, Timestamps},
+    ledger::{Identity, Ledger, LedgerConfig, Names, Reader, Shard, Snapshot, Store, Timestamps},
     metrics::Metrics,
     source::Position,
     traffic::Rule,
@@ -52,6 +53,7 @@ struct Bench {
     shards: Vec<Shard>,
     woken: mpsc::Receiver<()>,
     reader: Reader,
+    names: Names,
     metrics: Arc<Metrics>,
     health: Health,
     ledger: JoinHandle<()>,
@@ -81,7 +83,7 @@ impl Bench {
         let store = directory.map(|directory| open_as(rule, directory));
         let metrics = Arc::new(Metrics::new());
         let health = Health::new();
-        let (ledger, shards, reader, _) = Ledger::new(
+        let (ledger, shards, reader, names) = Ledger::new(
             config,
             Arc::new(names),
             workers,
@@ -97,7 +99,7 @@ impl Bench {
             shard.wake_with(Arc::new(move || _ = wake.send(())));
         }
         let ledger = std::thread::spawn(move || ledger.run());
-        Bench { shards, woken, reader, metrics, health, ledger }
+        Bench { shards, woken, reader, names, metrics, health, ledger }
     }
 
     /// Answers cuts until `done` gives something.

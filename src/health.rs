@@ -87,12 +87,17 @@ impl Health {
     /// the server runs, so that it reports all of them from the first moment.
     pub fn register(&self, name: impl Into<String>) -> Component {
         let mut components = self.shared.components();
-        let index = components.len();
-        components.push(Entry {
+        let entry = Entry {
             name: name.into(),
             state: State::Starting("not started yet".to_owned()),
             is_retired: false,
-        });
+        };
+        let retired = components.iter().position(|entry| entry.is_retired);
+        let index = retired.unwrap_or(components.len());
+        match retired {
+            Some(index) => components[index] = entry,
+            None => components.push(entry),
+        }
         drop(components);
         let lifeline =
             Lifeline { shared: Arc::clone(&self.shared), index, thread: None, is_over: false };

@@ -1,6 +1,6 @@
 //! The endpoints of remote write: starting them, and changing them while the program runs.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
@@ -44,6 +44,8 @@ pub(super) struct Endpoints {
     log: Option<Log>,
     reader: ledger::Reader,
     running: Vec<(Endpoint, pusher::Running)>,
+    /// Names of endpoints whose threads did not stop when they were to.
+    stuck: BTreeSet<String>,
     /// Keeps other processes on this host from pushing the same series.
     identities: Identities,
 }
@@ -69,6 +71,9 @@ pub(super) enum ChangeError {
     /// There is no queue for endpoints.
     #[error("endpoints can't be added, because the queue in memory is created at the start")]
     NoLog,
+    /// A thread from before still waits for the disk.
+    #[error("endpoint {0} could not be stopped earlier, because its thread waits for the disk")]
+    Stuck(String),
 }
 
 /// A pusher for the endpoint, which has not started, and the lifeline of its thread.
@@ -122,7 +127,8 @@ impl Idle {
         reader: ledger::Reader,
     ) -> anyhow::Result<Endpoints> {
         let Idle { needs, pushers, identities } = self;
-        let mut endpoints = Endpoints { needs, log, reader, running: Vec::new(), identities };
+        let (running, stuck) = (Vec::new(), BTreeSet::new());
+        let mut endpoints = Endpoints { needs, log, reader, running, stuck, identities };
         for (endpoint, pusher, lifeline) in pushers {
             endpoints.run(endpoint, pusher, lifeline)?;
         }
@@ -173,6 +179,9 @@ impl Endpoints {
             return Err(ChangeError::NoLog);
         }
         let new: Vec<Endpoint> = changed.iter().chain(&added).cloned().collect();
+        if let Some(stuck) = new.iter().find(|new| self.stuck.contains(&new.config.name)) {
+            return Err(ChangeError::Stuck(stuck.config.name.clone()));
+        }
         let schema = Arc::clone(&self.needs.schema);
         // This reads files, which may block.
         let checked = task::spawn_blocking(move || {
@@ -215,12 +224,11 @@ impl Endpoints {
                 (name, is_removed, stopped)
             });
         }
-        let mut stuck = Vec::new();
         while let Some(stop) = stops.join_next().await {
             let Ok((name, is_removed, stopped)) = stop else { continue };
             // A thread that still waits for the disk stays visible.
             if matches!(stopped, Err(StopError::Deadline | StopError::Panicked)) {
-                stuck.push(name.clone());
+                self.stuck.insert(name.clone());
             } else {
                 self.needs.health.retire(&component_name(&name));
             }
@@ -238,7 +246,7 @@ impl Endpoints {
         for (what, endpoint) in new {
             let name = endpoint.config.name.clone();
             // Two of them would send the same samples.
-            if stuck.contains(&name) {
+            if self.stuck.contains(&name) {
                 continue;
             }
             match self.begin(endpoint).await {

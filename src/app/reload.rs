@@ -92,7 +92,9 @@ impl Reloader {
         let change =
             self.endpoints.plan(&new.push.endpoints).await.map_err(|error| match error {
                 ChangeError::Invalid(what) => ReloadError::Invalid(what),
-                error @ ChangeError::NoLog => ReloadError::NeedsRestart(error.to_string()),
+                error @ (ChangeError::NoLog | ChangeError::Stuck(_)) => {
+                    ReloadError::NeedsRestart(error.to_string())
+                }
             })?;
         let names = names_config(&new, self.state_dir.clone());
         let names = self.names.change(names).await;

@@ -1017,7 +1017,10 @@ async fn check_looks_at_the_address_for_scrapes_and_at_the_state() {
     assert_eq!(code, Some(0), "{text}");
     // Another AS ends the series; another topic has other positions.
     let (text, code) = check("--asn=8", free, &state).await;
-    assert!(text.contains("it holds the counts of 0 series, which is where"), "{text}");
+    assert!(
+        text.contains("it holds the counts of 0 series, from which counting continues"),
+        "{text}"
+    );
     assert_eq!(code, Some(0), "{text}");
     let elsewhere = directory.path().join("elsewhere");
     let of_other = Store::open(&elsewhere.join("journal"), &identity("other"), caps, 1).unwrap();

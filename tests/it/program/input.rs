@@ -100,7 +100,7 @@ fn what_is_wrong_with_the_flags_is_one_line_and_exit_code_2() {
     for (arguments, expected) in [
         (&[][..], "--brokers is missing"),
         (&["--brokers=a:1"], "--topic is missing"),
-        (&["--input=/does/not/exist", "--as-names=none"], "--input: /does/not/exist"),
+        (&["--input=/does/not/exist", "--as-names=none"], "--input /does/not/exist"),
         (&["--input=-", "--topic=t"], "one source"),
         (&["--input=-", "--addr=none"], "nobody would see"),
         (&["--input=-", "--addr=nonsense"], "--addr"),

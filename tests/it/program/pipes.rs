@@ -165,10 +165,10 @@ fn an_input_without_anything_is_counted_to_its_end() {
 fn what_can_not_be_read_as_lines_is_refused_in_one_line() {
     let addr = "--addr=127.0.0.1:0 --as-names=none";
     for (arguments, expected) in [
-        ("--input=/tmp", "flow-exporter: --input: /tmp: is a directory; give a file or a pipe\n"),
+        ("--input=/tmp", "flow-exporter: --input /tmp: is a directory; give a file or a pipe\n"),
         (
             "--input=- </tmp",
-            "flow-exporter: --input: standard input: is a directory; give a file or a pipe\n",
+            "flow-exporter: --input standard input: is a directory; give a file or a pipe\n",
         ),
     ] {
         let output = shell(&format!("exec \"$0\" {addr} --log-level=error {arguments}"));

@@ -24,7 +24,6 @@ use flow_exporter::{
     asn::AsNames,
     flow::{Decoded, Flow},
     health::{Health, State},
-    journal::{Delta, MemoryJournal},
     ledger::{Identity, Ledger, LedgerConfig, Store, Timestamps},
     metrics::Metrics,
     publish::{
@@ -40,17 +39,11 @@ use flow_exporter::{
 use testkit::{
     accounting::Samples,
     counting::{Record as _, schema},
-    definitions::definition,
+    fake_ledger::{ASN, FakeLedger},
     log::Log,
     receiver::{Answer, Receiver},
 };
-use tokio::{
-    sync::{Notify, watch},
-    task::JoinHandle,
-};
-
-/// The monitored AS.
-const ASN: u32 = 15169;
+use tokio::{sync::Notify, task::JoinHandle};
 
 /// Series in most cuts here.
 const SERIES: u32 = 5;
@@ -76,12 +69,10 @@ fn in_batches_of(series: usize, config: PusherConfig) -> PusherConfig {
     PusherConfig { batch: BatchBounds { series, ..BatchBounds::default() }, ..config }
 }
 
-/// A pusher at work, and the ledger's end of its log.
+/// A pusher at work, and the ledger that it follows.
 struct Push {
     series: u32,
-    memory: MemoryJournal,
-    cut: Delta,
-    news: watch::Sender<()>,
+    ledger: FakeLedger,
     task: JoinHandle<()>,
     metrics: Arc<Metrics>,
     health: Health,
@@ -105,18 +96,10 @@ impl Push {
         let schema = Schema::original();
         let pusher =
             Pusher::new(config, &schema, Arc::clone(&metrics), component, state_dir).unwrap();
-        // The series are there already: nothing but their values goes out.
-        let mut memory = MemoryJournal::new(1, 0, 1 << 20);
-        let mut cut = Delta::new(1);
-        cut.sequence = 1;
-        for source_as in 1..=series {
-            cut.start(source_as - 1, 0, &definition(source_as, ASN));
-        }
-        memory.append(&mut cut).unwrap();
-        let (news, seen) = watch::channel(());
-        pusher::claim(&memory.log(), [&pusher]).unwrap();
-        let task = tokio::spawn(pusher.run(memory.log(), seen));
-        Push { series, memory, cut, news, task, metrics, health }
+        let ledger = FakeLedger::of_series(series);
+        pusher::claim(&ledger.log(), [&pusher]).unwrap();
+        let task = tokio::spawn(pusher.run(ledger.log(), ledger.news.subscribe()));
+        Push { series, ledger, task, metrics, health }
     }
 
     /// What the pusher says of itself.
@@ -137,19 +120,15 @@ impl Push {
     /// A sample cut of all series, in each of which this many bytes were counted since the
     /// last one.
     fn publish(&mut self, time_ms: i64, bytes: u64) {
-        let sequence = self.cut.sequence + 1;
-        self.cut.clear();
-        (self.cut.sequence, self.cut.time_ms, self.cut.is_tick) = (sequence, time_ms, true);
-        for slot in 0..self.series {
-            self.cut.add(slot, &[bytes]);
+        for source_as in 1..=self.series {
+            self.ledger.count(source_as, bytes);
         }
-        self.memory.append(&mut self.cut).unwrap();
-        self.news.send_replace(());
+        self.ledger.append(time_ms, true);
     }
 
     /// Ends the cuts, waits for the pusher's end and says where the samples are.
-    async fn end(self) -> Samples {
-        drop(self.news);
+    async fn end(mut self) -> Samples {
+        self.ledger.close();
         self.task.await.expect("the pusher does not panic");
         Samples::of(&self.metrics)
     }

@@ -17,244 +17,23 @@ use std::{
 
 use flow_exporter::{
     health::Health,
-    journal::{
-        CheckpointHead, CheckpointSource, Delta, Journal, JournalConfig, Log, MemoryJournal,
-        Reader, Series, Start, Step,
-    },
+    journal::{Journal, JournalConfig},
     metrics::Metrics,
     publish::{
-        pusher::{
-            self, BackoffBounds, CompressionChoice, Order, ProtocolChoice, Pusher, PusherConfig,
-        },
+        pusher::{BackoffBounds, CompressionChoice, Order, ProtocolChoice, Pusher, PusherConfig},
         remote_write::BatchBounds,
     },
     schema::Schema,
 };
-use tempfile::TempDir;
 use testkit::{
     accounting::Samples,
     definitions::{definition, definition_of},
+    fake_ledger::{ASN, FakeLedger, INTERVAL, at},
     receiver::{Answer, Kind, Received, Receiver},
 };
-use tokio::{sync::watch, task::JoinHandle};
-
-/// Time of the first sample cut, and how far apart they are, in milliseconds.
-const BEGIN: i64 = 1_700_000_000_000;
-const INTERVAL: i64 = 15_000;
 
 /// The bits of the value that ends a series.
 const STALE: u64 = 0x7ff0_0000_0000_0002;
-
-/// Time of a sample cut, by its number from 0.
-fn at(number: i64) -> i64 {
-    BEGIN + number * INTERVAL
-}
-
-/// Where the cuts go.
-enum Kept {
-    Disk { dir: TempDir, journal: Box<Journal> },
-    Memory(MemoryJournal),
-}
-
-/// A ledger that counts what a test says. Series are told apart by the source AS.
-struct Ledger {
-    kept: Kept,
-    /// Follows the log, for the checkpoints.
-    reader: Option<Reader>,
-    news: watch::Sender<()>,
-    sequence: u64,
-    slots: BTreeMap<u32, u32>,
-    free: Vec<u32>,
-    cut: Delta,
-    pending: BTreeMap<u32, u64>,
-    before_ms: i64,
-}
-
-/// The state before the first cut.
-struct Nothing;
-
-impl CheckpointSource for Nothing {
-    fn head(&self, visit: &mut dyn FnMut(CheckpointHead<'_>)) {
-        visit(CheckpointHead {
-            identity: b"test",
-            sequence: 0,
-            time_ms: at(-1),
-            positions: &[],
-            early_counts: &[],
-            width: 1,
-            slots: 0,
-            live: 0,
-        });
-    }
-
-    fn visit(&self, _visit: &mut dyn FnMut(Series<'_>)) {}
-}
-
-/// The monitored AS.
-const ASN: u32 = 64500;
-
-impl Ledger {
-    fn on_disk() -> Self {
-        Self::with_caps(JournalConfig::default())
-    }
-
-    fn with_caps(config: JournalConfig) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let (journal, _) = Journal::open(dir.path(), config).unwrap();
-        Self::of(Kept::Disk { dir, journal: Box::new(journal) })
-    }
-
-    fn in_memory(max_bytes: usize) -> Self {
-        Self::of(Kept::Memory(MemoryJournal::new(1, at(-1), max_bytes)))
-    }
-
-    fn of(kept: Kept) -> Self {
-        Ledger {
-            kept,
-            reader: None,
-            news: watch::channel(()).0,
-            sequence: 0,
-            slots: BTreeMap::new(),
-            free: Vec::new(),
-            cut: Delta::new(1),
-            pending: BTreeMap::new(),
-            before_ms: at(-1),
-        }
-    }
-
-    fn log(&self) -> Log {
-        match &self.kept {
-            Kept::Disk { journal, .. } => journal.log(),
-            Kept::Memory(memory) => memory.log(),
-        }
-    }
-
-    /// Counts bytes from a source AS.
-    fn count(&mut self, source_as: u32, bytes: u64) {
-        if !self.slots.contains_key(&source_as) {
-            let next = self.slots.len() as u32;
-            let slot = self.free.pop().unwrap_or(next);
-            self.slots.insert(source_as, slot);
-            self.cut.start(slot, self.before_ms, &definition(source_as, ASN));
-        }
-        *self.pending.entry(source_as).or_default() += bytes;
-    }
-
-    fn end(&mut self, source_as: u32) {
-        let slot = self.slots.remove(&source_as).expect("it lives");
-        self.cut.end(slot);
-        self.free.push(slot);
-    }
-
-    /// A cut that is no sample.
-    fn cut(&mut self, time_ms: i64) {
-        self.append(time_ms, false);
-    }
-
-    fn sample(&mut self, number: i64) {
-        self.append(at(number), true);
-    }
-
-    fn append(&mut self, time_ms: i64, is_sample: bool) {
-        self.sequence += 1;
-        self.cut.sequence = self.sequence;
-        self.cut.time_ms = time_ms;
-        self.cut.is_tick = is_sample;
-        for (source_as, bytes) in std::mem::take(&mut self.pending) {
-            self.cut.add(self.slots[&source_as], &[bytes]);
-        }
-        match &mut self.kept {
-            Kept::Disk { journal, .. } => {
-                let before: &dyn CheckpointSource = match &self.reader {
-                    Some(reader) => reader.state(),
-                    None => &Nothing,
-                };
-                journal.append(&mut self.cut, before, time_ms).unwrap();
-                if self.reader.is_none() {
-                    let opened = Reader::open(&journal.log(), Start::Oldest).unwrap();
-                    self.reader = opened.map(|(reader, _)| reader);
-                }
-                let reader = self.reader.as_mut().unwrap();
-                while reader.step().unwrap() != Step::End {}
-            }
-            Kept::Memory(memory) => memory.append(&mut self.cut).unwrap(),
-        }
-        self.cut.clear();
-        self.before_ms = time_ms;
-        self.news.send_replace(());
-    }
-
-    fn push(&self, config: &PusherConfig) -> Push {
-        self.push_with(config, |pusher| pusher)
-    }
-
-    fn push_with(&self, config: &PusherConfig, with: impl FnOnce(Pusher) -> Pusher) -> Push {
-        let metrics = Arc::new(Metrics::new());
-        let component = Health::new().register("remote write");
-        let pusher =
-            Pusher::new(config, &Schema::original(), Arc::clone(&metrics), component, None);
-        let pusher = with(pusher.unwrap());
-        let task = tokio::spawn(pusher.run(self.log(), self.news.subscribe()));
-        Push { task, metrics }
-    }
-
-    /// Has the log be kept for these endpoints from here on.
-    fn claim(&self, configs: &[&PusherConfig]) {
-        let pushers: Vec<Pusher> = configs
-            .iter()
-            .map(|config| {
-                let component = Health::new().register("remote write");
-                Pusher::new(config, &Schema::original(), Arc::default(), component, None).unwrap()
-            })
-            .collect();
-        pusher::claim(&self.log(), &pushers).unwrap();
-    }
-
-    /// Ends, as the ledger of a program does.
-    fn close(&mut self) {
-        self.news = watch::channel(()).0;
-    }
-}
-
-/// A pusher at work.
-struct Push {
-    task: JoinHandle<()>,
-    metrics: Arc<Metrics>,
-}
-
-impl Push {
-    async fn end(self) -> Samples {
-        let ended = tokio::time::timeout(Duration::from_secs(60), self.task).await;
-        ended.expect("ends within a minute").expect("does not panic");
-        Samples::of(&self.metrics)
-    }
-
-    /// Ends it as kill -9 does.
-    async fn kill(self) -> Samples {
-        self.task.abort();
-        // It was not done.
-        drop(self.task.await);
-        Samples::of(&self.metrics)
-    }
-
-    async fn until(&self, is_so: impl Fn(&Samples) -> bool) -> Samples {
-        let until = async {
-            loop {
-                let samples = Samples::of(&self.metrics);
-                if is_so(&samples) {
-                    return samples;
-                }
-                tokio::task::yield_now().await;
-            }
-        };
-        let found = tokio::time::timeout(Duration::from_secs(60), until).await;
-        found.unwrap_or_else(|_| panic!("not so: {:?}", Samples::of(&self.metrics)))
-    }
-
-    async fn until_idle(&self) -> Samples {
-        self.until(|samples| samples.generated > 0 && samples.pending == 0).await
-    }
-}
 
 /// Nothing is pending.
 fn settled<const N: usize>(confirmed: u64, dropped: [(&str, u64); N]) -> Samples {
@@ -327,11 +106,11 @@ fn definition_of_other() -> Vec<u8> {
 async fn what_gets_no_series_of_its_own_is_pushed_with_other_as_its_as() {
     let mut receiver = Receiver::new();
     let config = config(&receiver);
-    let mut ledger = Ledger::on_disk();
+    let mut ledger = FakeLedger::on_disk();
     ledger.claim(&[&config]);
     let push = ledger.push(&config);
     ledger.slots.insert(0, 0);
-    ledger.cut.start(0, at(-1), &definition_of_other());
+    ledger.delta.start(0, at(-1), &definition_of_other());
     ledger.pending.insert(0, 7);
     ledger.sample(0);
     let request = receiver.next().await;
@@ -356,7 +135,7 @@ async fn what_gets_no_series_of_its_own_is_pushed_with_other_as_its_as() {
 async fn a_new_series_begins_with_zero_an_interval_before_and_an_ended_one_is_marked() {
     let mut receiver = Receiver::new();
     let config = config(&receiver);
-    let mut ledger = Ledger::on_disk();
+    let mut ledger = FakeLedger::on_disk();
     ledger.claim(&[&config]);
     let push = ledger.push(&config);
 
@@ -369,7 +148,7 @@ async fn a_new_series_begins_with_zero_an_interval_before_and_an_ended_one_is_ma
 
     ledger.count(1, 5);
     ledger.count(2, 7);
-    ledger.cut(at(0) + 1);
+    ledger.snapshot(at(0) + 1);
     ledger.count(2, 1);
     ledger.sample(1);
     let expected = [one(1, at(1), 15.0), one(2, at(0), 0.0), one(2, at(1), 8.0)];
@@ -378,7 +157,7 @@ async fn a_new_series_begins_with_zero_an_interval_before_and_an_ended_one_is_ma
 
     // One ends; it had grown since its last sample.
     ledger.count(2, 2);
-    ledger.cut(at(1) + 5);
+    ledger.snapshot(at(1) + 5);
     ledger.end(2);
     ledger.sample(2);
     let expected = [one(1, at(2), 15.0), one(2, at(1) + 5, 10.0), stale(2, at(2))];
@@ -412,7 +191,7 @@ async fn a_new_series_begins_with_zero_an_interval_before_and_an_ended_one_is_ma
 
     // What lived between two sample cuts alone is not lost either.
     ledger.count(4, 3);
-    ledger.cut(at(6) + 3);
+    ledger.snapshot(at(6) + 3);
     ledger.end(4);
     ledger.sample(7);
     let expected = [
@@ -431,7 +210,7 @@ async fn a_new_series_begins_with_zero_an_interval_before_and_an_ended_one_is_ma
 async fn what_waits_is_coalesced_and_sent_in_one_order() {
     let mut receiver = Receiver::new();
     let config = config(&receiver);
-    let mut ledger = Ledger::on_disk();
+    let mut ledger = FakeLedger::on_disk();
     ledger.claim(&[&config]);
     for number in 0..50 {
         for source_as in 1..=5 {
@@ -455,7 +234,7 @@ async fn what_waits_is_coalesced_and_sent_in_one_order() {
 }
 
 /// A ledger at work: series come and go, some change rarely.
-fn tell(ledger: &mut Ledger, cuts: std::ops::Range<i64>) {
+fn tell(ledger: &mut FakeLedger, cuts: std::ops::Range<i64>) {
     for number in cuts {
         for source_as in 1..=9 {
             if number % i64::from(source_as) == 0 {
@@ -469,7 +248,7 @@ fn tell(ledger: &mut Ledger, cuts: std::ops::Range<i64>) {
             _ => {}
         }
         if number % 7 == 3 {
-            ledger.cut(at(number) - 1_000);
+            ledger.snapshot(at(number) - 1_000);
             ledger.count(1, 3);
         }
         if number % 11 == 10 {
@@ -482,7 +261,7 @@ fn tell(ledger: &mut Ledger, cuts: std::ops::Range<i64>) {
 
 /// What an endpoint is sent until all is sent and the program ends; each sample once.
 async fn all_sent(
-    ledger: &mut Ledger,
+    ledger: &mut FakeLedger,
     config: &PusherConfig,
     receiver: &mut Receiver,
 ) -> BTreeSet<Sent> {
@@ -507,7 +286,7 @@ async fn after_any_end_each_sample_is_sent_once_but_those_of_one_request() {
         let mut receiver = Receiver::new();
         let undisturbed = PusherConfig { idle_interval, ..config(&control) };
         let killed = PusherConfig { idle_interval, ..in_batches_of(3, 7, config(&receiver)) };
-        let mut ledger = Ledger::on_disk();
+        let mut ledger = FakeLedger::on_disk();
         ledger.claim(&[&undisturbed, &killed]);
         tell(&mut ledger, 0..40);
         let mut expected = all_sent(&mut ledger, &undisturbed, &mut control).await;
@@ -560,7 +339,7 @@ async fn an_idle_series_is_sent_rarely_and_its_old_value_before_the_next_change(
     let mut receiver = Receiver::new();
     let idle_interval = Some(Duration::from_millis(4 * INTERVAL as u64));
     let config = PusherConfig { idle_interval, ..config(&receiver) };
-    let mut ledger = Ledger::on_disk();
+    let mut ledger = FakeLedger::on_disk();
     ledger.claim(&[&config]);
     let mut push = ledger.push(&config);
     let mut all = Vec::new();
@@ -600,7 +379,7 @@ async fn what_the_caps_drop_is_counted() {
     let mut receiver = Receiver::new();
     let config = config(&receiver);
     let caps = JournalConfig { segment_bytes: 300, max_bytes: 4_000, ..JournalConfig::default() };
-    let mut ledger = Ledger::with_caps(caps);
+    let mut ledger = FakeLedger::with_caps(caps);
     ledger.claim(&[&config]);
     for number in 0..200 {
         ledger.count(1, 1);
@@ -625,7 +404,7 @@ async fn what_the_caps_drop_is_counted() {
 async fn a_stop_that_leaves_samples_behind_keeps_from_where_on_they_are_needed() {
     let receiver = Receiver::new();
     let config = config(&receiver);
-    let mut ledger = Ledger::on_disk();
+    let mut ledger = FakeLedger::on_disk();
     ledger.claim(&[&config]);
     let push = ledger.push(&config);
     for number in 0..20 {
@@ -649,7 +428,7 @@ async fn a_log_in_memory_is_bounded_and_ends_with_the_program() {
     let mut receiver = Receiver::new();
     receiver.answer([Answer::Stall]);
     let config = PusherConfig { shutdown_timeout: Duration::from_millis(50), ..config(&receiver) };
-    let mut ledger = Ledger::in_memory(20_000);
+    let mut ledger = FakeLedger::in_memory(20_000);
     ledger.claim(&[&config]);
     ledger.count(1, 1);
     ledger.sample(0);
@@ -679,7 +458,7 @@ async fn samples_beyond_the_age_are_given_up() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
     let hour = Duration::from_secs(3600);
     let config = PusherConfig { max_age: Some(hour), ..config(&receiver) };
-    let mut ledger = Ledger::on_disk();
+    let mut ledger = FakeLedger::on_disk();
     ledger.claim(&[&config]);
     ledger.count(1, 1);
     for hours in [5, 4, 3, 2] {
@@ -700,7 +479,7 @@ async fn newest_first_the_newest_samples_overtake_those_that_wait() {
     let mut receiver = Receiver::new();
     let config =
         PusherConfig { order: Order::NewestFirst, ..in_batches_of(10, 10, config(&receiver)) };
-    let mut ledger = Ledger::on_disk();
+    let mut ledger = FakeLedger::on_disk();
     ledger.claim(&[&config]);
     receiver.answer([Answer::Stall]);
     let push = ledger.push(&config);
@@ -755,7 +534,7 @@ async fn a_slow_endpoint_and_a_fast_one_do_not_disturb_each_other() {
     let slow = Receiver::new();
     slow.always(Answer::Stall);
     let (fast_config, slow_config) = (config(&fast), config(&slow));
-    let mut ledger = Ledger::on_disk();
+    let mut ledger = FakeLedger::on_disk();
     ledger.claim(&[&fast_config, &slow_config]);
     let (one_push, other_push) = (ledger.push(&fast_config), ledger.push(&slow_config));
     for number in 0..20 {
@@ -783,12 +562,12 @@ async fn a_slow_endpoint_and_a_fast_one_do_not_disturb_each_other() {
 async fn of_two_series_with_the_same_labels_the_first_is_sent() {
     let mut receiver = Receiver::new();
     let config = config(&receiver);
-    let mut ledger = Ledger::on_disk();
+    let mut ledger = FakeLedger::on_disk();
     ledger.claim(&[&config]);
     let push = ledger.push(&config);
     ledger.count(1, 1);
-    ledger.cut.start(1, at(-1), &definition(1, ASN));
-    ledger.cut.add(1, &[100]);
+    ledger.delta.start(1, at(-1), &definition(1, ASN));
+    ledger.delta.add(1, &[100]);
     ledger.sample(0);
     assert_eq!(receive(&mut receiver, 2).await[1], one(1, at(0), 1.0));
     push.until_idle().await;
@@ -807,7 +586,7 @@ async fn own_metrics_go_with_the_samples() {
         external_labels: vec![("instance".to_owned(), "a".to_owned())],
         ..config(&receiver)
     };
-    let mut ledger = Ledger::on_disk();
+    let mut ledger = FakeLedger::on_disk();
     ledger.claim(&[&config]);
     let push = ledger.push_with(&config, Pusher::with_self_metrics);
     ledger.count(1, 1);
@@ -833,7 +612,7 @@ async fn own_metrics_go_with_the_samples() {
 async fn all_series_end_with_the_program_if_they_are_to() {
     let mut receiver = Receiver::new();
     let config = PusherConfig { stale_on_exit: true, ..config(&receiver) };
-    let mut ledger = Ledger::on_disk();
+    let mut ledger = FakeLedger::on_disk();
     ledger.claim(&[&config]);
     let push = ledger.push(&config);
     ledger.count(1, 1);
@@ -859,7 +638,7 @@ fn resident_mib() -> u64 {
 async fn how_fast_a_backlog_is_drained_and_what_memory_that_takes() {
     let mut receiver = Receiver::new();
     let config = config(&receiver);
-    let mut ledger = Ledger::on_disk();
+    let mut ledger = FakeLedger::on_disk();
     ledger.claim(&[&config]);
     let (series, cuts) = (10_000, 1_000);
     for number in 0..cuts {
@@ -906,13 +685,17 @@ async fn no_request_is_larger_than_its_bound_whatever_the_labels_are_like() {
         let label = |number: u32| (format!("external{number}"), format!("{number}").repeat(500));
         let external_labels: Vec<_> = (10..40).map(label).collect();
         let config = PusherConfig { protocol, external_labels, ..config(&receiver) };
-        let mut ledger = Ledger::on_disk();
+        let mut ledger = FakeLedger::on_disk();
         ledger.claim(&[&config]);
         for source_as in 1..=SERIES {
             let slot = ledger.slots.len() as u32;
             ledger.slots.insert(source_as, slot);
             let name = format!("{source_as:04}").repeat(256);
-            ledger.cut.start(slot, at(-1), &definition_of((source_as, &name), (ASN, &name), &name));
+            ledger.delta.start(
+                slot,
+                at(-1),
+                &definition_of((source_as, &name), (ASN, &name), &name),
+            );
             ledger.count(source_as, 1);
         }
         ledger.sample(0);
@@ -920,7 +703,7 @@ async fn no_request_is_larger_than_its_bound_whatever_the_labels_are_like() {
         let slot = ledger.slots.len() as u32;
         ledger.slots.insert(SERIES + 1, slot);
         let name = "n".repeat(900_000);
-        ledger.cut.start(slot, at(0), &definition_of((SERIES + 1, ""), (ASN, ""), &name));
+        ledger.delta.start(slot, at(0), &definition_of((SERIES + 1, ""), (ASN, ""), &name));
         ledger.count(SERIES + 1, 1);
         ledger.sample(1);
         let push = ledger.push(&config);

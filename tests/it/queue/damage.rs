@@ -1,6 +1,6 @@
 //! What becomes of samples where the log, or what is noted beside it, is lost in part.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, sync::Arc};
 
 use tokio::sync::Notify;
 
@@ -14,40 +14,6 @@ const SMALL: JournalConfig = JournalConfig {
     max_age: Duration::from_secs(14 * 24 * 3600),
     record_bytes: 16 << 20,
 };
-
-impl Ledger {
-    pub(crate) fn dir(&self) -> &Path {
-        match &self.kept {
-            Kept::Disk { dir, .. } => dir.path(),
-            Kept::Memory(_) => panic!("it has none"),
-        }
-    }
-
-    /// Its segments, the oldest first.
-    fn segments(&self) -> Vec<std::path::PathBuf> {
-        let entries = fs::read_dir(self.dir()).unwrap().map(|entry| entry.unwrap().path());
-        let is_segment = |path: &std::path::PathBuf| path.extension().is_some_and(|e| e == "log");
-        let mut segments: Vec<_> = entries.filter(is_segment).collect();
-        segments.sort();
-        segments
-    }
-
-    /// The same log, after a crash of the machine that left this of its only segment.
-    fn with_end_lost(self, segment: &[u8]) -> Ledger {
-        let path = self.segments().pop().unwrap();
-        let Ledger { kept: Kept::Disk { dir, journal }, slots, free, .. } = self else {
-            panic!("it is on disk")
-        };
-        drop(journal);
-        fs::write(path, segment).unwrap();
-        // That it had published more is gone as well.
-        fs::remove_file(dir.path().join("acknowledged")).unwrap();
-        let (journal, _) = Journal::open(dir.path(), JournalConfig::default()).unwrap();
-        let sequence = journal.log().end().sequence;
-        let kept = Kept::Disk { dir, journal: Box::new(journal) };
-        Ledger { sequence, slots, free, ..Ledger::of(kept) }
-    }
-}
 
 /// What is left to receive; each sample once.
 fn all_once(receiver: &mut Receiver) -> BTreeSet<Sent> {
@@ -69,7 +35,7 @@ pub(crate) fn grown(
     series.flat_map(|of| cuts.iter().map(move |&cut| one(of, at(cut), cut as f64 + 1.0))).collect()
 }
 
-pub(crate) fn grow(ledger: &mut Ledger, series: u32, cuts: std::ops::Range<i64>) {
+pub(crate) fn grow(ledger: &mut FakeLedger, series: u32, cuts: std::ops::Range<i64>) {
     for number in cuts {
         for source_as in 1..=series {
             ledger.count(source_as, 1);
@@ -82,7 +48,7 @@ pub(crate) fn grow(ledger: &mut Ledger, series: u32, cuts: std::ops::Range<i64>)
 async fn what_was_under_way_at_the_end_goes_out_again_as_it_was() {
     let mut receiver = Receiver::new();
     let config = in_batches_of(2, 4, config(&receiver));
-    let mut ledger = Ledger::on_disk();
+    let mut ledger = FakeLedger::on_disk();
     ledger.claim(&[&config]);
     grow(&mut ledger, 3, 0..1);
     receiver.answer([Answer::Stall]);
@@ -106,7 +72,7 @@ async fn newest_first_what_has_to_wait_is_counted_once() {
         PusherConfig { order: Order::NewestFirst, ..in_batches_of(3, 4, config(&receiver)) };
     let gate = Arc::new(Notify::new());
     receiver.always(Answer::Gated(Arc::clone(&gate), 204));
-    let mut ledger = Ledger::on_disk();
+    let mut ledger = FakeLedger::on_disk();
     ledger.claim(&[&config]);
     let push = ledger.push(&config);
     let mut all: Vec<Sent> = Vec::new();
@@ -143,7 +109,7 @@ async fn newest_first_the_oldest_that_waits_is_told_after_a_restart() {
         PusherConfig { order: Order::NewestFirst, ..in_batches_of(3, 4, config(&receiver)) };
     let gate = Arc::new(Notify::new());
     receiver.always(Answer::Gated(Arc::clone(&gate), 204));
-    let mut ledger = Ledger::on_disk();
+    let mut ledger = FakeLedger::on_disk();
     ledger.claim(&[&config]);
     let push = ledger.push(&config);
     grow(&mut ledger, 9, 0..1);
@@ -170,20 +136,20 @@ async fn what_changes_at_the_very_time_of_a_sample_is_in_the_next_one() {
     let mut receiver = Receiver::new();
     let idle_interval = Some(Duration::from_millis(10 * INTERVAL as u64));
     let config = PusherConfig { idle_interval, ..config(&receiver) };
-    let mut ledger = Ledger::on_disk();
+    let mut ledger = FakeLedger::on_disk();
     ledger.claim(&[&config]);
     let push = ledger.push(&config);
     grow(&mut ledger, 2, 0..1);
     receive(&mut receiver, 4).await;
     push.until_idle().await;
     ledger.count(2, 5);
-    ledger.cut(at(0));
+    ledger.snapshot(at(0));
     grow(&mut ledger, 1, 1..2);
     let expected = [one(1, at(1), 2.0), one(2, at(1), 6.0)];
     assert_eq!(sorted(receive(&mut receiver, 2).await), expected);
     push.until_idle().await;
     ledger.count(2, 1);
-    ledger.cut(at(1));
+    ledger.snapshot(at(1));
     ledger.end(2);
     grow(&mut ledger, 1, 2..3);
     let expected = [one(1, at(2), 3.0), one(2, at(1) + 1, 7.0), stale(2, at(2))];
@@ -196,7 +162,7 @@ async fn what_changes_at_the_very_time_of_a_sample_is_in_the_next_one() {
 async fn where_the_place_in_the_log_cannot_be_kept_samples_are_sent_all_the_same() {
     let mut receiver = Receiver::new();
     let config = in_batches_of(3, 7, config(&receiver));
-    let mut ledger = Ledger::with_caps(SMALL);
+    let mut ledger = FakeLedger::with_caps(SMALL);
     ledger.claim(&[&config]);
     grow(&mut ledger, 9, 0..200);
     assert!(ledger.segments().len() > 10);
@@ -222,7 +188,7 @@ async fn samples_in_a_broken_part_of_the_log_are_lost_and_no_others() {
     for what in ["header", "checkpoint", "cut", "file"] {
         let mut receiver = Receiver::new();
         let config = config(&receiver);
-        let mut ledger = Ledger::with_caps(SMALL);
+        let mut ledger = FakeLedger::with_caps(SMALL);
         ledger.claim(&[&config]);
         grow(&mut ledger, 2, 0..150);
         let segments = ledger.segments();
@@ -262,7 +228,7 @@ async fn what_the_caps_drop_while_an_endpoint_waits_is_counted_and_times_rise() 
     let gate = Arc::new(Notify::new());
     receiver.answer([Answer::Gated(Arc::clone(&gate), 204)]);
     let config = config(&receiver);
-    let mut ledger = Ledger::with_caps(JournalConfig { max_bytes: 4_000, ..SMALL });
+    let mut ledger = FakeLedger::with_caps(JournalConfig { max_bytes: 4_000, ..SMALL });
     ledger.claim(&[&config]);
     let push = ledger.push(&config);
     grow(&mut ledger, 2, 0..1);
@@ -293,7 +259,7 @@ async fn where_the_end_of_the_log_is_lost_what_comes_is_sent_once_and_later_than
         let config = PusherConfig { order, ..in_batches_of(3, 4, config(&receiver)) };
         let gate = Arc::new(Notify::new());
         receiver.always(Answer::Gated(Arc::clone(&gate), 204));
-        let mut ledger = Ledger::on_disk();
+        let mut ledger = FakeLedger::on_disk();
         ledger.claim(&[&config]);
         let push = ledger.push(&config);
         grow(&mut ledger, 9, 0..1);
@@ -353,7 +319,7 @@ async fn newest_first_a_series_that_ends_as_it_overtakes_is_marked_as_ended() {
         PusherConfig { order: Order::NewestFirst, ..in_batches_of(3, 4, config(&receiver)) };
     let gate = Arc::new(Notify::new());
     receiver.answer([Answer::Gated(Arc::clone(&gate), 204)]);
-    let mut ledger = Ledger::on_disk();
+    let mut ledger = FakeLedger::on_disk();
     ledger.claim(&[&config]);
     let push = ledger.push(&config);
     grow(&mut ledger, 3, 0..1);
@@ -390,9 +356,9 @@ async fn what_the_log_drops_while_an_endpoint_is_away_is_counted_at_once_and_for
         let slow = PusherConfig { order, idle_interval, ..config(&away) };
         let fast = config(&well);
         let mut ledger = if in_memory {
-            Ledger::in_memory(20_000)
+            FakeLedger::in_memory(20_000)
         } else {
-            Ledger::with_caps(JournalConfig { max_bytes: 4_000, ..SMALL })
+            FakeLedger::with_caps(JournalConfig { max_bytes: 4_000, ..SMALL })
         };
         ledger.claim(&[&slow, &fast]);
         let (slow, fast) = (ledger.push(&slow), ledger.push(&fast));
@@ -427,7 +393,7 @@ async fn what_the_log_drops_is_counted_once_whenever_the_program_ends() {
         let mut receiver = Receiver::new();
         receiver.always(Answer::Stall);
         let config = config(&receiver);
-        let mut ledger = Ledger::with_caps(JournalConfig { max_bytes: 4_000, ..SMALL });
+        let mut ledger = FakeLedger::with_caps(JournalConfig { max_bytes: 4_000, ..SMALL });
         ledger.claim(&[&config]);
         let push = ledger.push(&config);
         grow(&mut ledger, 2, 0..1);

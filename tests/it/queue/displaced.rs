@@ -12,32 +12,6 @@ use super::{
     *,
 };
 
-impl Ledger {
-    /// Tries a sample cut without changes.
-    fn refused(&mut self, number: i64) -> Error {
-        let mut cut = Delta::new(1);
-        (cut.sequence, cut.time_ms, cut.is_tick) = (self.sequence + 1, at(number), true);
-        let Kept::Disk { journal, .. } = &mut self.kept else { panic!("it is on disk") };
-        let state = self.reader.as_ref().unwrap().state();
-        let refused = journal.append(&mut cut, state, at(number)).expect_err("refused");
-        self.news.send_replace(());
-        refused
-    }
-
-    /// The same log in another process, after something was done to its files.
-    fn after(self, change: impl FnOnce(&Path)) -> Ledger {
-        let Ledger { kept: Kept::Disk { dir, journal }, slots, free, .. } = self else {
-            panic!("it is on disk")
-        };
-        drop(journal);
-        change(dir.path());
-        let (journal, _) = Journal::open(dir.path(), JournalConfig::default()).unwrap();
-        let sequence = journal.log().end().sequence;
-        let kept = Kept::Disk { dir, journal: Box::new(journal) };
-        Ledger { sequence, slots, free, ..Ledger::of(kept) }
-    }
-}
-
 fn only_file(directory: PathBuf) -> PathBuf {
     let mut entries = fs::read_dir(directory).unwrap();
     entries.next().unwrap().unwrap().path()
@@ -77,7 +51,7 @@ fn assert_each_once(receiver: &mut Receiver, cuts: i64) {
 async fn what_the_log_does_not_have_is_not_sent_and_once_it_is_back_each_sample_goes_out_once() {
     let mut receiver = Receiver::new();
     let config = config(&receiver);
-    let mut ledger = Ledger::on_disk();
+    let mut ledger = FakeLedger::on_disk();
     ledger.claim(&[&config]);
     let push = ledger.push(&config);
     grow(&mut ledger, 2, 0..3);
@@ -101,7 +75,7 @@ async fn what_the_log_does_not_have_is_not_sent_and_once_it_is_back_each_sample_
 async fn a_bookmark_that_is_removed_while_in_use_is_there_again_for_the_next_process() {
     let mut receiver = Receiver::new();
     let config = config(&receiver);
-    let mut ledger = Ledger::on_disk();
+    let mut ledger = FakeLedger::on_disk();
     ledger.claim(&[&config]);
     let push = ledger.push(&config);
     grow(&mut ledger, 2, 0..3);
@@ -143,7 +117,7 @@ async fn after_damage_to_bookmark_or_cursor_no_sample_is_lost_and_with_one_of_th
     for (what, change, twice) in changes {
         let mut receiver = Receiver::new();
         let config = config(&receiver);
-        let mut ledger = Ledger::on_disk();
+        let mut ledger = FakeLedger::on_disk();
         ledger.claim(&[&config]);
         let push = ledger.push(&config);
         for number in 0..4 {

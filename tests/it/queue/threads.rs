@@ -9,7 +9,7 @@ fn named(name: &str, config: PusherConfig) -> PusherConfig {
     PusherConfig { name: name.to_owned(), ..config }
 }
 
-fn start(ledger: &Ledger, config: &PusherConfig, metrics: &Arc<Metrics>) -> Running {
+fn start(ledger: &FakeLedger, config: &PusherConfig, metrics: &Arc<Metrics>) -> Running {
     let component = Health::new().register("remote write");
     let lifeline = component.lifeline("stream");
     let pusher = Pusher::new(config, &Schema::original(), Arc::clone(metrics), component, None);
@@ -18,7 +18,7 @@ fn start(ledger: &Ledger, config: &PusherConfig, metrics: &Arc<Metrics>) -> Runn
 
 #[tokio::test]
 async fn an_endpoint_is_stopped_and_goes_on_in_another_pusher_while_others_push() {
-    for mut ledger in [Ledger::on_disk(), Ledger::in_memory(1 << 20)] {
+    for mut ledger in [FakeLedger::on_disk(), FakeLedger::in_memory(1 << 20)] {
         let (mut one, mut two) = (Receiver::new(), Receiver::new());
         two.answer([Answer::Stall]);
         let configs = [named("one", config(&one)), named("two", config(&two))];
@@ -55,7 +55,7 @@ async fn an_endpoint_is_stopped_and_goes_on_in_another_pusher_while_others_push(
 async fn what_waits_for_an_endpoint_that_is_removed_is_dropped_and_not_kept() {
     let receiver = Receiver::new();
     receiver.always(Answer::Stall);
-    let mut ledger = Ledger::on_disk();
+    let mut ledger = FakeLedger::on_disk();
     let config = config(&receiver);
     ledger.claim(&[&config]);
     let metrics = Arc::new(Metrics::new());

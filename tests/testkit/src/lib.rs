@@ -2,7 +2,7 @@
 //!
 //! | for | modules |
 //! |---|---|
-//! | the stages, in this process | [`receiver`], [`log`], [`accounting`], [`definitions`], [`counting`], [`snapshots`], [`faults`] |
+//! | the stages, in this process | [`receiver`], [`log`], [`accounting`], [`fake_ledger`], [`definitions`], [`counting`], [`snapshots`], [`faults`] |
 //! | the program, as a child | [`exporter`], [`child`], [`page`], [`http`] |
 //! | Kafka and flows | [`cluster`] (librdkafka's mock), [`produce`], [`series`] |
 //! | real servers (`scripts/e2e`) | [`servers`], [`query`] |
@@ -24,6 +24,7 @@ pub mod cluster;
 pub mod counting;
 pub mod definitions;
 pub mod exporter;
+pub mod fake_ledger;
 pub mod faults;
 pub mod http;
 pub mod log;

@@ -124,27 +124,28 @@ impl Slots {
 
 /// Values in slots. A value keeps its slot until it is removed; what is removed makes room for what
 /// is inserted later.
+///
+/// The values are in chunks, so that growing moves none of them and leaves no unused half.
 #[derive(Debug, Clone)]
 pub(crate) struct Slab<T> {
-    values: Vec<T>,
+    /// Each has [`CHUNK`] values, but for the last one.
+    chunks: Vec<Vec<T>>,
     slots: Slots,
 }
 
+/// Values in a chunk of a [`Slab`].
+const CHUNK: usize = 1024;
+
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Slab { values: Vec::new(), slots: Slots::default() }
+        Slab { chunks: Vec::new(), slots: Slots::default() }
     }
 }
 
 impl<T> Slab<T> {
-    /// One with room for so many values.
-    pub(crate) fn with_capacity(values: usize) -> Self {
-        Slab { values: Vec::with_capacity(values), ..Slab::default() }
-    }
-
     /// Slots are below this.
     pub(crate) fn bound(&self) -> usize {
-        self.values.len()
+        self.slots.len()
     }
 
     /// Puts a value into the lowest vacant slot, and returns that.
@@ -152,10 +153,19 @@ impl<T> Slab<T> {
     /// # Panics
     /// If there are 2^32 slots, far more than fit in memory.
     pub(crate) fn insert(&mut self, value: T) -> u32 {
+        let bound = self.slots.len();
         let slot = self.slots.take();
-        match self.values.get_mut(slot as usize) {
-            Some(vacant) => *vacant = value,
-            None => self.values.push(value),
+        if (slot as usize) < bound {
+            self[slot] = value;
+            return slot;
+        }
+        match self.chunks.last_mut() {
+            Some(last) if last.len() < CHUNK => last.push(value),
+            _ => {
+                let mut chunk = Vec::with_capacity(CHUNK);
+                chunk.push(value);
+                self.chunks.push(chunk);
+            }
         }
         slot
     }
@@ -165,15 +175,18 @@ impl<T> Slab<T> {
     /// taken out before.
     pub(crate) fn remove(&mut self, slot: u32) {
         self.slots.give(slot);
-        if slot as usize + 1 == self.values.len() {
-            self.values.truncate(self.slots.trim());
-            give_back(&mut self.values);
+        if slot as usize + 1 == self.slots.len() {
+            let bound = self.slots.trim();
+            self.chunks.truncate(bound.div_ceil(CHUNK));
+            if let Some(last) = self.chunks.last_mut() {
+                last.truncate(bound - (bound - 1) / CHUNK * CHUNK);
+            }
         }
     }
 
     /// The values in all slots, vacant ones included.
-    pub(crate) fn values_mut(&mut self) -> &mut [T] {
-        &mut self.values
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.chunks.iter_mut().flatten()
     }
 }
 
@@ -181,13 +194,15 @@ impl<T> Index<u32> for Slab<T> {
     type Output = T;
 
     fn index(&self, slot: u32) -> &T {
-        &self.values[slot as usize]
+        let slot = slot as usize;
+        &self.chunks[slot / CHUNK][slot % CHUNK]
     }
 }
 
 impl<T> IndexMut<u32> for Slab<T> {
     fn index_mut(&mut self, slot: u32) -> &mut T {
-        &mut self.values[slot as usize]
+        let slot = slot as usize;
+        &mut self.chunks[slot / CHUNK][slot % CHUNK]
     }
 }
 
@@ -258,9 +273,10 @@ mod tests {
             slab.remove(slot);
         }
         assert_eq!((slab[7], slab[50_007], slab.bound()), (7, 50_007, 50_008));
+        assert_eq!(slab.values_mut().count(), 50_008);
         slab.remove(50_007);
-        assert_eq!(slab.bound(), 8);
-        assert!(slab.values.capacity() <= KEPT_ITEMS);
+        assert_eq!((slab.bound(), slab.values_mut().count()), (8, 8));
+        assert_eq!(slab.chunks.len(), 1);
         assert_eq!((slab.insert(1), slab.insert(2)), (0, 1));
         assert_eq!((slab[0], slab[1], slab[7]), (1, 2, 7));
     }

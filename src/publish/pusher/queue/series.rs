@@ -166,7 +166,6 @@ impl EndpointSeries {
         labeler: &Labeler,
     ) {
         self.clear(pool);
-        self.all = Slab::with_capacity(state.len());
         self.order.reserve_exact(state.len());
         self.places.reserve_exact(state.slots() as usize);
         let mut series: Vec<(i64, u32)> =

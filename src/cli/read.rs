@@ -275,7 +275,7 @@ mod tests {
             (&["--asn=many"][..], "'--asn <ASN>': give one AS number"),
             (&["--brokers=::1:9092"], "in brackets"),
             (&["--topic=a,b"], "give one topic"),
-            (&["--partitions=a"], "no partition number"),
+            (&["--partitions=a"], "is not a partition number"),
             (&["--start=yesterday"], "stored, latest, earliest"),
             (&["--log-level=verbose"], "error, warn, info, debug, trace or off"),
             (&["--remote-write-interval=1ms"], "shortest"),

@@ -63,6 +63,19 @@ impl Commits {
         self.offsets.confirmed.extend(committed);
     }
 
+    /// Raises `ends` to these positions, as far as they belong to the current assignment.
+    pub(super) fn raise(
+        &self,
+        ends: &mut BTreeMap<i32, i64>,
+        positions: &[Position],
+        assigned: &BTreeMap<i32, i64>,
+    ) {
+        for &position in positions.iter().filter(|p| self.offsets.is_current(**p, assigned)) {
+            let end = ends.entry(position.partition).or_insert(position.next_offset);
+            *end = position.next_offset.max(*end);
+        }
+    }
+
     /// Partitions are read from these offsets on (partition, first offset).
     pub(super) fn taken_up(&mut self, starts: &[(i32, i64)], published: &[Position]) {
         self.offsets.taken_up(starts, published);
@@ -191,15 +204,21 @@ impl GroupOffsets {
         !answers.is_empty() && answers.iter().all(|&(_, _, is_committed)| is_committed)
     }
 
-    /// Positions of assigned partitions that the group does not have. One below the offset where a
-    /// partition began is from an earlier assignment.
+    /// Whether a position belongs to the current assignment of its partition. One below the offset
+    /// where that began is from an earlier one.
+    fn is_current(&self, position: Position, assigned: &BTreeMap<i32, i64>) -> bool {
+        let Position { partition, next_offset } = position;
+        assigned.get(&partition).is_some_and(|&start| next_offset >= start)
+            && !self.falling.contains(&partition)
+    }
+
+    /// Current positions that the group does not have.
     fn to_commit(&self, positions: &[Position], assigned: &BTreeMap<i32, i64>) -> Vec<(i32, i64)> {
-        let is_ours = |p: &&Position| {
-            assigned.get(&p.partition).is_some_and(|&start| p.next_offset >= start)
-                && !self.falling.contains(&p.partition)
+        let is_news = |p: &&Position| {
+            self.is_current(**p, assigned)
                 && self.confirmed.get(&p.partition) != Some(&p.next_offset)
         };
-        positions.iter().filter(is_ours).map(|p| (p.partition, p.next_offset)).collect()
+        positions.iter().filter(is_news).map(|p| (p.partition, p.next_offset)).collect()
     }
 
     /// How many messages of assigned partitions are published and not committed.

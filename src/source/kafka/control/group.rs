@@ -206,7 +206,7 @@ impl Group {
             pending.retain(|partition| !partitions.contains(partition));
         }
         let deadline = Instant::now() + SETTLE_LIMIT;
-        let ends = assignment.revoke(partitions, deadline);
+        let mut ends = assignment.revoke(partitions, deadline);
         let left = deadline.saturating_duration_since(Instant::now());
         let settled = self.publication.settle(left);
         if settled.is_none() {
@@ -218,6 +218,8 @@ impl Group {
         }
         let is_committed = settled.is_some_and(|mut positions| {
             positions.retain(|position| partitions.contains(&position.partition));
+            // Workers finish a batch before they let go.
+            self.commits.raise(&mut ends, &positions, assignment.assigned());
             self.commits.commit_now(&positions, assignment.assigned())
         });
         if !is_committed {

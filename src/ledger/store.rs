@@ -67,6 +67,12 @@ impl Store {
             Some(state) => held_rule(state, identity)? == identity.rule,
             None => true,
         };
+        if !is_same_rule {
+            tracing::warn!(
+                "--asn has changed since the last run: the series counted until then end, new ones \
+                 begin from zero, and the topic is read on from where it was read to"
+            );
+        }
         if recovered.torn_bytes > 0 {
             tracing::warn!(
                 bytes = recovered.torn_bytes,

@@ -93,24 +93,35 @@ fn a_restart_serves_what_was_published_before_any_broker_answers() {
 }
 
 #[test]
-fn counts_of_another_as_are_not_mixed_with_what_the_directory_holds() {
+fn another_as_ends_the_series_and_goes_on_where_the_topic_was_read_to() {
     let (cluster, mut producer) = cluster_and_producer();
     let state = tempfile::tempdir().unwrap();
-    let mut arguments = arguments(&cluster, state.path());
+    let arguments = arguments(&cluster, state.path());
     let mut flows = Flows::new(13, 1, 5);
     let exporter = Exporter::start(&arguments);
     producer.send_flows(&mut flows, 100, PARTITIONS);
     exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
     assert!(exporter.stop().success());
 
-    arguments.push("--asn=1".to_owned());
-    arguments.retain(|argument| *argument != format!("--asn={}", produce::ASN));
-    arguments.push("--addr=none".to_owned());
-    arguments.push("--remote-write-url=http://127.0.0.1:9/".to_owned());
-    let refused = std::process::Command::new(program()).args(&arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert_eq!(refused.status.code(), Some(2), "{said}");
-    assert!(said.contains("another --state-dir"), "{said}");
+    // No flow has this AS at either end.
+    let mut another = arguments.clone();
+    another.retain(|argument| *argument != format!("--asn={}", produce::ASN));
+    another.push("--asn=1".to_owned());
+    let exporter = Exporter::start(&another);
+    exporter.wait_for_log("--asn has changed since the last run", LIMIT);
+    assert_eq!(exporter.page().totals(), Totals::new());
+    producer.send_flows(&mut flows, 50, PARTITIONS);
+    exporter.wait_for_sum("flow_exporter_flows_ignored_total", 50, LIMIT);
+    assert_eq!(exporter.page().totals(), Totals::new());
+    assert!(exporter.stop().success());
+
+    // What was counted before is not counted again, and the series begin from zero.
+    let mut flows = Flows::new(14, 1, 5);
+    let exporter = Exporter::start(&arguments);
+    assert_eq!(exporter.page().totals(), Totals::new());
+    producer.send_flows(&mut flows, 100, PARTITIONS);
+    exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
+    assert!(exporter.stop().success());
 }
 
 #[test]

@@ -111,7 +111,8 @@ fn a_group_that_refuses_us_is_named_with_the_right_and_joined_once_it_is_granted
     send(&cluster, &mut flows, 100, 1);
     exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
     exporter.wait_until_it_says("--operation Read --group flows", LIMIT);
-    exporter.wait_for_sum("flow_exporter_kafka_uncommitted_messages", 100, LIMIT);
+    // The first ones too, if their commit was not answered before.
+    exporter.wait_for_more("flow_exporter_kafka_uncommitted_messages", 99, LIMIT);
     cluster.clear_request_errors(RDKafkaApiKey::OffsetCommit);
     exporter.wait_until_ready(LIMIT);
     exporter.wait_for_sum("flow_exporter_kafka_uncommitted_messages", 0, LIMIT);
@@ -276,5 +277,5 @@ fn check_looks_at_other_partitions_though_one_has_no_leader() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("3 partitions with 100 messages"), "{said}");
-    assert!(said.contains("nothing could be read of partitions 1"), "{said}");
+    assert!(said.contains("nothing could be read from partitions 1"), "{said}");
 }

@@ -9,7 +9,7 @@ use std::{io::Write, sync::Arc, vec};
 use crate::{
     ledger::{Series, Snapshot},
     metrics::{Family, Kind, Sample},
-    schema::{self, Schema},
+    schema::{self, Schema, write_digits},
 };
 
 /// A step of [`Page::step`] ends with the first line past this many bytes.
@@ -278,17 +278,9 @@ fn escaped(out: &mut Vec<u8>, text: &str, find: impl Fn(&[u8]) -> Option<usize>)
 }
 
 /// Writes an integer exactly; a double would hold only 53 bits of it.
-fn decimal(out: &mut Vec<u8>, mut number: u64) {
+fn decimal(out: &mut Vec<u8>, number: u64) {
     let mut digits = [0; 20];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
+    let start = write_digits(&mut digits, number);
     out.extend_from_slice(&digits[start..]);
 }
 

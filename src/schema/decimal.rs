@@ -12,23 +12,31 @@ impl Decimal {
     const MOST: usize = 10;
 
     /// The digits of `number`.
-    pub fn new(mut number: u32) -> Self {
+    pub fn new(number: u32) -> Self {
         let mut digits = [0; Self::MOST];
-        let mut start = Self::MOST;
-        loop {
-            start -= 1;
-            digits[start] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                break;
-            }
-        }
+        let start = write_digits(&mut digits, number.into());
         Decimal { digits, start: start as u8 }
     }
 
     /// The digits as text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.digits[usize::from(self.start)..]).expect("digits are ASCII")
+    }
+}
+
+/// Writes the digits of `number` at the end of `digits`, and returns where they begin.
+///
+/// # Panics
+/// If there is no room for them.
+pub fn write_digits(digits: &mut [u8], mut number: u64) -> usize {
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return start;
+        }
     }
 }
 

@@ -23,7 +23,7 @@ mod measure;
 mod view;
 
 pub use class::{Class, UnknownClass};
-pub use decimal::Decimal;
+pub use decimal::{Decimal, write_digits};
 pub use definition::{Column, Definition, Value};
 pub use dimension::{Dimension, Label, MAX_VALUE_BYTES, OTHER, Shown, truncated};
 pub use family::Family;

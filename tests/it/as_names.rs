@@ -575,7 +575,7 @@ async fn the_interval_changes_while_it_runs() {
     std::fs::write(&new, "1007\tUno, once more\n").unwrap();
     std::fs::rename(&new, &path).unwrap();
     assert_eq!(running.replaced().await.get(1007), "Uno, once more");
-    // Whoever could change it has gone: it goes on.
+    // Without its handle nothing can change it, but it runs until it is stopped.
     let handle = running.handle.take();
     drop(handle);
     running.stop().await;

@@ -364,7 +364,7 @@ fn no_sample_is_of_a_time_before_the_last_one_after_the_clock_was_set_back() {
                 hostname: "a".into(),
             }),
         );
-        // Whoever scrapes sees it all the same.
+        // Scrapes see it all the same.
         drop(std::thread::spawn({
             let reader = bench.reader.clone();
             move || block_on(reader.fresh(Duration::ZERO, PATIENCE))

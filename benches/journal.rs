@@ -10,6 +10,7 @@ use std::{path::Path, time::Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flow_exporter::{
     asn::AsNames,
+    clock::UnixMs,
     journal::{CheckpointHead, CheckpointSource, Delta, Journal, JournalConfig, Series, State},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng, seq::SliceRandom};
@@ -62,12 +63,16 @@ fn initial(dir: &Path, series: u32) -> (Journal, State) {
         let (number, name) = names[random.random_range(0..names.len())];
         let router = random.random_range(0..4);
         let definition = format!("{number}\0edge{router}.fra.example.net\0{name}");
-        delta.start(id, 1_795_000_000_000 + i64::from(id / 100), definition.as_bytes());
+        delta.start(
+            id,
+            UnixMs::new(1_795_000_000_000 + i64::from(id / 100)),
+            definition.as_bytes(),
+        );
     }
     for (id, increment) in increments(series as usize, PLAIN, &mut random).iter().enumerate() {
         delta.add(id as u32, &[increment * random.random_range(4000..6000)]);
     }
-    journal.append(&mut delta, &Empty, 0).expect("appended");
+    journal.append(&mut delta, &Empty, UnixMs::EPOCH).expect("appended");
     drop(journal);
     let (journal, recovered) = Journal::open(dir, JournalConfig::default()).expect("opens");
     (journal, recovered.state.expect("a state"))
@@ -80,7 +85,7 @@ impl CheckpointSource for Empty {
         visit(CheckpointHead {
             identity: b"",
             sequence: 0,
-            time_ms: 0,
+            time: UnixMs::EPOCH,
             positions: &[],
             early_counts: b"",
             width: 1,
@@ -128,7 +133,7 @@ impl Appender {
         let delta = &mut self.deltas[which];
         delta.sequence = self.sequence;
         delta.is_tick = true;
-        self.journal.append(delta, &Empty, 0).expect("appended").bytes
+        self.journal.append(delta, &Empty, UnixMs::EPOCH).expect("appended").bytes
     }
 }
 
@@ -205,7 +210,7 @@ fn recovery(c: &mut Criterion) {
     let mut delta = Delta::new(1);
     delta.sequence = 2;
     let begun = Instant::now();
-    let appended = journal.append(&mut delta, &state, 0).expect("appended");
+    let appended = journal.append(&mut delta, &state, UnixMs::EPOCH).expect("appended");
     println!(
         "checkpoint of {SERIES} series: {:.1} bytes for each, {:.0} ms with its sync",
         appended.checkpoint_bytes as f64 / f64::from(SERIES),
@@ -222,7 +227,7 @@ fn recovery(c: &mut Criterion) {
         for (place, &increment) in values.iter().enumerate() {
             delta.add(place as u32 * 10 + offset, &[increment]);
         }
-        bytes += journal.append(&mut delta, &Empty, 0).expect("appended").bytes;
+        bytes += journal.append(&mut delta, &Empty, UnixMs::EPOCH).expect("appended").bytes;
         changes += values.len();
     }
     drop(journal);

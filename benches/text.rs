@@ -6,6 +6,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use flate2::{Compression, write::GzEncoder};
 use flow_exporter::{
     asn::AsNames,
+    clock::UnixMs,
     ledger::{SeriesTable, Snapshot},
     pipeline::Pipeline,
     publish::text::{Format, Page},
@@ -37,9 +38,9 @@ fn snapshot(series: u32) -> Arc<Snapshot> {
         );
         pipeline.message(record.as_bytes(), &mut counts, |_, _| {});
     }
-    let mut table = SeriesTable::new(schema, Arc::new(names), 0);
+    let mut table = SeriesTable::new(schema, Arc::new(names), None);
     table.merge(&counts, &[]);
-    let snapshot = Arc::new(table.take_snapshot(1, Instant::now()));
+    let snapshot = Arc::new(table.take_snapshot(Some(UnixMs::new(1)), Instant::now()));
     assert_eq!(snapshot.len(), series as usize);
     snapshot
 }

@@ -20,6 +20,16 @@ impl UnixMs {
     /// Before all other times.
     pub const MIN: UnixMs = UnixMs(i64::MIN);
 
+    /// 1970-01-01T00:00:00Z.
+    pub const EPOCH: UnixMs = UnixMs(0);
+
+    /// September 2001. What is before is not of now: it is in seconds, or from a clock that nobody has
+    /// set.
+    pub const EARLIEST: UnixMs = UnixMs(1_000_000_000_000);
+
+    /// The end of the year 9999: dates as HTTP and RFC 3339 have them go up to it.
+    const END_OF_DATES: UnixMs = UnixMs(253_402_300_800_000);
+
     /// The point this many milliseconds after the epoch.
     pub const fn new(milliseconds: i64) -> Self {
         UnixMs(milliseconds)
@@ -27,12 +37,17 @@ impl UnixMs {
 
     /// What the wall clock says; the epoch while it is set before that.
     pub fn now() -> Self {
-        UnixMs(now_ms())
+        UnixMs(milliseconds(since_epoch()))
     }
 
     /// Milliseconds since the epoch.
     pub const fn get(self) -> i64 {
         self.0
+    }
+
+    /// Seconds since the epoch, as exposition formats write them.
+    pub fn seconds(self) -> f64 {
+        self.0 as f64 / 1000.0
     }
 
     /// The last multiple of `step` that is not after this; `step` is positive.
@@ -111,34 +126,21 @@ impl fmt::Display for Millis {
     }
 }
 
-/// September 2001, in milliseconds since the epoch. What is before is not of now: it is in seconds, or
-/// from a clock that nobody has set.
-pub const EARLIEST_MS: i64 = 1_000_000_000_000;
-
-/// The end of the year 9999, in milliseconds since the epoch: dates as HTTP and RFC 3339 have them
-/// go up to it.
-const END_OF_DATES_MS: i64 = 253_402_300_800_000;
-
-/// Whether this may be the time, in milliseconds since the epoch: machines without a battery begin in
-/// 1970 until they have asked for it.
-pub fn is_set(now_ms: i64) -> bool {
-    (EARLIEST_MS..END_OF_DATES_MS).contains(&now_ms)
+/// Whether a clock that says this may be right: machines without a battery begin in 1970 until they
+/// have asked for the time.
+pub fn is_set(now: UnixMs) -> bool {
+    (UnixMs::EARLIEST..UnixMs::END_OF_DATES).contains(&now)
 }
 
 /// The time as a date; within the years that dates have, whatever the clock says.
 pub fn date() -> jiff::Timestamp {
-    jiff::Timestamp::from_millisecond(now_ms().min(END_OF_DATES_MS - 86_400_000))
-        .unwrap_or_default()
+    let last = UnixMs::END_OF_DATES - Millis::new(86_400_000);
+    jiff::Timestamp::from_millisecond(UnixMs::now().min(last).get()).unwrap_or_default()
 }
 
 /// The time since the epoch; zero while the clock is set before it.
 pub fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
-/// The time since the epoch in milliseconds.
-pub fn now_ms() -> i64 {
-    milliseconds(since_epoch())
 }
 
 /// A duration in milliseconds; the largest number there is where it is longer.

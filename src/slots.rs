@@ -40,6 +40,12 @@ impl Bits {
         &self.words[..used]
     }
 
+    /// The number after the last one.
+    pub(crate) fn end(&self) -> usize {
+        let used = self.used();
+        used.last().map_or(0, |last| used.len() * 64 - last.leading_zeros() as usize)
+    }
+
     /// Forgets the words behind the last number.
     pub(crate) fn trim(&mut self) {
         self.words.truncate(self.used().len());
@@ -68,6 +74,16 @@ impl Slots {
     /// Slots are below this; those at the end may be vacant.
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// How many slots are taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.len - self.vacancies
+    }
+
+    /// Whether this slot is taken.
+    pub(crate) fn is_taken(&self, slot: usize) -> bool {
+        slot < self.len && !self.vacant.contains(slot)
     }
 
     /// Takes the lowest vacant slot, or a new one at the end.
@@ -260,6 +276,9 @@ mod tests {
                     }
                 }
                 prop_assert!(taken.iter().all(|&slot| (slot as usize) < slots.len()));
+                prop_assert_eq!(slots.taken(), taken.len());
+                let found = (0..=slots.len()).filter(|&slot| slots.is_taken(slot));
+                prop_assert!(found.eq(taken.iter().map(|&slot| slot as usize)));
             }
         }
     }
@@ -279,6 +298,18 @@ mod tests {
         assert_eq!(slab.chunks.len(), 1);
         assert_eq!((slab.insert(1), slab.insert(2)), (0, 1));
         assert_eq!((slab[0], slab[1], slab[7]), (1, 2, 7));
+    }
+
+    #[test]
+    fn a_set_ends_behind_its_largest_number() {
+        let mut numbers = Bits::default();
+        assert_eq!(numbers.end(), 0);
+        for number in [0, 63, 64, 200] {
+            numbers.insert(number);
+            assert_eq!(numbers.end(), number + 1);
+        }
+        numbers.remove(200);
+        assert_eq!(numbers.end(), 65);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use anyhow::Context as _;
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    clock,
+    clock::UnixMs,
     config::{Config, ConfigError, KafkaSettings, SourceConfig},
     demo::{Demo, DemoConfig},
     diagnosis::Diagnosis,
@@ -355,15 +355,15 @@ fn store(
     schema: &Schema,
     state_dir: Option<&Path>,
 ) -> Result<Option<Store>, StoreError> {
-    let now_ms = clock::now_ms();
+    let now = UnixMs::now();
     let caps = config.push.journal();
     let can_read_again = !matches!(config.source, SourceConfig::Input { .. });
     if let Some(directory) = state_dir.filter(|_| can_read_again) {
-        return Store::open(&directory.join(journal::DIRECTORY), identity, caps, now_ms).map(Some);
+        return Store::open(&directory.join(journal::DIRECTORY), identity, caps, now).map(Some);
     }
     tracing::info!("counts live in memory alone and start from zero after a restart");
     let is_pushed = !config.push.endpoints.is_empty() || config.push.file.is_some();
-    Ok(is_pushed.then(|| Store::in_memory(identity, schema, now_ms, caps.max_bytes)))
+    Ok(is_pushed.then(|| Store::in_memory(identity, schema, now, caps.max_bytes)))
 }
 
 /// Completes when the program is to end.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    clock,
+    clock::UnixMs,
     source::kafka::{KafkaConfig, LookError, Looked, look},
 };
 
@@ -38,7 +38,7 @@ fn look_into(config: &KafkaConfig, flows: &mut Flows) -> Result<(bool, Vec<Strin
     let mut findings =
         vec![format!("{} answers: {count} partitions with {messages} messages", config.brokers)];
     if let Some(newest_time) = newest_time {
-        let age = clock::now_ms() / 1000 - newest_time.get() / 1000;
+        let age = UnixMs::now().get() / 1000 - newest_time.get() / 1000;
         findings.push(format!("the newest message is {age} s old"));
     }
     let unread: Vec<String> = partitions

@@ -2,6 +2,8 @@
 
 use std::{ops::Range, sync::Arc};
 
+use crate::clock::UnixMs;
+
 /// How far a partition of a topic has been counted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
@@ -18,8 +20,8 @@ pub struct Position {
 pub struct Started<'c> {
     /// Its number, as long as it lives.
     pub id: u32,
-    /// When counting it began, in milliseconds since the epoch.
-    pub start_ms: i64,
+    /// When counting it began.
+    pub start: UnixMs,
     /// What it is, in the caller's own form.
     pub definition: &'c [u8],
 }
@@ -30,8 +32,8 @@ pub struct Started<'c> {
 pub struct Delta {
     /// The delta's number, larger than that of the delta before.
     pub sequence: u64,
-    /// The delta's time, in milliseconds since the epoch.
-    pub time_ms: i64,
+    /// The delta's time.
+    pub time: UnixMs,
     /// Whether it is a tick: at a multiple of the interval, so that its samples are pushed.
     pub is_tick: bool,
     /// The positions that changed.
@@ -40,7 +42,7 @@ pub struct Delta {
     pub early_counts: Vec<u8>,
     pub(super) width: usize,
     pub(super) ended: Vec<u32>,
-    pub(super) started: Vec<(u32, i64, Range<usize>)>,
+    pub(super) started: Vec<(u32, UnixMs, Range<usize>)>,
     pub(super) definitions: Vec<u8>,
     pub(super) changed: Vec<u32>,
     /// `width` numbers for each of `changed`.
@@ -68,7 +70,7 @@ impl Delta {
     /// Removes all changes. The memory is kept, except for what an exceptionally large delta took and
     /// the one after it did not need.
     pub fn clear(&mut self) {
-        (self.sequence, self.time_ms, self.is_tick) = (0, 0, false);
+        (self.sequence, self.time, self.is_tick) = (0, UnixMs::EPOCH, false);
         self.positions.clear();
         clear(&mut self.early_counts);
         clear(&mut self.ended);
@@ -90,10 +92,10 @@ impl Delta {
 
     /// Starts a series with counts of zero. Numbers are slots: the smallest that was never used,
     /// or any whose series has ended.
-    pub fn start(&mut self, id: u32, start_ms: i64, definition: &[u8]) {
+    pub fn start(&mut self, id: u32, start: UnixMs, definition: &[u8]) {
         let begin = self.definitions.len();
         self.definitions.extend_from_slice(definition);
-        self.started.push((id, start_ms, begin..self.definitions.len()));
+        self.started.push((id, start, begin..self.definitions.len()));
     }
 
     /// Adds to the counts of a series, once in a delta.
@@ -113,9 +115,9 @@ impl Delta {
 
     /// The series that start.
     pub fn started(&self) -> impl ExactSizeIterator<Item = Started<'_>> {
-        self.started.iter().map(|(id, start_ms, definition)| Started {
+        self.started.iter().map(|(id, start, definition)| Started {
             id: *id,
-            start_ms: *start_ms,
+            start: *start,
             definition: &self.definitions[definition.clone()],
         })
     }

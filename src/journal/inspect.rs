@@ -249,7 +249,7 @@ pub(super) fn examine_segment(
     }
     report.gap = matches!(next, Next::Segment(_)) && state.sequence < bound;
     report.last_sequence = state.sequence;
-    report.last_time = UnixMs::new(state.time_ms);
+    report.last_time = state.time;
     Ok((report, Some(state)))
 }
 
@@ -284,7 +284,7 @@ fn describe(out: &mut dyn Write, number: u64, offset: u64, delta: &Delta) -> io:
         out,
         "segment {number} offset {offset}: delta {} of {}{}, {} series changed, {} started, {} ended, {} positions",
         delta.sequence,
-        Time(UnixMs::new(delta.time_ms)),
+        Time(delta.time),
         if delta.is_tick { " (tick)" } else { "" },
         delta.changed.len(),
         delta.started.len(),
@@ -326,7 +326,7 @@ fn summarize(dir: &Path, report: &Report, out: &mut dyn Write) -> io::Result<()>
             out,
             "state: delta {} of {}, {} series of {} counts",
             state.sequence,
-            Time(UnixMs::new(state.time_ms)),
+            Time(state.time),
             state.len(),
             state.width(),
         )?;

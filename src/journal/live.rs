@@ -24,6 +24,16 @@ impl LiveSet {
         self.slots as u32
     }
 
+    /// Lets numbers below this be taken.
+    pub(super) fn reserve(&mut self, slots: u32) {
+        self.slots = self.slots.max(slots as usize);
+    }
+
+    /// The number after the last living one.
+    pub(super) fn end(&self) -> usize {
+        self.numbers.end()
+    }
+
     /// Whether the same series live.
     pub(super) fn is_same(&self, other: &LiveSet) -> bool {
         self.numbers.used() == other.numbers.used()
@@ -43,22 +53,22 @@ impl LiveSet {
     pub(super) fn after(mut self, delta: &Delta) -> Result<Self, &'static str> {
         for &id in &delta.ended {
             if !self.numbers.remove(id as usize) {
-                return Err("it ends a series that does not exist");
+                return Err("the delta ends a series that does not exist");
             }
             self.count -= 1;
         }
-        let slots = self.slots + delta.started.len();
-        for &(id, start_ms, _) in &delta.started {
+        let slots = (self.slots + delta.started.len()).min(u32::MAX as usize);
+        for &(id, ..) in &delta.started {
             if id as usize >= slots {
-                return Err("it starts a series with a number out of turn");
+                return Err("the delta starts a series with a number out of turn");
             }
-            if self.get(id) || start_ms == i64::MIN {
-                return Err("it starts a series with a number that another one has");
+            if self.get(id) {
+                return Err("the delta starts a series with a number that another one has");
             }
             self.set(id);
         }
         if !delta.changed.iter().all(|&id| self.get(id)) {
-            return Err("it counts for a series that does not exist");
+            return Err("the delta counts for a series that does not exist");
         }
         self.numbers.trim();
         Ok(self)

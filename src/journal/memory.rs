@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use crate::clock::UnixMs;
+
 use super::{
     delta::Delta,
     error::Error,
@@ -75,12 +77,11 @@ impl fmt::Debug for MemoryJournal {
 }
 
 impl MemoryJournal {
-    /// A log without deltas, begun at `begun_ms` (milliseconds since the epoch), of series that have
-    /// `width` counts each. Deltas that readers still need are kept up to `max_bytes`.
-    pub fn new(width: usize, begun_ms: i64, max_bytes: usize) -> Self {
+    /// A log without deltas, begun at `begun`, of series that have `width` counts each. Deltas that readers still need are kept up to `max_bytes`.
+    pub fn new(width: usize, begun: UnixMs, max_bytes: usize) -> Self {
         let mut base = State::default();
         base.width = width;
-        base.time_ms = begun_ms;
+        base.time = begun;
         let ring = Ring {
             base,
             deltas: VecDeque::new(),
@@ -114,7 +115,7 @@ impl MemoryJournal {
         let size = bytes(delta);
         ring.live = (ring.live + delta.started.len() as u64)
             .checked_sub(delta.ended.len() as u64)
-            .ok_or(Error::Unfit("it ends a series that does not exist"))?;
+            .ok_or(Error::Unfit("the delta ends a series that does not exist"))?;
         let totals = &mut ring.end.totals;
         if delta.is_tick {
             totals.ticks += 1;

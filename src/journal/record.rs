@@ -5,6 +5,8 @@ mod read;
 
 use std::{io, ops::Range};
 
+use crate::clock::UnixMs;
+
 use super::{
     codec::{Encoder, put, put_bytes, put_signed},
     delta::{Delta, Position},
@@ -226,7 +228,7 @@ impl RecordWriter {
 
     fn part(&mut self, out: &mut Vec<u8>, delta: &Delta, part: &Part) -> io::Result<()> {
         put(out, delta.sequence);
-        put_signed(out, delta.time_ms);
+        put_signed(out, delta.time.get());
         put(out, u64::from(delta.is_tick));
         put(out, delta.width as u64);
         let raw = &mut self.raw;
@@ -239,10 +241,10 @@ impl RecordWriter {
         let started = &delta.started[part.started.clone()];
         put(raw, started.len() as u64);
         put_ids(raw, started.iter().map(|&(id, ..)| id));
-        let mut before = delta.time_ms;
-        for &(_, start_ms, _) in started {
-            put_signed(raw, start_ms.wrapping_sub(before));
-            before = start_ms;
+        let mut before = delta.time.get();
+        for &(_, start, _) in started {
+            put_signed(raw, start.get().wrapping_sub(before));
+            before = start.get();
         }
         for (.., definition) in started {
             put_bytes(raw, &delta.definitions[definition.clone()]);
@@ -299,7 +301,7 @@ impl RecordWriter {
                 continue;
             }
             emit(Kind::CheckpointHead, &mut |out| {
-                put_signed(out, head.time_ms);
+                put_signed(out, head.time.get());
                 put(out, head.width as u64);
                 put(out, u64::from(head.slots));
                 put(out, u64::from(head.live));
@@ -320,8 +322,8 @@ impl RecordWriter {
             self.raw.clear();
             let mut before = 0;
             for &time in times {
-                put_signed(&mut self.raw, time.wrapping_sub(before));
-                before = time;
+                put_signed(&mut self.raw, time.get().wrapping_sub(before));
+                before = time.get();
             }
             self.encoder.section(out, &self.raw)?;
         }
@@ -399,8 +401,8 @@ impl RecordWriter {
 #[derive(Default)]
 struct Rows {
     ids: Vec<u32>,
-    starts: Vec<i64>,
-    changes: Vec<i64>,
+    starts: Vec<UnixMs>,
+    changes: Vec<UnixMs>,
     definitions: Vec<u8>,
     counts: Vec<u64>,
     /// The most that they take.
@@ -410,8 +412,8 @@ struct Rows {
 impl Rows {
     fn push(&mut self, series: &Series<'_>, bytes: usize) {
         self.ids.push(series.id);
-        self.starts.push(series.start_ms);
-        self.changes.push(series.changed_ms);
+        self.starts.push(series.start);
+        self.changes.push(series.changed);
         put_bytes(&mut self.definitions, series.definition);
         self.counts.extend_from_slice(series.counts);
         self.bytes += bytes;

@@ -79,7 +79,7 @@ pub fn repair_with(files: &Files, dir: &Path) -> Result<Repaired, Error> {
         }
         if let Some(state) = state {
             if matches!(next, Next::None) {
-                repaired.newest = Some((state.sequence, UnixMs::new(state.time_ms)));
+                repaired.newest = Some((state.sequence, state.time));
                 newest = state.position();
             }
             next = Next::of(directory, number)?;
@@ -232,7 +232,7 @@ fn deltas_after(
             match reader.delta(&mut delta) {
                 Ok(true) => {
                     deltas += 1;
-                    newest = Some((delta.sequence, UnixMs::new(delta.time_ms)));
+                    newest = Some((delta.sequence, delta.time));
                 }
                 Ok(false) | Err(Error::Broken(_)) => break,
                 Err(error) => return Err(error),

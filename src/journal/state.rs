@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::slots::give_back;
+use crate::{clock::UnixMs, slots::give_back};
 
 use super::{
     codec::{Input, put_bytes},
@@ -10,9 +10,6 @@ use super::{
     live::LiveSet,
     position::{LogPosition, Totals},
 };
-
-/// Start time of a number that no series has.
-const VACANT: i64 = i64::MIN;
 
 /// Definitions of ended series may take this much, in bytes, before those of the living are moved
 /// together.
@@ -25,8 +22,8 @@ pub struct CheckpointHead<'s> {
     pub identity: &'s [u8],
     /// Number of the delta that this is the state of; 0 before the first.
     pub sequence: u64,
-    /// Time of that delta, in milliseconds since the epoch.
-    pub time_ms: i64,
+    /// Time of that delta.
+    pub time: UnixMs,
     /// All positions, each once.
     pub positions: &'s [Position],
     /// The newest tallies.
@@ -44,10 +41,10 @@ pub struct CheckpointHead<'s> {
 pub struct Series<'s> {
     /// Its number.
     pub id: u32,
-    /// Nothing of it was counted before, in milliseconds since the epoch.
-    pub start_ms: i64,
-    /// Time of the delta that last changed it, in milliseconds since the epoch.
-    pub changed_ms: i64,
+    /// Nothing of it was counted before.
+    pub start: UnixMs,
+    /// Time of the delta that last changed it.
+    pub changed: UnixMs,
     /// What it is, in the caller's own form.
     pub definition: &'s [u8],
     /// Its counts.
@@ -70,8 +67,8 @@ pub struct State {
     pub identity: Vec<u8>,
     /// Number of the delta that this is the state of; 0 before the first.
     pub sequence: u64,
-    /// Time of that delta, in milliseconds since the epoch.
-    pub time_ms: i64,
+    /// Time of that delta.
+    pub time: UnixMs,
     /// How far each partition of each topic has been counted.
     pub positions: BTreeMap<(Arc<str>, i32), i64>,
     /// Sums beside the series, in the caller's own form.
@@ -79,39 +76,34 @@ pub struct State {
     /// How much was to be pushed up to here.
     pub totals: Totals,
     pub(super) width: usize,
-    starts: Vec<i64>,
-    changes: Vec<i64>,
+    /// Which series live. The columns may end before the numbers that it knows.
+    live: LiveSet,
+    /// Whether nothing else is kept of the series.
+    is_lean: bool,
+    starts: Vec<UnixMs>,
+    changes: Vec<UnixMs>,
     counts: Vec<u64>,
     /// Where the definitions lie.
     places: Vec<usize>,
     /// Each behind its length.
     definitions: Vec<u8>,
-    /// The living series, if nothing else is kept of them.
-    lean: Option<LiveSet>,
-    /// Numbers are below this; the columns may end before it.
-    slots: u32,
-    live: u32,
+    /// Bytes of definitions of ended series.
     garbage: usize,
 }
 
 /// States are equal if they say the same, whatever their history.
 impl PartialEq for State {
     fn eq(&self, other: &Self) -> bool {
-        (
-            &self.identity,
-            self.sequence,
-            self.time_ms,
-            &self.positions,
-            &self.early_counts,
-            self.totals,
-        ) == (
-            &other.identity,
-            other.sequence,
-            other.time_ms,
-            &other.positions,
-            &other.early_counts,
-            other.totals,
-        ) && self.width == other.width
+        (&self.identity, self.sequence, self.time, &self.positions, &self.early_counts, self.totals)
+            == (
+                &other.identity,
+                other.sequence,
+                other.time,
+                &other.positions,
+                &other.early_counts,
+                other.totals,
+            )
+            && self.width == other.width
             && self.series().eq(other.series())
     }
 }
@@ -124,17 +116,17 @@ impl State {
 
     /// How many series there are.
     pub fn len(&self) -> usize {
-        self.live as usize
+        self.live.count as usize
     }
 
     /// Whether there is no series.
     pub fn is_empty(&self) -> bool {
-        self.live == 0
+        self.live.count == 0
     }
 
     /// Numbers of series are below this.
     pub fn slots(&self) -> u32 {
-        self.slots
+        self.live.slots()
     }
 
     /// Counts of each series.
@@ -145,11 +137,10 @@ impl State {
     /// The series with this number, if there is one.
     pub fn get(&self, id: u32) -> Option<Series<'_>> {
         let slot = id as usize;
-        let start_ms = *self.starts.get(slot)?;
-        (start_ms != VACANT).then(|| Series {
+        (self.live.get(id) && !self.is_lean).then(|| Series {
             id,
-            start_ms,
-            changed_ms: self.changes[slot],
+            start: self.starts[slot],
+            changed: self.changes[slot],
             definition: definition(&self.definitions, self.places[slot]),
             counts: &self.counts[slot * self.width..][..self.width],
         })
@@ -162,9 +153,7 @@ impl State {
 
     /// Which series live.
     pub(super) fn live_set(&self) -> LiveSet {
-        let mut live = LiveSet::new(self.slots());
-        self.series().for_each(|series| live.set(series.id));
-        live
+        self.live.clone()
     }
 
     /// Makes it the state after `delta`. After an error, which says why that is impossible, the state
@@ -173,13 +162,9 @@ impl State {
         if delta.sequence <= self.sequence {
             return Err("the delta is not newer than the one before");
         }
-        match self.lean.take() {
-            Some(live) => {
-                let live = live.after(delta)?;
-                (self.slots, self.live) = (live.slots(), live.count);
-                self.lean = Some(live);
-            }
-            None => self.apply_to_series(delta)?,
+        self.live = std::mem::take(&mut self.live).after(delta)?;
+        if !self.is_lean {
+            self.apply_to_series(delta)?;
         }
         for position in &delta.positions {
             self.positions
@@ -189,34 +174,28 @@ impl State {
             self.early_counts.clone_from(&delta.early_counts);
         }
         self.sequence = delta.sequence;
-        self.time_ms = delta.time_ms;
+        self.time = delta.time;
         if delta.is_tick {
             self.totals.ticks += 1;
-            self.totals.samples += u64::from(self.live);
+            self.totals.samples += u64::from(self.live.count);
         }
         Ok(())
     }
 
+    /// Adds what a delta says of series, which fits.
     fn apply_to_series(&mut self, delta: &Delta) -> Result<(), &'static str> {
         for &id in delta.ended() {
-            self.end(id)?;
+            self.garbage += definition(&self.definitions, self.places[id as usize]).len();
         }
-        let slots = self.slots as usize + delta.started.len();
         for series in delta.started() {
-            if series.id as usize >= slots {
-                return Err("the delta starts a series with a number out of turn");
-            }
-            self.start(series.id, series.start_ms, delta.time_ms, series.definition)?;
+            self.put(series.id, series.start, delta.time, series.definition);
         }
         if delta.width != self.width && !delta.changed.is_empty() {
             return Err("the delta has another number of counts for each series");
         }
         for (id, increments) in delta.changed() {
             let slot = id as usize;
-            if self.starts.get(slot).is_none_or(|&start| start == VACANT) {
-                return Err("the delta counts for a series that does not exist");
-            }
-            self.changes[slot] = delta.time_ms;
+            self.changes[slot] = delta.time;
             for (count, increment) in self.counts[slot * self.width..].iter_mut().zip(increments) {
                 *count = count.wrapping_add(*increment);
             }
@@ -230,53 +209,55 @@ impl State {
     /// Frees everything it knows of series except which ones are alive, and keeps no more than that
     /// from now on. It then has no series to show, but still says how many there are.
     pub(super) fn forget_series(&mut self) {
-        if self.lean.is_none() {
-            self.lean = Some(self.live_set());
-            self.starts = Vec::new();
-            self.changes = Vec::new();
-            self.counts = Vec::new();
-            self.places = Vec::new();
-            self.definitions = Vec::new();
-            self.garbage = 0;
-        }
+        self.is_lean = true;
+        self.starts = Vec::new();
+        self.changes = Vec::new();
+        self.counts = Vec::new();
+        self.places = Vec::new();
+        self.definitions = Vec::new();
+        self.garbage = 0;
     }
 
     /// Lets series be numbered below `slots`.
     pub(super) fn reserve(&mut self, slots: u32) {
-        self.slots = self.slots.max(slots);
+        self.live.reserve(slots);
     }
 
     /// Makes the columns this long.
     fn resize(&mut self, slots: usize) {
-        self.starts.resize(slots, VACANT);
-        self.changes.resize(slots, 0);
+        self.starts.resize(slots, UnixMs::EPOCH);
+        self.changes.resize(slots, UnixMs::EPOCH);
         self.counts.resize(slots * self.width, 0);
         self.places.resize(slots, 0);
     }
 
-    /// Adds a series of which all counts are zero.
+    /// Adds a series of which all counts are zero, as a checkpoint has it.
     pub(super) fn start(
         &mut self,
         id: u32,
-        start_ms: i64,
-        changed_ms: i64,
+        start: UnixMs,
+        changed: UnixMs,
         definition: &[u8],
     ) -> Result<(), &'static str> {
+        if self.live.get(id) {
+            return Err("a series starts with a number that another one has");
+        }
+        self.live.set(id);
+        self.put(id, start, changed, definition);
+        Ok(())
+    }
+
+    /// Writes into the columns what is known of a series that begins.
+    fn put(&mut self, id: u32, start: UnixMs, changed: UnixMs, definition: &[u8]) {
         let slot = id as usize;
         if slot >= self.starts.len() {
-            self.reserve(id.checked_add(1).ok_or("a series has a number out of bounds")?);
             self.resize(slot + 1);
-        }
-        if self.starts[slot] != VACANT || start_ms == VACANT {
-            return Err("a series starts with a number that another one has");
         }
         self.places[slot] = self.definitions.len();
         put_bytes(&mut self.definitions, definition);
-        self.starts[slot] = start_ms;
-        self.changes[slot] = changed_ms;
+        self.starts[slot] = start;
+        self.changes[slot] = changed;
         self.counts[slot * self.width..][..self.width].fill(0);
-        self.live += 1;
-        Ok(())
     }
 
     /// The counts of a series, to be set.
@@ -284,18 +265,9 @@ impl State {
         &mut self.counts[id as usize * self.width..][..self.width]
     }
 
-    fn end(&mut self, id: u32) -> Result<(), &'static str> {
-        let start = self.starts.get_mut(id as usize).filter(|start| **start != VACANT);
-        *start.ok_or("the delta ends a series that does not exist")? = VACANT;
-        self.garbage += definition(&self.definitions, self.places[id as usize]).len();
-        self.live -= 1;
-        Ok(())
-    }
-
     /// Frees memory that no living series takes, if it is a good part.
     fn give_back(&mut self) {
-        let used = self.starts.iter().rposition(|&start| start != VACANT);
-        self.resize(used.map_or(0, |last| last + 1));
+        self.resize(self.live.end());
         give_back(&mut self.starts);
         give_back(&mut self.changes);
         give_back(&mut self.counts);
@@ -307,8 +279,8 @@ impl State {
 
     fn move_together(&mut self) {
         let mut together = Vec::with_capacity(self.definitions.len() - self.garbage);
-        for (start, place) in self.starts.iter().zip(&mut self.places) {
-            if *start != VACANT {
+        for (id, place) in self.places.iter_mut().enumerate() {
+            if self.live.get(id as u32) {
                 let definition = definition(&self.definitions, *place);
                 *place = together.len();
                 put_bytes(&mut together, definition);
@@ -338,12 +310,12 @@ impl CheckpointSource for State {
         visit(CheckpointHead {
             identity: &self.identity,
             sequence: self.sequence,
-            time_ms: self.time_ms,
+            time: self.time,
             positions: &positions,
             early_counts: &self.early_counts,
             width: self.width,
             slots: self.slots(),
-            live: self.live,
+            live: self.live.count,
         });
     }
 
@@ -364,7 +336,7 @@ mod tests {
             delta.end(id);
         }
         for &id in started {
-            delta.start(id, 1, &[b'x'; 100]);
+            delta.start(id, UnixMs::new(1), &[b'x'; 100]);
         }
         delta
     }

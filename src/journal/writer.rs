@@ -187,7 +187,7 @@ impl Journal {
     ///
     /// `before` provides the state that the delta changes, which is the one after the last delta for
     /// which this returned `Ok`; it is only used if a checkpoint is due. The delta gets sorted.
-    /// `now_ms` is the clock, in milliseconds since the epoch.
+    /// `now` is the clock.
     ///
     /// # Errors
     /// After an [`Error::Io`], nothing was appended, and the same or a larger delta can be tried at any
@@ -198,7 +198,7 @@ impl Journal {
         &mut self,
         delta: &mut Delta,
         before: &dyn CheckpointSource,
-        now_ms: i64,
+        now: UnixMs,
     ) -> Result<Appended, Error> {
         if !delta.sort() {
             return Err(Error::Unfit("one series ends, starts or counts twice"));
@@ -214,12 +214,12 @@ impl Journal {
         self.delete_left_over();
         self.leave_displaced_segment()?;
         let bytes = self.records.len() as u64;
-        let written = if self.new_segment_is_due(now_ms) {
+        let written = if self.new_segment_is_due(now) {
             let estimate = self.active.as_ref().map_or(0, |active| active.checkpoint_bytes);
-            self.make_room(estimate + bytes, now_ms);
-            self.append_in_new_segment(delta, before, now_ms)
+            self.make_room(estimate + bytes, now);
+            self.append_in_new_segment(delta, before, now)
         } else {
-            self.make_room(bytes, now_ms);
+            self.make_room(bytes, now);
             self.append_in_active(delta).map(|live| (0, live))
         };
         // What is published has to be where the next start looks for it.
@@ -309,7 +309,7 @@ impl Journal {
         checked
     }
 
-    fn new_segment_is_due(&self, now_ms: i64) -> bool {
+    fn new_segment_is_due(&self, now: UnixMs) -> bool {
         self.active.as_ref().is_none_or(|active| {
             let full = self
                 .config
@@ -318,7 +318,7 @@ impl Journal {
                 .max(active.checkpoint_bytes * CHECKPOINTS_IN_SEGMENT);
             active.closed
                 || active.end >= full
-                || older(active.header.created, UnixMs::new(now_ms), self.config.segment_age)
+                || older(active.header.created, now, self.config.segment_age)
         })
     }
 
@@ -356,7 +356,7 @@ impl Journal {
         &mut self,
         delta: &Delta,
         before: &dyn CheckpointSource,
-        now_ms: i64,
+        now: UnixMs,
     ) -> Result<(u64, LiveSet), Error> {
         let DurableEnd { sequence, totals, .. } = self.log.lock().durable;
         let mut sequence_given = 0;
@@ -379,7 +379,7 @@ impl Journal {
         let header = Header {
             version: FORMAT_VERSION,
             number: self.next_number()?,
-            created: UnixMs::new(now_ms),
+            created: now,
             sequence: sequence_given,
             totals,
         };
@@ -472,14 +472,14 @@ impl Journal {
     }
 
     /// Deletes the oldest segments until there is room for `bytes` more, and those that are too old.
-    fn make_room(&mut self, bytes: u64, now_ms: i64) {
+    fn make_room(&mut self, bytes: u64, now: UnixMs) {
         loop {
             let mut published = self.log.lock();
             let mut segments = published.segments.values();
             let (Some(oldest), Some(next)) = (segments.next(), segments.next()) else { return };
             let all: u64 = published.segments.values().map(|segment| segment.bytes).sum();
             let full = all + bytes > self.config.max_bytes;
-            if !full && !older(next.header.created, UnixMs::new(now_ms), self.config.max_age) {
+            if !full && !older(next.header.created, now, self.config.max_age) {
                 return;
             }
             let (begin, end) = (oldest.header, next.header);

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     asn::AsNames,
+    clock::UnixMs,
     journal::State,
     schema::{Definition, MAX_VALUE_BYTES, Schema, Value, View},
 };
@@ -55,9 +56,10 @@ pub(super) fn restore(
     let retired = |view: &View| place_of(view).filter(|&place| views.is_retired(place));
     let early_retired = early.counts(&views.schema, retired).ok_or(StoreError::EarlyCounts)?;
     let early = early.counts(schema, configured).ok_or(StoreError::EarlyCounts)?;
-    // Before the first snapshot, the state's time is that of the journal, not of what was counted.
-    let time_ms = if state.sequence == 0 { 0 } else { state.time_ms };
-    let mut table = SeriesTable::new(Arc::clone(&views.schema), Arc::clone(&names), time_ms);
+    // Before the first snapshot, the state's time is that of the journal, not of what was counted; and
+    // before the time of the first data was known, snapshots had the epoch.
+    let time = Some(state.time).filter(|&time| state.sequence > 0 && time != UnixMs::EPOCH);
+    let mut table = SeriesTable::new(Arc::clone(&views.schema), Arc::clone(&names), time);
     let positions = state.positions.iter();
     table.restore(state.sequence, positions.map(|(&(_, partition), &next)| (partition, next)));
     let mut ending = Vec::new();
@@ -77,7 +79,7 @@ pub(super) fn restore(
         if is_renamed || is_too_long || views.is_retired(view) {
             ending.push(slot as usize);
         }
-        let times = (series.start_ms, series.changed_ms);
+        let times = (series.start, series.changed);
         if !table.restore_series(view, &definition, times, series.counts) {
             let what = "another series has the same";
             return Err(StoreError::Definition { series: slot, what });

@@ -6,6 +6,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::{
     asn::AsNames,
+    clock::UnixMs,
     schema::{Column, Definition, KeyHead, MAX_KEY_WIDTH, Measure, OTHER, Schema, Shown, Value},
     slots::{Bits, Slots, give_back, give_back_index},
     source::Position,
@@ -14,7 +15,7 @@ use crate::{
 
 use super::{
     columns::Columns,
-    snapshot::{Snapshot, VACANT},
+    snapshot::{Snapshot, Start},
     table_texts::TableTexts,
 };
 
@@ -37,9 +38,9 @@ pub struct SeriesTable {
     hasher: DefaultHashBuilder,
     keys: Columns<u32>,
     counts: Columns<u64>,
-    starts: Columns<i64>,
-    /// Time of the snapshot that last changed each series, in milliseconds since the epoch.
-    changes: Columns<i64>,
+    starts: Columns<Start>,
+    /// Time of the snapshot that last changed each series.
+    changes: Columns<UnixMs>,
     /// Slots in which anything has changed since [`SeriesTable::settled`], each once.
     touched: Vec<u32>,
     /// Which slots are in `touched`.
@@ -49,20 +50,20 @@ pub struct SeriesTable {
     /// Series that began since [`SeriesTable::settled`].
     begun: usize,
     slots: Slots,
-    live: usize,
     /// How many of the living series are `other` series.
     others: usize,
     /// How many series may live besides these.
     max_series: usize,
     positions: Arc<BTreeMap<i32, i64>>,
     sequence: u64,
-    /// Time of the newest snapshot, in milliseconds since the epoch.
-    time_ms: i64,
+    /// Time of the newest snapshot, or of the first data; `None` while that is not known.
+    time: Option<UnixMs>,
 }
 
 impl SeriesTable {
-    /// A series table without series. Nothing is counted before `start_ms` (milliseconds since the epoch).
-    pub fn new(schema: Arc<Schema>, names: Arc<AsNames>, start_ms: i64) -> Self {
+    /// A series table without series. Nothing is counted before `begin`; `None` if that is not known
+    /// yet.
+    pub fn new(schema: Arc<Schema>, names: Arc<AsNames>, begin: Option<UnixMs>) -> Self {
         SeriesTable {
             keys: Columns::new(schema.key_width()),
             counts: Columns::new(schema.counts()),
@@ -78,12 +79,11 @@ impl SeriesTable {
             has_ended: Bits::default(),
             begun: 0,
             slots: Slots::default(),
-            live: 0,
             others: 0,
             max_series: usize::MAX,
             positions: Arc::default(),
             sequence: 0,
-            time_ms: start_ms,
+            time: begin,
         }
     }
 
@@ -101,28 +101,33 @@ impl SeriesTable {
 
     /// How many series there are.
     pub fn len(&self) -> usize {
-        self.live
+        self.slots.taken()
     }
 
     /// Whether flows that would begin a series are counted in an `other` series.
     pub fn is_full(&self) -> bool {
-        self.live - self.others >= self.max_series
+        self.len() - self.others >= self.max_series
     }
 
     /// Whether there is no series.
     pub fn is_empty(&self) -> bool {
-        self.live == 0
+        self.len() == 0
     }
 
-    /// Time of the newest snapshot, in milliseconds since the epoch.
-    pub fn time_ms(&self) -> i64 {
-        self.time_ms
+    /// Time of the newest snapshot, or of the first data; `None` while that is not known.
+    pub fn time(&self) -> Option<UnixMs> {
+        self.time
     }
 
-    /// Sets that nothing is counted before `from_ms` (milliseconds since the epoch).
-    pub(super) fn set_begin(&mut self, from_ms: i64) {
+    /// When a series begins that did not exist at the newest snapshot.
+    fn begin_time(&self) -> UnixMs {
+        self.time.unwrap_or(UnixMs::EPOCH)
+    }
+
+    /// Sets that nothing is counted before this time.
+    pub(super) fn set_begin(&mut self, begin: UnixMs) {
         if self.is_empty() {
-            self.time_ms = from_ms;
+            self.time = Some(begin);
         }
     }
 
@@ -186,12 +191,11 @@ impl SeriesTable {
         });
     }
 
-    /// Ends the series that have not changed since `before_ms` (milliseconds since the epoch).
-    /// Returns how many.
-    pub fn expire(&mut self, before_ms: i64) -> u64 {
-        let living = self.live;
-        self.end_where(|table, slot| table.changes.row(slot)[0] < before_ms);
-        (living - self.live) as u64
+    /// Ends the series that have not changed since `before`. Returns how many.
+    pub fn expire(&mut self, before: UnixMs) -> u64 {
+        let living = self.len();
+        self.end_where(|table, slot| table.changes.row(slot)[0] < before);
+        (living - self.len()) as u64
     }
 
     /// Slots in which anything has changed since [`SeriesTable::settled`].
@@ -224,7 +228,7 @@ impl SeriesTable {
     /// Ends the series for which `ends` (which gets the slot) is true.
     fn end_where(&mut self, ends: impl Fn(&SeriesTable, usize) -> bool) {
         for slot in 0..self.keys.len() {
-            if self.starts.row(slot)[0] != VACANT && ends(self, slot) {
+            if self.slots.is_taken(slot) && ends(self, slot) {
                 self.end(slot);
             }
         }
@@ -243,7 +247,7 @@ impl SeriesTable {
         &mut self,
         view: u8,
         definition: &Definition<'_>,
-        (start_ms, changed_ms): (i64, i64),
+        (start, changed): (UnixMs, UnixMs),
         counts: &[u64],
     ) -> bool {
         let head = KeyHead { view, class: definition.class, is_other: definition.is_other };
@@ -263,8 +267,8 @@ impl SeriesTable {
         let mut row = [0; Measure::ALL.len()];
         row.iter_mut().zip(counts).for_each(|(count, counted)| *count = *counted);
         let slot = self.slots.take_new();
-        self.begin(slot, key, start_ms, &row[..self.schema.counts()]);
-        self.changes.row_mut(slot as usize)[0] = changed_ms;
+        self.begin(slot, key, start, &row[..self.schema.counts()]);
+        self.changes.row_mut(slot as usize)[0] = changed;
         true
     }
 
@@ -272,19 +276,20 @@ impl SeriesTable {
     pub(super) fn restore_vacant(&mut self) {
         let slot = self.slots.take_new();
         let (key, row) = ([0; MAX_KEY_WIDTH], [0; Measure::ALL.len()]);
-        self.push(&key[..self.schema.key_width()], VACANT, &row[..self.schema.counts()]);
+        self.push(&key[..self.schema.key_width()], Start::VACANT, &row[..self.schema.counts()]);
         self.slots.give(slot);
     }
 
     /// Takes a snapshot with this time, or that of the previous one if that is later.
-    pub fn take_snapshot(&mut self, time_ms: i64, taken: Instant) -> Snapshot {
+    pub fn take_snapshot(&mut self, time: Option<UnixMs>, taken: Instant) -> Snapshot {
         self.sequence += 1;
-        self.time_ms = time_ms.max(self.time_ms);
+        self.time = time.max(self.time);
         self.trim();
+        let changed = self.begin_time();
         for &slot in &self.touched {
             let slot = slot as usize;
             if slot < self.changes.len() {
-                self.changes.row_mut(slot)[0] = self.time_ms;
+                self.changes.row_mut(slot)[0] = changed;
             }
         }
         Snapshot { taken, ..self.snapshot() }
@@ -294,7 +299,7 @@ impl SeriesTable {
     pub(super) fn snapshot(&self) -> Snapshot {
         Snapshot {
             sequence: self.sequence,
-            time_ms: self.time_ms,
+            time: self.time,
             taken: Instant::now(),
             schema: Arc::clone(&self.schema),
             names: Arc::clone(&self.names),
@@ -303,7 +308,7 @@ impl SeriesTable {
             counts: self.counts.clone(),
             starts: self.starts.clone(),
             changes: self.changes.clone(),
-            live: self.live,
+            live: self.len(),
             positions: Arc::clone(&self.positions),
         }
     }
@@ -384,7 +389,7 @@ impl SeriesTable {
         if any_overflows {
             // A counter never falls while its identity lasts, so a sum that passes 2^64 goes on as
             // a new series of the same labels.
-            self.starts.row_mut(slot as usize)[0] = self.time_ms;
+            self.starts.row_mut(slot as usize)[0] = Start::at(self.begin_time());
         }
         self.touch(slot);
     }
@@ -392,22 +397,21 @@ impl SeriesTable {
     /// Begins a series that did not exist at the newest snapshot.
     fn begin_now(&mut self, key: &[u32], row: &[u64]) {
         let slot = self.slots.take();
-        self.begin(slot, key, self.time_ms, row);
+        self.begin(slot, key, self.begin_time(), row);
         self.begun += 1;
         self.touch(slot);
     }
 
     /// Puts a series into a slot that was taken for it. Its texts are counted as used before.
-    fn begin(&mut self, slot: u32, key: &[u32], start_ms: i64, counts: &[u64]) {
-        let row = slot as usize;
+    fn begin(&mut self, slot: u32, key: &[u32], start: UnixMs, counts: &[u64]) {
+        let (row, start) = (slot as usize, Start::at(start));
         if row == self.keys.len() {
-            self.push(key, start_ms, counts);
+            self.push(key, start, counts);
         } else {
             self.keys.row_mut(row).copy_from_slice(key);
             self.counts.row_mut(row).copy_from_slice(counts);
-            self.starts.row_mut(row)[0] = start_ms;
+            self.starts.row_mut(row)[0] = start;
         }
-        self.live += 1;
         self.others += usize::from(KeyHead::column_is_other(key[0]));
         let SeriesTable { index, hasher, keys, .. } = self;
         index.insert_unique(hash_key(hasher, key), slot, |&slot| {
@@ -416,11 +420,11 @@ impl SeriesTable {
     }
 
     /// Appends a slot.
-    fn push(&mut self, key: &[u32], start_ms: i64, counts: &[u64]) {
+    fn push(&mut self, key: &[u32], start: Start, counts: &[u64]) {
         self.keys.push(key);
         self.counts.push(counts);
-        self.starts.push(&[start_ms]);
-        self.changes.push(&[start_ms]);
+        self.starts.push(&[start]);
+        self.changes.push(&[UnixMs::EPOCH]);
     }
 
     fn touch(&mut self, slot: u32) {
@@ -440,9 +444,8 @@ impl SeriesTable {
         key.copy_from_slice(self.keys.row(slot));
         self.release_texts(key);
         self.others -= usize::from(KeyHead::column_is_other(key[0]));
-        self.starts.row_mut(slot)[0] = VACANT;
+        self.starts.row_mut(slot)[0] = Start::VACANT;
         self.slots.give(slot as u32);
-        self.live -= 1;
         self.has_ended.insert(slot);
         self.touch(slot as u32);
     }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use crate::{
     asn::AsNames,
+    clock::{Millis, UnixMs},
     schema::{Decimal, Definition, Family, KeyHead, OTHER, Schema, Shown},
     source::Position,
 };
@@ -16,9 +17,9 @@ use super::columns::Columns;
 pub struct Snapshot {
     /// Its number; each published snapshot's is larger than those before.
     pub sequence: u64,
-    /// Its time, in milliseconds since the epoch: never before that of another published one, and
-    /// after it where both are ticks.
-    pub time_ms: i64,
+    /// Its time: never before that of another published one, and after it where both are ticks.
+    /// `None` while the time of the first data is not known.
+    pub time: Option<UnixMs>,
     /// When it was taken, on the monotonic clock.
     pub taken: Instant,
     pub(super) schema: Arc<Schema>,
@@ -26,14 +27,29 @@ pub struct Snapshot {
     pub(super) texts: Columns<Arc<str>>,
     pub(super) keys: Columns<u32>,
     pub(super) counts: Columns<u64>,
-    pub(super) starts: Columns<i64>,
-    pub(super) changes: Columns<i64>,
+    pub(super) starts: Columns<Start>,
+    pub(super) changes: Columns<UnixMs>,
     pub(super) live: usize,
     pub(super) positions: Arc<BTreeMap<i32, i64>>,
 }
 
-/// Start time of a slot that no series holds.
-pub(super) const VACANT: i64 = i64::MIN;
+/// Start time of the series in a slot, if there is one; in 8 bytes, so the earliest of all times
+/// stands for none.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Start(UnixMs);
+
+impl Start {
+    /// No series.
+    pub(super) const VACANT: Start = Start(UnixMs::MIN);
+
+    pub(super) fn at(time: UnixMs) -> Self {
+        Start(time.max(UnixMs::MIN + Millis::new(1)))
+    }
+
+    fn time(self) -> Option<UnixMs> {
+        (self.0 != UnixMs::MIN).then_some(self.0)
+    }
+}
 
 impl Snapshot {
     /// How many series there are.
@@ -47,7 +63,7 @@ impl Snapshot {
     }
 
     /// Series sit in slots `0..slots()`, each in the same slot as long as it lives. A slot whose
-    /// series ended may be taken by another one, with a later [`Series::start_ms`].
+    /// series ended may be taken by another one, with a later [`Series::start`].
     pub fn slots(&self) -> usize {
         self.counts.len()
     }
@@ -58,11 +74,10 @@ impl Snapshot {
         if slot >= self.slots() {
             return None;
         }
-        let start_ms = self.starts.row(slot)[0];
-        (start_ms != VACANT).then(|| Series {
+        self.starts.row(slot)[0].time().map(|start| Series {
             snapshot: self,
             slot,
-            start_ms,
+            start,
             counts: self.counts.row(slot),
             head: KeyHead::try_from(self.keys.row(slot)[0])
                 .expect("keys are made of heads, by the pipeline or from definitions"),
@@ -97,8 +112,8 @@ pub struct Series<'s> {
     snapshot: &'s Snapshot,
     /// Where it sits in the snapshot.
     pub slot: usize,
-    /// Nothing of it was counted before this time, in milliseconds since the epoch.
-    pub start_ms: i64,
+    /// Nothing of it was counted before this time.
+    pub start: UnixMs,
     /// What was counted, in the order of its view's measures.
     pub counts: &'s [u64],
     /// Its view and class, and whether it counts what gets no series of its own.

@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use crate::{
     asn::AsNames,
+    clock::UnixMs,
     journal::{
         self, CheckpointHead, Delta, Journal, JournalConfig, Log, MEMORY_LIMIT_BYTES,
         MemoryJournal, State,
@@ -29,9 +30,8 @@ const KEPT_CHANGES: usize = 1 << 17;
 #[derive(Debug)]
 pub struct Store {
     backend: Backend,
-    /// When it was begun, in milliseconds since the epoch: the time of the state before the first
-    /// delta.
-    begun_ms: i64,
+    /// When it was begun: the time of the state before the first delta.
+    begun: UnixMs,
     identity: Identity,
     /// The identity that the journal holds, if flows are classified by another rule now: it stays
     /// there until the series that were counted under it have ended.
@@ -54,13 +54,13 @@ enum Backend {
 }
 
 impl Store {
-    /// Opens the journal in `directory`, which is made if it does not exist, for these counts. `now_ms` is
-    /// the clock, in milliseconds since the epoch.
+    /// Opens the journal in `directory`, which is made if it does not exist, for these counts. `now` is
+    /// the clock.
     pub fn open(
         directory: &Path,
         identity: &Identity,
         config: JournalConfig,
-        now_ms: i64,
+        now: UnixMs,
     ) -> Result<Self, StoreError> {
         let (journal, recovered) = Journal::open(directory, config)?;
         let is_same_rule = match &recovered.state {
@@ -82,7 +82,7 @@ impl Store {
         }
         Ok(Store {
             backend: Backend::Disk(Box::new(journal)),
-            begun_ms: now_ms,
+            begun: now,
             held: recovered
                 .state
                 .as_ref()
@@ -110,11 +110,11 @@ impl Store {
     }
 
     /// A store in memory for push only, of no more than `max_bytes` and [`MEMORY_LIMIT_BYTES`].
-    pub fn in_memory(identity: &Identity, schema: &Schema, now_ms: i64, max_bytes: u64) -> Self {
+    pub fn in_memory(identity: &Identity, schema: &Schema, now: UnixMs, max_bytes: u64) -> Self {
         let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX).min(MEMORY_LIMIT_BYTES);
         Store {
-            backend: Backend::Memory(MemoryJournal::new(schema.counts(), now_ms, max_bytes)),
-            begun_ms: now_ms,
+            backend: Backend::Memory(MemoryJournal::new(schema.counts(), now, max_bytes)),
+            begun: now,
             identity: identity.clone(),
             held: None,
             recovered: None,
@@ -201,9 +201,9 @@ impl Store {
         table: &SeriesTable,
         early: &EarlyCounts,
         is_sample: bool,
-        now_ms: i64,
+        now: UnixMs,
     ) -> Result<u64, journal::Error> {
-        let Store { backend, begun_ms, identity, held, durable, early_counts, delta, .. } = self;
+        let Store { backend, begun, identity, held, durable, early_counts, delta, .. } = self;
         let width = table.schema().counts();
         if delta.width() == width {
             delta.clear();
@@ -217,7 +217,7 @@ impl Store {
             delta.early_counts.clear();
         }
         delta.sequence = snapshot.sequence;
-        delta.time_ms = snapshot.time_ms;
+        delta.time = recorded(snapshot);
         delta.is_tick = is_sample;
         let before = durable.as_deref();
         for position in snapshot.positions() {
@@ -232,7 +232,7 @@ impl Store {
             let old = before.and_then(|before| before.get(slot));
             let new = snapshot.get(slot);
             let same_start =
-                matches!((&old, &new), (Some(old), Some(new)) if old.start_ms == new.start_ms);
+                matches!((&old, &new), (Some(old), Some(new)) if old.start == new.start);
             let goes_on = same_start && !table.has_ended(id);
             if old.is_some() && !goes_on {
                 delta.end(id);
@@ -248,7 +248,7 @@ impl Store {
             } else {
                 definition.clear();
                 new.define(&mut definition);
-                delta.start(id, new.start_ms, &definition);
+                delta.start(id, new.start, &definition);
             }
             if increments.iter().any(|&increment| increment > 0) {
                 delta.add(id, increments);
@@ -259,13 +259,13 @@ impl Store {
                 let text = identity.text();
                 let source = Checkpoint {
                     snapshot: before,
-                    begun_ms: *begun_ms,
+                    begun: *begun,
                     identity: held.as_deref().unwrap_or(text.as_bytes()),
                     topic: &identity.topic,
                     early_counts,
                     width,
                 };
-                let appended = journal.append(delta, &source, now_ms);
+                let appended = journal.append(delta, &source, now);
                 appended.map(|appended| {
                     for change in appended.external_changes {
                         tracing::error!("{change}");
@@ -306,6 +306,11 @@ fn held_rule(state: &State, asked: &Identity) -> Result<Rule, StoreError> {
     }
 }
 
+/// A snapshot's time as the journal has it: the epoch before the time of the first data is known.
+fn recorded(snapshot: &Snapshot) -> UnixMs {
+    snapshot.time.unwrap_or(UnixMs::EPOCH)
+}
+
 fn at(topic: &Arc<str>, partition: i32, next_offset: i64) -> journal::Position {
     journal::Position { topic: Arc::clone(topic), partition, next_offset }
 }
@@ -314,7 +319,7 @@ fn at(topic: &Arc<str>, partition: i32, next_offset: i64) -> journal::Position {
 struct Checkpoint<'s> {
     /// `None` before the first delta.
     snapshot: Option<&'s Snapshot>,
-    begun_ms: i64,
+    begun: UnixMs,
     identity: &'s [u8],
     topic: &'s Arc<str>,
     early_counts: &'s [u8],
@@ -323,7 +328,7 @@ struct Checkpoint<'s> {
 
 impl journal::CheckpointSource for Checkpoint<'_> {
     fn head(&self, visit: &mut dyn FnMut(CheckpointHead<'_>)) {
-        let Checkpoint { snapshot, begun_ms, identity, topic, early_counts, width } = self;
+        let Checkpoint { snapshot, begun, identity, topic, early_counts, width } = self;
         let positions: Vec<_> = snapshot
             .iter()
             .flat_map(|snapshot| snapshot.positions())
@@ -332,7 +337,7 @@ impl journal::CheckpointSource for Checkpoint<'_> {
         visit(CheckpointHead {
             identity,
             sequence: snapshot.map_or(0, |snapshot| snapshot.sequence),
-            time_ms: snapshot.map_or(*begun_ms, |snapshot| snapshot.time_ms),
+            time: snapshot.map_or(*begun, recorded),
             positions: &positions,
             early_counts,
             width: *width,
@@ -349,8 +354,8 @@ impl journal::CheckpointSource for Checkpoint<'_> {
             series.define(&mut definition);
             visit(journal::Series {
                 id: series.slot as u32,
-                start_ms: series.start_ms,
-                changed_ms: snapshot.changes.row(series.slot)[0],
+                start: series.start,
+                changed: snapshot.changes.row(series.slot)[0],
                 definition: &definition,
                 counts: series.counts,
             });

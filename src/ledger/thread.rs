@@ -54,9 +54,6 @@ const FUTURE_LIMIT: Millis = Millis::new(10 * 60 * 1000);
 const UNSET_CLOCK: &str = "the system clock is not set: it is before September 2001 or after the year \
     9999. Flows are counted by arrival time, and samples have the clock's time; set the clock";
 
-/// The time of a series table before the time of the first data is known.
-const NOT_BEGUN: i64 = 0;
-
 static LOG_DISK: LogLimit = LogLimit::new(Duration::from_secs(30));
 static LOG_OTHER: LogLimit = LogLimit::new(Duration::from_secs(3600));
 static LOG_CLOCK: LogLimit = LogLimit::new(Duration::from_secs(60));
@@ -149,14 +146,14 @@ impl Ledger {
         let now = UnixMs::now();
         let Restored { table, early, early_retired, ending } =
             restored.unwrap_or_else(|| Restored {
-                table: SeriesTable::new(Arc::clone(&config.schema), Arc::clone(&names), NOT_BEGUN),
+                table: SeriesTable::new(Arc::clone(&config.schema), Arc::clone(&names), None),
                 early: EarlyCounts::new(),
                 early_retired: EarlyCounts::new(),
                 ending: Vec::new(),
             });
         let table = table.bounded(config.max_series);
         metrics.series_limit.set(i64::try_from(config.max_series).unwrap_or(i64::MAX));
-        let last = (table.time_ms() != NOT_BEGUN).then(|| UnixMs::new(table.time_ms()));
+        let last = table.time();
         let schedule = Schedule::new(config.interval, config.timestamps, workers, last, now);
         let bucketing = schedule.bucketing();
         let gate = Arc::new(EpochGate::new(workers, schedule.bound()));
@@ -203,7 +200,7 @@ impl Ledger {
             asked: None,
         };
         if ledger.schedule.open().is_some() && last.is_none() {
-            ledger.table.set_begin(now.get());
+            ledger.table.set_begin(now);
         }
         for counts in early_retired.into_values().flatten() {
             ledger.count(&counts);
@@ -241,7 +238,7 @@ impl Ledger {
                 }
                 let now = UnixMs::now();
                 if let Some(from) = self.schedule.begin(now) {
-                    self.table.set_begin(from.get());
+                    self.table.set_begin(from);
                     self.bound = self.schedule.bound();
                     self.gate.ask(self.bound);
                 }
@@ -300,7 +297,7 @@ impl Ledger {
     /// clock has passed it.
     fn look_at_clock(&mut self) {
         let now = UnixMs::now();
-        let is_set = clock::is_set(now.get());
+        let is_set = clock::is_set(now);
         if is_set != self.clock_is_set {
             self.clock_is_set = is_set;
             self.component.set(self.normal_state());
@@ -308,7 +305,7 @@ impl Ledger {
         if !is_set && LOG_UNSET.permit().is_some() {
             tracing::error!("{UNSET_CLOCK}");
         }
-        let ahead = UnixMs::new(self.table.time_ms()) - now;
+        let ahead = self.table.time().map_or(Millis::ZERO, |time| time - now);
         if ahead > FUTURE_LIMIT && !self.table.is_empty() && LOG_CLOCK.permit().is_some() {
             tracing::error!(
                 ahead = ?ahead.to_duration(),
@@ -335,14 +332,13 @@ impl Ledger {
                 self.count(&counts);
             }
         }
-        let time = if is_tick { now } else { self.in_between(now) };
+        let time = if is_tick { Some(now) } else { self.in_between(now) };
         self.publish(time, is_tick, Instant::now());
     }
 
     /// The time of a snapshot that is not a tick: before the next tick.
-    fn in_between(&self, now: UnixMs) -> UnixMs {
-        let before = |open: UnixMs| now.min(open - Millis::new(1));
-        self.schedule.open().map_or(UnixMs::new(NOT_BEGUN), before)
+    fn in_between(&self, now: UnixMs) -> Option<UnixMs> {
+        self.schedule.open().map(|open| now.min(open - Millis::new(1)))
     }
 
     /// Asks all workers for what they have counted, merges it and publishes it: as the tick at this
@@ -365,7 +361,7 @@ impl Ledger {
                 self.table.rename(names);
             }
             if let (Some(tick), Some(ttl)) = (tick, self.series_ttl) {
-                let ended = self.table.expire((tick - ttl).get());
+                let ended = self.table.expire(tick - ttl);
                 self.metrics.series_expired.inc_by(ended);
             }
         }
@@ -384,7 +380,7 @@ impl Ledger {
                 self.count(&counts);
             }
         }
-        let time = tick.unwrap_or_else(|| self.in_between(UnixMs::now()));
+        let time = tick.or_else(|| self.in_between(UnixMs::now()));
         self.publish(time, tick.is_some(), taken);
         self.bound = self.schedule.bound();
         self.receipts.clear();
@@ -466,13 +462,13 @@ impl Ledger {
         }
     }
 
-    fn publish(&mut self, time: UnixMs, is_tick: bool, taken: Instant) {
+    fn publish(&mut self, time: Option<UnixMs>, is_tick: bool, taken: Instant) {
         self.look_at_clock();
         self.observer.look(Instant::now());
-        let snapshot = Arc::new(self.table.take_snapshot(time.get(), taken));
+        let snapshot = Arc::new(self.table.take_snapshot(time, taken));
         self.last_snapshot = Some(taken);
         if let Some(store) = &mut self.store {
-            match store.append(&snapshot, &self.table, &self.early, is_tick, clock::now_ms()) {
+            match store.append(&snapshot, &self.table, &self.early, is_tick, UnixMs::now()) {
                 Ok(bytes) => {
                     self.metrics.journal_written.inc_by(bytes);
                     self.metrics.journal_bytes.set(store.bytes() as i64);
@@ -509,9 +505,9 @@ impl Ledger {
         self.table.settled();
         self.report_others();
         self.metrics.series.set(snapshot.len() as i64);
-        if is_tick {
-            self.last_tick = Some(UnixMs::new(snapshot.time_ms));
-            self.metrics.sample_time.set(snapshot.time_ms as f64 / 1000.0);
+        if is_tick && let Some(tick) = snapshot.time {
+            self.last_tick = Some(tick);
+            self.metrics.sample_time.set(tick.seconds());
         }
         self.newest.send_replace(Some(snapshot));
         self.news.send_replace(());

@@ -210,7 +210,7 @@ fn created_line(out: &mut Vec<u8>, family: &schema::Family, series: &Series<'_>)
     out.extend_from_slice(family.name.strip_suffix("_total").unwrap_or(&family.name).as_bytes());
     out.extend_from_slice(b"_created");
     flow_labels(out, series);
-    float(out, series.start_ms as f64 / 1000.0);
+    float(out, series.start.seconds());
     out.push(b'\n');
 }
 

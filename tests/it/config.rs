@@ -13,6 +13,7 @@ use std::{
 use flow_exporter::{
     asn::AsNames,
     cli::{Cli, Refusal},
+    clock::UnixMs,
     config::{CheckConfig, Config, ConfigError, SourceConfig, StateDir},
     health::Health,
     journal::JournalConfig,
@@ -989,7 +990,7 @@ async fn check_looks_at_the_address_for_scrapes_and_at_the_state() {
     let journal = state.join("journal");
     fs::create_dir_all(&state).unwrap();
     let caps = JournalConfig::default();
-    let open = |topic| Store::open(&journal, &identity(topic), caps, 1);
+    let open = |topic| Store::open(&journal, &identity(topic), caps, UnixMs::new(1));
     let store = open("flows").unwrap();
     let config = LedgerConfig {
         schema: schema(),
@@ -1023,7 +1024,8 @@ async fn check_looks_at_the_address_for_scrapes_and_at_the_state() {
     );
     assert_eq!(code, Some(0), "{text}");
     let elsewhere = directory.path().join("elsewhere");
-    let of_other = Store::open(&elsewhere.join("journal"), &identity("other"), caps, 1).unwrap();
+    let of_other =
+        Store::open(&elsewhere.join("journal"), &identity("other"), caps, UnixMs::new(1)).unwrap();
     let component = Health::new().register("ledger");
     let (ledger, ..) =
         Ledger::new(&config, AsNames::none().into(), 0, Arc::default(), Some(of_other), component)

@@ -76,7 +76,7 @@ proptest! {
             match event {
                 Event::Delta(changes, is_tick) => {
                     let (mut delta, next) = model.next(&changes, is_tick);
-                    journal.append(&mut delta, &model, next.time_ms).expect("appended");
+                    journal.append(&mut delta, &model, next.time).expect("appended");
                     model = next;
                     states.push(model.clone());
                 }
@@ -84,7 +84,7 @@ proptest! {
                 Event::Crash(changes, part, behind) => {
                     let before = copy(dir.path());
                     let (mut delta, next) = model.next(&changes, false);
-                    journal.append(&mut delta, &model, next.time_ms).expect("appended");
+                    journal.append(&mut delta, &model, next.time).expect("appended");
                     drop(journal);
                     let is_whole = interrupt(dir.path(), before.path(), part, behind);
                     dir = before;
@@ -219,7 +219,7 @@ fn a_broken_middle_refuses_and_repair_keeps_what_comes_before() {
     let repaired = repair(dir.path()).expect("repaired");
     assert_eq!(repaired.set_aside.len(), 1);
     assert_eq!(repaired.set_aside[0].deltas, 2);
-    assert_eq!(repaired.set_aside[0].newest, Some((3, UnixMs::new(states[3].time_ms))));
+    assert_eq!(repaired.set_aside[0].newest, Some((3, states[3].time)));
     assert!(repaired.set_aside[0].to.exists());
     let (mut journal, recovered, torn_bytes) = open(dir.path());
     assert_eq!((recovered.as_ref(), torn_bytes), (Some(&states[0]), 0));
@@ -293,10 +293,10 @@ fn a_cut_that_does_not_fit_is_refused_and_changes_nothing() {
     let bytes = fs::read(newest(dir.path())).expect("readable");
     let mistakes: [fn(&mut Delta); 9] = [
         |delta| [0, 0].into_iter().for_each(|id| delta.end(id)),
-        |delta| [2, 2].into_iter().for_each(|id| delta.start(id, 5, b"twice")),
+        |delta| [2, 2].into_iter().for_each(|id| delta.start(id, UnixMs::new(5), b"twice")),
         |delta| delta.end(2),
-        |delta| delta.start(1, 5, b"taken"),
-        |delta| delta.start(9, 5, b"out of turn"),
+        |delta| delta.start(1, UnixMs::new(5), b"taken"),
+        |delta| delta.start(9, UnixMs::new(5), b"out of turn"),
         |delta| delta.add(2, &[1, 1]),
         |delta| delta.sequence = 1,
         |delta| {
@@ -316,15 +316,15 @@ fn a_cut_that_does_not_fit_is_refused_and_changes_nothing() {
             let mut delta = Delta::new(WIDTH);
             delta.sequence = 2;
             mistake(&mut delta);
-            let refused = journal.append(&mut delta, &model, 0);
+            let refused = journal.append(&mut delta, &model, UnixMs::EPOCH);
             assert!(matches!(refused, Err(Error::Unfit(_))), "{refused:?}");
         }
         let mut delta = Delta::new(WIDTH + 1);
         delta.sequence = 2;
-        assert!(matches!(journal.append(&mut delta, &model, 0), Err(Error::Unfit(_))));
+        assert!(matches!(journal.append(&mut delta, &model, UnixMs::EPOCH), Err(Error::Unfit(_))));
     }
     let (mut delta, _) = model.next(&[], false);
-    assert!(matches!(journal.append(&mut delta, &states[0], 0), Err(Error::Unfit(_))));
+    assert!(matches!(journal.append(&mut delta, &states[0], UnixMs::EPOCH), Err(Error::Unfit(_))));
     assert_eq!(fs::read(newest(dir.path())).expect("readable"), bytes);
     model.append(&mut journal, &[(0, 1)]).expect("fits");
 }
@@ -371,7 +371,7 @@ fn old_segments_are_deleted_by_age_and_as_soon_as_nobody_needs_them() {
     let mut model = Model::default();
     let mut append = |journal: &mut Journal, now_ms| {
         let (mut delta, next) = model.next(&[(0, 1)], true);
-        let appended = journal.append(&mut delta, &model, now_ms).expect("appended");
+        let appended = journal.append(&mut delta, &model, UnixMs::new(now_ms)).expect("appended");
         model = next;
         appended.lost
     };
@@ -464,7 +464,7 @@ fn a_broken_cursor_refuses_and_repair_puts_one_at_the_beginning_of_the_log_in_it
     assert!(matches!(Journal::open(dir.path(), SMALL), Err(Error::Broken(_))));
     assert_eq!(verify(dir.path()).expect("readable").broken_cursors.len(), 1);
     let repaired = repair(dir.path()).expect("repaired");
-    assert_eq!(repaired.newest, Some((1, UnixMs::new(states[1].time_ms))));
+    assert_eq!(repaired.newest, Some((1, states[1].time)));
     assert_eq!(repaired.rewound, ["slow"]);
     assert_eq!(fs::read(&repaired.set_aside[0].to).expect("set aside"), b"nonsense");
     let (journal, recovered, _) = open(dir.path());

@@ -147,7 +147,8 @@ fn open(directory: &Path) -> Store {
 
 fn open_as(rule: Rule, directory: &Path) -> Store {
     let identity = Identity { topic: "t".into(), rule };
-    Store::open(directory, &identity, JournalConfig::default(), T - 86_400_000).unwrap()
+    Store::open(directory, &identity, JournalConfig::default(), UnixMs::new(T - 86_400_000))
+        .unwrap()
 }
 
 /// A flow of some bytes from an AS, in a message of this time.
@@ -197,7 +198,7 @@ fn samples(directory: &Path) -> Vec<(i64, BTreeMap<u32, u64>)> {
         if reader.delta().is_tick {
             let state = reader.state();
             let series = state.series().map(|series| (series.id, series.counts[0])).collect();
-            samples.push((state.time_ms, series));
+            samples.push((state.time.get(), series));
         }
     }
     samples
@@ -250,7 +251,7 @@ fn a_sample_counts_exactly_the_messages_from_before_it_in_whatever_order_they_co
     count(&mut bench.shards[0], T + INTERVAL_MS, 1, 10);
     count(&mut bench.shards[0], T + INTERVAL_MS - 1, 1, 100);
     bench.shards[0].advance_watermark(UnixMs::new(T + INTERVAL_MS + LATENESS_MS));
-    let snapshot = bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
+    let snapshot = bench.until(|snapshot| snapshot.time == Some(UnixMs::new(T + INTERVAL_MS)));
     assert_eq!(snapshot.series().map(|series| series.counts[0]).collect::<Vec<_>>(), [101]);
     bench.until_taken_from(T + 2 * INTERVAL_MS);
 
@@ -259,7 +260,7 @@ fn a_sample_counts_exactly_the_messages_from_before_it_in_whatever_order_they_co
     count(&mut bench.shards[1], T + 14_000, 2, 10_000);
     bench.shards[0].advance_watermark(UnixMs::new(T + 2 * INTERVAL_MS + LATENESS_MS));
     bench.shards[1].advance_watermark(UnixMs::new(T + 2 * INTERVAL_MS + LATENESS_MS));
-    bench.until(|snapshot| snapshot.time_ms == T + 2 * INTERVAL_MS);
+    bench.until(|snapshot| snapshot.time == Some(UnixMs::new(T + 2 * INTERVAL_MS)));
     let metrics = bench.end();
     assert_eq!(sum(&metrics, "flow_exporter_late_messages_total"), 1.0);
     assert_eq!(
@@ -283,7 +284,7 @@ fn what_was_counted_ahead_of_a_sample_survives_a_crash_with_its_position() {
     bench.shards[0].advance_watermark(UnixMs::new(T + INTERVAL_MS + LATENESS_MS));
     bench.woken.recv_timeout(PATIENCE).expect("the first sample's cut");
     bench.shards[0].hand_over(vec![Position { partition: 0, next_offset: 2 }]);
-    bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
+    bench.until(|snapshot| snapshot.time == Some(UnixMs::new(T + INTERVAL_MS)));
     bench.end();
 
     let store = open(directory.path());
@@ -292,7 +293,7 @@ fn what_was_counted_ahead_of_a_sample_survives_a_crash_with_its_position() {
     let mut bench = Bench::start(&config(), 1, Some(directory.path()));
     assert_eq!(bench.reader.target(), Some(UnixMs::new(T + 2 * INTERVAL_MS + LATENESS_MS)));
     bench.shards[0].advance_watermark(UnixMs::new(T + 2 * INTERVAL_MS + LATENESS_MS));
-    let snapshot = bench.until(|snapshot| snapshot.time_ms == T + 2 * INTERVAL_MS);
+    let snapshot = bench.until(|snapshot| snapshot.time == Some(UnixMs::new(T + 2 * INTERVAL_MS)));
     assert_eq!(snapshot.series().map(|series| series.counts[0]).collect::<Vec<_>>(), [1, 10]);
     bench.end();
 }
@@ -312,11 +313,11 @@ fn a_series_without_flows_ends_and_comes_back_from_zero_with_a_new_start() {
         }
         let moment_ms = start_ms + INTERVAL_MS;
         bench.shards[0].advance_watermark(UnixMs::new(moment_ms + LATENESS_MS));
-        let snapshot = bench.until(|snapshot| snapshot.time_ms == moment_ms);
+        let snapshot = bench.until(|snapshot| snapshot.time == Some(UnixMs::new(moment_ms)));
         bench.until_taken_from(moment_ms);
         let series = |source: u32| {
             let found = snapshot.series().find(|series| series.columns()[2] == source);
-            found.map(|series| (series.start_ms - T, series.counts[0]))
+            found.map(|series| (series.start.get() - T, series.counts[0]))
         };
         seen.push((series(1), series(2)));
     }
@@ -348,7 +349,7 @@ fn no_sample_is_of_a_time_before_the_last_one_after_the_clock_was_set_back() {
     bench.until_taken_from(future - 1 - LATENESS_MS);
     count(&mut bench.shards[0], future - 1, 1, 1);
     bench.shards[0].advance_watermark(UnixMs::new(future + LATENESS_MS));
-    bench.until(|snapshot| snapshot.time_ms == future);
+    bench.until(|snapshot| snapshot.time == Some(UnixMs::new(future)));
     bench.end();
     let before = samples(directory.path());
 
@@ -392,7 +393,7 @@ fn a_journal_with_label_values_from_before_they_had_a_bound_goes_on_and_sums_sta
         Flow { source_as: 2, destination_as: RULE.asn, bytes: 100_000, hostname: long.into() };
     bench.shards[0].counts(Some(UnixMs::new(T + INTERVAL_MS))).record(RULE, &Decoded::Flow(flow));
     bench.shards[0].advance_watermark(UnixMs::new(T + 2 * INTERVAL_MS + LATENESS_MS));
-    let snapshot = bench.until(|snapshot| snapshot.time_ms == T + 2 * INTERVAL_MS);
+    let snapshot = bench.until(|snapshot| snapshot.time == Some(UnixMs::new(T + 2 * INTERVAL_MS)));
     // AS 1 had a name that is longer than names are now, so its series has ended as well.
     assert_eq!(rows(&snapshot), [(2, kept, 111_000)]);
     let metrics = bench.end();
@@ -446,7 +447,7 @@ fn round_trip(numbers: &[u32], routers: u32, names: &AsNames, least_bytes: usize
         }
     }
     bench.shards[0].advance_watermark(UnixMs::new(T + INTERVAL_MS + LATENESS_MS));
-    let published = bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
+    let published = bench.until(|snapshot| snapshot.time == Some(UnixMs::new(T + INTERVAL_MS)));
     assert_eq!(published.len(), numbers.len() * routers as usize);
     bench.end();
 
@@ -491,7 +492,7 @@ fn labels_of_900_kilobytes_are_counted_across_a_restart_and_sums_are_exact() {
         }
         start_ms += INTERVAL_MS;
         bench.shards[0].advance_watermark(UnixMs::new(start_ms + LATENESS_MS));
-        let snapshot = bench.until(|snapshot| snapshot.time_ms == start_ms);
+        let snapshot = bench.until(|snapshot| snapshot.time == Some(UnixMs::new(start_ms)));
         assert_eq!(snapshot.len(), RECORDS as usize);
         let mut longest = 0;
         for series in snapshot.series() {

@@ -22,6 +22,7 @@ use std::{
 
 use flow_exporter::{
     asn::AsNames,
+    clock::UnixMs,
     flow::{Decoded, Flow},
     health::{Health, State},
     ledger::{Identity, Ledger, LedgerConfig, Store, Timestamps},
@@ -665,7 +666,7 @@ async fn what_the_ledger_counted_last_arrives() {
         names_wait: Duration::ZERO,
     };
     let identity = Identity { topic: "flows".into(), rule: Rule { asn: ASN } };
-    let store = Store::in_memory(&identity, &schema(), 0, u64::MAX);
+    let store = Store::in_memory(&identity, &schema(), UnixMs::EPOCH, u64::MAX);
     let log = store.log();
     let (ledger, mut shards, reader, _names) = Ledger::new(
         &ledger_config,

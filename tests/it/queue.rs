@@ -16,6 +16,7 @@ use std::{
 };
 
 use flow_exporter::{
+    clock::UnixMs,
     health::Health,
     journal::{Journal, JournalConfig},
     metrics::Metrics,
@@ -110,7 +111,7 @@ async fn what_gets_no_series_of_its_own_is_pushed_with_other_as_its_as() {
     ledger.claim(&[&config]);
     let push = ledger.push(&config);
     ledger.slots.insert(0, 0);
-    ledger.delta.start(0, at(-1), &definition_of_other());
+    ledger.delta.start(0, UnixMs::new(at(-1)), &definition_of_other());
     ledger.pending.insert(0, 7);
     ledger.sample(0);
     let request = receiver.next().await;
@@ -566,7 +567,7 @@ async fn of_two_series_with_the_same_labels_the_first_is_sent() {
     ledger.claim(&[&config]);
     let push = ledger.push(&config);
     ledger.count(1, 1);
-    ledger.delta.start(1, at(-1), &definition(1, ASN));
+    ledger.delta.start(1, UnixMs::new(at(-1)), &definition(1, ASN));
     ledger.delta.add(1, &[100]);
     ledger.sample(0);
     assert_eq!(receive(&mut receiver, 2).await[1], one(1, at(0), 1.0));
@@ -693,7 +694,7 @@ async fn no_request_is_larger_than_its_bound_whatever_the_labels_are_like() {
             let name = format!("{source_as:04}").repeat(256);
             ledger.delta.start(
                 slot,
-                at(-1),
+                UnixMs::new(at(-1)),
                 &definition_of((source_as, &name), (ASN, &name), &name),
             );
             ledger.count(source_as, 1);
@@ -703,7 +704,11 @@ async fn no_request_is_larger_than_its_bound_whatever_the_labels_are_like() {
         let slot = ledger.slots.len() as u32;
         ledger.slots.insert(SERIES + 1, slot);
         let name = "n".repeat(900_000);
-        ledger.delta.start(slot, at(0), &definition_of((SERIES + 1, ""), (ASN, ""), &name));
+        ledger.delta.start(
+            slot,
+            UnixMs::new(at(0)),
+            &definition_of((SERIES + 1, ""), (ASN, ""), &name),
+        );
         ledger.count(SERIES + 1, 1);
         ledger.sample(1);
         let push = ledger.push(&config);

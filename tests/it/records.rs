@@ -8,9 +8,13 @@ use std::{
     time::Duration,
 };
 
-use flow_exporter::journal::{
-    CheckpointHead, CheckpointSource, Delta, Error, Journal, JournalConfig, LogPosition, Placement,
-    Position, RECORD_LIMIT_BYTES, Reader, Series, Start, State, Step, repair, verify,
+use flow_exporter::{
+    clock::{Millis, UnixMs},
+    journal::{
+        CheckpointHead, CheckpointSource, Delta, Error, Journal, JournalConfig, LogPosition,
+        Placement, Position, RECORD_LIMIT_BYTES, Reader, Series, Start, State, Step, repair,
+        verify,
+    },
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -42,7 +46,7 @@ impl CheckpointSource for Beginning {
         visit(CheckpointHead {
             identity: b"identity",
             sequence: 0,
-            time_ms: 0,
+            time: UnixMs::EPOCH,
             positions: &[],
             early_counts: b"",
             width: WIDTH,
@@ -97,12 +101,12 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
 fn delta(state: Option<&State>, changes: &Changes) -> Delta {
     let mut delta = Delta::new(WIDTH);
     delta.sequence = state.map_or(0, |state| state.sequence) + 1;
-    delta.time_ms = delta.sequence as i64 * 1000;
+    delta.time = UnixMs::new(delta.sequence as i64 * 1000);
     delta.is_tick = true;
     delta.early_counts = noise(delta.sequence, changes.early_counts);
     for (place, &length) in changes.topics.iter().enumerate() {
         let topic = Arc::from(format!("{place}{}", "t".repeat(length)));
-        let position = Position { topic, partition: 7, next_offset: delta.time_ms };
+        let position = Position { topic, partition: 7, next_offset: delta.time.get() };
         delta.positions.push(position);
     }
     let slots = state.map_or(0, State::slots);
@@ -122,7 +126,7 @@ fn delta(state: Option<&State>, changes: &Changes) -> Delta {
     for (place, &length) in changes.started.iter().enumerate() {
         let id = slots + place as u32;
         let definition = noise(u64::from(id) * 1000 + delta.sequence, length);
-        delta.start(id, delta.time_ms - place as i64, &definition);
+        delta.start(id, delta.time - Millis::new(place as i64), &definition);
         delta.add(id, &[1, u64::from(id)]);
     }
     delta
@@ -140,8 +144,8 @@ fn write(dir: &Path, record_bytes: usize, history: &[Changes]) -> Vec<Option<Sta
         }
         let mut delta = delta(before.as_ref(), changes);
         match &before {
-            Some(state) => journal.append(&mut delta, state, 0),
-            None => journal.append(&mut delta, &Beginning, 0),
+            Some(state) => journal.append(&mut delta, state, UnixMs::EPOCH),
+            None => journal.append(&mut delta, &Beginning, UnixMs::EPOCH),
         }
         .expect("appended");
         let log = journal.log();
@@ -299,7 +303,7 @@ fn a_crash_anywhere_in_the_records_of_a_cut_leaves_the_state_before_it() {
             early_counts: 0,
             begins_segment: false,
         };
-        journal.append(&mut delta(Some(&state), &changes), &state, 0).expect("goes on");
+        journal.append(&mut delta(Some(&state), &changes), &state, UnixMs::EPOCH).expect("goes on");
         drop(journal);
         let report = verify(crashed.path()).expect("readable");
         assert_eq!((report.broken().count(), report.segments[0].deltas), (0, 2));
@@ -368,7 +372,7 @@ fn a_cut_of_several_records_whose_sync_failed_is_void() {
         early_counts: 300,
         begins_segment: false,
     };
-    journal.append(&mut delta(Some(&before), &larger), &before, 0).expect("appended");
+    journal.append(&mut delta(Some(&before), &larger), &before, UnixMs::EPOCH).expect("appended");
     drop(journal);
     // What the failed sync left behind, whole and in parts.
     for left in [bytes.len(), bytes.len() - 1, begin + 40] {
@@ -416,8 +420,8 @@ fn what_no_record_may_hold_is_refused_and_changes_nothing() {
     let state = recovered.state.expect("one");
     let mut too_large = Delta::new(WIDTH);
     too_large.sequence = state.sequence + 1;
-    too_large.start(state.slots(), 1, &vec![0; RECORD_LIMIT_BYTES]);
-    let refused = journal.append(&mut too_large, &state, 0);
+    too_large.start(state.slots(), UnixMs::new(1), &vec![0; RECORD_LIMIT_BYTES]);
+    let refused = journal.append(&mut too_large, &state, UnixMs::EPOCH);
     assert!(matches!(refused, Err(Error::Unfit(_))), "{refused:?}");
     assert_eq!(fs::read(newest(dir.path())).expect("readable"), bytes);
     drop(journal);

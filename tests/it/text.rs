@@ -4,6 +4,7 @@ use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use flow_exporter::{
     asn::AsNames,
+    clock::UnixMs,
     flow::{Decoded, Flow},
     ledger::{SeriesTable, Snapshot},
     metrics::{Family, Kind, Metrics, Sample},
@@ -25,9 +26,9 @@ fn snapshot(flows: &[(u32, u32, u64, &str)]) -> Arc<Snapshot> {
             &Decoded::Flow(Flow { source_as, destination_as, bytes, hostname }),
         );
     }
-    let mut table = SeriesTable::new(schema(), Arc::new(AsNames::default()), 0);
+    let mut table = SeriesTable::new(schema(), Arc::new(AsNames::default()), None);
     table.merge(&counts, &[]);
-    Arc::new(table.take_snapshot(1, Instant::now()))
+    Arc::new(table.take_snapshot(Some(UnixMs::new(1)), Instant::now()))
 }
 
 fn rendered(format: Format, snapshot: Option<Arc<Snapshot>>, own: Vec<Family>) -> String {
@@ -279,9 +280,11 @@ fn openmetrics_tells_when_a_series_began_where_that_is_asked_for() {
             hostname: "edge1".into(),
         }),
     );
-    let mut table = SeriesTable::new(schema(), Arc::new(AsNames::default()), began_ms);
+    let mut table =
+        SeriesTable::new(schema(), Arc::new(AsNames::default()), Some(UnixMs::new(began_ms)));
     table.merge(&counts, &[]);
-    let snapshot = Arc::new(table.take_snapshot(began_ms + 15_000, Instant::now()));
+    let snapshot =
+        Arc::new(table.take_snapshot(Some(UnixMs::new(began_ms + 15_000)), Instant::now()));
     let lines = |format, asked| {
         let snapshot = Some(Arc::clone(&snapshot));
         let mut page = Page::new(format, schema(), snapshot, vec![]).with_created(asked);
@@ -306,11 +309,11 @@ fn what_gets_no_series_of_its_own_has_other_as_its_as_and_name() {
         );
     }
     let names = AsNames::parse(b"64502\tSecond\n0\tZero\n").expect("a table of names");
-    let mut table = SeriesTable::new(schema(), Arc::new(names), 0).bounded(1);
+    let mut table = SeriesTable::new(schema(), Arc::new(names), None).bounded(1);
     table.merge(&counts, &[]);
     let page = rendered(
         Format::Prometheus,
-        Some(Arc::new(table.take_snapshot(1, Instant::now()))),
+        Some(Arc::new(table.take_snapshot(Some(UnixMs::new(1)), Instant::now()))),
         vec![],
     );
     let series: Vec<_> = page.lines().filter(|line| !line.starts_with('#')).collect();

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::journal::{
-    codec::{Decoder, Input, Malformed},
-    delta::{Delta, Position},
-    state::State,
+use crate::{
+    clock::UnixMs,
+    journal::{
+        codec::{Decoder, Input, Malformed},
+        delta::{Delta, Position},
+        state::State,
+    },
 };
 
 /// What a record of kind [`Kind::Part`](crate::journal::frame::Kind::Part) says before its part of the delta.
@@ -34,14 +37,13 @@ pub(in crate::journal) fn read_part(
     delta: &mut Delta,
     first: bool,
 ) -> Result<(), Malformed> {
-    let (sequence, time_ms) = (input.number()?, input.signed()?);
+    let (sequence, time) = (input.number()?, UnixMs::new(input.signed()?));
     let is_tick = input.number()? == 1;
     let width = usize::from(u8::try_from(input.number()?).map_err(|_| Malformed)?);
     if first {
-        (delta.sequence, delta.time_ms, delta.is_tick, delta.width) =
-            (sequence, time_ms, is_tick, width);
-    } else if (delta.sequence, delta.time_ms, delta.is_tick, delta.width)
-        != (sequence, time_ms, is_tick, width)
+        (delta.sequence, delta.time, delta.is_tick, delta.width) = (sequence, time, is_tick, width);
+    } else if (delta.sequence, delta.time, delta.is_tick, delta.width)
+        != (sequence, time, is_tick, width)
     {
         return Err(Malformed);
     }
@@ -55,14 +57,14 @@ pub(in crate::journal) fn read_part(
     let mut starting: Vec<u32> = delta.started.last().map(|&(id, ..)| id).into_iter().collect();
     let before_these = starting.len();
     ids(&mut meta, started, &mut starting)?;
-    let mut before = delta.time_ms;
+    let mut before = delta.time.get();
     let mut starts = Vec::new();
     for _ in 0..started {
         before = before.wrapping_add(meta.signed()?);
-        starts.push(before);
+        starts.push(UnixMs::new(before));
     }
-    for (id, start_ms) in starting.into_iter().skip(before_these).zip(starts) {
-        delta.start(id, start_ms, meta.bytes()?);
+    for (id, start) in starting.into_iter().skip(before_these).zip(starts) {
+        delta.start(id, start, meta.bytes()?);
     }
     meta.end()?;
     let changed = usize::try_from(input.number()?).map_err(|_| Malformed)?;
@@ -93,7 +95,7 @@ pub(in crate::journal) fn read_head(
     state: &mut State,
 ) -> Result<(usize, u64), Malformed> {
     let mut input = Input(payload);
-    state.time_ms = input.signed()?;
+    state.time = UnixMs::new(input.signed()?);
     state.width = usize::from(u8::try_from(input.number()?).map_err(|_| Malformed)?);
     let slots = u32::try_from(input.number()?).map_err(|_| Malformed)?;
     let live = input.number()?;
@@ -150,14 +152,15 @@ pub(in crate::journal) fn read_series(
     ids(&mut Input(&gaps), count, &mut numbers)?;
     let (mut starts, mut changes) = (Input(&starts), Input(&changes));
     let mut definitions = Input(&definitions);
-    let (mut start_ms, mut changed_ms) = (0_i64, 0_i64);
+    let (mut start, mut last_change) = (0_i64, 0_i64);
     for &id in &numbers {
         if id >= state.slots() {
             return Err("a series of the checkpoint has a number out of bounds");
         }
-        start_ms = start_ms.wrapping_add(starts.signed()?);
-        changed_ms = changed_ms.wrapping_add(changes.signed()?);
-        state.start(id, start_ms, changed_ms, definitions.bytes()?)?;
+        start = start.wrapping_add(starts.signed()?);
+        last_change = last_change.wrapping_add(changes.signed()?);
+        let definition = definitions.bytes()?;
+        state.start(id, UnixMs::new(start), UnixMs::new(last_change), definition)?;
     }
     for column in 0..state.width {
         decoder.column(&mut input, count, |row, number| {

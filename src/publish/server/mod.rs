@@ -27,7 +27,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{clock, log_limit::LogLimit, metrics::Metrics};
+use crate::{
+    clock::{self, UnixMs},
+    log_limit::LogLimit,
+    metrics::Metrics,
+};
 
 use self::{
     connections::{CloseReason, Connections, Slot},
@@ -167,7 +171,7 @@ async fn connection(
             http1::Builder::new()
                 .timer(TokioTimer::new())
                 // A server that does not know the time must not send it (RFC 9110, 6.6.1).
-                .auto_date_header(clock::is_set(clock::now_ms()))
+                .auto_date_header(clock::is_set(UnixMs::now()))
                 // A client that has finished sending may still read.
                 .half_close(true)
                 .header_read_timeout(config.head_timeout)

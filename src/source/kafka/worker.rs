@@ -11,7 +11,7 @@ use std::{ops::ControlFlow, sync::Arc, time::Duration};
 use rdkafka::error::RDKafkaErrorCode;
 
 use crate::{
-    clock::{EARLIEST_MS, Millis, UnixMs},
+    clock::{Millis, UnixMs},
     source::{Bound, Message, Origin, Position, Sink},
 };
 
@@ -257,7 +257,7 @@ impl Assigned {
 fn usable(time: Option<UnixMs>, now: UnixMs) -> Result<UnixMs, &'static str> {
     match time {
         None => Err("absent"),
-        Some(time) if time.get() < EARLIEST_MS => Err("past"),
+        Some(time) if time < UnixMs::EARLIEST => Err("past"),
         Some(time) if time > now + LATEST_AHEAD => Err("future"),
         Some(time) => Ok(time),
     }
@@ -275,7 +275,7 @@ mod tests {
         for (time, expected) in [
             (None, Err("absent")),
             (Some(in_seconds), Err("past")),
-            (Some(UnixMs::new(EARLIEST_MS)), Ok(UnixMs::new(EARLIEST_MS))),
+            (Some(UnixMs::EARLIEST), Ok(UnixMs::EARLIEST)),
             (Some(ahead), Ok(ahead)),
             (Some(ahead + Millis::new(1)), Err("future")),
         ] {

@@ -6,10 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use flow_exporter::{
-    clock::UnixMs,
-    journal::{Error, Journal, JournalConfig, Reader, Start, repair, verify},
-};
+use flow_exporter::journal::{Error, Journal, JournalConfig, Reader, Start, repair, verify};
 use tempfile::TempDir;
 
 use super::model::{Model, SMALL, check_damaged, history, newest, open, segments};
@@ -179,7 +176,7 @@ fn a_log_without_what_was_published_is_refused_until_it_is_repaired() {
         assert_eq!((repaired.set_aside.len(), repaired.published), (0, Some(published)));
         assert_eq!(verify(dir.path()).expect("readable").broken().count(), 0);
         let (_, recovered, _) = open(dir.path());
-        let found = recovered.map(|state| (state.sequence, UnixMs::new(state.time_ms)));
+        let found = recovered.map(|state| (state.sequence, state.time));
         assert_eq!(found, repaired.newest);
         assert_eq!(found.is_some(), left > 0);
     }

@@ -176,7 +176,7 @@ fn a_cut_that_is_written_as_the_directory_is_moved_is_not_published_and_not_coun
     bench.journal.begin_segment();
     let (mut delta, next) = bench.model.next(&[(0, 7)], true);
     let mover = Mover { model: &bench.model, from: bench.state(), to: bench.aside() };
-    let refused = bench.journal.append(&mut delta, &mover, next.time_ms);
+    let refused = bench.journal.append(&mut delta, &mover, next.time);
     let refused = refused.expect_err("moved");
     assert!(matches!(refused, Error::Displaced { what: Displacement::Removed, .. }), "{refused}");
     assert_eq!(bench.journal.log().end(), before);

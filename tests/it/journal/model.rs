@@ -9,7 +9,7 @@ use std::{
 };
 
 use flow_exporter::{
-    clock::UnixMs,
+    clock::{Millis, UnixMs},
     journal::{
         Appended, CheckpointHead, CheckpointSource, Delta, Error, Journal, JournalConfig, Position,
         Reader, Series, Start, State, Step, Totals, repair, verify,
@@ -30,8 +30,8 @@ pub(crate) const SMALL: JournalConfig = JournalConfig {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Row {
-    pub(crate) start_ms: i64,
-    pub(crate) changed_ms: i64,
+    pub(crate) start: UnixMs,
+    pub(crate) changed: UnixMs,
     pub(crate) definition: Vec<u8>,
     pub(crate) counts: Vec<u64>,
 }
@@ -40,7 +40,7 @@ pub(crate) struct Row {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Model {
     pub(crate) sequence: u64,
-    pub(crate) time_ms: i64,
+    pub(crate) time: UnixMs,
     pub(crate) totals: Totals,
     pub(crate) early_counts: Vec<u8>,
     pub(crate) positions: BTreeMap<(Arc<str>, i32), i64>,
@@ -53,7 +53,7 @@ impl From<&State> for Model {
         assert_eq!(state.len(), state.series().count());
         Model {
             sequence: state.sequence,
-            time_ms: state.time_ms,
+            time: state.time,
             totals: state.totals,
             early_counts: state.early_counts.clone(),
             positions: state.positions.clone(),
@@ -61,8 +61,8 @@ impl From<&State> for Model {
                 .series()
                 .map(|series| {
                     let row = Row {
-                        start_ms: series.start_ms,
-                        changed_ms: series.changed_ms,
+                        start: series.start,
+                        changed: series.changed,
                         definition: series.definition.to_vec(),
                         counts: series.counts.to_vec(),
                     };
@@ -87,7 +87,7 @@ impl CheckpointSource for Model {
         visit(CheckpointHead {
             identity: b"topic and layout",
             sequence: self.sequence,
-            time_ms: self.time_ms,
+            time: self.time,
             positions: &positions,
             early_counts: &self.early_counts,
             width: WIDTH,
@@ -100,8 +100,8 @@ impl CheckpointSource for Model {
         for (&id, row) in &self.series {
             visit(Series {
                 id,
-                start_ms: row.start_ms,
-                changed_ms: row.changed_ms,
+                start: row.start,
+                changed: row.changed,
                 definition: &row.definition,
                 counts: &row.counts,
             });
@@ -118,9 +118,9 @@ impl Model {
         let mut next = self.clone();
         let mut delta = Delta::new(WIDTH);
         next.sequence += 1;
-        next.time_ms += 1000;
+        next.time = next.time + Millis::new(1000);
         delta.sequence = next.sequence;
-        delta.time_ms = next.time_ms;
+        delta.time = next.time;
         delta.is_tick = is_tick;
         let changes: BTreeMap<u32, u64> = changes.iter().copied().collect();
         for (&id, &increment) in &changes {
@@ -139,14 +139,19 @@ impl Model {
             if increment % 5 == 0 && next.series.remove(&id).is_some() {
                 delta.end(id);
             }
-            let time_ms = next.time_ms;
+            let time = next.time;
             let row = next.series.entry(id).or_insert_with(|| {
                 let definition = format!("series {id} of cut {}", delta.sequence).into_bytes();
-                delta.start(id, time_ms - 1000, &definition);
-                Row { start_ms: time_ms - 1000, changed_ms: 0, definition, counts: vec![0; WIDTH] }
+                delta.start(id, time - Millis::new(1000), &definition);
+                Row {
+                    start: time - Millis::new(1000),
+                    changed: UnixMs::EPOCH,
+                    definition,
+                    counts: vec![0; WIDTH],
+                }
             });
             let increments = [increment, increment % 3];
-            row.changed_ms = time_ms;
+            row.changed = time;
             row.counts.iter_mut().zip(increments).for_each(|(count, more)| *count += more);
             delta.add(id, &increments);
         }
@@ -155,7 +160,7 @@ impl Model {
             delta.positions.push(Position {
                 topic: Arc::from(topic),
                 partition: (next.sequence % 3) as i32 - 1,
-                next_offset: i64::MAX - next.time_ms,
+                next_offset: i64::MAX - next.time.get(),
             });
         }
         for position in &delta.positions {
@@ -180,7 +185,7 @@ impl Model {
         changes: &[(u32, u64)],
     ) -> Result<Appended, Error> {
         let (mut delta, next) = self.next(changes, true);
-        let appended = journal.append(&mut delta, self, next.time_ms)?;
+        let appended = journal.append(&mut delta, self, next.time)?;
         *self = next;
         Ok(appended)
     }
@@ -257,8 +262,7 @@ pub(crate) fn check_damaged(dir: &Path, states: &[Model]) {
             assert!(!repaired.set_aside.is_empty() || repaired.published.is_some());
             assert!(repaired.set_aside.iter().all(|moved| moved.to.exists()));
             let (journal, recovered) = Journal::open(dir, SMALL).expect("opens after repair");
-            let newest =
-                recovered.state.as_ref().map(|state| (state.sequence, UnixMs::new(state.time_ms)));
+            let newest = recovered.state.as_ref().map(|state| (state.sequence, state.time));
             assert_eq!(newest, repaired.newest);
             if let Some(state) = recovered.state {
                 let state = Model::from(&state);

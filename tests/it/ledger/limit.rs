@@ -7,6 +7,7 @@ use std::{
 };
 
 use flow_exporter::{
+    clock::UnixMs,
     ledger::{OTHER_SERIES, SeriesTable},
     schema::{Class, Definition, OTHER, Value},
     traffic::Counts,
@@ -83,7 +84,7 @@ impl Account {
     fn take(&mut self, snapshot: &Snapshot, flows: &Flows, max_series: usize) {
         let now: BTreeMap<Labels, (i64, u64)> = snapshot
             .series()
-            .map(|series| (labels(&series), (series.start_ms, series.counts[0])))
+            .map(|series| (labels(&series), (series.start.get(), series.counts[0])))
             .collect();
         assert_eq!(now.len(), snapshot.len(), "each series has labels of its own");
         self.counted += flows.iter().map(|&(.., bytes)| u64::from(bytes)).sum::<u64>();
@@ -126,7 +127,7 @@ proptest! {
         bench.until_taken_from(T);
         // A sample, so that a restart knows where the data go on.
         bench.shards[0].advance_watermark(UnixMs::new(T + INTERVAL_MS + LATENESS_MS));
-        bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
+        bench.until(|snapshot| snapshot.time == Some(UnixMs::new(T + INTERVAL_MS)));
         bench.until_taken_from(T + INTERVAL_MS);
         let mut moment_ms = T + INTERVAL_MS;
         let mut account = Account::default();
@@ -137,7 +138,7 @@ proptest! {
                         count_all(&mut bench.shards[0], moment_ms, flows);
                         moment_ms += INTERVAL_MS;
                         bench.shards[0].advance_watermark(UnixMs::new(moment_ms + LATENESS_MS));
-                        let snapshot = bench.until(|snapshot| snapshot.time_ms == moment_ms);
+                        let snapshot = bench.until(|snapshot| snapshot.time == Some(UnixMs::new(moment_ms)));
                         bench.until_taken_from(moment_ms);
                         account.take(&snapshot, flows, max_series);
                     }
@@ -184,7 +185,7 @@ fn beyond_the_bound_of_series_flows_count_by_direction_and_hostname_and_the_ledg
     ];
     count_all(&mut bench.shards[0], T, &flows);
     bench.shards[0].advance_watermark(UnixMs::new(T + INTERVAL_MS + LATENESS_MS));
-    let snapshot = bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
+    let snapshot = bench.until(|snapshot| snapshot.time == Some(UnixMs::new(T + INTERVAL_MS)));
     let mut series: Vec<_> =
         snapshot.series().map(|series| (labels(&series), series.counts[0])).collect();
     series.sort();
@@ -218,7 +219,7 @@ fn beyond_the_bound_of_series_flows_count_by_direction_and_hostname_and_the_ledg
 #[test]
 fn names_change_no_series_of_others() {
     let names = |text: &str| Arc::new(AsNames::parse(text.as_bytes()).unwrap());
-    let mut table = SeriesTable::new(schema(), names("0\tNone\n"), 0).bounded(1);
+    let mut table = SeriesTable::new(schema(), names("0\tNone\n"), None).bounded(1);
     let mut counts = Counts::new(schema());
     for source_as in [0, 7] {
         let hostname = "a".into();
@@ -226,10 +227,10 @@ fn names_change_no_series_of_others() {
         counts.record(RULE, &Decoded::Flow(flow));
     }
     assert_eq!(table.merge(&counts, &[]), 5);
-    table.take_snapshot(1, Instant::now());
+    table.take_snapshot(Some(UnixMs::new(1)), Instant::now());
     table.settled();
     table.rename(names("0\tNobody\n"));
-    let after = table.take_snapshot(2, Instant::now());
+    let after = table.take_snapshot(Some(UnixMs::new(2)), Instant::now());
     let left: Vec<_> =
         after.series().map(|series| (series.head.is_other, series.counts[0])).collect();
     assert_eq!(left, [(true, 5)]);
@@ -237,7 +238,7 @@ fn names_change_no_series_of_others() {
 
 #[test]
 fn hostnames_without_bound_make_no_series_without_bound() {
-    let mut table = SeriesTable::new(schema(), Arc::default(), 0).bounded(10);
+    let mut table = SeriesTable::new(schema(), Arc::default(), None).bounded(10);
     let mut bytes = 0;
     for round in 0..5 {
         let mut counts = Counts::new(schema());
@@ -249,7 +250,7 @@ fn hostnames_without_bound_make_no_series_without_bound() {
         }
         table.merge(&counts, &[]);
     }
-    let snapshot = table.take_snapshot(1, Instant::now());
+    let snapshot = table.take_snapshot(Some(UnixMs::new(1)), Instant::now());
     assert_eq!(snapshot.series().map(|series| series.counts[0]).sum::<u64>(), bytes);
     assert!(snapshot.len() <= 10 + OTHER_SERIES, "{} series", snapshot.len());
     let last = snapshot.series().find(|series| labels(series).3 == OTHER).expect("the last resort");
@@ -258,7 +259,7 @@ fn hostnames_without_bound_make_no_series_without_bound() {
 
 #[test]
 fn hostnames_that_came_and_ended_leave_neither_texts_nor_slots() {
-    let mut table = SeriesTable::new(schema(), Arc::default(), 0);
+    let mut table = SeriesTable::new(schema(), Arc::default(), None);
     let mut first = None;
     for round in 0..50_i64 {
         let mut counts = Counts::new(schema());
@@ -268,21 +269,21 @@ fn hostnames_that_came_and_ended_leave_neither_texts_nor_slots() {
             counts.record(RULE, &Decoded::Flow(flow));
         }
         table.merge(&counts, &[]);
-        let snapshot = table.take_snapshot(round + 1, Instant::now());
+        let snapshot = table.take_snapshot(Some(UnixMs::new(round + 1)), Instant::now());
         table.settled();
         assert!(snapshot.slots() <= 4_000, "{} slots", snapshot.slots());
         assert!(snapshot.texts() <= 4_000, "{} texts", snapshot.texts());
         first.get_or_insert(snapshot);
-        table.expire(round + 1);
+        table.expire(UnixMs::new(round + 1));
     }
-    let after = table.take_snapshot(51, Instant::now());
+    let after = table.take_snapshot(Some(UnixMs::new(51)), Instant::now());
     assert_eq!((after.len(), after.slots(), after.texts()), (2_000, 4_000, 4_000));
     // Who holds an old snapshot sees what it was made of.
     let first = first.unwrap();
     let hosts: HashSet<String> = first.series().map(|series| labels(&series).3).collect();
     assert!(hosts.len() == 2_000 && hosts.iter().all(|host| host.starts_with("host0.")));
-    table.expire(i64::MAX);
-    let empty = table.take_snapshot(52, Instant::now());
+    table.expire(UnixMs::new(i64::MAX));
+    let empty = table.take_snapshot(Some(UnixMs::new(52)), Instant::now());
     assert_eq!((empty.len(), empty.slots(), empty.texts()), (0, 0, 0));
 }
 
@@ -305,11 +306,11 @@ fn a_worker_with_a_full_table_hands_it_over_and_that_is_no_sample() {
     let snapshot = bench.until(|snapshot| !snapshot.is_empty());
     assert_eq!(snapshot.len(), counted as usize);
     assert_eq!(snapshot.positions().collect::<Vec<_>>(), [position]);
-    assert!(snapshot.time_ms < T + INTERVAL_MS);
+    assert!(snapshot.time < Some(UnixMs::new(T + INTERVAL_MS)));
 
     count(&mut bench.shards[0], T, 0, 1);
     bench.shards[0].advance_watermark(UnixMs::new(T + INTERVAL_MS + LATENESS_MS));
-    bench.until(|snapshot| snapshot.time_ms == T + INTERVAL_MS);
+    bench.until(|snapshot| snapshot.time == Some(UnixMs::new(T + INTERVAL_MS)));
     bench.end();
     let samples = samples(directory.path());
     let all: Vec<_> = samples.iter().map(|(at, bytes)| (*at, bytes.values().sum())).collect();
@@ -333,7 +334,7 @@ fn so_much_is_counted_ahead_of_a_sample_and_no_more() {
     assert!(!bench.shards[0].bound().unwrap().reads_ahead);
     for moment_ms in [T + INTERVAL_MS, T + 2 * INTERVAL_MS] {
         bench.shards[0].advance_watermark(UnixMs::new(moment_ms + LATENESS_MS));
-        let snapshot = bench.until(|snapshot| snapshot.time_ms == moment_ms);
+        let snapshot = bench.until(|snapshot| snapshot.time == Some(UnixMs::new(moment_ms)));
         bench.until_taken_from(moment_ms);
         let expected = if moment_ms == T + INTERVAL_MS { 0 } else { counted as usize };
         assert_eq!(snapshot.len(), expected);

@@ -15,7 +15,7 @@ fn named(snapshot: &Snapshot) -> Vec<Row> {
                     value.clone_into(&mut name);
                 }
             });
-            (name, series.start_ms - T, series.counts[0])
+            (name, series.start.get() - T, series.counts[0])
         })
         .collect();
     rows.sort();
@@ -41,7 +41,7 @@ fn tick(bench: &mut Bench, interval: i64, flows: &[(u32, u64)]) -> Arc<Snapshot>
     }
     let tick_ms = start_ms + INTERVAL_MS;
     bench.shards[0].advance_watermark(UnixMs::new(tick_ms + LATENESS_MS));
-    bench.until(|snapshot| snapshot.time_ms == tick_ms)
+    bench.until(|snapshot| snapshot.time == Some(UnixMs::new(tick_ms)))
 }
 
 fn row(name: &str, start_ms: i64, bytes: u64) -> Row {

@@ -2,8 +2,9 @@
 
 use std::{env, fs, path::PathBuf, process::Command, time::Duration};
 
-use flow_exporter::journal::{
-    CheckpointHead, CheckpointSource, Delta, Journal, JournalConfig, Series,
+use flow_exporter::{
+    clock::UnixMs,
+    journal::{CheckpointHead, CheckpointSource, Delta, Journal, JournalConfig, Series},
 };
 
 use testkit::{
@@ -128,7 +129,7 @@ impl CheckpointSource for Beginning {
         visit(CheckpointHead {
             identity: b"AS 1 in topic t by labels",
             sequence: 0,
-            time_ms: 0,
+            time: UnixMs::EPOCH,
             positions: &[],
             early_counts: b"",
             width: 1,
@@ -172,9 +173,9 @@ fn verify_finds_what_a_start_would_find_and_says_which_series_it_is() {
         let mut first = sound.clone();
         first[20] = b'c';
         for (id, definition) in [first.as_slice(), &sound, third].into_iter().enumerate() {
-            cut.start(id as u32, 1, definition);
+            cut.start(id as u32, UnixMs::new(1), definition);
         }
-        journal.append(&mut cut, &Beginning, 0).unwrap();
+        journal.append(&mut cut, &Beginning, UnixMs::EPOCH).unwrap();
         drop(journal);
         let verified = Command::new(program())
             .args(["state", "verify", "--state-dir"])

@@ -59,7 +59,7 @@ fn read_samples(directory: &Path) -> BTreeMap<i64, u64> {
         let state = reader.state();
         if reader.delta().is_tick {
             let bytes = state.series().map(|series| series.counts[0]).sum();
-            assert_eq!(samples.insert(state.time_ms, bytes), None, "two samples of one moment");
+            assert_eq!(samples.insert(state.time.get(), bytes), None, "two samples of one moment");
         }
     }
     samples

@@ -11,6 +11,7 @@ use std::{
 };
 
 use flow_exporter::{
+    clock::UnixMs,
     health::Health,
     journal::{
         CheckpointHead, CheckpointSource, Delta, Error, Journal, JournalConfig, Log, MemoryJournal,
@@ -68,7 +69,7 @@ impl CheckpointSource for Nothing {
         visit(CheckpointHead {
             identity: b"test",
             sequence: 0,
-            time_ms: at(-1),
+            time: UnixMs::new(at(-1)),
             positions: &[],
             early_counts: &[],
             width: 1,
@@ -92,12 +93,12 @@ impl FakeLedger {
     }
 
     pub fn in_memory(max_bytes: usize) -> Self {
-        Self::of(Backend::Memory(MemoryJournal::new(1, at(-1), max_bytes)))
+        Self::of(Backend::Memory(MemoryJournal::new(1, UnixMs::new(at(-1)), max_bytes)))
     }
 
     /// In memory, with this many series that began long ago: only their values are still to be sent.
     pub fn of_series(series: u32) -> Self {
-        let memory = MemoryJournal::new(1, 0, 1 << 20);
+        let memory = MemoryJournal::new(1, UnixMs::EPOCH, 1 << 20);
         let mut ledger = FakeLedger { before_ms: 0, ..Self::of(Backend::Memory(memory)) };
         for source_as in 1..=series {
             ledger.start(source_as);
@@ -131,7 +132,7 @@ impl FakeLedger {
         let next = self.slots.len() as u32;
         let slot = self.free.pop().unwrap_or(next);
         self.slots.insert(source_as, slot);
-        self.delta.start(slot, self.before_ms, &definition(source_as, ASN));
+        self.delta.start(slot, UnixMs::new(self.before_ms), &definition(source_as, ASN));
     }
 
     /// Counts bytes from a source AS.
@@ -162,7 +163,7 @@ impl FakeLedger {
     pub fn append(&mut self, time_ms: i64, is_sample: bool) {
         self.sequence += 1;
         self.delta.sequence = self.sequence;
-        self.delta.time_ms = time_ms;
+        self.delta.time = UnixMs::new(time_ms);
         self.delta.is_tick = is_sample;
         for (source_as, bytes) in std::mem::take(&mut self.pending) {
             self.delta.add(self.slots[&source_as], &[bytes]);
@@ -173,7 +174,7 @@ impl FakeLedger {
                     Some(reader) => reader.state(),
                     None => &Nothing,
                 };
-                journal.append(&mut self.delta, before, time_ms).unwrap();
+                journal.append(&mut self.delta, before, UnixMs::new(time_ms)).unwrap();
                 if self.reader.is_none() {
                     let opened = Reader::open(&journal.log(), Start::Oldest).unwrap();
                     self.reader = opened.map(|(reader, _)| reader);
@@ -249,10 +250,11 @@ impl FakeLedger {
     /// Tries to take a sample without changes, which must be refused.
     pub fn refused(&mut self, number: i64) -> Error {
         let mut cut = Delta::new(1);
-        (cut.sequence, cut.time_ms, cut.is_tick) = (self.sequence + 1, at(number), true);
+        (cut.sequence, cut.time, cut.is_tick) = (self.sequence + 1, UnixMs::new(at(number)), true);
         let Backend::Disk { journal, .. } = &mut self.backend else { panic!("it is on disk") };
         let state = self.reader.as_ref().unwrap().state();
-        let refused = journal.append(&mut cut, state, at(number)).expect_err("refused");
+        let refused =
+            journal.append(&mut cut, state, UnixMs::new(at(number))).expect_err("refused");
         self.news.send_replace(());
         refused
     }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use flow_exporter::{
     asn::AsNames,
+    clock::UnixMs,
     flow::Flow,
     ledger::{SeriesTable, Snapshot},
     traffic::Rule,
@@ -26,7 +27,7 @@ pub struct Tables {
 
 impl Tables {
     pub fn new(names: AsNames) -> Self {
-        Tables { table: SeriesTable::new(counting::schema(), Arc::new(names), 0) }
+        Tables { table: SeriesTable::new(counting::schema(), Arc::new(names), None) }
     }
 
     pub fn count<'f>(&mut self, flows: impl IntoIterator<Item = Flow<'f>>) {
@@ -35,6 +36,6 @@ impl Tables {
     }
 
     pub fn take_snapshot(&mut self, time_ms: i64) -> Snapshot {
-        self.table.take_snapshot(time_ms, Instant::now())
+        self.table.take_snapshot(Some(UnixMs::new(time_ms)), Instant::now())
     }
 }

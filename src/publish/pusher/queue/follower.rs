@@ -199,7 +199,7 @@ impl LogFollower {
         let progress = self.progress;
         let known = progress.base_time.or(progress.floor);
         if progress.base.sequence == 0 {
-            self.begun = Some(UnixMs::new(self.reader.state().time_ms));
+            self.begun = Some(self.reader.state().time);
         }
         self.series.reset(self.reader.state(), known, context.pool, context.labeler);
         // From here on the series are followed in this form alone.
@@ -340,7 +340,7 @@ impl LogFollower {
         if !delta.is_tick {
             return;
         }
-        let time = UnixMs::new(delta.time_ms);
+        let time = delta.time;
         let before = progress.end_time;
         if Some(time) <= progress.floor.max(before) {
             tally.generated += state.len() as u64;
@@ -440,7 +440,7 @@ impl LogFollower {
 
     /// Leaves what is before this place to another follower.
     pub(super) fn raise_floor(&mut self) {
-        let time = UnixMs::new(self.reader.state().time_ms);
+        let time = self.reader.state().time;
         self.progress.floor = self.progress.floor.max(Some(time));
         self.series.are_known_up_to(self.progress.floor);
     }

@@ -168,16 +168,15 @@ impl EndpointSeries {
         self.clear(pool);
         self.order.reserve_exact(state.len());
         self.places.reserve_exact(state.slots() as usize);
-        let mut series: Vec<(i64, u32)> =
-            state.series().map(|series| (series.start_ms, series.id)).collect();
+        let mut series: Vec<(UnixMs, u32)> =
+            state.series().map(|series| (series.start, series.id)).collect();
         // Of several with the same labels, the first one has them.
         series.sort_unstable();
         for (_, id) in series {
             let Some(series) = state.get(id) else { continue };
-            let start = UnixMs::new(series.start_ms);
-            let slot = self.start(id, start, series.definition, pool, labeler);
+            let slot = self.start(id, series.start, series.definition, pool, labeler);
             let value = series.counts.first().copied().unwrap_or_default();
-            let changed = UnixMs::new(series.changed_ms);
+            let changed = series.changed;
             if let Some(slot) = slot {
                 let series = &mut self.all[slot];
                 (series.value, series.changed) = (value, changed);
@@ -204,14 +203,13 @@ impl EndpointSeries {
         pool: &mut LabelPool,
         labeler: &Labeler,
     ) -> Option<u32> {
-        let time = UnixMs::new(delta.time_ms);
+        let time = delta.time;
         for &id in delta.ended() {
             self.end(id);
         }
         let mut duplicate = None;
         for series in delta.started() {
-            let start = UnixMs::new(series.start_ms);
-            let slot = self.start(series.id, start, series.definition, pool, labeler);
+            let slot = self.start(series.id, series.start, series.definition, pool, labeler);
             if let Some(slot) = slot {
                 self.all[slot].changed = time;
             } else if let Some(new) = self.duplicates.get_mut(&series.id) {

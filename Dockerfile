@@ -2,15 +2,15 @@
 
 # The builder runs on the platform that the image is for. For several platforms at once:
 #   docker buildx build --platform linux/amd64,linux/arm64 .
-# (emulation takes its time over librdkafka and OpenSSL; the release workflow uses a native runner for each platform).
+# (emulation is slow with librdkafka and OpenSSL; the release workflow uses a native runner for each platform).
 FROM rust:1.95-bookworm AS build
 ARG TARGETPLATFORM
 WORKDIR /build
 COPY . .
-# The dependencies are kept by cache mounts, not in a layer of their own: no extra tool, no stub sources, and after a change
-# of Cargo.lock only the changed crates are compiled. Their price is that they live in the builder, and not in the image's
-# layers. A cache outlives checkouts, and cargo tells a change by its time: our own sources are touched, so that none of
-# them is older than what another checkout left there. The debug sections (line tables, for backtraces) are compressed.
+# Cache mounts keep the compiled dependencies, instead of a layer: no extra tool, no stub sources, and after a change of
+# Cargo.lock only the changed crates are compiled. The drawback: they are in the builder, not in the image's layers. A cache
+# outlives checkouts, and cargo detects changes by time, so our own sources are touched: none must be older than what another
+# checkout left there. The debug sections (line tables, for backtraces) are compressed.
 RUN --mount=type=cache,id=flow-exporter-registry,target=/usr/local/cargo/registry \
     --mount=type=cache,id=flow-exporter-target-${TARGETPLATFORM},target=/build/target,sharing=locked \
     find . -path ./target -prune -o -type f -exec touch {} + \
@@ -28,7 +28,7 @@ COPY LICENSE NOTICE /usr/share/doc/flow-exporter/
 # By number, so that an orchestrator can see that it is not root. A new volume takes the owner from here.
 COPY --from=build --chown=65532:65532 /image/state /var/lib/flow-exporter
 USER 65532:65532
-# An OpenSSL that is linked in looks for certificates where it was built, unless it is told.
+# A statically linked OpenSSL looks for certificates where it was built, unless it is told otherwise.
 ENV FLOW_EXPORTER_STATE_DIR=/var/lib/flow-exporter \
     SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 VOLUME /var/lib/flow-exporter

@@ -1,6 +1,6 @@
 //! Records per second on the hot path: decoding alone, and decoding and counting into 80,000
-//! series. Run beside two baselines over the same payloads, so that the figures are ratios: a scan
-//! for one byte (what reading the payload costs at least) and a full parse into a tree.
+//! series. Two baselines run over the same payloads, so that results can be compared as ratios: a
+//! scan for one byte (the least that reading a payload costs) and a full parse into a tree.
 
 use std::hint::black_box;
 
@@ -20,7 +20,7 @@ const RECORDS: u32 = 100_000;
 const PEERS: u32 = 10_000;
 const ROUTERS: u32 = 4;
 
-/// One payload for each record: the recorded one with other values.
+/// One payload for each record, made from the recorded one with other values.
 fn payloads() -> Vec<String> {
     let recorded = include_str!("../tests/fixtures/pmacct/purge.json").trim_end();
     let mut random = SmallRng::seed_from_u64(1);
@@ -104,7 +104,7 @@ fn decode(criterion: &mut Criterion) {
     let schema = std::sync::Arc::new(Schema::original());
     let mut pipeline = Pipeline::new(&schema, Rule { asn: ASN });
     let mut counts = Counts::new(schema);
-    // Every series is there before the first record is timed.
+    // Every series exists before the first record is timed.
     for router in 0..ROUTERS {
         for peer in 1000..1000 + PEERS {
             for (source_as, destination_as) in [(ASN, peer), (peer, ASN)] {
@@ -125,7 +125,7 @@ fn decode(criterion: &mut Criterion) {
     });
     assert_eq!(counts.len(), 80_000);
 
-    // Nearly all fields that the records have.
+    // Nearly all fields of the records.
     let names = ["event_type", "label", "as_src", "as_dst", "peer_ip_src", "ip_src", "ip_dst"];
     let more = ["port_src", "port_dst", "tcp_flags", "ip_proto", "stamp_inserted", "packets"];
     let wanted = names.iter().chain(&more).map(|&name| Field::Named(name.into()));

@@ -2,11 +2,11 @@
 //! bytes, on the same topic of a real Kafka; the same with a state directory and without; against
 //! another build of itself, if `--against PROGRAM` names one; and the memory that a series takes.
 //!
-//! `scripts/bench` installs what this needs, and runs it. Both programs are watched from outside,
-//! in the same way: the time runs from the first data that a program gets over the loopback
-//! interface to the last moment at which it is busy with records; processor time and memory are those of the
-//! process, start-up included. Only then does one scrape confirm that all was counted, since on a
-//! page of this size each look would be work of its own.
+//! `scripts/bench` installs what this needs, and runs it. Both programs are measured from outside,
+//! in the same way: time runs from the first data that a program gets over the loopback interface
+//! to the last moment at which it is busy with records; processor time and memory are those of the
+//! process, start-up included. Only then does a single scrape confirm that everything was counted,
+//! since a page of this size is work as well.
 
 use std::{
     env, fs,
@@ -28,22 +28,22 @@ const TOPIC: &str = "pmacct.acct";
 const PARTITIONS: i32 = 4;
 /// Records in the topic, unless the command line says otherwise.
 const RECORDS: u64 = 4_000_000;
-/// Series that the records belong to: two directions, so many devices, so many other AS.
+/// Series that the records belong to: two directions, this many devices and other AS.
 const HOSTS: usize = 20;
 const PEERS: usize = 2_000;
 const ROUNDS: usize = 3;
 
-/// Rounds of comparing two ways to run the program: they differ less than two runs of one do.
+/// Rounds of a comparison: two ways to run the program differ less than two runs of the same do.
 const PAIRED_ROUNDS: usize = 5;
 
-/// How often a sample is taken in these, so that a run of seconds has several durable cuts.
+/// The interval of ticks in these, so that a run of seconds has several durable deltas.
 const STATE_INTERVAL: &str = "--remote-write-interval=1s";
 
-/// A program has got its first data when so many bytes have passed the loopback interface: more
+/// A program has got its first data once this many bytes have passed the loopback interface: more
 /// than connections and a page without flows take, less than the first answer with messages.
 const FIRST_DATA_BYTES: u64 = 512 << 10;
 
-/// A program is done when it was not busy for so long: longer than it ever waits for a broker.
+/// A program is done when it was not busy for this long: longer than it ever waits for a broker.
 const QUIET: Duration = Duration::from_millis(1200);
 
 /// How often a program is looked at.
@@ -53,20 +53,20 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// less to wait for more messages.
 const BUSY: Duration = Duration::from_millis(3);
 
-/// Processor time is counted in ticks of this many a second, on every Linux.
+/// Linux counts processor time in clock ticks, this many a second.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// How long one run may take.
 const RUN_LIMIT: Duration = Duration::from_secs(300);
 
-/// What a run took.
+/// The cost of a run.
 #[derive(Clone, Copy)]
 struct Run {
     /// From the first to the last record.
     seconds: f64,
     /// Processor time of the whole process.
     processor_seconds: f64,
-    /// The most memory that it had.
+    /// Its peak memory.
     peak_mib: f64,
 }
 
@@ -77,7 +77,7 @@ fn main() {
     {
         bare::consume(brokers, TOPIC, PARTITIONS, records.parse().expect("a number"));
     }
-    // Cargo adds a flag of its own.
+    // Cargo adds a flag.
     let records = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(RECORDS);
     let against = arguments.iter().position(|argument| argument == "--against");
     let against = against.map(|flag| {
@@ -105,7 +105,7 @@ fn fill_topic(kafka: &Kafka, records: u64) {
         "{records} records of {series} series in {PARTITIONS} partitions, produced in {:.1} s",
         began.elapsed().as_secs_f64()
     );
-    // The broker's code gets faster with use.
+    // The broker's JVM gets faster with use.
     run_bare(kafka, records);
 }
 
@@ -139,7 +139,7 @@ fn rates(kafka: &Kafka, records: u64) {
     );
 }
 
-/// Measures what it costs to make counts durable, on a topic that is filled, and prints it.
+/// Measures the cost of durable counts, on a filled topic, and prints it.
 fn state(kafka: &Kafka, records: u64) {
     let with = || {
         // Beside what is built, since directories for temporary files may be in memory.
@@ -170,7 +170,7 @@ fn compare(
 ) {
     let (mut ones, mut others) = (Vec::new(), Vec::new());
     for round in 0..PAIRED_ROUNDS {
-        // Each goes first in turn, so that what drifts with time drifts for both.
+        // They take turns to go first, so that drift affects both.
         if round % 2 == 0 {
             ones.push(one());
             others.push(other());
@@ -220,8 +220,8 @@ fn memory() {
     );
 }
 
-/// Fills a topic with so many records, evenly, from a thread for each partition. `write` writes a
-/// record of flows with so many devices and other AS, given its number within the topic.
+/// Fills a topic evenly with this many records, from a thread for each partition. `write` writes a
+/// record, given its number within the topic, and the numbers of devices and other AS.
 fn produce(
     kafka: &Kafka,
     topic: &str,
@@ -341,8 +341,8 @@ fn loopback_bytes() -> u64 {
     received.expect("a count of received bytes")
 }
 
-/// Processor time that the threads which a process has now have used, but for the ledger's: finer
-/// than ticks. The ledger works at each cut, long after the last record as well.
+/// Processor time of a process' current threads except the ledger's, with a finer resolution than
+/// clock ticks. The ledger works at each snapshot, even long after the last record.
 fn threads_time(id: u32) -> Duration {
     let tasks = fs::read_dir(format!("/proc/{id}/task")).expect("the process runs");
     let tasks = tasks.flatten().map(|task| task.path());
@@ -365,7 +365,7 @@ fn processor_ticks(id: u32) -> u64 {
     times.map(|ticks| ticks.parse::<u64>().expect("ticks")).sum()
 }
 
-/// A line of a process' status that is in KiB.
+/// A line of a process' status, in KiB.
 fn status_bytes(id: u32, name: &str) -> u64 {
     let status = read(&format!("/proc/{id}/status"));
     let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -381,7 +381,7 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// The least that a consumer can do.
+/// The minimum that a consumer can do.
 mod bare {
     #![allow(unsafe_code, reason = "librdkafka's batches have no safe form in the rdkafka crate")]
 
@@ -402,7 +402,7 @@ mod bare {
     /// How long to wait for a batch, in milliseconds.
     const PATIENCE: i32 = 100;
 
-    /// Counts the bytes of so many messages, prints the sum, and waits to be ended.
+    /// Counts the bytes of this many messages, prints the sum, and waits to be stopped.
     pub(crate) fn consume(brokers: &str, topic: &str, partitions: i32, records: u64) -> ! {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", brokers).set("group.id", "unused");
@@ -439,7 +439,7 @@ mod bare {
         let seconds = first.expect("records").elapsed().as_secs_f64();
         println!("{records} records, {bytes} bytes, {seconds:.2} s by its own clock");
         loop {
-            // To be measured, a process has to be there.
+            // It must exist to be measured.
             thread::park();
         }
     }

@@ -1,7 +1,7 @@
-//! What the journal costs: bytes on disk for each changed series, time of a delta, recovery.
+//! The cost of the journal: bytes on disk for each changed series, time of a delta, recovery.
 //!
-//! The counts: series share a total by Zipf's law with an exponent of 1.1, in no order, and each
-//! varies from delta to delta by a log-normal factor (sigma 1). A delta covers 15 seconds. 1 and 10 Gbit/s
+//! Series share a total by Zipf's law with an exponent of 1.1, in random order, and each varies
+//! from delta to delta by a log-normal factor (sigma 1). A delta covers 15 seconds. 1 and 10 Gbit/s
 //! count every byte; "100 Gbit/s, 1:1000" counts 1,000 bytes for each byte of sampled packets.
 //! Definitions hold a number, one of four routers and the real name of an AS.
 
@@ -39,11 +39,11 @@ fn increments(series: usize, traffic: Traffic, random: &mut SmallRng) -> Vec<u64
     order
         .into_iter()
         .map(|rank| {
-            // Box and Muller's way to a normal deviate.
+            // A normal deviate, by Box and Muller.
             let (u, v): (f64, f64) = (random.random(), random.random());
             let normal = (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos();
             let bytes = total * weight(rank) / all * (normal - 0.5).exp();
-            // The smallest packet there is, at least.
+            // At least the smallest packet.
             #[expect(clippy::cast_sign_loss, reason = "at least 40")]
             let sampled = (bytes / traffic.sampling as f64).max(40.0) as u64;
             sampled * traffic.sampling
@@ -97,7 +97,7 @@ impl CheckpointSource for Empty {
     fn visit(&self, _: &mut dyn FnMut(Series<'_>)) {}
 }
 
-/// Appends deltas of the same state again and again, each with its own increments.
+/// Appends deltas to the same state repeatedly, each with its own increments.
 struct Appender {
     journal: Journal,
     deltas: Vec<Delta>,
@@ -105,7 +105,7 @@ struct Appender {
 }
 
 impl Appender {
-    /// Of `every`, one series changes in each delta, `changed` in all.
+    /// One of `every` series changes in each delta, `changed` in all.
     fn new(dir: &Path, changed: usize, every: usize, traffic: Traffic) -> Self {
         let (journal, state) = initial(dir, (changed * every) as u32);
         let mut random = SmallRng::seed_from_u64(11);
@@ -137,7 +137,7 @@ impl Appender {
     }
 }
 
-/// Room for the journal: memory, where a sync costs nothing, or the disk of the build.
+/// Where the journal is: in memory, where a sync costs nothing, or on the disk of the build.
 fn dir(in_memory: bool) -> tempfile::TempDir {
     let base =
         if in_memory { Path::new("/dev/shm") } else { Path::new(env!("CARGO_TARGET_TMPDIR")) };
@@ -153,7 +153,7 @@ fn bytes(_: &mut Criterion) {
                 let dir = dir(true);
                 let mut appender = Appender::new(dir.path(), changed, every, traffic);
                 let record: u64 = (0..8).map(|_| appender.append()).sum();
-                // What nothing can compress: the bits below each count's highest one.
+                // What can't be compressed: the bits below each count's highest one.
                 let noise: u64 = appender
                     .deltas
                     .iter()
@@ -184,7 +184,7 @@ fn append(c: &mut Criterion) {
                     while left > 0 {
                         let dir = dir(in_memory);
                         let mut appender = Appender::new(dir.path(), changed, 1, PLAIN);
-                        // Few enough to find room in one segment.
+                        // Few enough to fit into one segment.
                         let now = left.min(20);
                         let begun = Instant::now();
                         for _ in 0..now {
@@ -205,7 +205,7 @@ fn recovery(c: &mut Criterion) {
     const SERIES: u32 = 1_000_000;
     let dir = dir(false);
     let (mut journal, state) = initial(dir.path(), SERIES);
-    // A segment as full as it gets: a checkpoint, and deltas of 4 times its size.
+    // A full segment: a checkpoint, and deltas of 4 times its size.
     journal.begin_segment();
     let mut delta = Delta::new(1);
     delta.sequence = 2;

@@ -1,8 +1,8 @@
-//! What a sample costs on its way to remote write: bytes on the wire, and time on one thread.
+//! The cost of a sample in remote write: bytes on the wire, and time on one thread.
 //!
-//! Series have the default labels, and counts from a kilobyte to ten gigabytes. Each of them is one
-//! of four routers that see the same AS, in both directions. The baseline makes the same requests
-//! with prost's types and snap.
+//! Series have the default labels, and counts from a kilobyte to ten gigabytes. Four routers see
+//! the same AS, in both directions. The baseline makes the same requests with prost's types and
+//! snap.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -23,13 +23,13 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 /// The monitored AS.
 const ASN: u32 = 15169;
 
-/// Routers that see the same far AS.
+/// Routers that see the same remote AS.
 const ROUTERS: usize = 4;
 
 /// Between two samples.
 const INTERVAL_MS: i64 = 15_000;
 
-/// So many series of real AS, in the order in which the program sends them.
+/// This many series of real AS, in the order in which the program sends them.
 fn series(pool: &mut LabelPool, count: usize) -> Vec<(LabelSet, FamilyId)> {
     let names = AsNames::embedded();
     let numbers: Vec<u32> = names.iter().map(|(number, _)| number).collect();
@@ -74,7 +74,7 @@ fn batches(series: &[(LabelSet, FamilyId)], samples: usize) -> Vec<Batch> {
         for &(labels, family) in chunk {
             let most = 1_u64 << random.random_range(10..34);
             let mut bytes = random.random_range(0..most);
-            // What was counted so far took from ten to a thousand intervals.
+            // The counts so far took from ten to a thousand intervals.
             let each = bytes / random.random_range(10..1000);
             let samples: Vec<_> = (0..samples as i64)
                 .map(|number| {

@@ -1,4 +1,4 @@
-//! How fast a page is rendered: bytes and series a second, on one core.
+//! Rendering a page: bytes and series a second, on one core.
 
 use std::{hint::black_box, io::Write, sync::Arc, time::Instant};
 
@@ -16,7 +16,7 @@ use flow_exporter::{
 
 const SERIES: u32 = 1_000_000;
 
-/// As many series, of 16 hosts, both directions and 31,250 named AS in no order.
+/// This many series: 16 hosts, both directions, and 31,250 named AS in no order.
 fn snapshot(series: u32) -> Arc<Snapshot> {
     let asn = 64500;
     let names = AsNames::embedded();

@@ -119,7 +119,7 @@ fn topic_of(source: &SourceConfig) -> &str {
     }
 }
 
-/// Ignores that nobody reads any longer, as behind `| head`: the exit code has the result.
+/// Ignores a reader that has gone, as behind `| head`: the exit code has the result.
 struct Unread<W>(W);
 
 impl<W: Write> Write for Unread<W> {

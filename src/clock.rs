@@ -1,5 +1,5 @@
-//! The wall clock, and points and spans of its time in milliseconds: what samples, records and
-//! metrics hold.
+//! The wall clock, and its points and spans of time in milliseconds, as samples, records and
+//! metrics hold them.
 
 use std::{
     fmt,

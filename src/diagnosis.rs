@@ -1,7 +1,7 @@
-//! Why nothing is counted although messages come: a wrong `--asn`, a collector that knows no AS
-//! numbers, another format, clocks that are off.
+//! Finds out why nothing is counted although messages arrive: a wrong `--asn`, a collector without
+//! AS numbers, another format, wrong clocks.
 //!
-//! Gives no verdict while something is counted: the counters by reason show the rest.
+//! There is no verdict while anything is counted: then the counters by reason tell the rest.
 
 use std::{
     collections::HashMap,

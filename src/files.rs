@@ -1,6 +1,6 @@
-//! Private files: what the program keeps can be read and written by the user it runs as alone,
-//! whatever the umask says. [`Files`] writes them whole or not at all; [`tighten`] takes from a
-//! state directory what an earlier version, or the operator, allowed to others.
+//! Private files: only the user that the program runs as can read and write them, whatever the
+//! umask. [`Files`] writes them whole or not at all; [`tighten`] removes the access that an earlier
+//! version, or the operator, has given others to a state directory.
 
 #[cfg(test)]
 #[path = "../tests/testkit/src/faults.rs"]
@@ -128,7 +128,7 @@ impl Files {
         self.create_dir(path)
     }
 
-    /// Reads a file of at most so many bytes.
+    /// Reads a file of at most `limit` bytes.
     ///
     /// # Errors
     /// Also where it has more.

@@ -66,7 +66,7 @@ pub struct Health {
 struct Entry {
     name: String,
     state: State,
-    /// Whether it has been taken away.
+    /// Whether it has been removed.
     is_retired: bool,
 }
 
@@ -111,7 +111,7 @@ impl Health {
         shown.map(|entry| (entry.name.clone(), entry.state.clone())).collect()
     }
 
-    /// Takes away a component that has ended, such as an endpoint that is not configured any more.
+    /// Removes a component that has ended, such as an endpoint that is no longer configured.
     /// One that has died stays.
     pub fn retire(&self, name: &str) {
         for entry in self.shared.components().iter_mut().filter(|entry| entry.name == name) {

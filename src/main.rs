@@ -64,7 +64,7 @@ fn run(log: &Log, metrics: Arc<Metrics>) -> ExitCode {
     // Before anything that takes time: a signal may come at once.
     let signals = match Signals::take(runtime.handle()) {
         Ok(signals) => signals,
-        Err(error) => return fail(log, &format!("taking signals: {error}")),
+        Err(error) => return fail(log, &format!("installing signal handlers: {error}")),
     };
     let cli = match Cli::read(env::args_os()) {
         Ok(cli) => cli,
@@ -91,10 +91,9 @@ fn run(log: &Log, metrics: Arc<Metrics>) -> ExitCode {
                     }
                 }
                 // In a container, the process is healthy as long as it runs.
-                Ok(HealthConfig::Nobody) => print(
-                    log,
-                    "there is nobody to ask: with --addr none, there is no HTTP server\n",
-                ),
+                Ok(HealthConfig::NoServer) => {
+                    print(log, "with --addr none, there is no HTTP server to ask\n")
+                }
                 Err(error) => refuse(log, &error.to_string()),
             };
         }

@@ -226,8 +226,8 @@ metrics! {
     /// Times a partition was found to have been deleted and recreated; it is then read from its
     /// beginning.
     kafka_recreated: IntCounterVec("flow_exporter_kafka_partitions_recreated_total", ["topic", "partition"]);
-    /// Times a partition was found to be missing, for example with its topic; it is read on if it
-    /// comes back.
+    /// Times a partition was found to be missing, for example with its topic; it is read again
+    /// if it comes back.
     kafka_vanished: IntCounterVec("flow_exporter_kafka_partitions_vanished_total", ["topic", "partition"]);
     /// Messages counted and published but not yet committed to the consumer group; if this process
     /// crashes, another member counts them again.
@@ -245,7 +245,7 @@ metrics! {
     config_reload_successful: IntGauge("flow_exporter_config_last_reload_successful");
     /// Time of the last successful load of the configuration, in seconds since the epoch.
     config_reload_time: Gauge("flow_exporter_config_last_reload_success_timestamp_seconds");
-    /// Log lines that could not be written, because nobody reads them or their disk is full.
+    /// Log lines that could not be written, because their reader is stuck or their disk is full.
     log_lines_dropped: IntCounter("flow_exporter_log_lines_dropped_total");
     /// Number of AS names in use.
     as_names: IntGauge("flow_exporter_as_names");
@@ -397,7 +397,7 @@ impl Metrics {
         moves(self);
     }
 
-    /// Takes away what is known of an endpoint that is not configured any more.
+    /// Removes the series of an endpoint that is no longer configured.
     pub fn forget_endpoint(&self, endpoint: &str) {
         self.move_samples(|metrics| {
             forget(&metrics.push_generated, endpoint);

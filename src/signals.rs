@@ -153,7 +153,7 @@ fn stop_or_end(asked: &watch::Sender<Option<Instant>>, log: &Log) {
         return;
     };
     if first.elapsed() >= SAME_WISH {
-        tracing::warn!("told to stop a second time: ending at once");
+        tracing::warn!("second stop signal: exiting at once");
         log.flush(FLUSH_LIMIT);
         process::exit(i32::from(FAILED));
     }

@@ -1,4 +1,5 @@
-//! Numbered slots that are taken and given back, sets of numbers, and memory that is given back.
+//! Numbered slots: which ones are vacant, and vectors and sets by slot that shrink as slots at the
+//! end become vacant.
 
 use std::ops::{Index, IndexMut};
 
@@ -51,7 +52,7 @@ impl Bits {
         self.words.truncate(self.used().len());
     }
 
-    /// Gives memory back that numbers from `bound` on take; there are none of them.
+    /// Frees the memory of numbers from `bound` on, which the set does not have.
     pub(crate) fn shrink(&mut self, bound: usize) {
         self.words.truncate(bound.div_ceil(64));
         give_back(&mut self.words);

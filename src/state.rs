@@ -10,8 +10,8 @@ use crate::{
     ledger, state_dir,
 };
 
-/// Does what the command says, and writes the result for people to `out`. If nobody reads that any
-/// longer, as behind `| head`, that is not an error.
+/// Does what the command says, and writes the result for people to `out`. A reader that
+/// has gone, as behind `| head`, is not an error.
 ///
 /// # Errors
 /// If the journal is broken or can't be read or repaired, or `out` can't be written.
@@ -66,19 +66,19 @@ fn tell_repaired(repaired: &Repaired, out: &mut dyn Write) -> io::Result<()> {
     for name in rewound {
         writeln!(
             out,
-            "the endpoint {name} goes on from its acknowledged position; if that is lost too, all that \
-             the journal holds is sent again"
+            "the endpoint {name} continues from its acknowledged position; if that is lost too, \
+             everything in the journal is sent again"
         )?;
     }
     match newest {
-        Some((sequence, _)) => writeln!(out, "counting goes on after delta {sequence}")?,
+        Some((sequence, _)) => writeln!(out, "counting continues after delta {sequence}")?,
         None => writeln!(out, "no state is left: counting starts from zero")?,
     }
     if let Some(published) = published {
         writeln!(
             out,
-            "deltas up to {published} had been published: counters fall back to where counting goes \
-             on, and Prometheus takes that for a restart; what Kafka still has is counted again"
+            "deltas up to {published} had been published: counters fall back to that delta, \
+             which Prometheus takes for a reset; what Kafka still has is counted again"
         )?;
     }
     Ok(())

@@ -16,7 +16,7 @@ use crate::threads;
 /// that.
 pub const LIMIT_BYTES: u64 = 1 << 20;
 
-/// How long to wait for a file: opening a pipe that nobody writes to, or reading from a network file
+/// How long to wait for a file: opening a pipe that has no writer, or reading from a network file
 /// system that is down, would wait forever.
 pub const WAIT: Duration = Duration::from_secs(5);
 
@@ -108,7 +108,7 @@ fn in_background<T: Send + 'static>(
     let path = path.to_owned();
     let errors = sender.clone();
     let spawned = threads::helper("file", move || {
-        // Nobody may wait any more.
+        // It may have been given up.
         drop(sender.send(work(&path)));
     });
     if let Err(error) = spawned {
@@ -119,8 +119,8 @@ fn in_background<T: Send + 'static>(
 
 fn no_answer() -> String {
     format!(
-        "does not answer within {} s: is it a pipe that nobody writes to, or on a network file \
-         system that is away?",
+        "does not answer within {} s: is it a pipe without a writer, or on a network file system \
+         that is unreachable?",
         WAIT.as_secs()
     )
 }

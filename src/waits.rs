@@ -8,7 +8,7 @@
 //! translate the end of a wait.
 //!
 //! This is sound because a `cnd_t` is a `pthread_cond_t`, both in glibc and in librdkafka's own
-//! replacement for C11 threads, and because librdkafka goes on waiting if a wait ends early
+//! replacement for C11 threads, and because librdkafka keeps waiting if a wait ends early
 //! (`cnd_timedwait_ms` measures the rest by the monotonic clock).
 #![allow(unsafe_code)]
 

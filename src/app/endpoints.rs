@@ -71,7 +71,7 @@ pub(super) enum ChangeError {
     /// There is no queue for endpoints.
     #[error("endpoints can't be added, because the queue in memory is created at the start")]
     NoLog,
-    /// A thread from before still waits for the disk.
+    /// A thread of an earlier pusher still waits for the disk.
     #[error("endpoint {0} could not be stopped earlier, because its thread waits for the disk")]
     Stuck(String),
 }
@@ -234,7 +234,7 @@ impl Endpoints {
             }
             if is_removed {
                 self.needs.metrics.forget_endpoint(&name);
-                done.push(format!("endpoint {name} removed: what waited for it is dropped"));
+                done.push(format!("endpoint {name} removed: its pending samples are dropped"));
             }
             if let Err(error) = stopped {
                 failed.push(format!("endpoint {name}: {error}"));

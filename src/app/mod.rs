@@ -248,7 +248,7 @@ fn refresh(
     })
 }
 
-/// What is counted, and from where, in one line. Warns of AS 0.
+/// What is counted, and from where, in one line. Warns about AS 0.
 fn about(rule: Rule, source: &SourceConfig, demo: Option<&Demo>) -> String {
     if rule.asn == 0 {
         tracing::warn!(
@@ -320,7 +320,8 @@ fn state_dir(config: &Config, identity: &Identity) -> Result<Option<PathBuf>, Co
         }
         Err(error) => {
             tracing::warn!(
-                "counts live in memory alone and start from zero after a restart: the directory {}                  can't be created ({error}); give --state-dir",
+                "counts are kept only in memory and start from zero after a restart: the directory {} \
+                 can't be created ({error}); give --state-dir",
                 directory.display()
             );
             return Ok(None);
@@ -361,7 +362,7 @@ fn store(
     if let Some(directory) = state_dir.filter(|_| can_read_again) {
         return Store::open(&directory.join(journal::DIRECTORY), identity, caps, now).map(Some);
     }
-    tracing::info!("counts live in memory alone and start from zero after a restart");
+    tracing::info!("counts are kept only in memory and start from zero after a restart");
     let is_pushed = !config.push.endpoints.is_empty() || config.push.file.is_some();
     Ok(is_pushed.then(|| Store::in_memory(identity, schema, now, caps.max_bytes)))
 }

@@ -65,7 +65,9 @@ impl Running {
             anyhow::bail!("{who} has died; the log above says why");
         }
         drained.unwrap_or_else(|_| {
-            Err(anyhow::anyhow!("not everything has ended within {limit:?}: the rest is abandoned"))
+            Err(anyhow::anyhow!(
+                "the shutdown did not finish within {limit:?}: the rest is abandoned"
+            ))
         })
     }
 
@@ -74,7 +76,7 @@ impl Running {
     /// from ending.
     async fn drain(self) -> anyhow::Result<()> {
         let Running { source, ledger, reloader, end, serve, refresh, demo } = self;
-        // From now on, nobody waits for a reload.
+        // From now on, reloads are refused.
         let Reloader { endpoints, requests, .. } = reloader;
         drop(requests);
         let counted = wait(move || {

@@ -1,4 +1,5 @@
-//! Where source, decoder, counter and ledger meet: what a worker does with a message.
+//! What a worker does with each message: passes it through the pipeline into its shard of the
+//! ledger.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +17,7 @@ const QUOTE_CHARACTERS: usize = 300;
 
 static LOG_MALFORMED: LogLimit = LogLimit::new(Duration::from_secs(30));
 
-/// Decodes and counts, in the tables of one shard of the ledger.
+/// Decodes messages and counts their flows in one shard of the ledger.
 #[derive(Debug)]
 pub(super) struct CountingSink {
     pub(super) shard: Shard,
@@ -54,7 +55,7 @@ impl Sink for CountingSink {
     }
 }
 
-/// Logs a record that is not counted. Others of its message may well be.
+/// Logs a record that is not counted; other records of its message may be.
 #[cold]
 fn log_malformed(origin: Origin<'_>, reason: Malformed, record: &str, held_back: u64) {
     let quote: String = record.trim().chars().take(QUOTE_CHARACTERS).collect();
@@ -68,7 +69,7 @@ fn log_malformed(origin: Origin<'_>, reason: Malformed, record: &str, held_back:
     );
 }
 
-/// What a source asks about publication, answered for its own threads.
+/// Answers a source's questions about publication, on the source's own threads.
 #[derive(Debug)]
 pub(super) struct Published {
     pub(super) reader: Reader,
@@ -87,7 +88,7 @@ impl Publication for Published {
     fn settle(&self, wait: Duration) -> Option<Vec<Position>> {
         let asked = std::time::Instant::now();
         let snapshot = self.runtime.block_on(self.reader.fresh(Duration::ZERO, wait));
-        // After the last one, no sink holds anything.
+        // After the last snapshot, no sink holds anything.
         let ended = self.reader.has_ended();
         let snapshot = if ended { self.reader.newest() } else { snapshot }?;
         (ended || snapshot.taken >= asked).then(|| snapshot.positions().collect())

@@ -1,4 +1,4 @@
-//! What became of everything that was read, in one line for the log.
+//! The totals of a run, as one log line: what was counted, and what was not, by reason.
 
 use crate::{
     flow::{Malformed, Skipped},

@@ -21,7 +21,7 @@ pub enum ParseError {
         lines: usize,
     },
     /// It has more than [`MAX_TABLE_BYTES`], or its names have, once they are UTF-8.
-    #[error("it is larger than {} MiB, which no table of AS names is", MAX_TABLE_BYTES >> 20)]
+    #[error("it is larger than {} MiB: no table of AS names is that large", MAX_TABLE_BYTES >> 20)]
     TooLarge,
     /// It begins with the byte order mark of UTF-16.
     #[error("it is UTF-16: save it as UTF-8")]

@@ -1,4 +1,4 @@
-//! Would the newest flows be counted?
+//! Counts the newest flows in a table of its own, to say whether they would be counted.
 
 use std::{
     fs::{self, File},

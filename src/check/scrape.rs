@@ -1,4 +1,4 @@
-//! Is the address for scrapes available?
+//! Checks that the address for scrapes is available.
 
 use std::{io::ErrorKind, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Is the state directory usable?
+//! Checks that the state directory can be used.
 
 use std::path::Path;
 

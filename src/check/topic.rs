@@ -1,4 +1,4 @@
-//! What the brokers say about the topic, and what its newest messages hold.
+//! Checks what the brokers say about the topic, and what its newest messages hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 

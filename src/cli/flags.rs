@@ -650,7 +650,7 @@ pub struct StateFlag {
 pub struct HealthFlags {
     /// The address for scrapes, as it is given to the running process.
     ///
-    /// With none, there is nobody to ask; the process counts as healthy while it runs.
+    /// With none, there is no server to ask; the process counts as healthy while it runs.
     #[arg(
         long,
         env = "FLOW_EXPORTER_ADDR",

@@ -15,7 +15,7 @@ const LONGEST_GROUP: usize = i16::MAX as usize;
 /// The protocols that librdkafka accepts before a broker's name.
 const PROTOCOLS: [&str; 4] = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
 
-/// A queue that has room for a cut or two; without push, the journal takes little more.
+/// Room for a delta or two; without push, the journal takes little more.
 const SMALLEST_QUEUE: u64 = 1 << 20;
 
 const SHORTEST: Duration = Duration::from_millis(100);

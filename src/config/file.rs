@@ -77,7 +77,7 @@ fn external_labels(global: &Section<'_>) -> Result<Option<Setting<Labels>>, Conf
 
 /// Replaces `$NAME` and `${NAME}` by environment variables, as Prometheus does; `$$` is a dollar
 /// sign. A variable that is not set is an error, while Prometheus takes it as empty: samples would
-/// be stored under labels that nobody asked for.
+/// be stored under labels that the operator did not ask for.
 fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, String> {
     let mut expanded = String::new();
     let mut rest = text;

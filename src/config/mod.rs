@@ -79,7 +79,7 @@ pub enum CheckConfig {
 #[derive(Debug, PartialEq, Eq)]
 pub enum HealthConfig {
     /// It has no HTTP server.
-    Nobody,
+    NoServer,
     /// At the first of these URLs that can be connected to.
     Ask(Vec<String>),
 }
@@ -144,8 +144,8 @@ impl Config {
         }
         if listen.value.is_none() && push.endpoints.is_empty() {
             return Err(ConfigError(
-                "--addr none without --remote-write-url or --config: nobody would see what is \
-                 counted; give one of them"
+                "--addr none without --remote-write-url or --config: the counts would have no \
+                 output; give one of them"
                     .to_owned(),
             ));
         }
@@ -231,7 +231,7 @@ impl HealthConfig {
             return Ok(HealthConfig::Ask(vec![url]));
         }
         let Some(addr) = listen(flags.addr, &flags.sources)?.value else {
-            return Ok(HealthConfig::Nobody);
+            return Ok(HealthConfig::NoServer);
         };
         let urls: Vec<String> =
             addr.from_here().iter().map(|addr| format!("http://{addr}/-/healthy")).collect();

@@ -13,9 +13,9 @@ use super::system::FileSystem;
 /// What files may have of a mode: for their owner alone.
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
-/// An open file. Calls that were interrupted, and writes that were short, are gone on with.
+/// An open file. Interrupted calls and short writes are continued.
 ///
-/// Reads and writes one after the other from its beginning on, or from where [`OpenFile::seek_to`]
+/// Reads and writes sequentially from its beginning, or from where [`OpenFile::seek_to`]
 /// set it.
 #[derive(Debug)]
 pub struct OpenFile {
@@ -48,7 +48,7 @@ impl OpenFile {
         self.file
     }
 
-    /// Reads and writes go on from there.
+    /// Reads and writes continue from there.
     pub(crate) fn seek_to(&mut self, offset: u64) {
         self.offset = offset;
     }

@@ -1,5 +1,5 @@
-//! The calls by which files are reached. What keeps state on disk makes all of its calls through a
-//! [`FileSystem`], so that tests can have each of them fail.
+//! The system calls for files. All code that keeps state on disk makes them through a
+//! [`FileSystem`], so that tests can make each of them fail.
 
 use std::{
     ffi::OsString,
@@ -16,10 +16,9 @@ use std::{
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, Stat};
 
 /// One method for each system call, with the kernel's meaning and errors. Paths are relative to the
-/// directory `at`. The methods as they stand here ask the kernel.
+/// directory `at`. The provided methods ask the kernel.
 ///
-/// Writes may be short, and any call that can wait may be interrupted: [`OpenFile`] goes on where
-/// one was.
+/// Writes may be short, and any call that can wait may be interrupted: [`OpenFile`] retries.
 ///
 /// [`OpenFile`]: super::OpenFile
 pub trait FileSystem: fmt::Debug + Send + Sync {

@@ -5,19 +5,19 @@ use std::borrow::Cow;
 
 use super::json::Cursor;
 
-/// How many keys of a record are looked at.
+/// How many keys of a record are read.
 const KEYS: usize = 64;
 
-/// A format of messages that is found on Kafka topics, and is not decoded.
+/// A message format that occurs on Kafka topics and is not decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Foreign {
-    /// goflow2's JSON, of its versions 1 and 2.
+    /// The JSON of goflow2 1 and 2.
     Goflow2Json,
-    /// goflow2's protobuf, with or without a length before it.
+    /// goflow2's protobuf, with or without a length prefix.
     Goflow2Protobuf,
     /// pmacct's `avro_json`: JSON in which values are wrapped in an object that names their type.
     AvroJson,
-    /// JSON that Kafka Connect has wrapped, beside its schema.
+    /// JSON that Kafka Connect has wrapped together with its schema.
     Connect,
     /// JSON in a JSON string.
     Quoted,
@@ -29,7 +29,7 @@ pub enum Foreign {
     ElasticJson,
     /// Any other JSON.
     OtherJson,
-    /// Confluent's wire format: a zero, the number of a schema, then Avro or another format.
+    /// Confluent's wire format: a zero byte, a schema id, then Avro or another format.
     Registry,
     /// An Avro container file.
     AvroFile,
@@ -37,7 +37,7 @@ pub enum Foreign {
     Protobuf,
     /// gzip, zstd, lz4 or snappy inside the message.
     Compressed,
-    /// Packets as routers send them.
+    /// NetFlow, IPFIX or sFlow packets, as routers send them.
     Packet,
     /// UTF-16.
     Utf16,
@@ -92,7 +92,7 @@ impl Foreign {
             Foreign::Goflow2Json => "goflow2's JSON",
             Foreign::Goflow2Protobuf => "goflow2's protobuf",
             Foreign::AvroJson => "Avro in its JSON encoding (pmacct's kafka_output: avro_json)",
-            Foreign::Connect => "wrapped by Kafka Connect, in an object of schema and payload",
+            Foreign::Connect => "wrapped by Kafka Connect in an object of schema and payload",
             Foreign::Quoted => "JSON in a JSON string",
             Foreign::RoutingJson => "of a BGP, BMP or telemetry daemon, not flows",
             Foreign::NprobeJson => "nProbe's or ntopng's JSON",
@@ -101,8 +101,8 @@ impl Foreign {
             Foreign::Registry => "in the wire format of a schema registry, such as Avro",
             Foreign::AvroFile => "Avro",
             Foreign::Protobuf => "protobuf, as akvorado writes it",
-            Foreign::Compressed => "compressed by their writer, beyond what Kafka knows of",
-            Foreign::Packet => "packets of NetFlow, IPFIX or sFlow as routers send them",
+            Foreign::Compressed => "compressed by their writer, in addition to Kafka",
+            Foreign::Packet => "NetFlow, IPFIX or sFlow packets, as routers send them",
             Foreign::Utf16 => "UTF-16",
             Foreign::Csv => "CSV",
             Foreign::Text => "text that is not JSON",
@@ -122,7 +122,7 @@ impl Foreign {
                 "have them written as they are: Kafka Connect does with value.converter=\
                  org.apache.kafka.connect.storage.StringConverter"
             }
-            Foreign::RoutingJson => "give the --topic that pmacct writes flows to",
+            Foreign::RoutingJson => "set --topic to the one that pmacct writes flows to",
             Foreign::Compressed => "leave compression to Kafka's producer (compression.type)",
             Foreign::Utf16 => "have them written in UTF-8",
             Foreign::Goflow2Json
@@ -212,7 +212,7 @@ fn of_record(mut cursor: Cursor<'_>) -> Option<Foreign> {
     } else if has(&["@timestamp", "flow.bytes", "netflow", "network.bytes"]) {
         Foreign::ElasticJson
     } else if has(&["bytes", "label"]) && keys.len() <= 3 {
-        // As our own documents describe it, without AS numbers.
+        // pmacct's JSON without AS numbers, as our documents describe it.
         return None;
     } else {
         Foreign::OtherJson
@@ -237,7 +237,7 @@ fn of_bytes(bytes: &[u8]) -> Foreign {
     if is_packet {
         return Foreign::Packet;
     }
-    // Numbers of schemas are small, and no text follows.
+    // Schema ids are small, and no text follows.
     if bytes.len() > 5 && bytes[0] == 0 && bytes[1] == 0 {
         return Foreign::Registry;
     }
@@ -259,8 +259,8 @@ fn of_bytes(bytes: &[u8]) -> Foreign {
     }
 }
 
-/// Numbers and lengths of the fields of a protobuf message, which may be truncated; the length of
-/// an integer is 0. `None` if it is no such message, or too short to tell.
+/// Numbers and lengths of the fields of a protobuf message, which may be truncated; integers have
+/// length 0. `None` if it is not protobuf, or too short to tell.
 fn fields(mut bytes: &[u8]) -> Option<Vec<(u64, u64)>> {
     let mut fields = Vec::new();
     while !bytes.is_empty() {

@@ -7,7 +7,7 @@ use crate::schema::Field;
 pub struct Slot(u16);
 
 impl Slot {
-    /// [`Field::Bytes`], which is in every plan: without it, a record is no flow.
+    /// [`Field::Bytes`], which is in every plan: a record without it is not a flow.
     pub const BYTES: Slot = Slot(0);
 
     /// The slot with this place in a row.

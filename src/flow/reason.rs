@@ -1,6 +1,6 @@
-//! Why records are no flows.
+//! Why a record is not a flow.
 
-/// Why a valid record is no flow.
+/// Why a valid record is not a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Skipped {
     /// `purge_init` or `purge_close`, written around a purge with pmacct's `kafka_markers`.

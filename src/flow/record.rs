@@ -1,4 +1,4 @@
-//! What records turn out to be.
+//! A decoded record: a flow, or the reason why it is not one.
 
 use std::borrow::Cow;
 
@@ -7,19 +7,19 @@ use super::{
     row::Row,
 };
 
-/// What a record turned out to be, for a decoder's plan.
+/// A decoded record.
 #[derive(Debug, Clone, Copy)]
 pub enum Record<'r> {
     /// A flow.
     Flow(Row<'r>),
-    /// A valid record that is no flow.
+    /// A valid record that is not a flow.
     Skipped(Skipped),
-    /// Something that can't be decoded: the reason, and its text, up to the end of the line if its
+    /// A record that can't be decoded: the reason and its text, up to the end of the line if its
     /// own end can't be found.
     Malformed(Malformed, &'r str),
 }
 
-/// One flow of the original's view as a value on its own: what made-up traffic consists of.
+/// A flow of the original's view, as generated traffic consists of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flow<'a> {
     /// AS number of the source; 0 if unknown.
@@ -32,13 +32,13 @@ pub struct Flow<'a> {
     pub hostname: Cow<'a, str>,
 }
 
-/// What a made-up record is to be decoded as.
+/// What a generated record must be decoded to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decoded<'a> {
     /// A flow.
     Flow(Flow<'a>),
-    /// A valid record that is no flow.
+    /// A valid record that is not a flow.
     Skipped(Skipped),
-    /// Something that can't be decoded.
+    /// A record that can't be decoded.
     Malformed(Malformed),
 }

@@ -68,7 +68,7 @@ pub(super) enum Value {
 #[derive(Debug)]
 pub(super) struct RowBuffer {
     by_slot: Vec<Value>,
-    /// Texts that are not in the payload as they are, one after the other.
+    /// Texts that are not in the payload as they are, concatenated.
     made: String,
     /// The slots in the order in which malformed values are searched: the same in every plan.
     order: Vec<Slot>,

@@ -2,24 +2,23 @@
 
 use std::{borrow::Cow, io};
 
-/// The fastest level: what is left to compress are bytes of little variety, which the entropy
-/// coder alone makes small.
+/// The fastest level: the bytes have little variety, so the entropy coder alone makes them small.
 const LEVEL: i32 = 1;
 
 /// A section below this size is not compressed: it would hardly become smaller.
 const COMPRESS_FROM_BYTES: usize = 64;
 
-/// The bytes don't have the form that they should have.
+/// The bytes don't have the expected form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed;
 
 impl From<Malformed> for &'static str {
     fn from(Malformed: Malformed) -> Self {
-        "the record's content has not the form it should have"
+        "the record's content does not have the expected form"
     }
 }
 
-/// Appends `number`, 7 bits to a byte, lowest first; the high bit says that more follow.
+/// Appends a number in LEB128: 7 bits a byte, the lowest first; the high bit says that more follow.
 pub(super) fn put(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
@@ -33,13 +32,13 @@ pub(super) fn put_signed(out: &mut Vec<u8>, number: i64) {
     put(out, ((number << 1) ^ (number >> 63)).cast_unsigned());
 }
 
-/// Appends a length and that many bytes.
+/// Appends bytes after their length.
 pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-/// What is left to read of some bytes.
+/// The bytes that are left to read.
 #[derive(Debug)]
 pub(super) struct Input<'b>(pub(super) &'b [u8]);
 
@@ -62,7 +61,8 @@ impl<'b> Input<'b> {
         Ok((number >> 1).cast_signed() ^ -(number & 1).cast_signed())
     }
 
-    /// A number of things of which each takes a byte at least: so a false one reserves no memory.
+    /// A number of items of at least one byte each. It can't exceed the bytes that are left, so a
+    /// false one allocates nothing.
     pub(super) fn count(&mut self) -> Result<usize, Malformed> {
         let count = usize::try_from(self.number()?).map_err(|_| Malformed)?;
         if count > self.0.len() { Err(Malformed) } else { Ok(count) }
@@ -79,7 +79,7 @@ impl<'b> Input<'b> {
         self.take(length)
     }
 
-    /// Says whether all was read.
+    /// An error unless everything was read.
     pub(super) fn end(&self) -> Result<(), Malformed> {
         if self.0.is_empty() { Ok(()) } else { Err(Malformed) }
     }
@@ -103,7 +103,7 @@ impl Encoder {
         })
     }
 
-    /// Gives back memory beyond so many bytes for each buffer.
+    /// Frees memory beyond this many bytes in each buffer.
     pub(super) fn shrink(&mut self, kept_bytes: usize) {
         for buffer in [&mut self.compressed, &mut self.lengths, &mut self.bits] {
             buffer.clear();
@@ -111,8 +111,8 @@ impl Encoder {
         }
     }
 
-    /// Appends bytes, compressed where that makes them fewer: the length, the compressed length
-    /// (0 for not compressed), the bytes.
+    /// Appends bytes, compressed if that makes them fewer: their length, the compressed length (0
+    /// if not compressed), and the bytes.
     pub(super) fn section(&mut self, out: &mut Vec<u8>, raw: &[u8]) -> io::Result<()> {
         put(out, raw.len() as u64);
         if raw.len() >= COMPRESS_FROM_BYTES {
@@ -129,10 +129,11 @@ impl Encoder {
         Ok(())
     }
 
-    /// Appends a column of numbers of very different sizes: their greatest common divisor (bytes
-    /// of sampled flows are multiples of the sampling rate) and, of the quotients, two sections:
-    /// the length of each in bits (few different ones: they compress well), and all bits below the
-    /// highest one (noise: they don't, so they are packed, whatever the bounds of bytes).
+    /// Appends a column of numbers of very different sizes: their greatest common divisor (bytes of
+    /// sampled flows are multiples of the sampling rate), then two sections about the quotients.
+    /// The first has the length of each in bits: few distinct values, which compress well. The
+    /// second has all bits below the highest one: noise, which does not compress and is packed bit
+    /// by bit.
     pub(super) fn column(
         &mut self,
         out: &mut Vec<u8>,
@@ -168,7 +169,7 @@ impl Encoder {
     }
 }
 
-/// 0 where all are 0.
+/// 0 if all numbers are 0.
 fn greatest_common_divisor(numbers: impl Iterator<Item = u64>) -> u64 {
     let mut divisor = 0;
     for number in numbers {
@@ -190,8 +191,8 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder of sections that are not larger than `limit` bytes before compression: whatever
-    /// length one states, no more is set aside.
+    /// A decoder of sections of at most `limit` bytes before compression. Never allocates more,
+    /// whatever length a section states.
     pub(super) fn new(limit: usize) -> io::Result<Self> {
         Ok(Decoder { zstd: zstd::bulk::Decompressor::new()?, limit })
     }
@@ -216,7 +217,7 @@ impl Decoder {
         if raw.len() == length { Ok(Cow::Owned(raw)) } else { Err(Malformed) }
     }
 
-    /// Reads a column of `count` numbers and visits each with its place.
+    /// Reads a column of `count` numbers and visits each with its row.
     pub(super) fn column(
         &mut self,
         input: &mut Input<'_>,

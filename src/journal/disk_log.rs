@@ -214,7 +214,7 @@ impl DiskLog {
         self.lock().segments.contains_key(&number)
     }
 
-    /// Says what is wrong with an unreadable segment: damaged, or removed by somebody else.
+    /// Why a segment is unreadable: damaged, or removed by others.
     pub(super) fn broken(&self, number: u64, error: Error) -> Result<Broken, Error> {
         match error {
             Error::Broken(broken) => Ok(broken),

@@ -1,4 +1,4 @@
-//! Reading the log on disk from any position, while it is being written.
+//! Reads the log on disk from any position, while it is being written.
 
 use std::io::ErrorKind;
 

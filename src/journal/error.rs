@@ -73,11 +73,11 @@ impl fmt::Display for Displacement {
         f.write_str(match self {
             Displacement::Removed => {
                 "was removed or moved away while the program was running: move it back, or restart \
-                 to begin from zero"
+                 to start from zero"
             }
             Displacement::Replaced => {
                 "was replaced by another directory while the program was running: move the first \
-                 one back, or restart to go on from what is there now"
+                 one back, or restart to continue from what is there now"
             }
             Displacement::Lock => {
                 "has lost its lock file while the program was running, so another process may have \
@@ -88,7 +88,7 @@ impl fmt::Display for Displacement {
 }
 
 impl Error {
-    /// Whether it may go away without anybody changing a setting.
+    /// Whether it may go away without a change of settings.
     pub const fn may_pass(&self) -> bool {
         matches!(self, Error::Io { .. } | Error::Locked(_) | Error::Displaced { .. })
     }
@@ -97,7 +97,7 @@ impl Error {
 /// A file does not hold what was written to it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{} is broken at offset {offset}: {damage}. See what there is with 'flow-exporter state verify' and 'show'; 'flow-exporter state repair' keeps what comes before and sets the rest aside",
+    "{} is broken at offset {offset}: {damage}. Inspect it with 'flow-exporter state verify' and 'show'; 'flow-exporter state repair' keeps what comes before and sets the rest aside",
     path.display()
 )]
 pub struct Broken {
@@ -118,7 +118,7 @@ pub enum Damage {
     NoRecord,
     /// Its checksum does not match.
     Checksum,
-    /// It is as it was written, but makes no sense in this place.
+    /// It is as it was written, but does not fit here.
     Meaning(&'static str),
 }
 

@@ -1,8 +1,8 @@
-//! What somebody else did to the journal's files while it was in use.
+//! Changes that others make to the journal's files while it is in use.
 
 use std::{fmt, path::PathBuf};
 
-/// A change that somebody else made to the journal's files while it was in use. It is reported
+/// A change to the journal's files that was not made by this process. It is reported
 /// because it may happen again; the counts are correct in any case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

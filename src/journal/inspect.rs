@@ -1,4 +1,4 @@
-//! Reading a whole journal for people, without changing it: `state verify` and `state show`.
+//! Reads a whole journal and reports on it, without changing it: `state verify` and `state show`.
 
 use std::{
     collections::BTreeMap,
@@ -40,9 +40,9 @@ pub struct SegmentReport {
     pub last_sequence: u64,
     /// Time of the newest delta.
     pub last_time: UnixMs,
-    /// Cuts that can be read.
+    /// Deltas that can be read.
     pub deltas: u64,
-    /// Cuts among them that are samples.
+    /// Ticks among them.
     pub samples: u64,
     /// Bytes at the end that an interrupted write left behind. They do no harm: the next start
     /// truncates them.

@@ -1,5 +1,5 @@
-//! The set of living series. The writer has to know no more of them, nor do readers that keep the
-//! series themselves.
+//! The set of living series. This is all that the writer needs to know about series, and all that a
+//! reader does that keeps them in a form of its own.
 
 use crate::slots::Bits;
 

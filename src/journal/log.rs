@@ -108,8 +108,8 @@ impl Log {
     ) -> Result<(Option<AckPosition>, Option<Vec<u8>>), Error> {
         match &self.0 {
             Backend::Disk(log) => {
-                let (bookmark, note) = log.ack_position(name)?;
-                Ok((Some(bookmark), note))
+                let (ack_position, note) = log.ack_position(name)?;
+                Ok((Some(ack_position), note))
             }
             Backend::Memory(_) => Ok((None, None)),
         }
@@ -159,9 +159,9 @@ impl Reader {
         }
     }
 
-    /// Frees what the state knows of series, which is nearly all of it, for callers that keep them in
-    /// a form of their own. It still says how many are alive. A state that replaces it because
-    /// deltas were lost knows them again.
+    /// Frees what the state knows about series, which is nearly all of it, for callers that keep
+    /// them in a form of their own. It still knows which ones are alive. A state that replaces it
+    /// because deltas were lost has them again.
     pub fn forget_series(&mut self) {
         match &mut self.0 {
             Inner::Disk(reader) => reader.state_mut().forget_series(),

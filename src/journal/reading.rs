@@ -1,4 +1,4 @@
-//! What readers ask of a log and what it tells them, whether it is on disk or in memory.
+//! Questions to a log and its answers, the same on disk and in memory.
 
 use std::time::Duration;
 

@@ -263,7 +263,7 @@ impl RecordWriter {
         Ok(())
     }
 
-    /// Writes the records that a checkpoint begins with, one after the other through `emit`.
+    /// Writes the first records of a checkpoint, one by one, through `emit`.
     fn head(
         &mut self,
         head: &CheckpointHead<'_>,

@@ -1,4 +1,4 @@
-//! Recovering the state at startup from the newest segment.
+//! Recovers the state at startup from the newest segment.
 
 use std::{
     collections::BTreeMap,
@@ -48,7 +48,7 @@ pub(super) fn recover(
     let name = file_name(number);
     let missing = published_end::missing(directory, acknowledged, state.sequence, &name, end);
     if let Some(broken) = broken {
-        // An interrupted write is the last one, and nobody has seen its delta.
+        // An interrupted write is the last one, and its delta was never published.
         let may_be_torn = broken.damage.may_be_torn() && missing.is_none();
         if !may_be_torn || !reader.is_torn_from(end)? {
             return Err(broken.into());

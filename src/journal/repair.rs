@@ -1,4 +1,4 @@
-//! Repairing a damaged journal, for `state repair`.
+//! Repairs a damaged journal, for `state repair`.
 
 use std::{
     io::{self, Read},
@@ -43,8 +43,8 @@ pub struct SetAside {
 pub struct Repaired {
     /// What was set aside.
     pub set_aside: Vec<SetAside>,
-    /// Number and time of the newest delta that the program goes
-    /// on from; `None` if no state is left.
+    /// Number and time of the newest delta, from which the program continues; `None` if no state is
+    /// left.
     pub newest: Option<(u64, UnixMs)>,
     /// Number of the newest delta that was published, where the state is older: counters fall back,
     /// and what they had counted since is counted again.
@@ -157,7 +157,7 @@ fn free_name(directory: &Directory, name: &str) -> Result<String, Error> {
             return Ok(name);
         }
     }
-    unreachable!("a directory does not have so many files")
+    unreachable!("no directory has that many files")
 }
 
 /// Copies a file from an offset on, durably, to a file of this name, with a number added if former

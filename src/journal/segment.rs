@@ -1,5 +1,4 @@
-//! Reading a segment: a file that begins with a header, goes on with a checkpoint, then one delta
-//! after the other.
+//! Reads a segment: a file with a header, a checkpoint, and the deltas after it.
 
 use std::{io, path::PathBuf};
 
@@ -89,7 +88,7 @@ impl SegmentReader {
         let framed = (FRAME_BYTES as u64).min(left) as usize;
         match self.file.read_exact_at(&mut frame[..framed], offset) {
             Ok(()) => {}
-            // Somebody else has truncated it since its length was read.
+            // It was truncated by others since its length was read.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(self.broken(offset, Damage::Incomplete));
             }

@@ -1,4 +1,4 @@
-//! The whole state after a delta: what a checkpoint holds, and what replaying deltas builds.
+//! The whole state after a delta, as a checkpoint holds it and as replaying deltas builds it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -26,7 +26,7 @@ pub struct CheckpointHead<'s> {
     pub time: UnixMs,
     /// All positions, each once.
     pub positions: &'s [Position],
-    /// The newest tallies.
+    /// The newest early counts.
     pub early_counts: &'s [u8],
     /// Counts of each series.
     pub width: usize,
@@ -351,14 +351,14 @@ mod tests {
         assert_eq!(state.get(7).unwrap().definition, [b'x'; 100]);
         assert!(state.starts.capacity() + state.counts.capacity() <= 4096);
         assert!(state.definitions.capacity() <= 2 * LEAST_GARBAGE_BYTES);
-        // A writer that has not given them back yet goes on with any of them.
+        // A writer that has not given them back yet may use any of them.
         state.apply(&delta(3, [], &[99_999])).unwrap();
         assert_eq!(state.series().map(|series| series.id).collect::<Vec<_>>(), [7, 99_999]);
         assert!(state.apply(&delta(4, [], &[100_001])).is_err(), "that is out of turn");
     }
 
     #[test]
-    fn a_state_that_has_forgotten_its_series_counts_samples_and_judges_cuts_as_before() {
+    fn a_state_that_has_forgotten_its_series_counts_samples_and_judges_deltas_as_before() {
         let mut state = State { width: 1, ..State::default() };
         state.apply(&delta(1, [], &[0, 1])).unwrap();
         state.forget_series();

@@ -39,11 +39,12 @@ use super::{
 /// part of the disk and of the time.
 const CHECKPOINTS_IN_SEGMENT: u64 = 4;
 
-/// A segment may take one in so many parts of the cap, which is kept by deleting whole segments.
+/// A segment takes at most the cap divided by this, since the cap is kept by deleting whole
+/// segments.
 const SEGMENTS_IN_CAP: u64 = 4;
 
-/// So many of the newest segments are kept even if no retention cursor needs them: if the newest one
-/// turns out to be unreadable, the state at the end of the one before it is still there.
+/// This many of the newest segments are kept even if no retention cursor needs them: if the newest
+/// one turns out to be unreadable, the state at the end of the one before it is still there.
 const KEPT_SEGMENTS: usize = 2;
 
 /// What was found in the directory.
@@ -64,7 +65,7 @@ pub struct Appended {
     pub checkpoint_bytes: u64,
     /// What was deleted for the caps although the slowest retention cursor had not reached it.
     pub lost: Option<Lost>,
-    /// What somebody else did to the files since the previous delta.
+    /// Changes that others made to the files since the previous delta.
     pub external_changes: Vec<ExternalChange>,
 }
 
@@ -270,8 +271,8 @@ impl Journal {
         look().map_err(io_error("can't look at", directory.path_of(&active.name)))
     }
 
-    /// Begins a new segment if somebody has removed or changed the newest one: its checkpoint has all
-    /// counts.
+    /// Begins a new segment if the newest one was removed or changed by others: its checkpoint has
+    /// all counts.
     fn leave_displaced_segment(&mut self) -> Result<(), Error> {
         if let Some(active) = &self.active
             && !active.closed
@@ -441,16 +442,16 @@ impl Journal {
         Ok((file, checkpoint_bytes, live))
     }
 
-    /// A number that no segment has: not one that could not be removed either, nor one that somebody
-    /// has removed and may put back.
+    /// A number that no segment has, not even one that could not be removed, or that others removed
+    /// and may put back.
     fn next_number(&self) -> Result<u64, Error> {
         let listed = header::list(self.log.directory())?.last().copied();
         let known = self.log.lock().segments.last_key_value().map(|(&number, _)| number);
         Ok(listed.max(known).map_or(1, |newest| newest + 1))
     }
 
-    /// Reports older segments that somebody has removed. Readers find out by themselves what they have
-    /// lost.
+    /// Reports older segments that others have removed. Readers find out by themselves what they
+    /// have lost.
     fn look_for_missing(&mut self) {
         let Ok(listed) = header::list(self.log.directory()) else { return };
         let mut published = self.log.lock();

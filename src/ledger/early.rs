@@ -1,6 +1,7 @@
 //! Early counts: what was counted for later ticks than the next one.
 //!
-//! Their messages are below the recorded positions, so the journal holds them beside the counts.
+//! Their messages are below the recorded positions, so the journal must hold them beside the
+//! counts.
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -1,8 +1,8 @@
-//! Why the ledger can't go on with a journal.
+//! Why the ledger can't start from a journal.
 
 use crate::journal;
 
-/// Why there is no store to work with.
+/// Why a store can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The journal can't be opened.
@@ -11,7 +11,7 @@ pub enum StoreError {
     /// The journal's positions are those of another origin.
     #[error(
         "the state directory holds the counts of {held}, and these flags ask for those of {asked}: \
-         they don't mix; give another --state-dir, or remove this one to begin from zero"
+         give another --state-dir, or remove this one to start from zero"
     )]
     Origin {
         /// What is in the journal.
@@ -19,10 +19,10 @@ pub enum StoreError {
         /// What was asked for.
         asked: String,
     },
-    /// A definition that this version does not understand.
+    /// A definition that this version can't read.
     #[error(
-        "the journal's definition of series {series} makes no sense: {what}; use the version that \
-         wrote it, or another --state-dir to begin from zero"
+        "the journal's definition of series {series} is invalid: {what}; use the version that \
+         wrote it, or another --state-dir to start from zero"
     )]
     Definition {
         /// The series' number.
@@ -30,16 +30,16 @@ pub enum StoreError {
         /// What is wrong with it.
         what: &'static str,
     },
-    /// Early counts that this version does not understand.
+    /// Early counts that this version can't read.
     #[error(
-        "what the journal holds for later samples makes no sense; use the version that wrote it, or \
-         another --state-dir to begin from zero"
+        "the journal's early counts are invalid; use the version that wrote them, or another \
+         --state-dir to start from zero"
     )]
     EarlyCounts,
 }
 
 impl StoreError {
-    /// Whether it may pass without anybody changing a setting.
+    /// Whether it may pass without a change of settings.
     pub const fn may_pass(&self) -> bool {
         matches!(self, StoreError::Journal(error) if error.may_pass())
     }

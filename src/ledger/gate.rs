@@ -53,7 +53,7 @@ impl EpochGate {
 
     /// Sets how a worker is woken up. Only the first call counts.
     pub(super) fn wake_with(&self, worker: usize, waker: Waker) {
-        // A second waker would be a second source for one shard, which nobody builds.
+        // A second waker would mean a second source for one shard, which does not exist.
         drop(self.wakers[worker].set(waker));
     }
 

@@ -1,12 +1,12 @@
-//! What the counts of a journal are of.
+//! Which topic a journal's counts are from, and the rule by which flows were classified.
 
 use std::sync::Arc;
 
 use crate::traffic::Rule;
 
-/// What is counted. Where it comes from must be the same in all runs with a journal, since the
-/// journal's positions are those of the origin. How flows are classified may change: then all
-/// series end, and others begin.
+/// What a journal's counts are of. The topic must be the same in all runs with a journal, since the
+/// journal's positions are offsets in it. The rule may change: then all series end, and others
+/// begin.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// The topic.
@@ -16,7 +16,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// As people read it, and as the journal holds it.
+    /// As errors show it, and as the journal holds it.
     pub(super) fn text(&self) -> String {
         let Identity { topic, rule: Rule { asn } } = self;
         format!("AS {asn} in topic {topic}")

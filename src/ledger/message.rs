@@ -1,4 +1,4 @@
-//! What the ledger's thread is told, by workers and readers.
+//! The messages that workers and readers send to the ledger's thread.
 
 use std::{
     sync::{Arc, mpsc},
@@ -44,7 +44,7 @@ pub(super) struct HandOver {
 }
 
 /// Tells a worker that its table is merged, at the latest when it is dropped, and gives it a table
-/// to go on with.
+/// to continue with.
 pub(super) struct Receipt {
     table: Option<Box<Counts>>,
     to: mpsc::Sender<Option<Box<Counts>>>,

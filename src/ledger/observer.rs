@@ -1,10 +1,10 @@
-//! Who hears what is counted, besides metrics.
+//! The interface by which `diagnosis` sees each table that the ledger merges.
 
 use std::time::Instant;
 
 use crate::traffic::Counts;
 
-/// Hears what became of records, table by table. Called from the ledger's thread: must not block.
+/// Sees what became of records, table by table. Called from the ledger's thread: must not block.
 pub trait Observer: Send + 'static {
     /// A worker's table was merged.
     fn counted(&mut self, counts: &Counts, now: Instant);
@@ -16,7 +16,7 @@ pub trait Observer: Send + 'static {
     fn ended(&mut self, now: Instant);
 }
 
-/// Ignores what it hears.
+/// Ignores everything.
 #[derive(Debug)]
 pub(super) struct NoObserver;
 

@@ -1,4 +1,4 @@
-//! How others read what is published, and send the ledger AS names.
+//! Handles to the ledger: one reads what is published, the other gives it AS names.
 
 use std::{
     fmt,

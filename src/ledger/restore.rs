@@ -1,4 +1,4 @@
-//! The series table from what the journal holds.
+//! Rebuilds the series table from the journal's state at startup.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,17 +15,17 @@ use super::{
     series_table::SeriesTable,
 };
 
-/// What a state of the journal comes to.
+/// What the ledger starts from.
 #[derive(Debug)]
 pub(super) struct Restored {
     /// As it was at the state's time.
     pub(super) table: SeriesTable,
     /// What was counted for later ticks.
     pub(super) early: EarlyCounts,
-    /// What was counted for later ticks in series that can't go on.
+    /// What was counted for later ticks in series of retired views.
     pub(super) early_retired: EarlyCounts,
-    /// Slots of series that can't go on under their labels. They are to be ended once the series
-    /// table's state is known as the journal's newest.
+    /// Slots of series that can't continue under their labels. They end once the series table's
+    /// state is the journal's newest.
     pub(super) ending: Vec<usize>,
 }
 
@@ -37,9 +37,9 @@ pub fn check(state: &State) -> Result<(), StoreError> {
     restore(state, &Arc::new(Schema::original()), true, &AsNames::none()).map(drop)
 }
 
-/// The series table of a state. Series keep the names that their definitions record. Those of views
-/// that `schema` does not have come as those of retired views, and so do all unless flows are
-/// classified as they were (`is_same_rule`).
+/// The series table of a state. Series keep the names that their definitions record. Series of
+/// views that `schema` does not have get retired views, and so do all series if flows are
+/// classified by another rule now (not `is_same_rule`).
 pub(super) fn restore(
     state: &State,
     schema: &Arc<Schema>,
@@ -70,8 +70,8 @@ pub(super) fn restore(
         };
         let definition = read(slot, series.definition)?;
         let view = views.place_of(|view| definition.is_of(view)).ok_or_else(|| misfit(slot))?;
-        // A series that had no name, of an AS that has one now, can't go on under that name; nor
-        // can one with a label value of a version that had no bound for them.
+        // A series whose AS had no name and has one now can't continue under that name; nor can
+        // one with a label value from a version that did not limit them.
         let is_renamed = definition.names().any(|(asn, name)| names.get(asn) != name);
         let is_too_long = definition.columns.iter().any(
             |column| matches!(column.value, Value::Text(text) if text.len() > MAX_VALUE_BYTES),
@@ -88,9 +88,9 @@ pub(super) fn restore(
     Ok(Restored { table, early, early_retired, ending })
 }
 
-/// What all definitions say together.
+/// What all definitions together record.
 struct Recorded<'s> {
-    /// The names of ASes, each AS' once: there may be millions of series of the same AS.
+    /// AS names, each once: the same AS may have millions of series.
     names: BTreeMap<u32, &'s str>,
     /// Each once.
     views: Vec<View>,
@@ -169,5 +169,5 @@ fn read(series: u32, definition: &[u8]) -> Result<Definition<'_>, StoreError> {
 }
 
 fn misfit(series: u32) -> StoreError {
-    StoreError::Definition { series, what: "it has not the form of a definition" }
+    StoreError::Definition { series, what: "it does not have the form of a definition" }
 }

@@ -47,7 +47,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// A schedule that goes on after the snapshot at `last`, if there was one.
+    /// A schedule that continues after the snapshot at `last`, if there was one.
     pub(super) fn new(
         interval: Duration,
         timestamps: Timestamps,

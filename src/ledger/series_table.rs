@@ -24,7 +24,7 @@ use super::{
 /// room.
 pub const OTHER_SERIES: usize = 1_000;
 
-/// Of these, so many are for all hostnames that get none: one for each class.
+/// How many of these are for all hostnames that get none of their own: one for each class.
 const LAST_RESORT: usize = 2;
 
 /// The running totals of all series. Merging and snapshots; no I/O, no clock.
@@ -87,7 +87,7 @@ impl SeriesTable {
         }
     }
 
-    /// Lets no further series begin while so many live, except for [`OTHER_SERIES`]. Those that
+    /// Lets no further series begin while this many live, except for [`OTHER_SERIES`]. Those that
     /// exist already stay.
     #[must_use]
     pub fn bounded(self, max_series: usize) -> Self {
@@ -387,8 +387,8 @@ impl SeriesTable {
             any_overflows |= overflows;
         }
         if any_overflows {
-            // A counter never falls while its identity lasts, so a sum that passes 2^64 goes on as
-            // a new series of the same labels.
+            // A counter never falls, so a sum that passes 2^64 continues as a new series of the
+            // same labels.
             self.starts.row_mut(slot as usize)[0] = Start::at(self.begin_time());
         }
         self.touch(slot);

@@ -25,7 +25,7 @@ const FULL_BYTES: usize = 2 << 20;
 /// are read ahead. So the early counts in the journal are bounded.
 const FULL_EARLY_BYTES: usize = 2 << 20;
 
-/// A worker that has handed over so many tables which are not merged yet waits for the ledger.
+/// A worker waits for the ledger while this many of its tables are not merged yet.
 const TABLES_OUT: usize = 2;
 
 /// One worker's part of the ledger.
@@ -188,7 +188,7 @@ impl Shard {
             let receipt = if self.out < TABLES_OUT {
                 self.receipts_out.try_recv().ok()
             } else {
-                // One comes, whatever becomes of the ledger.
+                // A receipt always comes: it is sent even when it is dropped.
                 self.receipts_out.recv().ok()
             };
             let Some(back) = receipt else { break };

@@ -68,7 +68,7 @@ impl Snapshot {
         self.counts.len()
     }
 
-    /// The series in a slot; `None` where there is none.
+    /// The series in a slot; `None` if the slot is vacant.
     #[inline]
     pub fn get(&self, slot: usize) -> Option<Series<'_>> {
         if slot >= self.slots() {

@@ -1,4 +1,5 @@
-//! The ledger's side of the journal: the difference of two snapshots as a delta, and checkpoints.
+//! The ledger's side of the journal: turns the changes between two snapshots into a delta, and
+//! provides the state for checkpoints.
 
 use std::{path::Path, sync::Arc};
 
@@ -69,15 +70,15 @@ impl Store {
         };
         if !is_same_rule {
             tracing::warn!(
-                "--asn has changed since the last run: the series counted until then end, new ones \
-                 begin from zero, and the topic is read on from where it was read to"
+                "--asn has changed since the last run: all series end, and new ones start from zero; \
+                 reading continues where it stopped"
             );
         }
         if recovered.torn_bytes > 0 {
             tracing::warn!(
                 bytes = recovered.torn_bytes,
-                "the end of the journal was cut off: its write was interrupted, and nobody has \
-                 seen what it held"
+                "the end of the journal was truncated: its write was interrupted, and its counts \
+                 were never published"
             );
         }
         Ok(Store {
@@ -152,7 +153,7 @@ impl Store {
     }
 
     /// The series table as it was at the newest durable snapshot, if there is one, what was counted
-    /// early, and the slots of series that can't go on.
+    /// early, and the slots of series that can't continue.
     ///
     /// Series keep the names under which they were counted, where `names` has others, until the
     /// series table is told of names again.
@@ -173,7 +174,7 @@ impl Store {
         Ok(Some(restored))
     }
 
-    /// Records that the series which can't go on end with the next snapshot. From then on, the
+    /// Records that the series which can't continue end with the next snapshot. From then on, the
     /// journal has the identity of what is counted now.
     pub(super) fn retire(&mut self) {
         if self.held.take().is_some()

@@ -1,4 +1,4 @@
-//! The texts in the labels of living series, each once.
+//! The texts in the labels of living series, each stored once and counted by its uses.
 
 use std::{hash::BuildHasher, sync::Arc};
 

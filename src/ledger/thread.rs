@@ -1,4 +1,4 @@
-//! The ledger's thread: when a snapshot is taken, and how.
+//! The ledger's thread: takes snapshots, in the steps that each needs.
 
 use std::{
     fmt,
@@ -42,15 +42,15 @@ const HAND_OVER_LIMIT: Duration = Duration::from_secs(5);
 /// How often the clock is read while nothing happens: someone may set it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// With so many new series since the last one, a snapshot is taken early, which bounds its delta;
-/// even if it is the first one and names are still being fetched.
+/// Once this many series are new, a snapshot is taken early, which bounds its delta, even if it is
+/// the first one and names are still being fetched.
 const LARGE_SNAPSHOT_SERIES: usize = 1 << 16;
 
 /// Counts whose time is further ahead of the clock than this show that the clock was wrong.
 /// Receivers refuse samples that are further in the future.
 const FUTURE_LIMIT: Millis = Millis::new(10 * 60 * 1000);
 
-/// What is said of a clock that nobody has set.
+/// What operators are told about a clock that is not set.
 const UNSET_CLOCK: &str = "the system clock is not set: it is before September 2001 or after the year \
     9999. Flows are counted by arrival time, and samples have the clock's time; set the clock";
 
@@ -70,9 +70,8 @@ pub struct LedgerConfig {
     pub timestamps: Timestamps,
     /// A series that has not changed for this long, by the ticks' time, ends; `None` for never.
     pub series_ttl: Option<Duration>,
-    /// No further series begins while so many live. Flows that would begin one are counted in a
-    /// series for each class and hostname then, of which there are at most
-    /// [`super::OTHER_SERIES`].
+    /// No further series begins while this many live. Flows that would begin one are then counted
+    /// in a series for each class and hostname, of which there are at most [`super::OTHER_SERIES`].
     pub max_series: usize,
     /// How long the first publication may wait for AS names that are being fetched; zero if none
     /// are.
@@ -89,8 +88,8 @@ pub struct Ledger {
     table: SeriesTable,
     /// What was counted for later ticks than the next one.
     early: EarlyCounts,
-    /// Slots of restored series that can't go on. They end once everything that was counted in them
-    /// is published.
+    /// Slots of restored series that can't continue. They end once everything that was counted in
+    /// them is published.
     ending: Vec<usize>,
     /// Makes snapshots durable; without one, counts live in memory only.
     store: Option<Store>,
@@ -220,7 +219,7 @@ impl Ledger {
         self.component.set(self.normal_state());
         self.look_at_clock();
         if !self.ending.is_empty() {
-            // Early counts of series that can't go on.
+            // Early counts of series that can't continue.
             self.publish(self.in_between(UnixMs::now()), false, Instant::now());
             self.end_retired();
         }
@@ -320,12 +319,12 @@ impl Ledger {
         if self.clock_is_set { State::Ready } else { State::Degraded(UNSET_CLOCK.to_owned()) }
     }
 
-    /// Takes the snapshot after which nobody counts.
+    /// Takes the last snapshot, after which nothing is counted.
     fn take_last_snapshot(&mut self) {
         let now = UnixMs::now();
         // What was counted since the last tick makes one more, at an odd time: otherwise it would
-        // have to wait for the next start. While a backlog is worked off it does wait, since nobody
-        // knows up to which time it is complete.
+        // have to wait for the next start. While a backlog is worked off it does wait, since it is
+        // unknown up to which time it is complete.
         let is_tick = self.schedule.is_live(now) && self.last_tick < Some(now);
         if is_tick || !self.store.as_ref().is_some_and(Store::is_durable) {
             for counts in std::mem::take(&mut self.early).into_values().flatten() {
@@ -386,9 +385,9 @@ impl Ledger {
         self.receipts.clear();
     }
 
-    /// Ends the restored series that can't go on, because their names or their view have changed, or
-    /// because flows are classified by another rule; not before all that was counted in them is
-    /// published.
+    /// Ends the restored series that can't continue, because their names or their view have
+    /// changed, or because flows are classified by another rule; not before all that was counted in
+    /// them is published.
     fn end_retired(&mut self) {
         if !self.table.touched().is_empty() {
             return;
@@ -476,22 +475,22 @@ impl Ledger {
                 }
                 Err(error) => {
                     self.is_refused = true;
-                    // Nothing is published before it is durable. Counting goes on, and the next
+                    // Nothing is published before it is durable. Counting continues, and the next
                     // snapshot has all of it.
                     self.metrics.journal_errors.inc();
                     let text = match error {
                         journal::Error::Unfit(_) => format!(
-                            "nothing new is published: {error}; counting goes on in memory. This is \
-                             a bug, please report it: a restart continues from what was published \
-                             last, and reads again what came after"
+                            "nothing new is published: {error}; counting continues in memory. This \
+                             is a bug, please report it: a restart continues from what was \
+                             published last, and reads again what came after"
                         ),
                         // It says what to do.
                         journal::Error::Displaced { .. } => {
-                            format!("nothing new is published, and counting goes on: {error}")
+                            format!("nothing new is published, and counting continues: {error}")
                         }
                         error => format!(
-                            "nothing new is published: {error}; counting goes on, and publishing \
-                             as soon as the disk takes it. Make room, or see to the disk"
+                            "nothing new is published: {error}; counting continues, and publishing \
+                             resumes once the disk accepts writes. Make room, or check the disk"
                         ),
                     };
                     if LOG_DISK.permit().is_some() {
@@ -525,7 +524,7 @@ impl Ledger {
         let text = format!(
             "there are {} flow series, as many as --max-series allows: flows that would begin \
              another one are counted in series with other as their AS. Find out which routers send \
-             so many ASes; if that is as it should be, raise --max-series or lower --series-ttl",
+             so many AS numbers; if that is expected, raise --max-series or lower --series-ttl",
             self.table.len()
         );
         if LOG_OTHER.permit().is_some() {

@@ -94,7 +94,7 @@ impl Cache {
             let mut lines = properties.lines().filter_map(|line| line.split_once('\t'));
             lines.find(|(found, _)| *found == name).map(|(_, value)| value.to_owned())
         };
-        // A table that was edited or cut short does not belong to the validators.
+        // A table that was edited or truncated does not belong to the validators.
         if property("table-crc32").as_deref() != Some(checksum(&file).as_str()) {
             bail!("{} is not the table that {} tells of", table.display(), origin.display());
         }
@@ -118,7 +118,7 @@ impl Cache {
         .filter_map(|(name, value)| Some([name, "\t", value?, "\n"].concat()))
         .collect();
         properties.push_str(&checksum_line(&properties));
-        // The folder is not created: if it is gone, somebody may put it back.
+        // The folder is not created: if it is gone, it may be put back.
         //
         // A crash between the two leaves a table that does not match its origin, so it is fetched
         // again.

@@ -87,7 +87,7 @@ impl Fetcher {
         } else {
             (embedded.len(), embedded, None)
         };
-        tracing::info!(names = names.len(), cached = origin.is_some(), "AS names to start with");
+        tracing::info!(names = names.len(), cached = origin.is_some(), "AS names loaded");
         Ok((names, Fetcher { client, urls, cache, origin, len }))
     }
 
@@ -119,8 +119,8 @@ impl Fetcher {
             let fetched = AsNames::parse(&file)?;
             if 2 * fetched.len() < expected {
                 bail!(
-                    "it names only {} AS, fewer than half of the {expected} before: refused as cut \
-                     off or as another page (a table that small can be used as a file)",
+                    "it names only {} AS, fewer than half of the {expected} before: refused as \
+                     truncated or as another page (a table that small can be used as a file)",
                     fetched.len(),
                 );
             }

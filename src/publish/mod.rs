@@ -1,4 +1,4 @@
-//! The two doors by which counts leave: a scrape, and remote write.
+//! The two outputs: scrapes and remote write.
 //!
 //! [`text`] and [`remote_write`] turn snapshots into bytes and know no sockets; [`server`] and
 //! [`pusher`] carry the bytes and know no formats.

@@ -1,4 +1,4 @@
-//! From a snapshot to the page that Prometheus scrapes.
+//! Renders a snapshot as the page that Prometheus scrapes.
 //!
 //! Two formats: [text 0.0.4](https://prometheus.io/docs/instrumenting/exposition_formats/) and
 //! [OpenMetrics 1.0](https://prometheus.io/docs/specs/om/open_metrics_spec/). A page is rendered in

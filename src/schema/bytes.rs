@@ -1,4 +1,4 @@
-//! Numbers and texts as the journal holds them: numbers as LEB128, texts behind their length.
+//! Numbers and texts as definitions hold them: numbers in LEB128, texts after their length.
 
 pub(super) fn write_text(text: &str, out: &mut Vec<u8>) {
     // Far below 4 GiB: label values and names have bounds, and those of versions that had none came

@@ -1,6 +1,6 @@
-//! Which way traffic goes.
+//! The classes of traffic.
 
-/// Which way a flow goes, as seen from the monitored networks.
+/// The direction of a flow, as seen from the monitored networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Class {
@@ -14,7 +14,7 @@ pub enum Class {
     Transit = 3,
 }
 
-/// A number that stands for no class.
+/// A number that is not the code of a class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} stands for no class of traffic")]
 pub struct UnknownClass(pub u8);

@@ -1,19 +1,18 @@
 //! What a series is, in the form in which the journal holds it.
 //!
-//! A definition says by itself which view the series belongs to, by which class and labels, and
-//! what it counts. So journals are read whatever the configuration is now, and series of views
-//! that are no longer configured can be ended properly.
+//! A definition names the view that the series belongs to, its class and labels, and what it
+//! counts. So a journal can be read whatever the configuration is now, and series of views that are
+//! no longer configured can be ended properly.
 //!
-//! Its bytes: [`FORM`]; the class, with [`IS_OTHER`] added for a series that counts what gets no
-//! series of its own; measures (from the lowest bit on) and classes (from bit 4 on) of the view, a
-//! bit each; the view's name, empty for the original's; then for
-//! each dimension its [code](Dimension::code) and the value: a number, followed by the AS's name if
-//! a label shows it, or a text. Of a series for the rest, numbers and names are left out. Numbers
-//! are LEB128, texts begin with their length.
+//! Its bytes: [`FORM`]; the class, with [`IS_OTHER`] added for an `other` series; the view's
+//! measures (from bit 0 on) and classes (from bit 4 on), a bit each; the view's name, empty for the
+//! original's; then for each dimension its [code](Dimension::code) and its value: a number,
+//! followed by the AS's name if a label shows it, or a text. An `other` series has neither numbers
+//! nor names. Numbers are LEB128; a text follows its length.
 //!
-//! Versions without views wrote four bytes for the class, lowest first, with 2 added for a series
-//! for the rest; then number and name of the destination's AS, the host name, number and name of
-//! the source's AS, all numbers and lengths in four bytes, lowest first.
+//! Versions without views wrote the class, with 2 added for an `other` series; number and name of
+//! the destination AS; the host name; number and name of the source AS. All numbers and lengths
+//! were `u32`, little-endian.
 
 use super::{
     bytes::{read_number, read_text, take_text, write_number, write_text},
@@ -50,7 +49,7 @@ pub struct Definition<'d> {
     pub is_other: bool,
 }
 
-/// The value of one dimension.
+/// A dimension and its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Column<'d> {
     /// The dimension.
@@ -74,13 +73,13 @@ pub enum Value<'d> {
     },
     /// A text.
     Text(&'d str),
-    /// Any number of which flows get no series of their own.
+    /// Any number whose flows get no series of their own.
     Other,
 }
 
 impl<'d> Definition<'d> {
-    /// Writes the definition of a series of `view`. `names` gives the names of ASes, `texts` the
-    /// texts by their numbers in the key.
+    /// Writes the definition of a series of `view`. `names` gives AS names, `texts` the texts by
+    /// their numbers in the key.
     pub fn write<'t>(
         view: &View,
         head: KeyHead,
@@ -105,7 +104,7 @@ impl<'d> Definition<'d> {
         }
     }
 
-    /// Reads a definition; `None` if it makes no sense.
+    /// Reads a definition; `None` if it is invalid.
     pub fn read(bytes: &'d [u8]) -> Option<Self> {
         match *bytes.first()? {
             FORM => Self::read_form(&bytes[1..]),

@@ -1,11 +1,11 @@
-//! By what series are told apart, and the labels that show it.
+//! The dimensions by which series are told apart, and their labels.
 
 use super::field::Field;
 
 /// The longest label value, in bytes. Values come from messages, so they are bounded before
 /// anything keeps them: a host name has 253 bytes at most, and receivers refuse values from 2,048
-/// on. A longer value is truncated at the end of a character: values that begin with the same so
-/// many bytes are one.
+/// on. A longer value is truncated at the end of a character, so values that begin with the same
+/// bytes become one.
 pub const MAX_VALUE_BYTES: usize = 1024;
 
 /// A label value without what exceeds [`MAX_VALUE_BYTES`].
@@ -15,8 +15,8 @@ pub fn truncated(value: &str) -> &str {
     &value[..end.unwrap_or_default()]
 }
 
-/// The value of labels in series that count what gets no series of its own. No AS number looks like
-/// it.
+/// The label value of series that count flows without a series of their own. It is not a valid AS
+/// number.
 pub const OTHER: &str = "other";
 
 /// A property of a flow by which a view tells series apart: one column of a series' key, shown by

@@ -2,7 +2,7 @@
 
 use super::{class::Class, measure::Measure};
 
-/// A metric of a schema: all series of one view and class, by one of their counts.
+/// A metric of a schema: one count of all series of one view and class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Family {
     /// The view's place in the schema.

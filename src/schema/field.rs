@@ -1,6 +1,6 @@
 //! The fields of a flow record.
 
-/// A field of a flow record, whatever a format calls it. Decoders know the formats' names.
+/// A field of a flow record, whatever formats call it. Only decoders know their names for it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Field {
     /// AS number of the source; 0 if unknown.

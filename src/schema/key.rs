@@ -1,4 +1,4 @@
-//! A series' key: the row of numbers by which it is found.
+//! The key of a series: the row of numbers by which tables find it.
 
 use super::class::{Class, UnknownClass};
 

@@ -1,4 +1,4 @@
-//! All views together.
+//! The schema: all views, and the key width, counts, metrics and fields that follow from them.
 
 use super::{
     class::Class,
@@ -8,14 +8,14 @@ use super::{
     view::View,
 };
 
-/// All that is counted: the views, and what follows from them.
+/// Everything that is counted: the views, and what follows from them.
 ///
 /// Views that are no longer configured may stand behind those that are: their series end, and no
 /// flow is counted in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schema {
     views: Vec<View>,
-    /// So many of the views are configured; the others are retired.
+    /// How many of the views are configured; the others are retired.
     configured: usize,
     key_width: usize,
     counts: usize,

@@ -1,4 +1,4 @@
-//! What series count.
+//! The quantities that series count.
 
 use super::field::Field;
 

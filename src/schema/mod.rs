@@ -6,7 +6,7 @@
 //! ([`Family`]) follow from the view, its classes and its measures.
 //!
 //! In memory a series is a [key](KeyHead): a row of numbers. In the journal it is a [`Definition`],
-//! which says all of it in its own words, so that it can be read whatever the configuration is.
+//! which is complete in itself, so that it can be read whatever the configuration is.
 //!
 //! This module does no I/O and knows neither the formats of flow records nor those of metrics.
 

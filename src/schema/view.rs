@@ -1,4 +1,4 @@
-//! One way to add up flows.
+//! A view: one way to add up flows.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::{
     measure::Measure,
 };
 
-/// One way to add up flows: by which dimensions, of which classes, and what is counted.
+/// One way to add up flows: which classes are counted, by which dimensions, and in which measures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
     name: Arc<str>,
@@ -35,8 +35,7 @@ impl View {
     /// The name of the original's view: the one that metric names don't mention.
     pub const ORIGINAL: &str = "flow";
 
-    /// A view with all labels of these dimensions. Their order, and that of classes and
-    /// measures, says nothing.
+    /// A view with all labels of these dimensions. The order of the arguments does not matter.
     pub fn new(
         name: &str,
         dimensions: &[Dimension],
@@ -64,8 +63,7 @@ impl View {
         View { name: name.into(), dimensions, labels, classes, measures }
     }
 
-    /// A view with the classes and measures of [`View::counted_bits`]; `None` where these make no
-    /// sense.
+    /// A view with the classes and measures of [`View::counted_bits`]; `None` if these are invalid.
     pub(super) fn of_bits(name: &str, dimensions: &[Dimension], counted: u8) -> Option<Self> {
         if dimensions.len() >= MAX_KEY_WIDTH {
             return None;
@@ -128,8 +126,8 @@ impl View {
         &self.measures
     }
 
-    /// The class by which it counts flows of this one: internal ones as transmitted where it has no
-    /// class for them. `None` where it does not count them.
+    /// The class in which it counts flows of this one: internal ones as transmitted if it has no
+    /// class for them. `None` if it does not count them.
     pub fn counted_as(&self, class: Class) -> Option<Class> {
         let has = |class: Class| self.classes.contains(&class).then_some(class);
         has(class).or_else(|| if class == Class::Internal { has(Class::Transmit) } else { None })
@@ -187,7 +185,7 @@ pub(super) fn classes_of(counted: u8) -> impl Iterator<Item = Class> {
     Class::ALL.into_iter().filter(move |class| classes & class.bit() != 0)
 }
 
-/// The measures in [`View::counted_bits`]; `None` where there is none, or one that is not known.
+/// The measures in [`View::counted_bits`]; `None` if there are none, or an unknown one.
 pub(super) fn measures_of(counted: u8) -> Option<impl Iterator<Item = Measure>> {
     let measures = counted & ((1 << CLASSES_SHIFT) - 1);
     let known = Measure::ALL.iter().fold(0, |bits, measure| bits | measure.bit());

@@ -28,7 +28,7 @@ pub struct RecordTotals {
 }
 
 impl RecordTotals {
-    /// Adds a flow of so many bytes.
+    /// Adds a flow of this many bytes.
     pub fn add(&mut self, bytes: u64) {
         self.flows += 1;
         self.bytes = self.bytes.wrapping_add(bytes);

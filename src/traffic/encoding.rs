@@ -1,12 +1,11 @@
 //! A worker's table as bytes, for the journal.
 //!
-//! Numbers are four bytes, lowest first; texts begin with their length. First how many views the
-//! schema has, and [these](View::write); then how many texts there are, and these; then how many
-//! series, and for each the columns of its key and its counts, their lower halves first. Keys are as
-//! wide as those of the view with the most dimensions, and there are as many counts as in the view
-//! with the most measures.
+//! The number of views and [each of them](View::write); the number of texts and each of them; the
+//! number of series, and for each its key and its counts, the lower half of a count first. Numbers
+//! are `u32`, little-endian; a text follows its length. Keys are as wide as those of the view with
+//! the most dimensions, and there are as many counts as in the view with the most measures.
 //!
-//! Versions without views wrote the same without the views: all series were of the original's.
+//! Versions without views wrote the same without the views: all series belonged to the original's.
 
 use std::sync::Arc;
 

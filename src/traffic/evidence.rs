@@ -1,11 +1,11 @@
-//! Examples that show why a table counts nothing.
+//! Examples of flows and messages that were not counted, for `diagnosis`.
 
 /// How many flows' AS numbers are kept.
 const FLOWS: usize = 64;
 /// How many messages' beginnings are kept.
 const MESSAGES: usize = 4;
 /// How much of a message is kept, in bytes: a record or two.
-pub const SAMPLE_BYTES: usize = 1024;
+pub const EXCERPT_BYTES: usize = 1024;
 
 /// A few of the first flows that no series counts, and of the first messages of which nothing was
 /// counted. It is full after a moment, so keeping it costs one comparison.
@@ -21,7 +21,7 @@ impl Evidence {
         &self.flows
     }
 
-    /// The beginnings of messages of which nothing was counted, up to [`SAMPLE_BYTES`] each.
+    /// The beginnings of messages of which nothing was counted, up to [`EXCERPT_BYTES`] each.
     pub fn messages(&self) -> impl Iterator<Item = &[u8]> {
         self.messages.iter().map(|message| &**message)
     }
@@ -49,7 +49,7 @@ impl Evidence {
 
     #[cold]
     fn push_message(&mut self, payload: &[u8]) {
-        self.messages.push(payload[..payload.len().min(SAMPLE_BYTES)].into());
+        self.messages.push(payload[..payload.len().min(EXCERPT_BYTES)].into());
     }
 
     pub(super) fn clear(&mut self) {

@@ -1,6 +1,6 @@
 //! Why valid flows are not counted.
 
-/// Why a valid flow adds to no series.
+/// Why no series counts a valid flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ignored {
     /// Neither its source nor its destination is the monitored AS.

@@ -1,7 +1,7 @@
-//! What workers count: the class of flows, and the table of one worker.
+//! What workers count: the rule that classifies flows, and the table of one worker.
 //!
-//! Knows neither Kafka nor the formats of flow records, neither clocks nor sockets. What is counted
-//! where is decided by the [pipeline](crate::pipeline).
+//! Does no I/O, and knows neither clocks nor formats. The [pipeline](crate::pipeline) decides which
+//! series counts a flow.
 
 mod counts;
 mod encoding;
@@ -13,7 +13,7 @@ mod texts;
 pub(crate) use counts::hash_key;
 pub use counts::{Counts, RecordTotals, SeriesCounts};
 pub use encoding::{EncodedCounts, Encoding};
-pub use evidence::{Evidence, SAMPLE_BYTES};
+pub use evidence::{EXCERPT_BYTES, Evidence};
 pub use ignored::Ignored;
 pub use rule::Rule;
 pub use texts::{TextId, Texts};

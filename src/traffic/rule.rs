@@ -1,8 +1,8 @@
-//! Which way traffic goes, as seen from the monitored AS.
+//! The rule by which flows are classified.
 
 use crate::schema::Class;
 
-/// The original's rule for one monitored AS.
+/// The original's rule, for one monitored AS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
     /// The monitored AS number; 0 counts what has no AS number at either end, as the original does.

@@ -11,7 +11,7 @@ pub struct TextId(pub u32);
 /// Distinct texts, numbered from 0 in the order in which they came.
 #[derive(Debug, Default)]
 pub struct Texts {
-    /// All texts, one after the other.
+    /// All texts, concatenated.
     joined: String,
     /// Where in `joined` each text ends.
     ends: Vec<usize>,

@@ -64,8 +64,8 @@ fn killed_hundreds_of_times_it_counts_each_flow_once_on_the_page_and_in_database
     let expected = flows.totals(unnamed);
     let exporter = Exporter::start_at(address, &arguments);
     exporter.wait_for_totals(&expected, ARRIVAL_LIMIT);
-    let arrived = |door: &str, totals: &dyn Fn() -> Result<Totals, String>| {
-        wait_for(&format!("expected totals {door}"), ARRIVAL_LIMIT, || {
+    let arrived = |place: &str, totals: &dyn Fn() -> Result<Totals, String>| {
+        wait_for(&format!("expected totals {place}"), ARRIVAL_LIMIT, || {
             compare(&expected, &totals()?)
         });
     };

@@ -101,8 +101,8 @@ fn same_totals(prometheus: PrometheusSettings, others: &[&dyn Database]) {
         assert_eq!(ignored, foreign_bytes);
         assert_eq!(page.sum("flow_exporter_decode_errors_total"), 0);
     }
-    let arrived = |door: String, totals: &dyn Fn() -> Result<Totals, String>| {
-        wait_for(&format!("expected totals {door}"), ARRIVAL_LIMIT, || {
+    let arrived = |place: String, totals: &dyn Fn() -> Result<Totals, String>| {
+        wait_for(&format!("expected totals {place}"), ARRIVAL_LIMIT, || {
             totals().and_then(|found| compare(&expected, &found))
         });
     };

@@ -154,7 +154,7 @@ fn members_of_a_group_count_a_recreated_topic_from_its_beginning() {
     counts_all_of_recreated_topics(true);
 }
 
-fn goes_on_with_fewer_partitions(group: bool) {
+fn continues_with_fewer_partitions(group: bool) {
     const VANISHED: &str = "flow_exporter_kafka_partitions_vanished_total";
     const SAMPLED: &str = "flow_exporter_sample_timestamp_seconds";
     let kafka = Kafka::start();
@@ -193,7 +193,7 @@ fn goes_on_with_fewer_partitions(group: bool) {
 
     // No topic.
     kafka.delete_topic(TOPIC);
-    exporter.wait_until_it_says("does not exist on", COUNT_LIMIT);
+    exporter.wait_until_it_says("no longer exists on", COUNT_LIMIT);
     exporter.wait_for_sum("flow_exporter_kafka_partitions", 0, COUNT_LIMIT);
     kafka.create_topic(TOPIC, 2);
     count(&mut flows, 100, 2);
@@ -205,12 +205,12 @@ fn goes_on_with_fewer_partitions(group: bool) {
 
 #[test]
 fn a_topic_recreated_with_fewer_partitions_is_counted_without_a_restart() {
-    goes_on_with_fewer_partitions(false);
+    continues_with_fewer_partitions(false);
 }
 
 #[test]
 fn a_group_counts_a_topic_recreated_with_fewer_partitions_without_a_restart() {
-    goes_on_with_fewer_partitions(true);
+    continues_with_fewer_partitions(true);
 }
 
 #[test]

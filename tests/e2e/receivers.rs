@@ -121,7 +121,7 @@ fn plain_http_to_a_port_that_speaks_tls_loses_no_sample() {
 }
 
 #[test]
-fn receivers_log_one_line_about_us_at_most_whoever_restarts() {
+fn receivers_log_one_line_about_us_at_most_whichever_side_restarts() {
     let victoria = VictoriaMetrics::start();
     let prometheus = PrometheusSettings::debian().start(&[]);
     let (cluster, mut producer, mut flows) = flows();

@@ -1,4 +1,4 @@
-//! AS names are fetched, kept and reread: against a real HTTP server, and a proxy.
+//! AS names are fetched, cached and reread, from a real HTTP server and through a proxy.
 use std::{
     collections::VecDeque,
     io,
@@ -41,7 +41,7 @@ type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
 const HOUR: Duration = Duration::from_secs(3600);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A server that gives prepared answers in turn, then 500, and passes on what it was asked.
+/// A server that gives prepared answers in turn, then 500, and records its requests.
 struct Server {
     address: String,
     requests: UnboundedReceiver<Request<Incoming>>,
@@ -119,7 +119,7 @@ fn answer_in_chunks(
     Response::new(Chunks(next).boxed_unsync())
 }
 
-/// A table as RIPE gives it, of as many names as it takes to be believed, and one of AS 1007.
+/// A table in RIPE's format, with enough names to be accepted, and one of AS 1007.
 fn table(name_of_1007: &str) -> String {
     use std::fmt::Write;
     let mut table = format!("1007 {name_of_1007}, US\n");
@@ -129,7 +129,7 @@ fn table(name_of_1007: &str) -> String {
     table
 }
 
-/// A refresher at work.
+/// A running refresher.
 struct Running {
     initial: Arc<AsNames>,
     first_wait: Duration,
@@ -307,7 +307,7 @@ async fn a_failed_fetch_is_tried_again() {
     running.kept().await;
     assert_eq!(running.replaced().await.get(1007), "FRESH");
     assert_eq!(running.attempts(), [1, 0, 1]);
-    // And after that the interval counts.
+    // After that, the interval applies again.
     assert_eq!(running.replaced().await.get(1007), "FRESHER");
     assert_eq!(running.attempts(), [2, 0, 1]);
     running.stop().await;
@@ -329,7 +329,7 @@ async fn a_compressed_table_is_read() {
 async fn error_pages_are_refused() {
     assert_refused(answer_with(404, &[], table("NOT FOUND"))).await;
     assert_refused(answer_with(200, &[], "<html><body>Maintenance</body></html>")).await;
-    // Reads as a table of one name.
+    // This reads as a table of one name.
     assert_refused(answer_with(200, &[], "404 Not Found")).await;
     // It was not asked whether anything changed.
     assert_refused(answer_with(304, &[], "")).await;
@@ -518,7 +518,7 @@ async fn a_file_is_read_at_the_start_and_when_it_changes() {
     assert_eq!(running.attempts()[0], 0);
     assert!(running.metrics.as_names_updated.get() > 0.0);
 
-    // As small as the user likes. Renamed into place, so that no half of it is read.
+    // A file may be of any size. It is renamed into place, so that it is never read half-written.
     let new = folder.path().join("new");
     std::fs::write(&new, "1007\tUno\n").unwrap();
     std::fs::rename(&new, &path).unwrap();
@@ -540,7 +540,7 @@ async fn the_source_changes_while_it_runs() {
     assert_eq!(running.replaced().await.as_tsv(), "1007\tOne\n");
     assert_eq!(running.names_counted(), 1);
 
-    // What can't be used leaves everything as it is.
+    // An unusable source changes nothing.
     let missing = NamesSource::File(folder.path().join("missing"));
     let error = running.change(missing, HOUR).await.unwrap_err();
     assert!(matches!(error, NamesError::File { .. }), "{error}");
@@ -548,7 +548,7 @@ async fn the_source_changes_while_it_runs() {
     assert!(matches!(error, NamesError::Refresh), "{error}");
     assert_eq!(running.names_counted(), 1);
 
-    // The names in use stay until the first fetch, which brings others.
+    // The names in use stay until the first fetch, which replaces them.
     let mut server = Server::start([answer_with(200, &[], table("Uno"))]).await;
     running.change(server.source(), HOUR).await.unwrap();
     server.request().await;
@@ -629,8 +629,8 @@ fn sources_are_told_apart() {
     }
 }
 
-/// `auto` asks fixed addresses, so a proxy stands in for the world, and only for a process of its
-/// own: the environment belongs to the whole process.
+/// `auto` asks fixed addresses, so a proxy answers for them, in a child process: the environment
+/// belongs to the whole process.
 #[tokio::test(flavor = "multi_thread")]
 async fn auto_asks_ripe_then_cidr_report() {
     let mut proxy = Server::start([

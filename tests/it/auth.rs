@@ -34,11 +34,11 @@ use tokio::{
     task::JoinSet,
 };
 
-/// How long something may take that takes about a second.
+/// A limit for what takes about a second.
 const SOON: Duration = Duration::from_secs(30);
 
 fn config(url: impl Into<String>) -> PusherConfig {
-    // What the developer's environment says is no part of these tests.
+    // The developer's environment must not affect these tests.
     PusherConfig { proxy: ProxyConfig::None, ..PusherConfig::new(url) }
 }
 
@@ -54,7 +54,7 @@ async fn status(sender: &Sender) -> u16 {
     send(sender).await.expect("an answer").status.as_u16()
 }
 
-/// Sends until this is so.
+/// Sends until this holds.
 async fn send_until(sender: &Sender, mut is_so: impl FnMut(Result<Reply, SendError>) -> bool) {
     let started = Instant::now();
     while !is_so(send(sender).await) {
@@ -62,8 +62,7 @@ async fn send_until(sender: &Sender, mut is_so: impl FnMut(Result<Reply, SendErr
     }
 }
 
-/// Sends once; the request is answered with 401 after `change`. Returns it, and the status in the
-/// end.
+/// Sends once; the request is answered with 401 after `change`. Returns it, and the final status.
 async fn refused(
     sender: &Sender,
     receiver: &mut Receiver,
@@ -96,7 +95,7 @@ impl Files {
         self.0.path().join(name)
     }
 
-    /// A pipe that nobody writes to: who opens it waits without end.
+    /// A pipe without a writer: opening it waits forever.
     fn pipe(&self, name: &str) -> SecretSource {
         let made = Command::new("mkfifo").arg(self.path(name)).status().unwrap();
         assert!(made.success());
@@ -235,7 +234,7 @@ async fn a_secret_that_was_refused_is_read_again_at_once() {
     assert_eq!(first.header("authorization"), Some("Bearer old"));
     assert_eq!(second.header("authorization"), Some("Bearer new"));
     assert_eq!(first.body, second.body);
-    // The same one is not tried twice.
+    // The same token is not tried twice.
     receiver.answer([Answer::status(401)]);
     assert_eq!(status(&sender).await, 401);
     receiver.next().await;
@@ -249,7 +248,7 @@ async fn a_secret_that_changes_is_used_soon_and_one_that_is_gone_stays_in_use() 
     let mut receiver = Receiver::new();
     let sender = with_auth(&receiver, Auth::bearer(files.write("token", "hunter2")));
     assert_eq!(status(&sender).await, 204);
-    // The same length, and perhaps the same instant.
+    // The same length, and perhaps the same modification time.
     files.write("token", "hunter3");
     let mut last = String::new();
     let started = Instant::now();
@@ -350,7 +349,7 @@ fn keys_for_aws_that_cannot_be_had_are_errors() {
     assert!(error.contains("go together"), "{error}");
 }
 
-/// A listener that hands connections on to a receiver, and what it saw of them.
+/// A listener that forwards connections to a receiver, and what it saw of them.
 struct Front {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<String>>>,
@@ -377,7 +376,7 @@ impl Front {
             loop {
                 let (stream, _) = listener.accept().await.expect("accepts");
                 let connection = handle(stream, backend, Arc::clone(&notes));
-                // A connection that fails is what some tests are about.
+                // Some tests are about connections that fail.
                 connections.spawn(async move { drop(connection.await) });
             }
         });

@@ -1,4 +1,4 @@
-//! What flags and the file of `--config` make of the push side, and what they are told.
+//! The configuration that flags and the file of `--config` lead to, their errors, and `check`.
 
 use std::{
     ffi::OsString,
@@ -64,7 +64,7 @@ impl Files {
     }
 }
 
-/// The endpoints that a command line names.
+/// The endpoints of a command line.
 fn endpoints(arguments: &[&str]) -> Result<Vec<PusherConfig>, ConfigError> {
     let words = std::iter::once(&"flow-exporter").chain(arguments).map(OsString::from);
     let cli = Cli::read(words).expect("flags that are there");
@@ -77,13 +77,13 @@ fn of_file(config: &str) -> Result<Vec<PusherConfig>, ConfigError> {
     endpoints(&[&Files::new(config).flag()])
 }
 
-/// A file with one endpoint that has this besides its URL.
+/// A file with one endpoint, with these settings besides its URL.
 fn section(keys: &str) -> String {
     let keys = keys.replace('\n', "\n    ");
     format!("remote_write:\n  - url: http://host/write\n    {keys}\n")
 }
 
-/// The one endpoint of a file, which has this besides its URL.
+/// The only endpoint of a file, with these settings besides its URL.
 #[track_caller]
 fn of_section(keys: &str) -> PusherConfig {
     let mut endpoints = of_file(&section(keys)).unwrap();
@@ -106,7 +106,7 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// As operators of Prometheus have it.
+/// A file as operators of Prometheus have it.
 const PASTED: &str = "
 global:
   external_labels:
@@ -167,7 +167,7 @@ fn a_section_of_prometheus_can_be_pasted() {
     assert_eq!(mimir.url, "https://mimir.example.net/api/v1/push");
     assert_eq!(mimir.timeout, seconds(90));
     assert_eq!(mimir.headers, [("X-Scope-OrgID".to_owned(), Secret::new("tenant"))]);
-    // Files are looked for beside the configuration.
+    // Relative paths start from the configuration's directory.
     let password = file("password").unwrap();
     assert_eq!(mimir.auth, Auth::Basic { username: SecretSource::value("me"), password });
     assert_eq!(
@@ -204,7 +204,7 @@ fn a_section_of_prometheus_can_be_pasted() {
     series[1].1 = "lab-3".to_owned();
     assert!(!relabel::apply(&mimir.relabel, &mut series));
 
-    // What is not said has the same default as for the endpoint of the flags, but for the proxy.
+    // The defaults are those of the endpoint of the flags, except for the proxy.
     let expected = PusherConfig {
         external_labels: mimir.external_labels.clone(),
         proxy: ProxyConfig::None,
@@ -240,7 +240,7 @@ fn every_way_to_authenticate_is_read() {
             "authorization:\n  type: Token\n  credentials: abc",
             Auth::Authorization { scheme: "Token".to_owned(), credentials: value("abc") },
         ),
-        // Deprecated, and taken by Prometheus all the same.
+        // Deprecated, but Prometheus accepts it.
         ("bearer_token: abc", Auth::bearer(value("abc"))),
         ("basic_auth:\n  username: 007\n  password: ''", {
             // Neither a number nor nothing.
@@ -361,7 +361,7 @@ fn what_is_wrong_in_the_file_is_said_with_its_line_and_its_path() {
 #[test]
 fn the_keys_that_the_documents_list_are_those_that_there_are() {
     let page = include_str!("../../docs/endpoints.md");
-    // Rows of tables that begin with keys in backquotes; a star stands for several keys.
+    // The tables' rows begin with keys in backquotes; a star stands for several keys.
     let keys: Vec<&str> = page
         .lines()
         .filter_map(|line| line.strip_prefix("| `"))
@@ -370,7 +370,7 @@ fn the_keys_that_the_documents_list_are_those_that_there_are() {
         .collect();
     assert!(keys.len() > 30, "{keys:?}");
     for key in keys.iter().filter(|&&key| key != "url") {
-        // Without a value, a key is as good as not there; but it has to be known.
+        // A key without a value has no effect, but must be known.
         of_section(&format!("{key}:"));
     }
     // The example as well.
@@ -445,12 +445,12 @@ fn the_flags_describe_one_endpoint() {
         stale_on_exit: true,
         timeout: seconds(10),
         interval: seconds(30),
-        // A third of the interval would be longer than it may be.
+        // A third of the interval would exceed the limit.
         jitter: seconds(5),
         headers: vec![("X-Scope-OrgID".to_owned(), Secret::new("a=b"))],
         auth: Auth::Basic {
             username: SecretSource::value("me"),
-            // Read again when it changes.
+            // It is read again when it changes.
             password: SecretSource::File(password.clone()),
         },
         tls: TlsConfig {
@@ -470,7 +470,7 @@ fn the_flags_describe_one_endpoint() {
     assert_eq!(found[0].name, "https://host/write");
 }
 
-/// What counting with these flags would do.
+/// The configuration of counting with these flags.
 fn count(arguments: &[&str]) -> Result<Config, ConfigError> {
     let words = std::iter::once(&"flow-exporter").chain(arguments).map(OsString::from);
     Config::count(Cli::read(words).expect("flags that are there").count)
@@ -489,7 +489,7 @@ fn a_configuration_is_a_value_whose_settings_know_where_they_were_given() {
     };
     let first = read();
     assert_eq!(first, first.clone());
-    // Where a setting stands is no part of its value.
+    // The place of a setting is not part of its value.
     fs::write(&kafka, "# moved\n\nsasl.password=hunter2\n").unwrap();
     fs::write(files.path("config.yml"), "\n\nremote_write:\n- url: http://a/\n").unwrap();
     let moved = read();
@@ -558,7 +558,7 @@ async fn what_is_wrong_with_an_endpoint_is_said_with_the_place_where_it_was_give
                 "--topic=b".to_owned(),
                 "--kafka-config=group.id=c".to_owned(),
             ],
-            ": --kafka-config: group.id: this is not for the operator to set",
+            ": --kafka-config: group.id: this can't be set",
         ),
     ] {
         let (output, _) = run([vec!["check".to_owned()], arguments].concat()).await;
@@ -678,7 +678,7 @@ async fn run(arguments: Vec<String>) -> (Output, bool) {
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 
-/// What `check` says of a receiver that answers so, and with which exit code.
+/// The output and the exit code of `check` for a receiver with these answers.
 async fn check(answers: &[Answer], more: &[&str]) -> (String, Option<i32>) {
     check_at(&mut Receiver::new(), answers, more).await
 }
@@ -704,7 +704,7 @@ async fn check_at(
 
 #[tokio::test]
 async fn check_finds_out_what_an_endpoint_takes() {
-    // Answers 2xx to everything, as receivers do that know 1.0 alone.
+    // It answers 2xx to everything, as receivers do that know only 1.0.
     let (text, code) = check(&[], &[]).await;
     assert!(text.contains("write: works") && text.contains("204"), "{text}");
     assert!(text.contains("1.0 is used: it does not know 2.0"), "{text}");
@@ -724,7 +724,7 @@ async fn check_finds_out_what_an_endpoint_takes() {
     let (text, _) = check(&[Answer::status(204), Answer::status(204), one], &[]).await;
     assert!(text.contains("takes zstd"), "{text}");
 
-    // What takes anything stores nothing.
+    // What accepts anything is not a receiver.
     for (trusted, expected) in [(false, Some(1)), (true, Some(0))] {
         let mut receiver = Receiver::new();
         receiver.takes_anything(true);
@@ -745,7 +745,7 @@ async fn check_finds_out_what_an_endpoint_takes() {
     assert!(text.contains("web page") && text.contains("DOES NOT WORK"), "{text}");
     assert_eq!(code, Some(1));
 
-    // 2.0 is asked for, and would be lost.
+    // 2.0 is configured, and its samples would be lost.
     let (text, code) = check(&[], &["--remote-write-protocol=2.0"]).await;
     assert!(
         text.contains("DOES NOT WORK") && text.contains("does not know remote write 2.0"),
@@ -766,7 +766,7 @@ async fn check_says_what_to_do_about_an_endpoint_that_does_not_work() {
             Answer::Status(301, vec![("location", "http://other/write".to_owned())], String::new()),
             "redirects to http://other/write: give that URL",
         ),
-        (Answer::status(503), "is not well: it answers 503"),
+        (Answer::status(503), "has a problem: it answers 503"),
         (Answer::status(400), "check that the URL is one for remote write"),
         (Answer::Reset, "the connection breaks"),
     ] {
@@ -834,7 +834,7 @@ async fn check_looks_at_the_topic_and_what_is_newest_in_it() {
             (String::from_utf8(output.stdout).unwrap(), output.status.code())
         }
     };
-    // What can't be decoded is no reason for alarm if newer messages can.
+    // Messages that can't be decoded don't matter if newer ones can.
     let (text, code) = check("flows", "").await;
     assert!(
         text.contains("topic flows: works") && text.contains("3 partitions with 3 messages"),
@@ -926,7 +926,7 @@ fn files_of_any_editor_are_read() {
     let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let expected = [pair("security.protocol", "SSL"), pair("ssl.key.password", "a b")];
     assert_eq!(config.lower().settings, expected);
-    // What another program saved in another encoding is said to be so.
+    // A file in another encoding is reported as such.
     fs::write(&kafka, b"\xff\xfes\0s\0l\0").unwrap();
     let line = read().expect_err("UTF-16").to_string();
     assert!(line.contains("--kafka-config-file") && line.contains("is UTF-16"), "{line}");
@@ -975,7 +975,7 @@ async fn check_looks_at_the_address_for_scrapes_and_at_the_state() {
     assert!(text.contains("flows of AS 7") && text.contains("there is no message"), "{text}");
     assert_eq!(code, Some(0), "{text}");
     assert!(!state.exists(), "check makes no directory");
-    // Somebody else has the port.
+    // Another program has the port.
     let (text, code) = check("--asn=7", &addr, &state).await;
     assert!(text.contains("scrape at") && text.contains("DOES NOT WORK"), "{text}");
     assert_eq!(code, Some(1), "{text}");
@@ -1034,7 +1034,7 @@ async fn check_looks_at_the_address_for_scrapes_and_at_the_state() {
     let (text, code) = check("--asn=7", free, &elsewhere).await;
     assert!(text.contains("the state directory holds the counts of topic other"), "{text}");
     assert_eq!(code, Some(1), "{text}");
-    // What is broken is refused, and stays as it is.
+    // A broken journal is refused, and not changed.
     let segment = fs::read_dir(&journal).unwrap().map(|entry| entry.unwrap().path());
     let mut segments = segment.filter(|path| path.is_file() && path.metadata().unwrap().len() > 0);
     let segment = segments.next().expect("a segment");

@@ -1,4 +1,4 @@
-//! What is said where messages come and nothing is counted.
+//! The diagnosis when messages arrive and nothing is counted.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use flow_exporter::{
 
 use testkit::{counting::schema, log::Log};
 
-/// A table in which these messages are counted.
+/// A table that has counted these messages.
 fn table(asn: u32, messages: &[&[u8]]) -> Counts {
     let mut counts = Counts::new(schema());
     let mut pipeline = Pipeline::new(counts.schema(), Rule { asn });
@@ -23,7 +23,7 @@ fn table(asn: u32, messages: &[&[u8]]) -> Counts {
     counts
 }
 
-/// What is said of these messages, counted for AS 99.
+/// The verdict about these messages, counted for AS 99.
 fn verdict(messages: &[&[u8]]) -> Option<String> {
     let mut tally = Tally::new(Rule { asn: 99 });
     tally.add(&table(99, messages));
@@ -47,7 +47,7 @@ fn a_wrong_as_is_said_with_those_that_are_most_frequent() {
     let text = verdict(&[a.as_bytes(), b.as_bytes(), a.as_bytes()]).unwrap();
     assert!(text.contains("0 of 3 flows") && text.contains("most frequent: 15169, 3356"), "{text}");
     assert!(text.contains("networks.lst"), "{text}");
-    // Nobody knows an AS number.
+    // There are no AS numbers at all.
     let text = verdict(&[flow(0, 0).as_bytes()]).unwrap();
     assert!(text.contains("all 1 flows have AS 0 at both ends"), "{text}");
     assert!(text.contains("BGP or a networks_file"), "{text}");
@@ -92,7 +92,7 @@ fn records_without_use_are_said_by_the_reason_that_most_have() {
     }
 }
 
-/// Messages as they are found on topics, by what they are.
+/// Messages as they occur on topics, by format.
 fn foreign() -> Vec<(Foreign, Vec<u8>)> {
     let text = |format, text: &str| (format, text.as_bytes().to_vec());
     let mut goflow2 = vec![0x18, 1, 0x32, 4, 10, 0, 0, 1, 0x3a, 4, 10, 0, 0, 2, 0x48, 9];
@@ -152,7 +152,7 @@ fn messages_in_another_form_are_called_what_they_are() {
     for (format, message) in foreign() {
         let shown = String::from_utf8_lossy(&message).into_owned();
         assert_eq!(Foreign::recognise(&message), Some(format), "{shown}");
-        // goflow2's has `bytes` and so makes flows without AS numbers: they are none of AS 0.
+        // goflow2's JSON has `bytes`, so it makes flows without AS numbers, which must not count for AS 0.
         let text = verdict(&[&message]).unwrap();
         assert!(
             text.starts_with("0 of ")
@@ -198,7 +198,7 @@ proptest::proptest! {
     }
 }
 
-/// A diagnosis at a time that the test sets.
+/// A diagnosis with a clock that the test sets.
 struct Bench {
     diagnosis: Diagnosis,
     health: Health,
@@ -212,7 +212,7 @@ impl Bench {
         Bench { diagnosis, health, now: Instant::now() }
     }
 
-    /// These messages are counted, and so many seconds pass.
+    /// Counts these messages, and lets this many seconds pass.
     fn pass(&mut self, seconds: u64, messages: &[&[u8]]) {
         self.diagnosis.counted(&table(99, messages), self.now);
         self.now += Duration::from_secs(seconds);
@@ -253,7 +253,7 @@ fn where_flows_were_counted_before_nothing_is_said_for_ten_minutes() {
     let mut bench = Bench::new(99);
     let (ours, other) = (flow(99, 1), flow(64512, 15169));
     bench.pass(1, &[ours.as_bytes()]);
-    // The last of a burst; then the collector is silent.
+    // The last message of a burst; then the collector is silent.
     bench.pass(3600, &[other.as_bytes()]);
     assert_eq!(bench.state(), State::Ready);
     bench.pass(60, &[ours.as_bytes()]);

@@ -1,4 +1,4 @@
-//! Files that are only for the user the program runs as.
+//! Files that only the program's user may read.
 
 use std::{
     fs::{self, Permissions},
@@ -18,7 +18,7 @@ fn set_mode(path: &Path, mode: u32) {
 
 const KEPT: [&str; 2] = ["journal", "names.tsv"];
 
-/// A state directory as an earlier version made it.
+/// A state directory as an earlier version created it.
 fn wide() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();

@@ -37,12 +37,12 @@ const ASN: u32 = 64500;
 /// Ends a test that would hang.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the worker of [`Exporter`] is told.
+/// Commands for the worker of [`Exporter`].
 enum Order {
     /// Count these flows: source AS, destination AS, bytes, hostname.
     Count(Vec<(u32, u32, u64, String)>),
-    /// The ledger asks for a cut.
-    Cut,
+    /// The ledger asks for a hand-over.
+    HandOver,
     End,
 }
 
@@ -97,7 +97,7 @@ impl Exporter {
         let (worker, orders) = mpsc::channel();
         let mut shard = shards.pop().expect("one worker has one shard");
         let waker = worker.clone();
-        shard.wake_with(Arc::new(move || waker.send(Order::Cut).expect("the worker runs")));
+        shard.wake_with(Arc::new(move || waker.send(Order::HandOver).expect("the worker runs")));
         std::thread::spawn(move || {
             for order in orders {
                 match order {
@@ -114,7 +114,7 @@ impl Exporter {
                             );
                         }
                     }
-                    Order::Cut => {
+                    Order::HandOver => {
                         if shard.hand_over_is_due() {
                             shard.hand_over(vec![]);
                         }
@@ -151,7 +151,7 @@ impl Exporter {
         self.worker.send(Order::Count(flows.collect())).expect("the worker runs");
     }
 
-    /// Counts so many series that their page does not fit into what sockets buffer.
+    /// Counts so many series that the page exceeds the buffers of sockets.
     fn count_many(&self) {
         let flows = (0..100_000).map(|number| (number, ASN, 1, "h".repeat(200)));
         self.worker.send(Order::Count(flows.collect())).expect("the worker runs");
@@ -216,7 +216,7 @@ fn listener(addr: &str) -> Listener {
     bind(&addr.parse::<ListenAddr>().expect("an address")).expect("a free port")
 }
 
-/// All that comes before the connection ends, in whatever way.
+/// Everything that arrives until the connection ends, however it ends.
 async fn rest(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     let mut part = vec![0; 64 * 1024];
@@ -317,7 +317,7 @@ async fn head_has_the_head_of_get() {
                 format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
             let answer = exporter.exchange(request.as_bytes()).await;
             let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-            // How a body is framed is not said where there is none (RFC 9110, section 9.3.2).
+            // Without a body, nothing says how it is framed (RFC 9110, section 9.3.2).
             let lines = head.lines().filter(|line| {
                 !line.starts_with("date: ") && *line != "transfer-encoding: chunked"
             });
@@ -569,7 +569,7 @@ async fn a_shutdown_has_a_deadline() {
     let started = Instant::now();
     let ended = timeout(PATIENCE, &mut exporter.server).await.expect("the server ends");
     ended.expect("no panic").expect("no error");
-    // Nothing but the deadline ends it: the client reads nothing, and may do so for longer.
+    // Only the deadline ends it: the client reads nothing.
     assert!(started.elapsed() < config().stall_timeout);
     assert_eq!(exporter.metrics.http_connections.get(), 0);
     assert!(!rest(&mut scraping).await.ends_with("\r\n0\r\n\r\n"), "the answer was cut off");

@@ -1,4 +1,4 @@
-//! The journal through its public door: crashes, damage, full disks, readers.
+//! The journal through its public API: crashes, damage, full disks, readers.
 
 use std::{
     fs,
@@ -21,15 +21,15 @@ use flow_exporter::{
 use model::{Changes, Model, SMALL, WIDTH, check_damaged, copy, history, newest, open, segments};
 use proptest::prelude::*;
 
-/// What one step of a history is.
+/// One step of a history.
 #[derive(Debug, Clone)]
 enum Event {
     Delta(Changes, bool),
     NewSegment,
-    /// The machine stops while these changes are appended: so much of the new bytes (in 1/256) are
-    /// on the disk, and what is behind them in the file.
+    /// The machine crashes while these changes are appended: how much of the new bytes (in 1/256)
+    /// is on the disk, and what follows them in the file.
     Crash(Changes, u8, Behind),
-    /// The reader reads all there is and keeps its place.
+    /// The reader reads everything and keeps its position.
     Read,
 }
 
@@ -144,8 +144,8 @@ proptest! {
     }
 }
 
-/// Makes `before` what a crash leaves of the append that led from there to `after`; whether all of
-/// it is there.
+/// Turns `before` into what a crash leaves of the append that led from there to `after`. Returns
+/// whether all of it is there.
 fn interrupt(after: &Path, before: &Path, part: u8, behind: Behind) -> bool {
     let path = newest(after);
     let new = fs::read(&path).expect("readable");
@@ -161,7 +161,7 @@ fn interrupt(after: &Path, before: &Path, part: u8, behind: Behind) -> bool {
         Behind::Noise => {
             bytes.resize(new.len(), 0xf1);
             if let Some(last) = bytes[kept..].last_mut() {
-                // Whatever was written: noise is not it.
+                // Noise never equals what was written.
                 *last = new[new.len() - 1] ^ 0x55;
             }
         }
@@ -229,8 +229,8 @@ fn a_broken_middle_refuses_and_repair_keeps_what_comes_before() {
 
 #[test]
 fn what_is_left_of_a_failed_sync_is_void() {
-    // The same journal goes on in two ways: in one, a delta is written, but its sync is said to have
-    // failed; in the other, which comes after, a new segment is begun with a larger delta.
+    // The same journal continues in two ways. In the first, a delta is written, but its sync is
+    // reported as failed; in the second, later one, a new segment begins with a larger delta.
     let deltas: Vec<Changes> = vec![vec![(0, 7)], vec![(0, 8), (1, 1)]];
     let (failed, states) = history(&deltas);
     let goes_on = copy(failed.path());
@@ -286,7 +286,7 @@ fn a_newer_format_is_refused() {
 }
 
 #[test]
-fn a_cut_that_does_not_fit_is_refused_and_changes_nothing() {
+fn a_delta_that_does_not_fit_is_refused_and_changes_nothing() {
     let (dir, states) = history(&[vec![(0, 7), (1, 9)]]);
     let (mut journal, ..) = open(dir.path());
     let mut model = states[1].clone();
@@ -330,7 +330,7 @@ fn a_cut_that_does_not_fit_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn the_cap_deletes_the_oldest_and_says_what_nobody_had_read() {
+fn the_cap_deletes_the_oldest_segments_and_reports_what_was_unread() {
     let dir = tempfile::tempdir().expect("a directory");
     let config = JournalConfig { max_bytes: 4000, ..SMALL };
     let (mut journal, _) = Journal::open(dir.path(), config).expect("opens");
@@ -365,7 +365,7 @@ fn the_cap_deletes_the_oldest_and_says_what_nobody_had_read() {
 }
 
 #[test]
-fn old_segments_are_deleted_by_age_and_as_soon_as_nobody_needs_them() {
+fn old_segments_are_deleted_by_age_and_as_soon_as_no_cursor_needs_them() {
     let dir = tempfile::tempdir().expect("a directory");
     let (mut journal, ..) = open(dir.path());
     let mut model = Model::default();
@@ -379,7 +379,7 @@ fn old_segments_are_deleted_by_age_and_as_soon_as_nobody_needs_them() {
     for hour in 0..5 {
         append(&mut journal, hour * (hour_ms + 1));
     }
-    // No cursor: the newest is followed by none, the one before is kept for safety.
+    // Without a cursor, the newest segment is kept, and the one before it for safety.
     assert_eq!(segments(dir.path()).len(), 2);
     journal.log().save("away", journal.log().end()).expect("saved");
     for hour in 5..10 {
@@ -391,7 +391,7 @@ fn old_segments_are_deleted_by_age_and_as_soon_as_nobody_needs_them() {
     assert_eq!(segments(dir.path()).len(), 2);
     journal.log().forget("away").expect("forgotten");
     assert!(journal.log().retention_cursors().is_empty());
-    // The clock steps back: nothing is old by that.
+    // The clock steps back, which makes nothing old.
     append(&mut journal, 0);
     assert_eq!(segments(dir.path()).len(), 2);
 }
@@ -496,7 +496,7 @@ fn show_tells_what_there_is() {
 }
 
 #[test]
-fn what_nobody_needs_is_let_go_where_no_cut_can_be_written() {
+fn segments_that_no_cursor_needs_are_deleted_even_if_no_delta_can_be_written() {
     let dir = tempfile::tempdir().expect("a directory");
     let (mut journal, ..) = open(dir.path());
     let mut model = Model::default();
@@ -506,7 +506,7 @@ fn what_nobody_needs_is_let_go_where_no_cut_can_be_written() {
         model.append(&mut journal, &[(0, 1), (1, 1)]).expect("appended");
     }
     assert!(segments(dir.path()).len() > 4);
-    // A disk that is full of what an endpoint had not read yet has room as soon as it has.
+    // A disk that is full of what an endpoint has not read yet has room as soon as it has read it.
     journal.log().save("one", journal.log().end()).expect("saved");
     let newest = newest(dir.path());
     let name = newest.file_name().expect("a name").to_string_lossy();
@@ -539,8 +539,8 @@ fn a_full_disk_stops_the_journal_until_there_is_room() {
             .output()
             .expect("a shell")
     };
-    // A file system of half a MiB in a mount namespace of the child's own, which needs either
-    // root or a kernel that grants it to everybody.
+    // A file system of half a MiB in the child's own mount namespace, which needs root or a kernel
+    // that allows it to every user.
     let mount = r#"mount -t tmpfs -o size=512k none "$JOURNAL_TEST_FULL_DIR"; exec "$0" "$@""#;
     let mut ran = None;
     for shell in [&["unshare", "-m"][..], &["unshare", "-rm"]] {
@@ -553,7 +553,7 @@ fn a_full_disk_stops_the_journal_until_there_is_room() {
             ran = Some(child("room", shell, mount));
         }
     }
-    // Everywhere else, and here as well: a limit to the size of each file.
+    // Elsewhere, and here as well: a limit to the size of each file.
     let limit = r#"trap "" XFSZ; ulimit -f 64; exec "$0" "$@""#;
     let limited = child("size", &["env"], limit);
     for output in ran.iter().chain([&limited]) {
@@ -574,7 +574,7 @@ fn a_full_disk_stops_the_journal_until_there_is_room() {
 fn full_disk_child() {
     let dir = PathBuf::from(std::env::var_os(FULL_DIR).expect("a directory"));
     let by_room = std::env::var(FULL_BY).expect("a way") == "room";
-    // A delta takes several records, of which a full disk takes some.
+    // A delta takes several records, some of which fit on the full disk.
     let config =
         JournalConfig { segment_bytes: 1 << 30, max_bytes: 1 << 40, record_bytes: 16_000, ..SMALL };
     let journal_dir = dir.join("journal");
@@ -594,18 +594,18 @@ fn full_disk_child() {
     assert!(matches!(error, Error::Io { .. }), "{error}");
     let durable = journal.log().end().sequence;
     assert_eq!(durable, model.sequence);
-    // Nothing of the failed write is left, and further tries fail in the same way.
+    // Nothing of the failed write is left, and further attempts fail in the same way.
     let report = verify(&journal_dir).expect("readable");
     assert_eq!(report.segments.last().map(|segment| segment.torn_bytes), Some(0));
     assert!(model.append(&mut journal, &changes).is_err());
-    // So does a new segment where there is no room, and it leaves nothing behind.
+    // So does a new segment, which leaves nothing behind.
     if by_room {
         journal.begin_segment();
         assert!(model.append(&mut journal, &changes).is_err());
         assert_eq!(segments(&journal_dir).len(), 1);
         fs::remove_file(&ballast).expect("room again");
     } else {
-        // A file of its own has room.
+        // There is room in a new file.
         journal.begin_segment();
     }
     model.append(&mut journal, &changes).expect("heals by itself");
@@ -615,18 +615,17 @@ fn full_disk_child() {
     assert_eq!(recovered.state.as_ref().map(Model::from), Some(model));
 }
 
-/// What the journal in `tests/fixtures/journal-1` was made of, by a program that wrote format
-/// version 1.
-fn fixture_cuts() -> impl Iterator<Item = Changes> {
+/// The content of the journal in `tests/fixtures/journal-1`, which was written in format version 1.
+fn fixture_deltas() -> impl Iterator<Item = Changes> {
     (0..12_u32).map(|delta| {
         (0..=delta).map(|id| (id, u64::from((delta * 7 + id * 3) % 11) * 1000)).collect()
     })
 }
 
 #[test]
-fn a_journal_of_format_version_1_is_read_and_goes_on() {
+fn a_journal_of_format_version_1_is_read_and_continued() {
     let mut states = vec![Model::default()];
-    for changes in fixture_cuts() {
+    for changes in fixture_deltas() {
         let before = states.last().expect("one");
         states.push(before.next(&changes, true).1);
     }
@@ -644,7 +643,7 @@ fn a_journal_of_format_version_1_is_read_and_goes_on() {
     let mut model = states.last().expect("one").clone();
     model.append(&mut journal, &[(0, 1)]).expect("goes on");
     states.push(model);
-    // In a segment of its own, whose version says what it may hold.
+    // In a new segment, whose version tells what it may hold.
     assert_eq!(version(&newest(dir.path())), 2);
     let log = journal.log();
     let cursor = log.retention_cursors()["slow"];

@@ -32,7 +32,7 @@ use testkit::counting::{Record as _, schema};
 const RULE: Rule = Rule { asn: 64500 };
 /// Ends a test that would hang.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Some moment long ago, a multiple of the interval.
+/// A time long ago, a multiple of the interval.
 const T: i64 = 1_600_000_005_000;
 const INTERVAL_MS: i64 = 15_000;
 const LATENESS_MS: i64 = 1_000;
@@ -48,7 +48,7 @@ fn config() -> LedgerConfig {
     }
 }
 
-/// A ledger at work, and the shards of its workers.
+/// A running ledger, and the shards of its workers.
 struct Bench {
     shards: Vec<Shard>,
     woken: mpsc::Receiver<()>,
@@ -102,7 +102,7 @@ impl Bench {
         Bench { shards, woken, reader, names, metrics, health, ledger }
     }
 
-    /// Answers cuts until `done` gives something.
+    /// Hands over when asked to, until `done` gives something.
     fn answer_until<T>(&mut self, done: impl Fn(&Reader) -> Option<T>) -> T {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -110,19 +110,19 @@ impl Bench {
                 return found;
             }
             assert!(Instant::now() < end, "still not there: {:?}", self.reader.newest());
-            // A publication rings no bell: look again soon.
+            // A publication wakes no worker: look again soon.
             if self.woken.recv_timeout(Duration::from_millis(10)).is_ok() {
                 self.hand_over();
             }
         }
     }
 
-    /// Answers cuts until a snapshot is one that is wanted.
+    /// Hands over when asked to, until a snapshot is wanted.
     fn until(&mut self, wanted: impl Fn(&Snapshot) -> bool) -> Arc<Snapshot> {
         self.answer_until(|reader| reader.newest().filter(|newest| wanted(newest)))
     }
 
-    /// Answers cuts until messages of this time may be counted.
+    /// Hands over when asked to, until messages of this time may be counted.
     fn until_taken_from(&mut self, time_ms: i64) {
         self.answer_until(|reader| reader.target().filter(|&target| target > UnixMs::new(time_ms)));
         self.hand_over();
@@ -157,7 +157,7 @@ fn count(shard: &mut Shard, time_ms: i64, source_as: u32, bytes: u64) {
     shard.counts(Some(UnixMs::new(time_ms))).record(RULE, &Decoded::Flow(flow));
 }
 
-/// A copy of a journal that an earlier version has written, as a crash leaves it.
+/// A copy of a journal that an earlier version wrote, as a crash leaves it.
 fn journal_of(fixture: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(fixture);
@@ -188,7 +188,7 @@ fn rows(snapshot: &Snapshot) -> Vec<(u32, String, u64)> {
     rows
 }
 
-/// What the samples in a journal count: time, and bytes by slot.
+/// The samples in a journal: time, and bytes by slot.
 fn samples(directory: &Path) -> Vec<(i64, BTreeMap<u32, u64>)> {
     let (journal, _) = Journal::open(directory, JournalConfig::default()).unwrap();
     let log: Log = journal.log();
@@ -215,12 +215,12 @@ fn sum(metrics: &Metrics, name: &str) -> f64 {
 }
 
 #[tokio::test]
-async fn who_asks_during_a_cut_gets_the_next_one() {
+async fn a_request_during_a_snapshot_gets_the_next_one() {
     let config = LedgerConfig { timestamps: Timestamps::Arrival, ..config() };
     let config = LedgerConfig { interval: Duration::from_secs(86_400), ..config };
     let mut bench = Bench::start(&config, 1, None);
-    // The first cut waits for us. What is counted from now on need not be in it.
-    bench.woken.recv_timeout(PATIENCE).expect("a first cut");
+    // The first snapshot waits for us. What is counted from now on need not be in it.
+    bench.woken.recv_timeout(PATIENCE).expect("a first snapshot");
     let mut fresh = pin!(bench.reader.fresh(Duration::ZERO, PATIENCE));
     tokio::select! {
         biased;
@@ -228,7 +228,7 @@ async fn who_asks_during_a_cut_gets_the_next_one() {
         () = async {} => {}
     }
     bench.shards[0].hand_over(vec![]);
-    bench.woken.recv_timeout(PATIENCE).expect("a second cut, for the one who asked");
+    bench.woken.recv_timeout(PATIENCE).expect("a second snapshot, for the request");
     bench.shards[0].hand_over(vec![]);
     assert_eq!(fresh.await.map(|snapshot| snapshot.sequence), Some(2));
     drop(bench.shards);
@@ -246,7 +246,7 @@ fn a_sample_counts_exactly_the_messages_from_before_it_in_whatever_order_they_co
     bench.until_taken_from(T);
     assert_eq!(bench.reader.target(), Some(UnixMs::new(T + INTERVAL_MS + LATENESS_MS)));
 
-    // Clocks of collectors differ: a message of the next sample comes before one of this.
+    // Clocks of collectors differ: a message of the next sample comes before one of this sample.
     count(&mut bench.shards[0], T + 5_000, 1, 1);
     count(&mut bench.shards[0], T + INTERVAL_MS, 1, 10);
     count(&mut bench.shards[0], T + INTERVAL_MS - 1, 1, 100);
@@ -256,7 +256,7 @@ fn a_sample_counts_exactly_the_messages_from_before_it_in_whatever_order_they_co
     bench.until_taken_from(T + 2 * INTERVAL_MS);
 
     count(&mut bench.shards[1], T + 20_000, 2, 1_000);
-    // Too late for the sample that it belongs to.
+    // Too late for its sample.
     count(&mut bench.shards[1], T + 14_000, 2, 10_000);
     bench.shards[0].advance_watermark(UnixMs::new(T + 2 * INTERVAL_MS + LATENESS_MS));
     bench.shards[1].advance_watermark(UnixMs::new(T + 2 * INTERVAL_MS + LATENESS_MS));
@@ -282,7 +282,7 @@ fn what_was_counted_ahead_of_a_sample_survives_a_crash_with_its_position() {
     count(&mut bench.shards[0], T, 1, 1);
     count(&mut bench.shards[0], T + INTERVAL_MS, 2, 10);
     bench.shards[0].advance_watermark(UnixMs::new(T + INTERVAL_MS + LATENESS_MS));
-    bench.woken.recv_timeout(PATIENCE).expect("the first sample's cut");
+    bench.woken.recv_timeout(PATIENCE).expect("the first tick");
     bench.shards[0].hand_over(vec![Position { partition: 0, next_offset: 2 }]);
     bench.until(|snapshot| snapshot.time == Some(UnixMs::new(T + INTERVAL_MS)));
     bench.end();
@@ -341,7 +341,7 @@ fn a_series_without_flows_ends_and_comes_back_from_zero_with_a_new_start() {
 fn no_sample_is_of_a_time_before_the_last_one_after_the_clock_was_set_back() {
     let directory = tempfile::tempdir().unwrap();
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    // What a clock that was an hour fast left behind.
+    // The state that was written while the clock was an hour fast.
     let future = (since.as_millis() as i64 / INTERVAL_MS + 240) * INTERVAL_MS;
     let mut bench = Bench::start(&config(), 1, Some(directory.path()));
     bench.until(|_| true);
@@ -365,7 +365,7 @@ fn no_sample_is_of_a_time_before_the_last_one_after_the_clock_was_set_back() {
                 hostname: "a".into(),
             }),
         );
-        // Scrapes see it all the same.
+        // Scrapes still see it.
         drop(std::thread::spawn({
             let reader = bench.reader.clone();
             move || block_on(reader.fresh(Duration::ZERO, PATIENCE))
@@ -377,28 +377,28 @@ fn no_sample_is_of_a_time_before_the_last_one_after_the_clock_was_set_back() {
 }
 
 #[test]
-fn a_journal_with_label_values_from_before_they_had_a_bound_goes_on_and_sums_stay_exact() {
+fn a_journal_with_label_values_from_before_they_had_a_bound_is_continued_and_sums_stay_exact() {
     let directory = journal_of("ledger-1");
     let names = format!("1\t{}\n2\tTwo\n{}\tOurs\n", "n".repeat(2000), RULE.asn);
     let names = AsNames::parse(names.as_bytes()).unwrap();
     let mut bench = Bench::start_named(&config(), 1, Some(directory.path()), names);
     let (long, kept) = ("x".repeat(3000), "x".repeat(1024));
-    // What was published stays so, under its labels, until the next cut.
+    // What was published stays, under its labels, until the next snapshot.
     let newest = bench.reader.newest().expect("what was published before");
     let published = [(1, "a".into(), 1), (2, long.clone(), 10), (2, format!("{long}y"), 100)];
     assert_eq!(rows(&newest), published);
 
-    // What was counted ahead under two long values is one series, and so is what comes.
+    // Early counts of two long values are one series now, and so are later flows.
     let flow =
         Flow { source_as: 2, destination_as: RULE.asn, bytes: 100_000, hostname: long.into() };
     bench.shards[0].counts(Some(UnixMs::new(T + INTERVAL_MS))).record(RULE, &Decoded::Flow(flow));
     bench.shards[0].advance_watermark(UnixMs::new(T + 2 * INTERVAL_MS + LATENESS_MS));
     let snapshot = bench.until(|snapshot| snapshot.time == Some(UnixMs::new(T + 2 * INTERVAL_MS)));
-    // AS 1 had a name that is longer than names are now, so its series has ended as well.
+    // AS 1 had a name that is too long now, so its series has ended as well.
     assert_eq!(rows(&snapshot), [(2, kept, 111_000)]);
     let metrics = bench.end();
-    let cut = metrics.label_values_truncated.with_label_values(&["hostname"]).get();
-    assert_eq!(cut, 1, "flows of a long value are counted");
+    let truncated = metrics.label_values_truncated.with_label_values(&["hostname"]).get();
+    assert_eq!(truncated, 1, "flows of a long value are counted");
 }
 
 #[test]
@@ -421,7 +421,7 @@ fn all_named_as_behind_thirteen_routers_are_read_back() {
     round_trip(&numbers, 13, &names, 64 << 20);
 }
 
-/// Counts a flow of each AS behind so many routers, and finds the same after a restart. The names
+/// Counts a flow of each AS behind this many routers, and finds the same after a restart. The names
 /// of all series take `least_bytes` together, at least.
 fn round_trip(numbers: &[u32], routers: u32, names: &AsNames, least_bytes: usize) {
     let joined: usize = numbers
@@ -501,7 +501,7 @@ fn labels_of_900_kilobytes_are_counted_across_a_restart_and_sums_are_exact() {
         }
         assert_eq!(longest, 1024);
         let metrics = bench.end();
-        let cut = metrics.label_values_truncated.with_label_values(&["hostname"]).get();
-        assert_eq!(cut, u64::from(RECORDS));
+        let truncated = metrics.label_values_truncated.with_label_values(&["hostname"]).get();
+        assert_eq!(truncated, u64::from(RECORDS));
     }
 }

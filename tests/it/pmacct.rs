@@ -1,4 +1,4 @@
-//! pmacct's JSON through the public door: one test for each rule, and the decoder against a slow,
+//! pmacct's JSON through the public API: a test for each rule, and the decoder against a slow,
 //! independent one.
 
 use std::cell::RefCell;
@@ -13,7 +13,7 @@ use flow_exporter::{
 };
 use proptest::prelude::*;
 
-/// What a record turned out to be, on its own.
+/// A decoded record, owned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Decoded {
     Flow { source_as: u64, destination_as: u64, bytes: u64, hostname: String },
@@ -26,7 +26,7 @@ fn plan() -> Plan {
     Plan::new([Field::SourceAs, Field::DestinationAs, Field::Hostname])
 }
 
-/// Decodes a message, as the first of its stream and after all that came before it in this thread.
+/// Decodes a message twice: as the first of its stream, and after all earlier ones of this thread.
 fn decode(payload: &[u8]) -> Vec<Decoded> {
     thread_local! {
         static EXPERIENCED: RefCell<Decoder> = RefCell::new(Decoder::pmacct(&plan()));
@@ -454,7 +454,7 @@ fn twenty_fields_are_read_in_any_order() {
                     .map(Into::into),
             )
             .collect();
-        // From the second half on, every record in another order.
+        // In the second half, every record has another order.
         if record > 100 {
             members.rotate_left(record % 24);
             members.swap(3, record % 24);
@@ -519,7 +519,7 @@ fn there_may_be_any_number_of_keys() {
     let other: Vec<String> = (0..2000).map(|number| format!("\"other{number}\": 0")).collect();
     let records: Vec<String> = (0..100)
         .map(|record| {
-            // Other keys each time, and now and then a thousand of them.
+            // New keys each time, sometimes a thousand of them.
             let count = if record % 10 == 9 { 1000 } else { 20 };
             let start = record * 10;
             let other = other[start..start + count].join(", ");
@@ -751,7 +751,7 @@ impl<'de> serde::Deserialize<'de> for Json {
 /// Stands for a fraction in a label: the tree has its value, not its text.
 const UNKNOWN: &str = "\u{10ffff}";
 
-/// What the rules make of a record, from a complete tree of it.
+/// The rules applied to a record, from its complete tree.
 fn reference(json: &Json) -> Decoded {
     let Json::Object(members) = json else { return malformed(NotARecord) };
     let last = |name: &str| {
@@ -803,7 +803,7 @@ fn reference(json: &Json) -> Decoded {
     decoded().unwrap_or_else(Decoded::Malformed)
 }
 
-/// As Go reads bytes: each one that does not belong to a character is replaced by itself.
+/// As Go reads bytes: each one that does not belong to a character is replaced on its own.
 fn repaired(mut payload: &[u8]) -> String {
     let mut text = String::new();
     while let Err(error) = std::str::from_utf8(payload) {
@@ -830,8 +830,8 @@ fn agrees(payload: &[u8]) -> Result<(), TestCaseError> {
         Err(_) if text.trim_ascii().is_empty() => vec![EMPTY],
         Err(error) => {
             let error = error.to_string();
-            // Several values in a row are not one value, but may be records all the same; and a
-            // number may be too large for serde_json in a field that is not used.
+            // Several values in a row are not one value, but may still be records; and a number in
+            // an unused field may be too large for serde_json.
             let may_be_fine = error.starts_with("trailing characters")
                 || error.starts_with("number out of range");
             let is_malformed = decoded.iter().any(|record| matches!(record, Decoded::Malformed(_)));
@@ -897,7 +897,7 @@ fn record() -> impl Strategy<Value = String> {
     )
 }
 
-/// Keys as they are spelled: of the fields, of others, and some of the same twice.
+/// Keys as they are spelled: of fields, of other members, and some of them twice.
 fn spelled_key() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => prop::sample::select(vec![
@@ -922,8 +922,8 @@ fn members() -> impl Strategy<Value = Vec<(String, String)>> {
     prop::collection::vec((spelled_key(), value), 0..12)
 }
 
-/// Records of a stream: most are like the one before, in another order or with something missing
-/// now and then.
+/// Records of a stream: most are like the one before; some have another order, or something is
+/// missing.
 fn stream() -> impl Strategy<Value = Vec<Vec<(String, String)>>> {
     let change = prop_oneof![
         4 => Just(None),
@@ -955,7 +955,7 @@ fn stream() -> impl Strategy<Value = Vec<Vec<(String, String)>>> {
     )
 }
 
-/// The value that counts of those with this key, as it is spelled.
+/// The value that is used of those with this key, as it is spelled.
 fn last<'m>(members: &'m [(String, String)], name: &str) -> Option<&'m str> {
     let is_named = |key: &str| unescaped(&format!("\"{key}\"")) == name;
     let mut named = members.iter().rev().filter(|(key, _)| is_named(key));
@@ -969,7 +969,7 @@ fn unescaped(string: &str) -> String {
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 512,
-        // Failures become tests of their own.
+        // Failures are recorded as tests.
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
@@ -1079,7 +1079,7 @@ fn the_record_that_can_not_be_decoded_is_found_among_those_that_can() {
             Some((NumberOutOfRange, "{\"as_src\": -1, \"bytes\": 3}")),
         ),
         (format!("{many}{{\"as_src\": 1, oops\n{good}"), Some((Syntax, "{\"as_src\": 1, oops"))),
-        // What is counted is not quoted: neither before nor behind what is not.
+        // Only what is not counted is quoted.
         (format!("{good} oops\n{good}"), Some((Syntax, "oops"))),
         (format!("{good}{good}}}"), Some((Syntax, "}"))),
         (format!("[{good}, [7], {good}]"), Some((NotARecord, "[7]"))),

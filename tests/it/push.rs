@@ -1,4 +1,4 @@
-//! The pusher against receivers that do as they should, and against others.
+//! The pusher with receivers that work as they should, and with others.
 //!
 //! Tests of what a specification asks for begin with the name of its section.
 
@@ -46,7 +46,7 @@ use testkit::{
 };
 use tokio::{sync::Notify, task::JoinHandle};
 
-/// Series in most cuts here.
+/// Series in most ticks here.
 const SERIES: u32 = 5;
 
 /// Waits that keep a test short.
@@ -70,7 +70,7 @@ fn in_batches_of(series: usize, config: PusherConfig) -> PusherConfig {
     PusherConfig { batch: BatchBounds { series, ..BatchBounds::default() }, ..config }
 }
 
-/// A pusher at work, and the ledger that it follows.
+/// A running pusher, and the ledger that it follows.
 struct Push {
     series: u32,
     ledger: FakeLedger,
@@ -103,7 +103,7 @@ impl Push {
         Push { series, ledger, task, metrics, health }
     }
 
-    /// What the pusher says of itself.
+    /// The state that the pusher reports.
     fn state(&self) -> State {
         self.health.components()[0].1.clone()
     }
@@ -118,8 +118,7 @@ impl Push {
         tokio::time::timeout(Duration::from_secs(60), until).await.expect("within a minute");
     }
 
-    /// A sample cut of all series, in each of which this many bytes were counted since the
-    /// last one.
+    /// A tick with all series, each of which has counted this many bytes since the last one.
     fn publish(&mut self, time_ms: i64, bytes: u64) {
         for source_as in 1..=self.series {
             self.ledger.count(source_as, bytes);
@@ -127,7 +126,7 @@ impl Push {
         self.ledger.append(time_ms, true);
     }
 
-    /// Ends the cuts, waits for the pusher's end and says where the samples are.
+    /// Ends the ledger, waits for the pusher's end, and returns what became of the samples.
     async fn end(mut self) -> Samples {
         self.ledger.close();
         self.task.await.expect("the pusher does not panic");
@@ -269,7 +268,7 @@ async fn retries_backoff_a_5xx_is_retried_with_the_same_bytes() {
     }
     let metrics = Arc::clone(&push.metrics);
     assert_eq!(push.end().await, samples(5, 5, []));
-    // Before the confirmation counts, it is asked whether it takes anything: a 400.
+    // Before the confirmation counts, the receiver is probed with undecodable bytes: a 400.
     let expected = ["500", "503", "599", "204", "400"].map(|code| (code.to_owned(), 1));
     assert_eq!(requests(&metrics), expected.into());
 }
@@ -438,7 +437,7 @@ async fn a_slow_receiver_gets_all_that_waited_in_few_requests() {
 }
 
 #[tokio::test]
-async fn ordering_a_cut_that_is_not_newer_is_left_out() {
+async fn ordering_a_tick_that_is_not_newer_is_left_out() {
     let mut receiver = Receiver::new();
     let mut push = Push::start(&config(&receiver));
     push.publish(2_000, 1);
@@ -658,7 +657,7 @@ async fn what_the_ledger_counted_last_arrives() {
     let metrics = Arc::new(Metrics::new());
     let ledger_config = LedgerConfig {
         schema: schema(),
-        // Longer than the test: only the last cut is a sample.
+        // Longer than the test: only the last snapshot is a tick.
         interval: Duration::from_secs(86_400),
         timestamps: Timestamps::Arrival,
         series_ttl: None,

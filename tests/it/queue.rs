@@ -1,7 +1,7 @@
 //! The durable queue: which samples an endpoint is sent, and that it is sent each of them once,
-//! whatever ends the program.
+//! however the program ends.
 //!
-//! Cuts have made-up times; nothing waits for the clock.
+//! Deltas have made-up times; nothing waits for the clock.
 
 #![allow(clippy::unwrap_used, clippy::float_cmp, clippy::cast_sign_loss)]
 
@@ -80,7 +80,7 @@ fn stale(source_as: u32, time_ms: i64) -> Sent {
     (source_as.to_string(), time_ms, STALE)
 }
 
-/// Takes requests until so many samples have come.
+/// Takes requests until this many samples have arrived.
 async fn receive(receiver: &mut Receiver, samples: usize) -> Vec<Sent> {
     let mut all = Vec::new();
     while all.len() < samples {
@@ -95,7 +95,7 @@ fn sorted(mut samples: Vec<Sent>) -> Vec<Sent> {
     samples
 }
 
-/// The series of transmitted bytes of host edge1 that counts what gets none of its own.
+/// The `other` series of transmitted bytes of host edge1.
 fn definition_of_other() -> Vec<u8> {
     let mut bytes = 3_u32.to_le_bytes().to_vec();
     bytes.extend(5_u32.to_le_bytes());
@@ -140,7 +140,7 @@ async fn a_new_series_begins_with_zero_an_interval_before_and_an_ended_one_is_ma
     ledger.claim(&[&config]);
     let push = ledger.push(&config);
 
-    // Nothing was sent before the journal began, but by an earlier process maybe.
+    // Nothing was sent before the journal began, except perhaps by an earlier process.
     ledger.count(1, 10);
     ledger.sample(0);
     let first = receive(&mut receiver, 2).await;
@@ -165,15 +165,15 @@ async fn a_new_series_begins_with_zero_an_interval_before_and_an_ended_one_is_ma
     assert_eq!(sorted(receive(&mut receiver, 3).await), sorted(expected.into()));
     push.until_idle().await;
 
-    // The slot is taken by another one, which had no sample before.
+    // Another series takes the slot, which had no sample before.
     ledger.count(3, 4);
     ledger.sample(3);
     let expected = [one(1, at(3), 15.0), one(3, at(2), 0.0), one(3, at(3), 4.0)];
     assert_eq!(sorted(receive(&mut receiver, 3).await), expected);
     push.until_idle().await;
 
-    // The same labels begin anew in the cut that ends them: no marker, and no zero, as there is a
-    // sample at that time.
+    // The same labels start again in the delta that ends them: no marker, and no zero, since there
+    // is a sample at that time.
     ledger.end(3);
     ledger.count(3, 1);
     ledger.sample(4);
@@ -181,7 +181,7 @@ async fn a_new_series_begins_with_zero_an_interval_before_and_an_ended_one_is_ma
     assert_eq!(sorted(receive(&mut receiver, 2).await), expected);
     push.until_idle().await;
 
-    // Those that ended in the last cut have a marker where the zero would be.
+    // Those that ended at the last tick have a marker where the zero would be.
     ledger.end(3);
     ledger.sample(5);
     assert_eq!(receive(&mut receiver, 2).await.len(), 2);
@@ -190,7 +190,7 @@ async fn a_new_series_begins_with_zero_an_interval_before_and_an_ended_one_is_ma
     let expected = [one(1, at(6), 15.0), one(3, at(6), 9.0)];
     assert_eq!(sorted(receive(&mut receiver, 2).await), expected);
 
-    // What lived between two sample cuts alone is not lost either.
+    // A series that lived only between two ticks is not lost either.
     ledger.count(4, 3);
     ledger.snapshot(at(6) + 3);
     ledger.end(4);
@@ -234,9 +234,9 @@ async fn what_waits_is_coalesced_and_sent_in_one_order() {
     assert!(receiver.is_idle());
 }
 
-/// A ledger at work: series come and go, some change rarely.
-fn tell(ledger: &mut FakeLedger, cuts: std::ops::Range<i64>) {
-    for number in cuts {
+/// Lets series come and go, some of which change rarely.
+fn tell(ledger: &mut FakeLedger, ticks: std::ops::Range<i64>) {
+    for number in ticks {
         for source_as in 1..=9 {
             if number % i64::from(source_as) == 0 {
                 ledger.count(source_as, 1 + number as u64);
@@ -260,7 +260,7 @@ fn tell(ledger: &mut FakeLedger, cuts: std::ops::Range<i64>) {
     }
 }
 
-/// What an endpoint is sent until all is sent and the program ends; each sample once.
+/// Everything that an endpoint is sent until the program ends; each sample once.
 async fn all_sent(
     ledger: &mut FakeLedger,
     config: &PusherConfig,
@@ -296,7 +296,7 @@ async fn after_any_end_each_sample_is_sent_once_but_those_of_one_request() {
         let mut in_flight = BTreeSet::new();
         let mut runs = 0;
         while arrived.len() < expected.len() {
-            // A run: so many requests are answered, the next one is not.
+            // In each run, this many requests are answered; the next one is not.
             let answered = runs % 4;
             receiver.answer(vec![Answer::status(204); answered]);
             receiver.answer([Answer::Stall]);
@@ -445,7 +445,7 @@ async fn a_log_in_memory_is_bounded_and_ends_with_the_program() {
     ledger.close();
     assert_eq!(push.end().await, settled(0, [("queue_full", full), ("shutdown", 302 - full)]));
 
-    // What fell out of the bound before is another loss.
+    // What the bound dropped before is another loss.
     let push = ledger.push(&config);
     let samples = push.until_idle().await;
     assert!(samples.dropped["queue_full"] > 100, "{samples:?}");
@@ -488,7 +488,7 @@ async fn newest_first_the_newest_samples_overtake_those_that_wait() {
     receiver.next().await;
     for number in 3..100 {
         tell(&mut ledger, number..number + 1);
-        // Each is news of its own, as it is in a program.
+        // Each one is announced, as in a program.
         tokio::task::yield_now().await;
     }
     push.until(|samples| samples.generated > 900).await;
@@ -518,13 +518,13 @@ async fn newest_first_the_newest_samples_overtake_those_that_wait() {
     }
     assert_eq!(samples.confirmed, all.len() as u64);
     assert!(samples.dropped.is_empty(), "{samples:?}");
-    // All that was there: of a series that never ends, each sample cut once.
+    // Everything that was there: of a series that never ends, each tick once.
     let times: BTreeSet<i64> =
         all.iter().filter(|(source_as, ..)| source_as == "1").map(|&(_, at, _)| at).collect();
     for number in 0..104 {
         assert!(times.contains(&at(number)), "{number}");
     }
-    // One zero for a series, before all else.
+    // One zero for each series, before everything else.
     let zeros = all.iter().filter(|(source_as, _, bits)| source_as == "1" && *bits == 0).count();
     assert_eq!(zeros, 1);
 }
@@ -549,11 +549,11 @@ async fn a_slow_endpoint_and_a_fast_one_do_not_disturb_each_other() {
     one_push.kill().await;
     other_push.kill().await;
 
-    // What waits is known after a restart; who is not configured any more has no claim.
+    // Pending samples are known after a restart; endpoints that are no longer configured have none.
     ledger.claim(&[&slow_config]);
     assert_eq!(ledger.log().retention_cursors().len(), 1);
     let push = ledger.push(&slow_config);
-    // The zero is known once the first cuts are read.
+    // The zero is known once the first deltas are read.
     let again = push.until(|samples| samples.generated == 21).await;
     assert_eq!(again.pending, 21);
     push.kill().await;
@@ -572,7 +572,7 @@ async fn of_two_series_with_the_same_labels_the_first_is_sent() {
     ledger.sample(0);
     assert_eq!(receive(&mut receiver, 2).await[1], one(1, at(0), 1.0));
     push.until_idle().await;
-    // Where the first one ends, the other goes on.
+    // The second one continues where the first one ended.
     ledger.end(1);
     ledger.sample(1);
     assert_eq!(receive(&mut receiver, 1).await, [one(1, at(1), 100.0)]);
@@ -626,7 +626,7 @@ async fn all_series_end_with_the_program_if_they_are_to() {
     assert_eq!(push.end().await, settled(6, []));
 }
 
-/// Memory of this process that is in use, in MiB.
+/// The memory that this process uses, in MiB.
 fn resident_mib() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: u64 = pages.split(' ').nth(1).unwrap().parse().unwrap();
@@ -641,14 +641,14 @@ async fn how_fast_a_backlog_is_drained_and_what_memory_that_takes() {
     let config = config(&receiver);
     let mut ledger = FakeLedger::on_disk();
     ledger.claim(&[&config]);
-    let (series, cuts) = (10_000, 1_000);
-    for number in 0..cuts {
+    let (series, ticks) = (10_000, 1_000);
+    for number in 0..ticks {
         for source_as in 1..=series {
             ledger.count(source_as, 1 + u64::from(source_as) % 7);
         }
         ledger.sample(number);
     }
-    let expected = u64::from(series) * (cuts as u64 + 1);
+    let expected = u64::from(series) * (ticks as u64 + 1);
     ledger.reader = None;
     let before = resident_mib();
     let begun = std::time::Instant::now();
@@ -679,7 +679,7 @@ async fn how_fast_a_backlog_is_drained_and_what_memory_that_takes() {
 #[tokio::test]
 async fn no_request_is_larger_than_its_bound_whatever_the_labels_are_like() {
     const SERIES: u32 = 1_500;
-    // In 2.0, what series have in common is in a request once.
+    // In 2.0, a request has what series have in common only once.
     for (protocol, least) in [(ProtocolChoice::V1, 3 << 20), (ProtocolChoice::V2, 100_000)] {
         let mut receiver = Receiver::new();
         receiver.store(Kind::Prometheus3);
@@ -700,7 +700,7 @@ async fn no_request_is_larger_than_its_bound_whatever_the_labels_are_like() {
             ledger.count(source_as, 1);
         }
         ledger.sample(0);
-        // One of a version that had no bound for label values is not sent.
+        // A series from a version that did not limit label values is not sent.
         let slot = ledger.slots.len() as u32;
         ledger.slots.insert(SERIES + 1, slot);
         let name = "n".repeat(900_000);

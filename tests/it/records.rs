@@ -1,5 +1,5 @@
-//! Deltas and checkpoints of any size in records that have a bound: one delta is one delta, however many
-//! records it takes.
+//! Deltas and checkpoints of any size in records of bounded size: a delta is one delta, however
+//! many records it takes.
 
 use std::{
     fs,
@@ -85,7 +85,7 @@ fn changes() -> impl Strategy<Value = Changes> {
     )
 }
 
-/// Bytes that don't repeat, so that no compression makes them fewer.
+/// Bytes that don't repeat, so that they don't compress.
 fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -169,7 +169,7 @@ fn newest(dir: &Path) -> PathBuf {
     segments(dir).pop().expect("a segment")
 }
 
-/// The segments alone, as a crash of the machine leaves them at the least.
+/// Only the segments, which is the least that a crash of the machine leaves.
 fn copy(dir: &Path) -> TempDir {
     let copy = tempfile::tempdir().expect("a directory");
     for path in segments(dir) {
@@ -224,7 +224,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_cut_is_one_cut_however_many_records_it_takes(
+    fn a_delta_is_one_delta_however_many_records_it_takes(
         history in prop::collection::vec(changes(), 1..12),
         record_bytes in prop_oneof![1_usize..60, 1_usize..2_000],
     ) {
@@ -281,7 +281,7 @@ proptest! {
 }
 
 #[test]
-fn a_crash_anywhere_in_the_records_of_a_cut_leaves_the_state_before_it() {
+fn a_crash_anywhere_in_the_records_of_a_delta_leaves_the_state_before_it() {
     let (dir, states, parts) = of_several_records(false);
     let whole = fs::read(newest(dir.path())).expect("readable");
     let begin = parts[0].1;
@@ -326,7 +326,7 @@ fn a_crash_anywhere_in_the_records_of_a_cut_leaves_the_state_before_it() {
 }
 
 #[test]
-fn damage_in_a_cut_of_several_records_is_found_where_the_cut_begins_and_repaired_from_there() {
+fn damage_in_a_delta_of_several_records_is_found_where_the_delta_begins_and_repaired_from_there() {
     let (dir, states, parts) = of_several_records(true);
     let whole = fs::read(newest(dir.path())).expect("readable");
     let begin = parts[0].1 as u64;
@@ -354,9 +354,9 @@ fn damage_in_a_cut_of_several_records_is_found_where_the_cut_begins_and_repaired
 }
 
 #[test]
-fn a_cut_of_several_records_whose_sync_failed_is_void() {
+fn a_delta_of_several_records_whose_sync_failed_is_void() {
     let (failed, states, _) = of_several_records(false);
-    // The same journal without that delta goes on in a new segment, with a larger one.
+    // The same journal without that delta continues in a new segment, with a larger delta.
     let goes_on = copy(failed.path());
     let segment = newest(goes_on.path());
     let bytes = fs::read(&segment).expect("readable");
@@ -436,7 +436,7 @@ fn lengths_that_are_not_true_set_aside_no_memory() {
     let path = newest(dir.path());
     let bytes = fs::read(&path).expect("readable");
     let (kind, at, length) = *records(&bytes).last().expect("a record");
-    // A whole record as far as its checksum goes, whose section claims to be of 2^40 bytes.
+    // A record with a valid checksum, whose section claims to have 2^40 bytes.
     let mut payload = bytes[at + FRAME_BYTES..at + length].to_vec();
     let head: Vec<usize> =
         payload.iter().enumerate().filter(|(_, byte)| **byte < 0x80).map(|(at, _)| at).collect();
@@ -455,9 +455,9 @@ fn lengths_that_are_not_true_set_aside_no_memory() {
     forged.extend_from_slice(&sum.finalize().to_le_bytes());
     forged.extend_from_slice(&payload);
     fs::write(&path, &forged).expect("written");
-    let error = Journal::open(dir.path(), config(300)).expect_err("it makes no sense").to_string();
-    assert!(error.contains("has not the form it should have"), "{error}");
-    // And a frame that claims to be of 4 GiB: no record begins there, so it may be a torn write.
+    let error = Journal::open(dir.path(), config(300)).expect_err("it is invalid").to_string();
+    assert!(error.contains("does not have the expected form"), "{error}");
+    // A frame that claims 4 GiB: no record begins there, so it may be a torn write.
     let mut longer = bytes[..at + 4].to_vec();
     longer.extend_from_slice(&u32::MAX.to_le_bytes());
     longer.resize(bytes.len(), 0);

@@ -32,7 +32,7 @@ fn sample(time_ms: i64, value: f64) -> Sample {
     counted(time_ms, value, 0)
 }
 
-/// A sample of a counter that was zero at a time, which is not known if it is 0.
+/// A sample of a counter and the time at which the counter was zero; 0 if unknown.
 fn counted(time_ms: i64, value: f64, start_ms: i64) -> Sample {
     let start = (start_ms != 0).then_some(UnixMs::new(start_ms));
     Sample { time: UnixMs::new(time_ms), value, start }
@@ -69,7 +69,7 @@ struct Received {
     metadata: Option<(i32, String, String)>,
 }
 
-/// What is to arrive, in the order of labels: the order of series in a request says nothing.
+/// What must arrive, in the order of labels: the order of series in a request does not matter.
 fn expected(batch: &Batch, pool: &LabelPool, protocol: Protocol) -> Vec<Received> {
     let families = Families::flow(&schema());
     let series = batch.series().map(|series| Received {
@@ -164,7 +164,7 @@ fn furthest_copy(block: &[u8]) -> usize {
     furthest
 }
 
-/// Flow series of the default labels, as many as there are for so many AS at four routers.
+/// Flow series with the default labels, of this many AS at four routers.
 fn flows(pool: &mut LabelPool, systems: usize) -> Vec<(LabelSet, FamilyId)> {
     let names = AsNames::embedded();
     let mut series = Vec::new();
@@ -197,7 +197,7 @@ fn flows(pool: &mut LabelPool, systems: usize) -> Vec<(LabelSet, FamilyId)> {
 fn batch(series: &[(LabelSet, FamilyId)], samples: usize) -> Batch {
     let mut batch = Batch::default();
     for (place, &(labels, family)) in series.iter().enumerate() {
-        // From a few hundred bytes to some gigabytes, a thousandth more each time.
+        // From a few hundred bytes to several gigabytes, a thousandth more each time.
         let count = (place as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (30 + place % 24);
         let samples: Vec<_> = (1..=samples as u64)
             .map(|number| {
@@ -297,7 +297,7 @@ fn v1_labels_are_sorted_unique_and_not_empty() {
 fn external_labels_give_way_to_those_of_the_series() {
     let external = external_labels(&[("a", "external"), ("job", "external")]).expect("valid");
     assert_eq!(external.merge([("job", "own")]), [("a", "external"), ("job", "own")]);
-    // To Prometheus, a label without a value is no label, but a series can say that it has none.
+    // To Prometheus, a label without a value is no label, but a request can contain one.
     assert_eq!(external.merge([("job", "")]), [("a", "external")]);
     assert_eq!(external.merge([]), [("a", "external"), ("job", "external")]);
 }
@@ -580,7 +580,7 @@ fn requests_are_no_larger_than_those_of_a_general_compressor() {
             let raw = decompressed(&body, Compression::Snappy);
             let plain = snap::raw::Encoder::new().compress_vec(&raw).expect("compressible").len();
             let size = body.len();
-            // But for what chance gives it.
+            // Except for chance.
             assert!(
                 size <= plain + plain / 100,
                 "{protocol:?}, {samples} samples: {size} and {plain} bytes"
@@ -733,7 +733,7 @@ fn a_batch_splits_down_to_single_samples() {
     assert!(Batch::default().split().is_err());
 }
 
-/// What names and values can hold, and what they had better not.
+/// What names and values can hold, including what they should not.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         6 => "[a-c]{1,3}",

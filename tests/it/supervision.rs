@@ -1,4 +1,4 @@
-//! What is known of threads and tasks that end, and of lines that can't be written.
+//! Threads and tasks that end are noticed, and so are log lines that can't be written.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -29,12 +29,12 @@ use tokio::time::timeout;
 /// Ends a test that would hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Who died, once somebody has.
+/// The component that died, once one has.
 async fn death(health: &Health) -> String {
     timeout(PATIENCE, health.death()).await.expect("a death")
 }
 
-/// Whether nobody has died until now.
+/// Whether no component has died so far.
 async fn all_live(health: &Health) -> bool {
     timeout(Duration::ZERO, health.death()).await.is_err()
 }
@@ -58,7 +58,7 @@ async fn the_death_of_a_thread_is_known_at_once_and_stays_known() {
 }
 
 #[tokio::test]
-async fn the_death_of_a_task_is_known_whether_it_panics_or_is_cut_off() {
+async fn the_death_of_a_task_is_known_whether_it_panics_or_is_aborted() {
     let health = Health::new();
     let push = health.register("push");
     let task = threads::task(push.lifeline("stream"), async { panic!("of a test") });
@@ -72,7 +72,7 @@ async fn the_death_of_a_task_is_known_whether_it_panics_or_is_cut_off() {
 }
 
 #[tokio::test]
-async fn who_returns_has_not_died() {
+async fn a_thread_or_task_that_returns_has_not_died() {
     let health = Health::new();
     let [first, second] = ["first", "second"].map(|name| health.register(name));
     assert_eq!(threads::thread(first.lifeline("a"), || 1).unwrap().join().unwrap(), 1);
@@ -84,7 +84,7 @@ async fn who_returns_has_not_died() {
     assert_eq!(states, [State::Finished, State::Failing("the disk is gone: mend it".to_owned())]);
 }
 
-/// Keeps what it is given; panics on `panic`.
+/// Keeps its input; panics on `panic`.
 struct Keeping(mpsc::Sender<String>);
 
 impl Sink for Keeping {
@@ -129,7 +129,7 @@ impl Publication for NothingPublished {
     }
 }
 
-/// Gives these results one after the other, then the end.
+/// Gives these results in turn, then the end.
 struct Script(VecDeque<io::Result<&'static str>>);
 
 impl Read for Script {
@@ -232,7 +232,7 @@ fn an_input_that_can_not_be_read_on_has_failed_and_not_died() {
     assert_eq!(state(&health), State::Failing("reading a test: a broken disk".to_owned()));
 }
 
-/// Takes what is written when it is let, and says what it got.
+/// Accepts writes when it is allowed to, and reports what it got.
 struct Slow {
     may_write: mpsc::Receiver<io::Result<usize>>,
     written: mpsc::Sender<String>,
@@ -240,7 +240,7 @@ struct Slow {
 
 impl Write for Slow {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // At the end of a test, for ever.
+        // Forever at the end of a test.
         let Ok(allowed) = self.may_write.recv() else { return Err(ErrorKind::BrokenPipe.into()) };
         let bytes = &bytes[..bytes.len().min(allowed?)];
         self.written.send(String::from_utf8_lossy(bytes).into_owned()).unwrap();
@@ -253,7 +253,7 @@ impl Write for Slow {
 }
 
 #[test]
-fn who_logs_never_waits_and_lines_beyond_the_bound_are_dropped_and_counted() {
+fn logging_never_waits_and_lines_beyond_the_bound_are_dropped_and_counted() {
     let (let_write, may_write) = mpsc::channel();
     let (written, out) = mpsc::channel();
     let dropped = Metrics::new().log_lines_dropped.clone();

@@ -1,4 +1,4 @@
-//! What a page looks like, byte by byte.
+//! The page, byte by byte.
 
 use std::{borrow::Cow, sync::Arc, time::Instant};
 
@@ -219,7 +219,7 @@ fn a_large_page_comes_in_steps_that_make_up_the_whole() {
 
 #[test]
 fn a_step_has_a_bound_whatever_labels_and_metrics_are_like() {
-    // Characters that are escaped, in a value as long as they get.
+    // Characters that are escaped, in a value of the maximum length.
     let hosts: Vec<String> =
         (0..60).map(|number| format!("{number}{}", "\"".repeat(1020))).collect();
     let flows: Vec<_> = hosts.iter().map(|host| (ASN, 1, 1, host.as_str())).collect();

@@ -21,7 +21,7 @@ fn counts() -> Counts {
     Counts::new(schema())
 }
 
-/// All series by what they stand for: direction, source AS, destination AS, host name.
+/// All series by class, source AS, destination AS and host name.
 fn series(counts: &Counts) -> BTreeMap<(Class, u32, u32, String), u64> {
     counts
         .series()
@@ -97,7 +97,7 @@ fn each_view_counts_its_classes_by_its_measures() {
     assert_eq!(found, expected);
     assert_eq!(counts.counted, RecordTotals { flows: 4, bytes: 29 });
 
-    // The other view is not configured any more.
+    // The other view is no longer configured.
     let mut bytes = Vec::new();
     counts.encode(&mut bytes);
     let mut rest = &*bytes;
@@ -196,7 +196,7 @@ fn a_cleared_table_counts_from_zero() {
 }
 
 proptest! {
-    /// Invariant I3: what is counted and what is ignored are together what came in.
+    /// What is counted and what is ignored add up to the input.
     #[test]
     fn no_byte_is_lost(
         flows in prop::collection::vec(
@@ -242,7 +242,7 @@ proptest! {
 }
 
 #[test]
-fn a_label_value_is_cut_at_the_end_of_a_character_and_counted() {
+fn a_label_value_is_truncated_at_the_end_of_a_character_and_counted() {
     let mut counts = counts();
     // The 1,024th byte lies within a character.
     let long = format!("x{}", "ü".repeat(600));
@@ -289,7 +289,7 @@ fn values_that_begin_with_the_same_1024_bytes_are_one_series_in_either_form() {
 }
 
 #[test]
-fn a_table_comes_back_from_its_bytes_with_values_cut_that_had_no_bound() {
+fn a_table_is_read_back_from_its_bytes_and_unbounded_values_are_truncated() {
     let mut counts = counts();
     for (hostname, bytes) in [("a", 1), ("b", 10)] {
         counts.record(RULE, &Decoded::Flow(flow(ASN, 1, bytes, hostname)));

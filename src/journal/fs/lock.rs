@@ -30,7 +30,7 @@ pub(in crate::journal) struct DirectoryLock {
     directory: Arc<Directory>,
     /// Held locked. Earlier versions know this lock alone.
     lock: OpenFile,
-    /// The directory itself, locked as well, so that nobody takes it who finds another lock file.
+    /// The directory itself, locked as well, in case another process finds another lock file in it.
     /// Some network file systems don't lock directories: there it is `None`.
     whole: Option<OpenFile>,
 }
@@ -62,10 +62,10 @@ impl DirectoryLock {
         &self.directory
     }
 
-    /// Whether the path still leads to the directory, and nobody else has taken it.
+    /// Checks that the path still leads to the directory, and that no other process has taken it.
     ///
     /// # Errors
-    /// [`Error::Displaced`] where it does not, or somebody has.
+    /// [`Error::Displaced`] otherwise.
     pub(in crate::journal) fn check(&mut self) -> Result<(), Error> {
         self.check_path()?;
         let has_lock = self.directory.has(&self.lock, LOCK);

@@ -1,4 +1,5 @@
-//! Reading what records hold, with a bound for all that is set aside for it.
+//! Decodes the payloads of records. Never allocates more than the bound allows, whatever a damaged
+//! record claims.
 
 use std::sync::Arc;
 
@@ -11,9 +12,10 @@ use crate::{
     },
 };
 
-/// What a record of kind [`Kind::Part`](crate::journal::frame::Kind::Part) says before its part of the delta.
+/// The beginning of a record of kind [`Kind::Part`](crate::journal::frame::Kind::Part), before its
+/// part of the delta.
 pub(in crate::journal) struct PartHead {
-    /// How far behind the beginning of the delta's first record this one begins, in bytes.
+    /// Bytes from the beginning of the delta's first record to that of this one.
     pub(in crate::journal) distance: u64,
     /// Whether more parts follow.
     pub(in crate::journal) more: bool,
@@ -29,8 +31,8 @@ impl PartHead {
     }
 }
 
-/// Reads a part of a delta, or all of it, and adds it to what `delta` has of the parts before; `first`
-/// says that it is the first.
+/// Reads a part of a delta, or all of it, and adds it to `delta`, which has the parts before it;
+/// `first` if there are none.
 pub(in crate::journal) fn read_part(
     decoder: &mut Decoder,
     input: &mut Input<'_>,
@@ -73,7 +75,7 @@ pub(in crate::journal) fn read_part(
     let done = delta.changed.len();
     ids(&mut gaps, changed, &mut delta.changed)?;
     gaps.end()?;
-    // The ids were read, so `changed` is true; that there are counts is yet to be seen.
+    // `changed` is true, since its ids were read; that there are as many counts is not known yet.
     if (changed * width).saturating_mul(size_of::<u64>()) > decoder.limit() {
         return Err(Malformed);
     }
@@ -87,8 +89,8 @@ pub(in crate::journal) fn read_part(
     input.end()
 }
 
-/// Reads the record that a checkpoint begins with. Returns how many series there are, and how many
-/// records of kind [`Kind::More`](crate::journal::frame::Kind::More) follow.
+/// Reads the first record of a checkpoint. Returns the number of series, and the number of records
+/// of kind [`Kind::More`](crate::journal::frame::Kind::More) that follow.
 pub(in crate::journal) fn read_head(
     decoder: &mut Decoder,
     payload: &[u8],
@@ -171,7 +173,7 @@ pub(in crate::journal) fn read_series(
     Ok(count)
 }
 
-/// Reads rising numbers, which are larger than those in `out`.
+/// Appends rising numbers to `out`, all larger than those that it has.
 fn ids(input: &mut Input<'_>, count: usize, out: &mut Vec<u32>) -> Result<(), Malformed> {
     let last = out.last().copied();
     let first = out.len();

@@ -1,4 +1,4 @@
-//! What the stream and its requests need of the queue, and waits that end when the queue says so.
+//! The queue as the stream and its requests see it, and waits that end when the queue says so.
 
 use std::{pin::pin, time::Duration};
 

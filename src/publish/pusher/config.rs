@@ -276,12 +276,12 @@ pub struct PusherConfig {
     pub backoff: BackoffBounds,
     /// For the last samples, after the ledger has ended.
     pub shutdown_timeout: Duration,
-    /// How far apart sample cuts are.
+    /// The time between two ticks.
     pub interval: Duration,
     /// Which samples go first when many wait.
     pub order: Order,
-    /// A series that does not change is sent this often; at each sample cut if `None`. Whatever
-    /// this is, its last value is sent once more before the next change, so rates stay exact.
+    /// How often a series that does not change is sent; `None` is at each tick. Its last value is
+    /// always sent once more before the next change, so rates stay exact.
     pub idle_interval: Option<Duration>,
     /// Older samples are not sent, but given up.
     pub max_age: Option<Duration>,
@@ -442,8 +442,8 @@ pub enum PusherConfigError {
     Scheme(String),
     /// The URL has a user or a password.
     #[error(
-        "the remote-write URL holds a user or a password, where everybody can read them in the \
-         process list: give them by the settings for authentication"
+        "the remote-write URL holds a user or a password, which everybody can read in the process \
+         list: use the settings for authentication"
     )]
     Credentials,
     /// A colon would end the user's name too early.
@@ -466,11 +466,11 @@ pub enum PusherConfigError {
     Label(#[from] LabelError),
     /// Requests of nothing, or larger than any receiver takes.
     #[error(
-        "a request needs room for a series, a sample and a byte, and has at most {MAX_REQUEST_BYTES} bytes: {0:?}"
+        "a request must hold at least a series, a sample and a byte, and at most {MAX_REQUEST_BYTES} bytes: {0:?}"
     )]
     Batch(BatchBounds),
     /// Waiting times that contradict each other.
-    #[error("the first wait is above zero and no longer than the longest: {0:?}")]
+    #[error("the first wait must be above zero and no longer than the longest: {0:?}")]
     Backoff(BackoffBounds),
     /// Any other setting.
     #[error("{setting}: {problem}")]

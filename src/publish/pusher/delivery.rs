@@ -49,7 +49,7 @@ const REFUSALS_MAX: u32 = 128;
 /// Pieces by time of a batch of which nothing is accepted.
 const SLICES: usize = 8;
 
-/// After so many answers with the same 5xx and the same message, the samples may be at fault.
+/// After this many answers with the same 5xx and the same message, the samples may be at fault.
 const SUSPICION: u32 = 5;
 
 /// The same for parts of a batch of which samples were found at fault, and for a batch that follows

@@ -207,7 +207,7 @@ impl Pusher {
                 tracing::info!(
                     endpoint,
                     samples,
-                    "pushing ends: the rest is sent after the next start"
+                    "push has stopped: the remaining samples are sent after the next start"
                 );
             } else {
                 tracing::warn!(
@@ -250,7 +250,7 @@ pub fn claim<'p>(
             tracing::warn!(
                 name,
                 unsent,
-                "an endpoint is not configured any more: what waited for it is dropped"
+                "an endpoint is no longer configured: its pending samples are dropped"
             );
             log.forget(&name)?;
         }

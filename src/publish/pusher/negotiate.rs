@@ -17,9 +17,9 @@
 //! | a probe | anything else | the same samples as before; the probe an hour later |
 //! | any form | 415 in all forms | held: the endpoint is at fault |
 //!
-//! Remote-Write 1.0 (Negotiation) has senders begin with an empty 1.0 request and look for a version
-//! in the answer's headers; 2.0 (Required Written Response Headers) forbids to conclude anything
-//! from such headers. So probes carry samples, and the Written headers decide.
+//! Remote-Write 1.0 (Negotiation) has senders begin with an empty 1.0 request and look for a
+//! version in the answer's headers; 2.0 (Required Written Response Headers) forbids drawing
+//! conclusions from such headers. So probes carry samples, and the Written headers decide.
 //!
 //! The question about zstd may have been asked before, to find out whether a receiver answers
 //! (`recognize.rs`).
@@ -27,8 +27,8 @@
 //! The choice is reviewed a day later. A 2xx alone does not prove that zstd was understood, since
 //! something that accepts any bytes answers that as well; the receiver's own word does. So zstd is
 //! used with `VictoriaMetrics`, vmagent and the few others that answer the question. Samples whose
-//! probe was refused may have been stored nevertheless (Prometheus 3 goes on after it has answered
-//! 415), so a refusal of their repetition is judged as if the first answer had been lost.
+//! probe was refused may have been stored nevertheless (Prometheus 3 continues after it has
+//! answered 415), so a refusal of their repetition is judged as if the first answer had been lost.
 
 use std::{
     io,
@@ -153,7 +153,7 @@ impl Negotiation {
         }
     }
 
-    /// There is none once 2.0 is settled, since that is the best form.
+    /// The first probe; `None` once 2.0 is settled, since that is the best form.
     fn first_probe(&self) -> Option<Probe> {
         if self.settled == Content::V2 {
             None
@@ -311,7 +311,7 @@ impl Notes {
         let (protocol, compression) = (content.protocol_label(), content.compression_label());
         let text = format!("{protocol} {compression} {seconds} {}", self.url);
         if let Some(parent) = self.path.parent() {
-            // Not its parents: if the state directory has gone, somebody may put it back.
+            // Not its parents: if the state directory is gone, it may be put back.
             self.files.create_dir(parent)?;
         }
         // Not synced: what a crash takes is negotiated again.

@@ -96,9 +96,9 @@ async fn takes_anything(sender: &Sender) -> Option<String> {
     let body = Bytes::from_static(recognize::UNDECODABLE);
     match recognize::judge(sender.send(body, Content::V1).await) {
         Recognized::TakesAnything(Refusal { status, message }) => Some(format!(
-            "no receiver of remote write answers at this URL: bytes that are no remote write are \
-             answered {status} ({message}) just like a request. Check the URL's path, such as \
-             /api/v1/write; where a receiver is known to be behind it, set trust_2xx in --config"
+            "no receiver of remote write answers at this URL: bytes that are not remote \
+             write are answered {status} ({message}) just like a request. Check the URL's path, such \
+             as /api/v1/write; if you know that there is a receiver, set trust_2xx in --config"
         )),
         Recognized::Receiver | Recognized::Unknown(_) => None,
     }
@@ -119,14 +119,15 @@ fn verdict(reply: &Reply) -> (bool, String) {
         status if status.is_success() => (
             true,
             format!(
-                "it can be reached, lets us in, and answers {status} to a request without samples"
+                "it can be reached, accepts our credentials, and answers {status} to a request \
+                 without samples"
             ),
         ),
         status if status.is_redirection() => (
             false,
             format!(
                 "it answers {status} and redirects to {message}: give that URL, since a redirected \
-                     request loses its body"
+                 request loses its body"
             ),
         ),
         StatusCode::UNAUTHORIZED
@@ -136,7 +137,7 @@ fn verdict(reply: &Reply) -> (bool, String) {
             (false, format!("it answers {status}{said}: {}", advice(*status)))
         }
         StatusCode::TOO_MANY_REQUESTS => {
-            (false, format!("it answers {status}{said}: it has too much to do now, or limits us"))
+            (false, format!("it answers {status}{said}: it is overloaded, or limits our rate"))
         }
         status if status.is_client_error() => (
             false,
@@ -145,7 +146,9 @@ fn verdict(reply: &Reply) -> (bool, String) {
                  that the URL is one for remote write"
             ),
         ),
-        status => (false, format!("it can be reached and is not well: it answers {status}{said}")),
+        status => {
+            (false, format!("it can be reached but has a problem: it answers {status}{said}"))
+        }
     }
 }
 

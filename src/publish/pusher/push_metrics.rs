@@ -1,4 +1,4 @@
-//! Counts what becomes of each sample: pending, confirmed or dropped (invariant I8).
+//! Counts what becomes of each sample: it is pending, confirmed or dropped, and nothing else.
 
 use std::{
     sync::{

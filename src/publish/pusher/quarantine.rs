@@ -49,7 +49,7 @@ impl Quarantine {
     /// Appends lines durably. Returns whether there was room.
     pub(super) fn add(&self, lines: &str) -> io::Result<bool> {
         if let Some(parent) = self.path.parent() {
-            // Not the directories above: if the state directory is gone, somebody may put it back.
+            // Not the directories above: if the state directory is gone, it may be put back.
             self.files.create_dir(parent)?;
         }
         let mut file = self.files.append(&self.path)?;
@@ -83,7 +83,7 @@ fn write_lines(file: &mut OpenFile, size: u64, lines: &str) -> io::Result<()> {
         file.read_exact_at(&mut last, size - 1)?;
     }
     if last != [b'\n'] {
-        // A crash has cut the last line short; the next one must not be lost with it.
+        // A crash has truncated the last line; the next one must not be lost with it.
         file.write_all(b"\n")?;
     }
     file.write_all(lines.as_bytes())?;

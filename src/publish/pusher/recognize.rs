@@ -24,10 +24,10 @@ use super::{
 };
 
 /// Neither a snappy block nor a zstd frame nor a message, nor a line of any format that others
-/// import. It says what it is to somebody who finds it in a log.
+/// import. It explains itself to an operator who finds it in a log.
 pub(super) const UNDECODABLE: &[u8] = b"flow-exporter-asks-whether-this-is-remote-write";
 
-/// After so many attempts without an answer of its own, something does tell the request from one
+/// After this many attempts without an answer of its own, something does tell the request from one
 /// with samples, if only a server in between.
 pub(super) const ATTEMPTS: u32 = 3;
 

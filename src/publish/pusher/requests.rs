@@ -241,7 +241,7 @@ impl Requests {
         };
         if let Err(error) = notes.write(finding) {
             let (endpoint, path) = (self.status.endpoint(), notes.path().display());
-            tracing::warn!(endpoint, %path, %error, "cannot keep what was negotiated");
+            tracing::warn!(endpoint, %path, %error, "can't save the protocol and compression in use");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A pusher at work on its own thread, and how it ends.
+//! A running pusher: its thread, and how it is stopped.
 
 use std::{fmt, io, thread};
 
@@ -19,7 +19,7 @@ use super::push_metrics::{DropReason, PushMetrics};
 /// Has a pusher end, with a deadline for what is under way.
 pub(super) type Stop = watch::Receiver<Option<Instant>>;
 
-/// A pusher at work, on a thread with a runtime of its own: its waits for the disk delay no other
+/// A running pusher, on a thread with a runtime of its own: its waits for the disk delay no other
 /// endpoint. Dropping this leaves it at work.
 ///
 /// It ends by itself when the other end of its news is gone, as when the program ends:
@@ -48,13 +48,13 @@ impl fmt::Debug for Running {
 #[derive(Debug, thiserror::Error)]
 pub enum StopError {
     /// Its thread has panicked; the log says why.
-    #[error("the thread of an endpoint has panicked; see the log above")]
+    #[error("the endpoint's thread panicked; see the log above")]
     Panicked,
-    /// Its thread waits for the disk, and goes on to the end when that answers.
-    #[error("the thread of an endpoint did not end in time: it waits for the disk")]
+    /// Its thread waits for the disk, and finishes when that answers.
+    #[error("the endpoint's thread did not end in time: it waits for the disk")]
     Deadline,
     /// The log could not forget the endpoint.
-    #[error("an endpoint is not forgotten: {0}")]
+    #[error("the endpoint's position can't be removed: {0}")]
     Log(journal::Error),
 }
 
@@ -72,10 +72,10 @@ impl Running {
         let (end, ended) = oneshot::channel();
         let thread = threads::thread(lifeline, move || {
             runtime.block_on(run(stopped));
-            // A look-up of a name may hang; nobody needs the answer.
+            // A look-up of a name may hang; its answer is not needed.
             runtime.shutdown_background();
             if end.send(()).is_err() {
-                tracing::debug!("a pusher has ended for which nobody waits");
+                tracing::debug!("an abandoned pusher has ended");
             }
         })?;
         Ok(Running { name, log, metrics, stop, ended, thread })

@@ -161,7 +161,7 @@ impl Watched {
                 tracing::error!(
                     setting,
                     error = problem,
-                    "the file's last content stays in use: make it readable for this user"
+                    "the file's previous content stays in use: make the file readable for this user"
                 );
                 held.trouble = Some(problem);
             }

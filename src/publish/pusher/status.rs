@@ -20,7 +20,7 @@ use super::{
 /// Events that may happen with every request are logged once in this time.
 pub(super) const LOG_PERIOD: Duration = Duration::from_secs(60);
 
-/// How the endpoint is. Trouble with it does not make the process unready: counting goes on, and
+/// How the endpoint is. Trouble with it does not make the process unready: counting continues, and
 /// the samples wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Condition {
@@ -101,7 +101,7 @@ impl PushStatus {
                 endpoint = self.endpoint,
                 protocol = content.protocol_label(),
                 compression = content.compression_label(),
-                "the form of requests has changed"
+                "the protocol or compression of requests has changed"
             );
         }
         self.metrics.push_protocol.with_label_values(&labels(content)).set(1);
@@ -131,7 +131,7 @@ impl PushStatus {
                 error = what,
                 retry_in = ?wait,
                 held_back,
-                "cannot send samples: trying again"
+                "can't send samples: trying again"
             );
         }
     }
@@ -181,7 +181,7 @@ impl PushStatus {
                 answer = message,
                 samples,
                 held_back,
-                "the endpoint refuses samples for good: they are dropped"
+                "the endpoint will never accept these samples: they are dropped"
             );
         }
     }

@@ -29,8 +29,8 @@ use super::{
 /// How long requests stay smaller after one was too large.
 const LIMITED_FOR: Duration = Duration::from_secs(60 * 60);
 
-/// After so many connections in a row that broke while the same samples were sent, they are sent in
-/// smaller requests: some receivers close the connection when a request is too large.
+/// After this many connections in a row that broke while the same samples were sent, they are sent
+/// in smaller requests: some receivers close the connection when a request is too large.
 const BREAKS: u32 = 3;
 
 /// Smaller bodies than this are not taken for too large then, in bytes.
@@ -146,7 +146,7 @@ impl Stream {
                     self.lose(queue, lost, None);
                 }
                 Verdict::NotUnderstood(refusal) => {
-                    // Prometheus 3 goes on after it has answered 415.
+                    // Prometheus 3 continues after it has answered 415.
                     delivery.maybe_stored();
                     tried.push(form);
                     let other = self.requests.negotiation.not_understood(form, now);

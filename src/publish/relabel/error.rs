@@ -1,6 +1,6 @@
-//! What can be wrong with a rule.
+//! Why a rule is invalid.
 
-/// What is wrong with a rule: the end of a line that says which rule it is.
+/// Why a rule is invalid. It ends a line that says which rule it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RelabelError {
     /// Not one of Prometheus' actions.
@@ -17,7 +17,7 @@ pub enum RelabelError {
         /// In one line.
         reason: String,
     },
-    /// The action writes a label, and it is not said which.
+    /// The action writes a label, and `target_label` is missing.
     #[error("the action {0} needs a target_label")]
     NoTarget(String),
     /// Not a label's name.

@@ -111,8 +111,8 @@ impl TryFrom<RelabelText> for RelabelRule {
 }
 
 impl RelabelText {
-    /// Refuses what Prometheus refuses: fields that differ from their default and that the action
-    /// does not look at, as far as it says so.
+    /// Refuses the same fields as Prometheus: those that the action does not use, if they differ
+    /// from their defaults. (Prometheus does not check all actions.)
     fn check(&self, action: &str) -> Result<(), RelabelError> {
         let replacement = self.replacement.as_deref().is_some_and(|text| text != "$1");
         let regex = self.regex.as_deref().is_some_and(|text| text != "(.*)");
@@ -143,13 +143,14 @@ impl RelabelText {
     }
 }
 
-/// The labels that rules make of a series take no more than this together, names and values, in
-/// bytes: else it is dropped. Rules can make values of values, each longer than the one before.
+/// How many bytes the names and values of a series' labels may take together after a rule;
+/// otherwise the series is dropped. Rules can build values from values, each longer than the one
+/// before.
 pub const MAX_LABELS_BYTES: usize = 64 << 10;
 
-/// Changes the labels of a series, which are sorted by name, by the rules in their order. Says
-/// whether the series is kept; then its labels are sorted by name again, unique, none of them
-/// empty, and with a name among them. Labels that begin with two underscores stay, as they do when
+/// Applies rules, in their order, to the labels of a series, which are sorted by name. Returns
+/// whether the series is kept; then its labels are sorted by name again, unique and not empty, and
+/// the metric's name is among them. Labels that begin with two underscores stay, as they do when
 /// Prometheus writes.
 pub fn apply(rules: &[RelabelRule], labels: &mut Vec<(String, String)>) -> bool {
     let mut series = Labels { old: labels.len(), pairs: std::mem::take(labels) };
@@ -163,7 +164,7 @@ pub fn apply(rules: &[RelabelRule], labels: &mut Vec<(String, String)>) -> bool 
 }
 
 impl RelabelRule {
-    /// Says whether the series is kept.
+    /// Returns whether the series is kept.
     fn apply(&self, labels: &mut Labels) -> bool {
         let values: Vec<&str> = self.source_labels.iter().map(|name| labels.get(name)).collect();
         let value = values.join(&self.separator);
@@ -183,7 +184,7 @@ impl RelabelRule {
             Action::HashMod { modulus, target } => {
                 let hash = hash(MessageDigest::md5(), value.as_bytes())
                     .expect("OpenSSL is built in, with MD5");
-                // A number's worth of bytes from the end.
+                // The last eight bytes, big-endian, as Prometheus takes them.
                 let last =
                     hash.iter().skip(8).fold(0, |number, &byte| number << 8 | u64::from(byte));
                 labels.set(target, (last % *modulus).to_string());
@@ -213,7 +214,7 @@ impl RelabelRule {
 
 /// The labels of a series while rules change them. The order matters where `labelmap` gives two
 /// labels the same name: first come those that no rule has written, sorted, then those that were
-/// written, in the order of their first writing.
+/// written, in the order in which they were first written.
 struct Labels {
     pairs: Vec<(String, String)>,
     /// How many of them no rule has written.
@@ -226,7 +227,7 @@ impl Labels {
         self.pairs.iter().find(|(other, _)| other == name).map_or("", |(_, value)| value)
     }
 
-    /// What names and values take together.
+    /// How many bytes names and values take together.
     fn bytes(&self) -> usize {
         self.pairs.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
@@ -251,8 +252,7 @@ impl Labels {
     }
 }
 
-/// Character by character, as Go does it: a character whose other case is several characters stays
-/// as it is.
+/// Maps each character on its own, as Go does: one whose other case has several characters stays.
 fn map_case<M: Iterator<Item = char>>(text: &str, map: impl Fn(char) -> M) -> String {
     let map_one = |each: char| {
         let mut mapped = map(each);

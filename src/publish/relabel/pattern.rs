@@ -1,4 +1,4 @@
-//! Regular expressions and templates as Go, and so Prometheus, understands them.
+//! Regular expressions and templates with the meaning that they have in Go, and so in Prometheus.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -38,7 +38,7 @@ impl Pattern {
         for (span, text) in ours.into_iter().rev() {
             translated.replace_range(span.start.offset..span.end.offset, text);
         }
-        // To a dot a newline is a character like others, as it is since Prometheus 3.
+        // A dot matches a newline, as it does since Prometheus 3.
         let regex = Regex::new(&format!("^(?s:{translated})$")).map_err(|error| match error {
             regex::Error::CompiledTooBig(limit) => {
                 refuse(format!("it takes more than {limit} bytes"))
@@ -57,8 +57,8 @@ impl Pattern {
     }
 }
 
-/// Finds what means more to us than to RE2, where these classes and boundaries are ASCII's alone,
-/// and what to write instead.
+/// Finds classes and boundaries that are ASCII in RE2 and Unicode in the regex crate, and what to
+/// write instead.
 #[derive(Default)]
 struct Translation(Vec<(Span, &'static str)>);
 
@@ -113,8 +113,8 @@ impl ast::Visitor for Translation {
     }
 }
 
-/// A text with references to groups: `$1`, `${1}`, `$name`, `${name}`; `$$` is a dollar sign. What
-/// begins as a reference and is none stands for itself.
+/// A text with references to groups: `$1`, `${1}`, `$name`, `${name}`; `$$` is a dollar sign. A
+/// dollar sign that begins no reference stands for itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Template(Vec<Part>);
 
@@ -147,7 +147,7 @@ impl Template {
         Template(parts)
     }
 
-    /// With what the groups hold; nothing for groups that there are not.
+    /// The text with the groups' values; missing groups are empty.
     pub(super) fn expand(&self, groups: &Captures<'_>) -> String {
         let part = |part| match part {
             &Part::Number(number) => groups.get(number).map_or("", |group| group.as_str()),
@@ -157,7 +157,7 @@ impl Template {
         self.0.iter().map(part).collect()
     }
 
-    /// Whether a label's name can come of it.
+    /// Checks that it can expand to a label's name.
     pub(super) fn check_as_name(&self) -> Result<(), RelabelError> {
         // What stands before a reference is a name; what stands after it may begin with a digit.
         let mut example = String::new();
@@ -180,8 +180,7 @@ impl Template {
     }
 }
 
-/// The name of the group to which a text refers that stands after a dollar sign, and what comes
-/// after it.
+/// The group that is named after a dollar sign, and the rest of the text.
 fn reference(text: &str) -> Option<(&str, &str)> {
     let is_part = |each: char| each.is_alphanumeric() || each == '_';
     if let Some(braced) = text.strip_prefix('{') {

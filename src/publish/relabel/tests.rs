@@ -241,7 +241,7 @@ fn what_prometheus_refuses_is_refused() {
         assert!(error.contains(expected), "{fields:?}: {error}");
         assert!(!error.contains('\n'), "{error}");
     }
-    // What is its default all the same is none that is given.
+    // A field with its default value counts as not given.
     rule(text(&["action=keepequal", "target_label=a", "regex=(.*)", "separator=;"]));
 }
 

@@ -16,7 +16,7 @@ use super::{
 /// zstd's fastest level: higher ones save little on what requests hold.
 const ZSTD_LEVEL: i32 = 1;
 
-/// Encodes batches one after the other, in buffers that it reuses.
+/// Encodes batches, one at a time, in buffers that it reuses.
 pub struct Encoder {
     families: Arc<Families>,
     start_timestamps: StartTimestamps,

@@ -1,4 +1,4 @@
-//! What is known of the metrics that series belong to.
+//! The metadata of metrics: type and help.
 
 use std::borrow::Cow;
 

@@ -103,7 +103,7 @@ impl History {
         let &before = self.series.last()?;
         let shared = common(pool.pair_ids(before.labels), ids);
         if let Some(&id) = ids.get(shared) {
-            // An earlier one may go on where the previous one differs.
+            // An earlier one may match further where the previous one differs.
             let seen = self.labels.find(id).map(|number| self.seen[number]);
             if let Some(seen) = seen.filter(|seen| seen.label as usize == shared) {
                 let other = self.series[seen.series as usize];

@@ -265,7 +265,7 @@ impl Sets {
         LabelSet(u32::try_from(set).expect("hundreds of millions of series fit in no memory"))
     }
 
-    /// A chunk that has room for a set of so many labels.
+    /// A chunk that has room for a set of this many labels.
     fn chunk_with_room(&mut self, count: usize) -> u32 {
         assert!(HEAD + count <= CHUNK, "a series of {count} labels");
         if self.roomy.len() <= count {

@@ -1,4 +1,4 @@
-//! Numbers for what a request holds, by the ids of a pool.
+//! Numbers for the items of the current request, looked up by their ids in a pool.
 
 use crate::slots::give_back;
 

@@ -136,7 +136,7 @@ impl Block {
         &self.elements[start..]
     }
 
-    /// Lets the copy go on over bytes that were written since.
+    /// Extends the copy over bytes that were written since.
     #[inline(always)]
     fn prolong(&mut self) {
         if self.done < self.copied {

@@ -33,7 +33,7 @@ pub(super) struct Writer {
     texts: Texts,
 }
 
-/// Where in the request at hand texts have been written as a name or as a value.
+/// Where in the current request texts have been written as a name or as a value.
 #[derive(Debug, Default)]
 struct Texts {
     ids: RequestIds,

@@ -34,12 +34,12 @@ pub(super) struct Writer {
     symbols: Symbols,
     /// The places of the batch's series, by metric: series of one metric end and begin alike.
     order: Vec<u32>,
-    /// The metadata of the metrics in the request at hand, by family; empty where it has none of
+    /// The metadata of the metrics in the current request, by family; empty where it has none of
     /// their series.
     metadata: Vec<Vec<u8>>,
 }
 
-/// The symbols of the request at hand: which texts they are, and their places.
+/// The symbols of the current request: their texts and their indexes.
 #[derive(Debug, Default)]
 struct Symbols {
     /// How many symbols there are; the first is the empty string.

@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_asked_gives_way_only_to_those_who_are_answered() {
+    fn a_client_with_a_request_gives_way_only_to_those_being_answered() {
         let connections = Connections::new(2, 2);
         let enter = || connections.enter(from("192.0.2.1"));
         let first = enter().expect("room");

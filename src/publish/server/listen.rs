@@ -100,7 +100,7 @@ impl Listener {
         self.addrs[0]
     }
 
-    /// The URL of the status page, for somebody on this machine.
+    /// The URL of the status page, for users on this machine.
     pub fn link(&self) -> String {
         let address = self.local_addr();
         if address.ip().is_unspecified() {

@@ -98,7 +98,7 @@ fn parameter<'p>(parameters: &'p str, name: &str) -> Option<&'p str> {
     })
 }
 
-/// The weight `q`: 1 if there is none, 0 if it is invalid.
+/// The weight `q`: 1 if it is missing, 0 if it is invalid.
 fn weight(parameters: &str) -> f32 {
     match parameter(parameters, "q").map(str::parse::<f32>) {
         None => 1.0,

@@ -32,7 +32,7 @@ pub(super) struct ScrapeBody {
     gave_way: bool,
     arrived: Instant,
     metrics: Arc<Metrics>,
-    /// `None` if nobody reads the body (HEAD).
+    /// `None` if there is no body (HEAD).
     scrape: Option<Scrape>,
     _answering: Answering,
 }

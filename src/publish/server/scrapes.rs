@@ -31,7 +31,7 @@ pub(super) struct Bounds {
     pub(super) scrapes: usize,
     /// The maximum number of snapshots that they hold.
     pub(super) snapshots: usize,
-    /// How long a scrape may go on however little its client reads.
+    /// How long a scrape may take however little its client reads.
     pub(super) grace: Duration,
     /// How long the whole page may take.
     pub(super) limit: Duration,

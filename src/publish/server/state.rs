@@ -28,7 +28,7 @@ pub struct ServerConfig {
     /// How long a scrape may take to its last byte. Prometheus waits no longer than its scrape
     /// interval.
     pub scrape_timeout: Duration,
-    /// How long a scrape may go on however slowly its client reads. After that, the fraction of the
+    /// How long a scrape may take however slowly its client reads. After that, the fraction of the
     /// page that was read has to keep up with the fraction of `scrape_timeout` that has passed: a
     /// client that could not finish in time is not waited for.
     pub scrape_grace: Duration,
@@ -46,7 +46,7 @@ pub struct ServerConfig {
     pub max_age: Duration,
     /// How long a scrape waits for such a snapshot before it gets the newest existing one.
     pub snapshot_wait: Duration,
-    /// How long connections may go on once shutdown has begun.
+    /// How long connections may stay open once shutdown has begun.
     pub shutdown_deadline: Duration,
     /// Whether `OpenMetrics` pages have the time when each series began (`_created`).
     pub created: bool,

@@ -54,7 +54,7 @@ enum Event {
     Lines(Vec<u8>),
     /// The input has ended or can't be read any further.
     End(io::Result<()>),
-    /// A cut is due.
+    /// A hand-over is due.
     Wake,
     Stop,
 }
@@ -80,7 +80,7 @@ impl InputSource {
     }
 
     /// Starts reading into one sink. `on_end` is called with the result when the input has ended
-    /// and all of it is counted; the sink goes on answering cuts until it is stopped.
+    /// and all of it is counted; the sink keeps handing over until it is stopped.
     pub fn start<S: Sink>(
         self,
         mut sink: S,
@@ -89,7 +89,7 @@ impl InputSource {
     ) -> io::Result<RunningInputSource> {
         let (events, inbox) = mpsc::sync_channel(CHUNKS_AHEAD);
         let wake = events.clone();
-        // If there is no room, the sink is at work and sees the cut by itself.
+        // If there is no room, the sink is at work and sees by itself that a hand-over is due.
         sink.wake_with(Arc::new(move || drop(wake.try_send(Event::Wake))));
         let InputSource { name, mut reader, progress } = self;
         component.set(State::Ready);
@@ -148,7 +148,7 @@ impl<S: Sink> Worker<S> {
                 Ok(Event::End(ended)) => {
                     match &ended {
                         Ok(()) => {
-                            tracing::info!("the end of {}: all of it is read", self.name);
+                            tracing::info!("{} is read to its end", self.name);
                             component.set(State::Ready);
                         }
                         Err(error) => component.set(State::Failing(self.trouble(error))),

@@ -69,7 +69,7 @@ pub(super) fn open(
         }
         Input::File(path) => path,
     };
-    // Nobody else can open an unnamed pipe, such as the shell's `<(...)`, for writing.
+    // No other process can open an unnamed pipe, such as the shell's `<(...)`, for writing.
     if fs::metadata(path)?.file_type().is_fifo() && fs::canonicalize(path).is_ok() {
         return Ok((Box::new(Fifo::open(path, only_first_writer)?), Progress::new(None)));
     }
@@ -95,8 +95,8 @@ struct Fifo {
     path: PathBuf,
     only_first_writer: bool,
     reader: File,
-    /// While nobody writes, the pipe is also open for writing here, so that reads wait for the next
-    /// writer instead of returning at once.
+    /// While there is no writer, the pipe is also open for writing here, so that reads wait for the
+    /// next writer instead of returning at once.
     place_of_writer: Option<File>,
 }
 

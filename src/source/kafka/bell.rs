@@ -1,11 +1,12 @@
-//! What wakes a worker: librdkafka when a queue has messages, others when there is something to do.
+//! Wakes a worker: librdkafka rings when a queue has messages, others when there is something to
+//! do.
 
 use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-/// Wakes one thread. A ring while nobody waits ends the next wait at once.
+/// Wakes one thread. A ring while the thread does not wait ends its next wait at once.
 #[derive(Debug, Default)]
 pub(super) struct Bell {
     is_rung: Mutex<bool>,

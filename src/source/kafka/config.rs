@@ -103,7 +103,7 @@ impl fmt::Debug for KafkaConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidKafkaConfig {
     /// A setting that this source decides.
-    #[error("{key}: this is not for the operator to set; {instead}")]
+    #[error("{key}: this can't be set; {instead}")]
     Reserved {
         /// The setting.
         key: String,
@@ -113,7 +113,7 @@ pub enum InvalidKafkaConfig {
     /// A setting that librdkafka does not know, or a value that it rejects. The value is not shown:
     /// it may be a secret.
     #[error(
-        "{key}: librdkafka does not take this setting or its value ({reason}); see \
+        "{key}: librdkafka does not accept this setting or its value ({reason}); see \
          librdkafka's CONFIGURATION.md"
     )]
     Refused {
@@ -199,7 +199,7 @@ impl KafkaConfig {
         // Flow records are small and come in large batches. Fetching further ahead gains no speed,
         // and librdkafka's default of 64 MiB per partition is most of a small machine's memory.
         config.set("queued.max.messages.kbytes", "8192");
-        // At that limit, fetching goes on as soon as there is room, not a second later.
+        // At that limit, fetching resumes as soon as there is room, not a second later.
         config.set("fetch.queue.backoff.ms", "5");
         config.set("fetch.wait.max.ms", "250");
         config.set("client.id", "flow-exporter");

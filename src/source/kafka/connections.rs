@@ -1,4 +1,4 @@
-//! The state of the connections to brokers, as far as librdkafka tells it, and why they fail.
+//! The state of the connections to brokers, as far as librdkafka reports it, and why they fail.
 
 use std::{
     collections::BTreeMap,

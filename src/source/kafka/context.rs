@@ -199,7 +199,7 @@ impl ConsumerContext for Context {
                 consumer.incremental_unassign(partitions)
             };
             if let Err(error) = answer {
-                tracing::debug!("Kafka: giving up partitions while closing: {error}");
+                tracing::debug!("Kafka: releasing partitions while closing: {error}");
             }
             return;
         }

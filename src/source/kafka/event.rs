@@ -1,4 +1,4 @@
-//! What librdkafka's callbacks and the workers tell the control thread.
+//! Events that librdkafka's callbacks and the workers send to the control thread.
 
 use rdkafka::error::RDKafkaErrorCode;
 

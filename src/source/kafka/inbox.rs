@@ -1,4 +1,4 @@
-//! Commands for a worker.
+//! The inbox of a worker: commands from the control thread.
 
 use std::{
     fmt,
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_that_nobody_takes_any_more_are_dropped_so_that_nobody_waits_for_an_answer() {
+    fn commands_to_a_worker_that_has_ended_are_dropped_so_that_no_answer_is_awaited() {
         let inbox = Inbox::default();
         let (done, answer) = mpsc::channel();
         inbox.send(Command::Revoke { partitions: vec![1], done: done.clone() });

@@ -1,4 +1,5 @@
-//! Looks at a topic and its newest messages without counting them.
+//! Looks at a topic and its newest messages once, for the command `check`. Commits and counts
+//! nothing.
 
 use std::{
     collections::BTreeMap,

@@ -1,11 +1,13 @@
 //! Messages from a Kafka topic, through librdkafka.
 //!
 //! One control thread (`control`) owns the consumer: it finds the topic's partitions, decides where
-//! each begins, assigns them (or joins a consumer group that does), reports brokers and lag, and asks
-//! where partitions end. Workers (`worker`) read the partitions' queues (`queue`), partition N by
-//! worker N modulo their number. The control thread gives them commands (`inbox`), and they share
-//! how far partitions are read (`progress`); workers and librdkafka's callbacks (`context`) send it
-//! events (`event`).
+//! each begins, assigns them (or joins a consumer group that does), reports brokers and lag, and
+//! asks where partitions end. Workers (`worker`) read the partitions' queues (`queue`); partition N
+//! belongs to worker N modulo the number of workers. Workers get commands from the control thread
+//! (`inbox`) and share with it how far partitions are read (`progress`); workers and librdkafka's
+//! callbacks (`context`) send it events (`event`).
+//!
+//! `look` is separate: it looks at a topic once, for the command `check`.
 
 mod bell;
 mod config;
@@ -90,10 +92,10 @@ impl KafkaSource {
     }
 
     /// Starts reading, with one worker thread per sink. `stored` tells how far partitions have been
-    /// counted, which is where they go on; if it has others but not this one, a partition is new and
-    /// read from its beginning. Waits for brokers and topic as long as it takes, and says so through
-    /// `component`. `on_end` is called when the source ends by itself, which it does on errors that
-    /// no waiting mends.
+    /// counted, which is where they continue; if it has others but not this one, a partition is new
+    /// and read from its beginning. Waits for brokers and topic as long as it takes, and says so
+    /// through `component`. `on_end` is called when the source ends by itself, which it does on
+    /// errors that waiting can't cure.
     pub fn start<S: Sink>(
         self,
         sinks: Vec<S>,
@@ -159,7 +161,7 @@ impl KafkaSource {
             // This drops the consumer, which leaves its group.
             let result = control.run(workers);
             on_end();
-            // If that fails, nobody waits any more.
+            // If this fails, nothing waits for it any more.
             drop(end.send(result));
         })?;
         Ok(RunningKafkaSource { stop, inboxes, control, ended })
@@ -170,7 +172,7 @@ impl RunningKafkaSource {
     /// Has the workers hand over and end. Returns at once; [`RunningKafkaSource::join`] waits.
     pub fn stop(&self) {
         if self.stop.send(()).is_err() {
-            tracing::debug!("the Kafka source has ended by itself before it was stopped");
+            tracing::debug!("the Kafka source had already ended when it was stopped");
         }
         // Counts are handed over now, whatever the control thread is waiting for.
         for inbox in &self.inboxes {
@@ -191,9 +193,9 @@ impl RunningKafkaSource {
             }
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 tracing::error!(
-                    "Kafka did not end within {STOP_LIMIT:?}: exiting without waiting for it. The \
-                     group, if there is one, notices when our session times out, and the next \
-                     reader counts again what could not be committed"
+                    "the Kafka source did not stop within {STOP_LIMIT:?}: exiting without waiting \
+                     for it. A group notices when our session times out, and the next reader \
+                     counts again what could not be committed"
                 );
                 Ok(())
             }

@@ -225,7 +225,7 @@ pub(super) fn position<C: ConsumerContext>(
 ) -> Option<i64> {
     let mut list = TopicPartitionList::new();
     list.add_partition(topic, partition);
-    // SAFETY: client and list are valid for the duration of the call, which asks nobody.
+    // SAFETY: client and list are valid for the duration of the call, which asks no broker.
     let error = unsafe { rd_kafka_position(client.client().native_ptr(), list.ptr()) };
     match list.elements().first().map(TopicPartitionListElem::offset) {
         Some(Offset::Offset(offset)) if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {
@@ -236,7 +236,7 @@ pub(super) fn position<C: ConsumerContext>(
 }
 
 /// The partition's end as the last fetch told it: the offset after its newest message. Asks
-/// nobody; `None` before the first fetch and after one that was refused.
+/// no broker; `None` before the first fetch and after one that was refused.
 pub(super) fn known_end<C: ConsumerContext>(
     client: &BaseConsumer<C>,
     topic: &str,

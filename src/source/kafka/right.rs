@@ -28,8 +28,8 @@ impl Right {
             Right::Group => ("group", group.unwrap_or_default()),
         };
         format!(
-            "{brokers} deny us {kind} {name}: we lack the right READ on it. Grant it to the user \
-             that they know us as, with kafka-acls.sh --bootstrap-server {brokers} --add \
+            "{brokers} deny access to {kind} {name}: READ is missing. Grant it to the user that \
+             flow-exporter logs in as: kafka-acls.sh --bootstrap-server {brokers} --add \
              --allow-principal User:NAME --operation Read --{kind} {name}"
         )
     }

@@ -109,7 +109,7 @@ impl<S: Sink> Worker<S> {
                             self.progress.remove(gone.queue.partition());
                         }
                         left_behind.extend(&positions);
-                        // If that fails, nobody waits for the answer any more.
+                        // If this fails, nothing waits for the answer any more.
                         drop(done.send(positions));
                     }
                     Command::Stop => {

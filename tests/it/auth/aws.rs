@@ -12,7 +12,7 @@ use testkit::receiver::{Answer, Received, Receiver};
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/push";
 
-/// An answer of STS, with credentials that end after so many seconds.
+/// An answer of STS, with credentials that expire after this many seconds.
 fn issued(id: &str, seconds: i64) -> Answer {
     let end = Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
     let end = end.strftime("%Y-%m-%dT%H:%M:%SZ");
@@ -27,7 +27,7 @@ fn issued(id: &str, seconds: i64) -> Answer {
     )
 }
 
-/// The same of a metadata service.
+/// The same answer from a metadata service.
 fn issued_as_json(id: &str) -> Answer {
     let body = format!(
         r#"{{"Code":"Success","AccessKeyId":"{id}","SecretAccessKey":"hunter2",
@@ -51,7 +51,7 @@ fn sender(receiver: &Receiver, aws: SigV4Config) -> Sender {
     with_auth(receiver, Auth::SigV4(aws))
 }
 
-/// Whose key a request is signed with, in what scope, and its session token.
+/// The key id that a request is signed with, the scope, and the session token.
 fn signed_by(request: &Received) -> (String, String, Option<String>) {
     let authorization = request.header("authorization").expect("a signature");
     let credential = authorization.strip_prefix("AWS4-HMAC-SHA256 Credential=").expect("SigV4");
@@ -101,7 +101,7 @@ async fn credentials_of_a_role_are_replaced_in_time_by_the_token_as_it_is_then()
     let files = Files::new();
     files.write("token", "first token");
     let (mut sts, mut receiver) = (Receiver::new(), Receiver::new());
-    // Used for half of their time.
+    // They are used for half of their lifetime.
     sts.answer([issued("ASIA1", 4), issued("ASIA2", 3600)]);
     let token_file = files.path("token");
     let variables = [
@@ -231,7 +231,7 @@ async fn profiles_lead_to_roles() {
             ("AWS_SHARED_CREDENTIALS_FILE", credentials.to_str().unwrap()),
             ("AWS_CONFIG_FILE", config.to_str().unwrap()),
             ("AWS_ENDPOINT_URL_STS", &sts.url("/")),
-            // A profile that is named comes first.
+            // A named profile comes first.
             ("AWS_ACCESS_KEY_ID", "AKIDENV"),
             ("AWS_SECRET_ACCESS_KEY", "hunter4"),
         ])

@@ -39,7 +39,7 @@ async fn a_token_is_fetched_once_and_used_until_it_is_refused() {
     let request = endpoint.next().await;
     assert_eq!((request.method.as_str(), request.uri.path()), ("POST", "/token"));
     assert_eq!(request.header("content-type"), Some("application/x-www-form-urlencoded"));
-    // RFC 6749, 2.3.1: both are encoded as in forms first: client%3A1:hunter2+%26.
+    // RFC 6749, 2.3.1: both are form-encoded first: client%3A1:hunter2+%26.
     let expected = Some("Basic Y2xpZW50JTNBMTpodW50ZXIyKyUyNg==");
     assert_eq!(request.header("authorization"), expected);
     assert_eq!(request.body, "grant_type=client_credentials&scope=write+read&audience=a%26b");
@@ -72,7 +72,7 @@ async fn a_token_just_fetched_is_not_fetched_again_for_the_same_request() {
 #[tokio::test]
 async fn a_token_is_not_used_until_its_very_end() {
     let mut endpoint = Receiver::new();
-    // Half of a second is kept as the margin.
+    // The margin is half of a second.
     endpoint.answer([token("one", ",\"expires_in\":\"1\""), token("two", ",\"expires_in\":3600")]);
     let mut receiver = Receiver::new();
     let sender = with_auth(&receiver, Auth::OAuth2(Box::new(oauth2(&endpoint))));

@@ -16,8 +16,8 @@ use super::{
 };
 use testkit::receiver::Receiver;
 
-/// An HTTP proxy that leads everything to the receiver. It notes the first line of each request
-/// and who asks.
+/// An HTTP proxy that forwards everything to the receiver. It records the first line of each
+/// request, and the user.
 pub(crate) async fn http_proxy(receiver: &Receiver) -> Front {
     Front::new(receiver, |mut stream, backend, seen| async move {
         let mut head = Vec::new();
@@ -40,8 +40,8 @@ pub(crate) async fn http_proxy(receiver: &Receiver) -> Front {
     .await
 }
 
-/// A SOCKS5 proxy (RFC 1928, 1929) that leads everything to the receiver. It notes where
-/// connections were to go and who asked.
+/// A SOCKS5 proxy (RFC 1928, 1929) that forwards everything to the receiver. It records the
+/// destination of each connection, and the user.
 async fn socks_proxy(receiver: &Receiver) -> Front {
     Front::new(receiver, |mut stream, backend, seen| async move {
         async fn text(stream: &mut TcpStream) -> io::Result<String> {
@@ -154,7 +154,7 @@ async fn hosts_of_the_list_are_reached_without_the_proxy() {
     assert_eq!(proxy.seen(), [""; 0]);
 }
 
-/// The environment belongs to the process, so this runs itself in others.
+/// The environment belongs to the process, so this test runs itself in child processes.
 #[tokio::test]
 async fn the_environment_names_the_proxy_and_the_exceptions() {
     const URL: &str = "FLOW_EXPORTER_TEST_URL";

@@ -1,4 +1,4 @@
-//! What was given in confidence stays there, whatever comes back.
+//! Secrets are never shown, whatever servers answer.
 
 use std::io;
 
@@ -25,7 +25,7 @@ use testkit::{
 
 const PASSWORD: &str = "open \"sesame\" & \u{e4}/+1";
 
-/// A request as servers write it into their error pages.
+/// A request as servers quote it in their error pages.
 fn repeated(request: &Received) -> String {
     let mut text = format!("{} {}\n", request.method, request.uri);
     for (name, value) in &request.headers {
@@ -34,7 +34,7 @@ fn repeated(request: &Received) -> String {
     text + &String::from_utf8_lossy(&request.body)
 }
 
-/// What a server makes of a text before it shows it.
+/// How a server encodes a text before it shows it.
 const WRITERS: [fn(&str) -> String; 7] = [
     str::to_owned,
     |text| serde_json::to_string(text).unwrap(),
@@ -46,7 +46,7 @@ const WRITERS: [fn(&str) -> String; 7] = [
     |text| format!("{{\"error\":{}}}", serde_json::to_string(&format!("<p>{text}")).unwrap()),
 ];
 
-/// All that a text could be read as.
+/// Every decoding of a text.
 fn readings(text: &str) -> Vec<String> {
     let mut readings = vec![text.to_owned()];
     let decoded =
@@ -129,7 +129,7 @@ async fn words_that_hold_no_secret_are_shown_as_they_are() {
     receiver.always(Answer::Status(400, Vec::new(), message.to_owned()));
     let auth = Auth::Basic {
         username: SecretSource::value("user"),
-        // Too short to be told from any other text.
+        // Too short to be distinguished from other text.
         password: SecretSource::value("of"),
     };
     assert_eq!(send(&with_auth(&receiver, auth)).await.expect("an answer").message, message);
@@ -152,7 +152,7 @@ async fn token_endpoint_and_receiver_that_repeat_requests_show_no_secret() {
             ..oauth2(&endpoint)
         };
         let sender = with_auth(&receiver, Auth::OAuth2(Box::new(config)));
-        // It asks with the secret in the header first, and then in the body, which is shown.
+        // The secret is sent in the header first, and then in the body, which is shown.
         let error = send(&sender).await.expect_err("no token");
         assert_eq!(error.kind, SendErrorKind::Auth);
         assert_hidden(&[PASSWORD, "hunter2"], &error.what);
@@ -170,7 +170,7 @@ async fn a_secret_that_is_not_in_use_any_more_is_still_masked() {
     let mut receiver = Receiver::new();
     let sender = with_auth(&receiver, Auth::bearer(files.write("token", "hunter2-old")));
     refused(&sender, &mut receiver, || drop(files.write("token", "hunter2-new"))).await;
-    // It answers to what it was sent before.
+    // It quotes an earlier request.
     let message = "no such token: hunter2-old, hunter2-new";
     receiver.always(Answer::Status(403, Vec::new(), message.to_owned()));
     send_until(&sender, |reply| {
@@ -184,14 +184,14 @@ async fn a_secret_that_is_not_in_use_any_more_is_still_masked() {
 async fn a_secret_that_the_limit_cuts_in_two_is_masked() {
     let secret = (0..5_000).map(|number| format!("{number:04x}")).collect::<Vec<_>>().concat();
     let receiver = Receiver::new();
-    // What is read ends within a secret, and so early in what is shown that its beginning would be.
+    // The part that is read ends within a secret, so early that its beginning would be shown.
     receiver.always(Answer::Status(400, Vec::new(), secret.repeat(20)));
     let auth = Auth::bearer(SecretSource::value(&secret));
     let message = send(&with_auth(&receiver, auth)).await.expect("an answer").message;
     assert_eq!(message.replace("<secret>", ""), "");
 }
 
-/// A proxy that refuses everything and repeats what it was asked.
+/// A proxy that refuses everything and repeats the request.
 async fn refusing_proxy(receiver: &Receiver) -> Front {
     Front::new(receiver, |mut stream: TcpStream, _, _| async move {
         let mut head = Vec::new();
@@ -256,7 +256,7 @@ async fn a_redirection_takes_nothing_to_another_origin() {
             assert!(receiver.is_idle() && other.is_idle());
         }
     }
-    // Nor does one of a token endpoint.
+    // Nor does an answer of a token endpoint.
     let endpoint = Receiver::new();
     let location = vec![("location", other.url("/token"))];
     endpoint.always(Answer::Status(307, location, String::new()));

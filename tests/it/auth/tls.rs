@@ -1,4 +1,4 @@
-//! Certificates, of both sides.
+//! Certificates of both sides.
 
 use std::{io, pin::Pin, sync::Arc};
 
@@ -30,7 +30,7 @@ use super::{
 };
 use testkit::{log::Log, receiver::Receiver};
 
-/// Who signs certificates.
+/// A certificate authority.
 pub(crate) struct Authority {
     certificate: X509,
     key: PKey<Private>,
@@ -90,8 +90,8 @@ fn certificate(name: &str, key: &PKey<Private>, by: Option<&Authority>) -> X509 
     builder.build()
 }
 
-/// A TLS server in front of a receiver. It notes the name that the client asked for and the one in
-/// the client's certificate.
+/// A TLS server in front of a receiver. It records the name that the client asked for and the one
+/// in the client's certificate.
 pub(crate) async fn tls_server(receiver: &Receiver, acceptor: SslAcceptor) -> Front {
     let acceptor = Arc::new(acceptor);
     Front::new(receiver, move |stream, backend, seen| {
@@ -116,7 +116,7 @@ pub(crate) async fn tls_server(receiver: &Receiver, acceptor: SslAcceptor) -> Fr
     .await
 }
 
-/// For a server of this name.
+/// The configuration of a server with this name.
 pub(crate) fn acceptor(authority: &Authority, name: &str) -> openssl::ssl::SslAcceptorBuilder {
     let key = elliptic_key();
     let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).unwrap();
@@ -283,7 +283,7 @@ async fn certificates_are_read_again_when_they_change_unless_they_are_no_good() 
     assert_eq!(status(&sender).await, 204);
     let (cert, key) = client("second");
     files.write("cert", cert);
-    // For now, the certificate is there without its key.
+    // So far, the certificate is there without its key.
     send_until(&sender, |reply| {
         assert_eq!(reply.expect("an answer").status, 204);
         !log.lines("ERROR").is_empty()

@@ -1,4 +1,4 @@
-//! What clients can do that send or take too little, or come in crowds.
+//! Clients that send or read too slowly, or are too many.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -14,7 +14,7 @@ use super::{ASN, Exporter, PATIENCE, config, rest};
 
 const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Where clients are cut off by nothing but what a test is about.
+/// Limits so wide that a test only meets the one that it is about.
 fn patient() -> ServerConfig {
     ServerConfig {
         head_timeout: NEVER,
@@ -25,7 +25,7 @@ fn patient() -> ServerConfig {
     }
 }
 
-/// Asks for the page and takes no more of the answer than its first bytes.
+/// Requests the page, and reads only its first bytes.
 async fn begin_scrape(exporter: &Exporter) -> TcpStream {
     let mut stream = exporter.connect().await;
     stream
@@ -42,7 +42,7 @@ fn is_whole(page: &str) -> bool {
     page.ends_with("# EOF\n\r\n0\r\n\r\n")
 }
 
-/// The answer to a request of the health page from this address of ours.
+/// The answer to a request for the health page from this local address.
 async fn healthy_from(address: [u8; 4], exporter: &Exporter) -> String {
     let asking = async {
         let socket = TcpSocket::new_v4().expect("a socket");
@@ -83,7 +83,7 @@ async fn a_client_that_would_take_too_long_for_the_whole_page_is_cut_off_early()
 }
 
 #[tokio::test]
-async fn of_too_many_scrapes_the_one_is_cut_off_whose_client_takes_nothing() {
+async fn of_too_many_scrapes_the_one_whose_client_reads_nothing_is_cut_off() {
     let exporter = Exporter::with(ServerConfig { max_scrapes: 2, ..patient() });
     exporter.count_many();
     let mut idle = begin_scrape(&exporter).await;
@@ -106,7 +106,7 @@ async fn the_snapshot_with_the_slowest_readers_is_let_go_of() {
     fast.read_exact(&mut half).await.expect("half a page");
     let mut slow = begin_scrape(&exporter).await;
     assert_eq!(exporter.closed("snapshots"), 0);
-    // Each scrape here finds a cut of its own.
+    // Each scrape here gets a snapshot of its own.
     exporter.count(&[(64501, ASN, 1, "edge1")]);
     let mut newest = begin_scrape(&exporter).await;
     exporter.until(|_| exporter.closed("snapshots"), 1).await;
@@ -168,14 +168,14 @@ async fn one_connection_more_has_the_one_give_way_that_waits_longest_for_a_reque
 }
 
 #[tokio::test]
-async fn connections_with_trickling_heads_keep_nobody_out() {
-    // Were it not for the bounds, they would be waited for until the test ends.
+async fn connections_with_trickling_heads_keep_no_client_out() {
+    // Without the bounds, they would be served until the test ends.
     let exporter = Exporter::with(patient());
     let addr = exporter.addr;
     let mut tricklers = JoinSet::new();
     for _ in 0..400 {
         tricklers.spawn(async move {
-            // Each comes back as often as it is closed.
+            // Each reconnects whenever it is closed.
             for _ in 0..4 {
                 let mut stream = TcpStream::connect(addr).await.expect("the server accepts");
                 let mut sent = stream.write_all(b"GET / HTTP/1.1\r\nX: ").await;
@@ -197,7 +197,7 @@ async fn connections_with_trickling_heads_keep_nobody_out() {
             assert!(answer.ends_with("Healthy.\n"), "{answer}");
         }
     }
-    // All of them have come.
+    // All of them are connected.
     exporter.until(|_| exporter.closed("crowded") > 1_000, true).await;
     assert!(exporter.metrics.http_connections.get() <= 512);
     let (code, _) = exporter.get("/metrics").await;

@@ -12,7 +12,7 @@ use reqwest::Method;
 
 use super::{Exporter, config, listener};
 
-/// A server that reloads by this handle.
+/// A server with this handle for reloads.
 fn exporter(handle: ReloadHandle) -> Exporter {
     Exporter::build_with(listener("127.0.0.1:0"), config(), false, Some(handle))
 }
@@ -23,12 +23,12 @@ async fn ask(exporter: &Exporter, method: Method) -> (u16, String) {
     (answer.status().as_u16(), answer.text().await.expect("a whole answer"))
 }
 
-/// Whether a future has to wait, once it was polled.
+/// Polls a future, and returns whether it is pending.
 async fn is_pending<F: Future>(mut future: Pin<&mut F>) -> bool {
     poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_pending())).await
 }
 
-/// Answers requests with these outcomes, one after the other.
+/// Answers requests with these outcomes in turn.
 async fn answer_with(mut requests: ReloadRequests, outcomes: Vec<Result<String, ReloadError>>) {
     for outcome in outcomes {
         requests.next().await.expect("a request").answer(outcome);
@@ -59,7 +59,7 @@ async fn a_reload_is_answered_with_its_outcome() {
     answers.await.expect("all are answered");
     assert_eq!(exporter.requests("/-/reload", "200"), 2);
     assert_eq!(exporter.requests("/-/reload", "409"), 1);
-    // Who answers has gone.
+    // The part that reloads has gone.
     let (status, body) = ask(&exporter, Method::POST).await;
     assert_eq!(status, 500, "{body}");
 }
@@ -105,7 +105,7 @@ async fn a_reload_without_an_outcome_has_failed() {
     let exporter = exporter(handle.with_answer_timeout(Duration::from_millis(10)));
     let (status, body) = ask(&exporter, Method::POST).await;
     assert_eq!(status, 504, "{body}");
-    drop(requests.next().await.expect("it goes on"));
+    drop(requests.next().await.expect("the queue works"));
     drop(requests);
     assert_eq!(ask(&exporter, Method::POST).await.0, 500);
 }

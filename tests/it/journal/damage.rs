@@ -1,4 +1,4 @@
-//! Damage to the files of a journal that is not in use, and repair.
+//! Damaged files of a journal that is not in use, and their repair.
 
 use std::{
     collections::BTreeMap,
@@ -11,12 +11,12 @@ use tempfile::TempDir;
 
 use super::model::{Model, SMALL, check_damaged, history, newest, open, segments};
 
-/// A directory in memory, where there is one: tens of thousands of journals are opened here.
+/// A directory in memory if there is one: these tests open tens of thousands of journals.
 fn in_memory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
 }
 
-/// All files in a directory and the directories in it, by their path in it.
+/// All files below a directory, by their paths in it.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut directories = vec![dir.to_owned()];
@@ -34,7 +34,7 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-/// Makes a directory hold just these files.
+/// Makes a directory hold exactly these files.
 fn fill(dir: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) {
     for directory in ["", "cursors", "bookmarks"] {
         let directory = dir.join(directory);
@@ -124,7 +124,8 @@ fn every_flipped_bit_leads_to_the_right_counts_or_to_a_refusal_that_repair_mends
         }
     });
 
-    // A acknowledged position has two notes, so that one is always whole; its flipped bits stop nobody.
+    // An acknowledged position has two notes, one of which is always whole; flipped bits in it stop
+    // nothing.
     let scratch = in_memory();
     fill(scratch.path(), &whole);
     let (journal, ..) = open(scratch.path());
@@ -138,7 +139,7 @@ fn every_flipped_bit_leads_to_the_right_counts_or_to_a_refusal_that_repair_mends
 }
 
 #[test]
-fn a_damaged_end_is_cut_off_only_where_nobody_can_have_seen_it() {
+fn a_damaged_end_is_truncated_only_if_it_was_never_published() {
     let (dir, states) = small_history();
     let path = newest(dir.path());
     let mut bytes = fs::read(&path).expect("readable");
@@ -182,7 +183,7 @@ fn a_log_without_what_was_published_is_refused_until_it_is_repaired() {
     }
 }
 
-/// Breaks a delta in the middle of the newest segment, and a cursor.
+/// Damages a delta in the middle of the newest segment, and a cursor.
 fn break_two_files(dir: &Path) {
     let path = newest(dir);
     let at = verify(dir).expect("readable").segments.pop().expect("one").checkpoint_bytes;
@@ -203,7 +204,7 @@ fn a_repair_that_was_interrupted_anywhere_can_be_run_again_and_loses_nothing_mor
     let mended = files(whole.path());
     let state = open(whole.path()).1;
 
-    // The files in the order in which repair changes them, half written ones before them.
+    // The files in the order in which repair changes them, each preceded by a half-written one.
     let segment = newest(dir.path());
     let segment = PathBuf::from(segment.file_name().expect("a name"));
     let aside = mended.keys().find(|name| name.display().to_string().contains(".log.broken-"));
@@ -235,7 +236,7 @@ fn a_repair_that_was_interrupted_anywhere_can_be_run_again_and_loses_nothing_mor
         assert_eq!(open(scratch.path()).1, state);
     }
 
-    // A former version wrote the file that has the broken part in place.
+    // An earlier version wrote the file for the broken part in place.
     let scratch = in_memory();
     let (dir, _) = small_history();
     break_two_files(dir.path());
@@ -252,7 +253,7 @@ fn what_repairs_set_aside_is_never_overwritten() {
     let (dir, _) = small_history();
     let mut kept = Vec::new();
     for round in 0..3_u8 {
-        // A broken end, whole segments and a cursor, at the same places each time.
+        // A broken end, whole segments and a cursor, with the same names each time.
         fs::write(dir.path().join("cursors/slow"), [round; 9]).expect("written");
         let oldest = &segments(dir.path())[0];
         fs::write(oldest, [round; 70]).expect("written");

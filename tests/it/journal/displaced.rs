@@ -1,4 +1,4 @@
-//! What becomes of a journal whose files somebody removes, moves or replaces while it is in use.
+//! Journals whose files are removed, moved or replaced while they are in use.
 
 use std::{
     fs::{self, File},
@@ -48,7 +48,7 @@ impl Bench {
         self.model.append(&mut self.journal, &[(0, 7), (1, 3)]).expect("appended").external_changes
     }
 
-    /// Tries to append, which is refused, and nothing is published.
+    /// Tries to append, which must be refused, and nothing published.
     fn refused(&mut self) -> Displacement {
         let before = self.journal.log().end();
         let refused = self.model.append(&mut self.journal, &[(0, 7), (1, 3)]);
@@ -64,7 +64,7 @@ impl Bench {
         }
     }
 
-    /// What the next process finds is what was appended.
+    /// The next process must find what was appended.
     fn assert_kept(self) {
         let path = self.path();
         let Bench { dir: _dir, journal, model } = self;
@@ -75,7 +75,7 @@ impl Bench {
     }
 }
 
-/// The files in a directory and below, with their content.
+/// All files below a directory, with their content.
 fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).expect("a directory") {
@@ -107,7 +107,7 @@ fn where_the_directory_is_removed_nothing_is_published_and_nothing_is_made_in_it
 }
 
 #[test]
-fn moved_away_it_publishes_nothing_and_moved_back_it_goes_on() {
+fn a_journal_that_is_moved_away_publishes_nothing_and_continues_when_moved_back() {
     type Part = fn(&Bench) -> PathBuf;
     let parts: [Part; 2] = [Bench::state, Bench::path];
     for part in parts {
@@ -151,7 +151,7 @@ fn another_directory_in_its_place_gets_none_of_its_files_and_is_free_for_another
     bench.assert_kept();
 }
 
-/// Gives a state, and moves the directory away while it does.
+/// Provides a state, and moves the directory away meanwhile.
 struct Mover<'m> {
     model: &'m Model,
     from: PathBuf,
@@ -170,7 +170,7 @@ impl CheckpointSource for Mover<'_> {
 }
 
 #[test]
-fn a_cut_that_is_written_as_the_directory_is_moved_is_not_published_and_not_counted_twice() {
+fn a_delta_that_is_written_while_the_directory_is_moved_is_not_published_and_not_counted_twice() {
     let mut bench = Bench::new();
     let before = bench.journal.log().end();
     bench.journal.begin_segment();
@@ -202,7 +202,7 @@ fn without_its_lock_file_a_directory_is_still_held_and_gets_the_file_back() {
     bench.append();
     assert!(lock.exists());
 
-    // An earlier version knows the file alone: it has taken one that it made itself.
+    // An earlier version locks only the file: it has taken one that it created itself.
     fs::remove_file(&lock).expect("removed");
     let theirs = File::create(&lock).expect("made");
     theirs.try_lock().expect("free");
@@ -222,7 +222,7 @@ fn a_newest_segment_that_is_removed_or_changed_is_followed_by_one_with_all_count
         ("appended to", |path| {
             let file = File::options().append(true).open(path).expect("opens");
             let end = file.metadata().expect("a file").len();
-            file.write_all_at(b"of somebody else", end).expect("written");
+            file.write_all_at(b"of another one", end).expect("written");
         }),
         ("replaced", |path| {
             let copy = path.with_extension("copy");
@@ -283,7 +283,7 @@ fn an_older_segment_that_is_removed_is_told_of_and_what_was_unread_in_it_is_coun
 }
 
 #[test]
-fn cursors_that_are_removed_or_changed_are_written_again_with_the_next_cut() {
+fn cursors_that_are_removed_or_changed_are_written_again_with_the_next_delta() {
     type Change = fn(&Path);
     let changes: [Change; 3] = [
         |cursors| fs::remove_dir_all(cursors).expect("removed"),
@@ -305,7 +305,7 @@ fn cursors_that_are_removed_or_changed_are_written_again_with_the_next_cut() {
 }
 
 #[test]
-fn a_bookmark_that_is_removed_or_replaced_is_made_again_with_the_next_note() {
+fn an_acknowledged_position_that_is_removed_or_replaced_is_written_again_with_the_next_note() {
     type Change = fn(&Path);
     let changes: [Change; 3] = [
         |bookmarks| fs::remove_dir_all(bookmarks).expect("removed"),

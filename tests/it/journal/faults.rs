@@ -1,4 +1,4 @@
-//! Each call for a file fails once, in each way that it can: what was published stays, what was not
+//! Each file operation fails once, in each way that it can: what was published stays, what was not
 //! comes with the next delta, and a restart finds exactly that.
 
 use std::{
@@ -14,7 +14,7 @@ use testkit::faults::{Faults, Run, each_fault};
 
 use super::model::{Changes, Model, SMALL, history, newest, open, segments};
 
-/// What an error has to say where a call has failed.
+/// What the error must say after a call has failed.
 fn check(run: &Run, error: &Error) {
     let (.., fault) = run.fails.expect("a call that fails");
     assert!(!fault.is_harmless(), "{error}");
@@ -24,7 +24,7 @@ fn check(run: &Run, error: &Error) {
     assert!(message.contains("os error"), "{message}");
 }
 
-/// Does something, and if that fails does it again.
+/// Does something, and once more if it fails.
 fn retried<T>(run: &Run, mut step: impl FnMut() -> Result<T, Error>) -> T {
     step().unwrap_or_else(|error| {
         check(run, &error);
@@ -50,10 +50,10 @@ fn changes(number: u64) -> Changes {
     (0..4).map(|id| (id, 7 * number + u64::from(id))).chain([(5, number % 3)]).collect()
 }
 
-/// What a process finds that has no fault to meet, and that it can go on.
+/// What a process without faults finds; asserts that it can continue.
 fn assert_kept(dir: &Path, model: &mut Model) {
     for _ in 0..2 {
-        // Only the time that a disk takes is spared.
+        // This only saves the time that a disk takes.
         let files = Faults::none().files();
         let (mut journal, recovered) = Journal::open_with(&files, dir, SMALL).expect("opens");
         assert_eq!(recovered.state.as_ref().map(Model::from).as_ref(), Some(&*model));
@@ -63,8 +63,8 @@ fn assert_kept(dir: &Path, model: &mut Model) {
     assert_eq!(report.in_the_way().count(), 0);
 }
 
-/// From a first start to a third one, with all that happens to a journal in use. `crashes` says
-/// that the machine crashes after each, not the process alone.
+/// Three starts, with everything that happens to a journal in use. With `crashes`, the machine
+/// crashes after each, not only the process.
 fn life(run: &Run, crashes: bool) {
     let dir = run.directory.join("journal");
     let files = run.faults.files();
@@ -113,7 +113,7 @@ fn life(run: &Run, crashes: bool) {
         let (mut position, note) = retried(run, || log.ack_position("reader"));
         assert_eq!(note.as_deref(), Some(&b"third"[..]));
         if number == 10 {
-            // As it is: published, and the machine crashes.
+            // Published, and then the machine crashes.
             continue;
         }
         let position = position.as_mut().expect("it is on disk");
@@ -168,7 +168,7 @@ fn whichever_call_fails_the_cap_is_kept_again_with_the_next_delta() {
 }
 
 #[test]
-fn whichever_call_fails_as_an_interrupted_write_is_cut_off_nothing_whole_is() {
+fn whichever_call_fails_while_an_interrupted_write_is_truncated_no_whole_delta_is_lost() {
     let directory = tempfile::tempdir().expect("a directory");
     for crashes in [false, true] {
         each_fault(&format!("a torn end, {crashes}"), &directory.path().join(""), |run| {

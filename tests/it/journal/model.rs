@@ -1,4 +1,4 @@
-//! What a ledger would hold: the state that the journal is to bring back, and damaged journals.
+//! A model of the ledger: the state that the journal must restore; and damaged journals.
 
 use std::{
     collections::BTreeMap,
@@ -36,7 +36,7 @@ pub(crate) struct Row {
     pub(crate) counts: Vec<u64>,
 }
 
-/// What a ledger would hold: the state that the journal is to bring back.
+/// A model of the ledger: the state that the journal must restore.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Model {
     pub(crate) sequence: u64,
@@ -124,7 +124,7 @@ impl Model {
         delta.is_tick = is_tick;
         let changes: BTreeMap<u32, u64> = changes.iter().copied().collect();
         for (&id, &increment) in &changes {
-            // Numbers are slots: none is left out.
+            // Numbers are slots, without gaps.
             let id = id.min(next.series.len() as u32);
             if delta.changed().any(|(changed, _)| changed == id) || delta.ended().contains(&id) {
                 continue;
@@ -135,7 +135,7 @@ impl Model {
                 }
                 continue;
             }
-            // Some numbers are used again in the very delta in which their series ends.
+            // Some numbers are reused in the same delta in which their series ends.
             if increment % 5 == 0 && next.series.remove(&id).is_some() {
                 delta.end(id);
             }
@@ -178,7 +178,7 @@ impl Model {
         (delta, next)
     }
 
-    /// Appends these changes and is the model after them.
+    /// Appends these changes, and moves the model on.
     pub(crate) fn append(
         &mut self,
         journal: &mut Journal,
@@ -231,7 +231,7 @@ pub(crate) fn history(deltas: &[Changes]) -> (TempDir, Vec<Model>) {
     let (mut journal, ..) = open(dir.path());
     let mut model = Model::default();
     let mut states = vec![model.clone()];
-    // Nothing may be deleted: damage in old segments is to be met.
+    // Nothing may be deleted, since old segments are to be damaged.
     journal.log().save("slow", journal.log().end()).expect("saved");
     for changes in deltas {
         model.append(&mut journal, changes).expect("appended");
@@ -240,8 +240,8 @@ pub(crate) fn history(deltas: &[Changes]) -> (TempDir, Vec<Model>) {
     (dir, states)
 }
 
-/// Whether a damaged journal gives a state that was appended, or refuses, and repair brings one
-/// back; and whether reading all of it gives only such states.
+/// Asserts that a damaged journal restores a state that was appended, or is refused and then
+/// repaired to one; and that reading all of it gives only such states.
 pub(crate) fn check_damaged(dir: &Path, states: &[Model]) {
     let opened = Journal::open(dir, SMALL);
     let report = verify(dir);

@@ -1,4 +1,5 @@
-//! Restarts with another AS or other views: positions stay, series end and begin, no byte is lost.
+//! Restarts with another AS or other views: positions stay, series end and begin, and no byte is
+//! lost.
 
 use flow_exporter::{
     clock::UnixMs,
@@ -8,13 +9,13 @@ use flow_exporter::{
 
 use super::*;
 
-/// A ledger that goes on with a journal.
+/// A ledger that continues a journal.
 fn start(schema: &Arc<Schema>, rule: Rule, directory: &Path) -> Bench {
     let config = LedgerConfig { schema: Arc::clone(schema), ..config() };
     Bench::start_as(rule, &config, 1, Some(directory), AsNames::default())
 }
 
-/// Counts a flow from AS 1 to the AS of the rule, and has the ledger take up to `next_offset`.
+/// Counts a flow from AS 1 to the AS of the rule, and hands over with the position `next_offset`.
 fn count_one(bench: &mut Bench, rule: Rule, time_ms: i64, bytes: u64, next_offset: i64) {
     let flow = Flow { source_as: 1, destination_as: rule.asn, bytes, hostname: "a".into() };
     let shard = &mut bench.shards[0];
@@ -22,7 +23,7 @@ fn count_one(bench: &mut Bench, rule: Rule, time_ms: i64, bytes: u64, next_offse
     shard.hand_over(vec![Position { partition: 0, next_offset }]);
 }
 
-/// The page that is scraped.
+/// The page as a scrape gets it.
 fn page(bench: &Bench) -> String {
     let schema = bench.reader.schema();
     let mut page = Page::new(Format::Prometheus, schema, bench.reader.newest(), Vec::new());
@@ -37,14 +38,14 @@ fn lines(bench: &Bench) -> Vec<String> {
     page.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
 }
 
-/// Has the tick at `time_ms` be taken, and returns the lines of the page.
+/// Waits until the tick at `time_ms` is taken, and returns the lines of the page.
 fn tick(bench: &mut Bench, time_ms: i64) -> Vec<String> {
     bench.shards[0].advance_watermark(UnixMs::new(time_ms + LATENESS_MS));
     bench.until(|snapshot| snapshot.time == Some(UnixMs::new(time_ms)));
     lines(bench)
 }
 
-/// First counts that are to go on after a change: the ledger is ready to count from `T` on.
+/// The first counts, to be continued after a change: the ledger is ready to count from `T` on.
 fn begin(schema: &Arc<Schema>, rule: Rule, directory: &Path) -> Bench {
     let mut bench = start(schema, rule, directory);
     bench.until(|_| true);
@@ -53,7 +54,7 @@ fn begin(schema: &Arc<Schema>, rule: Rule, directory: &Path) -> Bench {
     bench
 }
 
-/// Sums of all that was ever counted, and the series that ended, by what the log says.
+/// Sums of everything that was ever counted, and the series that ended, according to the log.
 fn replayed(directory: &Path) -> (Vec<u64>, usize) {
     let (journal, _) = Journal::open(directory, JournalConfig::default()).unwrap();
     let log: Log = journal.log();
@@ -162,7 +163,7 @@ fn a_changed_view_ends_its_series_and_leaves_those_of_others_alone() {
 }
 
 #[test]
-fn a_journal_of_a_version_without_views_goes_on_with_its_early_counts() {
+fn a_journal_of_a_version_without_views_is_continued_with_its_early_counts() {
     let directory = journal_of("ledger-2");
     let config = LedgerConfig { max_series: 2, ..config() };
     let names = AsNames::parse(format!("1\tOne\n{}\tOurs\n", RULE.asn).as_bytes()).unwrap();
@@ -186,7 +187,7 @@ fn a_journal_of_a_version_without_views_goes_on_with_its_early_counts() {
     assert_eq!(rows(&snapshot), after);
     bench.end();
 
-    // What is written now is read back.
+    // The new format is read back.
     let bench = Bench::start_named(&config, 1, Some(directory.path()), AsNames::default());
     assert_eq!(rows(&bench.reader.newest().expect("what was published before")), after);
     bench.end();

@@ -1,4 +1,4 @@
-//! The bound of the number of series, and of what a worker holds between two cuts.
+//! The bounds of the number of series, and of what a worker holds between two snapshots.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -16,7 +16,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Class, source AS, destination AS, hostname, as labels have them.
+/// Class, source AS, destination AS, hostname, as in labels.
 type Labels = (Class, String, String, String);
 
 fn labels(series: &flow_exporter::ledger::Series<'_>) -> Labels {
@@ -31,9 +31,9 @@ type Flows = Vec<(Class, u32, u8, u32)>;
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Flows are counted, and a sample is taken, after so many others without flows.
+    /// Flows are counted and a sample is taken, after this many samples without flows.
     Sample { flows: Flows, idle: u8 },
-    /// The process crashes with flows counted that nobody has seen, and begins again with this bound.
+    /// The process crashes with unpublished counts, and restarts with this bound.
     Crash { unseen: Flows, max_series: usize },
 }
 
@@ -70,7 +70,7 @@ fn own_labels(&(direction, asn, host, _): &(Class, u32, u8, u32)) -> Labels {
     }
 }
 
-/// What is to hold from one published snapshot to the next.
+/// What must hold from one published snapshot to the next.
 #[derive(Default)]
 struct Account {
     /// Start and value of each series.
@@ -116,7 +116,7 @@ proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 20, ..ProptestConfig::with_cases(24) })]
 
     #[test]
-    fn sums_are_exact_and_no_series_falls_whatever_gets_none_of_its_own(steps in steps()) {
+    fn sums_are_exact_and_no_series_falls_whichever_flows_get_no_series(steps in steps()) {
         let ttl = Duration::from_millis(2 * INTERVAL_MS as u64);
         let mut max_series = 3;
         let config = |max_series| LedgerConfig { series_ttl: Some(ttl), max_series, ..config() };
@@ -125,7 +125,7 @@ proptest! {
         bench.until(|_| true);
         bench.shards[0].advance_watermark(UnixMs::new(T));
         bench.until_taken_from(T);
-        // A sample, so that a restart knows where the data go on.
+        // A sample, so that a restart knows where the data continue.
         bench.shards[0].advance_watermark(UnixMs::new(T + INTERVAL_MS + LATENESS_MS));
         bench.until(|snapshot| snapshot.time == Some(UnixMs::new(T + INTERVAL_MS)));
         bench.until_taken_from(T + INTERVAL_MS);
@@ -144,7 +144,7 @@ proptest! {
                     }
                 }
                 Step::Crash { unseen, max_series: new } => {
-                    // What is on disk at this moment is what a crash would leave.
+                    // A crash would leave what is on disk now.
                     let left = tempfile::tempdir().unwrap();
                     for entry in fs::read_dir(directory.path()).unwrap() {
                         let entry = entry.unwrap();
@@ -302,7 +302,7 @@ fn a_worker_with_a_full_table_hands_it_over_and_that_is_no_sample() {
     }
     let position = Position { partition: 0, next_offset: counted.into() };
     bench.shards[0].hand_over(vec![position]);
-    assert!(!bench.shards[0].hand_over_is_due(), "it goes on with an empty table");
+    assert!(!bench.shards[0].hand_over_is_due(), "it continues with an empty table");
     let snapshot = bench.until(|snapshot| !snapshot.is_empty());
     assert_eq!(snapshot.len(), counted as usize);
     assert_eq!(snapshot.positions().collect::<Vec<_>>(), [position]);
@@ -329,7 +329,7 @@ fn so_much_is_counted_ahead_of_a_sample_and_no_more() {
         count(&mut bench.shards[0], T + INTERVAL_MS, counted, 1);
         counted += 1;
     }
-    // A cut for a scrape takes the tables away, not the bound.
+    // A snapshot for a scrape takes the tables, not the bound.
     bench.hand_over();
     assert!(!bench.shards[0].bound().unwrap().reads_ahead);
     for moment_ms in [T + INTERVAL_MS, T + 2 * INTERVAL_MS] {

@@ -1,4 +1,4 @@
-//! Series whose AS gets another name, and series whose sum passes 2^64.
+//! Series whose AS is renamed, and series whose sum passes 2^64.
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn named(snapshot: &Snapshot) -> Vec<Row> {
     rows
 }
 
-/// Names of AS 1 and 2; nothing is said of others.
+/// Names of AS 1 and 2; others have none.
 fn names(one: &str, two: &str) -> AsNames {
     AsNames::of([(1, one), (2, two)])
 }
@@ -79,7 +79,7 @@ fn names_that_differ_after_a_restart_end_the_series_they_change_and_no_others() 
         let found: Vec<_> =
             named(&after).into_iter().map(|(name, _, bytes)| (name, bytes)).collect();
         let expected = [("Two".to_owned(), 50 + times * 70), ("Uno".to_owned(), times * 7)];
-        assert_eq!(found, expected, "what has its name goes on at the next restart");
+        assert_eq!(found, expected, "a series with the right name continues at the next restart");
         bench.end();
     }
 }
@@ -93,7 +93,7 @@ fn series_keep_their_names_while_fresh_ones_are_on_their_way_and_when_they_are_g
     let mut bench = start(&config(), names("One", "Two"));
     tick(&mut bench, 0, &[(1, 5), (2, 50)]);
     bench.end();
-    // Those at hand are older than what the series were counted under.
+    // The available names are older than those under which the series were counted.
     let waiting = LedgerConfig { names_wait: Duration::from_secs(3600), ..config() };
     let mut bench = start(&waiting, names("Eins", "Zwei"));
     let at_once = bench.reader.newest().expect("published at once");
@@ -102,7 +102,7 @@ fn series_keep_their_names_while_fresh_ones_are_on_their_way_and_when_they_are_g
     bench.names.give_up();
     let after = tick(&mut bench, 1, &[(1, 7), (2, 70)]);
     assert_eq!(named(&after), [row("One", -LATENESS_MS, 12), row("Two", -LATENESS_MS, 120)]);
-    // They come after all.
+    // The new names arrive after all.
     bench.names.replace(Arc::new(names("One", "Dos")));
     let fresh = tick(&mut bench, 2, &[(1, 1), (2, 1)]);
     let found: Vec<_> = named(&fresh).into_iter().map(|(name, _, bytes)| (name, bytes)).collect();
@@ -111,7 +111,7 @@ fn series_keep_their_names_while_fresh_ones_are_on_their_way_and_when_they_are_g
 }
 
 #[test]
-fn a_sum_that_passes_2_to_the_64_goes_on_as_a_new_series_of_the_same_labels() {
+fn a_sum_that_passes_2_to_the_64_continues_as_a_new_series_of_the_same_labels() {
     let directory = tempfile::tempdir().unwrap();
     let mut bench = Bench::start_named(&config(), 1, Some(directory.path()), names("One", "Two"));
     tick(&mut bench, 0, &[(1, u64::MAX - 1), (2, 1)]);

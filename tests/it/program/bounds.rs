@@ -1,4 +1,4 @@
-//! What comes in may be of any size: counts stay exact, and memory stays bounded.
+//! Input of any size: counts stay exact, and memory stays bounded.
 
 use std::{env, fs, path::PathBuf, process::Command, time::Duration};
 
@@ -16,8 +16,8 @@ use testkit::{
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A cluster, what sends messages to it, and the arguments to count them, with a receiver that is
-/// away.
+/// A cluster, a producer for it, and the arguments to count its messages, with a receiver that is
+/// down.
 struct Setup {
     _cluster: Cluster,
     producer: Producer,
@@ -47,7 +47,7 @@ impl Setup {
                 0,
                 &format!(r#"{{"as_src":{ASN},"as_dst":1,"bytes":7,"label":"{record:08}{rest}"}}"#),
             );
-            // What waits to be sent has a bound as well.
+            // What waits to be sent is bounded as well.
             if record % 16 == 15 {
                 self.producer.flush();
             }
@@ -56,14 +56,14 @@ impl Setup {
     }
 }
 
-/// How many series there are, and their sum; each label value is as long as it may be.
+/// The number of series, and their sum; each label value has the maximum length.
 fn transmitted(exporter: &Exporter) -> (usize, u64) {
     let totals = exporter.page().totals();
     (totals.len(), totals.values().sum())
 }
 
 #[test]
-fn labels_of_any_length_are_cut_and_counted_and_survive_a_restart() {
+fn labels_of_any_length_are_truncated_and_counted_and_survive_a_restart() {
     const RECORDS: u64 = 48;
     let mut setup = Setup::new();
     setup.send(RECORDS as u32, 900_000);
@@ -81,7 +81,7 @@ fn labels_of_any_length_are_cut_and_counted_and_survive_a_restart() {
     assert_eq!(transmitted(&exporter), (RECORDS as usize, 2 * 7 * RECORDS));
 }
 
-/// The most memory that a process has had, in MB.
+/// The peak memory of a process, in MB.
 fn peak_mb(exporter: &Exporter) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", exporter.id())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -121,7 +121,7 @@ fn huge_labels_take_less_than_300_mb_while_counting_and_after_a_restart() {
     }
 }
 
-/// The state before the first cut.
+/// The state before the first delta.
 struct Beginning;
 
 impl CheckpointSource for Beginning {
@@ -161,21 +161,21 @@ fn verify_finds_what_a_start_would_find_and_says_which_series_it_is() {
     of_another_host[20] = b'b';
     for (third, expected) in [
         (&sound[..], Some("another series has the same")),
-        (&sound[..sound.len() - 1], Some("it has not the form")),
+        (&sound[..sound.len() - 1], Some("it does not have the form")),
         (&with_line_feed, Some("a name has control characters")),
         (&of_another_host, None),
     ] {
         let state = tempfile::tempdir().unwrap();
         let journal = state.path().join("journal");
         let (mut journal, _) = Journal::open(&journal, JournalConfig::default()).unwrap();
-        let mut cut = Delta::new(1);
-        cut.sequence = 1;
+        let mut delta = Delta::new(1);
+        delta.sequence = 1;
         let mut first = sound.clone();
         first[20] = b'c';
         for (id, definition) in [first.as_slice(), &sound, third].into_iter().enumerate() {
-            cut.start(id as u32, UnixMs::new(1), definition);
+            delta.start(id as u32, UnixMs::new(1), definition);
         }
-        journal.append(&mut cut, &Beginning, UnixMs::EPOCH).unwrap();
+        journal.append(&mut delta, &Beginning, UnixMs::EPOCH).unwrap();
         drop(journal);
         let verified = Command::new(program())
             .args(["state", "verify", "--state-dir"])

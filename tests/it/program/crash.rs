@@ -1,4 +1,4 @@
-//! Every flow is counted once, and no counter ever falls, whatever ends the program.
+//! Every flow is counted once, and no counter ever falls, however the program ends.
 
 use std::{path::Path, time::Duration};
 
@@ -26,12 +26,12 @@ fn cluster_and_producer() -> (Cluster, Producer) {
 fn arguments(cluster: &Cluster, state: &Path) -> Vec<String> {
     let mut arguments = count(&cluster.bootstrap_servers(), TOPIC);
     arguments.push(format!("--state-dir={}", state.display()));
-    // Cuts at an interval as well as for scrapes.
+    // Snapshots at ticks as well as for scrapes.
     arguments.push("--remote-write-interval=200ms".to_owned());
     arguments
 }
 
-/// No series of `before` is gone or lower in `after`.
+/// Asserts that no series of `before` is gone or lower in `after`.
 fn assert_none_fell(before: &Totals, after: &Totals) {
     for (series, bytes) in before {
         let now = after.get(series);
@@ -52,7 +52,7 @@ fn killed_at_any_moment_it_counts_each_flow_once_and_nothing_published_falls() {
         let exporter = Exporter::start(&arguments);
         assert_none_fell(&seen, &exporter.page().totals());
         producer.send_flows(&mut flows, random.random_range(100..2000), PARTITIONS);
-        // Killed somewhere between the first of these records and the last.
+        // Killed at some point between the first of these records and the last.
         for _ in 0..random.random_range(0..6) {
             let now = exporter.page().totals();
             assert_none_fell(&seen, &now);
@@ -79,7 +79,7 @@ fn a_restart_serves_what_was_published_before_any_broker_answers() {
     exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
     assert!(exporter.stop().success());
 
-    // Nobody is there.
+    // Nothing listens there.
     let mut without_broker = arguments.clone();
     without_broker.push(format!("--brokers={}:9092", unused_address()));
     without_broker.retain(|argument| !argument.contains(&cluster.bootstrap_servers()));
@@ -93,7 +93,7 @@ fn a_restart_serves_what_was_published_before_any_broker_answers() {
 }
 
 #[test]
-fn another_as_ends_the_series_and_goes_on_where_the_topic_was_read_to() {
+fn another_as_ends_the_series_and_reading_continues_where_it_stopped() {
     let (cluster, mut producer) = cluster_and_producer();
     let state = tempfile::tempdir().unwrap();
     let arguments = arguments(&cluster, state.path());

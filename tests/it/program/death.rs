@@ -1,5 +1,5 @@
-//! A thread of the program dies. None can be made to by what comes in, so its clock breaks: the
-//! standard library panics where a clock can't be read.
+//! A thread of the program dies. No input can cause that, so its clock breaks: the standard library
+//! panics if a clock can't be read.
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 
 use std::{
@@ -17,15 +17,15 @@ use testkit::{
     produce::ASN,
 };
 
-/// The clocks of a system, by their numbers (`clock_gettime(2)`). librdkafka looks at the monotonic
-/// one on our threads, and does not mind.
+/// The system's clocks, by their numbers (`clock_gettime(2)`). librdkafka reads the monotonic one
+/// on our threads, and ignores errors.
 #[derive(Debug, Clone, Copy)]
 enum WhichClock {
     Realtime = 0,
     Monotonic = 1,
 }
 
-/// Clocks that are loaded into the program (`death.c`), and a place for its log.
+/// Clocks that are preloaded into the program (`death.c`), and its log.
 struct Clock {
     directory: TempDir,
 }
@@ -48,7 +48,7 @@ impl Clock {
         self.directory.path().join(name)
     }
 
-    /// Has a program look at these clocks.
+    /// Makes a program read these clocks.
     fn set(&self, command: &mut Command) {
         command
             .env("LD_PRELOAD", self.path("death.so"))
@@ -56,7 +56,7 @@ impl Clock {
             .stderr(File::create(self.path("log")).unwrap());
     }
 
-    /// Has a thread panic, when it next looks at this clock.
+    /// Makes a thread panic when it next reads this clock.
     fn kill(&self, thread: &str, clock: WhichClock) {
         File::create(self.path("broken").join(format!("{thread}.{}", clock as i32))).unwrap();
     }
@@ -92,7 +92,7 @@ fn when_a_thread_dies_the_process_ends_with_1_and_the_next_one_counts_on() {
         }
         producer.flush();
         child.wait_for_sum("flow_receive_bytes_total", sent);
-        // What comes now may or may not be counted before the end.
+        // What is sent now may or may not be counted before the end.
         clock.kill(thread, which);
         for partition in 0..4 {
             producer.send(partition, &flow(1));

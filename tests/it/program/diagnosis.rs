@@ -12,7 +12,7 @@ use testkit::{
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Waits until the page and `/-/ready` say so, the latter with success.
+/// Waits until the status page and `/-/ready` say this, the latter with success.
 fn wait_for_words(exporter: &Exporter, words: &str) {
     for path in ["/-/ready", "/"] {
         let url = exporter.page_url().replace("/metrics", path);
@@ -62,7 +62,7 @@ fn another_format_is_called_what_it_is() {
     let exporter = Exporter::start(&arguments);
     wait_for_words(&exporter, "0 of 2 records count: the messages are goflow2");
     drop(exporter);
-    // A run that ends before the minute does says it at its end.
+    // A run that is shorter than the minute says it at its end.
     let output = Command::new(program())
         .args(&arguments)
         .args(["--exit-at-end", "--addr=127.0.0.1:0", "--state-dir=none"])

@@ -33,7 +33,7 @@ fn said(output: &Output, code: i32) -> String {
     said
 }
 
-/// The one line that says what is wrong, beside warnings.
+/// The only line besides warnings, which says what is wrong.
 #[track_caller]
 fn refusal(output: &Output) -> String {
     let said = said(output, 2);
@@ -55,7 +55,7 @@ fn a_variable_that_is_set_to_nothing_counts_as_unset() {
     let variables: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();
     let mut arguments = TO_THE_END.to_vec();
     arguments.push("--exit-at-end");
-    // With an endpoint, secrets are looked for.
+    // With an endpoint, secrets are read.
     let url = format!("--remote-write-url=http://{}/", unused_address());
     arguments.push(&url);
     let said = said(&run(&arguments, &variables), 0);
@@ -85,7 +85,7 @@ fn a_wrong_value_is_refused_with_the_variable_that_it_came_from() {
 }
 
 #[test]
-fn a_variable_that_nobody_reads_is_warned_of() {
+fn an_unused_variable_is_warned_of() {
     let mut arguments = TO_THE_END.to_vec();
     arguments.push("--exit-at-end");
     let said = said(&run(&arguments, &[("FLOW_EXPORTER_BROKER", "a:9092")]), 0);

@@ -1,4 +1,4 @@
-//! The command that asks a running process how it is.
+//! The command `health`, which asks a running process.
 
 use std::process::{Command, Output};
 

@@ -29,7 +29,7 @@ fn run(arguments: &[String]) -> Output {
 
 #[test]
 fn two_processes_whose_series_the_receiver_could_not_tell_apart_do_not_run_side_by_side() {
-    // Nobody answers there, and no other test pushes there.
+    // Nothing answers there, and no other test pushes there.
     let url = format!("http://{}:9/api/v1/write?key=hunter2", unused_address());
     let first = Exporter::start(&arguments(&url));
     let refused = run(&arguments(&url));

@@ -18,7 +18,7 @@ use testkit::{
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// So many records, one a line.
+/// This many records, one a line.
 fn lines(flows: &mut Flows, records: usize) -> String {
     let mut lines = String::new();
     for _ in 0..records {
@@ -102,7 +102,7 @@ fn what_is_wrong_with_the_flags_is_one_line_and_exit_code_2() {
         (&["--brokers=a:1"], "--topic is missing"),
         (&["--input=/does/not/exist", "--as-names=none"], "--input /does/not/exist"),
         (&["--input=-", "--topic=t"], "one source"),
-        (&["--input=-", "--addr=none"], "nobody would see"),
+        (&["--input=-", "--addr=none"], "no output"),
         (&["--input=-", "--addr=nonsense"], "--addr"),
         (&["--input=-", "--as-names=/does/not/exist"], "--as-names=/does/not/exist"),
         (&["--input=-", "--remote-write-url=ftp://a/"], "http or https"),

@@ -1,4 +1,4 @@
-//! The program on librdkafka's mock cluster: quick, and able to fail on command. What only a real
+//! The program on librdkafka's mock cluster, which is quick and fails on command. What only a real
 //! broker can show is in `tests/e2e`.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -14,10 +14,10 @@ use testkit::{
     servers::{unused_address, wait_for},
 };
 
-/// How long something may take that has no reason to take long, on a busy machine.
+/// A limit for what should be quick, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Sends whole messages and waits until the page says that all of them were taken.
+/// Sends these messages, and waits until the page shows that all of them were taken.
 fn exporter_with(cluster: &Cluster, messages: &[&str]) -> Exporter {
     let mut producer = producer(cluster);
     for message in messages {
@@ -98,8 +98,8 @@ fn what_is_no_flow_is_counted_by_reason_and_never_as_as_0() {
     exporter.wait_for_log("can't be decoded", LIMIT);
 }
 
-/// Brokers that go away and come back are a matter of `tests/e2e`: the mock cluster may lose its
-/// port to somebody else meanwhile.
+/// Brokers that go away and come back are tested in `tests/e2e`: the mock cluster might lose its
+/// port to another program meanwhile.
 #[test]
 fn brokers_that_do_not_answer_are_waited_for_and_reported() {
     let nobody = format!("{}:9092", unused_address());

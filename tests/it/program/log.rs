@@ -1,4 +1,4 @@
-//! What becomes of the program when nobody reads what it says.
+//! The program must not depend on a reader of its log.
 
 use std::{
     fs::OpenOptions,
@@ -14,19 +14,19 @@ use testkit::{
     servers::wait_for,
 };
 
-/// Ways in which what is written goes nowhere.
+/// Outputs that take nothing.
 #[derive(Debug, Clone, Copy)]
 enum Nowhere {
     FullDisk,
     GoneReader,
-    /// It is there and does not read.
+    /// There is a reader, which does not read.
     DeafReader,
 }
 
 impl Nowhere {
     const ALL: [Nowhere; 3] = [Nowhere::FullDisk, Nowhere::GoneReader, Nowhere::DeafReader];
 
-    /// What to write to, and what has to be kept for it to stay so.
+    /// What to write to, and what must be kept for it to stay like that.
     fn open(self) -> (Stdio, Option<PipeReader>) {
         if let Nowhere::FullDisk = self {
             return (OpenOptions::new().write(true).open("/dev/full").unwrap().into(), None);
@@ -89,8 +89,8 @@ fn an_input_is_counted_whatever_becomes_of_the_log() {
     }
 }
 
-/// Runs the program to its end: its exit code, and what it says to standard error, where that does
-/// not go nowhere as well.
+/// Runs the program to its end. Returns its exit code, and its standard error, unless that takes
+/// nothing either.
 fn run(arguments: &[&str], stdout: Nowhere, stderr: Option<Nowhere>) -> (Option<i32>, String) {
     let mut command = Command::new(program());
     let (out, _out_reader) = stdout.open();
@@ -98,7 +98,7 @@ fn run(arguments: &[&str], stdout: Nowhere, stderr: Option<Nowhere>) -> (Option<
     let opened = stderr.map(Nowhere::open);
     let (err, _err_reader) = opened.unwrap_or_else(|| (Stdio::piped(), None));
     let child = command.stderr(err).spawn().unwrap();
-    // Else it would hold on to the pipe.
+    // Otherwise it would keep the pipe open.
     drop(command);
     let output = child.wait_with_output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())

@@ -1,4 +1,4 @@
-//! `--input` of what is no plain file, and signals.
+//! `--input` from other than regular files, and signals.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -57,7 +57,7 @@ fn shell(line: &str) -> Output {
     output.unwrap()
 }
 
-/// What the program said at its end of what it has counted, for these arguments.
+/// The totals that the program logs at its end, for these arguments.
 fn totals(arguments: &str) -> (Option<i32>, String) {
     let addr = "--addr=127.0.0.1:0 --as-names=none --exit-at-end";
     let output = shell(&format!("exec \"$0\" {addr} {arguments}"));
@@ -69,7 +69,7 @@ fn totals(arguments: &str) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_pipe_is_served_before_anybody_writes_and_goes_on_with_the_next_writer() {
+fn a_pipe_is_served_before_its_first_writer_and_continues_with_the_next_one() {
     let pipe = Pipe::new();
     let child = Child::start(&arguments(&pipe.path()), |_| {});
     assert_eq!(child.page().sum("flow_exporter_messages_total"), 0);
@@ -80,7 +80,7 @@ fn a_pipe_is_served_before_anybody_writes_and_goes_on_with_the_next_writer() {
     write!(writer, "{}", flow(10)).unwrap();
     drop(writer);
     child.wait_for_sum("flow_receive_bytes_total", 11);
-    // Writers that come and go at once, and two at the same time.
+    // Writers in quick succession, and two at the same time.
     for _ in 0..100 {
         writeln!(pipe.writer(), "{}", flow(100)).unwrap();
     }
@@ -91,12 +91,12 @@ fn a_pipe_is_served_before_anybody_writes_and_goes_on_with_the_next_writer() {
     writeln!(other, "{}", flow(100_000)).unwrap();
     child.wait_for_sum("flow_receive_bytes_total", 210_011);
     assert_eq!(child.page().sum("flow_exporter_decode_errors_total"), 0);
-    // The other one is silent, and still there.
+    // The other writer is silent, and still there.
     assert_eq!(child.stop().code(), Some(0));
 }
 
 #[test]
-fn a_pipe_that_nobody_has_opened_does_not_keep_the_program_from_ending() {
+fn a_pipe_without_a_writer_does_not_keep_the_program_from_ending() {
     let pipe = Pipe::new();
     let child = Child::start(&arguments(&pipe.path()), |_| {});
     assert_eq!(child.stop().code(), Some(0));
@@ -141,7 +141,7 @@ fn at_its_end_the_program_says_what_it_counted_and_what_not() {
     );
     let file = file.display();
     assert_eq!(totals(&format!("--asn={ASN} --input={file}")), (Some(0), expected.clone()));
-    // The same through whatever a shell makes of a file.
+    // The same through what a shell offers as a file.
     for arguments in [
         format!("--asn={ASN} --input=- <{file}"),
         format!("--asn={ASN} --input=/dev/stdin <{file}"),
@@ -196,7 +196,7 @@ fn only_signals_that_ask_for_an_end_end_the_program() {
         ("USR1", "SIGUSR1: it has no meaning here"),
         ("USR2", "SIGUSR2: it has no meaning here"),
     ] {
-        // A line a second is logged at most.
+        // At most a line a second is logged.
         wait_for(said, LIMIT, || {
             child.signal(signal);
             let log = fs::read_to_string(&logged).unwrap();

@@ -1,5 +1,5 @@
-//! Where reading goes on when Kafka does not have what was to come next, and what a group is told.
-//! The same on a real Kafka is in `tests/e2e/positions.rs`.
+//! Where reading continues if Kafka does not have the next offset, and what is committed to a
+//! group. `tests/e2e/positions.rs` tests the same with a real Kafka.
 
 use std::{path::Path, time::Duration};
 
@@ -27,8 +27,8 @@ fn send_flows(cluster: &Cluster, flows: &mut Flows, records: u64, partitions: i3
     Producer::new(&client(cluster), TOPIC).send_flows(flows, records, partitions);
 }
 
-/// Sends so many flows of one byte each to partition 0. A message is about 20 kB: the mock cluster
-/// keeps the newest 5 MB of a partition.
+/// Sends this many flows of one byte each to partition 0. A message is about 20 kB: the mock
+/// cluster keeps the newest 5 MB of a partition.
 fn send_large(cluster: &Cluster, messages: u64) {
     let padding = "x".repeat(20_000);
     let message = format!(r#"{{"as_src": {ASN}, "as_dst": 1, "bytes": 1, "pad": "{padding}"}}"#);
@@ -113,7 +113,7 @@ fn loses_while_it_stands_still(more: &[&str]) {
     send_large(&cluster, 1190);
     let (low, high) = range(&cluster);
     exporter.resume();
-    // What was on its way to it when it stood still is counted as well.
+    // Messages that were on their way while it was stopped are counted as well.
     wait_for("each message as counted or lost", LIMIT, || {
         match (counted(&exporter), exporter.page().sum(LOST)) {
             (counted, lost) if lost > 0 && counted + lost == high => Ok(()),
@@ -121,7 +121,7 @@ fn loses_while_it_stands_still(more: &[&str]) {
         }
     });
     assert!(counted(&exporter) >= 10 + high - low);
-    // It reads on as ever.
+    // It keeps reading.
     let before = exporter.page().sum(LOST);
     send_large(&cluster, 5);
     wait_for("later flows", LIMIT, || match counted(&exporter) {
@@ -138,7 +138,7 @@ fn messages_that_kafka_deleted_while_we_stood_still_are_counted_as_lost() {
 
 #[test]
 fn a_member_of_a_group_that_stood_still_counts_what_it_lost() {
-    // The mock cluster does not rebalance while it stands still.
+    // The mock cluster does not rebalance while it is stopped.
     loses_while_it_stands_still(&[GROUP, "--kafka-config=session.timeout.ms=60000"]);
 }
 
@@ -183,7 +183,7 @@ fn a_partition_that_came_while_we_were_away_is_read_from_its_beginning() {
     exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
     assert!(exporter.stop().success());
 
-    // The same topic, as far as anybody can tell, with a second partition.
+    // Apparently the same topic, with a second partition.
     let two = cluster(2);
     send_flows(&two, &mut Flows::new(32, 2, 20), 100, 1);
     let mut more = Flows::new(33, 2, 20);
@@ -222,7 +222,7 @@ fn what_a_group_was_not_told_is_shown_and_told_as_soon_as_it_listens() {
     exporter.wait_for_sum(UNCOMMITTED, 70, LIMIT);
     exporter.kill();
 
-    // Its journal is ahead of the group, which hears of it without a new message.
+    // Its journal is ahead of the group: the position is committed without a new message.
     cluster.clear_request_errors(RDKafkaApiKey::OffsetCommit);
     let exporter = Exporter::start(&arguments);
     wait_for_committed(&cluster, 170);
@@ -230,7 +230,7 @@ fn what_a_group_was_not_told_is_shown_and_told_as_soon_as_it_listens() {
     assert_eq!(exporter.page().totals(), flows.totals(unnamed));
     exporter.kill();
 
-    // So whoever comes next, without a journal, counts none of it again.
+    // So the next process, without a journal, counts none of it again.
     arguments.retain(|argument| !argument.starts_with("--state-dir="));
     let other = Exporter::start(&arguments);
     other.wait_for_sum("flow_exporter_kafka_next_offset", flows.records(), LIMIT);

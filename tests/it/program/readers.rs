@@ -1,4 +1,4 @@
-//! What slow and trickling clients cost: memory, and the patience of others.
+//! What slow and trickling clients cost: memory, and time of other clients.
 
 use std::{
     env,
@@ -29,7 +29,7 @@ const SERIES: usize = 500_000;
 const READERS: usize = 127;
 const TRICKLERS: usize = 1_500;
 
-/// How long each kind of client is at it.
+/// How long each kind of client runs.
 const TIME: Duration = Duration::from_secs(60);
 
 /// Resident memory of the process, with the clients of either kind.
@@ -88,7 +88,7 @@ impl Busy {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
-    /// Looks at memory and health each second, and scrapes now and then.
+    /// Checks memory and health each second, and scrapes from time to time.
     fn watch(&self, what: &str) {
         let (mut most, mut slowest, mut scrape) = (0, Duration::ZERO, Duration::ZERO);
         let started = Instant::now();
@@ -123,7 +123,7 @@ impl Drop for Busy {
     }
 }
 
-/// Takes a page at 100 kB/s, and another one whenever it is cut off.
+/// Reads a page at 100 kB/s, and starts again whenever it is cut off.
 async fn read_slowly(addr: SocketAddr) {
     loop {
         let socket = TcpSocket::new_v4().unwrap();
@@ -139,7 +139,7 @@ async fn read_slowly(addr: SocketAddr) {
     }
 }
 
-/// Sends a head a byte at a time, and another one whenever it is cut off.
+/// Sends a head byte by byte, and starts again whenever it is cut off.
 async fn trickle(addr: SocketAddr) {
     loop {
         if let Ok(mut stream) = TcpStream::connect(addr).await
@@ -153,7 +153,7 @@ async fn trickle(addr: SocketAddr) {
     }
 }
 
-/// With a program that was built with optimisation, which has to be named:
+/// Needs an optimised build of the program, which must be named:
 /// `PROGRAM_TO_MEASURE=target/release/flow-exporter cargo test --test it program -- --ignored
 /// --nocapture slow_readers`.
 #[test]

@@ -21,7 +21,7 @@ use testkit::{
 const LIMIT: Duration = Duration::from_secs(60);
 const SUCCESSFUL: &str = "flow_exporter_config_last_reload_successful";
 
-/// A configuration file, with what else a test keeps.
+/// A configuration file, in a directory for other files of a test.
 struct Files(TempDir);
 
 impl Files {
@@ -33,7 +33,7 @@ impl Files {
         self.0.path().join(name)
     }
 
-    /// Writes the file with these endpoints: their names, URLs and further keys.
+    /// Writes the file with these endpoints: names, URLs and further keys.
     fn endpoints(&self, endpoints: &[(&str, &str, &str)]) {
         let mut text = "remote_write:\n".to_owned();
         for (name, url, keys) in endpoints {
@@ -68,7 +68,7 @@ fn next(receiver: &mut Receiver) -> testkit::receiver::Received {
     })
 }
 
-/// Sends SIGHUP, and waits until the log says this of it.
+/// Sends SIGHUP, and waits until the log reports this outcome.
 fn hang_up(exporter: &Exporter, said: &str) {
     exporter.signal("HUP");
     exporter.wait_for_log(said, LIMIT);
@@ -105,7 +105,7 @@ fn endpoints_are_added_changed_and_removed_and_the_others_go_on_undisturbed() {
         assert!(exporter.log().contains(said), "{}", exporter.log());
     }
     assert!(!exporter.log().contains("endpoint stays"), "{}", exporter.log());
-    // What was on its way has come by now.
+    // What was on its way has arrived by now.
     while goes.received().is_some() {}
     producer.send_flows(&mut flows, 100, 1);
     next(&mut comes);
@@ -114,7 +114,7 @@ fn endpoints_are_added_changed_and_removed_and_the_others_go_on_undisturbed() {
         received.header("x-scope-orgid").map(drop).ok_or_else(|| "the old one".to_owned())
     });
     while let Some(received) = stays.received() {
-        assert_eq!(received.connection, connection, "it goes on by its connection");
+        assert_eq!(received.connection, connection, "its connection stays in use");
     }
     assert_eq!(next(&mut stays).connection, connection);
     assert!(goes.is_idle());
@@ -130,13 +130,13 @@ fn endpoints_are_added_changed_and_removed_and_the_others_go_on_undisturbed() {
     exporter.wait_for_account(LIMIT);
     exporter.wait_until_ready(LIMIT);
 
-    // At a restart, it goes on with what the reload has left.
+    // A restart continues with the endpoints that the reload left.
     assert!(exporter.stop().success());
     while changes.received().is_some() {}
     let exporter = Exporter::start(&files.arguments(&cluster.bootstrap_servers()));
     exporter.wait_for_totals(&flows.totals(testkit::produce::unnamed), LIMIT);
     next(&mut changes);
-    assert!(!exporter.log().contains("not configured any more"), "{}", exporter.log());
+    assert!(!exporter.log().contains("no longer configured"), "{}", exporter.log());
     assert!(exporter.stop().success());
 }
 
@@ -145,7 +145,7 @@ fn what_waits_for_an_endpoint_that_changes_is_sent_by_the_one_that_takes_its_pla
     let (cluster, files) = (cluster(1), Files::new());
     let mut producer = producer(&cluster);
     let mut works = receiver();
-    // Nobody is there.
+    // Nothing listens there.
     let nobody = format!("http://{}:9/write", unused_address());
     files.endpoints(&[("moves", &nobody, "")]);
     let exporter = Exporter::start(&files.arguments(&cluster.bootstrap_servers()));
@@ -204,7 +204,7 @@ fn a_configuration_that_can_not_be_used_changes_nothing_and_says_why() {
     producer.send_flows(&mut flows, 100, 1);
     exporter.wait_for_totals(&flows.totals(testkit::produce::unnamed), LIMIT);
     while works.received().is_some() {}
-    assert_eq!(next(&mut works).connection, connection, "it goes on by its connection");
+    assert_eq!(next(&mut works).connection, connection, "its connection stays in use");
 
     fs::write(&kafka, "# as it was\nclient.id=one\n").unwrap();
     let answer = exporter.reload().unwrap();
@@ -260,7 +260,7 @@ fn a_hangup_during_start_or_stop_ends_nothing() {
     assert_eq!(status.code(), Some(0), "{}", log());
 }
 
-/// Opens a pipe once somebody reads it.
+/// Opens a pipe once it has a reader.
 fn open_for_writing(pipe: &Path) -> fs::File {
     fs::OpenOptions::new().write(true).open(pipe).unwrap()
 }

@@ -1,5 +1,5 @@
-//! What we may not read, what does not exist, and what can't be reached is reported and waited for.
-//! The same with a real Kafka's authorizer is in `tests/e2e/rights.rs`.
+//! Missing rights, topics and brokers are reported, and awaited. `tests/e2e/rights.rs` tests the
+//! same with a real Kafka's authorizer.
 
 use std::{
     io::Read as _,
@@ -79,7 +79,7 @@ fn a_topic_that_may_not_even_be_described_is_waited_for_and_the_missing_right_is
     let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
     cluster.topic_error(TOPIC, denied).unwrap();
     let exporter = Exporter::start(&arguments(&cluster));
-    exporter.wait_until_it_says("we lack the right READ", LIMIT);
+    exporter.wait_until_it_says("READ is missing", LIMIT);
     exporter.wait_for_more(ERRORS, 0, LIMIT);
     let granted = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
     cluster.topic_error(TOPIC, granted).unwrap();
@@ -106,7 +106,7 @@ fn a_group_that_refuses_us_is_named_with_the_right_and_joined_once_it_is_granted
     exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
     exporter.wait_until_ready(LIMIT);
 
-    // Taken away while it is a member: what it reads is counted, and not committed.
+    // Revoked while it is a member: what it reads is counted, and not committed.
     deny(&cluster, RDKafkaApiKey::OffsetCommit, denied);
     send(&cluster, &mut flows, 100, 1);
     exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
@@ -159,7 +159,7 @@ fn a_topic_that_goes_and_comes_back_is_read_on_and_samples_wait_meanwhile() {
     exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
     let gone = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
     cluster.topic_error(TOPIC, gone).unwrap();
-    exporter.wait_until_it_says("does not exist on", LIMIT);
+    exporter.wait_until_it_says("no longer exists on", LIMIT);
     exporter.wait_for_sum("flow_exporter_kafka_partitions", 0, LIMIT);
     exporter.wait_for_sum("flow_exporter_kafka_partitions_vanished_total", 2, LIMIT);
     assert_eq!(exporter.page().samples("flow_exporter_kafka_lag_messages").count(), 0);
@@ -181,7 +181,7 @@ fn the_reason_why_brokers_can_not_be_reached_is_said_and_stays() {
     {
         let exporter = Exporter::start(&count(brokers, TOPIC));
         exporter.wait_until_it_says(reason, LIMIT);
-        // That all brokers are down comes after it, again and again.
+        // Reports that all brokers are down follow it, again and again.
         wait_for("all brokers counted as down", LIMIT, || {
             let page = exporter.page();
             match page.sum_with(ERRORS, "error", "AllBrokersDown") {
@@ -236,7 +236,7 @@ fn check_ends_though_a_broker_hangs_up_without_end() {
 
 #[test]
 fn a_broker_that_accepts_connections_and_does_not_answer_is_called_that() {
-    // Connections are made by the kernel, and nobody reads from them.
+    // The kernel accepts connections, and nothing reads from them.
     let broker = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut arguments = count(&broker.local_addr().unwrap().to_string(), TOPIC);
     arguments.push("--kafka-config=api.version.request.timeout.ms=1000".to_owned());

@@ -1,4 +1,4 @@
-//! What was given to the program in confidence does not come out of it, whatever servers do with it.
+//! The program never shows secrets, whatever servers do with them.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -37,7 +37,7 @@ fn answer_once(mut stream: TcpStream) {
     reader.read_exact(&mut body).unwrap();
     request.push_str(&String::from_utf8_lossy(&body));
     let head = "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length:";
-    // It may have seen enough, and be gone.
+    // The client may have disconnected.
     drop(write!(stream, "{head} {}\r\n\r\n{request}", request.len()));
 }
 
@@ -85,7 +85,7 @@ fn check_shows_no_secret_at_any_level_of_its_log_whatever_servers_repeat() {
     let found = String::from_utf8(output.stdout).unwrap();
     let log = String::from_utf8(output.stderr).unwrap();
     assert_eq!(found.matches(": DOES NOT WORK\n").count(), 8, "{found}");
-    // All but the tunnels have words of the server's.
+    // All but the tunnels show the server's words.
     assert_eq!(found.matches("403 Forbidden").count(), 6, "{found}");
     assert!(found.matches("<secret>").count() >= 6, "{found}");
     assert!(log.contains("TRACE") && log.contains("DEBUG"), "{log}");
@@ -98,7 +98,7 @@ fn check_shows_no_secret_at_any_level_of_its_log_whatever_servers_repeat() {
     }
 }
 
-/// A Kafka broker that lets nobody in, and repeats the user and the password in its reason.
+/// A Kafka broker that refuses every login, and repeats user and password in its reason.
 fn repeating_broker() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -114,7 +114,7 @@ fn repeating_broker() -> String {
     address
 }
 
-/// Answers a request as Kafka's protocol has it (`ApiVersions` 0, `SaslHandshake` 1,
+/// Answers a request of Kafka's protocol (`ApiVersions` 0, `SaslHandshake` 1,
 /// `SaslAuthenticate` 0).
 fn answer_kafka(stream: &mut TcpStream) -> Option<()> {
     let mut size = [0; 4];
@@ -135,7 +135,7 @@ fn answer_kafka(stream: &mut TcpStream) -> Option<()> {
             answer.extend_from_slice(&[0; 4]);
         }
         18 => {
-            // To a later version it says that it does not know it, and otherwise the same.
+            // It answers that it does not know later versions, and otherwise the same.
             answer.extend_from_slice(&[0, if head[3] == 0 { 0 } else { 35 }, 0, 0, 0, 4]);
             for (request, newest) in [(3, 1), (17, 1), (18, 0), (36, 0)] {
                 answer.extend_from_slice(&[0, request, 0, 0, 0, newest]);
@@ -182,7 +182,7 @@ fn a_broker_that_repeats_the_password_does_not_get_it_shown() {
 }
 
 #[test]
-fn a_pipe_that_nobody_writes_to_is_refused_by_name_wherever_a_file_is_named() {
+fn a_pipe_without_a_writer_is_refused_by_name_wherever_a_file_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let pipe = directory.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -200,7 +200,7 @@ fn a_pipe_that_nobody_writes_to_is_refused_by_name_wherever_a_file_is_named() {
             "--remote-write-cert-file",
         ),
         (vec![of("--kafka-config=ssl.key.location")], "ssl.key.location"),
-        // These are read once, so a pipe is waited for.
+        // These are read once, so a pipe is awaited.
         (vec![of("--kafka-config-file")], "--kafka-config-file"),
         (vec![of("--config")], "--config"),
     ] {

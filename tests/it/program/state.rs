@@ -33,7 +33,7 @@ fn arguments(brokers: &str, state: &Path) -> Vec<String> {
 
 fn wait_for_refusal(exporter: &Exporter, words: &str) {
     wait_for("word of the directory", LIMIT, || {
-        // A scrape asks for a cut.
+        // A scrape asks for a snapshot.
         exporter.page();
         match exporter.ready() {
             Err(said) if said.contains(words) => Ok(()),
@@ -61,7 +61,7 @@ fn a_directory_that_goes_stops_publication_until_it_is_back_and_nothing_is_lost(
     compare(&published, &exporter.page().totals()).unwrap();
     assert!(exporter.page().sum("flow_exporter_journal_errors_total") > 0);
 
-    // Another process takes the name, and counts all of the topic by itself.
+    // Another process takes the path, and counts the whole topic by itself.
     let other = Exporter::start(&arguments);
     other.wait_for_totals(&flows.totals(unnamed), LIMIT);
     wait_for_refusal(&exporter, "was replaced by another directory");
@@ -99,7 +99,7 @@ fn after_its_directory_was_removed_it_publishes_nothing_until_a_restart_begins_f
     exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
 }
 
-/// All that is in a directory, with it.
+/// A directory and everything in it.
 fn tree(path: &Path) -> Vec<PathBuf> {
     let mut tree = vec![path.to_owned()];
     if path.is_dir() {
@@ -134,7 +134,7 @@ fn all_that_is_kept_is_private_whatever_the_umask_and_whatever_it_was_before() {
                     return Err(format!("{tree:?}"));
                 }
                 for path in tree {
-                    // What is being written may be gone again.
+                    // A temporary file may be gone again.
                     let Ok(metadata) = fs::metadata(&path) else { continue };
                     let private = if metadata.is_dir() { 0o700 } else { 0o600 };
                     if metadata.mode() & 0o777 != private {
@@ -153,7 +153,7 @@ fn all_that_is_kept_is_private_whatever_the_umask_and_whatever_it_was_before() {
     }
 }
 
-/// What a command about a state directory says.
+/// The output of a `state` command.
 fn state(action: &str, state: &Path, stdout: Stdio) -> Output {
     Command::new(program())
         .args(["state", action, &format!("--state-dir={}", state.display())])
@@ -186,13 +186,13 @@ fn verify_says_sound_and_the_state_commands_do_not_mind_who_reads_them() {
     assert_eq!(String::from_utf8_lossy(&verified.stdout), "sound\n");
     assert!(verified.stderr.is_empty());
     for action in ["show", "verify", "repair"] {
-        // Nobody reads it.
+        // The output has no reader.
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let unread = state(action, &path, writer.into());
         assert_eq!(unread.status.code(), Some(0), "{action}: {unread:?}");
         assert!(unread.stderr.is_empty(), "{action}: {unread:?}");
-        // There is no room for it.
+        // The output has no room.
         let full = fs::File::options().write(true).open("/dev/full").unwrap();
         let full = state(action, &path, full.into());
         assert_eq!(full.status.code(), Some(1), "{action}: {full:?}");
@@ -221,7 +221,7 @@ fn verify_says_sound_and_the_state_commands_do_not_mind_who_reads_them() {
     exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
 }
 
-/// Counts this topic, which need not exist, in the state directory that it has by default in `directory`.
+/// Counts this topic, which need not exist, with the default state directory in `directory`.
 fn count_in(directory: &Path, topic: &str, more: &[&str]) -> Child {
     let mut arguments = count(&format!("{}:9092", unused_address()), topic);
     arguments.extend(more.iter().map(|&argument| argument.to_owned()));

@@ -1,4 +1,4 @@
-//! Which sample a flow is in.
+//! Which sample counts a flow.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,7 +45,7 @@ impl Bench {
         Exporter::start(&arguments)
     }
 
-    /// What the samples count: all bytes, by the samples' time.
+    /// All bytes in the samples, by the samples' time.
     fn samples(&self) -> BTreeMap<i64, u64> {
         read_samples(&self.state.path().join("journal"))
     }
@@ -134,7 +134,7 @@ fn after_a_restart_the_samples_go_on_where_they_were_in_the_backlog() {
         }
         bench.producer.flush();
         if part == 0 {
-            // The first start may see any of the messages first.
+            // After the first start, any of the messages may be read first.
             exporter.wait_for_sum("flow_exporter_kafka_partitions", 2, LIMIT);
         }
     }
@@ -153,9 +153,9 @@ fn what_comes_too_late_is_in_the_next_sample_and_what_has_no_time_is_of_now() {
     let at = |interval: i64| begin + interval * INTERVAL_MS;
     bench.send(0, at(0), 1);
     bench.send(0, at(1) + 700, 10);
-    // After one that is younger by more than --max-lateness allows.
+    // After one that is younger by more than --max-lateness.
     bench.send(0, at(0) + 2_000, 100);
-    // In the same place, but as late as is allowed.
+    // At the same position, but within --max-lateness.
     bench.send(0, at(2) + 400, 1_000);
     bench.send(0, at(2) - 1, 10_000);
     // Seconds instead of milliseconds, and a clock that is an hour ahead.

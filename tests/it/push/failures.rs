@@ -1,4 +1,4 @@
-//! What becomes of samples that a receiver does not take.
+//! Samples that a receiver does not accept.
 
 use std::sync::Mutex;
 
@@ -155,7 +155,7 @@ async fn whatever_a_receiver_does_each_sample_is_stored_once() {
         receiver.judge(move |received| {
             let mut requests = requests.lock().unwrap();
             *requests += 1;
-            // The first one is taken, so that other forms are tried amid the trouble.
+            // The first request is accepted, so that other forms are tried during the trouble.
             let trouble = match *requests * 7 % 11 {
                 1 => Some(Answer::status(500)),
                 2 => Some(Answer::Reset),
@@ -164,7 +164,7 @@ async fn whatever_a_receiver_does_each_sample_is_stored_once() {
                 5 => Some(Answer::Break(502)),
                 _ => None,
             };
-            // Sometimes all of it is stored, and the answer is trouble all the same.
+            // Sometimes everything is stored although the answer is an error.
             if trouble.is_some() && *requests % 2 == 0 {
                 return trouble;
             }
@@ -332,7 +332,7 @@ async fn a_415_after_which_all_was_stored_loses_and_repeats_nothing() {
     let store = receiver.store(Kind::Prometheus3);
     store.lock().unwrap().strict = true;
     let stored = Arc::clone(&store);
-    // Prometheus 3 that is told to take 1.0 alone says 415, and stores what it understood.
+    // Prometheus 3 configured for 1.0 only answers 415, and stores what it understood.
     receiver.judge(move |received| {
         let answer = stored.lock().unwrap().write(received);
         Some(if received.form() == "2.0" { Answer::status(415) } else { answer })
@@ -403,7 +403,7 @@ async fn bodies_go_out_no_faster_than_the_bandwidth() {
             bytes += body;
         }
     }
-    // The first second's bytes go out at once.
+    // The bytes of the first second are sent at once.
     let least = (bytes as f64 / 500.0 - 1.0).max(0.0);
     assert!(least > 0.1, "too few bytes to tell: {bytes}");
     assert!(begun.elapsed().as_secs_f64() >= least, "{:?} for {bytes} bytes", begun.elapsed());
@@ -415,7 +415,7 @@ async fn fresh_samples_wait_for_the_hosts_own_moment_but_not_at_the_end() {
     let mut receiver = Receiver::new();
     let jitter = Duration::from_secs(7 * 24 * 60 * 60);
     let mut push = Push::start(&PusherConfig { jitter, ..config(&receiver) });
-    // What is there before the pusher asks for it has waited already.
+    // Samples that exist before the pusher asks for them have waited already.
     push.until(|push| push.state() == State::Ready).await;
     tokio::task::yield_now().await;
     push.publish(1_000, 1);

@@ -1,4 +1,4 @@
-//! What is held because nothing is wrong with the samples, and how that is told from what is.
+//! Samples that are held because nothing is wrong with them, and how they are told from bad ones.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -9,7 +9,7 @@ use std::{
 use super::*;
 use testkit::receiver::{Asked, Kind};
 
-/// Waits of which no second one comes in a test.
+/// Pauses so long that a test sees only one.
 const LONG: BackoffBounds = BackoffBounds {
     min: Duration::from_secs(600),
     max: Duration::from_secs(600),
@@ -32,7 +32,7 @@ async fn what_refuses_everything_gets_two_requests_and_costs_no_sample() {
         let sizes = [receiver.next().await.samples().len(), receiver.next().await.samples().len()];
         assert_eq!(sizes, [300, 1], "{status}: the batch, and one sample that is not in question");
         push.until(is_held).await;
-        // A second cut is no reason to try again.
+        // A second tick is no reason to try again.
         push.publish(2_000, 1);
         push.until_generated(600).await;
         assert!(receiver.is_idle(), "{status}");
@@ -42,7 +42,7 @@ async fn what_refuses_everything_gets_two_requests_and_costs_no_sample() {
             "{reason}"
         );
         assert_eq!(log.lines("ERROR").len(), 1, "{}", log.text());
-        // Without a state directory it ends with the process, and is counted as that.
+        // Without a state directory, the queue ends with the process, and its samples are dropped.
         assert_eq!(push.end().await, samples(600, 0, [("shutdown", 600)]));
     }
 }
@@ -70,7 +70,7 @@ async fn what_is_held_goes_out_once_the_receiver_takes_a_sample_that_is_not_in_q
 
 #[tokio::test]
 async fn a_receiver_that_begins_to_refuse_everything_amid_a_batch_costs_no_sample() {
-    // After so many requests it refuses all that come, until it is told to work again.
+    // After this many requests it refuses all others, until it is told to work again.
     for taken in 0_u32..12 {
         let receiver = Receiver::new();
         let store = receiver.store(Kind::Prometheus3);
@@ -314,7 +314,7 @@ async fn a_receiver_is_asked_as_quietly_as_it_lets_itself_and_once_for_all_start
             store.lock().unwrap().forget();
             assert_eq!(receiver.asked(), expected, "{kind:?}, start {start}");
         }
-        // At another URL it may be something else.
+        // Another URL may lead to something else.
         let moved = PusherConfig { url: receiver.url("/other"), name: free.name.clone(), ..free };
         let mut push = Push::start_in(&moved, Some(state.path()));
         push.publish(1_000, 1);

@@ -1,9 +1,9 @@
-//! Which protocol and which compression requests have.
+//! The protocol and the compression of requests.
 
 use super::*;
 use testkit::receiver::Kind;
 
-/// All choices left to the pusher.
+/// A configuration that leaves all choices to the pusher.
 fn free(receiver: &Receiver) -> PusherConfig {
     PusherConfig {
         protocol: ProtocolChoice::Auto,
@@ -12,8 +12,7 @@ fn free(receiver: &Receiver) -> PusherConfig {
     }
 }
 
-/// Publishes snapshots one after the other, each once the one before is confirmed; the forms of the
-/// requests that this took.
+/// Publishes snapshots, each once the one before is confirmed. Returns the forms of the requests.
 async fn forms(receiver: &mut Receiver, push: &mut Push, snapshots: i64) -> Vec<&'static str> {
     let begun = i64::try_from(Samples::of(&push.metrics).generated).unwrap() / i64::from(SERIES);
     for time in begun + 1..=begun + snapshots {
@@ -27,7 +26,7 @@ async fn forms(receiver: &mut Receiver, push: &mut Push, snapshots: i64) -> Vec<
     forms
 }
 
-/// The form that the metrics tell.
+/// The form that the metrics show.
 fn form(push: &Push) -> String {
     let mut forms = values(&push.metrics, "flow_exporter_remote_write_protocol_info");
     forms.retain(|_, value| *value == 1.0);
@@ -168,14 +167,14 @@ async fn what_was_negotiated_is_known_after_a_restart() {
     let mut push = Push::start_in(&free(&receiver), Some(state.path()));
     assert_eq!(forms(&mut receiver, &mut push, 2).await, ["zstd", "zstd"]);
     push.end().await;
-    // The operator's word is above it.
+    // The operator's choice takes precedence.
     let mut push = Push::start_in(&config(&receiver), Some(state.path()));
     assert_eq!(forms(&mut receiver, &mut push, 2).await, ["1.0", "1.0"]);
     push.end().await;
 }
 
 #[tokio::test]
-async fn a_probe_that_meets_trouble_goes_on_as_1_0() {
+async fn a_batch_whose_probe_fails_is_sent_as_1_0() {
     for trouble in [Answer::status(500), Answer::Reset, Answer::status(422)] {
         let mut receiver = Receiver::new();
         receiver.answer([Answer::status(204), trouble]);

@@ -1,4 +1,4 @@
-//! What becomes of samples where the log, or what is noted beside it, is lost in part.
+//! Samples whose part of the log, or of the position files, is lost.
 
 use std::{fs, sync::Arc};
 
@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 use super::*;
 
-/// Segments of a few cuts.
+/// Segments of a few deltas.
 const SMALL: JournalConfig = JournalConfig {
     segment_bytes: 300,
     segment_age: Duration::from_secs(3600),
@@ -15,7 +15,7 @@ const SMALL: JournalConfig = JournalConfig {
     record_bytes: 16 << 20,
 };
 
-/// What is left to receive; each sample once.
+/// Everything that is left to receive; each sample once.
 fn all_once(receiver: &mut Receiver) -> BTreeSet<Sent> {
     let mut all = BTreeSet::new();
     while let Some(request) = receiver.received() {
@@ -26,17 +26,19 @@ fn all_once(receiver: &mut Receiver) -> BTreeSet<Sent> {
     all
 }
 
-/// All samples of these cuts, of series that grow by one with each from the first cut on.
+/// All samples of these ticks, of series that grow by one at each from the first tick on.
 pub(crate) fn grown(
     series: impl Iterator<Item = u32>,
-    cuts: impl Iterator<Item = i64>,
+    ticks: impl Iterator<Item = i64>,
 ) -> BTreeSet<Sent> {
-    let cuts: Vec<i64> = cuts.collect();
-    series.flat_map(|of| cuts.iter().map(move |&cut| one(of, at(cut), cut as f64 + 1.0))).collect()
+    let ticks: Vec<i64> = ticks.collect();
+    series
+        .flat_map(|of| ticks.iter().map(move |&tick| one(of, at(tick), tick as f64 + 1.0)))
+        .collect()
 }
 
-pub(crate) fn grow(ledger: &mut FakeLedger, series: u32, cuts: std::ops::Range<i64>) {
-    for number in cuts {
+pub(crate) fn grow(ledger: &mut FakeLedger, series: u32, ticks: std::ops::Range<i64>) {
+    for number in ticks {
         for source_as in 1..=series {
             ledger.count(source_as, 1);
         }
@@ -56,7 +58,7 @@ async fn what_was_under_way_at_the_end_goes_out_again_as_it_was() {
     let under_way = sent(&receiver.next().await);
     push.kill().await;
     receiver.forget_answers();
-    // More has come since: it does not go out with what the receiver may have.
+    // There is more since: it is not sent together with what the receiver may have.
     grow(&mut ledger, 3, 1..6);
     let push = ledger.push(&config);
     assert_eq!(sent(&receiver.next().await), under_way);
@@ -81,7 +83,7 @@ async fn newest_first_what_has_to_wait_is_counted_once() {
             grow(&mut ledger, 9, number..number + 1);
             push.until(|samples| samples.generated >= 9 * (number as u64 + 1)).await;
         }
-        // One request is done with, and there are newer samples than those that follow it.
+        // One request is settled, and there are newer samples than those that follow it.
         all.extend(sent(&receiver.next().await));
         gate.notify_one();
     }
@@ -132,7 +134,7 @@ async fn newest_first_the_oldest_that_waits_is_told_after_a_restart() {
 
 #[tokio::test]
 async fn what_changes_at_the_very_time_of_a_sample_is_in_the_next_one() {
-    // So it is where the clock is behind the messages': times of cuts never fall.
+    // The same happens if the clock is behind the messages' timestamps: times of deltas never fall.
     let mut receiver = Receiver::new();
     let idle_interval = Some(Duration::from_millis(10 * INTERVAL as u64));
     let config = PusherConfig { idle_interval, ..config(&receiver) };
@@ -167,12 +169,12 @@ async fn where_the_place_in_the_log_cannot_be_kept_samples_are_sent_all_the_same
     grow(&mut ledger, 9, 0..200);
     assert!(ledger.segments().len() > 10);
     let name = ledger.log().retention_cursors().into_keys().next().unwrap();
-    // No file can be made under this name.
+    // No file can be created under this name.
     let obstacle = ledger.dir().join("cursors").join(format!(".{name}.new"));
     fs::create_dir(&obstacle).unwrap();
     let push = ledger.push(&config);
     push.until_idle().await;
-    // What is sent is let go, so that a full disk has room again.
+    // What is sent is released, so that a full disk has room again.
     for number in 200..206 {
         grow(&mut ledger, 9, number..number + 1);
         push.until(|samples| samples.confirmed == 9 + 9 * (number as u64 + 1)).await;
@@ -203,7 +205,7 @@ async fn samples_in_a_broken_part_of_the_log_are_lost_and_no_others() {
         bytes[at_byte] ^= 1;
         fs::write(path, bytes).unwrap();
         if what == "file" {
-            // Somebody has removed it.
+            // It was removed.
             fs::remove_file(path).unwrap();
         }
         let push = ledger.push(&config);
@@ -284,7 +286,7 @@ async fn where_the_end_of_the_log_is_lost_what_comes_is_sent_once_and_later_than
         assert_eq!(ledger.log().end().totals.ticks, 4);
         let push = ledger.push(&config);
         let mut generated = push.until_idle().await.generated;
-        // Counted again are the messages of those that were lost, at another pace.
+        // The messages of the lost ticks are counted again, at another rate.
         for number in (4..6).chain(12..20) {
             for source_as in 1..=9 {
                 ledger.count(source_as, 2);
@@ -299,7 +301,7 @@ async fn where_the_end_of_the_log_is_lost_what_comes_is_sent_once_and_later_than
         let all = all_once(&mut receiver);
         assert_eq!(all.len() as u64, samples.confirmed, "{order:?}");
         if order == Order::NewestFirst {
-            // The newest of all was sent before.
+            // The newest sample was sent before.
             let again: Vec<_> =
                 all.iter().filter(|sent| (at(4)..=at(11)).contains(&sent.1)).collect();
             assert!(again.is_empty(), "{again:?}");

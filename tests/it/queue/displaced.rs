@@ -1,4 +1,4 @@
-//! What an endpoint is sent where somebody moves, removes or damages files of the log.
+//! What an endpoint is sent if files of the log are moved, removed or damaged.
 
 use std::{
     fs,
@@ -34,17 +34,17 @@ fn times_received(receiver: &mut Receiver) -> BTreeMap<Sent, usize> {
     times
 }
 
-/// All samples of two series that begin with the first of these cuts.
-fn all(cuts: i64) -> BTreeSet<Sent> {
-    let mut all = grown(1..=2, 0..cuts);
+/// All samples of two series that begin with the first of these ticks.
+fn all(ticks: i64) -> BTreeSet<Sent> {
+    let mut all = grown(1..=2, 0..ticks);
     all.extend([one(1, at(-1) + 1, 0.0), one(2, at(-1) + 1, 0.0)]);
     all
 }
 
-fn assert_each_once(receiver: &mut Receiver, cuts: i64) {
+fn assert_each_once(receiver: &mut Receiver, ticks: i64) {
     let all_received = times_received(receiver);
     assert!(all_received.values().all(|&times| times == 1), "{all_received:?}");
-    assert_eq!(all_received.into_keys().collect::<BTreeSet<_>>(), all(cuts));
+    assert_eq!(all_received.into_keys().collect::<BTreeSet<_>>(), all(ticks));
 }
 
 #[tokio::test]
@@ -72,7 +72,8 @@ async fn what_the_log_does_not_have_is_not_sent_and_once_it_is_back_each_sample_
 }
 
 #[tokio::test]
-async fn a_bookmark_that_is_removed_while_in_use_is_there_again_for_the_next_process() {
+async fn an_acknowledged_position_that_is_removed_while_in_use_is_there_again_for_the_next_process()
+{
     let mut receiver = Receiver::new();
     let config = config(&receiver);
     let mut ledger = FakeLedger::on_disk();
@@ -97,8 +98,7 @@ async fn a_bookmark_that_is_removed_while_in_use_is_there_again_for_the_next_pro
 }
 
 #[tokio::test]
-async fn after_damage_to_bookmark_or_cursor_no_sample_is_lost_and_with_one_of_them_few_come_twice()
-{
+async fn after_damage_to_one_of_the_position_files_no_sample_is_lost_and_few_come_twice() {
     type Change = fn(&Path);
     // How many samples may come twice: those since the note before, or all.
     let changes: [(&str, Change, usize); 4] = [
@@ -145,7 +145,7 @@ async fn after_damage_to_bookmark_or_cursor_no_sample_is_lost_and_with_one_of_th
     }
 }
 
-/// A byte in the newer of a bookmark's two notes.
+/// A byte in the newer of an acknowledged position's two notes.
 fn newer_note(dir: &Path) -> usize {
     let bytes = fs::read(only_file(dir.join("bookmarks"))).unwrap();
     let number = |place: usize| u64::from_le_bytes(bytes[place..place + 8].try_into().unwrap());

@@ -17,7 +17,7 @@ fn start(ledger: &FakeLedger, config: &PusherConfig, metrics: &Arc<Metrics>) -> 
 }
 
 #[tokio::test]
-async fn an_endpoint_is_stopped_and_goes_on_in_another_pusher_while_others_push() {
+async fn an_endpoint_is_stopped_and_continued_by_another_pusher_while_others_push() {
     for mut ledger in [FakeLedger::on_disk(), FakeLedger::in_memory(1 << 20)] {
         let (mut one, mut two) = (Receiver::new(), Receiver::new());
         two.answer([Answer::Stall]);
@@ -37,7 +37,7 @@ async fn an_endpoint_is_stopped_and_goes_on_in_another_pusher_while_others_push(
         ledger.count(1, 5);
         ledger.sample(1);
         let next = receive(&mut one, 1).await;
-        // Nobody knows whether the receiver has what it did not answer.
+        // The receiver may or may not have the samples that it did not answer.
         let to_two = start(&ledger, &configs[1], &metrics_of_two);
         let mut all = unanswered;
         all.extend(next);

@@ -48,11 +48,11 @@ pub struct Exporter {
     _directory: KeptOnPanic,
 }
 
-/// A temporary directory that stays where a test fails, so that what is in it can be looked at.
+/// A temporary directory that stays if the test fails, so that its content can be examined.
 pub struct KeptOnPanic(TempDir);
 
 impl KeptOnPanic {
-    /// A new one, whose name begins so.
+    /// A new one, with this beginning of its name.
     pub fn new(prefix: &str) -> Self {
         KeptOnPanic(TempDir::with_prefix(prefix).expect("a temporary directory"))
     }

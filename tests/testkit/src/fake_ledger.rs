@@ -149,22 +149,22 @@ impl FakeLedger {
         self.free.push(slot);
     }
 
-    /// A snapshot that is no sample.
+    /// A snapshot that is not a tick.
     pub fn snapshot(&mut self, time_ms: i64) {
         self.append(time_ms, false);
     }
 
-    /// The sample of a tick, by its number from 0.
+    /// A tick, by its number from 0.
     pub fn sample(&mut self, number: i64) {
         self.append(at(number), true);
     }
 
-    /// A snapshot, which is a sample or not.
-    pub fn append(&mut self, time_ms: i64, is_sample: bool) {
+    /// A snapshot, which is a tick or not.
+    pub fn append(&mut self, time_ms: i64, is_tick: bool) {
         self.sequence += 1;
         self.delta.sequence = self.sequence;
         self.delta.time = UnixMs::new(time_ms);
-        self.delta.is_tick = is_sample;
+        self.delta.is_tick = is_tick;
         for (source_as, bytes) in std::mem::take(&mut self.pending) {
             self.delta.add(self.slots[&source_as], &[bytes]);
         }
@@ -203,7 +203,7 @@ impl FakeLedger {
         Pushing { task, metrics }
     }
 
-    /// Has the log be backend for these endpoints from here on.
+    /// Has the log kept for these endpoints from here on.
     pub fn claim(&self, configs: &[&PusherConfig]) {
         let pushers: Vec<Pusher> = configs
             .iter()
@@ -239,7 +239,7 @@ impl FakeLedger {
         };
         drop(journal);
         fs::write(path, segment).unwrap();
-        // That it had published more is gone as well.
+        // The record of what was published is gone as well.
         fs::remove_file(dir.path().join("acknowledged")).unwrap();
         let (journal, _) = Journal::open(dir.path(), JournalConfig::default()).unwrap();
         let sequence = journal.log().end().sequence;
@@ -247,14 +247,15 @@ impl FakeLedger {
         FakeLedger { sequence, slots, free, ..FakeLedger::of(backend) }
     }
 
-    /// Tries to take a sample without changes, which must be refused.
+    /// Tries to append a tick without changes, which must be refused.
     pub fn refused(&mut self, number: i64) -> Error {
-        let mut cut = Delta::new(1);
-        (cut.sequence, cut.time, cut.is_tick) = (self.sequence + 1, UnixMs::new(at(number)), true);
+        let mut delta = Delta::new(1);
+        (delta.sequence, delta.time, delta.is_tick) =
+            (self.sequence + 1, UnixMs::new(at(number)), true);
         let Backend::Disk { journal, .. } = &mut self.backend else { panic!("it is on disk") };
         let state = self.reader.as_ref().unwrap().state();
         let refused =
-            journal.append(&mut cut, state, UnixMs::new(at(number))).expect_err("refused");
+            journal.append(&mut delta, state, UnixMs::new(at(number))).expect_err("refused");
         self.news.send_replace(());
         refused
     }
@@ -278,7 +279,7 @@ impl FakeLedger {
     }
 }
 
-/// A pusher at work.
+/// A running pusher.
 pub struct Pushing {
     task: JoinHandle<()>,
     pub metrics: Arc<Metrics>,
@@ -294,7 +295,7 @@ impl Pushing {
     /// Ends it as kill -9 would.
     pub async fn kill(self) -> Samples {
         self.task.abort();
-        // It was not done.
+        // It was aborted.
         drop(self.task.await);
         Samples::of(&self.metrics)
     }

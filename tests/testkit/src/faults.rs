@@ -20,7 +20,7 @@ use rustix::{
     io::Errno,
 };
 
-/// What a call does.
+/// The kinds of calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Call {
     Open,
@@ -44,16 +44,15 @@ pub enum Fault {
     Io,
     /// There is no room.
     Full,
-    /// A signal came first. Nothing was done.
+    /// A signal interrupted it before it did anything.
     Interrupted,
     /// Half of it is read or written, which is no error.
     Short,
     /// Half of it is written, and the write after it finds no room.
     HalfThenFull,
-    /// A sync fails, and what it was to write is gone from memory as well.
+    /// A sync fails, and its data are dropped from memory as well.
     SyncAndDrop,
-    /// A sync fails, and what it was to write can still be read, but is never written by another
-    /// sync.
+    /// A sync fails, and its data can still be read, but no later sync writes them.
     SyncAndForget,
 }
 
@@ -117,7 +116,7 @@ struct State {
     files: HashMap<(u64, u64), Undurable>,
 }
 
-/// Passes calls on to the disk, and has one of them fail.
+/// Passes calls on to the disk, and makes one of them fail.
 #[derive(Debug, Clone, Default)]
 pub struct Faults(Arc<Mutex<State>>);
 
@@ -127,7 +126,7 @@ impl Faults {
         Faults::default()
     }
 
-    /// The call with this number, from 0 on, fails so.
+    /// The call with this number, from 0 on, fails in this way.
     pub fn at(number: usize, fault: Fault) -> Self {
         let faults = Faults::default();
         faults.state().fails = Some((number, fault));
@@ -139,7 +138,7 @@ impl Faults {
         Files::new(Arc::new(self.clone()))
     }
 
-    /// The calls that there were.
+    /// The calls so far.
     pub fn calls(&self) -> Vec<Call> {
         self.state().calls.clone()
     }
@@ -215,7 +214,7 @@ impl Faults {
         Ok(())
     }
 
-    /// Makes durable what is remembered; no disk has to be waited for.
+    /// Makes the remembered changes durable, without waiting for a disk.
     fn synced(&self, file: &File) -> io::Result<()> {
         let fault = self.count(Call::Sync);
         if fault == Some(Fault::Interrupted) {
@@ -246,7 +245,7 @@ fn reopen(file: &File, to_write: bool) -> io::Result<File> {
 /// Undoes changes, which are in their order.
 fn undo(file: &File, changes: &[Change]) {
     for Change { length, offset, before, .. } in changes.iter().rev() {
-        file.set_len(*length).expect("cut to its former length");
+        file.set_len(*length).expect("truncated to its former length");
         file.write_all_at(before, *offset).expect("written back");
     }
 }
@@ -359,8 +358,8 @@ impl fmt::Debug for Run {
     }
 }
 
-/// Runs a scenario without a fault, and then once for each fault that each of its calls can have.
-/// Says how many there were.
+/// Runs a scenario without a fault, and then once for each fault of each of its calls. Prints how
+/// many there were.
 pub fn each_fault(name: &str, directory: &Path, scenario: impl Fn(&Run)) -> usize {
     let run_in = |fails: Option<(usize, Call, Fault)>| {
         let faults =

@@ -1,4 +1,4 @@
-//! Snapshots of flows that a test says.
+//! Snapshots of flows that a test chooses.
 
 use std::{sync::Arc, time::Instant};
 

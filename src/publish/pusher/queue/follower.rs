@@ -1,4 +1,4 @@
-//! Follows the log from one place: deltas are read there, window by window, and leave in batches.
+//! Follows the log from one position: reads deltas, window by window, and hands out batches.
 
 use std::collections::VecDeque;
 
@@ -15,7 +15,7 @@ use super::{
     window::{Window, WindowSample},
 };
 
-/// What it takes to turn deltas into samples.
+/// What is needed to turn deltas into samples.
 pub(super) struct Context<'c> {
     pub(super) log: &'c Log,
     pub(super) pool: &'c mut LabelPool,
@@ -23,7 +23,7 @@ pub(super) struct Context<'c> {
     pub(super) rules: Rules,
 }
 
-/// What reading came to, in samples.
+/// What reading gave, in samples.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     /// How many there are, including those that won't be sent.
@@ -89,7 +89,7 @@ pub(super) struct HandedOut {
     pub(super) newest: UnixMs,
 }
 
-/// Who read the log from this place before.
+/// Who read the log from this position before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Before {
     Nobody,
@@ -99,7 +99,7 @@ pub(super) enum Before {
     Us,
 }
 
-/// A place in the log, with the window that was read there.
+/// A position in the log, with the window that was read there.
 #[derive(Debug)]
 pub(super) struct LogFollower {
     reader: Reader,
@@ -108,7 +108,7 @@ pub(super) struct LogFollower {
     pub(super) progress: WindowProgress,
     /// Where it ends, if it does.
     pub(super) until: Option<LogPosition>,
-    /// The places after the newest ticks, with their times: one of them is the next base.
+    /// The positions after the newest ticks, with their times: one of them is the next base.
     bases: VecDeque<(LogPosition, Option<UnixMs>)>,
     /// When the log was begun, if this is its beginning.
     begun: Option<UnixMs>,
@@ -116,12 +116,12 @@ pub(super) struct LogFollower {
     jumped: bool,
     /// A pusher before this one may have sent the first batch.
     pub(super) is_resumed: bool,
-    /// The place in the window of the next sample to hand out.
+    /// The index in the window of the next sample to hand out.
     next: usize,
 }
 
 impl LogFollower {
-    /// Goes to a place; `None` while the log is empty.
+    /// Goes to a position; `None` while the log is empty.
     pub(super) fn open(
         progress: WindowProgress,
         until: Option<LogPosition>,
@@ -150,8 +150,8 @@ impl LogFollower {
         opened.map(|()| Some(follower))
     }
 
-    /// Comes to where the window is read and its first samples are settled, or to the next place
-    /// that the log has.
+    /// Reads up to where the window is read and its first samples are settled, or up to the next
+    /// position that the log has.
     fn resume(
         &mut self,
         placed: Placement,
@@ -241,8 +241,8 @@ impl LogFollower {
         Ok(None)
     }
 
-    /// Forgets the window, and goes on with the state where the reader is. Only samples after those
-    /// that the endpoint may have are sent.
+    /// Forgets the window, and continues with the state where the reader is. Only samples after
+    /// those that the endpoint may have are sent.
     fn start_over(&mut self, context: &mut Context<'_>) {
         let floor = self.progress.floor.max(self.progress.end_time);
         self.series.reset(self.reader.state(), floor, context.pool, context.labeler);
@@ -254,7 +254,7 @@ impl LogFollower {
         self.jumped = false;
     }
 
-    /// A place, or the one where the follower ends if that comes before it.
+    /// This position, or the one where the follower ends if that comes before it.
     fn within(&self, place: LogPosition) -> LogPosition {
         match self.until {
             Some(until) if until.sequence < place.sequence => until,
@@ -267,7 +267,7 @@ impl LogFollower {
         self.next >= self.window.len()
     }
 
-    /// Whether it can read on before `end`, which is that of the log.
+    /// Whether there is more to read before `end`, the end of the log.
     pub(super) fn can_read(&self, end: LogPosition) -> bool {
         let end = self.until.unwrap_or(end);
         self.progress.end.sequence < end.sequence
@@ -349,7 +349,7 @@ impl LogFollower {
         }
         if before.is_none() && *begun < Some(time) {
             // What an earlier process may have sent that kept nothing on disk. A backlog from
-            // before this one began has been sent by nobody.
+            // before this one began has not been sent at all.
             progress.floor = progress.floor.max(*begun);
         }
         window.ticks += usize::from(into_window);
@@ -438,7 +438,7 @@ impl LogFollower {
         tally.generated += self.window.len() as u64;
     }
 
-    /// Leaves what is before this place to another follower.
+    /// Leaves what is before this position to another follower.
     pub(super) fn raise_floor(&mut self) {
         let time = self.reader.state().time;
         self.progress.floor = self.progress.floor.max(Some(time));

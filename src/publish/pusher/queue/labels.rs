@@ -1,4 +1,5 @@
-//! Gives the series of the journal the labels that they have at the endpoint.
+//! Gives the journal's series the labels that they have at the endpoint: external labels and
+//! relabelling.
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::{hash::BuildHasher, sync::Arc};

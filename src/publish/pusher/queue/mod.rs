@@ -1,12 +1,12 @@
-//! What waits to be sent to one endpoint: the log, from where the endpoint is in it.
+//! The samples that wait to be sent to one endpoint: the log, from the endpoint's position on.
 //!
-//! Nothing is stored twice. A [`LogFollower`] reads deltas from a place in the log, turns them into
-//! samples by rules that follow from the log alone (`series.rs`), and gathers those of some ticks in
-//! a window, so that the samples of a series can go out together. Batches leave a window in a fixed
-//! order, one at a time; how many samples of it are settled is noted at once (`progress.rs`). So
-//! after a crash, at most one batch is sent twice: the one whose answer did not come in time.
+//! Nothing is stored twice. A [`LogFollower`] reads deltas from a log position on, turns them into
+//! samples by rules that follow from the log alone (`series.rs`), and gathers those of some ticks
+//! in a window, so that the samples of a series can be sent together. Batches leave a window in a
+//! fixed order, one at a time; how many samples of it are settled is noted at once (`progress.rs`).
+//! So after a crash, at most one batch is sent twice: the one whose answer did not come in time.
 //!
-//! Memory is bounded by the window and the series, whatever waits in the log.
+//! Memory is bounded by the window and the series, whatever the log holds.
 
 mod follower;
 mod labels;
@@ -55,11 +55,10 @@ const METADATA_INTERVAL: Millis = Millis::new(60_000);
 /// How long after an error the log is tried again.
 const RETRY_WAIT: Duration = Duration::from_secs(5);
 
-/// With so many ticks waiting, the newest goes first, where the operator wants it so.
+/// With this many ticks waiting, the newest goes first, if the endpoint is configured that way.
 const SPLIT_TICKS: u64 = 3;
 
-/// What the queue is told from outside, and what follows from it: whether the log may still grow,
-/// and when sending has to end.
+/// What the queue learns from outside: whether the log may still grow, and when sending must end.
 #[derive(Debug)]
 pub(super) struct News {
     /// Changes when the log has grown; its other end is gone when the program ends.
@@ -86,7 +85,7 @@ impl News {
     async fn changed(&mut self) {
         tokio::select! {
             biased;
-            // Without the other end nobody will ever stop this endpoint alone.
+            // Without the other end, this endpoint is never stopped alone.
             Ok(()) = self.stop.changed(), if !self.is_stopped => {
                 if let Some(deadline) = *self.stop.borrow_and_update() {
                     self.deadline = Some(self.deadline.map_or(deadline, |end| end.min(deadline)));
@@ -118,9 +117,9 @@ pub(super) struct Queue {
     self_metrics: Option<SelfMetrics>,
     /// Ticks in the log when self metrics were last taken.
     self_metrics_ticks: u64,
-    /// The samples up to this place are counted.
+    /// The samples up to this position are counted.
     seen: LogPosition,
-    /// The place before the newest tick, or one before it.
+    /// The position before the newest tick, or an earlier one.
     fresh: LogPosition,
     outstanding: Option<Outstanding>,
     is_maybe_sent: bool,
@@ -161,8 +160,8 @@ enum Side {
 }
 
 impl Queue {
-    /// A queue that goes on where the retention cursor `name` is. Where the log can't be read, that is tried
-    /// again; `None` if it can't until the end.
+    /// A queue that continues at the retention cursor `name`. If the log can't be read, it is tried
+    /// again; `None` if that fails until the end.
     pub(super) async fn open(
         config: &PusherConfig,
         name: String,
@@ -221,8 +220,8 @@ impl Queue {
         &self.metrics
     }
 
-    /// At an end that leaves samples behind: makes durable how far the endpoint is. Should it be
-    /// removed from the configuration, this says what is given up.
+    /// At an end that leaves samples behind: makes the endpoint's position durable. If the endpoint
+    /// is then removed from the configuration, this tells how much is dropped.
     pub(super) async fn finish(&mut self) {
         self.work(QueueStore::finish).await;
     }
@@ -258,8 +257,8 @@ impl Queue {
                 endpoint = self.metrics.endpoint(),
                 %error,
                 held_back,
-                "cannot keep how far the endpoint is: samples go out, and go out again after a \
-                 restart"
+                "can't save the endpoint's acknowledged position: samples are sent, and sent \
+                 again after a restart"
             );
         }
         let Some(error) = error else { return true };
@@ -336,7 +335,7 @@ impl Queue {
     }
 
     /// Counts what the log has dropped unread since the last time. This does not wait until reading
-    /// comes to it, which would be after an endpoint that is down is back.
+    /// gets there, which would be only when an endpoint that is down is back.
     fn count_gone(&mut self) {
         let more = self.store.newly_gone(self.seen);
         if more == 0 {
@@ -351,7 +350,7 @@ impl Queue {
                 endpoint = self.metrics.endpoint(),
                 samples = more,
                 held_back,
-                "the queue is full: the oldest samples are dropped before they were sent"
+                "the queue is full: the oldest samples are dropped unsent"
             );
         }
     }
@@ -381,7 +380,7 @@ impl Queue {
         Some(UnixMs::new(0) + Millis::from(since))
     }
 
-    /// The place from which on newer samples are sent first, if it is time for that.
+    /// The position from which newer samples are sent first, if it is time for that.
     fn split_at(&self) -> Option<LogPosition> {
         let live = self.store.live.as_ref()?;
         let sent = if live.is_spent() { live.progress.end } else { live.progress.begin };
@@ -458,10 +457,10 @@ impl Queue {
     }
 }
 
-/// Tells of an error that the queue tries to overcome.
+/// Logs an error after which the queue tries again.
 fn tell_error(endpoint: &str, error: &Error, limit: &LogLimit) {
     if let Some(held_back) = limit.permit() {
-        tracing::error!(endpoint, %error, held_back, "cannot read the queue for now: trying again");
+        tracing::error!(endpoint, %error, held_back, "can't read the queue: trying again");
     }
 }
 
@@ -478,7 +477,7 @@ impl Batches for Queue {
         self.is_fresh = false;
         loop {
             if self.news.is_stopped {
-                // Another pusher may go on here.
+                // Another pusher may continue here.
                 self.work(QueueStore::finish).await;
                 return None;
             }

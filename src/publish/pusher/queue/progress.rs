@@ -10,14 +10,14 @@ use crate::{
 /// The version of the note's form.
 const VERSION: u32 = 2;
 
-/// How the note holds a time that is not there.
+/// Stands for a missing time in the note.
 const NO_TIME: i64 = i64::MIN;
 
 /// Older parts of the log that wait while newer samples go first. With this many, nothing goes first
 /// any more until one of them is sent.
 pub(super) const RANGES: usize = 8;
 
-/// A place in the log, and within the window that begins there.
+/// A position in the log, and within the window that begins there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct WindowProgress {
     /// Where to begin reading, so that what is before the window is known as far as it matters.
@@ -25,7 +25,7 @@ pub(super) struct WindowProgress {
     /// Time of the newest tick up to `base` of which the endpoint has samples; `None` where the
     /// endpoint begins there.
     pub(super) base_time: Option<UnixMs>,
-    /// The window has the ticks after this place...
+    /// The window has the ticks after this position...
     pub(super) begin: LogPosition,
     /// ...up to this one.
     pub(super) end: LogPosition,
@@ -38,13 +38,13 @@ pub(super) struct WindowProgress {
 }
 
 impl WindowProgress {
-    /// An endpoint that begins at `place`.
-    pub(super) fn new(place: LogPosition, floor: Option<UnixMs>) -> Self {
+    /// An endpoint that begins at `position`.
+    pub(super) fn new(position: LogPosition, floor: Option<UnixMs>) -> Self {
         WindowProgress {
-            base: place,
+            base: position,
             base_time: None,
-            begin: place,
-            end: place,
+            begin: position,
+            end: position,
             end_time: None,
             done: 0,
             floor,

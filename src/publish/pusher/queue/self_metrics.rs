@@ -1,4 +1,4 @@
-//! Turns the program's own metrics into samples, since nobody can scrape them behind NAT.
+//! Turns the program's own metrics into samples, since they can't be scraped behind NAT.
 //!
 //! They are not in the log: they are sent as they are at the moment, at most once for each tick.
 

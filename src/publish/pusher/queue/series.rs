@@ -1,7 +1,7 @@
 //! The series of an endpoint, and the rules by which the log's deltas become their samples.
 //!
-//! All of it follows from the log and from nothing else, so that a queue which goes back to an
-//! earlier place comes to the same samples in the same order.
+//! Everything follows from the log alone, so a queue that goes back to an earlier position makes
+//! the same samples in the same order.
 
 use std::collections::HashMap;
 
@@ -110,7 +110,7 @@ impl Place {
     }
 }
 
-/// All series of an endpoint, at one place of the log.
+/// All series of an endpoint, at one position of the log.
 #[derive(Debug, Default)]
 pub(super) struct EndpointSeries {
     all: Slab<LabelledSeries>,

@@ -1,6 +1,7 @@
-//! What a queue reads from the log, and the note of how far it has come.
+//! The queue's side of the log: followers that read it, and the acknowledged position that is
+//! written.
 //!
-//! All waits for the disk are here. They block the endpoint's thread, and nothing else.
+//! All waits for the disk are here. They block only the endpoint's thread.
 
 use std::{
     collections::VecDeque,
@@ -36,7 +37,7 @@ pub(super) struct QueueStore {
     pub(super) pool: LabelPool,
     pub(super) labeler: Labeler,
     pub(super) rules: Rules,
-    /// Where it goes on in the log, up to its end; `None` while the log is empty.
+    /// Follows the log up to its end; `None` while the log is empty.
     pub(super) live: Option<LogFollower>,
     live_progress: WindowProgress,
     is_resumed: bool,
@@ -56,9 +57,9 @@ pub(super) struct QueueStore {
     pub(super) tally: Tally,
     /// Unread samples that the log has dropped. They are counted as soon as it drops them.
     counted_gone: u64,
-    /// Those of them that reading has come to, except for those in the tally.
+    /// Those of them that reading has reached, except for those in the tally.
     read_gone: u64,
-    /// Why reading can't go on, if it can't.
+    /// Why reading can't continue, if it can't.
     pub(super) error: Option<Error>,
     /// Why the note could not be written, if it could not. That is no reason to stop.
     pub(super) unkept: Option<Error>,
@@ -89,7 +90,7 @@ impl QueueStore {
                 progress.done = 0;
             }
         }
-        // If the log has lost its end, what is appended in its place is sent as new.
+        // If the log has lost its end, what is appended instead is sent as new.
         let end = log.end();
         for range in progress.ranges.iter_mut().filter(|range| range.until.sequence > end.sequence)
         {
@@ -121,7 +122,7 @@ impl QueueStore {
         })
     }
 
-    /// The place in the log up to which it is read or was read before.
+    /// The position up to which the log is read, or was read before.
     pub(super) fn live_progress(&self) -> WindowProgress {
         self.live.as_ref().map_or(self.live_progress, |live| live.progress)
     }
@@ -323,8 +324,8 @@ impl QueueStore {
             // The log may be kept from the cursor on only, so the acknowledged position has to be
             // durable before. It may be outdated if nothing that was read had to be sent.
             //
-            // Twice, since its file holds two notes: if the newer one gets damaged, the other one is
-            // still of a place that the log has.
+            // Twice, since its file holds two notes: if the newer one gets damaged, the other one
+            // is still at a position that the log has.
             self.note();
             self.note();
             self.sync();
@@ -356,7 +357,7 @@ impl QueueStore {
         }
     }
 
-    /// The place from which on the log is needed.
+    /// The position from which the log is needed.
     pub(super) fn slowest(&self) -> LogPosition {
         let ranges = self.ranges.iter().map(|range| range.progress.base);
         let backlog = self.backlog.iter().map(|backlog| backlog.progress.base);
@@ -382,7 +383,7 @@ fn fingerprint(rules: Rules) -> u32 {
     crc32fast::hash(text.as_bytes())
 }
 
-/// How many samples the log has between two places.
+/// How many samples the log has between two positions.
 pub(super) fn samples_between(from: LogPosition, to: LogPosition) -> u64 {
     to.totals.samples.saturating_sub(from.totals.samples)
 }

@@ -1,4 +1,5 @@
-//! The samples of some ticks in a row, read ahead so that those of a series can go out together.
+//! The window: samples of consecutive ticks, read ahead so that those of a series can be sent
+//! together.
 
 use crate::clock::UnixMs;
 
@@ -61,20 +62,20 @@ impl Window {
         self.entries.len()
     }
 
-    /// Whether another tick of so many series is too much.
+    /// Whether another tick of this many series is too much.
     pub(super) fn is_full(&self, series: usize) -> bool {
         let entries = self.entries.len() + series;
         self.ticks >= WINDOW_TICKS || self.ticks > 0 && entries * size_of::<Entry>() > WINDOW_BYTES
     }
 
-    /// Makes room for so many samples, and for no more than these.
+    /// Makes room for exactly this many samples.
     pub(super) fn reserve(&mut self, samples: usize) {
         self.entries.reserve_exact(samples);
     }
 
     /// Adds a sample of a series, later than those that it has.
     pub(super) fn push(&mut self, series: u32, time: UnixMs, value: f64) {
-        // Most samples have one of the few times of the tick at hand.
+        // Most samples have one of the current tick's few times.
         let recent = self.times.len().saturating_sub(4);
         let known = self.times[recent..].iter().position(|&known| known == time);
         let index = known.map_or(self.times.len(), |index| recent + index);
@@ -97,7 +98,7 @@ impl Window {
         self.restarts.sort_by_key(|restart| restart.series);
     }
 
-    /// The sample at a place in the order.
+    /// The sample at an index.
     pub(super) fn get(&self, place: usize) -> Option<WindowSample> {
         let &Entry { value, series, time } = self.entries.get(place)?;
         Some(WindowSample { series, time: self.times[time as usize], value })

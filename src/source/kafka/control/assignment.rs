@@ -1,4 +1,5 @@
-//! Which partitions the workers read: taking up, letting go, and beginning again elsewhere.
+//! The partitions that the workers read: assigns them, takes them back, and restarts them at other
+//! offsets.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -113,16 +114,16 @@ impl Assignment {
         Ok(())
     }
 
-    /// Has a partition that is read go on at another offset.
+    /// Continues a partition that is read at another offset.
     pub(super) fn restart(&mut self, partition: i32, start: i64) -> Result<(), Trouble> {
         self.let_go(&[partition], Instant::now() + SETTLE_LIMIT);
         self.client.stop_fetching(&[partition]);
         self.take_up(&[(partition, start)])
     }
 
-    /// Lets go of partitions that Kafka does not have any more: nothing waits for them. If they
-    /// come back, they are read from here on; that their topic was recreated is then found out
-    /// (`out_of_range.rs`). A group takes them from us when it learns that they are gone.
+    /// Releases partitions that Kafka no longer has: ticks don't wait for them. If they come back,
+    /// they are read from here on, and `out_of_range.rs` finds out whether their topic was
+    /// recreated. A group revokes them when it learns that they are gone.
     pub(super) fn release(&mut self, partitions: &BTreeSet<i32>) {
         let gone: Vec<i32> = partitions.iter().copied().collect();
         let positions = self.let_go(&gone, Instant::now() + SETTLE_LIMIT);
@@ -131,8 +132,8 @@ impl Assignment {
             topic = self.client.topic(),
             ?positions,
             "Kafka does not have these partitions (number, next offset) any more: was the topic \
-             deleted, or recreated with fewer partitions? Nothing waits for them; if they come \
-             back, reading goes on"
+             deleted, or recreated with fewer partitions? Samples don't wait for them; if they come \
+             back, reading continues"
         );
         self.stored.extend(positions);
         for &partition in partitions {
@@ -151,7 +152,7 @@ impl Assignment {
         let ends =
             partitions.iter().filter_map(|&p| Some((p, self.progress.next_offset(p)?))).collect();
         self.let_go(partitions, deadline);
-        // Our position counts only until another member reads on.
+        // Our position holds only until another member reads further.
         self.stored.retain(|partition, _| !partitions.contains(partition));
         ends
     }
@@ -172,7 +173,7 @@ impl Assignment {
 
     /// Counts what another member will count again, because it is read up to `ends` and committed
     /// only up to what `committed` says. Where these partitions come back to us before anybody else
-    /// commits, we go on where we were.
+    /// commits, we continue where we were.
     pub(super) fn abandon(
         &mut self,
         ends: BTreeMap<i32, i64>,
@@ -221,7 +222,7 @@ impl Assignment {
             let next_offset = progress.next_offset();
             self.metrics.kafka_position.with_label_values(&labels).set(next_offset);
             let Some(end) = self.client.context().end(partition) else {
-                // While we may not read it, nobody says where it ends.
+                // While we may not read it, brokers don't say where it ends.
                 drop(self.metrics.kafka_lag.remove_label_values(&labels));
                 continue;
             };
@@ -251,7 +252,7 @@ impl Assignment {
                         .map(|Position { partition, next_offset }| (partition, next_offset)),
                 ),
                 Err(mpsc::RecvTimeoutError::Timeout) => {
-                    tracing::error!("a Kafka worker does not let go of its partitions");
+                    tracing::error!("a Kafka worker does not release its partitions");
                     break;
                 }
                 // The workers have ended, since we stop.
@@ -261,7 +262,7 @@ impl Assignment {
         positions
     }
 
-    /// Removes the metrics that tell a partition's progress, which nobody knows now.
+    /// Removes the metrics of a partition's progress, which is unknown now.
     fn forget_metrics_of(&self, partition: i32) {
         let labels = [self.client.topic(), &partition.to_string()];
         // They may never have been set.

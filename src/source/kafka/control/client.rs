@@ -1,5 +1,5 @@
-//! Everything that the control thread asks the brokers about the topic, and has librdkafka do with
-//! its partitions. Decides nothing.
+//! All questions to the brokers about the topic, and all orders to librdkafka about its partitions.
+//! Decides nothing.
 
 use std::{
     collections::BTreeMap,
@@ -189,7 +189,7 @@ impl Client {
         Ok(committed)
     }
 
-    /// Whether the last fetch of a partition succeeded. Asks nobody.
+    /// Whether the last fetch of a partition succeeded. Asks no broker.
     pub(super) fn is_fetched(&self, partition: i32) -> bool {
         known_end(&self.consumer, &self.topic, partition).is_some()
     }
@@ -210,7 +210,7 @@ impl Client {
         if let Err(error) = self.consumer.incremental_unassign(&self.numbers(partitions)) {
             self.context().report(
                 error.rdkafka_error_code(),
-                &format!("giving up partitions {partitions:?}: {error}"),
+                &format!("releasing partitions {partitions:?}: {error}"),
             );
         }
     }
@@ -229,7 +229,7 @@ impl Client {
         let (answer, answered) = mpsc::channel();
         let (consumer, list) = (Arc::clone(&self.consumer), self.offset_list(offsets));
         let asking = threads::helper("kafka-commit", move || {
-            // Nobody waits any longer, if that fails.
+            // If this fails, the caller no longer waits.
             drop(answer.send(consumer.commit(&list, CommitMode::Sync)));
         });
         let timed_out = KafkaError::ConsumerCommit(RDKafkaErrorCode::OperationTimedOut);
@@ -257,8 +257,8 @@ impl Client {
         Trouble::Denied(right)
     }
 
-    /// Tells the operator what is the matter and what to do. `was_read`: partitions of the topic
-    /// were read before it was gone.
+    /// What to tell the operator: what is wrong and what to do. `was_read` if partitions of the
+    /// topic were read before it was gone.
     pub(super) fn explain(&self, trouble: &Trouble, was_read: bool) -> String {
         let Client { brokers, topic, group, .. } = self;
         match trouble {
@@ -268,15 +268,15 @@ impl Client {
                  its beginning once it exists. Check --topic and that the collector writes to it"
             ),
             Trouble::NoTopic => format!(
-                "waiting for topic {topic}: it does not exist on {brokers} any more; reading goes \
-                 on as soon as it exists again. Create it, or check who deletes it"
+                "waiting for topic {topic}: it no longer exists on {brokers}; reading continues as \
+                 soon as it exists again. Create it, or find out what deletes it"
             ),
             Trouble::Denied(Right::Topic) => format!(
-                "{}. Reading then goes on by itself; until then samples wait",
+                "{}. Reading then continues by itself; until then samples wait",
                 Right::Topic.explain(brokers, topic, group.as_deref())
             ),
             Trouble::Denied(Right::Group) => format!(
-                "{}. Everything then goes on by itself; until then nothing is committed",
+                "{}. The program then recovers by itself; until then nothing is committed",
                 Right::Group.explain(brokers, topic, group.as_deref())
             ),
             Trouble::Lacking(text) | Trouble::Other(text) => text.clone(),

@@ -1,4 +1,4 @@
-//! What the group is told about how far partitions are counted.
+//! Commits to the group how far partitions are counted and published.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,7 @@ use crate::{
 
 use super::{
     client::Client,
-    timing::{POLL, TICK},
+    timing::{HOUSEKEEPING, POLL},
 };
 
 /// How long a commit is waited for, and is tried again while the group rebalances.
@@ -85,7 +85,7 @@ impl Commits {
     /// error that concerns all of them.
     pub(super) fn answered(&mut self, answers: &[(i32, i64, bool)]) {
         if !self.offsets.answered(answers) {
-            self.pause = Some(Instant::now() + TICK);
+            self.pause = Some(Instant::now() + HOUSEKEEPING);
         }
     }
 
@@ -103,7 +103,7 @@ impl Commits {
             // A worker may be about to hand over without having looked into its inbox: by the
             // second time it has.
             if (0..2).any(|_| publication.settle(FALL_LIMIT).is_none()) {
-                self.pause = Some(Instant::now() + TICK);
+                self.pause = Some(Instant::now() + HOUSEKEEPING);
                 return;
             }
             self.offsets.falling.clear();
@@ -155,7 +155,7 @@ impl Commits {
     }
 
     fn not_committed(&mut self, moved: &[(i32, i64)], error: RDKafkaErrorCode) {
-        self.pause = Some(Instant::now() + TICK);
+        self.pause = Some(Instant::now() + HOUSEKEEPING);
         self.client.context().report(
             Some(error),
             &format!(
@@ -336,7 +336,7 @@ mod tests {
                     Step::Lose(partition) => _ = assigned.remove(&partition),
                     Step::Gain(partition) => {
                         if let Entry::Vacant(entry) = assigned.entry(partition) {
-                            // We go on where we were, or where the group is.
+                            // We continue where we were, or where the group is.
                             let ours = published.get(&partition).copied().unwrap_or(0);
                             let start = group.get(&partition).copied().unwrap_or(0).max(ours);
                             entry.insert(start);

@@ -1,8 +1,8 @@
-//! Where partitions end: asked when a sample waits to learn that no older message is to come.
+//! Asks brokers where partitions end, while a tick waits for their watermarks.
 //!
-//! A partition that has been read to the end that the broker names has given all messages from
-//! before the question. An empty queue alone says nothing: the connection may be down, with an
-//! hour of messages behind it.
+//! A partition that has been read up to that end has no message left from before the question. An
+//! empty queue alone proves nothing: the connection may be down, with an hour of messages waiting
+//! behind it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use crate::{clock::UnixMs, source::kafka::progress::TopicProgress};
 
 use super::{
     client::Client,
-    timing::{SILENCE_LIMIT, TICK},
+    timing::{HOUSEKEEPING, SILENCE_LIMIT},
     topic::Topic,
 };
 
@@ -22,7 +22,7 @@ use super::{
 pub(super) struct Ends {
     client: Arc<Client>,
     progress: Arc<TopicProgress>,
-    /// After a failure, nobody is asked before this.
+    /// After a failure, no broker is asked before this.
     retry_at: Option<Instant>,
     /// Partitions for which no broker answers, and since when.
     silent: BTreeMap<i32, Instant>,
@@ -42,7 +42,7 @@ pub(super) enum Asked {
 }
 
 impl Ends {
-    /// Nobody has been asked yet.
+    /// No broker has been asked yet.
     pub(super) fn new(client: Arc<Client>, progress: Arc<TopicProgress>) -> Self {
         Ends { client, progress, retry_at: None, silent: BTreeMap::new() }
     }
@@ -75,7 +75,7 @@ impl Ends {
             self.ask_for(&partitions, now, topic)
         };
         if asked != Asked::Answered {
-            self.retry_at = Some(Instant::now() + TICK);
+            self.retry_at = Some(Instant::now() + HOUSEKEEPING);
         } else if is_complete {
             self.progress.complete(now);
         }
@@ -98,7 +98,7 @@ impl Ends {
         }
         let is_heard = silent.len() < partitions.len();
         if !silent.is_empty() {
-            self.retry_at = Some(Instant::now() + TICK);
+            self.retry_at = Some(Instant::now() + HOUSEKEEPING);
         }
         for partition in silent {
             let Some(progress) = self.progress.get(partition) else { continue };

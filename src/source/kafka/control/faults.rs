@@ -1,5 +1,5 @@
-//! Partitions whose worker met an error in place of a message and stopped reading, and when they
-//! may go on.
+//! Partitions whose workers got an error instead of a message and stopped reading, and when reading
+//! may continue.
 //!
 //! In batches, librdkafka hands out an error as if it were a message: if it resumed by itself, as it
 //! does when the assignment changes, it would skip one message. So each such partition is taken up
@@ -61,7 +61,7 @@ impl Faults {
         self.denied.retain(|partition, _| !partitions.contains(partition));
     }
 
-    /// Takes out the partitions that can go on.
+    /// Takes out the partitions that can be restarted.
     pub(super) fn take_stumbled(&mut self) -> BTreeSet<i32> {
         std::mem::take(&mut self.stumbled)
     }
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_partition_goes_on_at_once_when_it_is_named_or_when_it_may_be_read_by_its_error() {
+    fn a_partition_is_restarted_at_once_when_it_is_named_or_when_it_may_be_read_by_its_error() {
         let mut faults = Faults::default();
         assert!(!faults.add(0, RDKafkaErrorCode::BadMessage));
         assert!(faults.add(1, RDKafkaErrorCode::UnknownPartition));

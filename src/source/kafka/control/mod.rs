@@ -1,15 +1,16 @@
 //! The control thread: it owns the consumer, and decides which partitions are read and from where.
 //!
-//! [`Control`] only joins parts that own their state. In `watch` it hands librdkafka's events and the
-//! passing of time to them:
+//! [`Control`] only connects parts that own their state. Its loop (`watch`) passes them
+//! librdkafka's events and the time:
 //!
 //! - `client` asks the brokers, and gives librdkafka orders; nothing else does;
 //! - `topic` knows which partitions exist, and `starts` where one begins;
 //! - `assignment` gives partitions to workers and takes them back, for `alone` (this process
 //!   reads all partitions) or `group` (Kafka shares them), and `commits` tells a group how far they
 //!   are counted;
-//! - `ends` asks where partitions end, for samples that wait to hear that nothing older is to come;
-//! - `out_of_range` and `faults` keep partitions that can't be read on, until they can.
+//! - `ends` asks where partitions end, while a tick waits for their watermarks;
+//! - `out_of_range` and `faults` remember partitions whose reading has stopped, until it can
+//!   continue.
 
 mod alone;
 mod assignment;
@@ -51,7 +52,7 @@ use ends::{Asked, Ends};
 use faults::Faults;
 use group::Group;
 use out_of_range::{Cause, OutOfRange, cause};
-use timing::{DISCOVERY, POLL, SETTLE_LIMIT, TICK};
+use timing::{DISCOVERY, HOUSEKEEPING, POLL, SETTLE_LIMIT};
 use topic::Topic;
 use trouble::Trouble;
 
@@ -166,7 +167,7 @@ impl Control {
         if let Mode::Group(group) = &mut self.mode {
             group.commit_last(&last.unwrap_or_default(), &self.assignment);
         }
-        // The consumer leaves the group when it is dropped, with nobody here to answer.
+        // The consumer leaves the group when it is dropped, and nothing answers rebalances by then.
         self.client.context().close();
         match failure {
             Some(failure) => self.component.fail(failure),
@@ -179,7 +180,7 @@ impl Control {
         if let Mode::Group(_) = self.mode {
             self.client.consumer.subscribe(&[self.client.topic()])?;
         }
-        let mut next_tick = Instant::now();
+        let mut next_housekeeping = Instant::now();
         let mut next_discovery = Instant::now();
         // A wait of our own, not one of librdkafka's: a stop ends it at once.
         while self.stop.recv_timeout(POLL) == Err(mpsc::RecvTimeoutError::Timeout) {
@@ -192,10 +193,10 @@ impl Control {
                 group.commit_published(&self.assignment);
             }
             let now = Instant::now();
-            if now < next_tick {
+            if now < next_housekeeping {
                 continue;
             }
-            next_tick = now + TICK;
+            next_housekeeping = now + HOUSEKEEPING;
             if now >= next_discovery || std::mem::take(&mut self.look_soon) {
                 let looked = self.topic.look();
                 // What was said meanwhile may be why there is no answer, or a rebalance.
@@ -235,7 +236,7 @@ impl Control {
                     }
                 }
                 // Queues are split off before their partitions are assigned.
-                Some(Ok(())) => tracing::error!("Kafka: a message came past its partition's queue"),
+                Some(Ok(())) => tracing::error!("Kafka: a message bypassed its partition's queue"),
             }
             is_out_of_range |= self.take_events();
         }
@@ -328,12 +329,13 @@ impl Control {
         }
     }
 
-    /// Finds out why the broker does not have a partition's offset, reads on, and counts it.
+    /// Finds out why the broker does not have a partition's offset, continues reading, and counts
+    /// it.
     fn restart_in_range(&mut self, partition: i32, range: Range) -> Result<(), Trouble> {
         let next = self.assignment.next_offset(partition);
         let Some(position) = self.out_of_range.position(partition, next) else {
             if next.is_some() {
-                // Word from before the partition was last taken up.
+                // Reported before the partition was last taken up.
                 self.out_of_range.forget(&[partition]);
             }
             return Ok(());
@@ -344,7 +346,7 @@ impl Control {
             Cause::Recreated => self.begun(partition, range)?.unwrap_or(range.low),
             Cause::Truncated => position,
         };
-        // Should it fail half-way, it begins with this again.
+        // If this fails half-way, it starts over with the same position.
         self.out_of_range.add(partition, position);
         self.restart(partition, start)?;
         self.out_of_range.forget(&[partition]);
@@ -355,8 +357,8 @@ impl Control {
                 topic = self.client.topic(),
                 partition,
                 position,
-                "Kafka's log of this partition was cut back, which loses messages for all readers: \
-                 was a broker without the newest messages made its leader? Reading goes on"
+                "Kafka truncated the log of this partition, so its newest messages are lost to all \
+                 consumers: did an out-of-sync replica become the leader? Reading continues"
             ),
         }
         Ok(())
@@ -380,8 +382,8 @@ impl Control {
             position,
             lost,
             held_back,
-            "messages are lost: Kafka deleted them before they were counted; reading goes on with \
-             the oldest that it has. Set the topic's retention.ms and retention.bytes above what \
+            "messages are lost: Kafka deleted them before they were counted; reading continues \
+             with the oldest that it has. Set the topic's retention.ms and retention.bytes above what \
              comes in while flow-exporter is away or behind"
         );
     }
@@ -408,7 +410,8 @@ impl Control {
         }
     }
 
-    /// Has a partition go on where it is, unless nobody reads it or that is found out elsewhere.
+    /// Restarts a partition at its next offset, unless it is not read or its offset is out of
+    /// range.
     fn restart_at_next(&mut self, partition: i32) {
         let Some(next) = self.assignment.next_offset(partition) else { return };
         if !self.assignment.has(partition) || self.out_of_range.has(partition) {
@@ -515,8 +518,8 @@ impl Control {
             return State::Ready;
         }
         State::Degraded(format!(
-            "topic {topic} does not have its partitions {released:?} any more: it was recreated \
-             with fewer. Give it as many as before if they are wanted; nothing waits for them"
+            "topic {topic} no longer has its partitions {released:?}: it was recreated with fewer. \
+             Add partitions if you need as many as before; samples don't wait for them"
         ))
     }
 

@@ -1,4 +1,5 @@
-//! Partitions that can't be read on at our offset: Kafka has deleted the messages, or the topic.
+//! Partitions whose next offset the broker does not have: Kafka has deleted messages, truncated the
+//! log, or the topic was recreated.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +15,11 @@ pub(super) struct OutOfRange {
 /// Why the broker does not have an offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// It deleted so many messages before we read them.
+    /// It deleted this many messages before we read them.
     Deleted(u64),
     /// The topic was deleted and recreated.
     Recreated,
-    /// The log was cut back to this offset.
+    /// The log was truncated to this offset.
     Truncated,
 }
 
@@ -28,7 +29,7 @@ impl OutOfRange {
         self.offsets.insert(partition, offset);
     }
 
-    /// These partitions are not ours to read any more, or go on.
+    /// These partitions are no longer ours to read, or were restarted.
     pub(super) fn forget(&mut self, partitions: &[i32]) {
         self.offsets.retain(|partition, _| !partitions.contains(partition));
     }
@@ -43,7 +44,7 @@ impl OutOfRange {
         self.offsets.contains_key(&partition)
     }
 
-    /// Whether there is none.
+    /// Whether there are no such partitions.
     pub(super) fn is_empty(&self) -> bool {
         self.offsets.is_empty()
     }
@@ -56,7 +57,7 @@ impl OutOfRange {
     /// The offset that the broker does not have; `None` if that is no longer where we are: `next`
     /// is the offset of our next message.
     pub(super) fn position(&self, partition: i32, next: Option<i64>) -> Option<i64> {
-        // librdkafka does not say the offset where a log was cut back.
+        // librdkafka does not report the offset if a log was truncated.
         let refused = self.offsets.get(&partition).copied().filter(|&offset| offset >= 0);
         let position = refused.or(next)?;
         next.is_none_or(|next| position >= next).then_some(position)

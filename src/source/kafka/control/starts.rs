@@ -62,7 +62,7 @@ impl Known<'_> {
         }
     }
 
-    /// A new partition begins with its first message, since nobody has counted any.
+    /// A new partition begins with its first message, since none has been counted.
     fn unknown(&self, partition: i32, came_while_away: bool) -> Start {
         let appeared = self.first_count.is_some_and(|first| partition >= first);
         let is_new = appeared || came_while_away;

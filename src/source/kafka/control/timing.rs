@@ -1,11 +1,11 @@
-//! How often the control thread looks at things, and how long it waits for others.
+//! The intervals and timeouts of the control thread.
 
 use std::time::Duration;
 
-/// How often events of the consumer and new publications to commit are looked for.
+/// How often the consumer is polled for events, and publications are looked for to be committed.
 pub(super) const POLL: Duration = Duration::from_millis(100);
-/// How often lag and health are updated, and what failed is tried again.
-pub(super) const TICK: Duration = Duration::from_secs(1);
+/// How often lag and health are updated, and failed requests are retried.
+pub(super) const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// How often new partitions are looked for.
 pub(super) const DISCOVERY: Duration = Duration::from_secs(10);
 /// How long a question to the brokers may take. Events wait meanwhile, and so does a stop.

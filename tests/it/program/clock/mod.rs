@@ -22,10 +22,10 @@ use testkit::{
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// After this time without a heartbeat, a member is put out of its group.
+/// After this time without a heartbeat, a member is removed from its group.
 const SESSION: Duration = Duration::from_secs(6);
 
-/// A wall clock for one program, made by a library that is preloaded.
+/// A wall clock for one program, from a preloaded library.
 struct WallClock {
     directory: TempDir,
 }
@@ -61,11 +61,11 @@ impl WallClock {
             program().to_owned(),
             format!("--addr={address}:9590"),
         ];
-        // It runs the program in its place.
+        // It executes the program.
         Exporter::start_program(Path::new("env"), address, &[&environment, arguments].concat())
     }
 
-    /// Sets the clock back by this, once for all.
+    /// Sets the clock back by this, once.
     fn set_back(&self, by: Duration) {
         self.set_off(-by.as_secs().cast_signed());
     }
@@ -76,7 +76,7 @@ impl WallClock {
         self.set_off(seconds - now.cast_signed());
     }
 
-    /// Sets the clock off by so many seconds.
+    /// Sets the clock off by this many seconds.
     fn set_off(&self, by: i64) {
         let file = fs::OpenOptions::new().write(true).open(self.offset()).unwrap();
         file.write_all_at(&by.to_ne_bytes(), 0).unwrap();
@@ -112,7 +112,7 @@ fn a_clock_that_is_set_back_stops_neither_counting_nor_the_group_nor_a_stop() {
     };
     send_and_wait();
     clock.set_back(Duration::from_secs(3600));
-    // Nothing happens that would end librdkafka's waits, until the group would have put it out.
+    // Nothing happens that would end librdkafka's waits until after the session timeout.
     let set = Instant::now();
     wait_for("end of the session", LIMIT, || match set.elapsed() {
         elapsed if elapsed > SESSION + SESSION / 4 => Ok(()),
@@ -129,7 +129,8 @@ fn a_clock_that_is_set_back_stops_neither_counting_nor_the_group_nor_a_stop() {
 #[test]
 fn a_clock_that_is_not_set_is_said_and_flows_are_counted_all_the_same() {
     const YEAR: i64 = 31_556_952;
-    // Linux takes no time before the epoch. Nanoseconds since it need more than 63 bits from 2262 on.
+    // Linux accepts no time before the epoch. Nanoseconds since it need more than 63 bits from 2262
+    // on.
     for (seconds, is_set) in [(0, false), (30 * YEAR, false), (300 * YEAR, true)] {
         let cluster = cluster(1);
         let mut producer = producer(&cluster);
@@ -139,7 +140,7 @@ fn a_clock_that_is_not_set_is_said_and_flows_are_counted_all_the_same() {
         arguments.push("--remote-write-interval=1s".to_owned());
         // By the clock, they are decades old when it is set.
         arguments.push("--series-ttl=0s".to_owned());
-        // Nobody listens there: what can't be sent waits.
+        // Nothing listens there: the samples wait.
         arguments.push(format!("--remote-write-url=http://{}:1/write", unused_address()));
         let exporter = clock.start(&arguments);
         let mut flows = Flows::new(72, 2, 20);
@@ -152,7 +153,7 @@ fn a_clock_that_is_not_set_is_said_and_flows_are_counted_all_the_same() {
         let log = exporter.log();
         assert_eq!(log.contains("the system clock is not set"), !is_set, "{seconds}: {log}");
         assert!(!log.contains("a bug in flow-exporter"), "{seconds}: {log}");
-        // Somebody sets it.
+        // The clock is set.
         clock.set_off(0);
         send_and_wait();
         assert!(exporter.stop().success(), "{seconds}");

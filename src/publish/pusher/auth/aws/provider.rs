@@ -186,7 +186,7 @@ async fn current(issuer: &Issuer, held: &mut Option<Held>) -> Result<Credentials
             Some(held) if held.end.is_none_or(|end| now < end) => {
                 tracing::warn!(
                     error = what,
-                    "AWS credentials can't be renewed: the old ones are used until they expire"
+                    "AWS credentials can't be renewed: the previous ones are used until they expire"
                 );
                 held.renewed = now + RETRY;
                 Ok(held.credentials.clone())
@@ -396,8 +396,8 @@ impl Search<'_> {
             None => Err(error(format!(
                 "no credentials: give access_key and secret_key, {KEY_ID} and {SECRET_KEY} in the \
                  environment, {TOKEN_FILE} and {ROLE_ARN}, or a profile of AWS's shared files; \
-                 containers' credentials are not offered, and AWS_EC2_METADATA_DISABLED forbids to \
-                 ask for those of an instance"
+                 there are no container credentials, and AWS_EC2_METADATA_DISABLED turns off those of \
+                 an instance"
             ))),
         }
     }
@@ -428,7 +428,7 @@ mod tests {
             timeout: Duration::from_secs(5),
             mask: Arc::new(Mask::default()),
         };
-        // Nobody listens there.
+        // Nothing listens there.
         let environment =
             AwsEnvironment::of([("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/")]);
         let container = Container::new(&environment, &network).expect("valid").expect("there");

@@ -23,8 +23,8 @@ impl UnixMs {
     /// 1970-01-01T00:00:00Z.
     pub const EPOCH: UnixMs = UnixMs(0);
 
-    /// September 2001. What is before is not of now: it is in seconds, or from a clock that nobody has
-    /// set.
+    /// September 2001. Earlier times are implausible: they are in seconds, or from a clock that is
+    /// not set.
     pub const EARLIEST: UnixMs = UnixMs(1_000_000_000_000);
 
     /// The end of the year 9999: dates as HTTP and RFC 3339 have them go up to it.
@@ -126,8 +126,8 @@ impl fmt::Display for Millis {
     }
 }
 
-/// Whether a clock that says this may be right: machines without a battery begin in 1970 until they
-/// have asked for the time.
+/// Whether a clock that shows this may be right: machines without a battery start in 1970 until NTP
+/// sets the clock.
 pub fn is_set(now: UnixMs) -> bool {
     (UnixMs::EARLIEST..UnixMs::END_OF_DATES).contains(&now)
 }

@@ -143,8 +143,8 @@ impl Tally {
         let Tally { foreign, sampled, rule: Rule { asn }, .. } = self;
         if sampled.flows > 0 && sampled.unnumbered == sampled.flows {
             return format!(
-                "all {foreign} flows have AS 0 at both ends: pmacct knows no AS numbers; give it \
-                 BGP or a networks_file, and src_as and dst_as in its aggregate"
+                "all {foreign} flows have AS 0 at both ends: pmacct has no AS numbers; give it BGP \
+                 or a networks_file, and src_as and dst_as in its aggregate"
             );
         }
         let mut text = format!("0 of {foreign} flows have AS {asn} at either end");
@@ -186,10 +186,10 @@ impl Tally {
                     "are markers of purges (kafka_markers); does the collector get any flows?"
                 }
                 Skipped::NoBytes => {
-                    "have no bytes, as NAT events, options and messages of BGP have none; is it the \
+                    "have no bytes, like NAT events, option records and BGP messages; is this the \
                  topic of flows, and does pmacct's aggregate count bytes?"
                 }
-                Skipped::Empty => "are messages without content; is it the topic of flows?",
+                Skipped::Empty => "are messages without content; is this the topic of flows?",
             }
         )
     }
@@ -198,8 +198,8 @@ impl Tally {
     fn lateness(&self) -> Option<String> {
         (self.messages > 0 && self.late == self.messages).then(|| {
             format!(
-                "all {} messages came too late for the sample of their time, and are counted in a \
-                 later one: set the clocks of collectors and brokers (NTP), or raise --max-lateness",
+                "all {} messages arrived too late for their samples, and are counted in later \
+                 ones: set the clocks of collectors and brokers (NTP), or raise --max-lateness",
                 self.messages
             )
         })

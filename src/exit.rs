@@ -1,4 +1,4 @@
-//! How the process ends.
+//! Exit codes, and how long an exit waits for the log.
 
 use std::time::Duration;
 

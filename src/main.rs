@@ -85,7 +85,7 @@ fn run(log: &Log, metrics: Arc<Metrics>) -> ExitCode {
         Some(Command::Health(flags)) => {
             return match HealthConfig::new(flags) {
                 Ok(HealthConfig::Ask(urls)) => {
-                    match runtime.block_on(flow_exporter::probe::is_well(&urls)) {
+                    match runtime.block_on(flow_exporter::health_check::ask(&urls)) {
                         Ok(()) => ExitCode::SUCCESS,
                         Err(error) => fail(log, &format!("{error:#}")),
                     }

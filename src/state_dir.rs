@@ -1,4 +1,5 @@
-//! Which directory state is kept in: the one that is named, or else a default one for each topic.
+//! Finds the state directory on disk: the one that is named, the default one of a topic, or that of
+//! an earlier version.
 
 use std::{
     fs, io,

@@ -14,7 +14,7 @@ pub fn prometheus_duration(text: &str) -> Result<Duration, String> {
         ("s", 1_000),
         ("ms", 1),
     ];
-    let wrong = || format!("{text:?} is not a duration: write it as in 30s, 1m30s, 2w");
+    let wrong = || format!("{text:?} is not a duration: write it like 30s, 1m30s or 2w");
     if text == "0" {
         return Ok(Duration::ZERO);
     }
@@ -41,7 +41,7 @@ pub fn prometheus_duration(text: &str) -> Result<Duration, String> {
 /// Parses an amount of bytes, such as `512MiB`, `1GB` or `1048576`.
 pub fn bytes(text: &str) -> Result<u64, String> {
     amount(text, &BYTES).ok_or_else(|| {
-        format!("{text:?} is not an amount of bytes: write it as in 512MiB, 1GB, 1048576")
+        format!("{text:?} is not an amount of bytes: write it like 512MiB, 1GB or 1048576")
     })
 }
 
@@ -52,7 +52,7 @@ pub fn bytes_per_second(text: &str) -> Result<u64, String> {
     match bits.or_else(|| amount(amount_text, &BYTES)) {
         Some(0) => Err(format!("{text:?} lets nothing through: give more, or leave it out")),
         Some(bytes) => Ok(bytes),
-        None => Err(format!("{text:?} is not a bandwidth: write it as in 8Mbit, 1MB, 125000")),
+        None => Err(format!("{text:?} is not a bandwidth: write it like 8Mbit, 1MB or 125000")),
     }
 }
 

@@ -26,7 +26,7 @@ use super::{
 #[command(after_help = "More flags, environment variables and details: --help")]
 #[command(
     after_long_help = "Every flag can be given by its environment variable instead; flags win. \
-    Go's spelling with a single dash (-asn=15169) works as well."
+    A single dash works as well, as in Go (-asn=15169)."
 )]
 pub struct Cli {
     /// What to do; without a command, flows are counted.

@@ -106,7 +106,7 @@ pub fn unknown_variables(names: impl IntoIterator<Item = OsString>) -> Vec<Strin
         }
         let advice = match nearest(&upper, known.iter().map(String::as_str)) {
             Some(known) => format!("did you mean {known}?"),
-            None => "see flow-exporter --help for those that are".to_owned(),
+            None => "see flow-exporter --help for those in use".to_owned(),
         };
         lines.push(format!("the environment variable {name} is not used: {advice}"));
     }
@@ -152,7 +152,7 @@ fn variables(command: &clap::Command) -> Vec<String> {
     names
 }
 
-/// What to say of a command that needs an action and has none.
+/// The error for a command without the action that it needs.
 fn missing_action(command: &clap::Command) -> String {
     let actions = |command: &clap::Command| {
         let names: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
@@ -162,7 +162,7 @@ fn missing_action(command: &clap::Command) -> String {
     commands.find(|command| command.has_subcommands()).map(actions).unwrap_or_default()
 }
 
-/// What to say of a word after flags, which clap always takes for a command.
+/// The error for a word after flags, which clap always takes for a command.
 fn misplaced(error: &Error, command: &clap::Command) -> Option<String> {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
         return None;
@@ -349,7 +349,7 @@ mod tests {
                 "the environment variable FLOW_EXPORTER_BROKER is not used: did you mean \
                  FLOW_EXPORTER_BROKERS?",
                 "the environment variable FLOW_EXPORTER_GRAFANA_PASSPHRASE is not used: see \
-                 flow-exporter --help for those that are",
+                 flow-exporter --help for those in use",
                 "the environment variable flow_exporter_asn is not used: did you mean \
                  FLOW_EXPORTER_ASN?",
             ]

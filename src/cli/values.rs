@@ -124,15 +124,15 @@ fn check_host(host: &str) -> Result<(), String> {
         return Err("the host is missing before the port".into());
     }
     if host.len() > LONGEST_HOST {
-        return Err(format!("a host name has {LONGEST_HOST} characters at most"));
+        return Err(format!("a host name has at most {LONGEST_HOST} characters"));
     }
     if let Some(other) = host.chars().find(|&each| !is_part(each)) {
-        return Err(format!("a host name has no {other:?}"));
+        return Err(format!("a host name can't contain {other:?}"));
     }
     let looks_like_address = host.chars().all(|each| each.is_ascii_digit() || each == '.');
     if looks_like_address && host.parse::<Ipv4Addr>().is_err() {
         return Err(format!(
-            "{host:?} is not an IPv4 address, and a host name has more than digits"
+            "{host:?} is not an IPv4 address, and a host name can't have only digits"
         ));
     }
     Ok(())
@@ -146,8 +146,8 @@ pub(super) fn topic(text: &str) -> Result<String, String> {
     }
     if text.contains(',') || text.contains(char::is_whitespace) && text.trim() == text {
         return Err(
-            "give one topic, whose name has no commas or spaces; for several topics, run a \
-                    flow-exporter each"
+            "give one topic, whose name has no commas or spaces; for several topics, run several \
+             flow-exporters"
                 .into(),
         );
     }
@@ -155,12 +155,10 @@ pub(super) fn topic(text: &str) -> Result<String, String> {
         return Err("give the name of one topic, not a pattern".into());
     }
     if text.len() > LONGEST_TOPIC {
-        return Err(format!("Kafka's topics have names of {LONGEST_TOPIC} characters at most"));
+        return Err(format!("a topic name has at most {LONGEST_TOPIC} characters"));
     }
     if matches!(text, "." | "..") || !text.chars().all(is_part) {
-        return Err(
-            "Kafka's topics have names of letters a-z and A-Z, digits, '.', '_' and '-'".into()
-        );
+        return Err("a topic name has only letters a-z and A-Z, digits, '.', '_' and '-'".into());
     }
     Ok(text.to_owned())
 }
@@ -171,7 +169,7 @@ pub(super) fn group(text: &str) -> Result<String, String> {
         return Err("the name is empty: without a group, leave the flag out".into());
     }
     if text.len() > LONGEST_GROUP {
-        return Err(format!("Kafka's groups have names of {LONGEST_GROUP} bytes at most"));
+        return Err(format!("a group name has at most {LONGEST_GROUP} bytes"));
     }
     if text.contains(char::is_control) || text.trim() != text {
         return Err("give a name without line feeds or surrounding spaces".into());
@@ -387,8 +385,8 @@ mod tests {
                 (":9092", "the host is missing"),
                 ("10.0.0.256:9092", "is not an IPv4 address"),
                 ("9092", "is not an IPv4 address"),
-                ("köln:9092", "no 'ö'"),
-                (&"a".repeat(254), "253 characters at most"),
+                ("köln:9092", "can't contain 'ö'"),
+                (&"a".repeat(254), "at most 253 characters"),
             ],
         );
     }
@@ -411,7 +409,7 @@ mod tests {
                 ("a/b", "letters a-z"),
                 ("flöws", "letters a-z"),
                 (" a", "letters a-z"),
-                (&"t".repeat(250), "249 characters at most"),
+                (&"t".repeat(250), "at most 249 characters"),
             ],
         );
     }
@@ -426,7 +424,7 @@ mod tests {
                 ("  ", "empty"),
                 ("a\nb", "line feeds"),
                 (" a", "surrounding spaces"),
-                (&"g".repeat(32_768), "32767 bytes at most"),
+                (&"g".repeat(32_768), "at most 32767 bytes"),
             ],
         );
     }
@@ -456,19 +454,19 @@ mod tests {
         refused(
             duration_or_zero,
             &[
-                ("", "write it as in 30s"),
-                ("15", "write it as in 30s"),
-                ("-1s", "write it as in 30s"),
-                ("soon", "write it as in 30s"),
-                ("1m 30s", "write it as in 30s"),
-                ("99999999999999999999s", "write it as in 30s"),
+                ("", "write it like 30s"),
+                ("15", "write it like 30s"),
+                ("-1s", "write it like 30s"),
+                ("soon", "write it like 30s"),
+                ("1m 30s", "write it like 30s"),
+                ("99999999999999999999s", "write it like 30s"),
                 ("11y", "the longest is 10y"),
-                ("1500us", "write it as in 30s"),
+                ("1500us", "write it like 30s"),
             ],
         );
         refused(duration, &[("0s", "the shortest is 100ms"), ("99ms", "the shortest is 100ms")]);
         assert_eq!(lateness("0s"), Ok(Duration::ZERO));
-        refused(lateness, &[("61m", "the longest is 1h"), ("", "write it as in 30s")]);
+        refused(lateness, &[("61m", "the longest is 1h"), ("", "write it like 30s")]);
         refused(interval, &[("25h", "the longest is 24h"), ("0s", "the shortest is 100ms")]);
     }
 

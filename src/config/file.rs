@@ -397,7 +397,7 @@ fn either(
     let file_key = format!("{key}_file");
     let value = section.text(key)?.filter(|value| !value.is_empty());
     let file = section.text(&file_key)?.filter(|file| !file.is_empty());
-    section.refuse(&format!("{key}_ref"), "there is no secret manager here: give a file")?;
+    section.refuse(&format!("{key}_ref"), "secret managers are not supported: give a file")?;
     match (value, file) {
         (Some(_), Some(_)) => {
             Err(section.field().error(format!("{key} and {file_key}: give one of them")))

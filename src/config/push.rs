@@ -1,4 +1,4 @@
-//! Where samples are pushed to: the endpoint of the flags and those of the file of `--config`.
+//! The settings of push: the endpoint of the flags and those of the file of `--config`.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! A value of the configuration, and where it was given.
+//! A value of the configuration, with the flag, variable or file and line that it came from.
 
 use std::{fmt, fmt::Display, path::Path, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! Where flows come from.
+//! The settings of the source of flows.
 
 use std::{fmt, path::Path, sync::Arc};
 

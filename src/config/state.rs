@@ -1,4 +1,4 @@
-//! Where state is kept.
+//! The setting of the state directory, and its default for each topic.
 
 use std::path::{Path, PathBuf};
 

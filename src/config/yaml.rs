@@ -294,7 +294,7 @@ impl<'a> Field<'a> {
                     None => "correct or remove it;".to_owned(),
                 };
                 Err(field.error(format!(
-                    "there is no such key: {advice} docs/endpoints.md lists those there are"
+                    "there is no such key: {advice} docs/endpoints.md lists all keys"
                 )))
             }
         }

@@ -302,7 +302,10 @@ fn what_is_wrong_in_the_file_is_said_with_its_line_and_its_path() {
         (section("bandwidth: fast"), "bandwidth: \"fast\" is not a bandwidth"),
         (section("protobuf_message: v2"), "protobuf_message: give prometheus.WriteRequest"),
         (section("azuread: {cloud: x}"), "azuread: not supported"),
-        (section("basic_auth: {password_ref: x}"), "password_ref: there is no secret manager"),
+        (
+            section("basic_auth: {password_ref: x}"),
+            "password_ref: secret managers are not supported",
+        ),
         (
             section("basic_auth: {username: a, password: b, password_file: c}"),
             "basic_auth: password and password_file: give one",
@@ -764,7 +767,7 @@ async fn check_says_what_to_do_about_an_endpoint_that_does_not_work() {
         (Answer::status(404), "check the URL's path"),
         (
             Answer::Status(301, vec![("location", "http://other/write".to_owned())], String::new()),
-            "redirects to http://other/write: give that URL",
+            "redirects to http://other/write: configure that URL",
         ),
         (Answer::status(503), "has a problem: it answers 503"),
         (Answer::status(400), "check that the URL is one for remote write"),

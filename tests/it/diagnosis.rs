@@ -281,7 +281,7 @@ fn messages_that_all_come_late_are_said_to() {
     late(&mut bench, 2);
     late(&mut bench, 2);
     let State::Degraded(text) = bench.state() else { panic!("{:?}", bench.state()) };
-    assert!(text.contains("all 4 messages came too late") && text.contains("NTP"), "{text}");
+    assert!(text.contains("all 4 messages arrived too late") && text.contains("NTP"), "{text}");
     late(&mut bench, 0);
     assert_eq!(bench.state(), State::Ready);
 }

@@ -64,8 +64,7 @@ pub(super) fn advice(status: StatusCode) -> &'static str {
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "check user, password, token or tenant",
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
-            "check the URL's path; Prometheus takes remote write with \
-             --web.enable-remote-write-receiver"
+            "check the URL's path; Prometheus needs --web.enable-remote-write-receiver"
         }
         _ => "check the endpoint's URL, credentials and protocol",
     }
@@ -92,7 +91,7 @@ pub(super) fn judge(reply: Reply, content: Content, samples: usize) -> Verdict {
     let refusal = Refusal { status, message };
     if status.is_success() && is_page {
         let message =
-            format!("it answers with a web page, as no receiver does: {}", refusal.message);
+            format!("it answers with a web page, so it is not a receiver: {}", refusal.message);
         return Verdict::Held(Refusal { status, message });
     }
     // 1.0 has no Written headers; what they say there means nothing.
@@ -110,7 +109,7 @@ pub(super) fn judge(reply: Reply, content: Content, samples: usize) -> Verdict {
     }
     if status.is_redirection() {
         let message = format!(
-            "it redirects to {}; a redirected POST loses its body, so give that URL itself",
+            "it redirects to {}; a redirected POST loses its body, so configure that URL",
             refusal.message
         );
         return Verdict::Held(Refusal { status, message });

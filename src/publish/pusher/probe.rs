@@ -126,7 +126,7 @@ fn verdict(reply: &Reply) -> (bool, String) {
         status if status.is_redirection() => (
             false,
             format!(
-                "it answers {status} and redirects to {message}: give that URL, since a redirected \
+                "it answers {status} and redirects to {message}: configure that URL, since a redirected \
                  request loses its body"
             ),
         ),

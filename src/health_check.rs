@@ -1,4 +1,4 @@
-//! Asking a running process how it is.
+//! The command `health`: asks a running process whether it is healthy.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const WORDS_LIMIT_BYTES: usize = 16 << 10;
 ///
 /// # Errors
 /// Unless it answers with success.
-pub async fn is_well(urls: &[String]) -> anyhow::Result<()> {
+pub async fn ask(urls: &[String]) -> anyhow::Result<()> {
     let client =
         Client::builder().timeout(LIMIT).no_proxy().redirect(redirect::Policy::none()).build()?;
     let mut urls = urls.iter().peekable();

@@ -37,7 +37,7 @@ pub enum Foreign {
     Protobuf,
     /// gzip, zstd, lz4 or snappy inside the message.
     Compressed,
-    /// NetFlow, IPFIX or sFlow packets, as routers send them.
+    /// Flow packets, as routers send them.
     Packet,
     /// UTF-16.
     Utf16,

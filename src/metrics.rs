@@ -245,7 +245,8 @@ metrics! {
     config_reload_successful: IntGauge("flow_exporter_config_last_reload_successful");
     /// Time of the last successful load of the configuration, in seconds since the epoch.
     config_reload_time: Gauge("flow_exporter_config_last_reload_success_timestamp_seconds");
-    /// Log lines that could not be written, because their reader is stuck or their disk is full.
+    /// Log lines that could not be written, because their reader is stuck or gone, or their disk is
+    /// full.
     log_lines_dropped: IntCounter("flow_exporter_log_lines_dropped_total");
     /// Number of AS names in use.
     as_names: IntGauge("flow_exporter_as_names");

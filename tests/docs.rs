@@ -6,12 +6,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-use std::{env, fmt::Write as _, fs, path::PathBuf};
+use std::{
+    env,
+    fmt::Write as _,
+    fs,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
 
 use clap::CommandFactory;
 use flow_exporter::{cli::Cli, metrics::Metrics};
 
+/// Tests run in parallel, and both tables are in one file.
+static PAGE: Mutex<()> = Mutex::new(());
+
 fn check(marker: &str, table: &str) {
+    let _alone = PAGE.lock().unwrap_or_else(PoisonError::into_inner);
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/reference.md");
     let page = fs::read_to_string(&path).unwrap();
     let begin = format!("<!-- {marker} -->\n");

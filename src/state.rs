@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 
 use crate::{
     cli::{StateAction, StateFlag},
+    clock::UnixMs,
     journal::{self, Repaired, SetAside},
     ledger, state_dir,
 };
@@ -52,6 +53,22 @@ pub fn run(action: &StateAction, out: &mut dyn Write) -> anyhow::Result<()> {
             let repaired = journal::repair(&journal(dir)?)?;
             let mut out = Out { out, error: None };
             tell_repaired(&repaired, &mut out)?;
+            out.finish()
+        }
+        StateAction::ForgetCluster(dir) => {
+            let forgotten = ledger::forget_cluster(&journal(dir)?, UnixMs::now())?;
+            let mut out = Out { out, error: None };
+            match forgotten {
+                Some(cluster) => writeln!(
+                    out,
+                    "cluster {cluster:?} is forgotten: the next start goes on in the cluster of its \
+                     --brokers, at the same offsets"
+                )?,
+                None => writeln!(
+                    out,
+                    "no cluster is recorded: the next start takes that of its --brokers"
+                )?,
+            }
             out.finish()
         }
     }

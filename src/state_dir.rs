@@ -1,5 +1,9 @@
 //! Finds the state directory on disk: the one that is named, the default one of a topic, or that of
 //! an earlier version.
+//!
+//! The default is named by the topic alone: at the start, the cluster is not known, and bootstrap
+//! brokers change while the cluster stays the same. A journal knows its cluster, so counts of
+//! another one's topic of the same name never mix with it.
 
 use std::{
     fs, io,

@@ -8,7 +8,6 @@ mod source;
 mod totals;
 
 use std::{
-    collections::BTreeMap,
     fmt::{self, Display},
     io::{self, ErrorKind},
     num::NonZero,
@@ -39,6 +38,7 @@ use crate::{
     },
     reload::{ReloadHandle, ReloadRequests},
     schema::Schema,
+    source::kafka::Stored,
     state_dir::{self, StatePlace},
     threads,
     traffic::Rule,
@@ -99,10 +99,7 @@ pub async fn run(
     let state_dir = state_dir(&config, &identity)?;
     let store = store(&config, &identity, &schema, state_dir.as_deref()).map_err(refuse_state)?;
     // The demo's topic is another one at each start, without any message.
-    let stored = match (&store, &demo) {
-        (Some(store), None) => store.positions().collect(),
-        _ => BTreeMap::new(),
-    };
+    let stored = store.as_ref().filter(|_| demo.is_none()).map(stored).unwrap_or_default();
     let source_component = health.register("source");
     let source = Source::new(&config.source, demo.as_ref(), &metrics)?;
     let (as_names, mut refresher) = names::load_initial(names_config(&config, state_dir.clone()))
@@ -365,6 +362,11 @@ fn store(
     tracing::info!("counts are kept only in memory and start from zero after a restart");
     let is_pushed = !config.push.endpoints.is_empty() || config.push.file.is_some();
     Ok(is_pushed.then(|| Store::in_memory(identity, schema, now, caps.max_bytes)))
+}
+
+/// What the source has to know of the journal.
+fn stored(store: &Store) -> Stored {
+    Stored { positions: store.positions().collect(), cluster: store.cluster().map(str::to_owned) }
 }
 
 /// Completes when the program is to end.

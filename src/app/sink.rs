@@ -85,6 +85,10 @@ impl Publication for Published {
         self.reader.newest().map(|snapshot| snapshot.positions().collect()).unwrap_or_default()
     }
 
+    fn note_cluster(&self, id: &str) {
+        self.reader.note_cluster(id);
+    }
+
     fn settle(&self, wait: Duration) -> Option<Vec<Position>> {
         let asked = std::time::Instant::now();
         let snapshot = self.runtime.block_on(self.reader.fresh(Duration::ZERO, wait));

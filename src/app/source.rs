@@ -1,6 +1,6 @@
 //! The configured source of flows: Kafka, an input, or the demo's topic.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
@@ -14,7 +14,7 @@ use crate::{
         input::{InputSource, RunningInputSource},
         kafka::{
             InvalidKafkaConfig, KafkaConfig, KafkaSource, PartitionChoice, RunningKafkaSource,
-            StartOffset,
+            StartOffset, Stored,
         },
     },
 };
@@ -75,7 +75,7 @@ impl Source {
     pub(super) fn start(
         self,
         mut sinks: Vec<CountingSink>,
-        stored: BTreeMap<i32, i64>,
+        stored: Stored,
         publication: Arc<dyn Publication>,
         component: Component,
         on_end: impl FnOnce() + Send + 'static,

@@ -633,6 +633,12 @@ pub enum StateAction {
         #[arg(long)]
         records: bool,
     },
+    /// Forget which cluster the topic was on, after it was moved to another one.
+    ///
+    /// Counting then goes on in the cluster of --brokers, at the same offsets. This is right only if
+    /// messages kept their offsets, as when disks were moved or restored; mirroring usually changes
+    /// them. Otherwise give another --state-dir.
+    ForgetCluster(StateFlag),
 }
 
 /// Which state directory.

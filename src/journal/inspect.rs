@@ -330,6 +330,8 @@ fn summarize(dir: &Path, report: &Report, out: &mut dyn Write) -> io::Result<()>
             state.len(),
             state.width(),
         )?;
+        let identity = String::from_utf8_lossy(&state.identity);
+        writeln!(out, "counts: {}", identity.escape_debug())?;
         for ((topic, partition), next_offset) in &state.positions {
             writeln!(
                 out,

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::traffic::Rule;
 
-/// What a journal's counts are of. The topic must be the same in all runs with a journal, since the
-/// journal's positions are offsets in it. The rule may change: then all series end, and others
-/// begin.
+/// What a journal's counts are of. The origin, which is the topic together with its cluster, must be
+/// the same in all runs with a journal, since the journal's positions are offsets in it. The cluster
+/// is known only once its brokers answer, so it is not part of this. The rule may change: then all
+/// series end, and others begin.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// The topic.
@@ -16,30 +17,42 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// As errors show it, and as the journal holds it.
-    pub(super) fn text(&self) -> String {
+    /// As errors show it, and as the journal holds it: with the cluster's id, if that is known.
+    pub(super) fn text(&self, cluster: Option<&str>) -> String {
         let Identity { topic, rule: Rule { asn } } = self;
-        format!("AS {asn} in topic {topic}")
+        let text = format!("AS {asn} in topic {topic}");
+        match cluster {
+            Some(cluster) => format!("{text}{OF_CLUSTER}{cluster}"),
+            None => text,
+        }
     }
 }
+
+/// What precedes the cluster's id, which may be any text. A topic's name has no spaces.
+const OF_CLUSTER: &str = " of cluster ";
 
 /// The identity that a journal holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Recorded<'i> {
     /// The topic.
     pub(super) topic: &'i str,
+    /// The id of its cluster, if the journal has it.
+    pub(super) cluster: Option<&'i str>,
     /// How flows were classified.
     pub(super) rule: Rule,
 }
 
 impl<'i> Recorded<'i> {
-    /// Reads the text of an [`Identity`]. Versions without views wrote the labels behind it; `None`
-    /// for anything else.
+    /// Reads the text of an [`Identity`]. Versions without views wrote the labels behind it, and none
+    /// a cluster; `None` for anything else.
     pub(super) fn read(text: &'i [u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;
         let (asn, origin) = text.strip_prefix("AS ")?.split_once(" in topic ")?;
-        let topic = origin.split_once(" by ").map_or(origin, |(topic, _)| topic);
-        Some(Recorded { topic, rule: Rule { asn: asn.parse().ok()? } })
+        let (topic, cluster) = match origin.split_once(OF_CLUSTER) {
+            Some((topic, cluster)) => (topic, Some(cluster)),
+            None => (origin.split_once(" by ").map_or(origin, |(topic, _)| topic), None),
+        };
+        Some(Recorded { topic, cluster, rule: Rule { asn: asn.parse().ok()? } })
     }
 }
 
@@ -50,8 +63,13 @@ mod tests {
     #[test]
     fn identities_are_read_back_and_so_are_those_with_labels() {
         let identity = Identity { topic: "flows".into(), rule: Rule { asn: 7 } };
-        let expected = Some(Recorded { topic: "flows", rule: Rule { asn: 7 } });
-        assert_eq!(Recorded::read(identity.text().as_bytes()), expected);
+        let recorded = |cluster| Some(Recorded { topic: "flows", cluster, rule: Rule { asn: 7 } });
+        let expected = recorded(None);
+        assert_eq!(Recorded::read(identity.text(None).as_bytes()), expected);
+        for cluster in ["MkU3OEVBNTcwNTJENDM2Qg", "a b of cluster c by d", ""] {
+            let text = identity.text(Some(cluster));
+            assert_eq!(Recorded::read(text.as_bytes()), recorded(Some(cluster)));
+        }
         let old = b"AS 7 in topic flows by destination_as, destination_as_name, hostname";
         assert_eq!(Recorded::read(old), expected);
         for text in ["", "AS 7", "AS x in topic flows", "topic flows"] {

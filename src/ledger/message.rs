@@ -17,6 +17,8 @@ pub(super) enum Request {
     Names(Arc<AsNames>),
     /// AS names won't come for now: publish without.
     NamesFailed,
+    /// What is counted from now on comes from the cluster with this id.
+    Cluster(String),
     /// No message before this time is left in a worker's partitions, but for late ones.
     Watermark { worker: usize, time: UnixMs },
     /// What a worker has counted.

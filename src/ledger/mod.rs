@@ -10,6 +10,7 @@
 //! What was counted for later ticks is kept apart until then, as early counts.
 
 mod bucketing;
+mod cluster;
 mod columns;
 mod early;
 mod error;
@@ -27,6 +28,7 @@ mod store;
 mod table_texts;
 mod thread;
 
+pub use cluster::forget_cluster;
 pub use error::StoreError;
 pub use gate::Waker;
 pub use identity::Identity;

@@ -1,4 +1,5 @@
-//! Handles to the ledger: one reads what is published, the other gives it AS names.
+//! Handles to the ledger: one reads what is published, and says which cluster the counts are of; the
+//! other gives it AS names.
 
 use std::{
     fmt,
@@ -73,6 +74,12 @@ impl Reader {
     /// for partitions.
     pub fn target(&self) -> Option<UnixMs> {
         self.gate.target(self.bucketing)
+    }
+
+    /// Says which cluster everything that is counted from now on comes from, positions included.
+    pub fn note_cluster(&self, id: &str) {
+        // A ledger that has ended has nothing more to record.
+        drop(self.requests.send(Request::Cluster(id.to_owned())));
     }
 
     /// Whether the ledger has published its last snapshot.

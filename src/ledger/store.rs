@@ -11,7 +11,6 @@ use crate::{
         MemoryJournal, State,
     },
     schema::{Measure, Schema},
-    traffic::Rule,
 };
 
 use super::{
@@ -34,6 +33,8 @@ pub struct Store {
     /// When it was begun: the time of the state before the first delta.
     begun: UnixMs,
     identity: Identity,
+    /// The id of the cluster that positions are of, if it is known.
+    cluster: Option<String>,
     /// The identity that the journal holds, if flows are classified by another rule now: it stays
     /// there until the series that were counted under it have ended.
     held: Option<Vec<u8>>,
@@ -64,10 +65,10 @@ impl Store {
         now: UnixMs,
     ) -> Result<Self, StoreError> {
         let (journal, recovered) = Journal::open(directory, config)?;
-        let is_same_rule = match &recovered.state {
-            Some(state) => held_rule(state, identity)? == identity.rule,
-            None => true,
-        };
+        let state = recovered.state.as_ref();
+        let held = state.map(|state| held(state, identity)).transpose()?;
+        let cluster = held.and_then(|held| held.cluster).map(str::to_owned);
+        let is_same_rule = held.is_none_or(|held| held.rule == identity.rule);
         if !is_same_rule {
             tracing::warn!(
                 "--asn has changed since the last run: all series end, and new ones start from zero; \
@@ -84,12 +85,9 @@ impl Store {
         Ok(Store {
             backend: Backend::Disk(Box::new(journal)),
             begun: now,
-            held: recovered
-                .state
-                .as_ref()
-                .filter(|_| !is_same_rule)
-                .map(|state| state.identity.clone()),
+            held: state.filter(|_| !is_same_rule).map(|state| state.identity.clone()),
             identity: identity.clone(),
+            cluster,
             recovered: recovered.state,
             durable: None,
             early_counts: Vec::new(),
@@ -105,7 +103,7 @@ impl Store {
             return Err(journal::Error::from(broken.clone()).into());
         }
         report.state.map_or(Ok(None), |state| {
-            held_rule(&state, identity)?;
+            held(&state, identity)?;
             Ok(Some(state.len()))
         })
     }
@@ -117,6 +115,7 @@ impl Store {
             backend: Backend::Memory(MemoryJournal::new(schema.counts(), now, max_bytes)),
             begun: now,
             identity: identity.clone(),
+            cluster: None,
             held: None,
             recovered: None,
             durable: None,
@@ -142,6 +141,21 @@ impl Store {
     pub fn positions(&self) -> impl Iterator<Item = (i32, i64)> {
         let positions = self.recovered.iter().flat_map(|state| &state.positions);
         positions.map(|(&(_, partition), &next_offset)| (partition, next_offset))
+    }
+
+    /// The id of the cluster whose positions were recovered, if it was recorded.
+    pub fn cluster(&self) -> Option<&str> {
+        self.cluster.as_deref()
+    }
+
+    /// Records the cluster that positions are of from now on. The journal has it with the next delta.
+    pub(super) fn note_cluster(&mut self, id: String) {
+        if self.cluster.as_ref() != Some(&id) {
+            self.cluster = Some(id);
+            if let Backend::Disk(journal) = &mut self.backend {
+                journal.begin_segment();
+            }
+        }
     }
 
     /// Bytes that the journal takes on disk; 0 where it is in memory.
@@ -204,7 +218,8 @@ impl Store {
         is_sample: bool,
         now: UnixMs,
     ) -> Result<u64, journal::Error> {
-        let Store { backend, begun, identity, held, durable, early_counts, delta, .. } = self;
+        let Store { backend, begun, identity, cluster, held, durable, early_counts, delta, .. } =
+            self;
         let width = table.schema().counts();
         if delta.width() == width {
             delta.clear();
@@ -257,7 +272,7 @@ impl Store {
         }
         let appended = match backend {
             Backend::Disk(journal) => {
-                let text = identity.text();
+                let text = identity.text(cluster.as_deref());
                 let source = Checkpoint {
                     snapshot: before,
                     begun: *begun,
@@ -293,10 +308,10 @@ impl Store {
     }
 }
 
-/// How the flows of a journal were classified, which has the same origin.
-fn held_rule(state: &State, asked: &Identity) -> Result<Rule, StoreError> {
+/// What a journal holds, if it is of the topic that is asked for.
+fn held<'s>(state: &'s State, asked: &Identity) -> Result<identity::Recorded<'s>, StoreError> {
     match identity::Recorded::read(&state.identity) {
-        Some(held) if *held.topic == *asked.topic => Ok(held.rule),
+        Some(held) if *held.topic == *asked.topic => Ok(held),
         held => Err(StoreError::Origin {
             held: held.map_or_else(
                 || String::from_utf8_lossy(&state.identity).into_owned(),

@@ -263,6 +263,7 @@ impl Ledger {
                         self.take_snapshot(None);
                     }
                 }
+                Ok(Request::Cluster(id)) => self.note_cluster(id),
                 Ok(Request::Watermark { worker, time }) => {
                     self.schedule.advance_watermark(worker, time);
                 }
@@ -414,6 +415,7 @@ impl Ledger {
                 Ok(Request::Watermark { worker, time }) => {
                     self.schedule.advance_watermark(worker, time);
                 }
+                Ok(Request::Cluster(id)) => self.note_cluster(id),
                 Ok(Request::NamesFailed) => {}
                 Err(_) => {
                     self.metrics.snapshots_incomplete.inc();
@@ -424,6 +426,12 @@ impl Ledger {
                     break;
                 }
             }
+        }
+    }
+
+    fn note_cluster(&mut self, id: String) {
+        if let Some(store) = &mut self.store {
+            store.note_cluster(id);
         }
     }
 

@@ -17,6 +17,10 @@ pub trait Publication: Send + Sync + 'static {
     /// Positions up to which counts are published.
     fn published(&self) -> Vec<Position>;
 
+    /// What sinks take from now on is from the cluster with this id, and so are all positions: none
+    /// was known before.
+    fn note_cluster(&self, id: &str);
+
     /// Has everything published that sinks hold at this moment, and returns the positions up to
     /// which it is. `None` if that could not be done within `wait`.
     fn settle(&self, wait: Duration) -> Option<Vec<Position>>;

@@ -1,7 +1,7 @@
 //! Threads and tasks that end are noticed, and so are log lines that can't be written.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     io::{self, ErrorKind, Read, Write},
     sync::{Arc, mpsc},
     time::Duration,
@@ -15,7 +15,7 @@ use flow_exporter::{
     source::{
         Bound, Message, Position, Publication, Sink,
         input::InputSource,
-        kafka::{KafkaConfig, KafkaSource, PartitionChoice, StartOffset},
+        kafka::{KafkaConfig, KafkaSource, PartitionChoice, StartOffset, Stored},
     },
     threads,
 };
@@ -120,6 +120,8 @@ impl Publication for NothingPublished {
         Vec::new()
     }
 
+    fn note_cluster(&self, _id: &str) {}
+
     fn settle(&self, _wait: Duration) -> Option<Vec<Position>> {
         None
     }
@@ -183,7 +185,7 @@ async fn a_worker_that_panics_is_the_death_of_the_kafka_source() {
         .unwrap()
         .start(
             vec![Keeping(messages)],
-            BTreeMap::new(),
+            Stored::default(),
             Arc::new(NothingPublished),
             health.register("source"),
             || {},

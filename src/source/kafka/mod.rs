@@ -14,16 +14,17 @@ mod config;
 mod connections;
 mod context;
 mod control;
+mod error;
 mod event;
 mod inbox;
 mod look;
 mod progress;
 mod queue;
 mod right;
+mod stored;
 mod worker;
 
 use std::{
-    collections::BTreeMap,
     io,
     sync::{Arc, mpsc},
     thread::JoinHandle,
@@ -46,10 +47,12 @@ use crate::{
 pub use config::{InvalidKafkaConfig, KafkaConfig, PartitionChoice, StartOffset};
 use context::Context;
 use control::{Control, Setup};
+pub use error::KafkaSourceError;
 use event::Event;
 use inbox::{Command, Inbox};
 pub use look::{LookError, Looked, look};
 use progress::TopicProgress;
+pub use stored::Stored;
 use worker::Worker;
 
 /// How long a stop may take: the workers' last hand-over, its publication, its commit, and leaving
@@ -77,7 +80,7 @@ pub struct RunningKafkaSource {
     inboxes: Vec<Arc<Inbox>>,
     control: JoinHandle<()>,
     /// How it ended.
-    ended: mpsc::Receiver<Result<(), KafkaError>>,
+    ended: mpsc::Receiver<Result<(), KafkaSourceError>>,
 }
 
 impl KafkaSource {
@@ -93,13 +96,13 @@ impl KafkaSource {
 
     /// Starts reading, with one worker thread per sink. `stored` tells how far partitions have been
     /// counted, which is where they continue; if it has others but not this one, a partition is new
-    /// and read from its beginning. Waits for brokers and topic as long as it takes, and says so
-    /// through `component`. `on_end` is called when the source ends by itself, which it does on
-    /// errors that waiting can't cure.
+    /// and read from its beginning. Nothing is read from another cluster than the stored one. Waits
+    /// for brokers and topic as long as it takes, and says so through `component`. `on_end` is called
+    /// when the source ends by itself, which it does on errors that waiting can't cure.
     pub fn start<S: Sink>(
         self,
         sinks: Vec<S>,
-        stored: BTreeMap<i32, i64>,
+        stored: Stored,
         publication: Arc<dyn Publication>,
         component: Component,
         on_end: impl FnOnce() + Send + 'static,
@@ -183,7 +186,7 @@ impl RunningKafkaSource {
     /// Waits for the end: until the last positions are published and committed, and the group is
     /// left, but for no more than 15 s. Everything is published by then; what is not committed is
     /// counted again by the next reader.
-    pub fn join(self) -> Result<(), KafkaError> {
+    pub fn join(self) -> Result<(), KafkaSourceError> {
         drop(self.stop);
         match self.ended.recv_timeout(STOP_LIMIT) {
             Ok(result) => {
@@ -200,7 +203,7 @@ impl RunningKafkaSource {
                 Ok(())
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => {
-                Err(KafkaError::ClientCreation("the control thread panicked".to_owned()))
+                Err(KafkaError::ClientCreation("the control thread panicked".to_owned()).into())
             }
         }
     }

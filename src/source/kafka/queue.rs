@@ -13,16 +13,25 @@
 //!   `PartitionQueue`, which disables it first.
 #![allow(unsafe_code)]
 
-use std::{ffi::CString, fmt, ops::ControlFlow, os::raw::c_void, ptr::NonNull, slice, sync::Arc};
+use std::{
+    ffi::{CStr, CString},
+    fmt,
+    ops::ControlFlow,
+    os::raw::c_void,
+    ptr::NonNull,
+    slice,
+    sync::Arc,
+};
 
 use rdkafka::{
     Offset, TopicPartitionList,
     bindings::{
-        rd_kafka_commit_queue, rd_kafka_consume_batch_queue, rd_kafka_get_watermark_offsets,
-        rd_kafka_message_destroy, rd_kafka_message_t, rd_kafka_message_timestamp,
-        rd_kafka_position, rd_kafka_queue_cb_event_enable, rd_kafka_queue_destroy,
-        rd_kafka_queue_forward, rd_kafka_queue_get_consumer, rd_kafka_queue_get_partition,
-        rd_kafka_queue_length, rd_kafka_queue_t, rd_kafka_t,
+        rd_kafka_clusterid, rd_kafka_commit_queue, rd_kafka_consume_batch_queue,
+        rd_kafka_get_watermark_offsets, rd_kafka_mem_free, rd_kafka_message_destroy,
+        rd_kafka_message_t, rd_kafka_message_timestamp, rd_kafka_position,
+        rd_kafka_queue_cb_event_enable, rd_kafka_queue_destroy, rd_kafka_queue_forward,
+        rd_kafka_queue_get_consumer, rd_kafka_queue_get_partition, rd_kafka_queue_length,
+        rd_kafka_queue_t, rd_kafka_t,
     },
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::RDKafkaErrorCode,
@@ -255,6 +264,22 @@ pub(super) fn known_end<C: ConsumerContext>(
         )
     };
     (error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
+}
+
+/// The id of the cluster, as brokers named it last. Asks nobody. (`rdkafka`'s own call never frees
+/// what it is given.)
+pub(super) fn cluster_id(client: &BaseConsumer<Context>) -> Option<String> {
+    let client = client.client().native_ptr();
+    // SAFETY: the client is valid; what it returns is a string that is ours to free, or NULL.
+    unsafe {
+        let id = rd_kafka_clusterid(client, 0);
+        if id.is_null() {
+            return None;
+        }
+        let text = CStr::from_ptr(id).to_string_lossy().into_owned();
+        rd_kafka_mem_free(client, id.cast());
+        Some(text)
+    }
 }
 
 /// Whether the consumer's own queue holds events for its next poll.

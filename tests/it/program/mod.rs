@@ -3,6 +3,7 @@
 
 mod bounds;
 mod clock;
+mod cluster;
 mod crash;
 mod death;
 mod diagnosis;

@@ -1,7 +1,7 @@
 //! Where reading continues if Kafka does not have the next offset, and what is committed to a
 //! group. `tests/e2e/positions.rs` tests the same with a real Kafka.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 use rdkafka::{
     Offset, TopicPartitionList,
@@ -11,7 +11,7 @@ use rdkafka::{
 
 use testkit::{
     cluster::{Cluster, TOPIC, client, cluster},
-    exporter::{Exporter, count},
+    exporter::{Exporter, count, program},
     produce::{ASN, Flows, Producer, unnamed},
     series::sum,
     servers::wait_for,
@@ -64,6 +64,13 @@ fn arguments(cluster: &Cluster, state: &Path) -> Vec<String> {
     let mut arguments = count(&cluster.bootstrap_servers(), TOPIC);
     arguments.push(format!("--state-dir={}", state.display()));
     arguments
+}
+
+/// Has another cluster be taken for the one that was counted.
+fn forget_cluster(state: &Path) {
+    let state = format!("--state-dir={}", state.display());
+    let status = Command::new(program()).args(["state", "forget-cluster", &state]).status();
+    assert!(status.unwrap().success());
 }
 
 /// Flows of one byte that were counted.
@@ -154,6 +161,7 @@ fn a_topic_recreated_while_we_were_away_is_read_from_its_beginning_once() {
 
     // Another cluster has another topic of this name.
     let second = cluster(2);
+    forget_cluster(state.path());
     let arguments = arguments(&second, state.path());
     send_flows(&second, &mut flows, 300, 2);
     for _ in 0..2 {
@@ -185,6 +193,7 @@ fn a_partition_that_came_while_we_were_away_is_read_from_its_beginning() {
 
     // Apparently the same topic, with a second partition.
     let two = cluster(2);
+    forget_cluster(state.path());
     send_flows(&two, &mut Flows::new(32, 2, 20), 100, 1);
     let mut more = Flows::new(33, 2, 20);
     let mut producer = Producer::new(&client(&two), TOPIC);

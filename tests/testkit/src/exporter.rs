@@ -256,6 +256,11 @@ impl Exporter {
         self.kill();
     }
 
+    /// Waits until it exits by itself. Returns its log too.
+    pub fn end(mut self, limit: Duration) -> (ExitStatus, String) {
+        (self.process.wait(limit), self.log())
+    }
+
     /// Sends SIGTERM and waits until it exits.
     pub fn stop(mut self) -> ExitStatus {
         self.process.terminate(STOP_LIMIT)

@@ -19,7 +19,8 @@ use crate::{
         bell::Bell,
         config::{KafkaConfig, StartOffset},
         context::Context,
-        queue::{PartitionQueue, commit, known_end},
+        error::KafkaSourceError,
+        queue::{PartitionQueue, cluster_id, commit, known_end},
         right::Right,
     },
     threads,
@@ -95,6 +96,18 @@ impl Client {
                 self.brokers
             ))),
         }
+    }
+
+    /// The id of the cluster, as brokers named it last. Asks nobody. `None` if they have not answered
+    /// yet or don't name it.
+    pub(super) fn cluster(&self) -> Option<String> {
+        cluster_id(&self.consumer)
+    }
+
+    /// Says that the brokers are not those of the cluster that was counted.
+    pub(super) fn other_cluster(&self, found: String, counted: String) -> KafkaSourceError {
+        let (brokers, topic) = (self.brokers.clone(), self.topic.clone());
+        KafkaSourceError::OtherCluster { brokers, topic, found, counted }
     }
 
     /// The offsets that these starts stand for. A partition without a leader is left out. Kafka

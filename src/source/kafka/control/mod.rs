@@ -4,6 +4,7 @@
 //! librdkafka's events and the time:
 //!
 //! - `client` asks the brokers, and gives librdkafka orders; nothing else does;
+//! - `cluster` sees to it that nothing is read from another cluster than before;
 //! - `topic` knows which partitions exist, and `starts` where one begins;
 //! - `assignment` gives partitions to workers and takes them back, for `alone` (this process
 //!   reads all partitions) or `group` (Kafka shares them), and `commits` tells a group how far they
@@ -15,6 +16,7 @@
 mod alone;
 mod assignment;
 mod client;
+mod cluster;
 mod commits;
 mod ends;
 mod faults;
@@ -26,7 +28,7 @@ mod topic;
 mod trouble;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{Arc, mpsc},
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -47,6 +49,7 @@ use crate::{
 use alone::Alone;
 use assignment::Assignment;
 use client::{Client, Range};
+use cluster::Cluster;
 use commits::Commits;
 use ends::{Asked, Ends};
 use faults::Faults;
@@ -57,8 +60,8 @@ use topic::Topic;
 use trouble::Trouble;
 
 use super::{
-    config::KafkaConfig, context::Context, event::Event, inbox::Inbox, progress::TopicProgress,
-    queue::has_events, right::Right,
+    config::KafkaConfig, context::Context, error::KafkaSourceError, event::Event, inbox::Inbox,
+    progress::TopicProgress, queue::has_events, right::Right, stored::Stored,
 };
 
 static LOG_WAITING: LogLimit = LogLimit::new(Duration::from_secs(30));
@@ -67,8 +70,8 @@ static LOG_LOST: LogLimit = LogLimit::new(Duration::from_secs(10));
 /// What the control thread works with.
 pub(super) struct Setup {
     pub(super) config: KafkaConfig,
-    /// How far partitions are counted already.
-    pub(super) stored: BTreeMap<i32, i64>,
+    /// What is known from before.
+    pub(super) stored: Stored,
     pub(super) consumer: Arc<BaseConsumer<Context>>,
     /// Those of the workers.
     pub(super) inboxes: Vec<Arc<Inbox>>,
@@ -84,6 +87,7 @@ pub(super) struct Setup {
 /// The control thread's state.
 pub(super) struct Control {
     client: Arc<Client>,
+    cluster: Cluster,
     topic: Topic,
     assignment: Assignment,
     mode: Mode,
@@ -120,7 +124,7 @@ impl Control {
             Arc::clone(&progress),
             Arc::clone(&metrics),
             config.group.is_some(),
-            stored,
+            stored.positions,
         );
         let KafkaConfig { partitions, group, start, .. } = config;
         let mode = match group {
@@ -132,6 +136,7 @@ impl Control {
             }
         };
         Control {
+            cluster: Cluster::new(Arc::clone(&client), Arc::clone(&publication), stored.cluster),
             topic: Topic::new(Arc::clone(&client)),
             ends: Ends::new(Arc::clone(&client), progress),
             client,
@@ -151,7 +156,7 @@ impl Control {
 
     /// Runs until told to stop, then stops the workers, has the last positions committed and
     /// leaves the group. An error is one that no waiting mends.
-    pub(super) fn run(mut self, workers: Vec<JoinHandle<()>>) -> Result<(), KafkaError> {
+    pub(super) fn run(mut self, workers: Vec<JoinHandle<()>>) -> Result<(), KafkaSourceError> {
         let result = self.watch();
         let failure = result.as_ref().err().map(|error| format!("Kafka: {error}"));
         if let Some(failure) = &failure {
@@ -176,7 +181,7 @@ impl Control {
         result
     }
 
-    fn watch(&mut self) -> Result<(), KafkaError> {
+    fn watch(&mut self) -> Result<(), KafkaSourceError> {
         if let Mode::Group(_) = self.mode {
             self.client.consumer.subscribe(&[self.client.topic()])?;
         }
@@ -185,7 +190,9 @@ impl Control {
         // A wait of our own, not one of librdkafka's: a stop ends it at once.
         while self.stop.recv_timeout(POLL) == Err(mpsc::RecvTimeoutError::Timeout) {
             // After the group's events: librdkafka takes whatever we assign for the answer to them.
-            if self.serve()? {
+            let is_out_of_range = self.serve()?;
+            self.check_cluster()?;
+            if is_out_of_range {
                 self.restart_out_of_range();
             }
             self.ask_for_ends();
@@ -201,6 +208,7 @@ impl Control {
                 let looked = self.topic.look();
                 // What was said meanwhile may be why there is no answer, or a rebalance.
                 self.serve()?;
+                self.check_cluster()?;
                 self.trouble = looked.and_then(|found| self.take_up_found(&found)).err();
                 self.release_vanished();
                 let is_settled =
@@ -214,6 +222,12 @@ impl Control {
             self.report();
         }
         Ok(())
+    }
+
+    /// Ends if the brokers are those of another cluster than before. They name their cluster with the
+    /// first description of the topic.
+    fn check_cluster(&mut self) -> Result<(), KafkaSourceError> {
+        if self.topic.is_known() { self.cluster.check() } else { Ok(()) }
     }
 
     /// Takes what librdkafka has to say, and does what events ask for. Returns whether there was an
@@ -295,6 +309,7 @@ impl Control {
 
     fn take_up_from_group(&mut self) {
         if let Mode::Group(group) = &mut self.mode
+            && self.cluster.is_checked()
             && let Err(trouble) = group.take_up(&mut self.topic, &mut self.assignment)
         {
             self.trouble = Some(trouble);

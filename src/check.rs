@@ -71,6 +71,7 @@ async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result
         }
     };
     let mut flows = Flows::new(schema, rule);
+    let mut cluster = None;
     match &config.source {
         SourceConfig::Demo(_) => {}
         SourceConfig::Input { input: Setting { value: input, origin }, .. } => {
@@ -90,7 +91,11 @@ async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result
             flows = seen;
             match found {
                 Err(LookError::Config(error)) => return Err(kafka.error(&error).into()),
-                found => report.say(&found?)?,
+                found => {
+                    let (found, of_cluster) = found?;
+                    report.say(&found)?;
+                    cluster = of_cluster;
+                }
             }
         }
     }
@@ -104,7 +109,8 @@ async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result
         None => report.line("state: nothing is kept")?,
         Some(place) => {
             let is_kept = !matches!(config.source, SourceConfig::Input { .. });
-            report.say(&state::look_at(&place, is_kept.then_some(&identity)))?;
+            let identity = is_kept.then_some(&identity);
+            report.say(&state::look_at(&place, identity, cluster.as_deref()))?;
         }
     }
     Ok(())

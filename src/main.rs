@@ -37,7 +37,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Threads for the HTTP server and for short tasks; counting and pushing have threads of their own.
 const ASYNC_THREADS: usize = 2;
+
 fn main() -> ExitCode {
+    // First of all: supervisors send it as soon as the process is there.
+    signals::ignore_hangup();
     let metrics = Arc::new(Metrics::new());
     let Ok(log) = Log::start(io::stderr(), metrics.log_lines_dropped.clone()) else {
         // Without one thread, there are no others either.

@@ -202,7 +202,7 @@ metrics! {
     /// Flow series that ended because they had no flows for the time of --series-ttl.
     series_expired: IntCounter("flow_exporter_series_expired_total");
     /// Time of the newest tick, in seconds since the epoch; every message before it is counted.
-    sample_time: Gauge("flow_exporter_sample_timestamp_seconds");
+    last_tick: Gauge("flow_exporter_last_tick_timestamp_seconds");
     /// Snapshots published.
     snapshots: IntCounter("flow_exporter_snapshots_total");
     /// Snapshots published without the counts of a worker that did not answer in time.

@@ -18,7 +18,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many requests may wait for the reload in progress.
 const WAITING: usize = 1;
 
-/// The report of a successful reload: lines for people that say what has changed.
+/// The report of a successful reload: lines for people that say what has changed, without a newline
+/// at the end.
 pub type Reloaded = String;
 
 /// Why a reload did not succeed. In all cases but the last two, the previous configuration stays in

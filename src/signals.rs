@@ -1,7 +1,8 @@
 //! What the process does when it is sent a signal.
 //!
 //! SIGINT and SIGTERM ask for a stop; a second one ends the process at once. SIGHUP asks for a reload,
-//! at whatever moment it comes; during the start, the reload follows the start. SIGUSR1 and SIGUSR2,
+//! at whatever moment it comes; during the start, the reload follows the start. Before anything is
+//! read, there is nothing to read again, and it is ignored. SIGUSR1 and SIGUSR2,
 //! which would end the process by default, are logged and ignored. The other signals keep their
 //! default actions: SIGQUIT leaves a core dump.
 
@@ -24,6 +25,15 @@ use tokio::{
 };
 
 use super::exit::{FAILED, FLUSH_LIMIT};
+
+/// Has SIGHUP do nothing from now on, until [`Signals::take`]: what it asks for, reading the
+/// configuration, is still to come. By default, it would end the process.
+#[allow(unsafe_code)]
+pub(crate) fn ignore_hangup() {
+    // SAFETY: no handler is installed, so nothing of ours runs when a signal comes. The call can't
+    // fail for this signal, and only changes what the kernel does with it.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+}
 
 /// Signals for a stop that come within this of the first one are the same wish: `timeout` and some
 /// supervisors send one to the process and one to its group.
@@ -49,7 +59,6 @@ impl Signals {
     pub(crate) fn take(runtime: &Handle) -> io::Result<Self> {
         let _within = runtime.enter();
         Ok(Signals {
-            // First of all: supervisors send it as soon as the process is there.
             hangup: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,

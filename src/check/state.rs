@@ -6,32 +6,32 @@ use rustix::fs::Access;
 
 use crate::{
     journal,
-    ledger::{Identity, Store, StoreError},
+    ledger::{Examined, Identity, Store, StoreError},
     state_dir::StatePlace,
 };
 
 use super::found::Found;
 
 /// Looks at the directory without changing anything in it. With an `identity`, counts of it would be
-/// kept there.
+/// kept there; brokers say that they are of this `cluster`.
 pub(super) fn look_at(
     StatePlace { directory, is_named, is_earlier_default }: &StatePlace,
     identity: Option<&Identity>,
+    cluster: Option<&str>,
 ) -> Found {
     let title = format!("state in {}", directory.display());
     let result = may_write(directory).and_then(|finding| match identity {
-        Some(identity) if directory.is_dir() => journal_in(directory, identity),
-        _ => Ok(finding),
+        Some(identity) if directory.is_dir() => journal_in(directory, identity, cluster),
+        _ => Ok(vec![finding]),
     });
-    let (works, finding) = match result {
-        Ok(finding) => (true, finding),
+    let (works, mut findings) = match result {
+        Ok(findings) => (true, findings),
         // The program does without a default directory that can't be created.
         Err(error) if !is_named && !directory.exists() => {
-            (true, format!("{error}; counts would be lost at the end: give --state-dir"))
+            (true, vec![format!("{error}; counts would be lost at the end: give --state-dir")])
         }
-        Err(error) => (false, error),
+        Err(error) => (false, vec![error]),
     };
-    let mut findings = vec![finding];
     if *is_earlier_default {
         findings.push("it is the default of earlier versions, and stays in use".to_owned());
     }
@@ -63,14 +63,37 @@ fn may_write(directory: &Path) -> Result<String, String> {
 }
 
 /// What the journal holds, if the program could start with it.
-fn journal_in(directory: &Path, identity: &Identity) -> Result<String, String> {
+fn journal_in(
+    directory: &Path,
+    identity: &Identity,
+    cluster: Option<&str>,
+) -> Result<Vec<String>, String> {
     let journal = directory.join(journal::DIRECTORY);
     if !journal.is_dir() {
-        return Ok("it can be written to, and holds no counts yet".to_owned());
+        return Ok(vec!["it can be written to, and holds no counts yet".to_owned()]);
     }
     let is_held = journal::is_held(&journal).map_err(|error| error.to_string())?;
+    let mut notes = Vec::new();
     let held = match Store::examine(&journal, identity) {
-        Ok(Some(series)) => format!("it holds the counts of {series} series"),
+        Ok(Some(Examined { series, rule, cluster: counted })) => {
+            if let (Some(counted), Some(found)) = (counted, cluster)
+                && counted != found
+            {
+                return Err(format!(
+                    "it holds counts from cluster {counted:?}, and the brokers are those of \
+                     cluster {found:?}: check --brokers, give another --state-dir, or, if the \
+                     topic was moved with its offsets, run 'flow-exporter state forget-cluster'"
+                ));
+            }
+            if rule != identity.rule {
+                notes.push(format!(
+                    "they are of AS {}: with --asn {}, all series end and others begin from zero; \
+                     positions stay",
+                    rule.asn, identity.rule.asn
+                ));
+            }
+            format!("it holds the counts of {series} series")
+        }
         Ok(None) => "it holds no counts yet".to_owned(),
         // A running process deletes files while they are read here; it has found them sound.
         Err(StoreError::Journal(journal::Error::Io { .. })) if is_held => {
@@ -78,9 +101,11 @@ fn journal_in(directory: &Path, identity: &Identity) -> Result<String, String> {
         }
         Err(error) => return Err(error.to_string()),
     };
-    Ok(if is_held {
+    let held = if is_held {
         format!("{held}, and a running flow-exporter uses it: stop that before starting another")
     } else {
         format!("{held}, from which counting continues")
-    })
+    };
+    notes.insert(0, held);
+    Ok(notes)
 }

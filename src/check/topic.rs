@@ -4,27 +4,38 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     clock::UnixMs,
-    source::kafka::{KafkaConfig, LookError, Looked, look},
+    source::kafka::{KafkaConfig, LookError, Looked, LookedTopic, look},
 };
 
 use super::{flows::Flows, found::Found};
 
 /// The topic works unless the newest message of a partition has records that can't be decoded.
-/// Its newest messages go to `flows`.
-pub(super) fn look_at(config: &KafkaConfig, flows: &mut Flows) -> Result<Found, LookError> {
+/// Its newest messages go to `flows`. Returns the id of its cluster too, if brokers name it.
+pub(super) fn look_at(
+    config: &KafkaConfig,
+    flows: &mut Flows,
+) -> Result<(Found, Option<String>), LookError> {
     let title = format!("topic {}", config.topic);
     match look_into(config, flows) {
-        Ok((works, findings)) => Ok(Found { title, works: Some(works), findings }),
+        Ok((works, findings, cluster)) => {
+            Ok((Found { title, works: Some(works), findings }, cluster))
+        }
         Err(error @ LookError::Config(_)) => Err(error),
-        Err(error) => Ok(Found { title, works: Some(false), findings: vec![error.to_string()] }),
+        Err(error) => {
+            let findings = vec![error.to_string()];
+            Ok((Found { title, works: Some(false), findings }, None))
+        }
     }
 }
 
-fn look_into(config: &KafkaConfig, flows: &mut Flows) -> Result<(bool, Vec<String>), LookError> {
+fn look_into(
+    config: &KafkaConfig,
+    flows: &mut Flows,
+) -> Result<(bool, Vec<String>, Option<String>), LookError> {
     // Why records of a partition's newest message can't be decoded.
     let mut newest: BTreeMap<i32, BTreeSet<&'static str>> = BTreeMap::new();
     let (mut newest_time, mut read) = (None, 0_u64);
-    let partitions = look(config, |partition, time, payload| {
+    let LookedTopic { partitions, cluster } = look(config, |partition, time, payload| {
         read += 1;
         newest_time = newest_time.max(time);
         let malformed = newest.entry(partition).or_default();
@@ -67,5 +78,5 @@ fn look_into(config: &KafkaConfig, flows: &mut Flows) -> Result<(bool, Vec<Strin
         ));
     }
     let well = unread.is_empty() && newest.values().all(BTreeSet::is_empty);
-    Ok((well, findings))
+    Ok((well, findings, cluster))
 }

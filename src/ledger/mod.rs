@@ -39,5 +39,5 @@ pub use schedule::Timestamps;
 pub use series_table::{OTHER_SERIES, SeriesTable};
 pub use shard::Shard;
 pub use snapshot::{Series, Snapshot};
-pub use store::Store;
+pub use store::{Examined, Store};
 pub use thread::{Ledger, LedgerConfig};

@@ -11,6 +11,7 @@ use crate::{
         MemoryJournal, State,
     },
     schema::{Measure, Schema},
+    traffic::Rule,
 };
 
 use super::{
@@ -45,6 +46,17 @@ pub struct Store {
     /// What was counted ahead, as it is in the newest durable delta.
     early_counts: Vec<u8>,
     delta: Delta,
+}
+
+/// What a journal holds from which counting can go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Examined {
+    /// How many series it has counts of.
+    pub series: usize,
+    /// How their flows were classified.
+    pub rule: Rule,
+    /// The id of the cluster that its positions are of, if it is recorded.
+    pub cluster: Option<String>,
 }
 
 /// What keeps the deltas.
@@ -95,16 +107,20 @@ impl Store {
         })
     }
 
-    /// Whether [`Store::open`] would take what `directory` holds, and of how many series it has
-    /// counts. Changes nothing; the directory may be in use.
-    pub fn examine(directory: &Path, identity: &Identity) -> Result<Option<usize>, StoreError> {
+    /// Whether [`Store::open`] would take what `directory` holds, and what that is; `None` if it holds
+    /// nothing yet. Changes nothing; the directory may be in use.
+    pub fn examine(directory: &Path, identity: &Identity) -> Result<Option<Examined>, StoreError> {
         let report = journal::verify(directory)?;
         if let Some(broken) = report.in_the_way().next() {
             return Err(journal::Error::from(broken.clone()).into());
         }
         report.state.map_or(Ok(None), |state| {
-            held(&state, identity)?;
-            Ok(Some(state.len()))
+            let held = held(&state, identity)?;
+            Ok(Some(Examined {
+                series: state.len(),
+                rule: held.rule,
+                cluster: held.cluster.map(str::to_owned),
+            }))
         })
     }
 

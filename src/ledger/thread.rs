@@ -514,7 +514,7 @@ impl Ledger {
         self.metrics.series.set(snapshot.len() as i64);
         if is_tick && let Some(tick) = snapshot.time {
             self.last_tick = Some(tick);
-            self.metrics.sample_time.set(tick.seconds());
+            self.metrics.last_tick.set(tick.seconds());
         }
         self.newest.send_replace(Some(snapshot));
         self.news.send_replace(());

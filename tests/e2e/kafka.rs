@@ -161,7 +161,7 @@ fn offsets_without_messages_such_as_transaction_markers_hold_back_no_sample() {
     let exporter = Exporter::start(&arguments);
     exporter.wait_for_totals(&flows.totals(unnamed), COUNT_LIMIT);
     // The last offset of each partition is a transaction marker, which is never delivered.
-    let sampled = || exporter.page().sum("flow_exporter_sample_timestamp_seconds");
+    let sampled = || exporter.page().sum("flow_exporter_last_tick_timestamp_seconds");
     let first = sampled();
     wait_for("further samples", COUNT_LIMIT, || match sampled() {
         time if time >= first + 3 => Ok(()),

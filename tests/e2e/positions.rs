@@ -156,7 +156,7 @@ fn members_of_a_group_count_a_recreated_topic_from_its_beginning() {
 
 fn continues_with_fewer_partitions(group: bool) {
     const VANISHED: &str = "flow_exporter_kafka_partitions_vanished_total";
-    const SAMPLED: &str = "flow_exporter_sample_timestamp_seconds";
+    const SAMPLED: &str = "flow_exporter_last_tick_timestamp_seconds";
     let kafka = Kafka::start();
     kafka.create_topic(TOPIC, 3);
     let state = TempDir::new().expect("a temporary directory");

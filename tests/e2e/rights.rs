@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const READ_TOPIC: &str = "--operation Read --topic pmacct.acct";
 const READ_GROUP: &str = "--operation Read --group flows";
 const ERRORS: &str = "flow_exporter_kafka_errors_total";
-const SAMPLED: &str = "flow_exporter_sample_timestamp_seconds";
+const SAMPLED: &str = "flow_exporter_last_tick_timestamp_seconds";
 
 /// Arguments for logging in as the user whose rights change.
 fn log_in(kafka: &Kafka) -> Vec<String> {

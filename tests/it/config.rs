@@ -1019,12 +1019,14 @@ async fn check_looks_at_the_address_for_scrapes_and_at_the_state() {
         "{text}"
     );
     assert_eq!(code, Some(0), "{text}");
+    assert!(!text.contains("all series end"), "{text}");
     // Another AS ends the series; another topic has other positions.
     let (text, code) = check("--asn=8", free, &state).await;
     assert!(
         text.contains("it holds the counts of 0 series, from which counting continues"),
         "{text}"
     );
+    assert!(text.contains("they are of AS 7: with --asn 8, all series end"), "{text}");
     assert_eq!(code, Some(0), "{text}");
     let elsewhere = directory.path().join("elsewhere");
     let of_other =

@@ -178,7 +178,7 @@ fn ready(state: &ServerState) -> Answer {
 async fn reload(handle: Option<&ReloadHandle>) -> Answer {
     let Some(handle) = handle else { return plain(StatusCode::NOT_FOUND, "Not found.\n") };
     let error = match handle.reload().await {
-        Ok(changes) => return plain(StatusCode::OK, format!("Reloaded.\n{changes}")),
+        Ok(changes) => return plain(StatusCode::OK, format!("Reloaded.\n{changes}\n")),
         Err(error) => error,
     };
     let status = match error {

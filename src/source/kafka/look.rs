@@ -19,6 +19,7 @@ use super::{
     InvalidKafkaConfig, KafkaConfig, PartitionChoice,
     connections::Connections,
     context::{concerns_connections, concerns_groups},
+    queue::cluster_id,
     right::Right,
 };
 
@@ -46,6 +47,15 @@ pub struct Looked {
     pub next: i64,
     /// Whether the partition was read up to there.
     pub is_read: bool,
+}
+
+/// A topic as the brokers describe it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LookedTopic {
+    /// Its partitions.
+    pub partitions: BTreeMap<i32, Looked>,
+    /// The id of the cluster; `None` if the brokers don't name it.
+    pub cluster: Option<String>,
 }
 
 /// Why looking at a topic failed.
@@ -109,7 +119,7 @@ impl ConsumerContext for LookContext {}
 pub fn look(
     config: &KafkaConfig,
     mut recent: impl FnMut(i32, Option<UnixMs>, &[u8]),
-) -> Result<BTreeMap<i32, Looked>, LookError> {
+) -> Result<LookedTopic, LookError> {
     let mut settings = config.lower()?;
     settings.set("statistics.interval.ms", "0");
     // Not every offset has a message, so librdkafka must tell where the end is. For a partition
@@ -160,7 +170,7 @@ pub fn look(
     }
     let unknown = Looked { oldest: 0, next: 0, is_read: false };
     looked.extend(silent.into_iter().map(|partition| (partition, unknown)));
-    Ok(looked)
+    Ok(LookedTopic { partitions: looked, cluster: cluster_id(&consumer) })
 }
 
 /// Whether an error does not matter: connections are made again, and without a group, its

@@ -50,7 +50,7 @@ use control::{Control, Setup};
 pub use error::KafkaSourceError;
 use event::Event;
 use inbox::{Command, Inbox};
-pub use look::{LookError, Looked, look};
+pub use look::{LookError, Looked, LookedTopic, look};
 use progress::TopicProgress;
 pub use stored::Stored;
 use worker::Worker;

@@ -1,6 +1,7 @@
 //! A partition's own queue in librdkafka, read in batches without copying.
 //!
-//! This and the program's `waits.rs` are the only modules with unsafe code. `rdkafka` wraps these
+//! This is the only module of the library with unsafe code; the program has a little in `waits.rs`
+//! and `signals.rs`. `rdkafka` wraps these
 //! queues, but returns messages one by one, each in an event; for messages of this size, librdkafka's
 //! batch call costs about half of that. The calls below rely on what rdkafka.h promises:
 //!
@@ -268,7 +269,7 @@ pub(super) fn known_end<C: ConsumerContext>(
 
 /// The id of the cluster, as brokers named it last. Asks nobody. (`rdkafka`'s own call never frees
 /// what it is given.)
-pub(super) fn cluster_id(client: &BaseConsumer<Context>) -> Option<String> {
+pub(super) fn cluster_id<C: ConsumerContext>(client: &BaseConsumer<C>) -> Option<String> {
     let client = client.client().native_ptr();
     // SAFETY: the client is valid; what it returns is a string that is ours to free, or NULL.
     unsafe {

@@ -40,19 +40,19 @@ async fn a_reload_is_answered_with_its_outcome() {
     let (handle, requests) = channel();
     let exporter = exporter(handle);
     let outcomes = vec![
-        Ok("endpoint a: added\n".to_owned()),
+        Ok("endpoint a: added\nendpoint b: removed".to_owned()),
         Err(ReloadError::Invalid("line 3: no url".to_owned())),
         Err(ReloadError::NeedsRestart("--asn has changed".to_owned())),
         Err(ReloadError::Failed("endpoint b is gone".to_owned())),
-        Ok(String::new()),
+        Ok("no endpoint has changed".to_owned()),
     ];
     let answers = tokio::spawn(answer_with(requests, outcomes));
     for (method, status, body) in [
-        (Method::POST, 200, "Reloaded.\nendpoint a: added\n"),
+        (Method::POST, 200, "Reloaded.\nendpoint a: added\nendpoint b: removed\n"),
         (Method::POST, 400, "the configuration is invalid: line 3: no url\n"),
         (Method::POST, 409, "a restart is needed: --asn has changed\n"),
         (Method::POST, 500, "the reload failed: endpoint b is gone\n"),
-        (Method::PUT, 200, "Reloaded.\n"),
+        (Method::PUT, 200, "Reloaded.\nno endpoint has changed\n"),
     ] {
         assert_eq!(ask(&exporter, method).await, (status, body.to_owned()));
     }

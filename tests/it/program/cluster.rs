@@ -142,6 +142,16 @@ fn a_journal_without_a_cluster_goes_on_with_the_first_that_it_meets_and_keeps_to
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("are those of cluster"), "{said}");
 
+    let output = Command::new(program())
+        .arg("check")
+        .args(&at_first)
+        .arg(format!("--addr={address}:9590"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("it holds counts from cluster"), "{said}");
+
     // It is in the journal also where nothing was counted since.
     let exporter = Exporter::start(&at_second);
     assert_eq!(exporter.page().totals(), flows.totals(unnamed));

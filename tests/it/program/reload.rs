@@ -208,7 +208,7 @@ fn a_configuration_that_can_not_be_used_changes_nothing_and_says_why() {
 
     fs::write(&kafka, "# as it was\nclient.id=one\n").unwrap();
     let answer = exporter.reload().unwrap();
-    assert!(answer.contains("no endpoint has changed"), "{answer}");
+    assert_eq!(answer, "Reloaded.\nno endpoint has changed\n");
     assert_eq!(exporter.page().sum(SUCCESSFUL), 1);
     exporter.wait_until_ready(LIMIT);
     assert!(exporter.stop().success());
@@ -258,6 +258,35 @@ fn a_hangup_during_start_or_stop_ends_nothing() {
         process.try_wait().unwrap().ok_or_else(log)
     });
     assert_eq!(status.code(), Some(0), "{}", log());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_hangup_ends_no_process_that_is_yet_to_read_its_configuration() {
+    // Whether the system reports that it begins with threads of its own and would not take a SIGHUP
+    // as its end (`SigIgn` and `SigCgt` in `proc_pid_status(5)`).
+    let is_safe = |status: &str| {
+        let field = |name| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let signals = |name| u64::from_str_radix(field(name)?, 16).ok();
+        (field("Threads:")?.parse::<u32>().ok()? > 1)
+            .then_some((signals("SigIgn:")? | signals("SigCgt:")?) & 1 == 1)
+    };
+    let mut seen = 0;
+    for _ in 0..1000 {
+        let mut process =
+            Command::new(program()).arg("--version").stdout(Stdio::null()).spawn().unwrap();
+        while process.try_wait().unwrap().is_none() {
+            let status = fs::read_to_string(format!("/proc/{}/status", process.id()));
+            if let Some(is_safe) = status.ok().as_deref().and_then(is_safe) {
+                assert!(is_safe, "a SIGHUP would end it");
+                seen += 1;
+            }
+        }
+        if seen > 100 {
+            return;
+        }
+    }
+    panic!("seen only {seen} times");
 }
 
 /// Opens a pipe once it has a reader.

@@ -20,7 +20,7 @@ use testkit::{
 
 const LIMIT: Duration = Duration::from_secs(60);
 const ERRORS: &str = "flow_exporter_kafka_errors_total";
-const SAMPLED: &str = "flow_exporter_sample_timestamp_seconds";
+const SAMPLED: &str = "flow_exporter_last_tick_timestamp_seconds";
 const GROUP: &str = "--group=flows";
 
 fn send(cluster: &Cluster, flows: &mut Flows, records: u64, partitions: i32) {

@@ -68,7 +68,7 @@ fn read_samples(directory: &Path) -> BTreeMap<i64, u64> {
 /// Waits until all samples before this time are taken.
 fn wait_for_sample(exporter: &Exporter, time_ms: i64) {
     wait_for("sample", LIMIT, || {
-        match exporter.page().sum("flow_exporter_sample_timestamp_seconds") {
+        match exporter.page().sum("flow_exporter_last_tick_timestamp_seconds") {
             seconds if seconds as i64 * 1000 >= time_ms => Ok(()),
             seconds => Err(format!("the newest is of {seconds}, not {}", time_ms / 1000)),
         }

@@ -40,7 +40,10 @@ pub async fn run(config: CheckConfig, out: &mut impl Write) -> anyhow::Result<bo
 }
 
 async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result<()> {
-    let schema = Schema::original();
+    let schema = match &config {
+        CheckConfig::All(config) => Schema::new(config.views.value.clone()),
+        CheckConfig::Endpoints(_) => Schema::original(),
+    };
     for endpoint in config.endpoints() {
         let probed = pusher::probe(&endpoint.config, &schema)
             .await

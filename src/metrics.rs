@@ -18,7 +18,6 @@ use prometheus::{
 use crate::{
     flow::{Malformed, Skipped},
     process,
-    schema::Dimension,
     traffic::{Counts, Ignored},
 };
 
@@ -192,6 +191,9 @@ metrics! {
     /// Label values of counted flow records truncated to 1,024 bytes, by label; values with the
     /// same beginning are counted as one.
     label_values_truncated: IntCounterVec("flow_exporter_label_values_truncated_total", ["label"]);
+    /// Counted flow records that lacked the value of a label, by label; it is empty there, or 0 for
+    /// an AS.
+    label_missing: IntCounterVec("flow_exporter_label_missing_total", ["label"]);
     /// Current number of flow series.
     series: IntGauge("flow_exporter_series");
     /// Maximum number of flow series; further flows are counted in series labelled other.
@@ -354,9 +356,6 @@ impl Metrics {
         for reason in Malformed::ALL {
             self.decode_errors.with_label_values(&[reason.label()]);
         }
-        for dimension in Dimension::ALL.iter().filter(|dimension| dimension.is_text()) {
-            self.label_values_truncated.with_label_values(&[dimension.labels()[0].name]);
-        }
         for reason in UNTIMED {
             self.untimed_messages.with_label_values(&[reason]);
         }
@@ -383,10 +382,13 @@ impl Metrics {
             let malformed = counts.malformed[reason.index()];
             self.decode_errors.with_label_values(&[reason.label()]).inc_by(malformed);
         }
-        for dimension in Dimension::ALL.iter().filter(|dimension| dimension.is_text()) {
-            let label = dimension.labels()[0].name;
-            let truncated = counts.values_truncated[dimension.index()];
-            self.label_values_truncated.with_label_values(&[label]).inc_by(truncated);
+        for (place, dimension) in counts.schema().dimensions().iter().enumerate() {
+            let label = [dimension.label()];
+            self.label_missing.with_label_values(&label).inc_by(counts.values_missing[place]);
+            if dimension.is_text() {
+                let truncated = counts.values_truncated[place];
+                self.label_values_truncated.with_label_values(&label).inc_by(truncated);
+            }
         }
     }
 

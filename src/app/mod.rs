@@ -37,7 +37,7 @@ use crate::{
         server::{self, ListenAddr, Listener, ServerConfig, ServerState},
     },
     reload::{ReloadHandle, ReloadRequests},
-    schema::Schema,
+    schema::{Schema, View},
     source::kafka::Stored,
     state_dir::{self, StatePlace},
     threads,
@@ -88,7 +88,7 @@ pub async fn run(
     let rule = Rule { asn: config.asn.value };
     // Construct.
     let health = Health::new();
-    let schema = Arc::new(Schema::original());
+    let schema = Arc::new(Schema::new(config.views.value.clone()));
     let demo = match &config.source {
         SourceConfig::Demo(demo) => Some(Demo::start(demo.clone(), health.register("demo"))),
         SourceConfig::Kafka(_) | SourceConfig::Input { .. } => None,
@@ -273,7 +273,7 @@ fn ledger_config(config: &Config, schema: Arc<Schema>, names_wait: Duration) -> 
         interval: config.push.interval.value,
         timestamps: config.timestamps.value,
         series_ttl: config.series_ttl.value,
-        max_series: config.max_series.value,
+        max_series: config.views.value.iter().map(View::max_series).fold(0, usize::saturating_add),
         names_wait,
     }
 }

@@ -154,7 +154,7 @@ pub struct CommonFlags {
     #[command(flatten)]
     pub time: TimeFlags,
     #[command(flatten)]
-    pub series: SeriesFlags,
+    pub view: ViewFlags,
     #[command(flatten)]
     pub names: NameFlags,
     /// Address to serve scrapes at, or none.
@@ -239,10 +239,21 @@ pub struct TimeFlags {
     pub series_ttl: Duration,
 }
 
-/// How many series there are.
+/// The series of the view flow.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Counting")]
-pub struct SeriesFlags {
+pub struct ViewFlags {
+    /// The labels of the flow series, separated by commas.
+    ///
+    /// Without it, those of the original: number and name of both ASes, and the hostname.
+    /// docs/views.md lists all labels, and says how to have several views at once.
+    #[arg(long, env = "FLOW_EXPORTER_LABELS", value_name = "LABEL,…", hide_short_help = true)]
+    pub labels: Option<String>,
+    /// What is counted: bytes, packets, flows [default: bytes].
+    ///
+    /// Separated by commas; each is a metric of its own.
+    #[arg(long, env = "FLOW_EXPORTER_MEASURES", value_name = "MEASURE,…", hide_short_help = true)]
+    pub measures: Option<String>,
     /// The largest number of flow series.
     ///
     /// Beyond it, further flows are counted in one series for each direction and hostname, with
@@ -301,11 +312,11 @@ pub struct NameFlags {
 #[command(next_help_heading = "Push")]
 #[allow(missing_docs)]
 pub struct PushFlags {
-    /// A file with further endpoints, as in Prometheus.
+    /// A file with views and further endpoints.
     ///
-    /// It holds Prometheus' own `remote_write` section and
-    /// `global.external_labels`. Its endpoints come
-    /// in addition to that of --remote-write-url. It is read again on SIGHUP and POST /-/reload.
+    /// It holds views (docs/views.md), and Prometheus' own `remote_write` section and
+    /// `global.external_labels`. Its endpoints come in addition to that of --remote-write-url. It is
+    /// read again on SIGHUP and POST /-/reload.
     #[arg(long, env = "FLOW_EXPORTER_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The remote-write endpoint to push to.

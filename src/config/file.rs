@@ -1,5 +1,5 @@
 //! Reads the file of `--config`: Prometheus' own `remote_write` and `global.external_labels`, so that
-//! operators can paste theirs, and a few keys of our own.
+//! operators can paste theirs, and keys of our own, such as `views`.
 
 use std::{
     env,
@@ -23,6 +23,7 @@ use super::{
     endpoint::{self, Endpoint},
     error::ConfigError,
     setting::Setting,
+    views::{self, FileViews},
     yaml::{self, Field, Section},
 };
 
@@ -36,6 +37,8 @@ pub(super) struct File {
     pub(super) endpoints: Vec<Endpoint>,
     /// Names and values; a label without a value is left out of the series.
     pub(super) external_labels: Option<Setting<Labels>>,
+    /// What is counted, if it says so.
+    pub(super) views: Option<FileViews>,
 }
 
 /// Reads the file. Relative paths in it start from its directory. `interval` is the time between two
@@ -53,12 +56,13 @@ pub(super) fn read(file: &Path, interval: Duration) -> Result<File, ConfigError>
         for key in ["scrape_configs", "scrape_config_files", "rule_files", "alerting", "storage"] {
             top.refuse(key, "this is for Prometheus itself: remove it")?;
         }
-        match endpoints {
-            Some(endpoints) => Ok(File { endpoints, external_labels }),
-            None => {
-                Err(top.field().error("remote_write is missing: without it, leave --config out"))
-            }
+        let views = top.get("views", views::of_file)?;
+        if endpoints.is_none() && views.is_none() {
+            return Err(top.field().error(
+                "neither remote_write nor views is there: give one of them, or leave --config out",
+            ));
         }
+        Ok(File { endpoints: endpoints.unwrap_or_default(), external_labels, views })
     })
 }
 

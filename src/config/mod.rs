@@ -14,6 +14,7 @@ mod push;
 mod setting;
 mod source;
 mod state;
+mod views;
 mod yaml;
 
 use std::time::Duration;
@@ -27,6 +28,7 @@ use crate::{
     ledger::Timestamps,
     names::NamesSource,
     publish::server::ListenAddr,
+    schema::View,
 };
 
 pub use changes::Fixed;
@@ -50,8 +52,8 @@ pub struct Config {
     pub timestamps: Setting<Timestamps>,
     /// How long a series lives without a flow; `None` for ever.
     pub series_ttl: Setting<Option<Duration>>,
-    /// The largest number of series.
-    pub max_series: Setting<usize>,
+    /// What is counted; each view has a name of its own.
+    pub views: Setting<Vec<View>>,
     /// Where AS names come from.
     pub names: Setting<NamesSource>,
     /// The time between two looks for fresh names.
@@ -112,7 +114,7 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let CommonFlags {
             time,
-            series,
+            view,
             names,
             addr,
             openmetrics_created,
@@ -134,7 +136,8 @@ impl Config {
             None => Setting::of_flag(default_names, "--as-names", sources),
         };
         let listen = listen(addr, sources)?;
-        let push = PushConfig::new(push, sources)?;
+        let (push, of_file) = PushConfig::new(push, sources)?;
+        let views = views::views(of_file, view, sources)?;
         if !series_ttl.is_zero() && series_ttl < push.interval.value {
             return Err(ConfigError(
                 "--series-ttl is shorter than --remote-write-interval: series would end before \
@@ -151,14 +154,13 @@ impl Config {
         }
         let state_dir = StateDir::new(state_dir, &source);
         let ttl = Some(series_ttl).filter(|ttl| !ttl.is_zero());
-        let max_series = series.max_series as usize;
         Ok(Config {
             source,
             workers: Setting::of_flag(workers, "--workers", sources),
             asn: Setting::of_flag(asn, "--asn", sources),
             timestamps: Setting::of_flag(timestamps, "--timestamps", sources),
             series_ttl: Setting::of_flag(ttl, "--series-ttl", sources),
-            max_series: Setting::of_flag(max_series, "--max-series", sources),
+            views,
             names: names_source,
             names_refresh: Setting::of_flag(names.as_names_refresh, "--as-names-refresh", sources),
             state_dir: Setting::of_flag(state_dir, "--state-dir", sources),
@@ -177,7 +179,7 @@ impl Config {
             asn,
             timestamps,
             series_ttl,
-            max_series,
+            views,
             names: _,
             names_refresh: _,
             state_dir,
@@ -191,7 +193,7 @@ impl Config {
         fixed.compare(asn, &new.asn);
         fixed.compare(timestamps, &new.timestamps);
         fixed.compare(series_ttl, &new.series_ttl);
-        fixed.compare(max_series, &new.max_series);
+        fixed.compare(views, &new.views);
         fixed.compare(state_dir, &new.state_dir);
         fixed.compare(listen, &new.listen);
         fixed.compare(created, &new.created);
@@ -210,7 +212,7 @@ impl CheckConfig {
         if brokers.is_none() && topic.is_none() && input.is_none() {
             let CommonFlags { push, sources, .. } = flags.common;
             return PushConfig::new(push, &sources)
-                .map(|push| CheckConfig::Endpoints(push.endpoints));
+                .map(|(push, _)| CheckConfig::Endpoints(push.endpoints));
         }
         Config::count(flags).map(|config| CheckConfig::All(Box::new(config)))
     }

@@ -21,6 +21,7 @@ use super::{
     file::{self, File},
     pairs::pair,
     setting::{Origin, Setting},
+    views::FileViews,
 };
 
 /// The push side.
@@ -44,14 +45,17 @@ const EXTERNAL_LABEL: &str = "--external-label";
 pub(super) const EXTERNAL_LABELS: &str = "external_labels";
 
 impl PushConfig {
-    /// What the flags, and the file that they name, ask for.
-    pub(super) fn new(flags: PushFlags, sources: &Sources) -> Result<Self, ConfigError> {
+    /// What the flags, and the file that they name, ask for; and the views that the file has.
+    pub(super) fn new(
+        flags: PushFlags,
+        sources: &Sources,
+    ) -> Result<(Self, Option<FileViews>), ConfigError> {
         let interval =
             Setting::of_flag(flags.remote_write_interval, "--remote-write-interval", sources);
         let queue_max_bytes = Setting::of_flag(flags.queue_max_bytes, "--queue-max-bytes", sources);
         let queue_max_age = Setting::of_flag(flags.queue_max_age, "--queue-max-age", sources);
         let given = pairs(&flags.external_label, EXTERNAL_LABEL)?;
-        let File { mut endpoints, external_labels } = match &flags.config {
+        let File { mut endpoints, external_labels, views } = match &flags.config {
             Some(path) => file::read(path, interval.value)?,
             None => File::default(),
         };
@@ -87,7 +91,7 @@ impl PushConfig {
         }
         check_distinct(&endpoints)?;
         let file = flags.config.map(|file| Setting::of_flag(file, "--config", sources));
-        Ok(PushConfig { file, interval, endpoints, queue_max_bytes, queue_max_age })
+        Ok((PushConfig { file, interval, endpoints, queue_max_bytes, queue_max_age }, views))
     }
 
     /// The caps of the log that the endpoints read from.

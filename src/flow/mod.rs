@@ -18,6 +18,7 @@ mod row;
 pub use decoder::Decoder;
 pub use foreign::Foreign;
 pub use plan::{Plan, Slot};
+pub use pmacct::is_typed;
 pub use reason::{Malformed, Skipped};
 pub use record::{Decoded, Flow, Record};
 pub use row::Row;

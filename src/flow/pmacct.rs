@@ -5,9 +5,9 @@
 //! are those of pmacct's `src/plugin_cmn_json.c`.
 #![expect(clippy::inline_always, reason = "8 % of the time per record, measured by benches/decode")]
 
-use std::iter::once;
+use std::{iter::once, net::IpAddr};
 
-use crate::schema::{Field, FieldType};
+use crate::schema::{EGRESS, Field, FieldType, INGRESS, flag, protocol};
 
 use super::{
     json::{Cursor, Number, SyntaxError, repaired},
@@ -26,6 +26,9 @@ pub(super) struct Pmacct {
     values: RowBuffer,
 }
 
+/// The key that tells flows from markers.
+const EVENT_TYPE: &str = "event_type";
+
 /// What is done with the value of a key.
 #[derive(Debug, Clone, Copy)]
 enum Action {
@@ -39,6 +42,15 @@ enum Action {
     Label(Slot),
     /// It is anything that can be a text.
     Text(Slot),
+    /// It is an IP address.
+    Address(Slot),
+    /// It is the name or the number of a protocol.
+    Protocol(Slot),
+    /// It is a set of TCP flags: a number, or an array of names as `tcpflags_encode_as_array`
+    /// writes it.
+    TcpFlags(Slot),
+    /// It is the direction in which a flow passed the exporter.
+    FlowDirection(Slot),
 }
 
 /// What is done with the values of the keys that are used. A key is used once: of two fields with
@@ -52,20 +64,24 @@ struct Fields {
 
 impl Fields {
     fn new(plan: &Plan) -> Self {
-        let wanted = plan.fields().map(|(slot, field)| {
+        let wanted = plan.fields().flat_map(|(slot, field)| {
             let action = match (field, field.value_type()) {
                 (Field::Hostname, _) => Action::Label(slot),
                 (_, FieldType::Number { .. }) => Action::Number(slot),
+                (_, FieldType::Protocol) => Action::Protocol(slot),
+                (_, FieldType::TcpFlags) => Action::TcpFlags(slot),
+                (_, FieldType::FlowDirection) => Action::FlowDirection(slot),
+                (_, FieldType::Address) => Action::Address(slot),
                 (_, FieldType::Text) => Action::Text(slot),
             };
-            (name(field).into(), action)
+            names(field).map(move |name| (Box::from(name), action))
         });
         let max = plan.fields().map(|(_, field)| match field.value_type() {
             FieldType::Number { max } => max,
-            FieldType::Text => 0,
+            _ => 0,
         });
         Fields {
-            actions: once(("event_type".into(), Action::EventType)).chain(wanted).collect(),
+            actions: once((EVENT_TYPE.into(), Action::EventType)).chain(wanted).collect(),
             max: max.collect(),
         }
     }
@@ -76,16 +92,48 @@ impl Fields {
     }
 }
 
-/// What pmacct calls a field.
-fn name(field: &Field) -> &str {
-    match field {
-        Field::Bytes => "bytes",
-        Field::Packets => "packets",
-        Field::SourceAs => "as_src",
-        Field::DestinationAs => "as_dst",
-        Field::Hostname => "label",
-        Field::Named(name) => name,
-    }
+/// What pmacct calls a field: the keys of its JSON (`src/plugin_cmn_json.c`), those of older versions
+/// last.
+fn names(field: &Field) -> impl Iterator<Item = &str> {
+    let (name, old) = match field {
+        Field::Bytes => ("bytes", None),
+        Field::Packets => ("packets", None),
+        Field::Flows => ("flows", None),
+        Field::SourceAs => ("as_src", None),
+        Field::DestinationAs => ("as_dst", None),
+        Field::SourcePeerAs => ("peer_as_src", None),
+        Field::DestinationPeerAs => ("peer_as_dst", None),
+        Field::SourceAddress => ("ip_src", None),
+        Field::DestinationAddress => ("ip_dst", None),
+        Field::SourceNetwork => ("net_src", None),
+        Field::DestinationNetwork => ("net_dst", None),
+        Field::SourceMask => ("mask_src", None),
+        Field::DestinationMask => ("mask_dst", None),
+        Field::SourcePort => ("port_src", None),
+        Field::DestinationPort => ("port_dst", None),
+        Field::Protocol => ("ip_proto", None),
+        Field::TcpFlags => ("tcp_flags", None),
+        Field::TrafficClass => ("tos", None),
+        Field::InputInterface => ("iface_in", None),
+        Field::OutputInterface => ("iface_out", None),
+        Field::Vlan => ("vlan_in", Some("vlan")),
+        Field::FlowDirection => ("sampling_direction", None),
+        Field::Exporter => ("peer_ip_src", None),
+        Field::Hostname => ("label", None),
+        Field::Tag => ("tag", None),
+        Field::Communities => ("comms", None),
+        Field::AsPath => ("as_path", None),
+        Field::SourceCountry => ("country_ip_src", None),
+        Field::DestinationCountry => ("country_ip_dst", None),
+        Field::SamplingRate => ("sampling_rate", None),
+        Field::Named(name) => (&**name, None),
+    };
+    once(name).chain(old)
+}
+
+/// Whether a key is that of a field with a meaning of its own.
+pub fn is_typed(key: &str) -> bool {
+    key == EVENT_TYPE || Field::TYPED.iter().any(|field| names(field).any(|name| name == key))
 }
 
 impl Pmacct {
@@ -226,6 +274,21 @@ impl Pmacct {
                         *cursor = other_text(*cursor, slot, action, values)?;
                     }
                 }
+                Action::Address(slot) => {
+                    let parsed = if cursor.peek() == Some(b'"') {
+                        cursor.string_as(address)?
+                    } else {
+                        no_string(cursor)?
+                    };
+                    match parsed {
+                        Ok(None) => {}
+                        Ok(Some(address)) => values.set(slot, Value::Address(address)),
+                        Err(reason) => values.set_malformed(slot, reason),
+                    }
+                }
+                Action::Protocol(slot) | Action::TcpFlags(slot) | Action::FlowDirection(slot) => {
+                    *cursor = code(*cursor, slot, action, values)?;
+                }
             }
         }
         *at = local;
@@ -285,6 +348,15 @@ fn other_text<'t>(
                 Ok(()) => {}
             }
         }
+        // `as_path_encode_as_array`, `bgp_comms_encode_as_array`.
+        (Some(b'['), Action::Text(_)) => {
+            let array = cursor.container()?;
+            match values.set_made(slot, |made| join_array(array, made)) {
+                Err(Malformed::Syntax) => return Err(SyntaxError),
+                Err(reason) => values.set_malformed(slot, reason),
+                Ok(()) => {}
+            }
+        }
         _ => {
             cursor.skip_value()?;
             match (first, action) {
@@ -297,6 +369,104 @@ fn other_text<'t>(
         }
     }
     Ok(cursor)
+}
+
+/// An IP address; `None` if the text is empty. IPv4 addresses that are mapped into IPv6 are IPv4.
+#[inline]
+fn address(text: &[u8]) -> Result<Option<IpAddr>, Malformed> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let address = std::str::from_utf8(text).ok().and_then(|text| text.parse::<IpAddr>().ok());
+    address.map(|address| Some(address.to_canonical())).ok_or(Malformed::WrongType)
+}
+
+/// Consumes a value in the place of a string: absent if it is null.
+#[cold]
+fn no_string<T>(cursor: &mut Cursor<'_>) -> Result<Result<Option<T>, Malformed>, SyntaxError> {
+    let first = cursor.peek();
+    cursor.skip_value()?;
+    Ok(if first == Some(b'n') { Ok(None) } else { Err(Malformed::WrongType) })
+}
+
+/// Reads a value that formats spell in several ways into a slot of numbers, and returns the cursor
+/// after it. A spelling that is not known counts as absent: it is no reason to lose the record.
+#[inline(never)]
+fn code<'t>(
+    mut cursor: Cursor<'t>,
+    slot: Slot,
+    action: Action,
+    values: &mut RowBuffer,
+) -> Result<Cursor<'t>, SyntaxError> {
+    let number = match cursor.peek() {
+        Some(b'"') => {
+            let text = cursor.string()?;
+            match action {
+                Action::Protocol(_) => protocol(&text),
+                Action::TcpFlags(_) => text.parse().ok(),
+                _ => direction(&text),
+            }
+        }
+        Some(b'[') => {
+            let mut array = Cursor::new(cursor.container()?);
+            let mut set = 0;
+            each(&mut array, |name| set |= flag(name).unwrap_or_default())?;
+            matches!(action, Action::TcpFlags(_)).then_some(set)
+        }
+        Some(b'0'..=b'9' | b'-') => match cursor.number()? {
+            Number::Unsigned(number) => u32::try_from(number).ok(),
+            Number::Other => None,
+        },
+        _ => match no_string(&mut cursor)? {
+            Ok(absent) => absent,
+            Err(reason) => {
+                values.set_malformed(slot, reason);
+                None
+            }
+        },
+    };
+    let largest = if matches!(action, Action::TcpFlags(_)) { u16::MAX.into() } else { 255 };
+    if let Some(number) = number.filter(|&number| number <= largest) {
+        values.set(slot, Value::Number(number.into()));
+    }
+    Ok(cursor)
+}
+
+/// The direction of a flow, as pmacct writes it (`i` and `e`), or in words.
+fn direction(text: &str) -> Option<u32> {
+    match text {
+        "i" | "ingress" | "0" => Some(INGRESS),
+        "e" | "egress" | "1" => Some(EGRESS),
+        _ => None,
+    }
+}
+
+/// Hands the strings in an array to `take`; other values are left out.
+fn each(array: &mut Cursor<'_>, mut take: impl FnMut(&str)) -> Result<(), SyntaxError> {
+    array.take(b'[');
+    let mut done = array.take(b']');
+    while !done {
+        if array.peek() == Some(b'"') {
+            take(&array.string()?);
+        } else {
+            array.skip_value()?;
+        }
+        done = array.take(b']');
+        array.take(b',');
+    }
+    Ok(())
+}
+
+/// Appends the strings of an array, joined by spaces.
+fn join_array(array: &str, joined: &mut String) -> Result<(), Malformed> {
+    let start = joined.len();
+    each(&mut Cursor::new(array), |text| {
+        if joined.len() > start {
+            joined.push(' ');
+        }
+        joined.push_str(text);
+    })?;
+    Ok(())
 }
 
 /// Appends the pairs of a map as `key%value`, joined by commas: what pmacct writes without

@@ -1,7 +1,7 @@
 //! The values of a record.
 #![expect(clippy::inline_always, reason = "part of the loop over a record's keys")]
 
-use std::ops::Range;
+use std::{net::IpAddr, ops::Range};
 
 use super::{
     plan::{Plan, Slot},
@@ -40,6 +40,15 @@ impl<'r> Row<'r> {
         }
     }
 
+    /// The address in a slot; `None` if the record doesn't have the field.
+    #[inline]
+    pub fn address(&self, slot: Slot) -> Option<IpAddr> {
+        match self.values[slot.index()] {
+            Value::Address(address) => Some(address),
+            _ => None,
+        }
+    }
+
     /// The bytes of the flow.
     #[inline]
     pub fn bytes(&self) -> u64 {
@@ -56,6 +65,8 @@ pub(super) enum Value {
     Absent,
     /// A number.
     Number(u64),
+    /// An IP address.
+    Address(IpAddr),
     /// A text of the payload.
     Text(Range<usize>),
     /// A text in [`RowBuffer::made`].

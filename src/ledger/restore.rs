@@ -47,11 +47,11 @@ pub(super) fn restore(
     names: &AsNames,
 ) -> Result<Restored, StoreError> {
     let early = early::Recorded::read(&state.early_counts).ok_or(StoreError::EarlyCounts)?;
-    let recorded = Recorded::read(state)?;
+    let recorded = Recorded::read(state, if is_same_rule { schema.configured() } else { &[] })?;
     let names = Arc::new(AsNames::of(recorded.names).over(names));
-    let views = RecordedViews::new(schema, is_same_rule, recorded.views, early.views())
+    let views = RecordedViews::new(schema, is_same_rule, recorded.retired, early.views())
         .ok_or(StoreError::EarlyCounts)?;
-    let place_of = |view: &View| views.place_of(|known| known == view);
+    let place_of = |view: &View| views.place_of(|known| known.has_series_of(view));
     let configured = |view: &View| place_of(view).filter(|&place| !views.is_retired(place));
     let retired = |view: &View| place_of(view).filter(|&place| views.is_retired(place));
     let early_retired = early.counts(&views.schema, retired).ok_or(StoreError::EarlyCounts)?;
@@ -92,14 +92,14 @@ pub(super) fn restore(
 struct Recorded<'s> {
     /// AS names, each once: the same AS may have millions of series.
     names: BTreeMap<u32, &'s str>,
-    /// Each once.
-    views: Vec<View>,
+    /// Views of the series that are not of the configured ones, each once.
+    retired: Vec<View>,
 }
 
 impl<'s> Recorded<'s> {
-    fn read(state: &'s State) -> Result<Self, StoreError> {
+    fn read(state: &'s State, configured: &[View]) -> Result<Self, StoreError> {
         let mut names = BTreeMap::new();
-        let mut views: Vec<View> = Vec::new();
+        let mut retired: Vec<View> = Vec::new();
         for series in state.series() {
             let definition = read(series.id, series.definition)?;
             for (asn, name) in definition.names() {
@@ -111,12 +111,12 @@ impl<'s> Recorded<'s> {
                     names.insert(asn, name);
                 }
             }
-            if !views.iter().any(|view| definition.is_of(view)) {
+            if !configured.iter().chain(&retired).any(|view| definition.is_of(view)) {
                 let view = definition.to_view().filter(|view| definition.is_of(view));
-                views.push(view.ok_or_else(|| misfit(series.id))?);
+                retired.push(view.ok_or_else(|| misfit(series.id))?);
             }
         }
-        Ok(Recorded { names, views })
+        Ok(Recorded { names, retired })
     }
 }
 
@@ -133,14 +133,13 @@ impl RecordedViews {
     fn new<'v>(
         schema: &Schema,
         is_same_rule: bool,
-        of_series: Vec<View>,
+        mut retired: Vec<View>,
         of_early_counts: impl Iterator<Item = &'v View>,
     ) -> Option<Self> {
-        let mut retired = Vec::new();
-        for view in of_series.into_iter().chain(of_early_counts.cloned()) {
-            let is_configured = is_same_rule && schema.configured().contains(&view);
-            if !is_configured && !retired.contains(&view) {
-                retired.push(view);
+        let kept = if is_same_rule { schema.configured() } else { &[] };
+        for view in of_early_counts {
+            if !kept.iter().chain(&retired).any(|known| known.has_series_of(view)) {
+                retired.push(view.clone());
             }
         }
         let configured = schema.configured().len();

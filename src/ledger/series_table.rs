@@ -7,7 +7,10 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use crate::{
     asn::AsNames,
     clock::UnixMs,
-    schema::{Column, Definition, KeyHead, MAX_KEY_WIDTH, Measure, OTHER, Schema, Shown, Value},
+    schema::{
+        Column, Definition, KeyHead, MAX_KEY_WIDTH, Measure, OTHER, OTHER_NUMBER, Schema, Shown,
+        Value,
+    },
     slots::{Bits, Slots, give_back, give_back_index},
     source::Position,
     traffic::{Counts, TextId, hash_key},
@@ -23,9 +26,6 @@ use super::{
 /// They count flows that get no series of their own: one for each class and hostname while there is
 /// room.
 pub const OTHER_SERIES: usize = 1_000;
-
-/// How many of these are for all hostnames that get none of their own: one for each class.
-const LAST_RESORT: usize = 2;
 
 /// The running totals of all series. Merging and snapshots; no I/O, no clock.
 #[derive(Debug)]
@@ -52,6 +52,8 @@ pub struct SeriesTable {
     slots: Slots,
     /// How many of the living series are `other` series.
     others: usize,
+    /// How many series there may be for all kept values that get none: one for each view and class.
+    last_resort: usize,
     /// How many series may live besides these.
     max_series: usize,
     positions: Arc<BTreeMap<i32, i64>>,
@@ -65,6 +67,7 @@ impl SeriesTable {
     /// yet.
     pub fn new(schema: Arc<Schema>, names: Arc<AsNames>, begin: Option<UnixMs>) -> Self {
         SeriesTable {
+            last_resort: schema.views().iter().map(|view| view.classes().len()).sum(),
             keys: Columns::new(schema.key_width()),
             counts: Columns::new(schema.counts()),
             schema,
@@ -184,10 +187,9 @@ impl SeriesTable {
             let key = table.keys.row(slot);
             let head = head(key);
             let labels = table.schema.view(head).labels().iter();
-            !head.is_other
-                && labels
-                    .filter(|label| label.shown == Shown::AsName)
-                    .any(|label| changed.binary_search(&key[1 + label.dimension]).is_ok())
+            labels
+                .filter(|label| label.shown == Shown::AsName && (label.is_kept || !head.is_other))
+                .any(|label| changed.binary_search(&key[1 + label.dimension]).is_ok())
         });
     }
 
@@ -353,14 +355,19 @@ impl SeriesTable {
         let mut key = [0; MAX_KEY_WIDTH];
         let key = &mut key[..counted.len()];
         key[0] = head(counted).other().column();
-        for (place, dimension) in self.schema.view(head(counted)).dimensions().iter().enumerate() {
-            if dimension.is_text() {
+        for (place, keeps) in self.schema.view(head(counted)).keeps().iter().enumerate() {
+            if *keeps {
                 key[1 + place] = counted[1 + place];
             }
         }
-        let may_begin = self.others < OTHER_SERIES - LAST_RESORT;
+        let may_begin = self.others < OTHER_SERIES.saturating_sub(self.last_resort);
         if self.add(key, texts, row, may_begin) {
             return;
+        }
+        for (place, keeps) in self.schema.view(head(counted)).keeps().iter().enumerate() {
+            if *keeps {
+                key[1 + place] = OTHER_NUMBER;
+            }
         }
         for column in text_columns(&self.schema, key) {
             *column = self.texts.take(OTHER);
@@ -482,7 +489,10 @@ fn head(key: &[u32]) -> KeyHead {
 
 /// The columns of a key that number texts.
 fn text_columns<'k>(schema: &Schema, key: &'k mut [u32]) -> impl Iterator<Item = &'k mut u32> {
-    let dimensions = schema.view(head(key)).dimensions();
-    let columns = key[1..].iter_mut().zip(dimensions);
-    columns.filter(|(_, dimension)| dimension.is_text()).map(|(column, _)| column)
+    let head = head(key);
+    let view = schema.view(head);
+    let columns = key[1..].iter_mut().zip(view.dimensions()).zip(view.keeps());
+    columns
+        .filter(move |((_, dimension), keeps)| dimension.is_text() && (!head.is_other || **keeps))
+        .map(|((column, _), _)| column)
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use crate::{
     asn::AsNames,
     clock::{Millis, UnixMs},
-    schema::{Decimal, Definition, Family, KeyHead, OTHER, Schema, Shown},
+    schema::{Decimal, Definition, Family, KeyHead, OTHER, OTHER_NUMBER, Schema, Shown},
     source::Position,
 };
 
@@ -106,6 +106,11 @@ impl Snapshot {
     }
 }
 
+/// Whether a kept column of a series for the rest stands for any value.
+fn is_any(shown: Shown, column: u32) -> bool {
+    shown != Shown::Text && column == OTHER_NUMBER
+}
+
 /// One series of a [`Snapshot`].
 #[derive(Debug, Clone, Copy)]
 pub struct Series<'s> {
@@ -136,11 +141,14 @@ impl<'s> Series<'s> {
         for label in snapshot.schema.view(self.head).labels() {
             let column = columns[label.dimension];
             match label.shown {
-                Shown::Text => visit(&label.name, &snapshot.texts.row(column as usize)[0]),
                 // The name too: an empty one would be that of all ASes without a name.
-                _ if self.head.is_other => visit(&label.name, OTHER),
+                _ if self.head.is_other && (!label.is_kept || is_any(label.shown, column)) => {
+                    visit(&label.name, OTHER);
+                }
+                Shown::Text => visit(&label.name, &snapshot.texts.row(column as usize)[0]),
                 Shown::Number => visit(&label.name, Decimal::new(column).as_str()),
                 Shown::AsName => visit(&label.name, snapshot.names.get(column)),
+                shown => visit(&label.name, shown.of_number(column, &Decimal::new(column))),
             }
         }
     }

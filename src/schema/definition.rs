@@ -4,11 +4,15 @@
 //! counts. So a journal can be read whatever the configuration is now, and series of views that are
 //! no longer configured can be ended properly.
 //!
-//! Its bytes: [`FORM`]; the class, with [`IS_OTHER`] added for an `other` series; the view's
-//! measures (from bit 0 on) and classes (from bit 4 on), a bit each; the view's name, empty for the
-//! original's; then for each dimension its [code](Dimension::code) and its value: a number,
-//! followed by the AS's name if a label shows it, or a text. An `other` series has neither numbers
-//! nor names. Numbers are LEB128; a text follows its length.
+//! Its bytes: [`FORM`]; the class, with [`IS_OTHER`] added for an `other` series;
+//! measures (from the lowest bit on) and classes (from bit 4 on) of the view, a
+//! bit each; the view's name, empty for the original's; then for each dimension its
+//! [number and parameters](Dimension::write) and the value: a number, followed by the AS's name if
+//! a label shows it, or a text. In an `other` series, dimensions without a value have
+//! [`IS_REST`] added to their number. Numbers are LEB128, texts begin with their length.
+//!
+//! In [`TEXTS_KEPT`], `other` series had values for texts and no others, without
+//! [`IS_REST`].
 //!
 //! Versions without views wrote the class, with 2 added for an `other` series; number and name of
 //! the destination AS; the host name; number and name of the source AS. All numbers and lengths
@@ -18,14 +22,18 @@ use super::{
     bytes::{read_number, read_text, take_text, write_number, write_text},
     class::Class,
     decimal::Decimal,
-    dimension::{Dimension, OTHER, Shown},
+    dimension::{Dimension, OTHER, OTHER_NUMBER, Shown},
     key::KeyHead,
     measure::Measure,
     view::{View, classes_of, measures_of, metric_name},
 };
 
-/// The first byte. Definitions of versions without views begin with a smaller one.
-const FORM: u8 = 4;
+/// The first byte. Definitions of versions without views begin with one below [`TEXTS_KEPT`].
+const FORM: u8 = 5;
+/// The first byte of an earlier form.
+const TEXTS_KEPT: u8 = 4;
+/// Added to the number of a dimension without a value.
+const IS_REST: u8 = 1 << 7;
 /// Added to the class.
 const IS_OTHER: u8 = 1 << 7;
 /// What versions without views added to the class.
@@ -50,7 +58,7 @@ pub struct Definition<'d> {
 }
 
 /// A dimension and its value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column<'d> {
     /// The dimension.
     pub dimension: Dimension,
@@ -91,11 +99,16 @@ impl<'d> Definition<'d> {
         let class = head.class as u8 | if head.is_other { IS_OTHER } else { 0 };
         out.extend_from_slice(&[FORM, class, view.counted_bits()]);
         write_text(if view.name() == View::ORIGINAL { "" } else { view.name() }, out);
-        for (&column, dimension) in columns.iter().zip(view.dimensions()) {
-            out.push(dimension.code());
+        for ((&column, dimension), keeps) in columns.iter().zip(view.dimensions()).zip(view.keeps())
+        {
+            let is_rest = head.is_other && !keeps;
+            dimension.write(if is_rest { IS_REST } else { 0 }, out);
+            if is_rest {
+                continue;
+            }
             if dimension.is_text() {
                 write_text(texts(column), out);
-            } else if !head.is_other {
+            } else {
                 write_number(column, out);
                 if dimension.shows_name() {
                     write_text(names(column), out);
@@ -107,13 +120,13 @@ impl<'d> Definition<'d> {
     /// Reads a definition; `None` if it is invalid.
     pub fn read(bytes: &'d [u8]) -> Option<Self> {
         match *bytes.first()? {
-            FORM => Self::read_form(&bytes[1..]),
-            0..FORM => Self::read_old(bytes),
+            form @ (FORM | TEXTS_KEPT) => Self::read_form(form, &bytes[1..]),
+            0..TEXTS_KEPT => Self::read_old(bytes),
             _ => None,
         }
     }
 
-    fn read_form(mut bytes: &'d [u8]) -> Option<Self> {
+    fn read_form(form: u8, mut bytes: &'d [u8]) -> Option<Self> {
         let [class, counted, rest @ ..] = bytes else { return None };
         let (is_other, counted) = (class & IS_OTHER != 0, *counted);
         let class = Class::try_from(class & !IS_OTHER).ok()?;
@@ -128,11 +141,19 @@ impl<'d> Definition<'d> {
         let mut columns = Vec::with_capacity(4);
         while let Some((&code, rest)) = bytes.split_first() {
             bytes = rest;
-            let dimension = Dimension::from_code(code)?;
-            let value = if dimension.is_text() {
-                Value::Text(read_text(&mut bytes)?)
-            } else if is_other {
+            let dimension = Dimension::read(code & !IS_REST, &mut bytes)?;
+            let is_rest = if form == TEXTS_KEPT {
+                is_other && !dimension.is_text()
+            } else {
+                code & IS_REST != 0
+            };
+            if is_rest && !is_other {
+                return None;
+            }
+            let value = if is_rest {
                 Value::Other
+            } else if dimension.is_text() {
+                Value::Text(read_text(&mut bytes)?)
             } else {
                 let number = read_number(&mut bytes)?;
                 let name = if dimension.shows_name() { read_text(&mut bytes)? } else { "" };
@@ -148,7 +169,7 @@ impl<'d> Definition<'d> {
         let is_other = first >= OLD_IS_OTHER;
         let class = if is_other { first - OLD_IS_OTHER } else { first };
         let class = [Class::Receive, Class::Transmit].into_iter().nth(class as usize)?;
-        let dimensions = [Dimension::DestinationAs, Dimension::Hostname, Dimension::SourceAs];
+        let dimensions = [Dimension::DESTINATION_AS, Dimension::Hostname, Dimension::SOURCE_AS];
         let columns = dimensions.into_iter().map(|dimension| {
             let value = if dimension.is_text() {
                 Value::Text(read_old_text(&mut bytes)?)
@@ -184,9 +205,10 @@ impl<'d> Definition<'d> {
                 labels.push((
                     label.name,
                     match (value, label.shown) {
+                        (Value::Number { number: OTHER_NUMBER, .. }, _) if self.is_other => OTHER,
                         (Value::Number { name, .. }, Shown::AsName) => name,
-                        (Value::Number { digits, .. }, Shown::Number | Shown::Text) => {
-                            digits.as_str()
+                        (Value::Number { number, digits, .. }, shown) => {
+                            shown.of_number(*number, digits)
                         }
                         (Value::Text(text), _) => text,
                         // The name too: an empty one would be that of all ASes without a name.
@@ -216,12 +238,27 @@ impl<'d> Definition<'d> {
         view.name() == self.view
             && view.counted_bits() == self.counted
             && view.dimensions().iter().eq(self.columns.iter().map(|column| &column.dimension))
+            && (!self.is_other || view.keeps().iter().copied().eq(self.keeps()))
     }
 
-    /// The view that it is a series of; `None` where no view can be such.
+    /// The view that it is a series of; `None` where no view can be such. Which values series for
+    /// the rest keep is known from one of these alone, and which flows pass from none.
     pub fn to_view(&self) -> Option<View> {
-        let dimensions: Vec<_> = self.columns.iter().map(|column| column.dimension).collect();
-        View::of_bits(self.view, &dimensions, self.counted)
+        let dimensions: Vec<_> =
+            self.columns.iter().map(|column| column.dimension.clone()).collect();
+        let view = View::of_bits(self.view, &dimensions, self.counted)?;
+        if !self.is_other {
+            return Some(view);
+        }
+        let kept = |dimension: &Dimension| {
+            let column = self.columns.iter().find(|column| column.dimension == *dimension);
+            column.is_some_and(|column| column.value != Value::Other)
+        };
+        Some(view.keeping(kept))
+    }
+
+    fn keeps(&self) -> impl Iterator<Item = bool> {
+        self.columns.iter().map(|column| column.value != Value::Other)
     }
 }
 
@@ -273,10 +310,10 @@ mod tests {
     }
 
     #[test]
-    fn a_series_for_the_rest_has_texts_alone() {
+    fn a_series_for_the_rest_has_what_its_view_keeps() {
         let view = View::new(
             "service",
-            &[Dimension::SourceAs, Dimension::Hostname],
+            &[Dimension::SOURCE_AS, Dimension::Hostname],
             &[Class::Internal],
             &[Measure::Flows, Measure::Bytes],
         );
@@ -319,7 +356,7 @@ mod tests {
         let garbage: [&[u8]; 7] = [
             &[],
             &[4],
-            &[5, 0, 0x31, 0],
+            &[6, 0, 0x31, 0],
             &[4, 9, 0x31, 0],
             &[4, 2, 0x31, 0],
             &[4, 0, 0x30, 0],

@@ -1,6 +1,13 @@
 //! The dimensions by which series are told apart, and their labels.
 
-use super::field::Field;
+use std::sync::Arc;
+
+use super::{
+    bytes::{read_text, write_text},
+    decimal::Decimal,
+    field::{EGRESS, INGRESS},
+    protocol, tcp_flags,
+};
 
 /// The longest label value, in bytes. Values come from messages, so they are bounded before
 /// anything keeps them: a host name has 253 bytes at most, and receivers refuse values from 2,048
@@ -15,32 +22,155 @@ pub fn truncated(value: &str) -> &str {
     &value[..end.unwrap_or_default()]
 }
 
-/// The label value of series that count flows without a series of their own. It is not a valid AS
+/// The label value of series that count flows without a series of their own. It is not a valid
 /// number.
 pub const OTHER: &str = "other";
 
+/// In a column of numbers other than AS numbers: the record does not have the value. Shown as an
+/// empty text.
+pub const ABSENT: u32 = u32::MAX;
+
+/// In a kept column of numbers of an `other` series: any of them. Shown as [`OTHER`].
+pub const OTHER_NUMBER: u32 = u32::MAX - 1;
+
 /// A property of a flow by which a view tells series apart: one column of a series' key, shown by
-/// one or more labels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
+/// one label, or by two where ASes are named.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dimension {
-    /// The source's AS. Labels: `source_as`, `source_as_name`.
-    SourceAs = 1,
-    /// The destination's AS. Labels: `destination_as`, `destination_as_name`.
-    DestinationAs = 2,
-    /// The exporting device. Label: `hostname`.
-    Hostname = 3,
+    /// An AS, with the number as a label, and the name as another one if `named`.
+    As {
+        /// Which AS.
+        of: AsOf,
+        /// Whether a label shows its name.
+        named: bool,
+    },
+    /// The IP address of an end.
+    Address(End),
+    /// The network of an end: as the record has it, or the address cut to a length.
+    Prefix(End, Option<PrefixLengths>),
+    /// The port of the source or the destination.
+    Port(Side),
+    /// The port of the end that offers the service.
+    ServicePort,
+    /// The IP protocol.
+    Protocol,
+    /// 4 or 6.
+    IpVersion,
+    /// The DSCP.
+    Dscp,
+    /// All TCP flags of the flow.
+    TcpFlags,
+    /// The SNMP index of the interface on which the flow came in (source) or went out.
+    Interface(Side),
+    /// The VLAN ID.
+    Vlan,
+    /// Whether the exporter saw the flow coming in or going out.
+    FlowDirection,
+    /// The address of the exporting device.
+    Exporter,
+    /// The host name of the exporting device.
+    Hostname,
+    /// The collector's tag.
+    Tag,
+    /// BGP communities.
+    Communities,
+    /// The AS path.
+    AsPath,
+    /// The country of an end.
+    Country(End),
+    /// Any other field, by the format's own name.
+    Named(Arc<str>),
+}
+
+/// Which of a flow's ASes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AsOf {
+    /// The source's.
+    Source,
+    /// The destination's.
+    Destination,
+    /// The neighbour's from which the flow came.
+    SourcePeer,
+    /// The neighbour's to which the flow went.
+    DestinationPeer,
+    /// That of the end which is not ours; see [`End::Remote`].
+    Remote,
+}
+
+/// The source or the destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// Where the flow comes from.
+    Source,
+    /// Where it goes to.
+    Destination,
+}
+
+/// An end of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum End {
+    /// Where the flow comes from.
+    Source,
+    /// Where it goes to.
+    Destination,
+    /// The end that is not ours: the source of what is received, else the destination.
+    Remote,
+}
+
+/// To how many bits addresses are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PrefixLengths {
+    /// For IPv4, up to 32.
+    pub v4: u8,
+    /// For IPv6, up to 128.
+    pub v6: u8,
+}
+
+impl PrefixLengths {
+    /// For IPv6 where only the length for IPv4 is given: the usual size of a site (RFC 6177).
+    pub const DEFAULT_V6: u8 = 48;
+
+    /// These lengths; `None` if one is longer than addresses are.
+    pub fn new(v4: u8, v6: u8) -> Option<Self> {
+        (v4 <= 32 && v6 <= 128).then_some(PrefixLengths { v4, v6 })
+    }
 }
 
 /// How a label shows the value of its dimension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Shown {
-    /// As a decimal number.
+    /// As a decimal number, which every value is.
     Number,
     /// As the name of the AS with that number; empty if it has none.
     AsName,
+    /// As a decimal number; empty if it is [`ABSENT`].
+    OptionalNumber,
+    /// As the name that IANA gives the protocol; as a number if it has none.
+    Protocol,
+    /// As the names of the flags.
+    TcpFlags,
+    /// As `ingress` or `egress`.
+    FlowDirection,
     /// As the text that it is.
     Text,
+}
+
+impl Shown {
+    /// What a label shows of a number. `digits` are its own. AS names are not known here, and texts
+    /// are no numbers: these are empty.
+    pub fn of_number(self, number: u32, digits: &Decimal) -> &str {
+        match (self, number) {
+            (Shown::Number, _) => digits.as_str(),
+            (Shown::AsName | Shown::Text, _) | (_, ABSENT) => "",
+            (_, OTHER_NUMBER) => OTHER,
+            (Shown::OptionalNumber, _) => digits.as_str(),
+            (Shown::Protocol, _) => protocol::name(number).unwrap_or(digits.as_str()),
+            (Shown::TcpFlags, _) => tcp_flags::names(number),
+            (Shown::FlowDirection, INGRESS) => "ingress",
+            (Shown::FlowDirection, EGRESS) => "egress",
+            (Shown::FlowDirection, _) => "",
+        }
+    }
 }
 
 /// A label of a dimension.
@@ -52,63 +182,271 @@ pub struct Label<'n> {
     pub shown: Shown,
 }
 
-impl Dimension {
-    /// All dimensions.
-    pub const ALL: [Dimension; 3] =
-        [Dimension::SourceAs, Dimension::DestinationAs, Dimension::Hostname];
+/// What a name in a list of labels asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LabelRequest {
+    /// A dimension, whose AS names are not shown.
+    Dimension(Dimension),
+    /// That the names of the AS are shown as well.
+    AsName(AsOf),
+}
 
-    /// The field from which its value is taken.
-    pub const fn field(self) -> Field {
-        match self {
-            Dimension::SourceAs => Field::SourceAs,
-            Dimension::DestinationAs => Field::DestinationAs,
-            Dimension::Hostname => Field::Hostname,
-        }
+/// Why a name in a list of labels makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnknownLabel {
+    /// There is no such label.
+    #[error("there is no label {0}")]
+    Name(String),
+    /// What follows the slash are not lengths.
+    #[error(
+        "{0}: what follows the slash must be a prefix length for IPv4 (0 to 32), or one for IPv4 and \
+         one for IPv6 (0 to 128), such as source_prefix/24,48"
+    )]
+    Lengths(String),
+    /// A name after `field.` that can't be a label's name.
+    #[error("{0}: after field. stands the name of a field in the records")]
+    Field(String),
+}
+
+impl AsOf {
+    const ALL: [(AsOf, &'static str, &'static str); 5] = [
+        (AsOf::Source, "source_as", "source_as_name"),
+        (AsOf::Destination, "destination_as", "destination_as_name"),
+        (AsOf::SourcePeer, "source_peer_as", "source_peer_as_name"),
+        (AsOf::DestinationPeer, "destination_peer_as", "destination_peer_as_name"),
+        (AsOf::Remote, "remote_as", "remote_as_name"),
+    ];
+
+    /// Names of the labels with its number and its name.
+    const fn label_names(self) -> (&'static str, &'static str) {
+        let (_, number, name) = Self::ALL[self as usize];
+        (number, name)
     }
+}
+
+/// The prefix of labels that show any field.
+const FIELD: &str = "field.";
+
+/// The dimensions without parameters, with the numbers that stand for them in the journal (not 0,
+/// and below 128) and the names of their labels.
+const SIMPLE: [(u8, Dimension, &str); 22] = [
+    (3, Dimension::Hostname, "hostname"),
+    (20, Dimension::Address(End::Source), "source_address"),
+    (21, Dimension::Address(End::Destination), "destination_address"),
+    (22, Dimension::Address(End::Remote), "remote_address"),
+    (29, Dimension::Port(Side::Source), "source_port"),
+    (30, Dimension::Port(Side::Destination), "destination_port"),
+    (31, Dimension::ServicePort, "service_port"),
+    (32, Dimension::Protocol, "protocol"),
+    (33, Dimension::IpVersion, "ip_version"),
+    (34, Dimension::Dscp, "dscp"),
+    (35, Dimension::TcpFlags, "tcp_flags"),
+    (36, Dimension::Interface(Side::Source), "input_interface"),
+    (37, Dimension::Interface(Side::Destination), "output_interface"),
+    (38, Dimension::Vlan, "vlan"),
+    (39, Dimension::FlowDirection, "direction"),
+    (40, Dimension::Exporter, "exporter"),
+    (41, Dimension::Tag, "tag"),
+    (42, Dimension::Communities, "communities"),
+    (43, Dimension::AsPath, "as_path"),
+    (44, Dimension::Country(End::Source), "source_country"),
+    (45, Dimension::Country(End::Destination), "destination_country"),
+    (46, Dimension::Country(End::Remote), "remote_country"),
+];
+
+/// The networks, with their numbers as they are in records and cut to a length.
+const PREFIXES: [(u8, u8, End, &str); 3] = [
+    (23, 26, End::Source, "source_prefix"),
+    (24, 27, End::Destination, "destination_prefix"),
+    (25, 28, End::Remote, "remote_prefix"),
+];
+
+/// The number of [`Dimension::Named`].
+const NAMED: u8 = 47;
+
+impl Dimension {
+    /// The source's AS, with its name. Labels: `source_as`, `source_as_name`.
+    pub const SOURCE_AS: Dimension = Dimension::As { of: AsOf::Source, named: true };
+    /// The destination's AS, with its name. Labels: `destination_as`, `destination_as_name`.
+    pub const DESTINATION_AS: Dimension = Dimension::As { of: AsOf::Destination, named: true };
 
     /// Whether its column holds the number of a text rather than the value.
-    pub const fn is_text(self) -> bool {
-        matches!(self, Dimension::Hostname)
+    pub const fn is_text(&self) -> bool {
+        matches!(
+            self,
+            Dimension::Address(_)
+                | Dimension::Prefix(..)
+                | Dimension::Exporter
+                | Dimension::Hostname
+                | Dimension::Tag
+                | Dimension::Communities
+                | Dimension::AsPath
+                | Dimension::Country(_)
+                | Dimension::Named(_)
+        )
     }
 
-    /// The dimension's place in [`Dimension::ALL`].
-    pub const fn index(self) -> usize {
-        self as usize - 1
+    /// The name of its label; of that with the number, if another one has the name.
+    pub fn label(&self) -> &str {
+        match self {
+            Dimension::As { of, .. } => of.label_names().0,
+            Dimension::Prefix(end, _) => {
+                let found = PREFIXES.iter().find(|(_, _, of, _)| of == end);
+                found.map_or("", |(.., name)| name)
+            }
+            Dimension::Named(name) => name,
+            simple => {
+                let found = SIMPLE.iter().find(|(_, dimension, _)| dimension == simple);
+                found.map_or("", |(.., name)| name)
+            }
+        }
     }
 
     /// Its labels, sorted by name.
-    pub const fn labels(&self) -> &[Label<'_>] {
-        const fn label(name: &'static str, shown: Shown) -> Label<'static> {
-            Label { name, shown }
-        }
+    pub fn labels(&self) -> impl Iterator<Item = Label<'_>> {
+        let name = match self {
+            Dimension::As { of, named: true } => {
+                Some(Label { name: of.label_names().1, shown: Shown::AsName })
+            }
+            _ => None,
+        };
+        std::iter::once(Label { name: self.label(), shown: self.shown() }).chain(name)
+    }
+
+    /// How the first of its labels shows the value.
+    const fn shown(&self) -> Shown {
         match self {
-            Dimension::SourceAs => {
-                &const { [label("source_as", Shown::Number), label("source_as_name", Shown::AsName)] }
-            }
-            Dimension::DestinationAs => {
-                &const {
-                    [
-                        label("destination_as", Shown::Number),
-                        label("destination_as_name", Shown::AsName),
-                    ]
-                }
-            }
-            Dimension::Hostname => &const { [label("hostname", Shown::Text)] },
+            Dimension::As { .. } => Shown::Number,
+            Dimension::Protocol => Shown::Protocol,
+            Dimension::TcpFlags => Shown::TcpFlags,
+            Dimension::FlowDirection => Shown::FlowDirection,
+            dimension if dimension.is_text() => Shown::Text,
+            _ => Shown::OptionalNumber,
         }
     }
 
     /// Whether one of its labels is the name of an AS.
-    pub fn shows_name(self) -> bool {
-        self.labels().iter().any(|label| label.shown == Shown::AsName)
+    pub const fn shows_name(&self) -> bool {
+        matches!(self, Dimension::As { named: true, .. })
     }
 
-    /// The number that stands for it in the journal. Never 0.
-    pub const fn code(self) -> u8 {
-        self as u8
+    /// What a name in a list of labels asks for: the name of a label, a prefix with the lengths to
+    /// which addresses are cut (`source_prefix/24,48`), or `field.` and the name of a field.
+    pub fn of_label(name: &str) -> Result<LabelRequest, UnknownLabel> {
+        if let Some((of, number, _)) =
+            AsOf::ALL.iter().find(|(_, number, as_name)| name == *number || name == *as_name)
+        {
+            return Ok(if name == *number {
+                LabelRequest::Dimension(Dimension::As { of: *of, named: false })
+            } else {
+                LabelRequest::AsName(*of)
+            });
+        }
+        if let Some((_, dimension, _)) = SIMPLE.iter().find(|(.., label)| name == *label) {
+            return Ok(LabelRequest::Dimension(dimension.clone()));
+        }
+        if let Some(field) = name.strip_prefix(FIELD) {
+            let is_label = !field.starts_with(|first: char| first.is_ascii_digit())
+                && !field.is_empty()
+                && field.len() <= MAX_FIELD_BYTES
+                && field.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            return if is_label {
+                Ok(LabelRequest::Dimension(Dimension::Named(field.into())))
+            } else {
+                Err(UnknownLabel::Field(name.to_owned()))
+            };
+        }
+        let (label, lengths) = match name.split_once('/') {
+            Some((label, lengths)) => (label, Some(lengths)),
+            None => (name, None),
+        };
+        let Some((_, _, end, _)) = PREFIXES.iter().find(|(.., prefix)| label == *prefix) else {
+            return Err(UnknownLabel::Name(name.to_owned()));
+        };
+        let lengths = lengths.map(|lengths| {
+            let (v4, v6) = match lengths.split_once(',') {
+                Some((v4, v6)) => (v4, v6.trim().parse().ok()),
+                None => (lengths, Some(PrefixLengths::DEFAULT_V6)),
+            };
+            v4.trim().parse().ok().zip(v6).and_then(|(v4, v6)| PrefixLengths::new(v4, v6))
+        });
+        match lengths {
+            None => Ok(LabelRequest::Dimension(Dimension::Prefix(*end, None))),
+            Some(Some(lengths)) => {
+                Ok(LabelRequest::Dimension(Dimension::Prefix(*end, Some(lengths))))
+            }
+            Some(None) => Err(UnknownLabel::Lengths(name.to_owned())),
+        }
     }
 
-    /// The dimension with this [code](Dimension::code).
-    pub fn from_code(code: u8) -> Option<Self> {
-        Dimension::ALL.into_iter().find(|dimension| dimension.code() == code)
+    /// The names of all labels there are, except for those of fields by name.
+    pub fn label_names() -> impl Iterator<Item = &'static str> {
+        AsOf::ALL
+            .iter()
+            .flat_map(|(_, number, name)| [*number, *name])
+            .chain(SIMPLE.iter().map(|(.., name)| *name))
+            .chain(PREFIXES.iter().map(|(.., name)| *name))
+    }
+
+    /// Appends the number that stands for it in the journal, with `flag` added (0 or 128), and its
+    /// parameters.
+    pub(super) fn write(&self, flag: u8, out: &mut Vec<u8>) {
+        let prefix = |end: &End| PREFIXES.iter().find(|(_, _, of, _)| of == end);
+        match self {
+            Dimension::As { of, named } => out.push(flag | as_code(*of, *named)),
+            Dimension::Prefix(end, None) => out.extend(prefix(end).map(|(code, ..)| flag | code)),
+            Dimension::Prefix(end, Some(PrefixLengths { v4, v6 })) => {
+                out.extend(prefix(end).map(|(_, code, ..)| flag | code));
+                out.extend_from_slice(&[*v4, *v6]);
+            }
+            Dimension::Named(name) => {
+                out.push(flag | NAMED);
+                write_text(name, out);
+            }
+            simple => {
+                let found = SIMPLE.iter().find(|(_, dimension, _)| dimension == simple);
+                out.extend(found.map(|(code, ..)| flag | code));
+            }
+        }
+    }
+
+    /// Reads a dimension from the beginning of `bytes`, after whose number (without a flag) they
+    /// begin, and moves on behind it. `None` if they hold none.
+    pub(super) fn read(code: u8, bytes: &mut &[u8]) -> Option<Self> {
+        if code == NAMED {
+            return Some(Dimension::Named(read_text(bytes)?.into()));
+        }
+        if let Some((_, dimension, _)) = SIMPLE.iter().find(|(of, ..)| *of == code) {
+            return Some(dimension.clone());
+        }
+        for (recorded, cut, end, _) in PREFIXES {
+            if code == recorded {
+                return Some(Dimension::Prefix(end, None));
+            }
+            if code == cut {
+                let [v4, v6, rest @ ..] = *bytes else { return None };
+                let lengths = PrefixLengths::new(*v4, *v6)?;
+                *bytes = rest;
+                return Some(Dimension::Prefix(end, Some(lengths)));
+            }
+        }
+        AsOf::ALL
+            .iter()
+            .flat_map(|(of, ..)| [(*of, true), (*of, false)])
+            .find(|&(of, named)| as_code(of, named) == code)
+            .map(|(of, named)| Dimension::As { of, named })
+    }
+}
+
+/// The longest name of a field that is a label, in bytes.
+const MAX_FIELD_BYTES: usize = 128;
+
+/// The number of [`Dimension::As`].
+const fn as_code(of: AsOf, named: bool) -> u8 {
+    match (of, named) {
+        // As versions without views wrote them.
+        (AsOf::Source, true) => 1,
+        (AsOf::Destination, true) => 2,
+        _ => 4 + 2 * of as u8 + named as u8,
     }
 }

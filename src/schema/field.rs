@@ -1,5 +1,7 @@
 //! The fields of a flow record.
 
+use std::sync::Arc;
+
 /// A field of a flow record, whatever formats call it. Only decoders know their names for it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Field {
@@ -13,9 +15,65 @@ pub enum Field {
     Packets,
     /// Host name of the device that exported the flow; empty if unknown.
     Hostname,
+    /// Flows that the record stands for; 1 where it doesn't say.
+    Flows,
+    /// AS number of the neighbour from which the flow came.
+    SourcePeerAs,
+    /// AS number of the neighbour to which the flow went.
+    DestinationPeerAs,
+    /// IP address of the source.
+    SourceAddress,
+    /// IP address of the destination.
+    DestinationAddress,
+    /// First address of the network that the source is in.
+    SourceNetwork,
+    /// First address of the network that the destination is in.
+    DestinationNetwork,
+    /// Length of the source's prefix, in bits.
+    SourceMask,
+    /// Length of the destination's prefix, in bits.
+    DestinationMask,
+    /// Port of the source, of protocols that have ports.
+    SourcePort,
+    /// Port of the destination, of protocols that have ports.
+    DestinationPort,
+    /// IP protocol, by its number at IANA.
+    Protocol,
+    /// TCP flags of all packets together, as in the TCP header's last byte of flags.
+    TcpFlags,
+    /// The IP header's byte of DSCP and ECN (IPv4: type of service, IPv6: traffic class).
+    TrafficClass,
+    /// SNMP index of the interface on which the flow came in.
+    InputInterface,
+    /// SNMP index of the interface on which the flow went out.
+    OutputInterface,
+    /// VLAN ID.
+    Vlan,
+    /// Whether the device saw the flow come in or go out: [`INGRESS`] or [`EGRESS`] (IPFIX:
+    /// flowDirection).
+    FlowDirection,
+    /// IP address of the device that exported the flow.
+    Exporter,
+    /// A number or text that the collector attached to the flow.
+    Tag,
+    /// BGP communities.
+    Communities,
+    /// AS path.
+    AsPath,
+    /// Country of the source.
+    SourceCountry,
+    /// Country of the destination.
+    DestinationCountry,
+    /// How many packets one sampled packet stands for; 0 if unknown.
+    SamplingRate,
     /// What the format calls by this name, as text.
-    Named(Box<str>),
+    Named(Arc<str>),
 }
+
+/// The value of [`Field::FlowDirection`] of flows that were seen as they came in.
+pub const INGRESS: u32 = 0;
+/// The value of [`Field::FlowDirection`] of flows that were seen as they went out.
+pub const EGRESS: u32 = 1;
 
 /// What the values of a field are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,23 +83,88 @@ pub enum FieldType {
         /// The largest valid value.
         max: u64,
     },
+    /// Numbers of IP protocols, which formats may name.
+    Protocol,
+    /// A set of TCP flags as a number, which formats may list by name.
+    TcpFlags,
+    /// [`INGRESS`] or [`EGRESS`], which formats may spell out.
+    FlowDirection,
+    /// IP addresses.
+    Address,
     /// Texts.
     Text,
 }
 
 impl Field {
+    /// All fields that have a meaning of their own.
+    pub const TYPED: [Field; 30] = [
+        Field::SourceAs,
+        Field::DestinationAs,
+        Field::Bytes,
+        Field::Packets,
+        Field::Hostname,
+        Field::Flows,
+        Field::SourcePeerAs,
+        Field::DestinationPeerAs,
+        Field::SourceAddress,
+        Field::DestinationAddress,
+        Field::SourceNetwork,
+        Field::DestinationNetwork,
+        Field::SourceMask,
+        Field::DestinationMask,
+        Field::SourcePort,
+        Field::DestinationPort,
+        Field::Protocol,
+        Field::TcpFlags,
+        Field::TrafficClass,
+        Field::InputInterface,
+        Field::OutputInterface,
+        Field::Vlan,
+        Field::FlowDirection,
+        Field::Exporter,
+        Field::Tag,
+        Field::Communities,
+        Field::AsPath,
+        Field::SourceCountry,
+        Field::DestinationCountry,
+        Field::SamplingRate,
+    ];
+
     /// What its values are.
     pub const fn value_type(&self) -> FieldType {
-        match self {
-            Field::SourceAs | Field::DestinationAs => FieldType::Number { max: u32::MAX as u64 },
-            // The original can't count more than this either.
-            Field::Bytes | Field::Packets => FieldType::Number { max: i64::MAX as u64 },
-            Field::Hostname | Field::Named(_) => FieldType::Text,
+        const fn up_to(max: u32) -> FieldType {
+            FieldType::Number { max: max as u64 }
         }
-    }
-
-    /// Whether its values are texts.
-    pub const fn is_text(&self) -> bool {
-        matches!(self.value_type(), FieldType::Text)
+        match self {
+            Field::SourceAs
+            | Field::DestinationAs
+            | Field::SourcePeerAs
+            | Field::DestinationPeerAs
+            | Field::InputInterface
+            | Field::OutputInterface
+            | Field::SamplingRate => up_to(u32::MAX),
+            // The original can't count more than this either.
+            Field::Bytes | Field::Packets | Field::Flows => {
+                FieldType::Number { max: i64::MAX as u64 }
+            }
+            Field::SourcePort | Field::DestinationPort | Field::Vlan => up_to(u16::MAX as u32),
+            Field::SourceMask | Field::DestinationMask => up_to(128),
+            Field::TrafficClass => up_to(u8::MAX as u32),
+            Field::Protocol => FieldType::Protocol,
+            Field::TcpFlags => FieldType::TcpFlags,
+            Field::FlowDirection => FieldType::FlowDirection,
+            Field::SourceAddress
+            | Field::DestinationAddress
+            | Field::SourceNetwork
+            | Field::DestinationNetwork
+            | Field::Exporter => FieldType::Address,
+            Field::Hostname
+            | Field::Tag
+            | Field::Communities
+            | Field::AsPath
+            | Field::SourceCountry
+            | Field::DestinationCountry
+            | Field::Named(_) => FieldType::Text,
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::class::{Class, UnknownClass};
 
 /// Keys never have more columns than this, the first one included.
-pub const MAX_KEY_WIDTH: usize = 8;
+pub const MAX_KEY_WIDTH: usize = 32;
 
 /// The first column of a key. The others hold the values of its view's dimensions: numbers as they
 /// are, texts by number.
@@ -14,7 +14,8 @@ pub struct KeyHead {
     /// Which of the view's metrics the series belongs to.
     pub class: Class,
     /// Whether the series counts what gets no series of its own, because there are too many. Then
-    /// its columns of numbers have no meaning; their labels are [`OTHER`](super::OTHER).
+    /// only the columns that its view keeps have a meaning; the labels of others are
+    /// [`OTHER`](super::OTHER).
     pub is_other: bool,
 }
 

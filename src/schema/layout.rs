@@ -2,8 +2,8 @@
 
 use super::{
     class::Class,
+    dimension::Dimension,
     family::Family,
-    field::Field,
     key::{KeyHead, MAX_KEY_WIDTH},
     view::View,
 };
@@ -20,6 +20,7 @@ pub struct Schema {
     key_width: usize,
     counts: usize,
     families: Vec<Family>,
+    dimensions: Vec<Dimension>,
 }
 
 impl Schema {
@@ -70,7 +71,13 @@ impl Schema {
                 }
             }
         }
-        Schema { views, configured, key_width, counts, families }
+        let mut dimensions = Vec::new();
+        for dimension in views[..configured].iter().flat_map(View::dimensions) {
+            if !dimensions.contains(dimension) {
+                dimensions.push(dimension.clone());
+            }
+        }
+        Schema { views, configured, key_width, counts, families, dimensions }
     }
 
     /// The views, those that are retired last.
@@ -112,35 +119,25 @@ impl Schema {
         &self.families
     }
 
-    /// The fields that a decoder must provide for the configured views, each once.
-    pub fn fields(&self) -> Vec<Field> {
-        let mut fields = Vec::new();
-        for view in self.configured() {
-            let dimensions = view.dimensions().iter().map(|dimension| dimension.field());
-            let measures = view.measures().iter().filter_map(|measure| measure.field());
-            for field in dimensions.chain(measures) {
-                if !fields.contains(&field) {
-                    fields.push(field);
-                }
-            }
-        }
-        fields
+    /// The dimensions of the configured views, each once.
+    pub fn dimensions(&self) -> &[Dimension] {
+        &self.dimensions
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{dimension::Dimension, measure::Measure};
+    use super::super::measure::Measure;
     use super::*;
 
     #[test]
-    fn families_fields_and_widths_follow_from_the_configured_views() {
+    fn families_dimensions_and_widths_follow_from_the_configured_views() {
         let schema = Schema::original();
         let names: Vec<_> = schema.families().iter().map(|family| &*family.name).collect();
         assert_eq!(names, ["flow_receive_bytes_total", "flow_transmit_bytes_total"]);
         assert_eq!((schema.key_width(), schema.counts()), (4, 1));
-        let fields = [Field::DestinationAs, Field::Hostname, Field::SourceAs, Field::Bytes];
-        assert_eq!(schema.fields(), fields);
+        let dimensions = [Dimension::DESTINATION_AS, Dimension::Hostname, Dimension::SOURCE_AS];
+        assert_eq!(schema.dimensions(), dimensions);
 
         let small = View::new(
             "device",
@@ -151,13 +148,13 @@ mod tests {
         let retired = schema.with_retired([small.clone()]);
         assert_eq!(retired.families(), schema.families());
         assert_eq!(retired.views().len(), 2);
-        assert_eq!(retired.fields(), fields);
+        assert_eq!(retired.dimensions(), dimensions);
 
         let both = Schema::new(vec![small, View::original()]);
         let places = both.families().iter().map(|family| (family.view, family.count));
         assert_eq!(places.collect::<Vec<_>>(), [(0, 0), (0, 1), (1, 0), (1, 0)]);
         assert_eq!((both.key_width(), both.counts()), (4, 2));
-        let packets = [Field::Hostname, Field::Packets, Field::DestinationAs, Field::SourceAs];
-        assert_eq!(both.fields(), [&packets[..], &[Field::Bytes]].concat());
+        let dimensions = [Dimension::Hostname, Dimension::DESTINATION_AS, Dimension::SOURCE_AS];
+        assert_eq!(both.dimensions(), dimensions);
     }
 }

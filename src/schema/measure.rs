@@ -9,7 +9,7 @@ pub enum Measure {
     Bytes,
     /// Packets.
     Packets,
-    /// Flow records.
+    /// Flows.
     Flows,
 }
 
@@ -31,12 +31,20 @@ impl Measure {
         }
     }
 
-    /// The field that a record adds; `None` where it adds 1.
-    pub const fn field(self) -> Option<Field> {
+    /// The field that a record adds.
+    pub const fn field(self) -> Field {
         match self {
-            Measure::Bytes => Some(Field::Bytes),
-            Measure::Packets => Some(Field::Packets),
-            Measure::Flows => None,
+            Measure::Bytes => Field::Bytes,
+            Measure::Packets => Field::Packets,
+            Measure::Flows => Field::Flows,
+        }
+    }
+
+    /// What a record adds that does not have the field.
+    pub const fn default(self) -> u64 {
+        match self {
+            Measure::Bytes | Measure::Packets => 0,
+            Measure::Flows => 1,
         }
     }
 }

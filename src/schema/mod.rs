@@ -17,18 +17,27 @@ mod definition;
 mod dimension;
 mod family;
 mod field;
+mod filter;
 mod key;
 mod layout;
 mod measure;
+mod protocol;
+mod tcp_flags;
 mod view;
 
 pub use class::{Class, UnknownClass};
 pub use decimal::{Decimal, write_digits};
 pub use definition::{Column, Definition, Value};
-pub use dimension::{Dimension, Label, MAX_VALUE_BYTES, OTHER, Shown, truncated};
+pub use dimension::{
+    ABSENT, AsOf, Dimension, End, Label, MAX_VALUE_BYTES, OTHER, OTHER_NUMBER, PrefixLengths,
+    Shown, Side, UnknownLabel, truncated,
+};
 pub use family::Family;
-pub use field::{Field, FieldType};
+pub use field::{EGRESS, Field, FieldType, INGRESS};
+pub use filter::{Accepted, Filter, FilterError};
 pub use key::{KeyHead, MAX_KEY_WIDTH};
 pub use layout::Schema;
 pub use measure::Measure;
-pub use view::{View, ViewLabel};
+pub use protocol::protocol;
+pub use tcp_flags::flag;
+pub use view::{LabelsError, View, ViewLabel};

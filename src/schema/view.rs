@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{
     bytes::{read_text, write_text},
     class::Class,
-    dimension::{Dimension, Shown},
+    dimension::{AsOf, Dimension, LabelRequest, Shown, UnknownLabel},
+    filter::Filter,
     key::MAX_KEY_WIDTH,
     measure::Measure,
 };
@@ -18,6 +19,10 @@ pub struct View {
     labels: Vec<ViewLabel>,
     classes: Vec<Class>,
     measures: Vec<Measure>,
+    /// By dimension: whether `other` series keep the value.
+    keeps: Vec<bool>,
+    filters: Vec<Filter>,
+    max_series: usize,
 }
 
 /// A label of a view's series.
@@ -29,13 +34,41 @@ pub struct ViewLabel {
     pub dimension: usize,
     /// What its value shows.
     pub shown: Shown,
+    /// Whether `other` series keep its value.
+    pub is_kept: bool,
+}
+
+/// Why a list of labels makes no view.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LabelsError {
+    /// One of them makes no sense.
+    #[error(transparent)]
+    Unknown(#[from] UnknownLabel),
+    /// The same label twice.
+    #[error("{0} is listed twice: list it once")]
+    Twice(String),
+    /// The name of an AS without its number: ASes of the same name, or without one, would have the
+    /// same labels.
+    #[error(
+        "{name} tells ASes of the same name apart only together with {number}: list that as well"
+    )]
+    NameAlone {
+        /// The label with the name.
+        name: String,
+        /// The one with the number.
+        number: String,
+    },
+    /// More than a key holds.
+    #[error("a view has no more than {} labels (those with the name of an AS not counted)", MAX_KEY_WIDTH - 1)]
+    TooMany,
 }
 
 impl View {
     /// The name of the original's view: the one that metric names don't mention.
     pub const ORIGINAL: &str = "flow";
 
-    /// A view with all labels of these dimensions. The order of the arguments does not matter.
+    /// A view with all labels of these dimensions, whose `other` series keep the host name.
+    /// Their order, and that of classes and measures, says nothing.
     pub fn new(
         name: &str,
         dimensions: &[Dimension],
@@ -45,22 +78,87 @@ impl View {
         let mut dimensions = dimensions.to_vec();
         // What is written in the order of the columns needs no sorting, neither for exposition nor
         // for remote write.
-        dimensions.sort_by(|one, other| one.labels().cmp(other.labels()));
-        let labels = dimensions.iter().enumerate().flat_map(|(place, dimension)| {
-            dimension.labels().iter().map(move |label| ViewLabel {
-                name: label.name.into(),
-                dimension: place,
-                shown: label.shown,
-            })
-        });
-        let mut labels: Vec<_> = labels.collect();
-        labels.sort_by(|one, other| one.name.cmp(&other.name));
+        dimensions.sort_by(|one, other| one.label().cmp(other.label()));
         let (mut classes, mut measures) = (classes.to_vec(), measures.to_vec());
         classes.sort_unstable();
         classes.dedup();
         measures.sort_unstable();
         measures.dedup();
-        View { name: name.into(), dimensions, labels, classes, measures }
+        let (name, labels, keeps, filters) = (name.into(), Vec::new(), Vec::new(), Vec::new());
+        let max_series = usize::MAX;
+        View { name, dimensions, labels, classes, measures, keeps, filters, max_series }
+            .keeping(|dimension| *dimension == Dimension::Hostname)
+    }
+
+    /// Has the `other` series keep the values of the dimensions for which `keeps` is true.
+    #[must_use]
+    pub fn keeping(mut self, keeps: impl Fn(&Dimension) -> bool) -> Self {
+        self.keeps = self.dimensions.iter().map(keeps).collect();
+        let labels = self.dimensions.iter().enumerate().flat_map(|(place, dimension)| {
+            let is_kept = self.keeps[place];
+            dimension.labels().map(move |label| ViewLabel {
+                name: label.name.into(),
+                dimension: place,
+                shown: label.shown,
+                is_kept,
+            })
+        });
+        let mut labels: Vec<_> = labels.collect();
+        labels.sort_by(|one, other| one.name.cmp(&other.name));
+        self.labels = labels;
+        self
+    }
+
+    /// Counts only flows that pass all of these filters.
+    #[must_use]
+    pub fn filtered(self, filters: Vec<Filter>) -> Self {
+        View { filters, ..self }
+    }
+
+    /// Lets no further series begin while so many live; what gets none is counted in those for the
+    /// rest.
+    #[must_use]
+    pub fn limited(self, max_series: usize) -> Self {
+        View { max_series, ..self }
+    }
+
+    /// The dimensions that a list of labels asks for.
+    ///
+    /// # Errors
+    /// If a label makes no sense or is listed twice, or if they are too many.
+    pub fn dimensions_of<'l>(
+        labels: impl IntoIterator<Item = &'l str>,
+    ) -> Result<Vec<Dimension>, LabelsError> {
+        let mut dimensions: Vec<Dimension> = Vec::new();
+        let mut named: Vec<(AsOf, &str)> = Vec::new();
+        for label in labels {
+            match Dimension::of_label(label)? {
+                LabelRequest::AsName(of) => {
+                    if named.iter().any(|(other, _)| *other == of) {
+                        return Err(LabelsError::Twice(label.to_owned()));
+                    }
+                    named.push((of, label));
+                }
+                LabelRequest::Dimension(dimension) => {
+                    if dimensions.iter().any(|other| other.label() == dimension.label()) {
+                        return Err(LabelsError::Twice(dimension.label().to_owned()));
+                    }
+                    dimensions.push(dimension);
+                }
+            }
+        }
+        for (of, name) in named {
+            let number = Dimension::As { of, named: false };
+            let Some(place) = dimensions.iter_mut().find(|dimension| **dimension == number) else {
+                let number = number.label().to_owned();
+                return Err(LabelsError::NameAlone { name: name.to_owned(), number });
+            };
+            *place = Dimension::As { of, named: true };
+        }
+        if dimensions.len() >= MAX_KEY_WIDTH {
+            return Err(LabelsError::TooMany);
+        }
+        Ok(dimensions)
     }
 
     /// A view with the classes and measures of [`View::counted_bits`]; `None` if these are invalid.
@@ -74,31 +172,44 @@ impl View {
         Some(View::new(name, dimensions, &classes, &measures))
     }
 
-    /// Appends the view, for [`View::read`].
+    /// Appends what tells its series apart, for [`View::read`].
     pub fn write(&self, out: &mut Vec<u8>) {
         write_text(&self.name, out);
         out.extend_from_slice(&[self.counted_bits(), self.dimensions.len() as u8]);
-        out.extend(self.dimensions.iter().map(|dimension| dimension.code()));
+        for dimension in &self.dimensions {
+            dimension.write(0, out);
+        }
     }
 
     /// Reads a view from the beginning of `bytes` and moves on behind it. `None` if they hold none.
     pub fn read(bytes: &mut &[u8]) -> Option<Self> {
         let name = read_text(bytes)?;
-        let [counted, dimensions, rest @ ..] = *bytes else { return None };
-        let (codes, rest) = rest.split_at_checked(usize::from(*dimensions))?;
+        let [counted, count, rest @ ..] = *bytes else { return None };
         *bytes = rest;
-        let dimensions = codes.iter().map(|&code| Dimension::from_code(code));
-        Self::of_bits(name, &dimensions.collect::<Option<Vec<_>>>()?, *counted)
+        let mut dimensions = Vec::new();
+        for _ in 0..*count {
+            let (&code, rest) = bytes.split_first()?;
+            *bytes = rest;
+            dimensions.push(Dimension::read(code, bytes)?);
+        }
+        Self::of_bits(name, &dimensions, *counted)
     }
 
     /// The original's view: bytes received and sent, by both ASes and the exporting device.
     pub fn original() -> Self {
         View::new(
             Self::ORIGINAL,
-            &[Dimension::SourceAs, Dimension::DestinationAs, Dimension::Hostname],
+            &[Dimension::SOURCE_AS, Dimension::DESTINATION_AS, Dimension::Hostname],
             &[Class::Receive, Class::Transmit],
             &[Measure::Bytes],
         )
+    }
+
+    /// Whether the series of this view and of the other one have the same names, labels and counts.
+    pub fn has_series_of(&self, other: &View) -> bool {
+        self.name == other.name
+            && self.counted_bits() == other.counted_bits()
+            && self.dimensions == other.dimensions
     }
 
     /// Its name.
@@ -114,6 +225,21 @@ impl View {
     /// The labels of its series, sorted by name, without the metric's name.
     pub fn labels(&self) -> &[ViewLabel] {
         &self.labels
+    }
+
+    /// By dimension: whether `other` series keep the value.
+    pub fn keeps(&self) -> &[bool] {
+        &self.keeps
+    }
+
+    /// What flows must pass to be counted.
+    pub fn filters(&self) -> &[Filter] {
+        &self.filters
+    }
+
+    /// How many series there may be besides those for the rest.
+    pub fn max_series(&self) -> usize {
+        self.max_series
     }
 
     /// The classes that it counts, in the order in which they are exposed.

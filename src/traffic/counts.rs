@@ -9,7 +9,7 @@ use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 
 use crate::{
     flow::{Malformed, Skipped},
-    schema::{Dimension, Measure, Schema},
+    schema::{Measure, Schema},
 };
 
 use super::{
@@ -67,14 +67,20 @@ pub struct Counts {
     /// What tells why nothing is counted, where that is so.
     pub evidence: Evidence,
     /// Label values of counted flows that were longer than
-    /// [`MAX_VALUE_BYTES`](crate::schema::MAX_VALUE_BYTES), by [`Dimension::index`].
-    pub values_truncated: [u64; Dimension::ALL.len()],
+    /// [`MAX_VALUE_BYTES`](crate::schema::MAX_VALUE_BYTES), by the dimension's place in
+    /// [`Schema::dimensions`].
+    pub values_truncated: Box<[u64]>,
+    /// Label values that records of counted flows did not have, by the same.
+    pub values_missing: Box<[u64]>,
 }
 
 impl Counts {
     /// An empty table for series of this schema.
     pub fn new(schema: Arc<Schema>) -> Self {
+        let zeros = || vec![0; schema.dimensions().len()].into_boxed_slice();
         Counts {
+            values_truncated: zeros(),
+            values_missing: zeros(),
             schema,
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
@@ -88,7 +94,6 @@ impl Counts {
             skipped: Default::default(),
             malformed: Default::default(),
             evidence: Evidence::default(),
-            values_truncated: Default::default(),
         }
     }
 
@@ -163,7 +168,8 @@ impl Counts {
         self.skipped = Default::default();
         self.malformed = Default::default();
         self.evidence.clear();
-        self.values_truncated = Default::default();
+        self.values_truncated.fill(0);
+        self.values_missing.fill(0);
     }
 }
 

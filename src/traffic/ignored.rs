@@ -1,22 +1,25 @@
 //! Why valid flows are not counted.
 
 /// Why no series counts a valid flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ignored {
     /// Neither its source nor its destination is the monitored AS.
     OtherAs,
+    /// It is of a class that a view counts, and does not pass the view's filters.
+    Filtered,
     /// It would take a count that is not handed over yet past 2^64.
     Overflow,
 }
 
 impl Ignored {
     /// All reasons, in the order of [`Ignored::index`].
-    pub const ALL: [Ignored; 2] = [Ignored::OtherAs, Ignored::Overflow];
+    pub const ALL: [Ignored; 3] = [Ignored::OtherAs, Ignored::Filtered, Ignored::Overflow];
 
     /// The reason as a label value.
     pub const fn label(self) -> &'static str {
         match self {
             Ignored::OtherAs => "other_as",
+            Ignored::Filtered => "filtered",
             Ignored::Overflow => "overflow",
         }
     }

@@ -25,3 +25,4 @@ mod remote_write;
 mod supervision;
 mod text;
 mod traffic;
+mod views;

@@ -1,6 +1,6 @@
 //! Tables filled with flows that a test makes up.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use flow_exporter::{
     flow::{Decoded, Flow, Plan, Slot},
@@ -56,12 +56,16 @@ impl Values for MadeUp<'_> {
             Field::SourceAs => Some(self.flow.source_as.into()),
             Field::DestinationAs => Some(self.flow.destination_as.into()),
             Field::Bytes => Some(self.flow.bytes),
-            Field::Packets | Field::Hostname | Field::Named(_) => None,
+            _ => None,
         }
     }
 
     fn text(&self, slot: Slot) -> Option<&str> {
         (*self.field(slot) == Field::Hostname).then_some(&*self.flow.hostname)
+    }
+
+    fn address(&self, _: Slot) -> Option<IpAddr> {
+        None
     }
 }
 

@@ -1,0 +1,306 @@
+//! What is counted: the views of the flags and those of the file of `--config`.
+
+use crate::{
+    cli::{Sources, ViewFlags},
+    flow,
+    schema::{Class, Dimension, Filter, LabelsError, Measure, View},
+};
+
+use super::{
+    error::ConfigError,
+    setting::{Origin, Setting},
+    yaml::{Field, Section},
+};
+
+/// There are no more views than this: a schema has room for as many again that are retired.
+const MAX_VIEWS: usize = 32;
+
+/// The longest name of a view, in bytes.
+const MAX_NAME_BYTES: usize = 64;
+
+/// The first word of the names of the program's own metrics, after `flow_`.
+const OWN: &str = "exporter";
+
+/// Series of a view in the file that does not say more.
+const DEFAULT_MAX_SERIES: usize = 100_000;
+
+/// The largest bound for series that a view can have.
+const LARGEST_MAX_SERIES: usize = 100_000_000;
+
+/// Labels that Prometheus itself gives to series.
+const RESERVED: [&str; 2] = ["instance", "job"];
+
+const LABELS: &str = "--labels";
+const MEASURES: &str = "--measures";
+const MAX_SERIES: &str = "--max-series";
+
+/// A view as it is configured. What is not given is as in the original's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ViewSettings {
+    name: String,
+    labels: Option<Vec<Dimension>>,
+    measures: Option<Vec<Measure>>,
+    classes: Option<Vec<Class>>,
+    filters: Vec<Filter>,
+    keep: Option<Vec<String>>,
+    max_series: Option<usize>,
+    origin: Origin,
+}
+
+/// The views of the file, which stand there in one place.
+pub(super) type FileViews = Setting<Vec<ViewSettings>>;
+
+/// The views of the file and of the flags, which say more of the original's.
+pub(super) fn views(
+    of_file: Option<FileViews>,
+    flags: ViewFlags,
+    sources: &Sources,
+) -> Result<Setting<Vec<View>>, ConfigError> {
+    let ViewFlags { labels, measures, max_series } = flags;
+    let given = |flag| Origin::of_flag(flag, sources);
+    let max_series_origin = given(MAX_SERIES);
+    let (mut views, origin) = match of_file {
+        Some(Setting { value, origin }) => (value, origin),
+        None => (vec![ViewSettings::new(View::ORIGINAL, given(LABELS))], given(LABELS)),
+    };
+    let flags = [
+        (labels.is_some(), LABELS),
+        (measures.is_some(), MEASURES),
+        (max_series_origin.is_given(), MAX_SERIES),
+    ];
+    match views.iter_mut().find(|view| view.name == View::ORIGINAL) {
+        Some(view) => {
+            if let Some(labels) = labels {
+                let labels = items(&labels);
+                let dimensions = dimensions(labels.iter().map(String::as_str));
+                view.labels = Some(dimensions.map_err(|error| given(LABELS).error(error))?);
+                view.origin = given(LABELS);
+            }
+            if let Some(measures) = measures {
+                let measures: Result<Vec<_>, _> =
+                    items(&measures).iter().map(|name| measure(name)).collect();
+                view.measures = Some(measures.map_err(|error| given(MEASURES).error(error))?);
+            }
+            if max_series_origin.is_given() || view.max_series.is_none() {
+                view.max_series = Some(max_series as usize);
+            }
+        }
+        None => {
+            if let Some((_, flag)) = flags.iter().find(|(is_given, _)| *is_given) {
+                return Err(given(flag).error(
+                    "this flag is for the view flow, which views in --config leave out: add \
+                     flow: {} there, or remove the flag",
+                ));
+            }
+        }
+    }
+    let views = views.into_iter().map(ViewSettings::build).collect::<Result<_, _>>()?;
+    Ok(Setting { value: views, origin })
+}
+
+/// The `views` section of the file.
+pub(super) fn of_file(field: &Field<'_>) -> Result<FileViews, ConfigError> {
+    let mut views = Vec::new();
+    for (name, field) in field.pairs()? {
+        if views.len() == MAX_VIEWS {
+            return Err(field.error(format!("there are no more than {MAX_VIEWS} views")));
+        }
+        check_name(&name).map_err(|error| field.error(error))?;
+        views.push(field.section(|section| view(&name, section))?);
+    }
+    if views.is_empty() {
+        return Err(field.error("name at least one view, such as flow: {}, or remove views"));
+    }
+    Ok(Setting { value: views, origin: field.origin() })
+}
+
+/// The name of a view is part of the names of its metrics.
+fn check_name(name: &str) -> Result<(), String> {
+    let is_name = name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.len() <= MAX_NAME_BYTES
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    if !is_name {
+        return Err(format!(
+            "a view's name has lower-case letters, digits and underscores, begins with a letter and \
+             is no longer than {MAX_NAME_BYTES} bytes, since it is part of its metrics' names"
+        ));
+    }
+    if name == OWN || name.starts_with("exporter_") {
+        return Err(
+            "the names of the program's own metrics begin with flow_exporter: choose another name"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+fn view(name: &str, section: &Section<'_>) -> Result<ViewSettings, ConfigError> {
+    let labels = section.get("labels", |field| {
+        let labels = list(field)?;
+        dimensions(joined(&labels).iter().map(String::as_str)).map_err(|error| field.error(error))
+    })?;
+    let measures = section.get("measures", |field| each(field, measure))?;
+    let classes = section.get("classes", |field| each(field, class))?;
+    let filters = section.get("where", |field| {
+        let filter = |(label, field): (String, Field<'_>)| {
+            let values = list(&field)?;
+            check_label(&label)
+                .and_then(|()| {
+                    let values = values.iter().map(String::as_str);
+                    Filter::new(&label, values).map_err(|error| error.to_string())
+                })
+                .map_err(|error| field.error(error))
+        };
+        field.pairs()?.into_iter().map(filter).collect::<Result<Vec<_>, _>>()
+    })?;
+    let keep = section.get("keep", list)?;
+    let max_series = section.get("max_series", |field| {
+        field.parse(|text| match text.parse() {
+            Ok(number @ 1..=LARGEST_MAX_SERIES) => Ok(number),
+            _ => Err(format!("give a number from 1 to {LARGEST_MAX_SERIES}")),
+        })
+    })?;
+    let settings = ViewSettings {
+        labels,
+        measures,
+        classes,
+        filters: filters.unwrap_or_default(),
+        keep,
+        max_series,
+        ..ViewSettings::new(name, section.field().origin())
+    };
+    // Errors that only all of it together shows have the line too.
+    settings.clone().build()?;
+    Ok(settings)
+}
+
+/// One value, or a list of them.
+fn list(field: &Field<'_>) -> Result<Vec<String>, ConfigError> {
+    match field.text() {
+        Ok(text) => Ok(vec![text.to_owned()]),
+        Err(_) => field.texts(),
+    }
+}
+
+/// A list with the length for IPv6 of a prefix beside the one for IPv4: the comma between them ends
+/// an item of a list in YAML.
+fn joined(items: &[String]) -> Vec<String> {
+    let mut joined: Vec<String> = Vec::new();
+    for item in items {
+        let is_length = !item.is_empty() && item.bytes().all(|byte| byte.is_ascii_digit());
+        match joined.last_mut() {
+            Some(last) if is_length && last.contains('/') => {
+                last.push(',');
+                last.push_str(item);
+            }
+            _ => joined.push(item.clone()),
+        }
+    }
+    joined
+}
+
+/// The items of a comma-separated list.
+fn items(text: &str) -> Vec<String> {
+    let items: Vec<_> = text.split(',').map(|item| item.trim().to_owned()).collect();
+    joined(&items)
+}
+
+fn each<T>(
+    field: &Field<'_>,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, ConfigError> {
+    let items = list(field)?;
+    if items.is_empty() {
+        return Err(field.error("list at least one"));
+    }
+    items
+        .iter()
+        .map(|item| parse(item))
+        .collect::<Result<_, _>>()
+        .map_err(|error| field.error(error))
+}
+
+/// The measure of this name.
+fn measure(name: &str) -> Result<Measure, String> {
+    let found = Measure::ALL.into_iter().find(|measure| measure.name() == name.trim());
+    found.ok_or_else(|| format!("there is no measure {name}: give bytes, packets or flows"))
+}
+
+fn class(name: &str) -> Result<Class, String> {
+    let found = Class::ALL.into_iter().find(|class| class.name() == name.trim());
+    found.ok_or_else(|| {
+        format!("there is no class {name}: give receive, transmit, internal or transit")
+    })
+}
+
+fn dimensions<'l>(labels: impl Iterator<Item = &'l str>) -> Result<Vec<Dimension>, String> {
+    let labels: Vec<_> = labels.collect();
+    for label in &labels {
+        check_label(label)?;
+    }
+    View::dimensions_of(labels).map_err(|error: LabelsError| {
+        let advice = match &error {
+            LabelsError::Unknown(_) => "; docs/views.md lists the labels there are",
+            _ => "",
+        };
+        format!("{error}{advice}")
+    })
+}
+
+/// Refuses names of labels that Prometheus uses itself, and fields that have a label of their own.
+fn check_label(label: &str) -> Result<(), String> {
+    let Some(field) = label.strip_prefix("field.") else { return Ok(()) };
+    if RESERVED.contains(&field) || field.starts_with("__") {
+        return Err(format!("{label}: Prometheus itself uses the label {field}"));
+    }
+    if flow::is_typed(field) {
+        return Err(format!(
+            "{label}: this field has a label of its own, which docs/views.md names: use that"
+        ));
+    }
+    Ok(())
+}
+
+impl ViewSettings {
+    fn new(name: &str, origin: Origin) -> Self {
+        ViewSettings {
+            name: name.to_owned(),
+            labels: None,
+            measures: None,
+            classes: None,
+            filters: Vec::new(),
+            keep: None,
+            max_series: None,
+            origin,
+        }
+    }
+
+    fn build(self) -> Result<View, ConfigError> {
+        let original = View::original();
+        let dimensions = self.labels.unwrap_or_else(|| original.dimensions().to_vec());
+        let classes = self.classes.unwrap_or_else(|| original.classes().to_vec());
+        let measures = self.measures.unwrap_or_else(|| original.measures().to_vec());
+        let mut view = View::new(&self.name, &dimensions, &classes, &measures)
+            .filtered(self.filters)
+            .limited(self.max_series.unwrap_or(DEFAULT_MAX_SERIES));
+        let labels: Vec<_> = view.labels().iter().map(|label| label.name.clone()).collect();
+        if let Some(keep) = self.keep {
+            for label in &keep {
+                if !dimensions.iter().any(|dimension| dimension.label() == label) {
+                    return Err(self.origin.error(format!(
+                        "keep: {label} is none of the view's labels: list it in labels as well"
+                    )));
+                }
+            }
+            view = view.keeping(|dimension| keep.iter().any(|label| label == dimension.label()));
+        }
+        let twice = labels.iter().zip(labels.iter().skip(1)).find(|(one, next)| one == next);
+        if let Some((label, _)) = twice {
+            let what = format!("the label {label} would be there twice: leave one out");
+            return Err(self.origin.error(what));
+        }
+        Ok(view)
+    }
+}

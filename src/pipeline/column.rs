@@ -1,0 +1,213 @@
+//! Where the value in a column of a key comes from.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::{
+    flow::{Plan, Slot},
+    schema::{AsOf, Class, Dimension, End, Field, PrefixLengths, Side},
+};
+
+use super::{Facts, Values, text::AddressText};
+
+/// Where the value of a dimension comes from, for flows of one class.
+#[derive(Debug)]
+pub(super) enum Column {
+    /// The column holds the value.
+    Number(Number),
+    /// The column holds the number of the text.
+    Text(Text),
+}
+
+/// Where a number comes from.
+#[derive(Debug)]
+pub(super) enum Number {
+    /// The source's AS, of which this slot is what the record says.
+    SourceAs(Slot),
+    /// The destination's AS, of which this slot is what the record says.
+    DestinationAs(Slot),
+    /// A number as it is.
+    Field(Slot),
+    /// The upper six bits of the traffic class.
+    Dscp(Slot),
+    /// The version of the first address that the record has.
+    IpVersion([Slot; 4]),
+    /// The port of the end that offers the service.
+    ServicePort(Slot, Slot),
+}
+
+/// Where a text comes from.
+#[derive(Debug)]
+pub(super) enum Text {
+    /// A text as it is.
+    Field(Slot),
+    /// An address.
+    Address(Slot),
+    /// A network and its length.
+    Network(Slot, Slot),
+    /// An address, or the first one of a network if there is none, cut to a length.
+    Cut(Slot, Slot, PrefixLengths),
+}
+
+/// The largest number of a column other than AS numbers: the two above have a meaning of their own.
+const LARGEST: u64 = crate::schema::OTHER_NUMBER as u64 - 1;
+
+impl Column {
+    /// Where a dimension's value comes from for flows of a class. Wants the fields from `plan`.
+    pub(super) fn new(dimension: &Dimension, class: Class, plan: &mut Plan) -> Self {
+        // What is received comes from the remote end, everything else goes there.
+        let remote = if class == Class::Receive { Side::Source } else { Side::Destination };
+        let side = |end: End| match end {
+            End::Source => Side::Source,
+            End::Destination => Side::Destination,
+            End::Remote => remote,
+        };
+        match dimension {
+            Dimension::As { of, .. } => Column::Number(Number::of_as(*of, remote, plan)),
+            Dimension::Address(end) => Column::Text(Text::Address(address(side(*end), plan))),
+            Dimension::Prefix(end, lengths) => {
+                let (network, mask) = network(side(*end), plan);
+                Column::Text(match lengths {
+                    None => Text::Network(network, mask),
+                    Some(lengths) => Text::Cut(address(side(*end), plan), network, *lengths),
+                })
+            }
+            Dimension::Port(Side::Source) => Number::field(Field::SourcePort, plan),
+            Dimension::Port(Side::Destination) => Number::field(Field::DestinationPort, plan),
+            Dimension::ServicePort => Column::Number(Number::ServicePort(
+                plan.add(Field::SourcePort),
+                plan.add(Field::DestinationPort),
+            )),
+            Dimension::Protocol => Number::field(Field::Protocol, plan),
+            Dimension::IpVersion => {
+                let sides = [Side::Source, Side::Destination];
+                let [source, destination] = sides.map(|side| address(side, plan));
+                let [from, to] = sides.map(|side| network(side, plan).0);
+                Column::Number(Number::IpVersion([source, destination, from, to]))
+            }
+            Dimension::Dscp => Column::Number(Number::Dscp(plan.add(Field::TrafficClass))),
+            Dimension::TcpFlags => Number::field(Field::TcpFlags, plan),
+            Dimension::Interface(Side::Source) => Number::field(Field::InputInterface, plan),
+            Dimension::Interface(Side::Destination) => Number::field(Field::OutputInterface, plan),
+            Dimension::Vlan => Number::field(Field::Vlan, plan),
+            Dimension::FlowDirection => Number::field(Field::FlowDirection, plan),
+            Dimension::Exporter => Column::Text(Text::Address(plan.add(Field::Exporter))),
+            Dimension::Hostname => Text::field(Field::Hostname, plan),
+            Dimension::Tag => Text::field(Field::Tag, plan),
+            Dimension::Communities => Text::field(Field::Communities, plan),
+            Dimension::AsPath => Text::field(Field::AsPath, plan),
+            Dimension::Country(end) => Text::field(
+                match side(*end) {
+                    Side::Source => Field::SourceCountry,
+                    Side::Destination => Field::DestinationCountry,
+                },
+                plan,
+            ),
+            Dimension::Named(name) => Text::field(Field::Named(name.clone()), plan),
+        }
+    }
+}
+
+fn address(side: Side, plan: &mut Plan) -> Slot {
+    plan.add(match side {
+        Side::Source => Field::SourceAddress,
+        Side::Destination => Field::DestinationAddress,
+    })
+}
+
+/// The slots of a network's first address and of its length.
+fn network(side: Side, plan: &mut Plan) -> (Slot, Slot) {
+    match side {
+        Side::Source => (plan.add(Field::SourceNetwork), plan.add(Field::SourceMask)),
+        Side::Destination => {
+            (plan.add(Field::DestinationNetwork), plan.add(Field::DestinationMask))
+        }
+    }
+}
+
+impl Number {
+    fn field(field: Field, plan: &mut Plan) -> Column {
+        Column::Number(Number::Field(plan.add(field)))
+    }
+
+    fn of_as(of: AsOf, remote: Side, plan: &mut Plan) -> Self {
+        match (of, remote) {
+            (AsOf::Source, _) | (AsOf::Remote, Side::Source) => {
+                Number::SourceAs(plan.add(Field::SourceAs))
+            }
+            (AsOf::Destination, _) | (AsOf::Remote, Side::Destination) => {
+                Number::DestinationAs(plan.add(Field::DestinationAs))
+            }
+            (AsOf::SourcePeer, _) => Number::Field(plan.add(Field::SourcePeerAs)),
+            (AsOf::DestinationPeer, _) => Number::Field(plan.add(Field::DestinationPeerAs)),
+        }
+    }
+
+    /// The number; `None` if the record has none.
+    #[inline]
+    pub(super) fn get(&self, facts: Facts, values: &impl Values) -> Option<u32> {
+        let known = |asn: u32, slot| (asn != 0 || values.number(slot).is_some()).then_some(asn);
+        match *self {
+            Number::SourceAs(slot) => known(facts.source_as, slot),
+            Number::DestinationAs(slot) => known(facts.destination_as, slot),
+            Number::Field(slot) => values.number(slot).map(|number| number.min(LARGEST) as u32),
+            Number::Dscp(slot) => values.number(slot).map(|class| class as u32 >> 2),
+            Number::IpVersion(slots) => {
+                let address = slots.iter().find_map(|&slot| values.address(slot));
+                address.map(|address| if address.is_ipv4() { 4 } else { 6 })
+            }
+            Number::ServicePort(source, destination) => {
+                let (source, destination) = (values.number(source)?, values.number(destination)?);
+                Some(source.min(destination) as u32)
+            }
+        }
+    }
+}
+
+impl Text {
+    fn field(field: Field, plan: &mut Plan) -> Column {
+        Column::Text(Text::Field(plan.add(field)))
+    }
+
+    /// The text; `None` if the record has none.
+    #[inline]
+    pub(super) fn get<'v>(
+        &self,
+        values: &'v impl Values,
+        buffer: &'v mut AddressText,
+    ) -> Option<&'v str> {
+        match *self {
+            Text::Field(slot) => values.text(slot),
+            Text::Address(slot) => Some(buffer.set(values.address(slot)?).as_str()),
+            Text::Network(network, mask) => {
+                let text = buffer.set(values.address(network)?);
+                if let Some(mask) = values.number(mask) {
+                    text.push_length(mask as u8);
+                }
+                Some(text.as_str())
+            }
+            Text::Cut(address, network, lengths) => {
+                let address = values.address(address).or_else(|| values.address(network))?;
+                let length = match address {
+                    IpAddr::V4(_) => lengths.v4,
+                    IpAddr::V6(_) => lengths.v6,
+                };
+                // Lengths are checked when the dimension is made.
+                let network = IpNet::new(address, length).ok()?.network();
+                Some(buffer.set(network).push_length(length).as_str())
+            }
+        }
+    }
+
+    /// The address of which it is a text; `None` if it is of none, or the record has none.
+    pub(super) fn address(&self, values: &impl Values) -> Option<IpAddr> {
+        match *self {
+            Text::Field(_) => None,
+            Text::Address(slot) | Text::Network(slot, _) => values.address(slot),
+            Text::Cut(address, network, _) => {
+                values.address(address).or_else(|| values.address(network))
+            }
+        }
+    }
+}

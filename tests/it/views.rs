@@ -1,0 +1,270 @@
+//! What views make of pmacct's records: every label, class, measure and filter.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
+
+use flow_exporter::{
+    asn::AsNames,
+    clock::UnixMs,
+    ledger::SeriesTable,
+    pipeline::Pipeline,
+    schema::{Class, Dimension, Filter, Measure, Schema, View},
+    traffic::{Counts, Ignored, RecordTotals, Rule},
+};
+
+const ASN: u32 = 64512;
+
+/// A record as pmacct 1.7.9 writes it with a wide `aggregate`.
+const WIDE: &str = r#"{"event_type": "purge", "tag": 7000000001, "label": "edge1", "as_src": 15169,
+    "as_dst": 64512, "comms": "64512:1 64512:2", "as_path": "3356 15169", "peer_as_src": 3356,
+    "peer_as_dst": 0, "peer_ip_src": "203.0.113.1", "iface_in": 12, "iface_out": 4294967295,
+    "ip_src": "198.51.100.77", "net_src": "198.51.100.0", "ip_dst": "2001:db8:1:2::9",
+    "net_dst": "2001:db8:1::", "mask_src": 25, "mask_dst": 48, "port_src": 443,
+    "port_dst": 51044, "tcp_flags": "26", "ip_proto": "tcp", "tos": 184, "vlan_in": 100,
+    "sampling_direction": "i", "country_ip_src": "US", "country_ip_dst": "DE",
+    "mpls_vpn_rd": "0:64512:1", "packets": 10, "flows": 2, "bytes": 9000}"#;
+
+/// A view whose series show all these labels.
+fn view(labels: &[&str]) -> View {
+    let dimensions = View::dimensions_of(labels.iter().copied()).expect("labels");
+    View::new("test", &dimensions, &[Class::Receive, Class::Transmit], &[Measure::Bytes])
+}
+
+/// What a worker counts of these messages.
+fn counts(view: View, messages: &[&str]) -> Counts {
+    let schema = Arc::new(Schema::new(vec![view]));
+    let mut pipeline = Pipeline::new(&schema, Rule { asn: ASN });
+    let mut counts = Counts::new(schema);
+    for message in messages {
+        pipeline.message(message.as_bytes(), &mut counts, |reason, text| {
+            panic!("{reason:?}: {text}");
+        });
+    }
+    counts
+}
+
+/// The series of these messages: labels without empty ones, and counts.
+fn series(view: View, messages: &[&str]) -> Vec<(BTreeMap<String, String>, Vec<u64>)> {
+    let counts = counts(view, messages);
+    let names = AsNames::of([(15169, "Google"), (3356, "Lumen")]);
+    let mut table = SeriesTable::new(Arc::clone(counts.schema()), Arc::new(names), None);
+    table.merge(&counts, &[]);
+    let snapshot = table.take_snapshot(UnixMs::new(1), Instant::now());
+    let mut all: Vec<_> = snapshot
+        .series()
+        .map(|series| {
+            let mut labels = BTreeMap::new();
+            series.labels(|name, value| {
+                let value = value.to_owned();
+                assert!(labels.insert(name.to_owned(), value).is_none(), "{name} twice");
+            });
+            labels.retain(|_, value| !value.is_empty());
+            (labels, series.counts.to_vec())
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+/// The labels of the only series.
+fn labels(labels: &[&str], message: &str) -> BTreeMap<String, String> {
+    let [(labels, _)] = series(view(labels), &[message]).try_into().expect("one series");
+    labels
+}
+
+#[test]
+fn every_label_shows_what_the_record_has() {
+    let expected = [
+        ("as_path", "3356 15169"),
+        ("communities", "64512:1 64512:2"),
+        ("destination_address", "2001:db8:1:2::9"),
+        ("destination_as", "64512"),
+        ("destination_as_name", ""),
+        ("destination_country", "DE"),
+        ("destination_peer_as", "0"),
+        ("destination_peer_as_name", ""),
+        ("destination_port", "51044"),
+        ("destination_prefix", "2001:db8:1::/48"),
+        ("direction", "ingress"),
+        ("dscp", "46"),
+        ("exporter", "203.0.113.1"),
+        ("hostname", "edge1"),
+        ("input_interface", "12"),
+        ("ip_version", "4"),
+        // The two largest numbers stand for no index.
+        ("output_interface", "4294967293"),
+        ("protocol", "tcp"),
+        ("remote_address", "198.51.100.77"),
+        ("remote_as", "15169"),
+        ("remote_as_name", "Google"),
+        ("remote_country", "US"),
+        ("remote_prefix", "198.51.100.0/25"),
+        ("service_port", "443"),
+        ("source_address", "198.51.100.77"),
+        ("source_as", "15169"),
+        ("source_as_name", "Google"),
+        ("source_country", "US"),
+        ("source_peer_as", "3356"),
+        ("source_peer_as_name", "Lumen"),
+        ("source_port", "443"),
+        ("source_prefix", "198.51.100.0/25"),
+        ("tag", "7000000001"),
+        ("tcp_flags", "SYN|PSH|ACK"),
+        ("vlan", "100"),
+    ];
+    let names: BTreeSet<_> = expected.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, Dimension::label_names().collect());
+    for (name, value) in expected {
+        // A name tells ASes apart only beside the number.
+        let number = name.strip_suffix("_name");
+        let asked: Vec<_> = number.into_iter().chain([name]).collect();
+        let found = labels(&asked, WIDE);
+        assert_eq!(found.get(name).map_or("", String::as_str), value, "{name}");
+    }
+    assert_eq!(labels(&["field.mpls_vpn_rd"], WIDE), one("mpls_vpn_rd", "0:64512:1"));
+}
+
+fn one(name: &str, value: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([(name.to_owned(), value.to_owned())])
+}
+
+#[test]
+fn what_a_record_lacks_is_an_empty_label_and_counted_by_label() {
+    let asked: Vec<_> = Dimension::label_names().chain(["field.class"]).collect();
+    let bare = r#"{"as_src": 1, "as_dst": 64512, "bytes": 5}"#;
+    // All of them are more than one view can have.
+    for some in asked.chunks(20) {
+        let some: Vec<_> =
+            some.iter().copied().filter(|name| !name.ends_with("_as_name")).collect();
+        let counts = counts(view(&some), &[bare, bare]);
+        for (place, dimension) in counts.schema().dimensions().iter().enumerate() {
+            let has_it = ["source_as", "destination_as", "remote_as"].contains(&dimension.label());
+            let missing = if has_it { 0 } else { 2 };
+            assert_eq!(counts.values_missing[place], missing, "{}", dimension.label());
+        }
+        let [(labels, counted)] = series(view(&some), &[bare, bare]).try_into().expect("one");
+        assert_eq!(counted, [10]);
+        for (name, value) in labels {
+            assert!(name.ends_with("_as"), "{name} is {value}");
+        }
+    }
+}
+
+#[test]
+fn the_remote_end_is_the_source_of_what_is_received_and_else_the_destination() {
+    let sent = r#"{"as_src": 64512, "as_dst": 3356, "ip_src": "192.0.2.1", "ip_dst": "198.51.100.2",
+        "net_dst": "198.51.100.0", "mask_dst": 24, "country_ip_dst": "FR", "bytes": 1}"#;
+    let asked =
+        ["remote_as", "remote_as_name", "remote_address", "remote_prefix", "remote_country"];
+    let found: Vec<_> = labels(&asked, sent).into_values().collect();
+    assert_eq!(found, ["198.51.100.2", "3356", "Lumen", "FR", "198.51.100.0/24"]);
+}
+
+#[test]
+fn prefixes_are_cut_to_the_lengths_asked_for() {
+    let message = r#"{"as_src": 1, "as_dst": 64512, "bytes": 1, "ip_src": "198.51.100.77",
+        "ip_dst": "2001:db8:1:2::9"}"#;
+    let cut = |asked: &[&str]| labels(asked, message).into_values().collect::<Vec<_>>();
+    assert_eq!(
+        cut(&["source_prefix/24", "destination_prefix/24"]),
+        ["2001:db8:1::/48", "198.51.100.0/24"]
+    );
+    assert_eq!(cut(&["destination_prefix/20,32"]), ["2001:db8::/32"]);
+    assert_eq!(cut(&["source_prefix/0,0"]), ["0.0.0.0/0"]);
+    // Where the record has no address, the first one of its network is cut.
+    let network = r#"{"as_src": 1, "as_dst": 64512, "bytes": 1, "net_src": "10.20.30.0"}"#;
+    assert_eq!(labels(&["source_prefix/16"], network), one("source_prefix", "10.20.0.0/16"));
+    assert_eq!(labels(&["source_prefix"], network), one("source_prefix", "10.20.30.0"));
+}
+
+#[test]
+fn pmacct_spellings_of_one_value_are_one_label() {
+    let of = |name: &str, fields: &str| {
+        let message = format!(r#"{{"as_src": 1, "as_dst": 64512, "bytes": 1, {fields}}}"#);
+        labels(&[name], &message).remove(name).unwrap_or_default()
+    };
+    for (name, fields, value) in [
+        ("protocol", r#""ip_proto": "17""#, "udp"),
+        ("protocol", r#""ip_proto": 17"#, "udp"),
+        ("protocol", r#""ip_proto": "icmp6""#, "ipv6-icmp"),
+        ("protocol", r#""ip_proto": 253"#, "253"),
+        ("protocol", r#""ip_proto": "carrier-pigeon""#, ""),
+        ("protocol", r#""ip_proto": null"#, ""),
+        ("tcp_flags", r#""tcp_flags": 18"#, "SYN|ACK"),
+        ("tcp_flags", r#""tcp_flags": ["SYN", "ACK"]"#, "SYN|ACK"),
+        ("tcp_flags", r#""tcp_flags": []"#, ""),
+        ("direction", r#""sampling_direction": "e""#, "egress"),
+        ("direction", r#""sampling_direction": "u""#, ""),
+        ("vlan", r#""vlan": 7"#, "7"),
+        ("as_path", r#""as_path": ["3356", "15169"]"#, "3356 15169"),
+        ("communities", r#""comms": ["1:2", "3:4"]"#, "1:2 3:4"),
+        ("source_address", r#""ip_src": "::ffff:192.0.2.1""#, "192.0.2.1"),
+        ("source_address", r#""ip_src": """#, ""),
+        ("exporter", r#""peer_ip_src": "2001:DB8:0:0::1""#, "2001:db8::1"),
+        ("source_port", r#""port_src": "53""#, "53"),
+        ("service_port", r#""port_src": 0, "port_dst": 0"#, "0"),
+    ] {
+        assert_eq!(of(name, fields), value, "{fields}");
+    }
+}
+
+#[test]
+fn measures_are_what_the_record_says_and_a_record_is_one_flow_unless_it_says_more() {
+    let view = View::new(
+        "test",
+        &[Dimension::Hostname],
+        &[Class::Receive],
+        &[Measure::Bytes, Measure::Packets, Measure::Flows],
+    );
+    let bare = r#"{"label": "edge1", "as_src": 1, "as_dst": 64512, "bytes": 5}"#;
+    assert_eq!(series(view, &[WIDE, bare, bare]), [(one("hostname", "edge1"), vec![9010, 10, 4])]);
+}
+
+#[test]
+fn a_view_counts_what_passes_all_of_its_filters() {
+    let udp = &WIDE.replace(r#""ip_proto": "tcp""#, r#""ip_proto": "udp""#);
+    let passes = |filters: &[(&str, &[&str])], message: &str| {
+        let filters = filters
+            .iter()
+            .map(|(label, values)| Filter::new(label, values.iter().copied()).expect("a filter"));
+        let counts = counts(view(&["hostname"]).filtered(filters.collect()), &[message]);
+        let filtered = counts.ignored[Ignored::Filtered.index()];
+        let ignored = RecordTotals { flows: 1, bytes: 9000 };
+        assert_eq!(filtered, if counts.is_empty() { ignored } else { RecordTotals::default() });
+        !counts.is_empty()
+    };
+    assert!(passes(&[("protocol", &["tcp", "udp"])], udp));
+    assert!(!passes(&[("protocol", &["tcp"])], udp));
+    assert!(passes(&[("service_port", &["1-1023"]), ("protocol", &["tcp"])], WIDE));
+    assert!(!passes(&[("service_port", &["1-442"]), ("protocol", &["tcp"])], WIDE));
+    assert!(passes(&[("remote_address", &["198.51.100.64/26"])], WIDE));
+    assert!(!passes(&[("destination_prefix", &["2001:db8:2::/48"])], WIDE));
+    assert!(passes(&[("destination_prefix/0,16", &["2001::/16"])], WIDE));
+    assert!(passes(&[("remote_as", &["AS15169-20000"])], WIDE));
+    assert!(passes(&[("field.mpls_vpn_rd", &["0:64512:1"])], WIDE));
+    assert!(passes(&[("hostname", &["edge1"]), ("source_country", &["US", "CA"])], WIDE));
+    assert!(!passes(&[("hostname", &["edge2"])], WIDE));
+    // What the record lacks passes only where nothing is asked for.
+    let bare = r#"{"as_src": 1, "as_dst": 64512, "bytes": 9000}"#;
+    assert!(!passes(&[("service_port", &["0-65535"])], bare));
+    assert!(passes(&[("service_port", &[""]), ("hostname", &[""])], bare));
+}
+
+#[test]
+fn lists_of_labels_that_make_no_series_are_refused() {
+    let error = |labels: &[&str]| {
+        View::dimensions_of(labels.iter().copied()).expect_err("refused").to_string()
+    };
+    assert!(error(&["source_asn"]).contains("no label source_asn"));
+    assert!(error(&["hostname", "hostname"]).contains("hostname is listed twice"));
+    assert!(error(&["source_prefix/24", "source_prefix"]).contains("listed twice"));
+    assert!(error(&["source_as_name"]).contains("list that as well"));
+    assert!(error(&["source_prefix/33"]).contains("source_prefix/24,48"));
+    assert!(error(&["source_prefix/24,129"]).contains("source_prefix/24,48"));
+    assert!(error(&["field.a-b"]).contains("field."));
+    let many: Vec<_> = (0..32).map(|number| format!("field.f{number}")).collect();
+    assert!(View::dimensions_of(many.iter().map(String::as_str)).is_err());
+}

@@ -331,8 +331,8 @@ fn what_is_wrong_in_the_file_is_said_with_its_line_and_its_path() {
         (section("<<: {name: a}"), "<<: merging is not supported"),
         ("remote_write:\n- name: a".to_owned(), "line 2: remote_write[0]: the url is missing"),
         ("remote_write: {url: a}".to_owned(), "remote_write: a list is expected"),
-        ("remote_writes: []".to_owned(), "line 1: the file: remote_write is missing"),
-        (String::new(), "the file: remote_write is missing"),
+        ("remote_writes: []".to_owned(), "line 1: the file: neither remote_write nor views"),
+        (String::new(), "the file: neither remote_write nor views"),
         (
             "remote_write: []\nscrape_configs: []".to_owned(),
             "scrape_configs: this is for Prometheus",

@@ -52,7 +52,7 @@ fn series(view: View, messages: &[&str]) -> Vec<(BTreeMap<String, String>, Vec<u
     let names = AsNames::of([(15169, "Google"), (3356, "Lumen")]);
     let mut table = SeriesTable::new(Arc::clone(counts.schema()), Arc::new(names), None);
     table.merge(&counts, &[]);
-    let snapshot = table.take_snapshot(UnixMs::new(1), Instant::now());
+    let snapshot = table.take_snapshot(Some(UnixMs::new(1)), Instant::now());
     let mut all: Vec<_> = snapshot
         .series()
         .map(|series| {

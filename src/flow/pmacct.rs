@@ -42,6 +42,9 @@ enum Action {
     Label(Slot),
     /// It is anything that can be a text.
     Text(Slot),
+    /// It is the same, or an array of strings as `as_path_encode_as_array` and
+    /// `bgp_comms_encode_as_array` write it.
+    Strings(Slot),
     /// It is an IP address.
     Address(Slot),
     /// It is the name or the number of a protocol.
@@ -67,6 +70,7 @@ impl Fields {
         let wanted = plan.fields().flat_map(|(slot, field)| {
             let action = match (field, field.value_type()) {
                 (Field::Hostname, _) => Action::Label(slot),
+                (Field::AsPath | Field::Communities, _) => Action::Strings(slot),
                 (_, FieldType::Number { .. }) => Action::Number(slot),
                 (_, FieldType::Protocol) => Action::Protocol(slot),
                 (_, FieldType::TcpFlags) => Action::TcpFlags(slot),
@@ -265,7 +269,7 @@ impl Pmacct {
                     Err(Malformed::Syntax) => return Err(SyntaxError),
                     Err(reason) => values.set_malformed(slot, reason),
                 },
-                Action::Label(slot) | Action::Text(slot) => {
+                Action::Label(slot) | Action::Text(slot) | Action::Strings(slot) => {
                     if cursor.peek() == Some(b'"')
                         && let Some(range) = cursor.plain_string()
                     {
@@ -348,8 +352,7 @@ fn other_text<'t>(
                 Ok(()) => {}
             }
         }
-        // `as_path_encode_as_array`, `bgp_comms_encode_as_array`.
-        (Some(b'['), Action::Text(_)) => {
+        (Some(b'['), Action::Strings(_)) => {
             let array = cursor.container()?;
             match values.set_made(slot, |made| join_array(array, made)) {
                 Err(Malformed::Syntax) => return Err(SyntaxError),
@@ -363,7 +366,9 @@ fn other_text<'t>(
                 // Absent.
                 (Some(b'n'), _) => {}
                 // As it stands in the record.
-                (_, Action::Text(_)) => values.set(slot, Value::Text(start..cursor.position())),
+                (_, Action::Text(_) | Action::Strings(_)) => {
+                    values.set(slot, Value::Text(start..cursor.position()));
+                }
                 _ => values.set_malformed(slot, Malformed::WrongType),
             }
         }

@@ -1,6 +1,6 @@
 //! Tables filled with flows that a test makes up.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{cell::RefCell, net::IpAddr, sync::Arc};
 
 use flow_exporter::{
     flow::{Decoded, Flow, Plan, Slot},
@@ -28,14 +28,35 @@ pub trait Record {
 impl Record for Counts {
     fn record(&mut self, rule: Rule, record: &Decoded<'_>) {
         match record {
-            Decoded::Flow(flow) => {
-                let counter = FlowCounter::new(&Arc::clone(self.schema()), rule);
+            Decoded::Flow(flow) => COUNTER.with_borrow_mut(|kept| {
+                let schema = self.schema();
+                let fits = |kept: &Kept| Arc::ptr_eq(&kept.schema, schema) && kept.rule == rule;
+                let Kept { counter, .. } = match kept.take_if(|kept| fits(kept)) {
+                    Some(fitting) => kept.insert(fitting),
+                    None => kept.insert(Kept {
+                        counter: FlowCounter::new(schema, rule),
+                        schema: Arc::clone(schema),
+                        rule,
+                    }),
+                };
                 counter.flow(&MadeUp { flow, plan: counter.plan() }, self);
-            }
+            }),
             Decoded::Skipped(reason) => self.skipped[reason.index()] += 1,
             Decoded::Malformed(reason) => self.malformed[reason.index()] += 1,
         }
     }
+}
+
+/// A counter, and what it was made for.
+struct Kept {
+    schema: Arc<Schema>,
+    rule: Rule,
+    counter: FlowCounter,
+}
+
+thread_local! {
+    /// The counter of the last flow: most tests have many flows of one schema.
+    static COUNTER: RefCell<Option<Kept>> = const { RefCell::new(None) };
 }
 
 /// A flow that no decoder has read.

@@ -106,7 +106,7 @@ impl Snapshot {
     }
 }
 
-/// Whether a kept column of a series for the rest stands for any value.
+/// Whether a kept column of an `other` series stands for any value.
 fn is_any(shown: Shown, column: u32) -> bool {
     shown != Shown::Text && column == OTHER_NUMBER
 }

@@ -36,6 +36,9 @@ pub struct Delta {
     pub time: UnixMs,
     /// Whether it is a tick: at a multiple of the interval, so that its samples are pushed.
     pub is_tick: bool,
+    /// How many samples a tick has beyond one for each living series: those that count several things
+    /// have one for each.
+    pub extra_samples: u64,
     /// The positions that changed.
     pub positions: Vec<Position>,
     /// Sums beside the series, in the caller's own form; empty where they did not change.
@@ -70,7 +73,8 @@ impl Delta {
     /// Removes all changes. The memory is kept, except for what an exceptionally large delta took and
     /// the one after it did not need.
     pub fn clear(&mut self) {
-        (self.sequence, self.time, self.is_tick) = (0, UnixMs::EPOCH, false);
+        (self.sequence, self.time) = (0, UnixMs::EPOCH);
+        (self.is_tick, self.extra_samples) = (false, 0);
         self.positions.clear();
         clear(&mut self.early_counts);
         clear(&mut self.ended);
@@ -125,6 +129,11 @@ impl Delta {
     /// The series whose counts grow, with the increments.
     pub fn changed(&self) -> impl ExactSizeIterator<Item = (u32, &[u64])> {
         self.changed.iter().copied().zip(self.increments.chunks_exact(self.width.max(1)))
+    }
+
+    /// How many samples it has, with so many living series after it.
+    pub(super) fn samples(&self, living: u64) -> u64 {
+        if self.is_tick { living.saturating_add(self.extra_samples) } else { 0 }
     }
 
     /// Sorts ends, starts and increments by the series' numbers. Returns false if a number occurs

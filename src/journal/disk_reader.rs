@@ -172,7 +172,7 @@ impl DiskReader {
         let before = self.state.totals;
         let mut segment = SegmentReader::open(self.log.directory(), next.number)?;
         if self.state.sequence == next.sequence {
-            segment.skip_checkpoint()?;
+            self.state.set_width(segment.skip_checkpoint()?);
             self.segment = segment;
             return Ok(None);
         }

@@ -23,6 +23,8 @@ pub const MEMORY_LIMIT_BYTES: usize = 64 << 20;
 /// The deltas that some reader still needs, and the state before them.
 struct Ring {
     base: State,
+    /// Counts of each series in the next delta.
+    width: usize,
     deltas: VecDeque<Arc<Delta>>,
     /// Bytes of `deltas`.
     bytes: usize,
@@ -45,6 +47,7 @@ impl Ring {
             if !read && self.bytes <= self.max_bytes {
                 return Ok(());
             }
+            self.base.set_width(oldest.width);
             self.base.apply(oldest).map_err(Error::Unfit)?;
             self.bytes -= bytes(oldest);
             self.deltas.pop_front();
@@ -84,6 +87,7 @@ impl MemoryJournal {
         base.time = begun;
         let ring = Ring {
             base,
+            width,
             deltas: VecDeque::new(),
             bytes: 0,
             max_bytes,
@@ -100,6 +104,11 @@ impl MemoryJournal {
         &self.log
     }
 
+    /// Has the next deltas be of series that have `width` counts each.
+    pub fn set_width(&mut self, width: usize) {
+        self.log.lock().width = width;
+    }
+
     /// Appends a delta, which is sorted.
     ///
     /// # Errors
@@ -112,15 +121,15 @@ impl MemoryJournal {
         if delta.sequence <= ring.end.sequence {
             return Err(Error::Unfit("its sequence is not larger than the one before"));
         }
+        if delta.width != ring.width {
+            return Err(Error::Unfit("it has another number of counts for each series"));
+        }
         let size = bytes(delta);
         ring.live = (ring.live + delta.started.len() as u64)
             .checked_sub(delta.ended.len() as u64)
             .ok_or(Error::Unfit("the delta ends a series that does not exist"))?;
-        let totals = &mut ring.end.totals;
-        if delta.is_tick {
-            totals.ticks += 1;
-        }
-        ring.end.totals.samples += if delta.is_tick { ring.live } else { 0 };
+        ring.end.totals.ticks += u64::from(delta.is_tick);
+        ring.end.totals.samples += delta.samples(ring.live);
         ring.end.sequence = delta.sequence;
         ring.bytes += size;
         ring.appended_bytes += size as u64;
@@ -241,6 +250,7 @@ impl MemoryReader {
             let Some(delta) = ring.deltas.get(next) else { return Ok(Step::End) };
             self.delta = Arc::clone(delta);
         }
+        self.state.set_width(self.delta.width);
         self.state.apply(&self.delta).map_err(Error::Unfit)?;
         Ok(Step::Delta)
     }

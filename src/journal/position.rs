@@ -17,7 +17,7 @@ pub(super) const CURSOR_BYTES: usize = 40;
 pub struct Totals {
     /// Ticks.
     pub ticks: u64,
-    /// Samples: the living series at each tick.
+    /// Samples: one for each count of the living series at each tick.
     pub samples: u64,
 }
 

@@ -15,7 +15,7 @@ use super::{
     state::{CheckpointHead, CheckpointSource, Series},
 };
 
-pub(super) use read::{PartHead, read_head, read_more, read_part, read_series};
+pub(super) use read::{PartHead, read_head, read_more, read_part, read_series, read_width};
 
 /// Series in one record of a checkpoint.
 const SERIES_IN_RECORD: usize = 1 << 16;
@@ -229,7 +229,7 @@ impl RecordWriter {
     fn part(&mut self, out: &mut Vec<u8>, delta: &Delta, part: &Part) -> io::Result<()> {
         put(out, delta.sequence);
         put_signed(out, delta.time.get());
-        put(out, u64::from(delta.is_tick));
+        put(out, if delta.is_tick { delta.extra_samples.saturating_add(1) } else { 0 });
         put(out, delta.width as u64);
         let raw = &mut self.raw;
         raw.clear();

@@ -14,7 +14,7 @@ use super::{
     },
     fs::Directory,
     header::{Header, array, file_name},
-    record::{PartHead, read_head, read_more, read_part, read_series},
+    record::{PartHead, read_head, read_more, read_part, read_series, read_width},
     state::State,
 };
 
@@ -167,16 +167,21 @@ impl SegmentReader {
         }
     }
 
-    /// Skips the checkpoint without decoding it.
-    pub(super) fn skip_checkpoint(&mut self) -> Result<(), Error> {
+    /// Skips the checkpoint, for a reader that has the state. Returns how many counts each series has
+    /// from here on, which is all that may differ.
+    pub(super) fn skip_checkpoint(&mut self) -> Result<usize, Error> {
+        let (payload, offset) = self.checkpoint_record(Kind::CheckpointHead)?;
+        let width = read_width(&payload)
+            .map_err(|malformed| self.broken(offset, Damage::Meaning(malformed.into())))?;
+        self.payload = payload;
         loop {
             match self.record()? {
                 Some((kind, offset)) if kind == Kind::Delta as u8 || kind == Kind::Part as u8 => {
                     self.at = offset;
-                    return Ok(());
+                    return Ok(width);
                 }
                 Some(_) => {}
-                None => return Ok(()),
+                None => return Ok(width),
             }
         }
     }

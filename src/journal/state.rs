@@ -162,9 +162,12 @@ impl State {
         if delta.sequence <= self.sequence {
             return Err("the delta is not newer than the one before");
         }
+        if delta.width != self.width && !delta.changed.is_empty() {
+            return Err("the delta has another number of counts for each series");
+        }
         self.live = std::mem::take(&mut self.live).after(delta)?;
         if !self.is_lean {
-            self.apply_to_series(delta)?;
+            self.apply_to_series(delta);
         }
         for position in &delta.positions {
             self.positions
@@ -175,23 +178,19 @@ impl State {
         }
         self.sequence = delta.sequence;
         self.time = delta.time;
-        if delta.is_tick {
-            self.totals.ticks += 1;
-            self.totals.samples += u64::from(self.live.count);
-        }
+        self.totals.ticks += u64::from(delta.is_tick);
+        let samples = delta.samples(self.live.count.into());
+        self.totals.samples = self.totals.samples.saturating_add(samples);
         Ok(())
     }
 
     /// Adds what a delta says of series, which fits.
-    fn apply_to_series(&mut self, delta: &Delta) -> Result<(), &'static str> {
+    fn apply_to_series(&mut self, delta: &Delta) {
         for &id in delta.ended() {
             self.garbage += definition(&self.definitions, self.places[id as usize]).len();
         }
         for series in delta.started() {
             self.put(series.id, series.start, delta.time, series.definition);
-        }
-        if delta.width != self.width && !delta.changed.is_empty() {
-            return Err("the delta has another number of counts for each series");
         }
         for (id, increments) in delta.changed() {
             let slot = id as usize;
@@ -203,7 +202,6 @@ impl State {
         if !delta.ended.is_empty() {
             self.give_back();
         }
-        Ok(())
     }
 
     /// Frees everything it knows of series except which ones are alive, and keeps no more than that
@@ -216,6 +214,22 @@ impl State {
         self.places = Vec::new();
         self.definitions = Vec::new();
         self.garbage = 0;
+    }
+
+    /// Gives each series so many counts: zeros are added, or the last ones removed.
+    pub(super) fn set_width(&mut self, width: usize) {
+        if width == self.width {
+            return;
+        }
+        let kept = width.min(self.width);
+        let mut counts = vec![0; self.starts.len() * width];
+        if kept > 0 {
+            let before = self.counts.chunks_exact(self.width);
+            for (row, before) in counts.chunks_exact_mut(width).zip(before) {
+                row[..kept].copy_from_slice(&before[..kept]);
+            }
+        }
+        (self.width, self.counts) = (width, counts);
     }
 
     /// Lets series be numbered below `slots`.

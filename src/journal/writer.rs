@@ -233,7 +233,7 @@ impl Journal {
         self.live = live;
         self.width = delta.width;
         let active = self.active.as_ref().expect("just appended to");
-        let samples = if delta.is_tick { u64::from(self.live.count) } else { 0 };
+        let samples = delta.samples(self.live.count.into());
         let mut published = self.log.lock();
         published.appended_bytes += bytes;
         let segment = published.segments.entry(active.header.number).or_insert(SegmentInfo {

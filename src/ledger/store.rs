@@ -20,7 +20,7 @@ use super::{
     identity::{self, Identity},
     restore::{Restored, restore},
     series_table::SeriesTable,
-    snapshot::Snapshot,
+    snapshot::{Series, Snapshot},
 };
 
 /// After a delta with more changes than this, its memory is given back: such a delta is the first
@@ -45,6 +45,8 @@ pub struct Store {
     durable: Option<Arc<Snapshot>>,
     /// What was counted ahead, as it is in the newest durable delta.
     early_counts: Vec<u8>,
+    /// Measures of the series in it beyond one for each.
+    extra_measures: u64,
     delta: Delta,
 }
 
@@ -103,6 +105,7 @@ impl Store {
             recovered: recovered.state,
             durable: None,
             early_counts: Vec::new(),
+            extra_measures: 0,
             delta: Delta::default(),
         })
     }
@@ -136,6 +139,7 @@ impl Store {
             recovered: None,
             durable: None,
             early_counts: Vec::new(),
+            extra_measures: 0,
             delta: Delta::default(),
         }
     }
@@ -200,7 +204,9 @@ impl Store {
             journal.begin_segment();
         }
         self.early_counts = state.early_counts;
-        self.durable = Some(Arc::new(restored.table.snapshot()));
+        let snapshot = restored.table.snapshot();
+        self.extra_measures = snapshot.series().map(|of| extra_measures(&snapshot, &of)).sum();
+        self.durable = Some(Arc::new(snapshot));
         Ok(Some(restored))
     }
 
@@ -236,6 +242,7 @@ impl Store {
     ) -> Result<u64, journal::Error> {
         let Store { backend, begun, identity, cluster, held, durable, early_counts, delta, .. } =
             self;
+        let mut extra = self.extra_measures;
         let width = table.schema().counts();
         if delta.width() == width {
             delta.clear();
@@ -266,8 +273,11 @@ impl Store {
             let same_start =
                 matches!((&old, &new), (Some(old), Some(new)) if old.start == new.start);
             let goes_on = same_start && !table.has_ended(id);
-            if old.is_some() && !goes_on {
+            if let (Some(before), Some(old)) = (before, &old)
+                && !goes_on
+            {
                 delta.end(id);
+                extra -= extra_measures(before, old);
             }
             let Some(new) = new else { continue };
             let mut increments = [0; Measure::ALL.len()];
@@ -280,12 +290,14 @@ impl Store {
             } else {
                 definition.clear();
                 new.define(&mut definition);
+                extra += extra_measures(snapshot, &new);
                 delta.start(id, new.start, &definition);
             }
             if increments.iter().any(|&increment| increment > 0) {
                 delta.add(id, increments);
             }
         }
+        delta.extra_samples = extra;
         let appended = match backend {
             Backend::Disk(journal) => {
                 let text = identity.text(cluster.as_deref());
@@ -314,6 +326,7 @@ impl Store {
         match appended {
             Ok(bytes) => {
                 *durable = Some(Arc::clone(snapshot));
+                self.extra_measures = extra;
                 if !changed.is_empty() {
                     *early_counts = changed;
                 }
@@ -322,6 +335,11 @@ impl Store {
             Err(error) => Err(error),
         }
     }
+}
+
+/// How many measures a series has beyond the first.
+fn extra_measures(snapshot: &Snapshot, series: &Series<'_>) -> u64 {
+    snapshot.schema().view(series.head).measures().len() as u64 - 1
 }
 
 /// What a journal holds, if it is of the topic that is asked for.

@@ -40,12 +40,14 @@ pub(in crate::journal) fn read_part(
     first: bool,
 ) -> Result<(), Malformed> {
     let (sequence, time) = (input.number()?, UnixMs::new(input.signed()?));
-    let is_tick = input.number()? == 1;
+    let tick = input.number()?;
+    let (is_tick, extra_samples) = (tick > 0, tick.saturating_sub(1));
     let width = usize::from(u8::try_from(input.number()?).map_err(|_| Malformed)?);
     if first {
-        (delta.sequence, delta.time, delta.is_tick, delta.width) = (sequence, time, is_tick, width);
-    } else if (delta.sequence, delta.time, delta.is_tick, delta.width)
-        != (sequence, time, is_tick, width)
+        (delta.sequence, delta.time, delta.width) = (sequence, time, width);
+        (delta.is_tick, delta.extra_samples) = (is_tick, extra_samples);
+    } else if (delta.sequence, delta.time, delta.width) != (sequence, time, width)
+        || (delta.is_tick, delta.extra_samples) != (is_tick, extra_samples)
     {
         return Err(Malformed);
     }
@@ -97,8 +99,7 @@ pub(in crate::journal) fn read_head(
     state: &mut State,
 ) -> Result<(usize, u64), Malformed> {
     let mut input = Input(payload);
-    state.time = UnixMs::new(input.signed()?);
-    state.width = usize::from(u8::try_from(input.number()?).map_err(|_| Malformed)?);
+    (state.time, state.width) = time_and_width(&mut input)?;
     let slots = u32::try_from(input.number()?).map_err(|_| Malformed)?;
     let live = input.number()?;
     if live > u64::from(slots) {
@@ -112,6 +113,17 @@ pub(in crate::journal) fn read_head(
     // Version 1 ends here.
     let more = if input.end().is_ok() { 0 } else { input.number()? };
     Ok((live as usize, more))
+}
+
+/// How many counts each series has, by the record that a checkpoint begins with.
+pub(in crate::journal) fn read_width(payload: &[u8]) -> Result<usize, Malformed> {
+    time_and_width(&mut Input(payload)).map(|(_, width)| width)
+}
+
+fn time_and_width(input: &mut Input<'_>) -> Result<(UnixMs, usize), Malformed> {
+    let time = UnixMs::new(input.signed()?);
+    let width = u8::try_from(input.number()?).map_err(|_| Malformed)?;
+    Ok((time, width.into()))
 }
 
 /// Reads a record of kind [`Kind::More`](crate::journal::frame::Kind::More).

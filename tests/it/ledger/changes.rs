@@ -4,7 +4,7 @@
 use flow_exporter::{
     clock::UnixMs,
     publish::text::{Format, Page},
-    schema::{Class, Dimension, Measure, Schema, View},
+    schema::{Class, Definition, Dimension, Measure, Schema, View},
 };
 
 use super::*;
@@ -54,14 +54,21 @@ fn begin(schema: &Arc<Schema>, rule: Rule, directory: &Path) -> Bench {
     bench
 }
 
-/// Sums of everything that was ever counted, and the series that ended, according to the log.
+/// Sums of everything that was ever counted, and the series that ended, according to the log. For
+/// each tick, it has to say how many samples that has.
 fn replayed(directory: &Path) -> (Vec<u64>, usize) {
     let (journal, _) = Journal::open(directory, JournalConfig::default()).unwrap();
     let log: Log = journal.log();
     let (mut reader, _) = JournalReader::open(&log, Start::Oldest).unwrap().unwrap();
     let (mut sums, mut ended) = (Vec::new(), 0);
+    let mut samples = reader.state().totals.samples;
     while reader.step().unwrap() == Step::Delta {
-        let delta = reader.delta();
+        let (delta, state) = (reader.delta(), reader.state());
+        if delta.is_tick {
+            let definitions = state.series().map(|of| Definition::read(of.definition).unwrap());
+            samples += definitions.map(|of| of.measures().count() as u64).sum::<u64>();
+        }
+        assert_eq!(state.totals.samples, samples, "at {:?}", state.time);
         ended += delta.ended().len();
         for (_, increments) in delta.changed() {
             sums.resize(sums.len().max(increments.len()), 0);

@@ -9,7 +9,7 @@ use std::{io::Write, sync::Arc, vec};
 use crate::{
     ledger::{Series, Snapshot},
     metrics::{Family, Kind, Sample},
-    schema::{self, Schema, write_digits},
+    schema::{self, Schema, View, write_digits},
 };
 
 /// A step of [`Page::step`] ends with the first line past this many bytes.
@@ -61,8 +61,10 @@ pub struct Page {
     /// The one of the program's own metrics that is being written.
     family: Option<Family>,
     next: Next,
-    /// Series that are written.
+    /// Lines of counts that are written.
     written: usize,
+    /// Lines of counts on the whole page.
+    lines: usize,
 }
 
 impl Page {
@@ -75,7 +77,18 @@ impl Page {
         own: Vec<Family>,
     ) -> Self {
         let (own, next) = (own.into_iter(), Next::Header(0));
-        Page { format, created: false, schema, snapshot, own, family: None, next, written: 0 }
+        let lines = snapshot.as_ref().map_or(0, |snapshot| lines(&schema, snapshot));
+        Page {
+            format,
+            created: false,
+            schema,
+            snapshot,
+            own,
+            family: None,
+            next,
+            written: 0,
+            lines,
+        }
     }
 
     /// With `created`, each flow series has its start time, if the format has a place for it
@@ -90,12 +103,9 @@ impl Page {
         self.snapshot.as_ref().map(|snapshot| snapshot.sequence)
     }
 
-    /// The part of the series that is rendered, from 0 to 1.
+    /// The part of the flow metrics that is rendered, from 0 to 1.
     pub fn progress(&self) -> f64 {
-        match self.snapshot.as_ref().map(|snapshot| snapshot.len()) {
-            Some(series @ 1..) => self.written as f64 / series as f64,
-            _ => 1.0,
-        }
+        if self.lines == 0 { 1.0 } else { self.written as f64 / self.lines as f64 }
     }
 
     /// Appends the next [`STEP_BYTES`] of the page (or a line more, or what is left) to `out`.
@@ -166,6 +176,19 @@ impl Page {
         }
         Next::Header(place + 1)
     }
+}
+
+/// How many counts there are of the series that the page has.
+fn lines(schema: &Schema, snapshot: &Snapshot) -> usize {
+    let measures = |view: &View| view.measures().len();
+    let views = schema.configured();
+    let is_alike = views.windows(2).all(|views| measures(&views[0]) == measures(&views[1]));
+    if is_alike && snapshot.schema().views().len() == views.len() {
+        return snapshot.len() * views.first().map_or(0, measures);
+    }
+    // Series of views that are no longer configured are not on the page.
+    let view = |series: Series<'_>| views.get(usize::from(series.head.view)).map_or(0, measures);
+    snapshot.series().map(view).sum()
 }
 
 /// The lines that announce a metric.

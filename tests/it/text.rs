@@ -9,6 +9,7 @@ use flow_exporter::{
     ledger::{SeriesTable, Snapshot},
     metrics::{Family, Kind, Metrics, Sample},
     publish::text::{Format, Page, STEP_BYTES},
+    schema::{Class, Dimension, Measure, Schema, View},
     traffic::{Counts, Rule},
 };
 use insta::assert_snapshot;
@@ -329,4 +330,48 @@ fn what_gets_no_series_of_its_own_has_other_as_its_as_and_name() {
             format!("flow_transmit_bytes_total{{{other}}} 10"),
         ]
     );
+}
+
+#[test]
+fn progress_is_the_part_of_the_lines_whatever_views_and_measures_there_are() {
+    let device = |measures: &[Measure]| {
+        let classes = [Class::Receive, Class::Transmit];
+        View::new("device", &[Dimension::Hostname], &classes, measures)
+    };
+    let alike = [View::original(), device(&[Measure::Flows])];
+    let different = [View::original(), device(&[Measure::Bytes, Measure::Flows])];
+    for views in [alike, different] {
+        let schema = Arc::new(Schema::new(views.to_vec()));
+        let mut counts = Counts::new(Arc::clone(&schema));
+        for number in 0..2_000 {
+            // More is received than sent, and more series have an AS than are of a host alone.
+            let (source_as, destination_as) =
+                if number % 5 == 0 { (ASN, number) } else { (number, ASN) };
+            let hostname = format!("edge{}", number / 2).into();
+            let flow = Flow { source_as, destination_as, bytes: 1, hostname };
+            counts.record(Rule { asn: ASN }, &Decoded::Flow(flow));
+        }
+        let mut table = SeriesTable::new(Arc::clone(&schema), Arc::new(AsNames::default()), None);
+        table.merge(&counts, &[]);
+        let snapshot = Some(Arc::new(table.take_snapshot(Some(UnixMs::new(1)), Instant::now())));
+        let is_count = |line: &&[u8]| line.starts_with(b"flow_");
+        let lines = |out: &[u8]| out.split(|&byte| byte == b'\n').filter(is_count).count();
+        let page =
+            || Page::new(Format::Prometheus, Arc::clone(&schema), snapshot.clone(), Vec::new());
+        let mut all = Vec::new();
+        let mut whole = page();
+        while whole.step(&mut all) {}
+        let (all, mut page, mut out) = (lines(&all), page(), Vec::new());
+        let mut steps = 0;
+        loop {
+            let part = lines(&out) as f64 / all as f64;
+            assert!((page.progress() - part).abs() < 1e-9, "{} is not {part}", page.progress());
+            steps += 1;
+            if !page.step(&mut out) {
+                break;
+            }
+        }
+        assert!(steps > 5, "{steps}");
+        assert_eq!(lines(&out), all);
+    }
 }

@@ -7,6 +7,7 @@
 
 mod damage;
 mod displaced;
+mod measures;
 mod threads;
 
 use std::{

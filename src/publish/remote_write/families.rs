@@ -38,6 +38,7 @@ pub struct FamilyMetadata {
 /// All metrics whose series are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Families {
+    /// The last one stands for all flow metrics that no configured view has.
     families: Vec<FamilyMetadata>,
     /// View, class and measure of the flow metrics, with which the table begins.
     flow: Vec<(String, Class, Measure)>,
@@ -46,27 +47,29 @@ pub struct Families {
 impl Families {
     /// The flow metrics of a schema alone.
     pub fn flow(schema: &Schema) -> Self {
-        let families = schema.families().iter().map(|family| {
-            let (name, help) = (family.name.clone(), family.help.clone());
-            FamilyMetadata::new(name.into(), Kind::Counter, help.into())
-        });
-        let flow = schema.families().iter().map(|family| {
-            let view = schema.views()[usize::from(family.view)].name();
-            (view.to_owned(), family.class, family.measure)
-        });
-        Families { families: families.collect(), flow: flow.collect() }
+        Families::with(schema, std::iter::empty())
     }
 
     /// The flow metrics of a schema, the program's own, and those of its process.
     pub fn all(schema: &Schema) -> Self {
-        let mut families = Families::flow(schema);
-        let own = Metrics::DECLARED.iter().chain(Metrics::PROCESS);
         // Doc comments, of which help texts are made, begin with a space.
-        let own = own.map(|own| {
+        let own = Metrics::DECLARED.iter().chain(Metrics::PROCESS).map(|own| {
             FamilyMetadata::new(own.name.into(), own.kind, own.help.trim_start().into())
         });
-        families.families.extend(own);
-        families
+        Families::with(schema, own)
+    }
+
+    fn with(schema: &Schema, own: impl Iterator<Item = FamilyMetadata>) -> Self {
+        let families = schema.families().iter().map(|family| {
+            let (name, help) = (family.name.clone(), family.help.clone());
+            FamilyMetadata::new(name.into(), Kind::Counter, help.into())
+        });
+        let retired = FamilyMetadata::new("".into(), Kind::Counter, "".into());
+        let flow = schema.families().iter().map(|family| {
+            let view = schema.views()[usize::from(family.view)].name();
+            (view.to_owned(), family.class, family.measure)
+        });
+        Families { families: families.chain(own).chain([retired]).collect(), flow: flow.collect() }
     }
 
     /// The metric to which the count of a series in this place belongs; `None` if no configured view
@@ -79,9 +82,15 @@ impl Families {
         u16::try_from(place).ok().map(FamilyId)
     }
 
+    /// Stands for the metrics to which counts of series belong if no configured view has them. They
+    /// are counters, and nothing else is known of them.
+    pub fn retired(&self) -> FamilyId {
+        FamilyId((self.families.len() - 1) as u16)
+    }
+
     /// The metric of this name.
     pub fn find(&self, name: &str) -> Option<FamilyId> {
-        let place = self.families.iter().position(|family| family.name == name)?;
+        let place = self.iter().position(|family| family.name == name)?;
         u16::try_from(place).ok().map(FamilyId)
     }
 
@@ -93,9 +102,9 @@ impl Families {
         &self.families[id.index()]
     }
 
-    /// All metrics, in the order of their ids.
+    /// All metrics, in the order of their ids, without [`Families::retired`].
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &FamilyMetadata> {
-        self.families.iter()
+        self.families[..self.retired().index()].iter()
     }
 }
 

@@ -117,7 +117,7 @@ impl Writer {
         symbols.begin(pool);
         wire::put_text(out, REQUEST_SYMBOLS, "");
         metadata.iter_mut().for_each(Vec::clear);
-        metadata.resize(families.iter().len(), Vec::new());
+        metadata.resize(families.retired().index() + 1, Vec::new());
         let mut before: &[u32] = &[];
         for series in batch.series() {
             let ids = pool.pair_ids(series.labels);

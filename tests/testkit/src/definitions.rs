@@ -1,5 +1,15 @@
 //! Series as the ledger defines them in the journal.
 
+use flow_exporter::schema::{Class, Definition, KeyHead, View};
+
+/// A series of received traffic in a view whose only dimension is the source AS.
+pub fn definition_in(view: &View, source_as: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let head = KeyHead::new(0, Class::Receive);
+    Definition::write(view, head, &[source_as], |_| "", |_| "", &mut bytes);
+    bytes
+}
+
 /// A series of the direction "receive", of host edge1; both AS are without a name.
 pub fn definition(source_as: u32, destination_as: u32) -> Vec<u8> {
     definition_of((source_as, ""), (destination_as, ""), "edge1")

@@ -15,16 +15,19 @@ use flow_exporter::{
     health::Health,
     journal::{
         CheckpointHead, CheckpointSource, Delta, Error, Journal, JournalConfig, Log, MemoryJournal,
-        Reader, Series, Start, Step,
+        Reader, Series, Start, State, Step,
     },
     metrics::Metrics,
     publish::pusher::{self, Pusher, PusherConfig},
-    schema::Schema,
+    schema::{Schema, View},
 };
 use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::{accounting::Samples, definitions::definition};
+use crate::{
+    accounting::Samples,
+    definitions::{definition, definition_in},
+};
 
 /// The monitored AS.
 pub const ASN: u32 = 64500;
@@ -48,6 +51,8 @@ enum Backend {
 /// A ledger that counts what a test says. Series are told apart by the source AS.
 pub struct FakeLedger {
     backend: Backend,
+    /// What the pushers are told of.
+    pub schema: Schema,
     /// Follows the log, for the checkpoints.
     pub reader: Option<Reader>,
     pub news: watch::Sender<()>,
@@ -58,11 +63,37 @@ pub struct FakeLedger {
     pub delta: Delta,
     /// Bytes since the last snapshot, by source AS.
     pub pending: BTreeMap<u32, u64>,
+    /// Counts since the last snapshot of series of other views, by source AS.
+    rows: BTreeMap<u32, Vec<u64>>,
+    /// Measures beyond the first of living series, by source AS.
+    extra_measures: BTreeMap<u32, u64>,
     before_ms: i64,
 }
 
+/// A state with other rows.
+struct Resized<'s> {
+    state: &'s State,
+    width: usize,
+}
+
+impl CheckpointSource for Resized<'_> {
+    fn head(&self, visit: &mut dyn FnMut(CheckpointHead<'_>)) {
+        self.state.head(&mut |head| visit(CheckpointHead { width: self.width, ..head }));
+    }
+
+    fn visit(&self, visit: &mut dyn FnMut(Series<'_>)) {
+        for series in self.state.series() {
+            let mut counts = series.counts.to_vec();
+            counts.resize(self.width, 0);
+            visit(Series { counts: &counts, ..series });
+        }
+    }
+}
+
 /// The state before the first delta.
-struct Nothing;
+struct Nothing {
+    width: usize,
+}
 
 impl CheckpointSource for Nothing {
     fn head(&self, visit: &mut dyn FnMut(CheckpointHead<'_>)) {
@@ -72,7 +103,7 @@ impl CheckpointSource for Nothing {
             time: UnixMs::new(at(-1)),
             positions: &[],
             early_counts: &[],
-            width: 1,
+            width: self.width,
             slots: 0,
             live: 0,
         });
@@ -87,7 +118,10 @@ impl FakeLedger {
     }
 
     pub fn with_caps(config: JournalConfig) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::in_directory(tempfile::tempdir().unwrap(), config)
+    }
+
+    pub fn in_directory(dir: TempDir, config: JournalConfig) -> Self {
         let (journal, _) = Journal::open(dir.path(), config).unwrap();
         Self::of(Backend::Disk { dir, journal: Box::new(journal) })
     }
@@ -110,6 +144,7 @@ impl FakeLedger {
     fn of(backend: Backend) -> Self {
         FakeLedger {
             backend,
+            schema: Schema::original(),
             reader: None,
             news: watch::channel(()).0,
             sequence: 0,
@@ -117,6 +152,8 @@ impl FakeLedger {
             free: Vec::new(),
             delta: Delta::new(1),
             pending: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            extra_measures: BTreeMap::new(),
             before_ms: at(-1),
         }
     }
@@ -129,10 +166,33 @@ impl FakeLedger {
     }
 
     fn start(&mut self, source_as: u32) {
+        self.start_of(source_as, &definition(source_as, ASN));
+    }
+
+    fn start_of(&mut self, source_as: u32, definition: &[u8]) {
         let next = self.slots.len() as u32;
         let slot = self.free.pop().unwrap_or(next);
         self.slots.insert(source_as, slot);
-        self.delta.start(slot, UnixMs::new(self.before_ms), &definition(source_as, ASN));
+        self.delta.start(slot, UnixMs::new(self.before_ms), definition);
+    }
+
+    /// Has series have this many counts from the next snapshot on.
+    pub fn set_width(&mut self, width: usize) {
+        match &mut self.backend {
+            Backend::Disk { journal, .. } => journal.begin_segment(),
+            Backend::Memory(memory) => memory.set_width(width),
+        }
+        self.delta = Delta::new(width);
+    }
+
+    /// Counts from a source AS, in the series of received traffic of a view.
+    pub fn count_in(&mut self, view: &View, source_as: u32, counts: &[u64]) {
+        if !self.slots.contains_key(&source_as) {
+            self.start_of(source_as, &definition_in(view, source_as));
+            self.extra_measures.insert(source_as, view.measures().len() as u64 - 1);
+        }
+        let row = self.rows.entry(source_as).or_insert_with(|| vec![0; counts.len()]);
+        row.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
     }
 
     /// Counts bytes from a source AS.
@@ -146,6 +206,7 @@ impl FakeLedger {
     pub fn end(&mut self, source_as: u32) {
         let slot = self.slots.remove(&source_as).expect("it lives");
         self.delta.end(slot);
+        self.extra_measures.remove(&source_as);
         self.free.push(slot);
     }
 
@@ -165,14 +226,21 @@ impl FakeLedger {
         self.delta.sequence = self.sequence;
         self.delta.time = UnixMs::new(time_ms);
         self.delta.is_tick = is_tick;
-        for (source_as, bytes) in std::mem::take(&mut self.pending) {
-            self.delta.add(self.slots[&source_as], &[bytes]);
+        self.delta.extra_samples = self.extra_measures.values().sum();
+        let bytes = std::mem::take(&mut self.pending).into_iter();
+        let bytes = bytes.map(|(source_as, bytes)| (source_as, vec![bytes]));
+        for (source_as, mut row) in bytes.chain(std::mem::take(&mut self.rows)) {
+            row.resize(self.delta.width(), 0);
+            self.delta.add(self.slots[&source_as], &row);
         }
         match &mut self.backend {
             Backend::Disk { journal, .. } => {
-                let before: &dyn CheckpointSource = match &self.reader {
-                    Some(reader) => reader.state(),
-                    None => &Nothing,
+                let width = self.delta.width();
+                let resized = self.reader.as_ref();
+                let resized = resized.map(|reader| Resized { state: reader.state(), width });
+                let before: &dyn CheckpointSource = match &resized {
+                    Some(resized) => resized,
+                    None => &Nothing { width },
                 };
                 journal.append(&mut self.delta, before, UnixMs::new(time_ms)).unwrap();
                 if self.reader.is_none() {
@@ -196,8 +264,7 @@ impl FakeLedger {
     pub fn push_with(&self, config: &PusherConfig, with: impl FnOnce(Pusher) -> Pusher) -> Pushing {
         let metrics = Arc::new(Metrics::new());
         let component = Health::new().register("remote write");
-        let pusher =
-            Pusher::new(config, &Schema::original(), Arc::clone(&metrics), component, None);
+        let pusher = Pusher::new(config, &self.schema, Arc::clone(&metrics), component, None);
         let pusher = with(pusher.unwrap());
         let task = tokio::spawn(pusher.run(self.log(), self.news.subscribe()));
         Pushing { task, metrics }
@@ -209,7 +276,7 @@ impl FakeLedger {
             .iter()
             .map(|config| {
                 let component = Health::new().register("remote write");
-                Pusher::new(config, &Schema::original(), Arc::default(), component, None).unwrap()
+                Pusher::new(config, &self.schema, Arc::default(), component, None).unwrap()
             })
             .collect();
         pusher::claim(&self.log(), &pushers).unwrap();

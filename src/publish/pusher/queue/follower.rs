@@ -95,8 +95,10 @@ pub(super) enum Before {
     Nobody,
     /// A pusher before this one.
     Another,
-    /// This pusher, which has counted what is in the window.
-    Us,
+    /// This pusher, which has counted what is in the window, of which so many samples are not settled.
+    Us {
+        unsettled: u64,
+    },
 }
 
 /// A position in the log, with the window that was read there.
@@ -180,11 +182,16 @@ impl LogFollower {
         let now = self.within(self.reader.position());
         let all = now.totals.samples.saturating_sub(begin.totals.samples);
         let lost = all.saturating_sub(done);
-        let beyond = now.totals.samples.saturating_sub(end.totals.samples).min(lost);
-        tally.lost(beyond, &cause);
-        tally.window_lost(lost - beyond, &cause);
-        // This pusher has counted its own windows.
-        tally.generated += if before == Before::Us { 0 } else { lost - beyond };
+        let beyond = now.totals.samples.saturating_sub(end.totals.samples);
+        if let Before::Us { unsettled } = before {
+            tally.lost(beyond, &cause);
+            tally.window_lost(unsettled, &cause);
+        } else {
+            let beyond = beyond.min(lost);
+            tally.lost(beyond, &cause);
+            tally.window_lost(lost - beyond, &cause);
+            tally.generated += lost - beyond;
+        }
         self.start_over(context);
         Ok(())
     }
@@ -233,7 +240,7 @@ impl LogFollower {
         // What is done was counted by an earlier pusher; where this one was here before, so was the
         // rest.
         let samples = self.window.len() as u64;
-        if before != Before::Us {
+        if !matches!(before, Before::Us { .. }) {
             tally.generated += samples.saturating_sub(progress.done);
         }
         self.series.sort(&mut self.window, context.pool);
@@ -329,13 +336,10 @@ impl LogFollower {
     /// Applies the delta that was read.
     fn apply(&mut self, into_window: bool, context: &mut Context<'_>, tally: &mut Tally) {
         let LogFollower { reader, series, window, progress, bases, begun, .. } = self;
-        let (delta, state) = (reader.delta(), reader.state());
-        if let Some(duplicate) = series.apply(delta, context.pool, context.labeler)
-            && let Some(started) = delta.started().find(|started| started.id == duplicate)
-        {
-            tally.duplicate = context.labeler.series(started.definition, |labelled| {
-                labelled.map(|labelled| format!("{:?}", labelled.labels))
-            });
+        let delta = reader.delta();
+        if let Some(taken) = series.apply(delta, context.pool, context.labeler) {
+            let labels: Vec<_> = context.pool.labels(taken.labels).collect();
+            tally.duplicate = Some(format!("{labels:?}"));
         }
         if !delta.is_tick {
             return;
@@ -343,8 +347,8 @@ impl LogFollower {
         let time = delta.time;
         let before = progress.end_time;
         if Some(time) <= progress.floor.max(before) {
-            tally.generated += state.len() as u64;
-            tally.not_newer += state.len() as u64;
+            tally.generated += series.living();
+            tally.not_newer += series.living();
             return;
         }
         if before.is_none() && *begun < Some(time) {
@@ -436,6 +440,11 @@ impl LogFollower {
         self.progress.floor = Some(time);
         self.next = 0;
         tally.generated += self.window.len() as u64;
+    }
+
+    /// How many samples of the window are not settled.
+    pub(super) fn unsettled(&self) -> u64 {
+        (self.window.len() as u64).saturating_sub(self.progress.done)
     }
 
     /// Leaves what is before this position to another follower.

@@ -2,7 +2,7 @@
 //! relabelling.
 
 use hashbrown::{DefaultHashBuilder, HashTable};
-use std::{hash::BuildHasher, sync::Arc};
+use std::{borrow::Cow, hash::BuildHasher, sync::Arc};
 
 use crate::{
     publish::relabel::{self, RelabelRule},
@@ -22,7 +22,7 @@ pub(in crate::publish::pusher) struct Labeler {
     relabel: Vec<RelabelRule>,
 }
 
-/// The labels of a series, and what else its definition says.
+/// The labels of a series by one of its counts, and what else its definition says.
 pub(super) struct Labelled<'l> {
     /// Sorted by name, unique, none empty.
     pub(super) labels: Vec<(&'l str, &'l str)>,
@@ -49,17 +49,24 @@ impl Labeler {
         crc32fast::hash(format!("{:?}{:?}", self.external, self.relabel).as_bytes())
     }
 
-    /// Hands the labels of a series to `then`: `None` if the series is not for this endpoint or its
-    /// definition can't be read.
-    pub(super) fn series<T>(
+    /// Hands the labels that a series has by one of its counts to `then`: `None` if that is not for
+    /// this endpoint.
+    ///
+    /// A metric that no configured view has keeps its name: the endpoint is still to be told how its
+    /// series end.
+    pub(super) fn labels<T>(
         &self,
-        definition: &[u8],
+        definition: &Definition<'_>,
+        count: usize,
         then: impl FnOnce(Option<Labelled<'_>>) -> T,
     ) -> T {
-        let Some(definition) = Definition::read(definition) else { return then(None) };
-        // Series have one count each: the original's view is the only one.
-        let Some(family) = self.families.of(&definition, 0) else { return then(None) };
-        let mut labels = vec![(METRIC_NAME, &*self.families.get(family).name)];
+        let configured = self.families.of(definition, count);
+        let name = match configured {
+            Some(family) => Cow::Borrowed(&*self.families.get(family).name),
+            None => definition.metric_names().nth(count).unwrap_or_default().into(),
+        };
+        let family = configured.unwrap_or_else(|| self.families.retired());
+        let mut labels = vec![(METRIC_NAME, &*name)];
         labels.extend(definition.labels());
         let numbers = definition.columns.iter().filter_map(|column| match column.value {
             Value::Number { number, .. } => Some(number),

@@ -10,6 +10,7 @@
 
 mod follower;
 mod labels;
+mod places;
 mod progress;
 mod self_metrics;
 mod series;

@@ -57,6 +57,8 @@ impl WindowProgress {
 pub(super) struct Range {
     pub(super) progress: WindowProgress,
     pub(super) until: LogPosition,
+    /// Samples of its window that this pusher has counted and that are not settled.
+    pub(super) unsettled: u64,
 }
 
 /// All that an endpoint has to know after a restart.
@@ -97,7 +99,7 @@ impl EndpointProgress {
         let mut ranges = VecDeque::new();
         while !input.is_empty() {
             let progress = read_window(input)?;
-            ranges.push_back(Range { progress, until: read_position(input)? });
+            ranges.push_back(Range { progress, until: read_position(input)?, unsettled: 0 });
         }
         Some(EndpointProgress { fingerprint, live, gone, ranges })
     }
@@ -164,7 +166,7 @@ mod tests {
             done: 14,
             floor: None,
         };
-        let range = Range { progress, until: position(20) };
+        let range = Range { progress, until: position(20), unsettled: 0 };
         let ranges = std::iter::repeat_n(range, RANGES + 1).collect();
         let progress = EndpointProgress { fingerprint: 7, live: progress, gone: 21, ranges };
         let mut bytes = Vec::new();

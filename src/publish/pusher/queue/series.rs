@@ -1,5 +1,7 @@
 //! The series of an endpoint, and the rules by which the log's deltas become their samples.
 //!
+//! Each count of a series of the journal is a series of the endpoint.
+//!
 //! Everything follows from the log alone, so a queue that goes back to an earlier position makes
 //! the same samples in the same order.
 
@@ -9,11 +11,13 @@ use crate::{
     clock::{Millis, UnixMs},
     journal::{Delta, State},
     publish::remote_write::{FamilyId, Group, LabelPool, LabelSet, STALE, compare},
+    schema::Definition,
     slots::{Slab, give_back},
 };
 
 use super::{
     labels::{Identities, Labeler, Labelled},
+    places::{Origin, Place, Places},
     window::Window,
 };
 
@@ -27,15 +31,17 @@ pub(super) struct Rules {
 }
 
 /// What the endpoint knows as one series: a label set, whichever series of the journal has it. There
-/// are as many as series, so their size counts: 48 bytes.
+/// is one for each count of each series, so their size matters: 48 bytes.
 #[derive(Debug)]
 pub(super) struct LabelledSeries {
     pub(super) labels: LabelSet,
     group: Group,
     /// The journal's number of the series that has the labels, or that had them last.
     id: u32,
-    pub(super) family: FamilyId,
+    /// By which of its counts.
+    count: u8,
     flags: Flags,
+    pub(super) family: FamilyId,
     pub(super) start: UnixMs,
     value: u64,
     /// Time of the delta that last changed it.
@@ -43,6 +49,8 @@ pub(super) struct LabelledSeries {
     /// Only samples after this time are new to the endpoint.
     last: UnixMs,
 }
+
+const _: () = assert!(size_of::<LabelledSeries>() == 48);
 
 /// What is so or not of a series, in one byte.
 #[derive(Debug, Clone, Copy, Default)]
@@ -59,6 +67,8 @@ impl Flags {
     const SKIPPED: u8 = 1 << 3;
     /// The endpoint has samples of it.
     const KNOWN: u8 = 1 << 4;
+    /// Its series of the journal has other counts as well.
+    const HAS_SIBLINGS: u8 = 1 << 5;
 
     fn has(self, flag: u8) -> bool {
         self.0 & flag != 0
@@ -86,28 +96,23 @@ struct Ending {
     idle_value: Option<u64>,
 }
 
-/// A series whose labels another one has. It gets them when that one ends.
-#[derive(Debug)]
-struct DuplicateSeries {
+/// A count of a series of the journal, as it is at one position of the log.
+#[derive(Debug, Clone, Copy)]
+struct Counter {
     start: UnixMs,
     value: u64,
     changed: UnixMs,
+    has_siblings: bool,
 }
 
-/// Where a series of the journal is, in 4 bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place(u32);
-
-impl Place {
-    /// There is no such series.
-    const VACANT: Place = Place(u32::MAX);
-    /// It is not for this endpoint.
-    const LEFT_OUT: Place = Place(u32::MAX - 1);
-
-    /// The slot of the series with its labels.
-    fn slot(self) -> Option<u32> {
-        (self != Place::VACANT && self != Place::LEFT_OUT).then_some(self.0)
-    }
+/// A series of the journal that begins for the endpoint.
+struct Beginning<'s> {
+    id: u32,
+    start: UnixMs,
+    changed: UnixMs,
+    /// Empty where all are zero.
+    counts: &'s [u64],
+    definition: &'s [u8],
 }
 
 /// All series of an endpoint, at one position of the log.
@@ -115,13 +120,12 @@ impl Place {
 pub(super) struct EndpointSeries {
     all: Slab<LabelledSeries>,
     identities: Identities,
-    /// Where each series of the journal is, by its number.
-    places: Vec<Place>,
+    places: Places,
     endings: Vec<Ending>,
     /// Values at the newest tick of series that were idle then and have changed since, by slot.
     idle_values: HashMap<u32, u64>,
-    /// Series whose labels another one has already, by number.
-    duplicates: HashMap<u32, DuplicateSeries>,
+    /// Counts whose labels another one has. One of them gets them when that one ends.
+    duplicates: HashMap<Origin, Counter>,
     left_out: u64,
     /// The slots of all series, in the order of requests.
     order: Vec<u32>,
@@ -167,23 +171,24 @@ impl EndpointSeries {
     ) {
         self.clear(pool);
         self.order.reserve_exact(state.len());
-        self.places.reserve_exact(state.slots() as usize);
+        self.places = Places::new(state.width(), state.slots());
         let mut series: Vec<(UnixMs, u32)> =
             state.series().map(|series| (series.start, series.id)).collect();
         // Of several with the same labels, the first one has them.
         series.sort_unstable();
         for (_, id) in series {
             let Some(series) = state.get(id) else { continue };
-            let slot = self.start(id, series.start, series.definition, pool, labeler);
-            let value = series.counts.first().copied().unwrap_or_default();
-            let changed = series.changed;
-            if let Some(slot) = slot {
-                let series = &mut self.all[slot];
-                (series.value, series.changed) = (value, changed);
-                series.flags.set(Flags::NEW, false);
-            } else if let Some(duplicate) = self.duplicates.get_mut(&id) {
-                (duplicate.value, duplicate.changed) = (value, changed);
-            }
+            let beginning = Beginning {
+                id,
+                start: series.start,
+                changed: series.changed,
+                counts: series.counts,
+                definition: series.definition,
+            };
+            self.start(&beginning, pool, labeler);
+        }
+        for series in self.all.values_mut() {
+            series.flags.set(Flags::NEW, false);
         }
         self.are_known_up_to(known);
     }
@@ -196,60 +201,71 @@ impl EndpointSeries {
         }
     }
 
-    /// Applies a delta. Returns a series that it starts whose labels another one has.
+    /// Applies a delta. Returns a series whose labels another one has that the delta starts, if there
+    /// is one.
     pub(super) fn apply(
         &mut self,
         delta: &Delta,
         pool: &mut LabelPool,
         labeler: &Labeler,
-    ) -> Option<u32> {
+    ) -> Option<&LabelledSeries> {
         let time = delta.time;
         for &id in delta.ended() {
             self.end(id);
         }
-        let mut duplicate = None;
+        let mut taken = None;
         for series in delta.started() {
-            let slot = self.start(series.id, series.start, series.definition, pool, labeler);
-            if let Some(slot) = slot {
-                self.all[slot].changed = time;
-            } else if let Some(new) = self.duplicates.get_mut(&series.id) {
-                new.changed = time;
-                duplicate = Some(series.id);
-            }
+            let beginning = Beginning {
+                id: series.id,
+                start: series.start,
+                changed: time,
+                counts: &[],
+                definition: series.definition,
+            };
+            taken = self.start(&beginning, pool, labeler).or(taken);
         }
+        let EndpointSeries { all, places, duplicates, idle_values, .. } = self;
         for (id, increments) in delta.changed() {
-            let place = self.places.get(id as usize).copied().unwrap_or(Place::VACANT);
-            let Some(slot) = place.slot() else { continue };
-            let series = &mut self.all[slot];
-            let increment = increments.first().copied().unwrap_or_default();
-            if series.flags.has(Flags::LIVES) && series.id == id {
-                if increment != 0 && !series.flags.has(Flags::CHANGED) {
-                    series.flags.set(Flags::CHANGED, true);
-                    if series.flags.has(Flags::SKIPPED) {
-                        self.idle_values.insert(slot, series.value);
+            for (count, (place, &increment)) in places.of(id).iter().zip(increments).enumerate() {
+                let Some(slot) = place.slot().filter(|_| increment != 0) else { continue };
+                let origin = Origin::new(id, count);
+                let series = &mut all[slot];
+                if series.is_of(origin) {
+                    if !series.flags.has(Flags::CHANGED) {
+                        series.flags.set(Flags::CHANGED, true);
+                        if series.flags.has(Flags::SKIPPED) {
+                            idle_values.insert(slot, series.value);
+                        }
                     }
+                    series.value = series.value.wrapping_add(increment);
+                    series.changed = time;
+                } else if let Some(duplicate) = duplicates.get_mut(&origin) {
+                    duplicate.value = duplicate.value.wrapping_add(increment);
+                    duplicate.changed = time;
                 }
-                series.value = series.value.wrapping_add(increment);
-                series.changed = time;
-            } else if let Some(duplicate) = self.duplicates.get_mut(&id) {
-                duplicate.value = duplicate.value.wrapping_add(increment);
-                duplicate.changed = time;
             }
         }
-        duplicate
+        taken.map(|slot| &self.all[slot])
     }
 
+    /// Ends a series of the journal: the last count first, since of several with the same labels the
+    /// first one has them.
     fn end(&mut self, id: u32) {
-        let Some(place) = self.places.get_mut(id as usize) else { return };
-        let place = std::mem::replace(place, Place::VACANT);
+        for count in (0..self.places.of(id).len()).rev() {
+            self.end_count(Origin::new(id, count));
+        }
+    }
+
+    fn end_count(&mut self, origin: Origin) {
+        let place = self.places.take(origin);
         if place == Place::LEFT_OUT {
             self.left_out -= 1;
             return;
         }
         let Some(slot) = place.slot() else { return };
         let series = &mut self.all[slot];
-        if !series.flags.has(Flags::LIVES) || series.id != id {
-            self.duplicates.remove(&id);
+        if !series.is_of(origin) {
+            self.duplicates.remove(&origin);
             return;
         }
         self.endings.push(Ending {
@@ -262,66 +278,79 @@ impl EndpointSeries {
         });
         series.flags.set(Flags::LIVES, false);
         let places = &self.places;
-        let same = self.duplicates.iter().filter(|&(&id, _)| places[id as usize] == place);
-        let next = same.min_by_key(|&(&id, duplicate)| (duplicate.start, id)).map(|(&id, _)| id);
-        if let Some((id, duplicate)) = next.and_then(|id| self.duplicates.remove_entry(&id)) {
-            series.begin(id, duplicate.start);
-            (series.value, series.changed) = (duplicate.value, duplicate.changed);
+        let same = self.duplicates.iter().filter(|&(&origin, _)| places.get(origin) == place);
+        let next = same.min_by_key(|&(&origin, counter)| (counter.start, origin));
+        if let Some((&origin, &counter)) = next {
+            series.begin(origin, counter);
+            self.duplicates.remove(&origin);
         }
     }
 
-    /// Returns the slot of its labels, unless it has none to itself.
+    /// Starts a series of the journal. Returns the slot of another one that has the labels of one of
+    /// its counts, if there is one.
     fn start(
         &mut self,
-        id: u32,
-        start: UnixMs,
-        definition: &[u8],
+        beginning: &Beginning<'_>,
         pool: &mut LabelPool,
         labeler: &Labeler,
     ) -> Option<u32> {
-        if id as usize >= self.places.len() {
-            self.places.resize(id as usize + 1, Place::VACANT);
-        }
-        labeler.series(definition, |labelled| {
-            let place = &mut self.places[id as usize];
-            let Some(Labelled { labels, family, group }) = labelled else {
-                *place = Place::LEFT_OUT;
-                self.left_out += 1;
-                return None;
-            };
-            let all = &self.all;
-            let set_of = |slot: u32| all[slot].labels;
-            if let Some(slot) = self.identities.find(pool, &labels, set_of) {
-                *place = Place(slot);
+        let Beginning { id, start, changed, counts, definition } = *beginning;
+        let Some(definition) = Definition::read(definition) else {
+            self.places.make(id, 1)[0] = Place::LEFT_OUT;
+            self.left_out += 1;
+            return None;
+        };
+        let width = definition.measures().count();
+        self.places.make(id, width);
+        let mut taken = None;
+        for count in 0..width {
+            let value = counts.get(count).copied().unwrap_or_default();
+            let counter = Counter { start, value, changed, has_siblings: width > 1 };
+            let origin = Origin::new(id, count);
+            let place = labeler.labels(&definition, count, |labelled| {
+                let Some(labelled) = labelled else {
+                    self.left_out += 1;
+                    return Place::LEFT_OUT;
+                };
+                let slot = self.slot(labelled, pool);
                 let series = &mut self.all[slot];
                 if series.flags.has(Flags::LIVES) {
-                    let duplicate = DuplicateSeries { start, value: 0, changed: start };
-                    self.duplicates.insert(id, duplicate);
-                    return None;
+                    self.duplicates.insert(origin, counter);
+                    taken = Some(slot);
+                } else {
+                    series.begin(origin, counter);
                 }
-                series.begin(id, start);
-                return Some(slot);
-            }
-            let mut series = LabelledSeries {
-                labels: pool.add(labels),
-                group,
-                id,
-                family,
-                flags: Flags::default(),
-                start,
-                value: 0,
-                changed: start,
-                last: UnixMs::MIN,
-            };
-            series.begin(id, start);
-            let slot = self.all.insert(series);
-            *place = Place(slot);
-            let all = &self.all;
-            self.identities.insert(pool, slot, |slot| all[slot].labels);
-            self.order.push(slot);
-            self.is_sorted = false;
-            Some(slot)
-        })
+                Place::at(slot)
+            });
+            self.places.set(origin, place);
+        }
+        taken
+    }
+
+    /// The slot of the series with these labels, which does not live yet if it is a new one.
+    fn slot(&mut self, labelled: Labelled<'_>, pool: &mut LabelPool) -> u32 {
+        let Labelled { labels, family, group } = labelled;
+        let all = &self.all;
+        if let Some(slot) = self.identities.find(pool, &labels, |slot| all[slot].labels) {
+            return slot;
+        }
+        let slot = self.all.insert(LabelledSeries {
+            labels: pool.add(labels),
+            group,
+            id: 0,
+            count: 0,
+            flags: Flags::default(),
+            family,
+            start: UnixMs::MIN,
+            value: 0,
+            changed: UnixMs::MIN,
+            last: UnixMs::MIN,
+        });
+        let all = &self.all;
+        self.identities.insert(pool, slot, |slot| all[slot].labels);
+        self.order.push(slot);
+        self.is_sorted = false;
+        slot
     }
 
     /// Makes the samples of a tick, into `window` if there is one.
@@ -375,10 +404,9 @@ impl EndpointSeries {
             let is_due = is_new
                 || is_changed
                 || match (before, rules.idle) {
-                    // Counted from the change, so that it needs no memory of what was sent.
                     (Some(before), Some(idle)) => {
-                        let periods =
-                            |at: UnixMs| (at - series.changed).get().div_euclid(idle.get());
+                        let since = series.idle_since(rules.interval);
+                        let periods = |at: UnixMs| (at - since).get().div_euclid(idle.get());
                         periods(time) != periods(before)
                     }
                     _ => true,
@@ -427,9 +455,7 @@ impl EndpointSeries {
         give_back(&mut self.order);
         give_back(&mut self.endings);
         self.duplicates.shrink_to(2 * self.duplicates.len());
-        let used = self.places.iter().rposition(|&place| place != Place::VACANT);
-        self.places.truncate(used.map_or(0, |last| last + 1));
-        give_back(&mut self.places);
+        self.places.give_back();
         let all = &self.all;
         self.identities.give_back(pool, |slot| all[slot].labels);
     }
@@ -465,6 +491,14 @@ impl EndpointSeries {
         self.order.len()
     }
 
+    /// How many samples a tick has for which no series is idle, those included that are not for the
+    /// endpoint.
+    pub(super) fn living(&self) -> u64 {
+        let lives = |&&slot: &&u32| self.all[slot].flags.has(Flags::LIVES);
+        let living = self.order.iter().filter(lives).count() + self.duplicates.len();
+        living as u64 + self.left_out
+    }
+
     /// Ends all that live, at a time.
     pub(super) fn end_all(&mut self, time: UnixMs, window: &mut Window) {
         for &slot in &self.order {
@@ -477,15 +511,32 @@ impl EndpointSeries {
 }
 
 impl LabelledSeries {
-    /// Another series of the journal has the labels from now on.
-    fn begin(&mut self, id: u32, start: UnixMs) {
+    /// This count of a series of the journal has the labels from now on.
+    fn begin(&mut self, origin: Origin, counter: Counter) {
+        let Counter { start, value, changed, has_siblings } = counter;
         let is_known = self.flags.has(Flags::KNOWN);
         self.flags = Flags(Flags::LIVES | Flags::NEW);
         self.flags.set(Flags::KNOWN, is_known);
-        self.id = id;
-        self.start = start;
-        self.changed = start;
-        self.value = 0;
+        self.flags.set(Flags::HAS_SIBLINGS, has_siblings);
+        (self.id, self.count) = (origin.id, origin.count);
+        (self.start, self.value, self.changed) = (start, value, changed);
+    }
+
+    /// Whether this count of a series of the journal has the labels now.
+    fn is_of(&self, origin: Origin) -> bool {
+        self.flags.has(Flags::LIVES) && (self.id, self.count) == (origin.id, origin.count)
+    }
+
+    /// From when on idle intervals are counted. It follows from the log, so that it needs no memory
+    /// of what was sent: it is the time of the last change, but for one of several counts the log
+    /// does not keep that. For those it is any time, another one for each series of the journal, so
+    /// that they are not all due at the same tick.
+    fn idle_since(&self, interval: Millis) -> UnixMs {
+        if self.flags.has(Flags::HAS_SIBLINGS) {
+            UnixMs::new(interval.get().wrapping_mul(self.id.into()))
+        } else {
+            self.changed
+        }
     }
 
     fn emit(&mut self, slot: u32, window: &mut Option<&mut Window>, time: UnixMs, value: f64) {

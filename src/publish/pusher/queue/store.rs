@@ -210,7 +210,8 @@ impl QueueStore {
                 if self.backlog.is_none() && self.ranges.is_empty() {
                     self.backlog = Some(older);
                 } else {
-                    self.ranges.push_back(Range { progress: older.progress, until: fresh });
+                    let (progress, unsettled) = (older.progress, older.unsettled());
+                    self.ranges.push_back(Range { progress, until: fresh, unsettled });
                     older.close(&mut self.pool);
                 }
             }
@@ -256,9 +257,9 @@ impl QueueStore {
         }
         match &mut self.backlog {
             None => {
-                if let Some(&Range { progress, until }) = self.ranges.front() {
+                if let Some(&Range { progress, until, unsettled }) = self.ranges.front() {
                     let is_old = self.old_ranges > 0;
-                    let before = if is_old { Before::Another } else { Before::Us };
+                    let before = if is_old { Before::Another } else { Before::Us { unsettled } };
                     self.backlog =
                         LogFollower::open(progress, Some(until), before, &mut context, tally)?;
                     self.ranges.pop_front();
@@ -285,7 +286,8 @@ impl QueueStore {
     /// batch that was under way, and nothing else is sent twice.
     pub(super) fn note(&mut self) {
         let ranges = self.backlog.iter().filter_map(|backlog| {
-            backlog.until.map(|until| Range { progress: backlog.progress, until })
+            let (progress, unsettled) = (backlog.progress, backlog.unsettled());
+            backlog.until.map(|until| Range { progress, until, unsettled })
         });
         let ranges = ranges.chain(self.ranges.iter().copied()).collect();
         let (fingerprint, live) = (self.fingerprint, self.live_progress());

@@ -6,16 +6,17 @@
 
 mod column;
 mod text;
+mod values;
 mod view;
 
-use std::net::IpAddr;
-
 use crate::{
-    flow::{Decoder, Malformed, Plan, Record, Row, Slot},
+    flow::{Decoder, Malformed, Plan, Record, Slot},
     schema::{Field, Schema},
     traffic::{Counts, Ignored, Rule},
 };
 
+use values::Facts;
+pub use values::Values;
 use view::{CompiledView, Fate};
 
 /// Decodes messages and counts their flows, for one worker.
@@ -56,40 +57,6 @@ impl Pipeline {
             counts.evidence.keep_message(payload);
         }
     }
-}
-
-/// The values of a flow record, by the slots of a [`Plan`].
-pub trait Values {
-    /// The number in a slot; `None` if the record doesn't have the field.
-    fn number(&self, slot: Slot) -> Option<u64>;
-    /// The text in a slot; `None` if the record doesn't have the field.
-    fn text(&self, slot: Slot) -> Option<&str>;
-    /// The address in a slot; `None` if the record doesn't have the field.
-    fn address(&self, slot: Slot) -> Option<IpAddr>;
-}
-
-impl Values for Row<'_> {
-    #[inline]
-    fn number(&self, slot: Slot) -> Option<u64> {
-        Row::number(self, slot)
-    }
-
-    #[inline]
-    fn text(&self, slot: Slot) -> Option<&str> {
-        Row::text(self, slot)
-    }
-
-    #[inline]
-    fn address(&self, slot: Slot) -> Option<IpAddr> {
-        Row::address(self, slot)
-    }
-}
-
-/// What is found out about a flow before it is counted.
-#[derive(Debug, Clone, Copy)]
-struct Facts {
-    source_as: u32,
-    destination_as: u32,
 }
 
 /// Classifies flows and counts them in the views of a schema.

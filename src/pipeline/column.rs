@@ -9,7 +9,10 @@ use crate::{
     schema::{AsOf, Class, Dimension, End, Field, PrefixLengths, Side},
 };
 
-use super::{Facts, Values, text::AddressText};
+use super::{
+    text::AddressText,
+    values::{Facts, Values},
+};
 
 /// Where the value of a dimension comes from, for flows of one class.
 #[derive(Debug)]

@@ -10,9 +10,9 @@ use crate::{
 };
 
 use super::{
-    Facts, Values,
     column::{Column, Text},
     text::AddressText,
+    values::{Facts, Values},
 };
 
 /// A view, by the class of flows.

@@ -58,6 +58,8 @@ pub struct Page {
     schema: Arc<Schema>,
     snapshot: Option<Arc<Snapshot>>,
     own: vec::IntoIter<Family>,
+    /// How the lines of the flow counter that is being written look.
+    form: FlowLines,
     /// The one of the program's own metrics that is being written.
     family: Option<Family>,
     next: Next,
@@ -76,16 +78,16 @@ impl Page {
         snapshot: Option<Arc<Snapshot>>,
         own: Vec<Family>,
     ) -> Self {
-        let (own, next) = (own.into_iter(), Next::Header(0));
         let lines = snapshot.as_ref().map_or(0, |snapshot| lines(&schema, snapshot));
         Page {
             format,
             created: false,
             schema,
             snapshot,
-            own,
+            form: FlowLines::default(),
+            own: own.into_iter(),
             family: None,
-            next,
+            next: Next::Header(0),
             written: 0,
             lines,
         }
@@ -119,6 +121,7 @@ impl Page {
                 Next::Header(place) => match self.schema.families().get(place) {
                     Some(family) => {
                         header(out, self.format, &family.name, &family.help, Kind::Counter);
+                        self.form = FlowLines::new(&self.schema, family);
                         Next::Series(place, 0)
                     }
                     None => Next::Own(0),
@@ -164,9 +167,9 @@ impl Page {
                     && series.is_of(family)
                 {
                     self.written += 1;
-                    flow(out, family, &series);
+                    self.form.put_count(out, &series, series.counts[family.count]);
                     if self.created {
-                        created_line(out, family, &series);
+                        self.form.put_created(out, &series);
                     }
                     if out.len() >= full {
                         return Next::Series(place, slot + 1);
@@ -220,27 +223,61 @@ fn header(out: &mut Vec<u8>, format: Format, name: &str, help: &str, kind: Kind)
     out.push(b'\n');
 }
 
-/// The line of a flow series.
-fn flow(out: &mut Vec<u8>, family: &schema::Family, series: &Series<'_>) {
-    out.extend_from_slice(family.name.as_bytes());
-    flow_labels(out, series);
-    decimal(out, series.counts[family.count]);
-    out.push(b'\n');
+/// How the lines of a flow counter look: what precedes each value is the same in all of them.
+#[derive(Debug, Default)]
+struct FlowLines {
+    /// The metric's name.
+    name: String,
+    /// The name that start times have.
+    created: String,
+    /// What precedes the value of each label.
+    before_values: Vec<String>,
+    /// What precedes the number.
+    before_number: &'static str,
 }
 
-/// The line with the start time of a flow series, in seconds since the epoch.
-fn created_line(out: &mut Vec<u8>, family: &schema::Family, series: &Series<'_>) {
-    out.extend_from_slice(family.name.strip_suffix("_total").unwrap_or(&family.name).as_bytes());
-    out.extend_from_slice(b"_created");
-    flow_labels(out, series);
-    float(out, series.start.seconds());
-    out.push(b'\n');
-}
+impl FlowLines {
+    fn new(schema: &Schema, family: &schema::Family) -> Self {
+        let labels = schema.views()[usize::from(family.view)].labels();
+        let opened = std::iter::once("{").chain(std::iter::repeat("\","));
+        let before_values =
+            opened.zip(labels).map(|(open, label)| format!("{open}{}=\"", label.name));
+        let stem = family.name.strip_suffix("_total").unwrap_or(&family.name);
+        FlowLines {
+            name: family.name.clone(),
+            created: format!("{stem}_created"),
+            before_values: before_values.collect(),
+            before_number: if labels.is_empty() { " " } else { "\"} " },
+        }
+    }
 
-fn flow_labels(out: &mut Vec<u8>, series: &Series<'_>) {
-    let mut labels = Labels::new(out);
-    series.labels(|name, value| labels.add(name, value));
-    labels.end();
+    /// Writes the line with a count of a series.
+    fn put_count(&self, out: &mut Vec<u8>, series: &Series<'_>, count: u64) {
+        out.extend_from_slice(self.name.as_bytes());
+        self.put_labels(out, series);
+        decimal(out, count);
+        out.push(b'\n');
+    }
+
+    /// Writes the line with the start time of a series, in seconds since the epoch.
+    fn put_created(&self, out: &mut Vec<u8>, series: &Series<'_>) {
+        out.extend_from_slice(self.created.as_bytes());
+        self.put_labels(out, series);
+        float(out, series.start.seconds());
+        out.push(b'\n');
+    }
+
+    /// Writes the labels of a series, and what precedes the number.
+    fn put_labels(&self, out: &mut Vec<u8>, series: &Series<'_>) {
+        let mut before_values = self.before_values.iter();
+        series.labels(|_, value| {
+            if let Some(before) = before_values.next() {
+                out.extend_from_slice(before.as_bytes());
+            }
+            escaped(out, value, special);
+        });
+        out.extend_from_slice(self.before_number.as_bytes());
+    }
 }
 
 /// A line of a metric of the program's own.

@@ -52,7 +52,8 @@ pub(super) struct Samples {
 #[derive(Debug, Default)]
 struct Times {
     time: UnixMs,
-    start: Option<UnixMs>,
+    /// In milliseconds since the epoch; 0 means that it is not known.
+    start: i64,
     bytes: [u8; 2 * (1 + MAX_VARINT)],
     length: usize,
 }
@@ -63,21 +64,33 @@ impl Samples {
         Samples { start_times, times: Vec::new(), before: 0..0, alike: Vec::new() }
     }
 
-    /// The size of a series' samples, in bytes.
+    /// The size of a series' samples, in bytes. Their times are encoded for [`Samples::put`].
     pub(super) fn length(&mut self, samples: &[Sample]) -> usize {
-        let samples = samples.iter().enumerate();
-        samples.map(|(place, sample)| SAMPLE_VALUE_END + self.times(place, sample).length).sum()
+        let mut length = samples.len() * SAMPLE_VALUE_END;
+        for (place, sample) in samples.iter().enumerate() {
+            let start = if self.start_times { sample.start.map_or(0, UnixMs::get) } else { 0 };
+            if place == self.times.len() {
+                self.times.push(Times::new(sample.time, start));
+            }
+            let times = &mut self.times[place];
+            if (times.time, times.start) != (sample.time, start) {
+                *times = Times::new(sample.time, start);
+            }
+            length += times.length;
+        }
+        length
     }
 
-    /// Writes the samples of a series: at least one.
+    /// Writes the samples of a series: at least one, and the same as those given to
+    /// [`Samples::length`] before.
     pub(super) fn put(&mut self, samples: &[Sample], block: &mut Block) {
         let start = block.len();
         let exponent = (samples[0].value.to_bits() >> 52) as usize % EXPONENTS;
         let mut model = self.before.clone();
         let mut before = None;
-        for (place, sample) in samples.iter().enumerate() {
+        for (sample, times) in samples.iter().zip(&self.times) {
+            debug_assert_eq!(sample.time, times.time);
             let at = block.len();
-            let times = self.times(place, sample);
             let mut bytes = [0; SAMPLE_VALUE_END + 2 * (1 + MAX_VARINT)];
             let length = SAMPLE_VALUE_END + times.length;
             bytes[..SAMPLE_HEAD].copy_from_slice(&[SAMPLES, length as u8 - 2, SAMPLE_VALUE]);
@@ -106,31 +119,18 @@ impl Samples {
             self.alike[exponent] = self.before.clone();
         }
     }
-
-    fn times(&mut self, place: usize, sample: &Sample) -> &Times {
-        let start = sample.start.filter(|_| self.start_times);
-        if place == self.times.len() {
-            self.times.push(Times::new(sample.time, start));
-        }
-        let times = &mut self.times[place];
-        if (times.time, times.start) != (sample.time, start) {
-            *times = Times::new(sample.time, start);
-        }
-        times
-    }
 }
 
 impl Times {
-    fn new(time: UnixMs, start: Option<UnixMs>) -> Self {
+    fn new(time: UnixMs, start: i64) -> Self {
         let mut times = Times { time, start, ..Times::default() };
         let mut rest = &mut times.bytes[..];
         // Negative numbers are their two's complement of 64 bits, says protobuf.
         rest.put_u8(SAMPLE_TIMESTAMP);
         encode_varint(time.get().cast_unsigned(), &mut rest);
-        // Zero means that it is not known.
-        if let Some(start) = start.filter(|start| start.get() != 0) {
+        if start != 0 {
             rest.put_u8(SAMPLE_START);
-            encode_varint(start.get().cast_unsigned(), &mut rest);
+            encode_varint(start.cast_unsigned(), &mut rest);
         }
         let left = rest.len();
         times.length = times.bytes.len() - left;

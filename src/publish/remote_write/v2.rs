@@ -32,6 +32,8 @@ const METADATA_UNIT: u8 = 4 << 3;
 pub(super) struct Writer {
     history: History,
     symbols: Symbols,
+    /// What the references of each series take, in bytes, by its place in the batch.
+    references_lens: Vec<usize>,
     /// The places of the batch's series, by metric: series of one metric end and begin alike.
     order: Vec<u32>,
     /// The metadata of the metrics in the current request, by family; empty where it has none of
@@ -48,9 +50,8 @@ struct Symbols {
     /// The symbols of texts, by number of the text in the request.
     places: Vec<u32>,
     labels: RequestIds,
-    /// What the references to name and value of a label take, in bytes, by number of the label in
-    /// the request.
-    reference_lens: Vec<usize>,
+    /// The symbols of name and value of labels, by number of the label in the request.
+    references: Vec<[u32; 2]>,
     /// Symbols that no label has.
     others: Vec<(String, u32)>,
 }
@@ -68,15 +69,11 @@ impl Writer {
         self.history.begin(pool);
         self.put_symbols(block.raw_mut(), batch, pool, families);
         block.compress();
-        self.order.clear();
-        self.order.extend(0..batch.len() as u32);
-        self.order.sort_by_key(|&place| batch.get(place as usize).family);
-        let mut labels = Labels { pool, symbols: &self.symbols };
+        self.order_by_family(batch, families);
         let mut samples = Samples::new(start_timestamps == StartTimestamps::Sample);
         for &place in &self.order {
             let series = batch.get(place as usize);
-            let labels_of = pool.pair_ids(series.labels).iter();
-            let refs: usize = labels_of.map(|&pair| self.symbols.references_len(pair)).sum();
+            let refs = self.references_lens[place as usize];
             let metadata = &self.metadata[series.family.index()];
             let created = match start_timestamps {
                 StartTimestamps::Sample => 0,
@@ -89,7 +86,7 @@ impl Writer {
                 + samples.length(series.samples)
                 + metadata.len()
                 + created_length;
-            self.history.series(block, pool, series.labels, &mut labels, |raw| {
+            self.history.series(block, pool, series.labels, &mut self.symbols, |raw| {
                 raw.push(REQUEST_TIMESERIES);
                 encode_varint(length as u64, raw);
                 raw.push(TIMESERIES_LABELS_REFS);
@@ -105,6 +102,24 @@ impl Writer {
         }
     }
 
+    /// Finds the order by family, and within a family that of the batch: by counting, since there
+    /// are few families.
+    fn order_by_family(&mut self, batch: &Batch, families: &Families) {
+        let mut places = vec![0; families.retired().index() + 2];
+        for series in batch.series() {
+            places[series.family.index() + 1] += 1;
+        }
+        for family in 1..places.len() {
+            places[family] += places[family - 1];
+        }
+        self.order.resize(batch.len(), 0);
+        for (number, series) in (0..).zip(batch.series()) {
+            let place = &mut places[series.family.index()];
+            self.order[*place] = number;
+            *place += 1;
+        }
+    }
+
     /// Writes each text once, in the order in which the series need them.
     fn put_symbols(
         &mut self,
@@ -113,20 +128,25 @@ impl Writer {
         pool: &LabelPool,
         families: &Families,
     ) {
-        let Writer { symbols, metadata, .. } = self;
+        let Writer { symbols, references_lens, metadata, .. } = self;
         symbols.begin(pool);
+        references_lens.clear();
         wire::put_text(out, REQUEST_SYMBOLS, "");
         metadata.iter_mut().for_each(Vec::clear);
         metadata.resize(families.retired().index() + 1, Vec::new());
+        // Those of the previous series, and what their references take.
         let mut before: &[u32] = &[];
+        let mut lens = Vec::new();
         for series in batch.series() {
             let ids = pool.pair_ids(series.labels);
+            lens.resize(ids.len(), 0);
             for (place, &id) in ids.iter().enumerate() {
-                // Most are the same as in the series before.
+                // Most labels are the same.
                 if before.get(place) != Some(&id) {
-                    symbols.pair(id, pool, out);
+                    lens[place] = symbols.pair(id, pool, out);
                 }
             }
+            references_lens.push(lens.iter().sum());
             before = ids;
             let metadata = &mut metadata[series.family.index()];
             if metadata.is_empty() {
@@ -145,25 +165,25 @@ impl Symbols {
         self.texts.begin(texts);
         self.places.clear();
         self.labels.begin(pairs);
-        self.reference_lens.clear();
+        self.references.clear();
         self.others.clear();
         self.count = 1;
     }
 
-    /// Writes the texts of a label, unless they are written.
-    fn pair(&mut self, id: u32, pool: &LabelPool, out: &mut Vec<u8>) {
-        if self.labels.find(id).is_none() {
-            let Pair { name, value, .. } = pool.pair_of(id);
-            let places = [name, value].map(|text| self.text(text, pool, out));
-            let lens = places.map(|place| encoded_len_varint(place.into()));
-            self.labels.add(id);
-            self.reference_lens.push(lens.iter().sum());
-        }
-    }
-
-    /// What the references to name and value of a label take, in bytes.
-    fn references_len(&self, pair: u32) -> usize {
-        self.labels.find(pair).map_or(0, |number| self.reference_lens[number])
+    /// Writes the texts of a label, unless they are written. Returns what the references to them
+    /// take, in bytes.
+    fn pair(&mut self, id: u32, pool: &LabelPool, out: &mut Vec<u8>) -> usize {
+        let references = match self.labels.find(id) {
+            Some(number) => self.references[number],
+            None => {
+                let Pair { name, value, .. } = pool.pair_of(id);
+                let references = [name, value].map(|text| self.text(text, pool, out));
+                self.labels.add(id);
+                self.references.push(references);
+                references
+            }
+        };
+        references.map(|place| encoded_len_varint(place.into())).iter().sum()
     }
 
     /// Writes a text of a label, unless it is written, and returns its place.
@@ -177,11 +197,6 @@ impl Symbols {
         self.places.push(place);
         wire::put_text(out, REQUEST_SYMBOLS, pool.text_of(id));
         place
-    }
-
-    /// The place of a text that is written.
-    fn place(&self, text: u32) -> u32 {
-        self.texts.find(text).map_or(0, |number| self.places[number])
     }
 
     /// Writes any text, unless it is written, and returns its place.
@@ -203,17 +218,11 @@ impl Symbols {
     }
 }
 
-/// Labels as 2.0 writes them.
-struct Labels<'w> {
-    pool: &'w LabelPool,
-    symbols: &'w Symbols,
-}
-
-impl Form for Labels<'_> {
+impl Form for Symbols {
     fn put(&mut self, pair: u32, block: &mut Block) {
-        let Pair { name, value, .. } = self.pool.pair_of(pair);
-        for text in [name, value] {
-            encode_varint(self.symbols.place(text).into(), block.raw_mut());
+        let references = self.labels.find(pair).map_or([0; 2], |number| self.references[number]);
+        for place in references {
+            encode_varint(place.into(), block.raw_mut());
         }
     }
 }

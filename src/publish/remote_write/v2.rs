@@ -173,16 +173,14 @@ impl Symbols {
     /// Writes the texts of a label, unless they are written. Returns what the references to them
     /// take, in bytes.
     fn pair(&mut self, id: u32, pool: &LabelPool, out: &mut Vec<u8>) -> usize {
-        let references = match self.labels.find(id) {
-            Some(number) => self.references[number],
-            None => {
-                let Pair { name, value, .. } = pool.pair_of(id);
-                let references = [name, value].map(|text| self.text(text, pool, out));
-                self.labels.add(id);
-                self.references.push(references);
-                references
-            }
-        };
+        let known = self.labels.find(id).map(|number| self.references[number]);
+        let references = known.unwrap_or_else(|| {
+            let Pair { name, value, .. } = pool.pair_of(id);
+            let references = [name, value].map(|text| self.text(text, pool, out));
+            self.labels.add(id);
+            self.references.push(references);
+            references
+        });
         references.map(|place| encoded_len_varint(place.into())).iter().sum()
     }
 

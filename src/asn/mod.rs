@@ -1,7 +1,7 @@
 //! Names of autonomous systems: parsing, the embedded table, look-up.
 //!
 //! Knows neither flows nor sockets: a table that was fetched is passed as bytes to
-//! [`AsNames::parse`]. `scripts/update-as-names` makes the embedded table, `names.tsv`; NOTICE has
+//! [`AsNames::parse`]. `scripts/update-as-tables` makes the embedded table, `names.tsv`; NOTICE has
 //! its sources and their licences.
 
 mod parse;

@@ -56,3 +56,4 @@ pub mod text_file;
 pub mod threads;
 pub mod traffic;
 pub mod units;
+mod watched_file;

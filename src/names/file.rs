@@ -1,19 +1,16 @@
 //! Names from a local file, which is read again when it changes.
 
 use std::{
-    fs::File,
-    io::Read as _,
     path::{Path, PathBuf},
     sync::Arc,
-    time::SystemTime,
 };
 
-use crate::asn::{AsNames, MAX_TABLE_BYTES};
+use crate::{
+    asn::{AsNames, MAX_TABLE_BYTES},
+    watched_file::{self, Stamp},
+};
 
 use super::error::NamesError;
-
-/// What distinguishes two states of a file: its modification time and size.
-type Stamp = (SystemTime, u64);
 
 /// A file with names, and the state of it that is in use.
 #[derive(Debug)]
@@ -25,7 +22,7 @@ pub(super) struct NamesFile {
 impl NamesFile {
     /// Reads the file for the first time.
     pub(super) fn open(path: PathBuf) -> Result<(AsNames, Self), NamesError> {
-        let read = read_stamped(&path);
+        let read = watched_file::read(&path, MAX_TABLE_BYTES as u64);
         let (table, stamp) =
             read.map_err(|source| NamesError::File { path: path.clone(), source })?;
         let names = AsNames::parse(&table)
@@ -46,10 +43,10 @@ impl NamesFile {
     ) -> anyhow::Result<Option<Arc<AsNames>>> {
         let (path, known, in_use) = (self.path.clone(), self.stamp, Arc::clone(in_use));
         let read = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
-            if read_stamp(&path)? == known {
+            if Stamp::of(&path)? == known {
                 return Ok(None);
             }
-            let (table, stamp) = read_stamped(&path)?;
+            let (table, stamp) = watched_file::read(&path, MAX_TABLE_BYTES as u64)?;
             let names = AsNames::parse(&table)?;
             log_read(&path, &names);
             Ok(Some((stamp, (names != *in_use).then(|| Arc::new(names)))))
@@ -62,25 +59,6 @@ impl NamesFile {
             None => None,
         })
     }
-}
-
-fn read_stamp(path: &Path) -> std::io::Result<Stamp> {
-    let metadata = std::fs::metadata(path)?;
-    Ok((metadata.modified()?, metadata.len()))
-}
-
-/// The file, and its stamp from before it was read, so that concurrent writes are noticed next
-/// time.
-fn read_stamped(path: &Path) -> std::io::Result<(Vec<u8>, Stamp)> {
-    let stamp = read_stamp(path)?;
-    Ok((read_bounded(path)?, stamp))
-}
-
-/// The file; or, if it is too large for [`AsNames::parse`], a beginning that is too large as well.
-fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut table = Vec::new();
-    File::open(path)?.take(MAX_TABLE_BYTES as u64 + 1).read_to_end(&mut table)?;
-    Ok(table)
 }
 
 fn log_read(path: &Path, names: &AsNames) {

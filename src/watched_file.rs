@@ -1,0 +1,40 @@
+//! Files that are read again when they change.
+
+use std::{
+    fs::{self, File, Metadata},
+    io::{self, Read as _},
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    time::SystemTime,
+};
+
+/// What distinguishes two states of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    modified: SystemTime,
+    bytes: u64,
+    /// Another file in its place may be as old and as large.
+    file: (u64, u64),
+}
+
+impl Stamp {
+    /// The state that a file is in.
+    pub(crate) fn of(path: &Path) -> io::Result<Stamp> {
+        Stamp::from_metadata(&fs::metadata(path)?)
+    }
+
+    fn from_metadata(metadata: &Metadata) -> io::Result<Stamp> {
+        let file = (metadata.dev(), metadata.ino());
+        Ok(Stamp { modified: metadata.modified()?, bytes: metadata.len(), file })
+    }
+}
+
+/// A file, and its stamp from before it was read, so that concurrent writes are noticed next time.
+/// Of one with more than `limit` bytes, a beginning that has more as well.
+pub(crate) fn read(path: &Path, limit: u64) -> io::Result<(Vec<u8>, Stamp)> {
+    let file = File::open(path)?;
+    let stamp = Stamp::from_metadata(&file.metadata()?)?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok((bytes, stamp))
+}

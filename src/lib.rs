@@ -22,6 +22,7 @@
 #[cfg(test)]
 extern crate self as flow_exporter;
 
+pub mod address;
 pub mod app;
 pub mod asn;
 pub mod check;

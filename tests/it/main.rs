@@ -8,6 +8,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+mod address;
 mod as_names;
 mod auth;
 mod config;

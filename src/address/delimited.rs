@@ -1,0 +1,103 @@
+//! Text files with one row a line, whose fields are separated by commas or tabs.
+
+use std::{borrow::Cow, iter};
+
+/// The lines of a file that are neither blank nor comments (`#`), with their numbers from 1 on and
+/// without white space at their ends. A byte order mark is skipped.
+pub(super) fn lines(file: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
+    let lines = file.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii_end);
+    (1..).zip(lines).filter(|(_, line)| !line.is_empty() && !line.starts_with(b"#"))
+}
+
+/// What separates the fields of a file with such a line: a tab if it has one.
+pub(super) fn delimiter(line: &[u8]) -> u8 {
+    if line.contains(&b'\t') { b'\t' } else { b',' }
+}
+
+/// The fields of a line, without white space around them, and without the quotes around those that
+/// have them (RFC 4180, section 2). What is not UTF-8 in them is replaced.
+pub(super) fn fields(line: &[u8], delimiter: u8) -> impl Iterator<Item = Cow<'_, str>> {
+    let mut rest = Some(line);
+    iter::from_fn(move || {
+        let text = rest?.trim_ascii_start();
+        let quoted = text.strip_prefix(b"\"");
+        // A delimiter within quotes is part of the field.
+        let within = quoted.map_or(0, |quoted| 1 + quoted_length(quoted));
+        let end = memchr::memchr(delimiter, &text[within..]).map(|at| within + at);
+        rest = end.map(|end| &text[end + 1..]);
+        Some(match quoted {
+            Some(quoted) => undouble(String::from_utf8_lossy(&quoted[..within - 1])),
+            None => String::from_utf8_lossy(text[..end.unwrap_or(text.len())].trim_ascii_end()),
+        })
+    })
+}
+
+/// How long a field is up to its closing quote, the first one that is not doubled, or else up to the
+/// end of the line.
+fn quoted_length(quoted: &[u8]) -> usize {
+    let mut end = 0;
+    while let Some(quote) = memchr::memchr(b'"', &quoted[end..]) {
+        end += quote;
+        if quoted.get(end + 1) != Some(&b'"') {
+            return end;
+        }
+        end += 2;
+    }
+    quoted.len()
+}
+
+fn undouble(text: Cow<'_, str>) -> Cow<'_, str> {
+    if text.contains("\"\"") { text.replace("\"\"", "\"").into() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn of(line: &str) -> Vec<String> {
+        fields(line.as_bytes(), delimiter(line.as_bytes())).map(Cow::into_owned).collect()
+    }
+
+    #[test]
+    fn fields_are_separated_by_commas_or_tabs() {
+        assert_eq!(of("a,b"), ["a", "b"]);
+        assert_eq!(of(" a , b ,"), ["a", "b", ""]);
+        assert_eq!(of(""), [""]);
+        assert_eq!(of("a, x\tb,y\t"), ["a, x", "b,y", ""]);
+        assert_eq!(of(r#"1,"Some Org, Inc.",x"#), ["1", "Some Org, Inc.", "x"]);
+        assert_eq!(of(r#""say ""hello""" ,x"#), [r#"say "hello""#, "x"]);
+        assert_eq!(of(r#""never closed,x"#), ["never closed,x"]);
+        assert_eq!(of(r#"a "quoted" word,x"#), [r#"a "quoted" word"#, "x"]);
+    }
+
+    #[test]
+    fn lines_are_numbered_as_an_editor_does() {
+        let file = b"\xef\xbb\xbfa\r\n\n# comment\n  \nb \n";
+        assert_eq!(lines(file).collect::<Vec<_>>(), [(1, &b"a"[..]), (5, b"b")]);
+        assert_eq!(lines(b"").count(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn quoted_fields_are_read_back(
+            row in prop::collection::vec("[^\\p{Cc}]{0,20}", 1..6),
+            tabs in any::<bool>(),
+        ) {
+            let quoted = |field: &String| format!("\"{}\"", field.replace('"', "\"\""));
+            let quoted: Vec<_> = row.iter().map(quoted).collect();
+            let delimiter = if tabs { b'\t' } else { b',' };
+            let line = quoted.join(&char::from(delimiter).to_string());
+            let read: Vec<_> = fields(line.as_bytes(), delimiter).map(Cow::into_owned).collect();
+            prop_assert_eq!(read, row);
+        }
+
+        #[test]
+        fn any_bytes_have_fields(line in any::<Vec<u8>>()) {
+            let commas = memchr::memchr_iter(b',', &line).count();
+            prop_assert!((1..=commas + 1).contains(&fields(&line, b',').count()));
+        }
+    }
+}

@@ -53,6 +53,7 @@ mod slots;
 pub mod source;
 pub mod state;
 pub mod state_dir;
+pub mod tables;
 pub mod text_file;
 pub mod threads;
 pub mod traffic;

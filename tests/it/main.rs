@@ -24,6 +24,7 @@ mod queue;
 mod records;
 mod remote_write;
 mod supervision;
+mod tables;
 mod text;
 mod traffic;
 mod views;

@@ -102,7 +102,7 @@ fn decode(criterion: &mut Criterion) {
     });
 
     let schema = std::sync::Arc::new(Schema::original());
-    let mut pipeline = Pipeline::new(&schema, Rule { asn: ASN });
+    let mut pipeline = Pipeline::new(&schema, &Rule::of_as(ASN));
     let mut counts = Counts::new(schema);
     // Every series exists before the first record is timed.
     for router in 0..ROUTERS {

@@ -23,7 +23,7 @@ fn snapshot(series: u32) -> Arc<Snapshot> {
     let numbers: Vec<u32> = names.iter().map(|(number, _)| number).collect();
     let hosts: Vec<String> = (0..16).map(|host| format!("edge{host}.example.net")).collect();
     let schema = Arc::new(Schema::original());
-    let mut pipeline = Pipeline::new(&schema, Rule { asn });
+    let mut pipeline = Pipeline::new(&schema, &Rule::of_as(asn));
     let mut counts = Counts::new(Arc::clone(&schema));
     for number in 0..series {
         // A prime, so that no AS comes twice before all have come.

@@ -22,7 +22,6 @@ use crate::{
     schema::Schema,
     source::{input::InputSource, kafka::LookError},
     state_dir,
-    traffic::Rule,
 };
 
 use flows::Flows;
@@ -57,7 +56,7 @@ async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result
     let CheckConfig::All(config) = config else {
         return Ok(report.line("source: none is given")?);
     };
-    let rule = Rule { asn: config.asn.value };
+    let rule = config.rule();
     let names = NamesConfig {
         source: config.names.value,
         refresh: config.names_refresh.value,
@@ -73,7 +72,7 @@ async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result
             loaded.map_err(|error| ConfigError(error.to_string()))?.0
         }
     };
-    let mut flows = Flows::new(schema, rule);
+    let mut flows = Flows::new(schema, rule.clone());
     let mut cluster = None;
     match &config.source {
         SourceConfig::Demo(_) => {}

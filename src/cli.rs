@@ -9,9 +9,9 @@ mod sources;
 mod values;
 
 pub use flags::{
-    Cli, Command, CommonFlags, CountFlags, DemoFlags, EndpointFlags, HealthFlags, LogFlags,
-    LogFormat, NameFlags, PushFlags, SourceFlags, StateAction, StateFlag, StateFlags, TimeFlags,
-    TimestampChoice, ViewFlags, WriteOrder, WriteProtocol,
+    Cli, Command, CommonFlags, CountFlags, DemoFlags, DirectionFlags, EndpointFlags, HealthFlags,
+    LogFlags, LogFormat, NameFlags, PushFlags, SourceFlags, StateAction, StateFlag, StateFlags,
+    TimeFlags, TimestampChoice, ViewFlags, WriteOrder, WriteProtocol,
 };
 pub use read::{Refusal, unknown_variables};
 pub use sources::{Given, Sources};

@@ -70,6 +70,12 @@ impl Tally {
         }
     }
 
+    /// Forgets everything but the rule.
+    fn clear(&mut self) {
+        let rule = self.rule.clone();
+        *self = Tally::new(rule);
+    }
+
     /// Adds what a table says.
     pub fn add(&mut self, counts: &Counts) {
         self.messages += counts.messages;
@@ -140,21 +146,22 @@ impl Tally {
     }
 
     fn of_other_ases(&self) -> String {
-        let Tally { foreign, sampled, rule: Rule { asn }, .. } = self;
+        let Tally { foreign, sampled, rule, .. } = self;
         if sampled.flows > 0 && sampled.unnumbered == sampled.flows {
             return format!(
                 "all {foreign} flows have AS 0 at both ends: pmacct has no AS numbers; give it BGP \
                  or a networks_file, and src_as and dst_as in its aggregate"
             );
         }
-        let mut text = format!("0 of {foreign} flows have AS {asn} at either end");
+        let has = if rule.networks.is_empty() { "have" } else { "are of" };
+        let mut text = format!("0 of {foreign} flows {has} {rule} at either end");
         let ases: Vec<_> = self.most_frequent().iter().map(u32::to_string).collect();
         if !ases.is_empty() {
             text.push_str("; most frequent: ");
             text.push_str(&ases.join(", "));
         }
-        text.push_str(match asn {
-            0 => "; give --asn",
+        text.push_str(match rule.only_as() {
+            Some(0) => "; give --asn",
             _ if sampled.half_numbered * 2 > sampled.flows => {
                 "; most have AS 0 at the other end, as your own prefixes have over iBGP: see \
                  docs/pmacct/networks.lst"
@@ -276,7 +283,7 @@ impl Diagnosis {
         component.set(State::Ready);
         Diagnosis {
             component,
-            uncounted: Tally::new(rule),
+            uncounted: Tally::new(rule.clone()),
             seen: None,
             late: Tally::new(rule),
             late_since: None,
@@ -319,7 +326,7 @@ impl Observer for Diagnosis {
         if counts.counted.flows > 0 {
             self.has_counted = true;
             self.seen = None;
-            self.uncounted = Tally::new(self.uncounted.rule);
+            self.uncounted.clear();
         } else {
             let first = self.seen.map_or(now, |(first, _)| first);
             self.seen = Some((first, now));
@@ -327,7 +334,7 @@ impl Observer for Diagnosis {
         }
         if counts.late_messages < counts.messages {
             self.late_since = None;
-            self.late = Tally::new(self.late.rule);
+            self.late.clear();
         } else {
             self.late_since.get_or_insert(now);
             self.late.add(counts);

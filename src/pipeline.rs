@@ -4,7 +4,9 @@
 //! worker's table, which only adds. The fields that are wanted are compiled once into slots of the
 //! decoder's rows ([`column`]), so nothing is looked up by name for a record.
 
+mod classifier;
 mod column;
+mod ends;
 mod text;
 mod values;
 mod view;
@@ -15,6 +17,7 @@ use crate::{
     traffic::{Counts, Ignored, Rule},
 };
 
+use classifier::Classifier;
 use values::Facts;
 pub use values::Values;
 use view::{CompiledView, Fate};
@@ -28,7 +31,7 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// A pipeline for tables of this schema.
-    pub fn new(schema: &Schema, rule: Rule) -> Self {
+    pub fn new(schema: &Schema, rule: &Rule) -> Self {
         let counter = FlowCounter::new(schema, rule);
         Pipeline { decoder: Decoder::pmacct(&counter.plan), counter }
     }
@@ -63,7 +66,7 @@ impl Pipeline {
 #[derive(Debug)]
 pub struct FlowCounter {
     plan: Plan,
-    rule: Rule,
+    classifier: Classifier,
     source_as: Slot,
     destination_as: Slot,
     views: Vec<CompiledView>,
@@ -71,14 +74,15 @@ pub struct FlowCounter {
 
 impl FlowCounter {
     /// A counter for tables of this schema.
-    pub fn new(schema: &Schema, rule: Rule) -> Self {
+    pub fn new(schema: &Schema, rule: &Rule) -> Self {
         let mut plan = Plan::new([]);
         let (source_as, destination_as) =
             (plan.add(Field::SourceAs), plan.add(Field::DestinationAs));
+        let classifier = Classifier::new(rule, &mut plan);
         let views = schema.configured().iter().enumerate();
         let views = views.map(|(place, view)| CompiledView::new(schema, place, view, &mut plan));
         let views = views.collect();
-        FlowCounter { plan, rule, source_as, destination_as, views }
+        FlowCounter { plan, classifier, source_as, destination_as, views }
     }
 
     /// The fields that it uses.
@@ -95,7 +99,7 @@ impl FlowCounter {
             source_as: number(self.source_as),
             destination_as: number(self.destination_as),
         };
-        let class = self.rule.classify(facts.source_as, facts.destination_as);
+        let class = self.classifier.classify(facts.source_as, facts.destination_as, values);
         let mut fate = Fate::Ignored(Ignored::OtherAs);
         for view in &self.views {
             fate = fate.or(view.count(class, facts, values, counts));

@@ -85,7 +85,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let refuse_state =
         |error: StoreError| refuse(&config.state_dir.origin, &error, error.may_pass());
-    let rule = Rule { asn: config.asn.value };
+    let rule = config.rule();
     // Construct.
     let health = Health::new();
     let schema = Arc::new(Schema::new(config.views.value.clone()));
@@ -94,8 +94,8 @@ pub async fn run(
         SourceConfig::Kafka(_) | SourceConfig::Input { .. } => None,
     };
     let demo = demo.transpose().context("starting the demo")?;
-    let about = about(rule, &config.source, demo.as_ref());
-    let identity = identity(&config.source, rule);
+    let about = about(&rule, &config.source, demo.as_ref());
+    let identity = identity(&config.source, rule.clone());
     let state_dir = state_dir(&config, &identity)?;
     let store = store(&config, &identity, &schema, state_dir.as_deref()).map_err(refuse_state)?;
     // The demo's topic is another one at each start, without any message.
@@ -134,7 +134,7 @@ pub async fn run(
     let (ledger, shards, reader, names) =
         Ledger::new(&ledger_config, as_names, workers, Arc::clone(&metrics), store, component)
             .map_err(refuse_state)?;
-    let ledger = ledger.with_observer(Diagnosis::new(rule, health.register("flows")));
+    let ledger = ledger.with_observer(Diagnosis::new(rule.clone(), health.register("flows")));
     let (end, ended) = watch::channel(false);
     let names_handle = refresher.handle();
     let refresh = refresh(
@@ -160,7 +160,7 @@ pub async fn run(
     let ledger = threads::thread(ledger_lifeline, || ledger.run())
         .context("starting the ledger's thread")?;
     let (source_end, source_ended) = tokio::sync::oneshot::channel();
-    let sinks = sinks(shards, &schema, rule);
+    let sinks = sinks(shards, &schema, &rule);
     let source = source.start(sinks, stored, Arc::new(published), source_component, move || {
         if source_end.send(()).is_err() {
             tracing::debug!("the source has ended while the program was ending already");
@@ -186,7 +186,7 @@ pub async fn run(
 }
 
 /// What each worker does with a message.
-fn sinks(shards: Vec<Shard>, schema: &Schema, rule: Rule) -> Vec<CountingSink> {
+fn sinks(shards: Vec<Shard>, schema: &Schema, rule: &Rule) -> Vec<CountingSink> {
     let sink = |shard| CountingSink { shard, pipeline: Pipeline::new(schema, rule) };
     shards.into_iter().map(sink).collect()
 }
@@ -246,8 +246,8 @@ fn refresh(
 }
 
 /// What is counted, and from where, in one line. Warns about AS 0.
-fn about(rule: Rule, source: &SourceConfig, demo: Option<&Demo>) -> String {
-    if rule.asn == 0 {
+fn about(rule: &Rule, source: &SourceConfig, demo: Option<&Demo>) -> String {
+    if rule.only_as() == Some(0) {
         tracing::warn!(
             "--asn is not given or 0: flows without an AS number at one end count as the monitored \
              AS's own, so the data will be inaccurate"
@@ -256,13 +256,13 @@ fn about(rule: Rule, source: &SourceConfig, demo: Option<&Demo>) -> String {
     match source {
         SourceConfig::Kafka(kafka) => {
             let KafkaSettings { topic, brokers, .. } = &**kafka;
-            format!("AS {}, from topic {} of {}", rule.asn, topic.value, brokers.value)
+            format!("{rule}, from topic {} of {}", topic.value, brokers.value)
         }
         SourceConfig::Demo(DemoConfig { topic, .. }) => {
             let brokers = demo.map(|demo| demo.brokers.as_str()).unwrap_or_default();
-            format!("AS {}, from topic {topic} of {brokers}", rule.asn)
+            format!("{rule}, from topic {topic} of {brokers}")
         }
-        SourceConfig::Input { input, .. } => format!("AS {}, from {}", rule.asn, input.value),
+        SourceConfig::Input { input, .. } => format!("{rule}, from {}", input.value),
     }
 }
 

@@ -31,8 +31,9 @@ pub(super) struct Flows {
 impl Flows {
     /// Without messages.
     pub(super) fn new(schema: Schema, rule: Rule) -> Self {
-        let pipeline = Pipeline::new(&schema, rule);
-        Flows { rule, pipeline, counts: Counts::new(Arc::new(schema)), tally: Tally::new(rule) }
+        let pipeline = Pipeline::new(&schema, &rule);
+        let tally = Tally::new(rule.clone());
+        Flows { rule, pipeline, counts: Counts::new(Arc::new(schema)), tally }
     }
 
     /// Counts a message. `malformed` is called with the reason for each record that can't be decoded.
@@ -68,13 +69,16 @@ impl Flows {
         Ok(())
     }
 
-    /// Whether flows of the monitored AS were among them.
+    /// Whether flows of the monitored networks were among them.
     pub(super) fn judge(&self, names: &AsNames) -> Found {
         let called = |asn| match names.get(asn) {
             "" => format!("AS {asn}"),
             name => format!("AS {asn} ({name})"),
         };
-        let title = format!("flows of {}", called(self.rule.asn));
+        let title = match self.rule.only_as() {
+            Some(asn) => format!("flows of {}", called(asn)),
+            None => format!("flows of {}", self.rule),
+        };
         let (records, flows, counted) =
             (self.tally.records(), self.tally.flows(), self.tally.counted());
         if records == 0 {

@@ -85,11 +85,11 @@ fn journal_in(
                      topic was moved with its offsets, run 'flow-exporter state forget-cluster'"
                 ));
             }
-            if rule != identity.rule {
+            if rule != identity.rule.to_string() {
                 notes.push(format!(
-                    "they are of AS {}: with --asn {}, all series end and others begin from zero; \
-                     positions stay",
-                    rule.asn, identity.rule.asn
+                    "they are of {rule}: for {}, all series end and others begin from zero; positions \
+                     stay",
+                    identity.rule
                 ));
             }
             format!("it holds the counts of {series} series")

@@ -3,9 +3,10 @@
 //! The first paragraph of a flag's comment is what `-h` shows, in one line; `--help` and
 //! docs/reference.md have all of it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
 
 use crate::{
     source::{
@@ -68,15 +69,32 @@ pub enum Command {
 pub struct CountFlags {
     #[command(flatten)]
     pub source: SourceFlags,
-    /// The AS to monitor, such as 64500, AS64500 or 1.10.
-    ///
-    /// Flows from it count as transmitted, flows to it as received. With 0, flows that lack an AS
-    /// number at one end count as its own, which is inaccurate.
-    #[arg(long, env = "FLOW_EXPORTER_ASN", default_value_t = 0, help_heading = "Counting",
-        value_parser = values::asn)]
-    pub asn: u32,
+    #[command(flatten)]
+    pub direction: DirectionFlags,
     #[command(flatten)]
     pub common: CommonFlags,
+}
+
+/// Which ends of flows are ours.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Counting")]
+pub struct DirectionFlags {
+    /// The AS to monitor, or several: 64500, AS64500, 1.10, 65010-65019.
+    ///
+    /// Flows from it count as transmitted, flows to it as received. Several are separated by commas,
+    /// or the flag is given several times. With 0, flows that lack an AS number at one end count as
+    /// its own, which is inaccurate.
+    #[arg(long, env = "FLOW_EXPORTER_ASN", default_value = "0", value_name = "ASN,…",
+        value_delimiter = ',', value_parser = values::as_range)]
+    pub asn: Vec<RangeInclusive<u32>>,
+    /// A network whose addresses are ours, whatever their AS is.
+    ///
+    /// For those without an AS of their own, such as 192.0.2.0/24. Several are separated by commas, or
+    /// the flag is given several times. The default of --asn does not count then. Records must have
+    /// addresses or networks of both ends.
+    #[arg(long, env = "FLOW_EXPORTER_LOCAL_NETWORK", value_name = "PREFIX,…", hide_short_help = true,
+        value_delimiter = ',', value_parser = values::network)]
+    pub local_network: Vec<IpNet>,
 }
 
 /// Where flows come from.

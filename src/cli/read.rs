@@ -263,7 +263,7 @@ mod tests {
             let cli = read(arguments).expect("the original's flags");
             assert_eq!(cli.count.source.brokers.as_deref(), Some("a:9092,b:9092"));
             assert_eq!(cli.count.source.topic.as_deref(), Some("pmacct.acct"));
-            assert_eq!(cli.count.asn, 15169);
+            assert_eq!(cli.count.direction.asn, [15169..=15169]);
             assert_eq!(cli.count.source.partitions, PartitionChoice::All);
             assert_eq!(cli.count.common.addr, ":9590");
         }
@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn a_wrong_flag_is_explained_in_one_line() {
         for (arguments, expected) in [
-            (&["--asn=many"][..], "'--asn <ASN>': give one AS number"),
+            (&["--asn=many"][..], "'--asn <ASN,…>': give AS numbers"),
             (&["--brokers=::1:9092"], "in brackets"),
             (&["--topic=a,b"], "give one topic"),
             (&["--partitions=a"], "is not a partition number"),
@@ -285,7 +285,7 @@ mod tests {
             (&["--asn=1", "check"], "the command check comes first"),
             (&["--brokers", "a:1,", "b:1"], "unexpected argument 'b:1': a list is one argument"),
             (&["--brokers", "a:1", ",", "b:1"], "unexpected argument ','"),
-            (&["--asn=1", "--asn=2"], "cannot be used multiple times"),
+            (&["--topic=1", "--topic=2"], "cannot be used multiple times"),
             (&["-x"], "-x"),
             (&["--exit-at-end"], "--input"),
             (&["state"], "state needs an action: verify, repair, show"),

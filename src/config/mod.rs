@@ -6,6 +6,7 @@
 //! know is taken from here when it is started.
 
 mod changes;
+mod direction;
 mod endpoint;
 mod error;
 mod file;
@@ -21,14 +22,15 @@ use std::time::Duration;
 
 use crate::{
     cli::{
-        CommonFlags, CountFlags, DemoFlags, HealthFlags, SourceFlags, Sources, TimeFlags,
-        TimestampChoice,
+        CommonFlags, CountFlags, DemoFlags, DirectionFlags, HealthFlags, SourceFlags, Sources,
+        TimeFlags, TimestampChoice,
     },
     demo::DemoConfig,
     ledger::Timestamps,
     names::NamesSource,
     publish::server::ListenAddr,
     schema::View,
+    traffic::{AddressSet, RangeSet, Rule},
 };
 
 pub use changes::Fixed;
@@ -46,8 +48,10 @@ pub struct Config {
     pub source: SourceConfig,
     /// Threads that decode and count; `None` for one per core.
     pub workers: Setting<Option<usize>>,
-    /// The monitored AS.
-    pub asn: Setting<u32>,
+    /// The local ASes.
+    pub asn: Setting<RangeSet<u32>>,
+    /// The local networks.
+    pub local_networks: Setting<AddressSet>,
     /// To which sample flows belong.
     pub timestamps: Setting<Timestamps>,
     /// How long a series lives without a flow; `None` for ever.
@@ -92,23 +96,24 @@ const NONE: &str = "none";
 impl Config {
     /// What the flags for counting ask for.
     pub fn count(flags: CountFlags) -> Result<Self, ConfigError> {
-        let CountFlags { source, asn, common } = flags;
+        let CountFlags { source, direction, common } = flags;
         let workers = source.workers.map(usize::from);
         let source = source::source(source, &common.sources)?;
-        Config::new(source, workers, asn, common, NamesSource::Auto)
+        Config::new(source, workers, direction, common, NamesSource::Auto)
     }
 
     /// What the flags for the demo ask for.
     pub fn demo(flags: DemoFlags) -> Result<Self, ConfigError> {
         let DemoFlags { asn, rate, topic, common, .. } = flags;
         let demo = DemoConfig { asn, rate, topic, brokers: None };
-        Config::new(SourceConfig::Demo(demo), None, asn, common, NamesSource::Embedded)
+        let direction = DirectionFlags { asn: vec![asn..=asn], local_network: Vec::new() };
+        Config::new(SourceConfig::Demo(demo), None, direction, common, NamesSource::Embedded)
     }
 
     fn new(
         source: SourceConfig,
         workers: Option<usize>,
-        asn: u32,
+        direction: DirectionFlags,
         flags: CommonFlags,
         default_names: NamesSource,
     ) -> Result<Self, ConfigError> {
@@ -135,6 +140,7 @@ impl Config {
                 .try_map(|text| text.parse::<NamesSource>())?,
             None => Setting::of_flag(default_names, "--as-names", sources),
         };
+        let (asn, local_networks) = direction::direction(direction, sources)?;
         let listen = listen(addr, sources)?;
         let (push, of_file) = PushConfig::new(push, sources)?;
         let views = views::views(of_file, view, sources)?;
@@ -157,7 +163,8 @@ impl Config {
         Ok(Config {
             source,
             workers: Setting::of_flag(workers, "--workers", sources),
-            asn: Setting::of_flag(asn, "--asn", sources),
+            asn,
+            local_networks,
             timestamps: Setting::of_flag(timestamps, "--timestamps", sources),
             series_ttl: Setting::of_flag(ttl, "--series-ttl", sources),
             views,
@@ -170,6 +177,17 @@ impl Config {
         })
     }
 
+    /// Which ends of flows are local. The AS 0, which is the default, is only where nothing else is
+    /// given.
+    pub fn rule(&self) -> Rule {
+        let Config { asn, local_networks, .. } = self;
+        if asn.origin.is_given() || local_networks.value.is_empty() {
+            Rule { ases: asn.value.clone(), networks: local_networks.value.clone() }
+        } else {
+            Rule { ases: RangeSet::default(), networks: local_networks.value.clone() }
+        }
+    }
+
     /// What differs in `new` and can't be changed while the program runs.
     pub fn fixed_changes(&self, new: &Config) -> Fixed {
         // All fields are named here, so that a new one is not forgotten.
@@ -177,6 +195,7 @@ impl Config {
             source,
             workers,
             asn,
+            local_networks,
             timestamps,
             series_ttl,
             views,
@@ -191,6 +210,7 @@ impl Config {
         fixed.compare_sources(source, &new.source);
         fixed.compare(workers, &new.workers);
         fixed.compare(asn, &new.asn);
+        fixed.compare(local_networks, &new.local_networks);
         fixed.compare(timestamps, &new.timestamps);
         fixed.compare(series_ttl, &new.series_ttl);
         fixed.compare(views, &new.views);

@@ -263,7 +263,7 @@ mod tests {
     use crate::{
         flow::{Decoder, Plan, Record},
         schema::Field,
-        traffic::Rule,
+        traffic::class_of,
     };
 
     use super::*;
@@ -352,7 +352,7 @@ mod tests {
                 *ways
                     .entry(format!(
                         "{:?}",
-                        Rule { asn }.classify(flow.source_as, flow.destination_as)
+                        class_of(flow.source_as == asn, flow.destination_as == asn)
                     ))
                     .or_default() += 1;
             }

@@ -7,10 +7,7 @@ use crate::{
     journal::{Delta, Journal, JournalConfig},
 };
 
-use super::{
-    error::StoreError,
-    identity::{Identity, Recorded},
-};
+use super::{error::StoreError, identity::Recorded};
 
 /// Has a journal forget which cluster its positions are of, and nothing else. It then belongs to the
 /// next cluster on which its topic is counted. Returns the id of the cluster; `None` if the journal
@@ -24,13 +21,12 @@ pub fn forget_cluster(directory: &Path, now: UnixMs) -> Result<Option<String>, S
         JournalConfig { max_bytes: u64::MAX, max_age: Duration::MAX, ..JournalConfig::default() };
     let (mut journal, recovered) = Journal::open(directory, config)?;
     let Some(mut state) = recovered.state else { return Ok(None) };
-    let Some(Recorded { topic, cluster: Some(cluster), rule }) = Recorded::read(&state.identity)
+    let Some(recorded @ Recorded { cluster: Some(cluster), .. }) = Recorded::read(&state.identity)
     else {
         return Ok(None);
     };
-    let identity = Identity { topic: topic.into(), rule };
     let cluster = cluster.to_owned();
-    state.identity = identity.text(None).into_bytes();
+    state.identity = Recorded { cluster: None, ..recorded }.text().into_bytes();
     let mut delta = Delta::new(state.width());
     (delta.sequence, delta.time) = (state.sequence + 1, state.time);
     journal.begin_segment();

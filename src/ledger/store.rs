@@ -11,7 +11,6 @@ use crate::{
         MemoryJournal, State,
     },
     schema::{Measure, Schema},
-    traffic::Rule,
 };
 
 use super::{
@@ -55,8 +54,8 @@ pub struct Store {
 pub struct Examined {
     /// How many series it has counts of.
     pub series: usize,
-    /// How their flows were classified.
-    pub rule: Rule,
+    /// How their flows were classified: the text of a [`Rule`](crate::traffic::Rule).
+    pub rule: String,
     /// The id of the cluster that its positions are of, if it is recorded.
     pub cluster: Option<String>,
 }
@@ -82,11 +81,11 @@ impl Store {
         let state = recovered.state.as_ref();
         let held = state.map(|state| held(state, identity)).transpose()?;
         let cluster = held.and_then(|held| held.cluster).map(str::to_owned);
-        let is_same_rule = held.is_none_or(|held| held.rule == identity.rule);
+        let is_same_rule = held.is_none_or(|held| held.rule == identity.rule.to_string());
         if !is_same_rule {
             tracing::warn!(
-                "--asn has changed since the last run: all series end, and new ones start from zero; \
-                 reading continues where it stopped"
+                "--asn has changed since the last run, or what else says which ends are local: all series \
+                 end, and new ones start from zero; reading continues where it stopped"
             );
         }
         if recovered.torn_bytes > 0 {
@@ -121,7 +120,7 @@ impl Store {
             let held = held(&state, identity)?;
             Ok(Some(Examined {
                 series: state.len(),
-                rule: held.rule,
+                rule: held.rule.to_owned(),
                 cluster: held.cluster.map(str::to_owned),
             }))
         })

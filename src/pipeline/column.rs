@@ -10,6 +10,7 @@ use crate::{
 };
 
 use super::{
+    ends::EndAddress,
     text::AddressText,
     values::{Facts, Values},
 };
@@ -50,7 +51,7 @@ pub(super) enum Text {
     /// A network and its length.
     Network(Slot, Slot),
     /// An address, or the first one of a network if there is none, cut to a length.
-    Cut(Slot, Slot, PrefixLengths),
+    Cut(EndAddress, PrefixLengths),
 }
 
 /// The largest number of a column other than AS numbers: the two above have a meaning of their own.
@@ -69,13 +70,13 @@ impl Column {
         match dimension {
             Dimension::As { of, .. } => Column::Number(Number::of_as(*of, remote, plan)),
             Dimension::Address(end) => Column::Text(Text::Address(address(side(*end), plan))),
-            Dimension::Prefix(end, lengths) => {
-                let (network, mask) = network(side(*end), plan);
-                Column::Text(match lengths {
-                    None => Text::Network(network, mask),
-                    Some(lengths) => Text::Cut(address(side(*end), plan), network, *lengths),
-                })
-            }
+            Dimension::Prefix(end, lengths) => Column::Text(match lengths {
+                None => {
+                    let (network, mask) = network(side(*end), plan);
+                    Text::Network(network, mask)
+                }
+                Some(lengths) => Text::Cut(EndAddress::new(side(*end), plan), *lengths),
+            }),
             Dimension::Port(Side::Source) => Number::field(Field::SourcePort, plan),
             Dimension::Port(Side::Destination) => Number::field(Field::DestinationPort, plan),
             Dimension::ServicePort => Column::Number(Number::ServicePort(
@@ -190,8 +191,8 @@ impl Text {
                 }
                 Some(text.as_str())
             }
-            Text::Cut(address, network, lengths) => {
-                let address = values.address(address).or_else(|| values.address(network))?;
+            Text::Cut(address, lengths) => {
+                let address = address.get(values)?;
                 let length = match address {
                     IpAddr::V4(_) => lengths.v4,
                     IpAddr::V6(_) => lengths.v6,
@@ -208,9 +209,7 @@ impl Text {
         match *self {
             Text::Field(_) => None,
             Text::Address(slot) | Text::Network(slot, _) => values.address(slot),
-            Text::Cut(address, network, _) => {
-                values.address(address).or_else(|| values.address(network))
-            }
+            Text::Cut(address, _) => address.get(values),
         }
     }
 }

@@ -7,6 +7,7 @@ mod counts;
 mod encoding;
 mod evidence;
 mod ignored;
+mod ranges;
 mod rule;
 mod texts;
 
@@ -15,5 +16,6 @@ pub use counts::{Counts, RecordTotals, SeriesCounts};
 pub use encoding::{EncodedCounts, Encoding};
 pub use evidence::{EXCERPT_BYTES, Evidence};
 pub use ignored::Ignored;
-pub use rule::Rule;
+pub use ranges::{RangeSet, Step};
+pub use rule::{AddressSet, Rule, class_of};
 pub use texts::{TextId, Texts};

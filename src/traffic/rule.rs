@@ -1,23 +1,117 @@
-//! The rule by which flows are classified.
+//! Which way traffic goes, as seen from the monitored networks.
+
+use std::{fmt, net::IpAddr};
+
+use ipnet::IpNet;
 
 use crate::schema::Class;
 
-/// The original's rule, for one monitored AS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use super::ranges::RangeSet;
+
+/// Which ends of flows are ours: those in a local AS or in a local network.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// The monitored AS number; 0 counts what has no AS number at either end, as the original does.
-    pub asn: u32,
+    /// The local ASes.
+    pub ases: RangeSet<u32>,
+    /// The local networks.
+    pub networks: AddressSet,
 }
 
 impl Rule {
-    /// The class of a flow between these ASes.
-    #[inline]
-    pub const fn classify(self, source_as: u32, destination_as: u32) -> Class {
-        match (source_as == self.asn, destination_as == self.asn) {
-            (true, true) => Class::Internal,
-            (true, false) => Class::Transmit,
-            (false, true) => Class::Receive,
-            (false, false) => Class::Transit,
+    /// The original's rule for one monitored AS; 0 counts what has no AS number at either end, as the
+    /// original does.
+    pub fn of_as(asn: u32) -> Self {
+        Rule { ases: RangeSet::new([asn..=asn]), networks: AddressSet::default() }
+    }
+
+    /// The only AS by which ends are local, if that is the whole rule.
+    pub fn only_as(&self) -> Option<u32> {
+        match self.ases.ranges().next() {
+            Some(range)
+                if self.networks.is_empty()
+                    && self.ases.ranges().len() == 1
+                    && range.start() == range.end() =>
+            {
+                Some(*range.start())
+            }
+            _ => None,
         }
+    }
+}
+
+/// The class of a flow by which of its ends are local.
+#[inline]
+pub const fn class_of(source_is_local: bool, destination_is_local: bool) -> Class {
+    match (source_is_local, destination_is_local) {
+        (true, true) => Class::Internal,
+        (true, false) => Class::Transmit,
+        (false, true) => Class::Receive,
+        (false, false) => Class::Transit,
+    }
+}
+
+/// As people read it, such as `AS 64512, 65010-65019 or networks 192.0.2.0/24`. Equal rules have equal
+/// texts, which the journal holds.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut before = "AS ";
+        for range in self.ases.ranges() {
+            let (first, last) = (range.start(), range.end());
+            if first == last {
+                write!(f, "{before}{first}")?;
+            } else {
+                write!(f, "{before}{first}-{last}")?;
+            }
+            before = ", ";
+        }
+        before = if self.ases.is_empty() { "networks " } else { " or networks " };
+        for network in &self.networks.networks {
+            write!(f, "{before}{network}")?;
+            before = ", ";
+        }
+        Ok(())
+    }
+}
+
+/// A set of IP addresses. An IPv4 address in the form of IPv6 is none of IPv4.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AddressSet {
+    v4: RangeSet<u32>,
+    v6: RangeSet<u128>,
+    networks: Vec<IpNet>,
+}
+
+impl AddressSet {
+    /// The addresses in these networks.
+    pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
+        let mut networks = IpNet::aggregate(&networks.into_iter().collect());
+        networks.sort_unstable();
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for network in &networks {
+            match network {
+                IpNet::V4(net) => v4.push(net.network().to_bits()..=net.broadcast().to_bits()),
+                IpNet::V6(net) => v6.push(net.network().to_bits()..=net.broadcast().to_bits()),
+            }
+        }
+        AddressSet { v4: RangeSet::new(v4), v6: RangeSet::new(v6), networks }
+    }
+
+    /// Whether an address is in it.
+    #[inline]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.v4.contains(address.to_bits()),
+            IpAddr::V6(address) => self.v6.contains(address.to_bits()),
+        }
+    }
+
+    /// The same as the fewest networks, sorted.
+    pub fn networks(&self) -> &[IpNet] {
+        &self.networks
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.networks.is_empty()
     }
 }

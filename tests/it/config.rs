@@ -522,6 +522,31 @@ fn a_configuration_is_a_value_whose_settings_know_where_they_were_given() {
 }
 
 #[test]
+fn local_ases_and_networks_make_one_rule_and_the_default_counts_only_without_them() {
+    let rule = |arguments: &[&str]| {
+        count(&[&["--brokers=a", "--topic=b"], arguments].concat()).unwrap().rule().to_string()
+    };
+    assert_eq!(rule(&[]), "AS 0");
+    assert_eq!(rule(&["--asn=15169"]), "AS 15169");
+    assert_eq!(
+        rule(&["--asn=64512,65010-65019", "--asn", "AS64496"]),
+        "AS 64496, 64512, 65010-65019"
+    );
+    let network = "--local-network=192.0.2.0/25,2001:db8::/32";
+    assert_eq!(rule(&[network]), "networks 192.0.2.0/25, 2001:db8::/32");
+    assert_eq!(
+        rule(&["--asn=0", "--local-network=192.0.2.128/25", network]),
+        "AS 0 or networks 192.0.2.0/24, 2001:db8::/32"
+    );
+    let many: Vec<_> = (0..1001).map(|number| (2 * number).to_string()).collect();
+    let error = count(&["--brokers=a", "--topic=b", "--asn", &many.join(",")]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "--asn: there are more than 1000: give ranges, or larger networks"
+    );
+}
+
+#[test]
 fn by_default_each_topic_has_a_state_directory_of_its_own() {
     let of = |arguments: &[&str]| count(arguments).unwrap().state_dir.value;
     let default = |path: &str| StateDir::Default(PathBuf::from("flow-exporter-state").join(path));
@@ -960,7 +985,7 @@ async fn check_looks_at_the_address_for_scrapes_and_at_the_state() {
     let addr = format!("--addr={}", taken.local_addr().unwrap());
     let directory = TempDir::new().unwrap();
     let state = directory.path().join("state");
-    let identity = |topic: &str| Identity { topic: topic.into(), rule: Rule { asn: 7 } };
+    let identity = |topic: &str| Identity { topic: topic.into(), rule: Rule::of_as(7) };
     let check = |asn: &str, addr: &str, state: &Path| {
         let mut arguments: Vec<String> =
             ["check", asn, addr, "--topic=flows"].map(str::to_owned).into();
@@ -1026,7 +1051,7 @@ async fn check_looks_at_the_address_for_scrapes_and_at_the_state() {
         text.contains("it holds the counts of 0 series, from which counting continues"),
         "{text}"
     );
-    assert!(text.contains("they are of AS 7: with --asn 8, all series end"), "{text}");
+    assert!(text.contains("they are of AS 7: for AS 8, all series end"), "{text}");
     assert_eq!(code, Some(0), "{text}");
     let elsewhere = directory.path().join("elsewhere");
     let of_other =

@@ -16,7 +16,7 @@ use testkit::{counting::schema, log::Log};
 /// A table that has counted these messages.
 fn table(asn: u32, messages: &[&[u8]]) -> Counts {
     let mut counts = Counts::new(schema());
-    let mut pipeline = Pipeline::new(counts.schema(), Rule { asn });
+    let mut pipeline = Pipeline::new(counts.schema(), &Rule::of_as(asn));
     for message in messages {
         pipeline.message(message, &mut counts, |_, _| {});
     }
@@ -25,7 +25,7 @@ fn table(asn: u32, messages: &[&[u8]]) -> Counts {
 
 /// The verdict about these messages, counted for AS 99.
 fn verdict(messages: &[&[u8]]) -> Option<String> {
-    let mut tally = Tally::new(Rule { asn: 99 });
+    let mut tally = Tally::new(Rule::of_as(99));
     tally.add(&table(99, messages));
     tally.verdict()
 }
@@ -51,14 +51,14 @@ fn a_wrong_as_is_said_with_those_that_are_most_frequent() {
     let text = verdict(&[flow(0, 0).as_bytes()]).unwrap();
     assert!(text.contains("all 1 flows have AS 0 at both ends"), "{text}");
     assert!(text.contains("BGP or a networks_file"), "{text}");
-    let mut tally = Tally::new(Rule { asn: 0 });
+    let mut tally = Tally::new(Rule::of_as(0));
     tally.add(&table(0, &messages));
     assert!(tally.verdict().unwrap().contains("give --asn"));
 }
 
 #[test]
 fn what_is_frequent_is_found_among_any_number_of_as_numbers() {
-    let mut tally = Tally::new(Rule { asn: 99 });
+    let mut tally = Tally::new(Rule::of_as(99));
     for round in 0..200 {
         let others: Vec<_> =
             (0..30).map(|other| flow(100_000 + round * 30 + other, 64512)).collect();
@@ -208,7 +208,7 @@ struct Bench {
 impl Bench {
     fn new(asn: u32) -> Self {
         let health = Health::new();
-        let diagnosis = Diagnosis::new(Rule { asn }, health.register("flows"));
+        let diagnosis = Diagnosis::new(Rule::of_as(asn), health.register("flows"));
         Bench { diagnosis, health, now: Instant::now() }
     }
 

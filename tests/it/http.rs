@@ -104,7 +104,7 @@ impl Exporter {
                     Order::Count(flows) => {
                         for (source_as, destination_as, bytes, hostname) in &flows {
                             shard.counts(None).record(
-                                Rule { asn: ASN },
+                                &Rule::of_as(ASN),
                                 &Decoded::Flow(Flow {
                                     source_as: *source_as,
                                     destination_as: *destination_as,

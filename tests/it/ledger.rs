@@ -11,7 +11,7 @@ use std::{
     collections::BTreeMap,
     path::Path,
     pin::pin,
-    sync::{Arc, mpsc},
+    sync::{Arc, LazyLock, mpsc},
     thread::JoinHandle,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -29,7 +29,9 @@ use flow_exporter::{
 };
 use testkit::counting::{Record as _, schema};
 
-const RULE: Rule = Rule { asn: 64500 };
+/// The monitored AS.
+const OURS: u32 = 64500;
+static RULE: LazyLock<Rule> = LazyLock::new(|| Rule::of_as(OURS));
 /// Ends a test that would hang.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A time long ago, a multiple of the interval.
@@ -70,7 +72,7 @@ impl Bench {
         directory: Option<&Path>,
         names: AsNames,
     ) -> Self {
-        Bench::start_as(RULE, config, workers, directory, names)
+        Bench::start_as(RULE.clone(), config, workers, directory, names)
     }
 
     fn start_as(
@@ -142,7 +144,7 @@ impl Bench {
 }
 
 fn open(directory: &Path) -> Store {
-    open_as(RULE, directory)
+    open_as(RULE.clone(), directory)
 }
 
 fn open_as(rule: Rule, directory: &Path) -> Store {
@@ -153,8 +155,8 @@ fn open_as(rule: Rule, directory: &Path) -> Store {
 
 /// A flow of some bytes from an AS, in a message of this time.
 fn count(shard: &mut Shard, time_ms: i64, source_as: u32, bytes: u64) {
-    let flow = Flow { source_as, destination_as: RULE.asn, bytes, hostname: "a".into() };
-    shard.counts(Some(UnixMs::new(time_ms))).record(RULE, &Decoded::Flow(flow));
+    let flow = Flow { source_as, destination_as: OURS, bytes, hostname: "a".into() };
+    shard.counts(Some(UnixMs::new(time_ms))).record(&RULE, &Decoded::Flow(flow));
 }
 
 /// A copy of a journal that an earlier version wrote, as a crash leaves it.
@@ -357,10 +359,10 @@ fn no_sample_is_of_a_time_before_the_last_one_after_the_clock_was_set_back() {
         let config = LedgerConfig { timestamps, ..config() };
         let mut bench = Bench::start(&config, 1, Some(directory.path()));
         bench.shards[0].counts(None).record(
-            RULE,
+            &RULE,
             &Decoded::Flow(Flow {
                 source_as: 1,
-                destination_as: RULE.asn,
+                destination_as: OURS,
                 bytes: 10,
                 hostname: "a".into(),
             }),
@@ -379,7 +381,7 @@ fn no_sample_is_of_a_time_before_the_last_one_after_the_clock_was_set_back() {
 #[test]
 fn a_journal_with_label_values_from_before_they_had_a_bound_is_continued_and_sums_stay_exact() {
     let directory = journal_of("ledger-1");
-    let names = format!("1\t{}\n2\tTwo\n{}\tOurs\n", "n".repeat(2000), RULE.asn);
+    let names = format!("1\t{}\n2\tTwo\n{OURS}\tOurs\n", "n".repeat(2000));
     let names = AsNames::parse(names.as_bytes()).unwrap();
     let mut bench = Bench::start_named(&config(), 1, Some(directory.path()), names);
     let (long, kept) = ("x".repeat(3000), "x".repeat(1024));
@@ -389,9 +391,8 @@ fn a_journal_with_label_values_from_before_they_had_a_bound_is_continued_and_sum
     assert_eq!(rows(&newest), published);
 
     // Early counts of two long values are one series now, and so are later flows.
-    let flow =
-        Flow { source_as: 2, destination_as: RULE.asn, bytes: 100_000, hostname: long.into() };
-    bench.shards[0].counts(Some(UnixMs::new(T + INTERVAL_MS))).record(RULE, &Decoded::Flow(flow));
+    let flow = Flow { source_as: 2, destination_as: OURS, bytes: 100_000, hostname: long.into() };
+    bench.shards[0].counts(Some(UnixMs::new(T + INTERVAL_MS))).record(&RULE, &Decoded::Flow(flow));
     bench.shards[0].advance_watermark(UnixMs::new(T + 2 * INTERVAL_MS + LATENESS_MS));
     let snapshot = bench.until(|snapshot| snapshot.time == Some(UnixMs::new(T + 2 * INTERVAL_MS)));
     // AS 1 had a name that is too long now, so its series has ended as well.
@@ -403,7 +404,7 @@ fn a_journal_with_label_values_from_before_they_had_a_bound_is_continued_and_sum
 
 #[test]
 fn names_that_take_more_than_a_table_may_are_read_back() {
-    let numbers: Vec<u32> = (1..=33_000).chain([RULE.asn]).collect();
+    let numbers: Vec<u32> = (1..=33_000).chain([OURS]).collect();
     let names: Vec<_> =
         numbers.iter().map(|number| format!("{number}{}", "n".repeat(1016))).collect();
     let names = numbers.iter().copied().zip(names.iter().map(String::as_str));
@@ -416,7 +417,7 @@ fn all_named_as_behind_thirteen_routers_are_read_back() {
     let embedded = AsNames::embedded();
     let numbers: Vec<u32> = embedded.iter().map(|(number, _)| number).collect();
     assert_eq!(numbers.len(), 91_065);
-    let names = AsNames::of([(RULE.asn, "An operator, whose name is in all series")]);
+    let names = AsNames::of([(OURS, "An operator, whose name is in all series")]);
     let names = names.over(&embedded);
     round_trip(&numbers, 13, &names, 64 << 20);
 }
@@ -428,7 +429,7 @@ fn round_trip(numbers: &[u32], routers: u32, names: &AsNames, least_bytes: usize
         .iter()
         .map(|&number| format!("{number}\t{}\n", names.get(number)).len())
         .sum::<usize>()
-        + numbers.len() * format!("{}\t{}\n", RULE.asn, names.get(RULE.asn)).len();
+        + numbers.len() * format!("{OURS}\t{}\n", names.get(OURS)).len();
     assert!(joined * routers as usize > least_bytes, "{joined}");
     let directory = tempfile::tempdir().unwrap();
     let config = LedgerConfig { max_series: 2_000_000, ..config() };
@@ -442,8 +443,8 @@ fn round_trip(numbers: &[u32], routers: u32, names: &AsNames, least_bytes: usize
         for &source_as in numbers {
             let hostname = format!("edge{router}").into();
             let bytes = u64::from(source_as) + 1;
-            let flow = Flow { source_as, destination_as: RULE.asn, bytes, hostname };
-            bench.shards[0].counts(Some(UnixMs::new(T))).record(RULE, &Decoded::Flow(flow));
+            let flow = Flow { source_as, destination_as: OURS, bytes, hostname };
+            bench.shards[0].counts(Some(UnixMs::new(T))).record(&RULE, &Decoded::Flow(flow));
         }
     }
     bench.shards[0].advance_watermark(UnixMs::new(T + INTERVAL_MS + LATENESS_MS));
@@ -482,13 +483,9 @@ fn labels_of_900_kilobytes_are_counted_across_a_restart_and_sums_are_exact() {
         }
         for record in 0..RECORDS {
             label.replace_range(..4, &format!("{record:04}"));
-            let flow = Flow {
-                source_as: 1,
-                destination_as: RULE.asn,
-                bytes: 7,
-                hostname: (&label).into(),
-            };
-            bench.shards[0].counts(Some(UnixMs::new(start_ms))).record(RULE, &Decoded::Flow(flow));
+            let flow =
+                Flow { source_as: 1, destination_as: OURS, bytes: 7, hostname: (&label).into() };
+            bench.shards[0].counts(Some(UnixMs::new(start_ms))).record(&RULE, &Decoded::Flow(flow));
         }
         start_ms += INTERVAL_MS;
         bench.shards[0].advance_watermark(UnixMs::new(start_ms + LATENESS_MS));

@@ -13,6 +13,7 @@ mod as_names;
 mod auth;
 mod config;
 mod diagnosis;
+mod direction;
 mod files;
 mod http;
 mod journal;

@@ -664,7 +664,7 @@ async fn what_the_ledger_counted_last_arrives() {
         max_series: 1_000_000,
         names_wait: Duration::ZERO,
     };
-    let identity = Identity { topic: "flows".into(), rule: Rule { asn: ASN } };
+    let identity = Identity { topic: "flows".into(), rule: Rule::of_as(ASN) };
     let store = Store::in_memory(&identity, &schema(), UnixMs::EPOCH, u64::MAX);
     let log = store.log();
     let (ledger, mut shards, reader, _names) = Ledger::new(
@@ -685,7 +685,7 @@ async fn what_the_ledger_counted_last_arrives() {
     let ledger = thread::spawn(move || ledger.run());
     let mut shard = shards.pop().expect("a shard");
     let flow = Flow { source_as: 1, destination_as: ASN, bytes: 42, hostname: "edge1".into() };
-    shard.counts(None).record(Rule { asn: ASN }, &Decoded::Flow(flow));
+    shard.counts(None).record(&Rule::of_as(ASN), &Decoded::Flow(flow));
     shard.hand_over(Vec::new());
     drop(shard);
     let values = receiver.next().await.samples();

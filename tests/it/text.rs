@@ -23,7 +23,7 @@ fn snapshot(flows: &[(u32, u32, u64, &str)]) -> Arc<Snapshot> {
     for &(source_as, destination_as, bytes, hostname) in flows {
         let hostname = Cow::Borrowed(hostname);
         counts.record(
-            Rule { asn: ASN },
+            &Rule::of_as(ASN),
             &Decoded::Flow(Flow { source_as, destination_as, bytes, hostname }),
         );
     }
@@ -273,7 +273,7 @@ fn openmetrics_tells_when_a_series_began_where_that_is_asked_for() {
     let began_ms = 1_762_000_000_250;
     let mut counts = Counts::new(schema());
     counts.record(
-        Rule { asn: ASN },
+        &Rule::of_as(ASN),
         &Decoded::Flow(Flow {
             source_as: ASN,
             destination_as: 64501,
@@ -305,7 +305,7 @@ fn what_gets_no_series_of_its_own_has_other_as_its_as_and_name() {
     for (source_as, destination_as) in [(ASN, 64501), (ASN, 64502), (64503, ASN)] {
         let hostname = "edge1".into();
         counts.record(
-            Rule { asn: ASN },
+            &Rule::of_as(ASN),
             &Decoded::Flow(Flow { source_as, destination_as, bytes: 10, hostname }),
         );
     }
@@ -349,7 +349,7 @@ fn progress_is_the_part_of_the_lines_whatever_views_and_measures_there_are() {
                 if number % 5 == 0 { (ASN, number) } else { (number, ASN) };
             let hostname = format!("edge{}", number / 2).into();
             let flow = Flow { source_as, destination_as, bytes: 1, hostname };
-            counts.record(Rule { asn: ASN }, &Decoded::Flow(flow));
+            counts.record(&Rule::of_as(ASN), &Decoded::Flow(flow));
         }
         let mut table = SeriesTable::new(Arc::clone(&schema), Arc::new(AsNames::default()), None);
         table.merge(&counts, &[]);

@@ -1,17 +1,22 @@
 //! From flows to counters: the direction rule, the series key, and that no byte gets lost.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use flow_exporter::{
     flow::{Decoded, Decoder, Flow, Malformed, Plan, Record, Skipped},
     schema::{Class, Dimension, Field, KeyHead, Measure, Schema, View},
-    traffic::{Counts, EncodedCounts, Encoding, Ignored, RecordTotals, Rule, TextId},
+    traffic::{
+        AddressSet, Counts, EncodedCounts, Encoding, Ignored, RangeSet, RecordTotals, Rule, TextId,
+    },
 };
 use proptest::prelude::*;
 use testkit::counting::{Record as _, schema};
 
 const ASN: u32 = 64512;
-const RULE: Rule = Rule { asn: ASN };
+static RULE: LazyLock<Rule> = LazyLock::new(|| Rule::of_as(ASN));
 
 fn flow(source_as: u32, destination_as: u32, bytes: u64, hostname: &str) -> Flow<'_> {
     Flow { source_as, destination_as, bytes, hostname: hostname.into() }
@@ -43,9 +48,18 @@ fn series(counts: &Counts) -> BTreeMap<(Class, u32, u32, String), u64> {
         .collect()
 }
 
+/// The class of a flow between these ASes.
+fn class(rule: &Rule, source_as: u32, destination_as: u32) -> Class {
+    let view = View::new("all", &[Dimension::Hostname], &Class::ALL, &[Measure::Bytes]);
+    let mut counts = Counts::new(Arc::new(Schema::new(vec![view])));
+    counts.record(rule, &Decoded::Flow(flow(source_as, destination_as, 1, "a")));
+    let (key, _) = counts.series().next().expect("a series");
+    KeyHead::try_from(key[0]).expect("a class").class
+}
+
 #[test]
 fn a_flow_is_of_the_class_that_its_ends_make() {
-    let class = |source_as, destination_as| RULE.classify(source_as, destination_as);
+    let class = |source_as, destination_as| class(&RULE, source_as, destination_as);
     assert_eq!(class(ASN, 1), Class::Transmit);
     assert_eq!(class(1, ASN), Class::Receive);
     assert_eq!(class(ASN, ASN), Class::Internal);
@@ -55,17 +69,32 @@ fn a_flow_is_of_the_class_that_its_ends_make() {
 
 #[test]
 fn as_zero_is_monitored_like_any_other() {
-    let rule = Rule { asn: 0 };
-    assert_eq!(rule.classify(0, 1), Class::Transmit);
-    assert_eq!(rule.classify(1, 0), Class::Receive);
-    assert_eq!(rule.classify(1, 2), Class::Transit);
+    let class = |source_as, destination_as| class(&Rule::of_as(0), source_as, destination_as);
+    assert_eq!(class(0, 1), Class::Transmit);
+    assert_eq!(class(1, 0), Class::Receive);
+    assert_eq!(class(1, 2), Class::Transit);
+}
+
+#[test]
+fn any_of_several_ases_is_monitored() {
+    let ases = RangeSet::new([64512..=64512, 65010..=65019, 64496..=64496]);
+    let rule = Rule { ases, networks: AddressSet::default() };
+    let class = |source_as, destination_as| class(&rule, source_as, destination_as);
+    for ours in [64496, 64512, 65010, 65015, 65019] {
+        assert_eq!(class(ours, 1), Class::Transmit, "{ours}");
+        assert_eq!(class(1, ours), Class::Receive, "{ours}");
+        assert_eq!(class(64512, ours), Class::Internal, "{ours}");
+    }
+    for foreign in [0, 64495, 64497, 64511, 64513, 65009, 65020, u32::MAX] {
+        assert_eq!(class(foreign, 1), Class::Transit, "{foreign}");
+    }
 }
 
 #[test]
 fn internal_flows_are_transmitted_where_the_view_has_no_class_for_them() {
     let mut counts = counts();
-    counts.record(RULE, &Decoded::Flow(flow(ASN, ASN, 5, "a")));
-    counts.record(RULE, &Decoded::Flow(flow(1, 2, 7, "a")));
+    counts.record(&RULE, &Decoded::Flow(flow(ASN, ASN, 5, "a")));
+    counts.record(&RULE, &Decoded::Flow(flow(1, 2, 7, "a")));
     let expected = [((Class::Transmit, ASN, ASN, "a".to_owned()), 5)];
     assert_eq!(series(&counts), expected.into());
     let ignored = counts.ignored[Ignored::OtherAs.index()];
@@ -84,7 +113,7 @@ fn each_view_counts_its_classes_by_its_measures() {
     let schema = Arc::new(Schema::new(vec![View::original(), devices]));
     let mut counts = Counts::new(Arc::clone(&schema));
     for (source_as, destination_as, bytes) in [(ASN, ASN, 5), (1, 2, 7), (1, 2, 8), (1, ASN, 9)] {
-        counts.record(RULE, &Decoded::Flow(flow(source_as, destination_as, bytes, "a")));
+        counts.record(&RULE, &Decoded::Flow(flow(source_as, destination_as, bytes, "a")));
     }
     let mut found: Vec<_> = counts
         .series()
@@ -131,7 +160,7 @@ fn flows_of_one_series_are_summed() {
         (15169, ASN, 1 << 40, "edge1"),
         (2906, ASN, 0, ""),
     ] {
-        counts.record(RULE, &Decoded::Flow(flow(source_as, destination_as, bytes, hostname)));
+        counts.record(&RULE, &Decoded::Flow(flow(source_as, destination_as, bytes, hostname)));
     }
     let expected = [
         ((Class::Receive, 2906, ASN, String::new()), 0),
@@ -148,9 +177,9 @@ fn flows_of_one_series_are_summed() {
 fn a_sum_never_overflows() {
     let mut counts = counts();
     for bytes in [u64::MAX - 1, 1, 1, u64::MAX, 0] {
-        counts.record(RULE, &Decoded::Flow(flow(ASN, 1, bytes, "")));
+        counts.record(&RULE, &Decoded::Flow(flow(ASN, 1, bytes, "")));
     }
-    counts.record(RULE, &Decoded::Flow(flow(ASN, 2, 7, "")));
+    counts.record(&RULE, &Decoded::Flow(flow(ASN, 2, 7, "")));
     assert_eq!(
         counts.series().flat_map(|(_, counts)| counts.iter()).collect::<Vec<_>>(),
         [u64::MAX, 7]
@@ -166,11 +195,11 @@ fn a_sum_never_overflows() {
 fn what_is_no_flow_is_counted_by_reason() {
     let mut counts = counts();
     for reason in Skipped::ALL {
-        counts.record(RULE, &Decoded::Skipped(reason));
+        counts.record(&RULE, &Decoded::Skipped(reason));
     }
     for reason in Malformed::ALL {
-        counts.record(RULE, &Decoded::Malformed(reason));
-        counts.record(RULE, &Decoded::Malformed(reason));
+        counts.record(&RULE, &Decoded::Malformed(reason));
+        counts.record(&RULE, &Decoded::Malformed(reason));
     }
     assert_eq!(counts.skipped, [1; Skipped::ALL.len()]);
     assert_eq!(counts.malformed, [2; Malformed::ALL.len()]);
@@ -181,10 +210,10 @@ fn what_is_no_flow_is_counted_by_reason() {
 #[test]
 fn a_cleared_table_counts_from_zero() {
     let mut counts = counts();
-    counts.record(RULE, &Decoded::Flow(flow(ASN, 1, 5, "edge1")));
-    counts.record(RULE, &Decoded::Flow(flow(1, 2, 5, "edge1")));
-    counts.record(RULE, &Decoded::Skipped(Skipped::Marker));
-    counts.record(RULE, &Decoded::Malformed(Malformed::Syntax));
+    counts.record(&RULE, &Decoded::Flow(flow(ASN, 1, 5, "edge1")));
+    counts.record(&RULE, &Decoded::Flow(flow(1, 2, 5, "edge1")));
+    counts.record(&RULE, &Decoded::Skipped(Skipped::Marker));
+    counts.record(&RULE, &Decoded::Malformed(Malformed::Syntax));
     counts.messages = 4;
     counts.payload_bytes = 100;
     counts.clear();
@@ -196,7 +225,7 @@ fn a_cleared_table_counts_from_zero() {
     assert_eq!(counts.skipped, [0; Skipped::ALL.len()]);
     assert_eq!(counts.malformed, [0; Malformed::ALL.len()]);
 
-    counts.record(RULE, &Decoded::Flow(flow(ASN, 1, 6, "edge2")));
+    counts.record(&RULE, &Decoded::Flow(flow(ASN, 1, 6, "edge2")));
     let expected = [((Class::Transmit, ASN, 1, "edge2".to_owned()), 6)];
     assert_eq!(series(&counts), BTreeMap::from(expected));
 }
@@ -218,7 +247,7 @@ proptest! {
         let mut counts = counts();
         let mut expected = BTreeMap::<_, u64>::new();
         for &(source_as, destination_as, bytes, hostname) in &flows {
-            counts.record(RULE, &Decoded::Flow(flow(source_as, destination_as, bytes, hostname)));
+            counts.record(&RULE, &Decoded::Flow(flow(source_as, destination_as, bytes, hostname)));
             let direction = if source_as == ASN {
                 Class::Transmit
             } else if destination_as == ASN {
@@ -253,7 +282,7 @@ fn a_label_value_is_truncated_at_the_end_of_a_character_and_counted() {
     // The 1,024th byte lies within a character.
     let long = format!("x{}", "ü".repeat(600));
     for hostname in [&"y".repeat(1024), &long, &long] {
-        counts.record(RULE, &Decoded::Flow(flow(ASN, 1, 5, hostname)));
+        counts.record(&RULE, &Decoded::Flow(flow(ASN, 1, 5, hostname)));
     }
     let kept = format!("x{}", "ü".repeat(511));
     assert_eq!(kept.len(), 1023);
@@ -287,7 +316,7 @@ fn values_that_begin_with_the_same_1024_bytes_are_one_series_in_either_form() {
     ] {
         let hostname = map(&value);
         assert!(hostname.len() > 1024);
-        counts.record(RULE, &Decoded::Flow(flow(ASN, 1, 7, &hostname)));
+        counts.record(&RULE, &Decoded::Flow(flow(ASN, 1, 7, &hostname)));
     }
     let expected = [((Class::Transmit, ASN, 1, format!("key%{same}")), 21)];
     assert_eq!(series(&counts), BTreeMap::from(expected));
@@ -298,7 +327,7 @@ fn values_that_begin_with_the_same_1024_bytes_are_one_series_in_either_form() {
 fn a_table_is_read_back_from_its_bytes_and_unbounded_values_are_truncated() {
     let mut counts = counts();
     for (hostname, bytes) in [("a", 1), ("b", 10)] {
-        counts.record(RULE, &Decoded::Flow(flow(ASN, 1, bytes, hostname)));
+        counts.record(&RULE, &Decoded::Flow(flow(ASN, 1, bytes, hostname)));
     }
     let mut bytes = Vec::new();
     counts.encode(&mut bytes);

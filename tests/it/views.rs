@@ -36,7 +36,7 @@ fn view(labels: &[&str]) -> View {
 /// What a worker counts of these messages.
 fn counts(view: View, messages: &[&str]) -> Counts {
     let schema = Arc::new(Schema::new(vec![view]));
-    let mut pipeline = Pipeline::new(&schema, Rule { asn: ASN });
+    let mut pipeline = Pipeline::new(&schema, &Rule::of_as(ASN));
     let mut counts = Counts::new(schema);
     for message in messages {
         pipeline.message(message.as_bytes(), &mut counts, |reason, text| {

@@ -10,16 +10,16 @@ use flow_exporter::{
 use super::*;
 
 /// A ledger that continues a journal.
-fn start(schema: &Arc<Schema>, rule: Rule, directory: &Path) -> Bench {
+fn start(schema: &Arc<Schema>, asn: u32, directory: &Path) -> Bench {
     let config = LedgerConfig { schema: Arc::clone(schema), ..config() };
-    Bench::start_as(rule, &config, 1, Some(directory), AsNames::default())
+    Bench::start_as(Rule::of_as(asn), &config, 1, Some(directory), AsNames::default())
 }
 
-/// Counts a flow from AS 1 to the AS of the rule, and hands over with the position `next_offset`.
-fn count_one(bench: &mut Bench, rule: Rule, time_ms: i64, bytes: u64, next_offset: i64) {
-    let flow = Flow { source_as: 1, destination_as: rule.asn, bytes, hostname: "a".into() };
+/// Counts a flow from AS 1 to the monitored one, and hands over with the position `next_offset`.
+fn count_one(bench: &mut Bench, asn: u32, time_ms: i64, bytes: u64, next_offset: i64) {
+    let flow = Flow { source_as: 1, destination_as: asn, bytes, hostname: "a".into() };
     let shard = &mut bench.shards[0];
-    shard.counts(Some(UnixMs::new(time_ms))).record(rule, &Decoded::Flow(flow));
+    shard.counts(Some(UnixMs::new(time_ms))).record(&Rule::of_as(asn), &Decoded::Flow(flow));
     shard.hand_over(vec![Position { partition: 0, next_offset }]);
 }
 
@@ -46,8 +46,8 @@ fn tick(bench: &mut Bench, time_ms: i64) -> Vec<String> {
 }
 
 /// The first counts, to be continued after a change: the ledger is ready to count from `T` on.
-fn begin(schema: &Arc<Schema>, rule: Rule, directory: &Path) -> Bench {
-    let mut bench = start(schema, rule, directory);
+fn begin(schema: &Arc<Schema>, asn: u32, directory: &Path) -> Bench {
+    let mut bench = start(schema, asn, directory);
     bench.until(|_| true);
     bench.shards[0].advance_watermark(UnixMs::new(T));
     bench.until_taken_from(T);
@@ -80,15 +80,15 @@ fn replayed(directory: &Path) -> (Vec<u64>, usize) {
 
 #[test]
 fn another_as_ends_all_series_and_counts_on_from_the_same_positions() {
-    const NEXT: Rule = Rule { asn: 64501 };
+    const NEXT: u32 = 64501;
     let directory = tempfile::tempdir().unwrap();
     let schema = schema();
-    let mut bench = begin(&schema, RULE, directory.path());
-    count_one(&mut bench, RULE, T, 5, 1);
+    let mut bench = begin(&schema, OURS, directory.path());
+    count_one(&mut bench, OURS, T, 5, 1);
     assert_eq!(tick(&mut bench, T + INTERVAL_MS).len(), 1);
     bench.end();
 
-    let store = open_as(NEXT, directory.path());
+    let store = open_as(Rule::of_as(NEXT), directory.path());
     assert_eq!(store.positions().collect::<Vec<_>>(), [(0, 1)]);
     drop(store);
     let mut bench = start(&schema, NEXT, directory.path());
@@ -111,12 +111,12 @@ fn another_as_ends_all_series_and_counts_on_from_the_same_positions() {
 
 #[test]
 fn early_counts_of_another_as_are_in_its_series_before_they_end() {
-    const NEXT: Rule = Rule { asn: 64501 };
+    const NEXT: u32 = 64501;
     let directory = tempfile::tempdir().unwrap();
     let schema = schema();
-    let mut bench = begin(&schema, RULE, directory.path());
-    count_one(&mut bench, RULE, T, 5, 1);
-    count_one(&mut bench, RULE, T + INTERVAL_MS, 50, 2);
+    let mut bench = begin(&schema, OURS, directory.path());
+    count_one(&mut bench, OURS, T, 5, 1);
+    count_one(&mut bench, OURS, T + INTERVAL_MS, 50, 2);
     assert_eq!(tick(&mut bench, T + INTERVAL_MS).len(), 1);
     bench.end();
     assert_eq!(replayed(directory.path()), (vec![5], 0), "the rest is early");
@@ -153,13 +153,13 @@ fn a_changed_view_ends_its_series_and_leaves_those_of_others_alone() {
     for (schema, of_device) in schemas.into_iter().zip(expected) {
         let schema = Arc::new(Schema::new(schema));
         let mut bench = if offset == 0 {
-            begin(&schema, RULE, directory.path())
+            begin(&schema, OURS, directory.path())
         } else {
-            start(&schema, RULE, directory.path())
+            start(&schema, OURS, directory.path())
         };
         let time_ms = T + offset * INTERVAL_MS;
         offset += 1;
-        count_one(&mut bench, RULE, time_ms, 10, offset);
+        count_one(&mut bench, OURS, time_ms, 10, offset);
         let lines = tick(&mut bench, time_ms + INTERVAL_MS);
         let (devices, original): (Vec<_>, Vec<_>) =
             lines.into_iter().partition(|line| line.starts_with("flow_device"));
@@ -173,7 +173,7 @@ fn a_changed_view_ends_its_series_and_leaves_those_of_others_alone() {
 fn a_journal_of_a_version_without_views_is_continued_with_its_early_counts() {
     let directory = journal_of("ledger-2");
     let config = LedgerConfig { max_series: 2, ..config() };
-    let names = AsNames::parse(format!("1\tOne\n{}\tOurs\n", RULE.asn).as_bytes()).unwrap();
+    let names = AsNames::parse(format!("1\tOne\n{OURS}\tOurs\n").as_bytes()).unwrap();
     let mut bench = Bench::start_named(&config, 1, Some(directory.path()), names);
     let published = bench.reader.newest().expect("what was published before");
     let row = |asn, host: &str, bytes| (asn, host.to_owned(), bytes);

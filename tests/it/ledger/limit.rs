@@ -52,18 +52,18 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn count_all(shard: &mut Shard, time_ms: i64, flows: &Flows) {
     for &(direction, asn, host, bytes) in flows {
         let (source_as, destination_as) = match direction {
-            Class::Receive => (asn, RULE.asn),
-            _ => (RULE.asn, asn),
+            Class::Receive => (asn, OURS),
+            _ => (OURS, asn),
         };
         let hostname = format!("host{host}").into();
         let flow = Flow { source_as, destination_as, bytes: bytes.into(), hostname };
-        shard.counts(Some(UnixMs::new(time_ms))).record(RULE, &Decoded::Flow(flow));
+        shard.counts(Some(UnixMs::new(time_ms))).record(&RULE, &Decoded::Flow(flow));
     }
 }
 
 /// The labels that a flow has if its series is there.
 fn own_labels(&(direction, asn, host, _): &(Class, u32, u8, u32)) -> Labels {
-    let (asn, own, host) = (asn.to_string(), RULE.asn.to_string(), format!("host{host}"));
+    let (asn, own, host) = (asn.to_string(), OURS.to_string(), format!("host{host}"));
     match direction {
         Class::Receive => (direction, asn, own, host),
         _ => (direction, own, asn, host),
@@ -223,8 +223,8 @@ fn names_change_no_series_of_others() {
     let mut counts = Counts::new(schema());
     for source_as in [0, 7] {
         let hostname = "a".into();
-        let flow = Flow { source_as, destination_as: RULE.asn, bytes: 5, hostname };
-        counts.record(RULE, &Decoded::Flow(flow));
+        let flow = Flow { source_as, destination_as: OURS, bytes: 5, hostname };
+        counts.record(&RULE, &Decoded::Flow(flow));
     }
     assert_eq!(table.merge(&counts, &[]), 5);
     table.take_snapshot(Some(UnixMs::new(1)), Instant::now());
@@ -244,8 +244,8 @@ fn hostnames_without_bound_make_no_series_without_bound() {
         let mut counts = Counts::new(schema());
         for host in 0..1_000 {
             let hostname = format!("host{round}.{host}").into();
-            let flow = Flow { source_as: host, destination_as: RULE.asn, bytes: 3, hostname };
-            counts.record(RULE, &Decoded::Flow(flow));
+            let flow = Flow { source_as: host, destination_as: OURS, bytes: 3, hostname };
+            counts.record(&RULE, &Decoded::Flow(flow));
             bytes += 3;
         }
         table.merge(&counts, &[]);
@@ -265,8 +265,8 @@ fn hostnames_that_came_and_ended_leave_neither_texts_nor_slots() {
         let mut counts = Counts::new(schema());
         for host in 0..2_000 {
             let hostname = format!("host{round}.{host}").into();
-            let flow = Flow { source_as: host, destination_as: RULE.asn, bytes: 3, hostname };
-            counts.record(RULE, &Decoded::Flow(flow));
+            let flow = Flow { source_as: host, destination_as: OURS, bytes: 3, hostname };
+            counts.record(&RULE, &Decoded::Flow(flow));
         }
         table.merge(&counts, &[]);
         let snapshot = table.take_snapshot(Some(UnixMs::new(round + 1)), Instant::now());

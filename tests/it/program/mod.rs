@@ -7,6 +7,7 @@ mod cluster;
 mod crash;
 mod death;
 mod diagnosis;
+mod direction;
 mod flags;
 mod health;
 mod identity;

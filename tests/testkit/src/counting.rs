@@ -22,21 +22,21 @@ pub fn head(class: Class) -> u32 {
 /// Counts in a table as the pipeline does.
 pub trait Record {
     /// Counts a record of flows that are classified by a rule.
-    fn record(&mut self, rule: Rule, record: &Decoded<'_>);
+    fn record(&mut self, rule: &Rule, record: &Decoded<'_>);
 }
 
 impl Record for Counts {
-    fn record(&mut self, rule: Rule, record: &Decoded<'_>) {
+    fn record(&mut self, rule: &Rule, record: &Decoded<'_>) {
         match record {
             Decoded::Flow(flow) => COUNTER.with_borrow_mut(|kept| {
                 let schema = self.schema();
-                let fits = |kept: &Kept| Arc::ptr_eq(&kept.schema, schema) && kept.rule == rule;
+                let fits = |kept: &Kept| Arc::ptr_eq(&kept.schema, schema) && kept.rule == *rule;
                 let Kept { counter, .. } = match kept.take_if(|kept| fits(kept)) {
                     Some(fitting) => kept.insert(fitting),
                     None => kept.insert(Kept {
                         counter: FlowCounter::new(schema, rule),
                         schema: Arc::clone(schema),
-                        rule,
+                        rule: rule.clone(),
                     }),
                 };
                 counter.flow(&MadeUp { flow, plan: counter.plan() }, self);
@@ -91,7 +91,7 @@ impl Values for MadeUp<'_> {
 }
 
 /// A table that has counted these flows.
-pub fn counts<'f>(rule: Rule, flows: impl IntoIterator<Item = Flow<'f>>) -> Counts {
+pub fn counts<'f>(rule: &Rule, flows: impl IntoIterator<Item = Flow<'f>>) -> Counts {
     let mut counts = Counts::new(schema());
     for flow in flows {
         counts.record(rule, &Decoded::Flow(flow));

@@ -31,7 +31,7 @@ impl Tables {
     }
 
     pub fn count<'f>(&mut self, flows: impl IntoIterator<Item = Flow<'f>>) {
-        let counts = counting::counts(Rule { asn: ASN }, flows);
+        let counts = counting::counts(&Rule::of_as(ASN), flows);
         self.table.merge(&counts, &[]);
     }
 

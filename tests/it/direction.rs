@@ -1,0 +1,106 @@
+//! Which way traffic goes: what makes an end of a flow local, and what follows from it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use flow_exporter::{
+    pipeline::Pipeline,
+    schema::{Class, Dimension, KeyHead, Measure, Schema, View},
+    traffic::{AddressSet, Counts, Ignored, RangeSet, RecordTotals, Rule},
+};
+
+/// A rule for these local networks and no AS.
+fn of_networks(networks: &[&str]) -> Rule {
+    let networks = networks.iter().map(|text| text.parse().expect("a prefix"));
+    Rule { ases: RangeSet::default(), networks: AddressSet::new(networks) }
+}
+
+/// What a worker counts of these messages, in a view of these classes.
+fn counts(rule: &Rule, classes: &[Class], messages: &[&str]) -> Counts {
+    let view = View::new("all", &[Dimension::Hostname], classes, &[Measure::Bytes]);
+    let schema = Arc::new(Schema::new(vec![view]));
+    let mut pipeline = Pipeline::new(&schema, rule);
+    let mut counts = Counts::new(schema);
+    for message in messages {
+        pipeline.message(message.as_bytes(), &mut counts, |reason, text| {
+            panic!("{reason:?}: {text}");
+        });
+    }
+    counts
+}
+
+/// Bytes by class.
+fn by_class(counts: &Counts) -> BTreeMap<Class, u64> {
+    let of = |key: &[u32]| KeyHead::try_from(key[0]).expect("a class").class;
+    counts.series().map(|(key, counts)| (of(key), counts.iter().sum())).collect()
+}
+
+/// The class of a message.
+fn class(rule: &Rule, message: &str) -> Class {
+    let counts = by_class(&counts(rule, &Class::ALL, &[message]));
+    let [class] = counts.into_keys().collect::<Vec<_>>().try_into().expect("one class");
+    class
+}
+
+fn between(source: &str, destination: &str) -> String {
+    format!(
+        r#"{{"as_src": 0, "as_dst": 0, "ip_src": "{source}", "ip_dst": "{destination}", "bytes": 1}}"#
+    )
+}
+
+#[test]
+fn an_end_is_local_if_its_address_is_in_a_local_network() {
+    let rule = of_networks(&["192.0.2.0/25", "192.0.2.128/25", "2001:db8::/32", "10.1.2.3/32"]);
+    let class = |source, destination| class(&rule, &between(source, destination));
+    for ours in ["192.0.2.0", "192.0.2.255", "10.1.2.3", "2001:db8:ffff::1", "::ffff:192.0.2.7"] {
+        assert_eq!(class(ours, "198.51.100.1"), Class::Transmit, "{ours}");
+        assert_eq!(class("2001:db9::1", ours), Class::Receive, "{ours}");
+        assert_eq!(class("192.0.2.1", ours), Class::Internal, "{ours}");
+    }
+    for foreign in ["192.0.1.255", "192.0.3.0", "10.1.2.2", "10.1.2.4", "2001:db9::", "::"] {
+        assert_eq!(class(foreign, "198.51.100.1"), Class::Transit, "{foreign}");
+    }
+    // Without an address, the first one of the network counts; without either, nothing does.
+    let network = r#"{"as_src": 0, "as_dst": 0, "net_dst": "192.0.2.128", "bytes": 1}"#;
+    assert_eq!(self::class(&rule, network), Class::Receive);
+    assert_eq!(self::class(&rule, r#"{"as_src": 0, "as_dst": 0, "bytes": 1}"#), Class::Transit);
+}
+
+#[test]
+fn an_end_is_local_by_its_as_or_its_address() {
+    let rule = Rule { ases: RangeSet::new([64512..=64512]), ..of_networks(&["192.0.2.0/24"]) };
+    let message = r#"{"as_src": 64512, "as_dst": 65010, "ip_dst": "192.0.2.1", "bytes": 1}"#;
+    assert_eq!(class(&rule, message), Class::Internal);
+    assert_eq!(class(&rule, &message.replace("192.0.2.1", "192.0.3.1")), Class::Transmit);
+    assert_eq!(class(&rule, &message.replace("64512", "64513")), Class::Receive);
+}
+
+#[test]
+fn views_count_the_classes_that_they_name_and_what_none_counts_is_ignored() {
+    let rule = of_networks(&["192.0.2.0/24"]);
+    let messages = [
+        ("192.0.2.1", "198.51.100.1", 1),
+        ("198.51.100.1", "192.0.2.1", 20),
+        ("192.0.2.1", "192.0.2.2", 300),
+        ("198.51.100.1", "198.51.100.2", 4000),
+    ];
+    let messages = messages.map(|(source, destination, bytes)| {
+        between(source, destination).replace(r#""bytes": 1"#, &format!(r#""bytes": {bytes}"#))
+    });
+    let messages = messages.each_ref().map(String::as_str);
+    let (receive, transmit) = (Class::Receive, Class::Transmit);
+    for (classes, expected) in [
+        (&[receive, transmit][..], &[(receive, 20), (transmit, 301)][..]),
+        (
+            &[receive, transmit, Class::Internal],
+            &[(receive, 20), (transmit, 1), (Class::Internal, 300)],
+        ),
+        (&[Class::Internal], &[(Class::Internal, 300)]),
+        (&[receive, Class::Transit], &[(receive, 20), (Class::Transit, 4000)]),
+    ] {
+        let counts = counts(&rule, classes, &messages);
+        assert_eq!(by_class(&counts), expected.iter().copied().collect());
+        let sum = expected.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        let ignored: RecordTotals = counts.ignored[Ignored::OtherAs.index()];
+        assert_eq!((counts.counted.bytes, ignored.bytes), (sum, 4321 - sum));
+    }
+}

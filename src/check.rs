@@ -56,7 +56,7 @@ async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result
     let CheckConfig::All(config) = config else {
         return Ok(report.line("source: none is given")?);
     };
-    let rule = config.rule();
+    let counting = config.counting();
     let names = NamesConfig {
         source: config.names.value,
         refresh: config.names_refresh.value,
@@ -72,7 +72,7 @@ async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result
             loaded.map_err(|error| ConfigError(error.to_string()))?.0
         }
     };
-    let mut flows = Flows::new(schema, rule.clone());
+    let mut flows = Flows::new(schema, counting.clone());
     let mut cluster = None;
     match &config.source {
         SourceConfig::Demo(_) => {}
@@ -106,7 +106,7 @@ async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result
         None => report.line("scrape: --addr is none")?,
         Some(listen) => report.say(&scrape::look_at(listen).await)?,
     }
-    let identity = Identity { topic: topic_of(&config.source).into(), rule };
+    let identity = Identity { topic: topic_of(&config.source).into(), rule: counting.rule };
     match state_dir::choose(&config.state_dir.value, &identity) {
         None => report.line("state: nothing is kept")?,
         Some(place) => {

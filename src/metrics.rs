@@ -3,7 +3,7 @@
 //! The flow counters are not among them: they come from snapshots.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{Mutex, PoisonError},
 };
@@ -18,7 +18,7 @@ use prometheus::{
 use crate::{
     flow::{Malformed, Skipped},
     process,
-    traffic::{Counts, Ignored},
+    traffic::{Counts, Ignored, SamplingRates},
 };
 
 /// What kind of metric a [`Family`] is.
@@ -86,6 +86,8 @@ macro_rules! metrics {
         pub struct Metrics {
             registry: Registry,
             push_moves: Mutex<()>,
+            /// Exporters whose sampling rate is shown.
+            sampled: Mutex<HashSet<String>>,
             /// In seconds since the epoch; `None` if the system does not say.
             process_start: Option<f64>,
             $($(#[doc = $help])+ pub $field: $kind,)*
@@ -107,6 +109,7 @@ macro_rules! metrics {
                     $($field: register(&registry, new_metric!($kind, $name, help(&[$($help),+]) $(, $labels $(, $buckets)?)?)),)*
                     registry,
                     push_moves: Mutex::new(()),
+                    sampled: Mutex::default(),
                     process_start: process::usage().ok().and_then(|usage| process::start_time(&usage)),
                 }.with_known_labels()
             }
@@ -194,6 +197,12 @@ metrics! {
     /// Counted flow records that lacked the value of a label, by label; it is empty there, or 0 for
     /// an AS.
     label_missing: IntCounterVec("flow_exporter_label_missing_total", ["label"]);
+    /// Last rate by which the flows of an exporter were multiplied, by its address, or else its
+    /// hostname; of 1,000 exporters at most.
+    sampling_rate: IntGaugeVec("flow_exporter_sampling_rate", ["exporter"]);
+    /// Flow records that were to be multiplied by their sampling rate and have none; they are
+    /// counted as they are.
+    flows_unknown_rate: IntCounter("flow_exporter_flows_unknown_sampling_rate_total");
     /// Current number of flow series.
     series: IntGauge("flow_exporter_series");
     /// Maximum number of flow series; further flows are counted in series labelled other.
@@ -382,6 +391,15 @@ impl Metrics {
             let malformed = counts.malformed[reason.index()];
             self.decode_errors.with_label_values(&[reason.label()]).inc_by(malformed);
         }
+        self.flows_unknown_rate.inc_by(counts.unknown_rate);
+        let mut sampled = self.sampled.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.sampling_rates.each(|exporter, rate| {
+            if sampled.contains(exporter) || sampled.len() < SamplingRates::MOST {
+                sampled.insert(exporter.to_owned());
+                self.sampling_rate.with_label_values(&[exporter]).set(rate.into());
+            }
+        });
+        drop(sampled);
         for (place, dimension) in counts.schema().dimensions().iter().enumerate() {
             let label = [dimension.label()];
             self.label_missing.with_label_values(&label).inc_by(counts.values_missing[place]);

@@ -7,6 +7,8 @@
 mod classifier;
 mod column;
 mod ends;
+mod exporter;
+mod sampling;
 mod text;
 mod values;
 mod view;
@@ -14,13 +16,30 @@ mod view;
 use crate::{
     flow::{Decoder, Malformed, Plan, Record, Slot},
     schema::{Field, Schema},
-    traffic::{Counts, Ignored, Rule},
+    traffic::{Counts, Ignored, Rule, Sampling},
 };
 
 use classifier::Classifier;
+use sampling::Sampler;
 use values::Facts;
 pub use values::Values;
 use view::{CompiledView, Fate};
+
+/// How flows are counted, whatever the view.
+#[derive(Debug, Clone, Default)]
+pub struct Counting {
+    /// Which way they go.
+    pub rule: Rule,
+    /// By what they are multiplied.
+    pub sampling: Sampling,
+}
+
+/// By a rule alone.
+impl From<&Rule> for Counting {
+    fn from(rule: &Rule) -> Self {
+        Counting { rule: rule.clone(), ..Counting::default() }
+    }
+}
 
 /// Decodes messages and counts their flows, for one worker.
 #[derive(Debug)]
@@ -31,8 +50,8 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// A pipeline for tables of this schema.
-    pub fn new(schema: &Schema, rule: &Rule) -> Self {
-        let counter = FlowCounter::new(schema, rule);
+    pub fn new(schema: &Schema, counting: impl Into<Counting>) -> Self {
+        let counter = FlowCounter::new(schema, counting);
         Pipeline { decoder: Decoder::pmacct(&counter.plan), counter }
     }
 
@@ -67,6 +86,7 @@ impl Pipeline {
 pub struct FlowCounter {
     plan: Plan,
     classifier: Classifier,
+    sampler: Option<Sampler>,
     source_as: Slot,
     destination_as: Slot,
     views: Vec<CompiledView>,
@@ -74,15 +94,17 @@ pub struct FlowCounter {
 
 impl FlowCounter {
     /// A counter for tables of this schema.
-    pub fn new(schema: &Schema, rule: &Rule) -> Self {
+    pub fn new(schema: &Schema, counting: impl Into<Counting>) -> Self {
+        let Counting { rule, sampling } = counting.into();
         let mut plan = Plan::new([]);
         let (source_as, destination_as) =
             (plan.add(Field::SourceAs), plan.add(Field::DestinationAs));
-        let classifier = Classifier::new(rule, &mut plan);
+        let classifier = Classifier::new(&rule, &mut plan);
+        let sampler = Sampler::new(&sampling, &mut plan);
         let views = schema.configured().iter().enumerate();
         let views = views.map(|(place, view)| CompiledView::new(schema, place, view, &mut plan));
         let views = views.collect();
-        FlowCounter { plan, classifier, source_as, destination_as, views }
+        FlowCounter { plan, classifier, sampler, source_as, destination_as, views }
     }
 
     /// The fields that it uses.
@@ -100,11 +122,12 @@ impl FlowCounter {
             destination_as: number(self.destination_as),
         };
         let class = self.classifier.classify(facts.source_as, facts.destination_as, values);
+        let factor = self.sampler.as_ref().map_or(1, |sampler| sampler.factor(values, counts));
         let mut fate = Fate::Ignored(Ignored::OtherAs);
         for view in &self.views {
-            fate = fate.or(view.count(class, facts, values, counts));
+            fate = fate.or(view.count(class, facts, factor, values, counts));
         }
-        let bytes = values.number(Slot::BYTES).unwrap_or_default();
+        let bytes = values.number(Slot::BYTES).unwrap_or_default().wrapping_mul(factor);
         match fate {
             Fate::Counted => counts.counted.add(bytes),
             Fate::Ignored(reason) => {

@@ -31,7 +31,7 @@ use crate::{
     ledger::{Identity, Ledger, LedgerConfig, Names, Shard, Store, StoreError},
     metrics::Metrics,
     names::{self, Announcement, Refresher},
-    pipeline::Pipeline,
+    pipeline::{Counting, Pipeline},
     publish::{
         pusher,
         server::{self, ListenAddr, Listener, ServerConfig, ServerState},
@@ -85,7 +85,8 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let refuse_state =
         |error: StoreError| refuse(&config.state_dir.origin, &error, error.may_pass());
-    let rule = config.rule();
+    let counting = config.counting();
+    let rule = &counting.rule;
     // Construct.
     let health = Health::new();
     let schema = Arc::new(Schema::new(config.views.value.clone()));
@@ -94,7 +95,7 @@ pub async fn run(
         SourceConfig::Kafka(_) | SourceConfig::Input { .. } => None,
     };
     let demo = demo.transpose().context("starting the demo")?;
-    let about = about(&rule, &config.source, demo.as_ref());
+    let about = about(rule, &config.source, demo.as_ref());
     let identity = identity(&config.source, rule.clone());
     let state_dir = state_dir(&config, &identity)?;
     let store = store(&config, &identity, &schema, state_dir.as_deref()).map_err(refuse_state)?;
@@ -160,7 +161,7 @@ pub async fn run(
     let ledger = threads::thread(ledger_lifeline, || ledger.run())
         .context("starting the ledger's thread")?;
     let (source_end, source_ended) = tokio::sync::oneshot::channel();
-    let sinks = sinks(shards, &schema, &rule);
+    let sinks = sinks(shards, &schema, &counting);
     let source = source.start(sinks, stored, Arc::new(published), source_component, move || {
         if source_end.send(()).is_err() {
             tracing::debug!("the source has ended while the program was ending already");
@@ -186,8 +187,8 @@ pub async fn run(
 }
 
 /// What each worker does with a message.
-fn sinks(shards: Vec<Shard>, schema: &Schema, rule: &Rule) -> Vec<CountingSink> {
-    let sink = |shard| CountingSink { shard, pipeline: Pipeline::new(schema, rule) };
+fn sinks(shards: Vec<Shard>, schema: &Schema, counting: &Counting) -> Vec<CountingSink> {
+    let sink = |shard| CountingSink { shard, pipeline: Pipeline::new(schema, counting.clone()) };
     shards.into_iter().map(sink).collect()
 }
 

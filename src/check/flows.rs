@@ -9,7 +9,7 @@ use std::{
 use crate::{
     asn::AsNames,
     diagnosis::Tally,
-    pipeline::Pipeline,
+    pipeline::{Counting, Pipeline},
     schema::Schema,
     source::input::Input,
     traffic::{Counts, Rule},
@@ -30,8 +30,9 @@ pub(super) struct Flows {
 
 impl Flows {
     /// Without messages.
-    pub(super) fn new(schema: Schema, rule: Rule) -> Self {
-        let pipeline = Pipeline::new(&schema, &rule);
+    pub(super) fn new(schema: Schema, counting: Counting) -> Self {
+        let rule = counting.rule.clone();
+        let pipeline = Pipeline::new(&schema, counting);
         let tally = Tally::new(rule.clone());
         Flows { rule, pipeline, counts: Counts::new(Arc::new(schema)), tally }
     }

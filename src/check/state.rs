@@ -85,7 +85,7 @@ fn journal_in(
                      topic was moved with its offsets, run 'flow-exporter state forget-cluster'"
                 ));
             }
-            if rule != identity.rule.to_string() {
+            if rule != format!("{:#}", identity.rule) {
                 notes.push(format!(
                     "they are of {rule}: for {}, all series end and others begin from zero; positions \
                      stay",

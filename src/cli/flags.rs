@@ -95,6 +95,29 @@ pub struct DirectionFlags {
     #[arg(long, env = "FLOW_EXPORTER_LOCAL_NETWORK", value_name = "PREFIX,…", hide_short_help = true,
         value_delimiter = ',', value_parser = values::network)]
     pub local_network: Vec<IpNet>,
+    /// Whether bytes and packets are multiplied by pmacct's `sampling_rate`.
+    ///
+    /// as-written counts them as they are: pmacct may have multiplied them already
+    /// (`nfacctd_renormalize`, `sfacctd_renormalize`). multiply is for where it has not; records
+    /// without a rate, or with 0, count as they are, and in a metric.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_PMACCT_SAMPLING",
+        default_value = "as-written",
+        value_enum,
+        hide_short_help = true,
+        value_name = "HOW"
+    )]
+    pub pmacct_sampling: SamplingChoice,
+}
+
+/// What is done with sampling rates in pmacct's records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SamplingChoice {
+    /// Nothing.
+    AsWritten,
+    /// Bytes and packets are multiplied by them.
+    Multiply,
 }
 
 /// Where flows come from.

@@ -19,7 +19,7 @@ pub(super) fn direction(
     flags: DirectionFlags,
     sources: &Sources,
 ) -> Result<(Setting<RangeSet<u32>>, Setting<AddressSet>), ConfigError> {
-    let DirectionFlags { asn, local_network } = flags;
+    let DirectionFlags { asn, local_network, .. } = flags;
     let asn = Setting::of_flag(RangeSet::new(asn), "--asn", sources);
     bounded(&asn.origin, asn.value.ranges().len())?;
     let networks = Setting::of_flag(AddressSet::new(local_network), "--local-network", sources);

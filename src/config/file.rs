@@ -22,6 +22,7 @@ use crate::{
 use super::{
     endpoint::{self, Endpoint},
     error::ConfigError,
+    exporters::{self, Exporters},
     setting::Setting,
     views::{self, FileViews},
     yaml::{self, Field, Section},
@@ -37,8 +38,17 @@ pub(super) struct File {
     pub(super) endpoints: Vec<Endpoint>,
     /// Names and values; a label without a value is left out of the series.
     pub(super) external_labels: Option<Setting<Labels>>,
+    /// What is not about push.
+    pub(super) others: OfFile,
+}
+
+/// What the file says that is not about push.
+#[derive(Debug, Default)]
+pub(super) struct OfFile {
     /// What is counted, if it says so.
     pub(super) views: Option<FileViews>,
+    /// What is known of exporters, if it says something.
+    pub(super) exporters: Option<Setting<Exporters>>,
 }
 
 /// Reads the file. Relative paths in it start from its directory. `interval` is the time between two
@@ -57,12 +67,18 @@ pub(super) fn read(file: &Path, interval: Duration) -> Result<File, ConfigError>
             top.refuse(key, "this is for Prometheus itself: remove it")?;
         }
         let views = top.get("views", views::of_file)?;
-        if endpoints.is_none() && views.is_none() {
+        let exporters = top.get("exporters", exporters::of_file)?;
+        if endpoints.is_none() && views.is_none() && exporters.is_none() {
             return Err(top.field().error(
-                "neither remote_write nor views is there: give one of them, or leave --config out",
+                "none of remote_write, views and exporters is there: give one of them, or leave \
+                 --config out",
             ));
         }
-        Ok(File { endpoints: endpoints.unwrap_or_default(), external_labels, views })
+        Ok(File {
+            endpoints: endpoints.unwrap_or_default(),
+            external_labels,
+            others: OfFile { views, exporters },
+        })
     })
 }
 

@@ -9,6 +9,7 @@ mod changes;
 mod direction;
 mod endpoint;
 mod error;
+mod exporters;
 mod file;
 mod pairs;
 mod push;
@@ -22,24 +23,28 @@ use std::time::Duration;
 
 use crate::{
     cli::{
-        CommonFlags, CountFlags, DemoFlags, DirectionFlags, HealthFlags, SourceFlags, Sources,
-        TimeFlags, TimestampChoice,
+        CommonFlags, CountFlags, DemoFlags, DirectionFlags, HealthFlags, SamplingChoice,
+        SourceFlags, Sources, TimeFlags, TimestampChoice,
     },
     demo::DemoConfig,
     ledger::Timestamps,
     names::NamesSource,
+    pipeline::Counting,
     publish::server::ListenAddr,
     schema::View,
-    traffic::{AddressSet, RangeSet, Rule},
+    traffic::{AddressSet, RangeSet, Rule, Sampling},
 };
 
 pub use changes::Fixed;
 pub use endpoint::Endpoint;
 pub use error::ConfigError;
+pub use exporters::Exporters;
 pub use push::PushConfig;
 pub use setting::{Origin, Setting};
 pub use source::{KafkaSetting, KafkaSettings, SourceConfig};
 pub use state::{StateDir, default_state_parent};
+
+use file::OfFile;
 
 /// What the program is to do, checked as far as that is possible without doing it.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +57,10 @@ pub struct Config {
     pub asn: Setting<RangeSet<u32>>,
     /// The local networks.
     pub local_networks: Setting<AddressSet>,
+    /// What is known of single exporters.
+    pub exporters: Setting<Exporters>,
+    /// Whether flows are multiplied by the rates that records have.
+    pub multiplies: Setting<bool>,
     /// To which sample flows belong.
     pub timestamps: Setting<Timestamps>,
     /// How long a series lives without a flow; `None` for ever.
@@ -106,7 +115,11 @@ impl Config {
     pub fn demo(flags: DemoFlags) -> Result<Self, ConfigError> {
         let DemoFlags { asn, rate, topic, common, .. } = flags;
         let demo = DemoConfig { asn, rate, topic, brokers: None };
-        let direction = DirectionFlags { asn: vec![asn..=asn], local_network: Vec::new() };
+        let direction = DirectionFlags {
+            asn: vec![asn..=asn],
+            local_network: Vec::new(),
+            pmacct_sampling: SamplingChoice::AsWritten,
+        };
         Config::new(SourceConfig::Demo(demo), None, direction, common, NamesSource::Embedded)
     }
 
@@ -140,10 +153,14 @@ impl Config {
                 .try_map(|text| text.parse::<NamesSource>())?,
             None => Setting::of_flag(default_names, "--as-names", sources),
         };
+        let multiplies = direction.pmacct_sampling == SamplingChoice::Multiply;
+        let multiplies = Setting::of_flag(multiplies, "--pmacct-sampling", sources);
         let (asn, local_networks) = direction::direction(direction, sources)?;
         let listen = listen(addr, sources)?;
-        let (push, of_file) = PushConfig::new(push, sources)?;
-        let views = views::views(of_file, view, sources)?;
+        let (push, OfFile { views, exporters }) = PushConfig::new(push, sources)?;
+        let views = views::views(views, view, sources)?;
+        let no_exporters = || Setting::of_flag(Exporters::default(), "--config", sources);
+        let exporters = exporters.unwrap_or_else(no_exporters);
         if !series_ttl.is_zero() && series_ttl < push.interval.value {
             return Err(ConfigError(
                 "--series-ttl is shorter than --remote-write-interval: series would end before \
@@ -165,6 +182,8 @@ impl Config {
             workers: Setting::of_flag(workers, "--workers", sources),
             asn,
             local_networks,
+            exporters,
+            multiplies,
             timestamps: Setting::of_flag(timestamps, "--timestamps", sources),
             series_ttl: Setting::of_flag(ttl, "--series-ttl", sources),
             views,
@@ -180,12 +199,19 @@ impl Config {
     /// Which ends of flows are local. The AS 0, which is the default, is only where nothing else is
     /// given.
     pub fn rule(&self) -> Rule {
-        let Config { asn, local_networks, .. } = self;
-        if asn.origin.is_given() || local_networks.value.is_empty() {
-            Rule { ases: asn.value.clone(), networks: local_networks.value.clone() }
-        } else {
-            Rule { ases: RangeSet::default(), networks: local_networks.value.clone() }
-        }
+        let networks = self.local_networks.value.clone();
+        let external_interfaces = self.exporters.value.external_interfaces.clone();
+        let is_all = networks.is_empty() && external_interfaces.is_empty();
+        let counts = self.asn.origin.is_given() || is_all;
+        let ases = if counts { self.asn.value.clone() } else { RangeSet::default() };
+        Rule { ases, networks, external_interfaces }
+    }
+
+    /// How flows are counted, whatever the view.
+    pub fn counting(&self) -> Counting {
+        let overrides = self.exporters.value.sampling_rates.clone();
+        let sampling = Sampling { multiplies: self.multiplies.value, overrides };
+        Counting { rule: self.rule(), sampling }
     }
 
     /// What differs in `new` and can't be changed while the program runs.
@@ -196,6 +222,8 @@ impl Config {
             workers,
             asn,
             local_networks,
+            exporters,
+            multiplies,
             timestamps,
             series_ttl,
             views,
@@ -211,6 +239,8 @@ impl Config {
         fixed.compare(workers, &new.workers);
         fixed.compare(asn, &new.asn);
         fixed.compare(local_networks, &new.local_networks);
+        fixed.compare(exporters, &new.exporters);
+        fixed.compare(multiplies, &new.multiplies);
         fixed.compare(timestamps, &new.timestamps);
         fixed.compare(series_ttl, &new.series_ttl);
         fixed.compare(views, &new.views);

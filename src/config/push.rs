@@ -18,10 +18,9 @@ use crate::{
 use super::{
     endpoint::{self, Endpoint},
     error::ConfigError,
-    file::{self, File},
+    file::{self, File, OfFile},
     pairs::pair,
     setting::{Origin, Setting},
-    views::FileViews,
 };
 
 /// The push side.
@@ -45,17 +44,14 @@ const EXTERNAL_LABEL: &str = "--external-label";
 pub(super) const EXTERNAL_LABELS: &str = "external_labels";
 
 impl PushConfig {
-    /// What the flags, and the file that they name, ask for; and the views that the file has.
-    pub(super) fn new(
-        flags: PushFlags,
-        sources: &Sources,
-    ) -> Result<(Self, Option<FileViews>), ConfigError> {
+    /// What the flags, and the file that they name, ask for; and what the file says of others.
+    pub(super) fn new(flags: PushFlags, sources: &Sources) -> Result<(Self, OfFile), ConfigError> {
         let interval =
             Setting::of_flag(flags.remote_write_interval, "--remote-write-interval", sources);
         let queue_max_bytes = Setting::of_flag(flags.queue_max_bytes, "--queue-max-bytes", sources);
         let queue_max_age = Setting::of_flag(flags.queue_max_age, "--queue-max-age", sources);
         let given = pairs(&flags.external_label, EXTERNAL_LABEL)?;
-        let File { mut endpoints, external_labels, views } = match &flags.config {
+        let File { mut endpoints, external_labels, others } = match &flags.config {
             Some(path) => file::read(path, interval.value)?,
             None => File::default(),
         };
@@ -91,7 +87,7 @@ impl PushConfig {
         }
         check_distinct(&endpoints)?;
         let file = flags.config.map(|file| Setting::of_flag(file, "--config", sources));
-        Ok((PushConfig { file, interval, endpoints, queue_max_bytes, queue_max_age }, views))
+        Ok((PushConfig { file, interval, endpoints, queue_max_bytes, queue_max_age }, others))
     }
 
     /// The caps of the log that the endpoints read from.

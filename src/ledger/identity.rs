@@ -19,7 +19,7 @@ pub struct Identity {
 impl Identity {
     /// As errors show it, and as the journal holds it: with the cluster's id, if that is known.
     pub(super) fn text(&self, cluster: Option<&str>) -> String {
-        let rule = self.rule.to_string();
+        let rule = format!("{:#}", self.rule);
         Recorded { topic: &self.topic, cluster, rule: &rule }.text()
     }
 }
@@ -34,7 +34,7 @@ pub(super) struct Recorded<'i> {
     pub(super) topic: &'i str,
     /// The id of its cluster, if the journal has it.
     pub(super) cluster: Option<&'i str>,
-    /// How flows were classified: the text of a [`Rule`].
+    /// How flows were classified: the whole text of a [`Rule`].
     pub(super) rule: &'i str,
 }
 
@@ -95,6 +95,7 @@ mod tests {
         let rule = |ases: &[RangeInclusive<u32>], networks: Vec<ipnet::IpNet>| Rule {
             ases: RangeSet::new(ases.iter().cloned()),
             networks: AddressSet::new(networks),
+            ..Rule::default()
         };
         let halves = networks(&["2001:db8::/32", "192.0.2.128/25", "192.0.2.0/25", "192.0.2.7/32"]);
         let whole = networks(&["192.0.2.0/24", "2001:db8::/32"]);

@@ -54,7 +54,7 @@ pub struct Store {
 pub struct Examined {
     /// How many series it has counts of.
     pub series: usize,
-    /// How their flows were classified: the text of a [`Rule`](crate::traffic::Rule).
+    /// How their flows were classified: the whole text of a [`Rule`](crate::traffic::Rule).
     pub rule: String,
     /// The id of the cluster that its positions are of, if it is recorded.
     pub cluster: Option<String>,
@@ -81,7 +81,7 @@ impl Store {
         let state = recovered.state.as_ref();
         let held = state.map(|state| held(state, identity)).transpose()?;
         let cluster = held.and_then(|held| held.cluster).map(str::to_owned);
-        let is_same_rule = held.is_none_or(|held| held.rule == identity.rule.to_string());
+        let is_same_rule = held.is_none_or(|held| held.rule == format!("{:#}", identity.rule));
         if !is_same_rule {
             tracing::warn!(
                 "--asn has changed since the last run, or what else says which ends are local: all series \

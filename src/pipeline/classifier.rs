@@ -1,12 +1,12 @@
 //! Which class a flow is of.
 
 use crate::{
-    flow::Plan,
-    schema::{Class, Side},
-    traffic::{AddressSet, RangeSet, Rule, class_of},
+    flow::{Plan, Slot},
+    schema::{Class, Field, Side},
+    traffic::{AddressSet, ByExporter, RangeSet, Rule, class_of},
 };
 
-use super::{ends::EndAddress, values::Values};
+use super::{ends::EndAddress, exporter::Exporter, values::Values};
 
 /// Classifies flows by a rule.
 #[derive(Debug)]
@@ -15,6 +15,16 @@ pub(super) struct Classifier {
     /// What makes an end local whatever its AS is; `None` where nothing does, so that addresses need
     /// not be read.
     networks: Option<LocalNetworks>,
+    /// What decides instead for some exporters.
+    interfaces: Option<ExternalInterfaces>,
+}
+
+#[derive(Debug)]
+struct ExternalInterfaces {
+    external: ByExporter<RangeSet<u32>>,
+    exporter: Exporter,
+    input: Slot,
+    output: Slot,
 }
 
 #[derive(Debug)]
@@ -32,7 +42,14 @@ impl Classifier {
             source: EndAddress::new(Side::Source, plan),
             destination: EndAddress::new(Side::Destination, plan),
         });
-        Classifier { ases: rule.ases.clone(), networks }
+        let external = &rule.external_interfaces;
+        let interfaces = (!external.is_empty()).then(|| ExternalInterfaces {
+            external: external.clone(),
+            exporter: Exporter::new(plan),
+            input: plan.add(Field::InputInterface),
+            output: plan.add(Field::OutputInterface),
+        });
+        Classifier { ases: rule.ases.clone(), networks, interfaces }
     }
 
     /// The class of a flow between these ASes.
@@ -43,6 +60,11 @@ impl Classifier {
         destination_as: u32,
         values: &impl Values,
     ) -> Class {
+        if let Some(interfaces) = &self.interfaces
+            && let Some(class) = interfaces.classify(values)
+        {
+            return class;
+        }
         let (mut source, mut destination) =
             (self.ases.contains(source_as), self.ases.contains(destination_as));
         if let Some(networks) = &self.networks {
@@ -50,6 +72,23 @@ impl Classifier {
             destination = destination || networks.have(networks.destination, values);
         }
         class_of(source, destination)
+    }
+}
+
+impl ExternalInterfaces {
+    /// The class of a flow by the interfaces that it passed; `None` if its exporter has no external
+    /// ones, or if the record has neither interface.
+    fn classify(&self, values: &impl Values) -> Option<Class> {
+        let exporter = self.exporter;
+        let external = self.external.get(exporter.hostname(values), exporter.address(values))?;
+        let passed = [self.input, self.output].map(|slot| values.number(slot));
+        if passed == [None; 2] {
+            return None;
+        }
+        // Interfaces are numbers of 32 bits.
+        let [from_outside, to_outside] =
+            passed.map(|index| index.is_some_and(|index| external.contains(index as u32)));
+        Some(class_of(!from_outside, !to_outside))
     }
 }
 

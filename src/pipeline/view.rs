@@ -20,10 +20,21 @@ use super::{
 pub(super) struct CompiledView {
     /// `None` if the class is not counted.
     classes: [Option<ClassCount>; Class::ALL.len()],
-    /// What is added to each count: the number in a slot, or what stands for it where it is absent.
-    measures: Vec<(Slot, u64)>,
+    /// What is added to each count.
+    measures: Vec<Addend>,
     key_width: usize,
     counts: usize,
+}
+
+/// What is added to a count.
+#[derive(Debug)]
+struct Addend {
+    /// Where the number is.
+    slot: Slot,
+    /// What stands for it where it is absent.
+    default: u64,
+    /// Whether it is multiplied by the sampling rate.
+    is_sampled: bool,
 }
 
 /// How flows of one class are counted.
@@ -55,19 +66,24 @@ impl CompiledView {
             measures: view
                 .measures()
                 .iter()
-                .map(|measure| (plan.add(measure.field()), measure.default()))
+                .map(|measure| Addend {
+                    slot: plan.add(measure.field()),
+                    default: measure.default(),
+                    is_sampled: *measure != Measure::Flows,
+                })
                 .collect(),
             key_width: schema.key_width(),
             counts: schema.counts(),
         }
     }
 
-    /// Counts a flow of this class, if the view does.
+    /// Counts a flow of this class, if the view does. Bytes and packets are multiplied by `factor`.
     #[inline]
     pub(super) fn count(
         &self,
         class: Class,
         facts: Facts,
+        factor: u64,
         values: &impl Values,
         counts: &mut Counts,
     ) -> Fate {
@@ -83,8 +99,13 @@ impl CompiledView {
             *place = column.get(facts, values, counts);
         }
         let mut row = [0; Measure::ALL.len()];
-        for (count, &(slot, default)) in row.iter_mut().zip(&self.measures) {
-            *count = values.number(slot).unwrap_or(default);
+        for (count, addend) in row.iter_mut().zip(&self.measures) {
+            let number = values.number(addend.slot).unwrap_or(addend.default);
+            let factor = if addend.is_sampled { factor } else { 1 };
+            let Some(number) = number.checked_mul(factor) else {
+                return Fate::Ignored(Ignored::Overflow);
+            };
+            *count = number;
         }
         if counts.add(&key[..self.key_width], &row[..self.counts]) {
             Fate::Counted

@@ -15,6 +15,7 @@ use crate::{
 use super::{
     evidence::Evidence,
     ignored::Ignored,
+    sampling::SamplingRates,
     texts::{TextId, Texts},
 };
 
@@ -64,6 +65,10 @@ pub struct Counts {
     pub skipped: [u64; Skipped::ALL.len()],
     /// Records that can't be decoded, by [`Malformed::index`].
     pub malformed: [u64; Malformed::ALL.len()],
+    /// The rates by which flows were multiplied.
+    pub sampling_rates: SamplingRates,
+    /// Flows that were to be multiplied by the record's rate, and count as they are without one.
+    pub unknown_rate: u64,
     /// What tells why nothing is counted, where that is so.
     pub evidence: Evidence,
     /// Label values of counted flows that were longer than
@@ -93,6 +98,8 @@ impl Counts {
             ignored: Default::default(),
             skipped: Default::default(),
             malformed: Default::default(),
+            sampling_rates: SamplingRates::default(),
+            unknown_rate: 0,
             evidence: Evidence::default(),
         }
     }
@@ -167,6 +174,8 @@ impl Counts {
         self.ignored = Default::default();
         self.skipped = Default::default();
         self.malformed = Default::default();
+        self.sampling_rates.clear();
+        self.unknown_rate = 0;
         self.evidence.clear();
         self.values_truncated.fill(0);
         self.values_missing.fill(0);

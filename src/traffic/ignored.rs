@@ -7,7 +7,8 @@ pub enum Ignored {
     OtherAs,
     /// It is of a class that a view counts, and does not pass the view's filters.
     Filtered,
-    /// It would take a count that is not handed over yet past 2^64.
+    /// It would take a count that is not handed over yet past 2^64, or is past that by itself, multiplied
+    /// by its sampling rate.
     Overflow,
 }
 

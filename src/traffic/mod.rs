@@ -3,14 +3,17 @@
 //! Does no I/O, and knows neither clocks nor formats. The [pipeline](crate::pipeline) decides which
 //! series counts a flow.
 
+mod by_exporter;
 mod counts;
 mod encoding;
 mod evidence;
 mod ignored;
 mod ranges;
 mod rule;
+mod sampling;
 mod texts;
 
+pub use by_exporter::{ByExporter, ExporterKey};
 pub(crate) use counts::hash_key;
 pub use counts::{Counts, RecordTotals, SeriesCounts};
 pub use encoding::{EncodedCounts, Encoding};
@@ -18,4 +21,5 @@ pub use evidence::{EXCERPT_BYTES, Evidence};
 pub use ignored::Ignored;
 pub use ranges::{RangeSet, Step};
 pub use rule::{AddressSet, Rule, class_of};
+pub use sampling::{Sampling, SamplingRates};
 pub use texts::{TextId, Texts};

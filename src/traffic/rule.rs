@@ -6,22 +6,25 @@ use ipnet::IpNet;
 
 use crate::schema::Class;
 
-use super::ranges::RangeSet;
+use super::{by_exporter::ByExporter, ranges::RangeSet};
 
-/// Which ends of flows are ours: those in a local AS or in a local network.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Which ends of flows are ours: those in a local AS or in a local network; and of some exporters,
+/// what is behind the interfaces that are not external.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rule {
     /// The local ASes.
     pub ases: RangeSet<u32>,
     /// The local networks.
     pub networks: AddressSet,
+    /// The external interfaces of the exporters where these decide instead.
+    pub external_interfaces: ByExporter<RangeSet<u32>>,
 }
 
 impl Rule {
     /// The original's rule for one monitored AS; 0 counts what has no AS number at either end, as the
     /// original does.
     pub fn of_as(asn: u32) -> Self {
-        Rule { ases: RangeSet::new([asn..=asn]), networks: AddressSet::default() }
+        Rule { ases: RangeSet::new([asn..=asn]), ..Rule::default() }
     }
 
     /// The only AS by which ends are local, if that is the whole rule.
@@ -29,6 +32,7 @@ impl Rule {
         match self.ases.ranges().next() {
             Some(range)
                 if self.networks.is_empty()
+                    && self.external_interfaces.is_empty()
                     && self.ases.ranges().len() == 1
                     && range.start() == range.end() =>
             {
@@ -50,23 +54,48 @@ pub const fn class_of(source_is_local: bool, destination_is_local: bool) -> Clas
     }
 }
 
-/// As people read it, such as `AS 64512, 65010-65019 or networks 192.0.2.0/24`. Equal rules have equal
-/// texts, which the journal holds.
+/// As people read it, such as `AS 64512, 65010-65019 or networks 192.0.2.0/24`. The alternate form
+/// (`{:#}`) has all of it: equal rules have equal texts, which the journal holds.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut before = "AS ";
-        for range in self.ases.ranges() {
+        let mut or = "";
+        if !self.ases.is_empty() {
+            write!(f, "AS {}", Ranges(&self.ases))?;
+            or = " or ";
+        }
+        if !self.networks.is_empty() {
+            let networks: Vec<_> = self.networks.networks.iter().map(IpNet::to_string).collect();
+            write!(f, "{or}networks {}", networks.join(", "))?;
+            or = " or ";
+        }
+        let exporters = &self.external_interfaces;
+        if exporters.is_empty() {
+            return Ok(());
+        }
+        if !f.alternate() {
+            return write!(f, "{or}interfaces of {} exporters", exporters.len());
+        }
+        write!(f, "{or}interfaces of")?;
+        for (exporter, interfaces) in exporters.iter() {
+            write!(f, " {exporter} ({})", Ranges(interfaces))?;
+        }
+        Ok(())
+    }
+}
+
+/// Ranges as people read them.
+struct Ranges<'r>(&'r RangeSet<u32>);
+
+impl fmt::Display for Ranges<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut before = "";
+        for range in self.0.ranges() {
             let (first, last) = (range.start(), range.end());
             if first == last {
                 write!(f, "{before}{first}")?;
             } else {
                 write!(f, "{before}{first}-{last}")?;
             }
-            before = ", ";
-        }
-        before = if self.ases.is_empty() { "networks " } else { " or networks " };
-        for network in &self.networks.networks {
-            write!(f, "{before}{network}")?;
             before = ", ";
         }
         Ok(())

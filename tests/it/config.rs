@@ -331,8 +331,11 @@ fn what_is_wrong_in_the_file_is_said_with_its_line_and_its_path() {
         (section("<<: {name: a}"), "<<: merging is not supported"),
         ("remote_write:\n- name: a".to_owned(), "line 2: remote_write[0]: the url is missing"),
         ("remote_write: {url: a}".to_owned(), "remote_write: a list is expected"),
-        ("remote_writes: []".to_owned(), "line 1: the file: neither remote_write nor views"),
-        (String::new(), "the file: neither remote_write nor views"),
+        (
+            "remote_writes: []".to_owned(),
+            "line 1: the file: none of remote_write, views and exporters",
+        ),
+        (String::new(), "the file: none of remote_write, views and exporters"),
         (
             "remote_write: []\nscrape_configs: []".to_owned(),
             "scrape_configs: this is for Prometheus",
@@ -544,6 +547,36 @@ fn local_ases_and_networks_make_one_rule_and_the_default_counts_only_without_the
         error.to_string(),
         "--asn: there are more than 1000: give ranges, or larger networks"
     );
+}
+
+#[test]
+fn exporters_have_interfaces_and_rates_and_what_is_wrong_with_them_is_said_with_the_line() {
+    let count = |text: &str| {
+        let files = Files::new(text);
+        count(&["--brokers=a", "--topic=b", &files.flag()])
+    };
+    let config = count(
+        "exporters:\n  192.0.2.1: {external_interfaces: [7, 3-5], sampling_rate: 1000}\n  \
+         edge 1: {external_interfaces: 9}\n  2001:db8::/32: {sampling_rate: 1}\n",
+    );
+    let config = config.unwrap();
+    assert_eq!(config.rule().to_string(), "interfaces of 2 exporters");
+    let whole = "interfaces of 192.0.2.1 (3-5, 7) edge%201 (9)";
+    assert_eq!(format!("{:#}", config.rule()), whole);
+    assert_eq!(config.counting().sampling.overrides.len(), 2);
+    for (text, expected) in [
+        ("a: {}", "line 2: exporters.a: give external_interfaces, sampling_rate, or both"),
+        ("a: {sampling_rate: 0}", "line 2: exporters.a.sampling_rate: give a number from 1 on"),
+        (
+            "a: {external_interfaces: [1, x]}",
+            "exporters.a.external_interfaces[1]: give SNMP indexes",
+        ),
+        ("a: {sampling_rat: 1}", "did you mean sampling_rate?"),
+        ("192.0.2.1: {sampling_rate: 1}\n  192.0.2.1/32: {sampling_rate: 1}", "line 3: "),
+    ] {
+        let error = count(&format!("exporters:\n  {text}\n")).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[test]

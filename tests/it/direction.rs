@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use flow_exporter::{
     pipeline::Pipeline,
     schema::{Class, Dimension, KeyHead, Measure, Schema, View},
-    traffic::{AddressSet, Counts, Ignored, RangeSet, RecordTotals, Rule},
+    traffic::{AddressSet, ByExporter, Counts, Ignored, RangeSet, RecordTotals, Rule},
 };
 
 /// A rule for these local networks and no AS.
 fn of_networks(networks: &[&str]) -> Rule {
     let networks = networks.iter().map(|text| text.parse().expect("a prefix"));
-    Rule { ases: RangeSet::default(), networks: AddressSet::new(networks) }
+    Rule { networks: AddressSet::new(networks), ..Rule::default() }
 }
 
 /// What a worker counts of these messages, in a view of these classes.
@@ -103,4 +103,36 @@ fn views_count_the_classes_that_they_name_and_what_none_counts_is_ignored() {
         let ignored: RecordTotals = counts.ignored[Ignored::OtherAs.index()];
         assert_eq!((counts.counted.bytes, ignored.bytes), (sum, 4321 - sum));
     }
+}
+
+#[test]
+fn interfaces_decide_for_the_exporters_that_have_external_ones() {
+    let mut external_interfaces = ByExporter::default();
+    for (exporter, interfaces) in [("203.0.113.1", 7), ("203.0.113.0/24", 8), ("edge 1", 9)] {
+        external_interfaces.insert(exporter.into(), RangeSet::new([interfaces..=interfaces]));
+    }
+    let rule = Rule { external_interfaces, ..Rule::of_as(64512) };
+    let class = |exporter: &str, input: &str, output: &str| {
+        let message =
+            format!(r#"{{"as_src": 64512, "as_dst": 1, "bytes": 1{exporter}{input}{output}}}"#);
+        class(&rule, &message)
+    };
+    let (router, other) =
+        (r#", "peer_ip_src": "203.0.113.1""#, r#", "peer_ip_src": "203.0.113.2""#);
+    let named = r#", "label": "edge 1", "peer_ip_src": "203.0.113.1""#;
+    let (input, output) =
+        (|index| format!(r#", "iface_in": {index}"#), |index| format!(r#", "iface_out": {index}"#));
+    for (exporter, external) in [(router, 7), (other, 8), (named, 9)] {
+        let (inside, outside) = (1, external);
+        let class = |from, to| class(exporter, &input(from), &output(to));
+        assert_eq!(class(outside, inside), Class::Receive, "{exporter}");
+        assert_eq!(class(inside, outside), Class::Transmit, "{exporter}");
+        assert_eq!(class(outside, outside), Class::Transit, "{exporter}");
+        assert_eq!(class(inside, inside), Class::Internal, "{exporter}");
+    }
+    assert_eq!(class(router, "", &output(7)), Class::Transmit);
+    // Without interfaces, and for other exporters, the AS decides.
+    assert_eq!(class(router, "", ""), Class::Transmit);
+    let foreign = r#", "label": "edge 2", "peer_ip_src": "198.51.100.1""#;
+    assert_eq!(class(foreign, &input(7), &output(1)), Class::Transmit);
 }

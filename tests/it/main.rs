@@ -24,6 +24,7 @@ mod push;
 mod queue;
 mod records;
 mod remote_write;
+mod sampling;
 mod supervision;
 mod tables;
 mod text;

@@ -8,9 +8,7 @@ use std::{
 use flow_exporter::{
     flow::{Decoded, Decoder, Flow, Malformed, Plan, Record, Skipped},
     schema::{Class, Dimension, Field, KeyHead, Measure, Schema, View},
-    traffic::{
-        AddressSet, Counts, EncodedCounts, Encoding, Ignored, RangeSet, RecordTotals, Rule, TextId,
-    },
+    traffic::{Counts, EncodedCounts, Encoding, Ignored, RangeSet, RecordTotals, Rule, TextId},
 };
 use proptest::prelude::*;
 use testkit::counting::{Record as _, schema};
@@ -78,7 +76,7 @@ fn as_zero_is_monitored_like_any_other() {
 #[test]
 fn any_of_several_ases_is_monitored() {
     let ases = RangeSet::new([64512..=64512, 65010..=65019, 64496..=64496]);
-    let rule = Rule { ases, networks: AddressSet::default() };
+    let rule = Rule { ases, ..Rule::default() };
     let class = |source_as, destination_as| class(&rule, source_as, destination_as);
     for ours in [64496, 64512, 65010, 65015, 65019] {
         assert_eq!(class(ours, 1), Class::Transmit, "{ours}");

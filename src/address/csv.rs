@@ -87,8 +87,12 @@ pub(super) fn parse(file: &[u8], max_ranges: usize) -> Result<Overlapping<Origin
 impl Columns {
     /// The columns by their names; `None` if the line has addresses and no names.
     fn named(head: &[Cow<'_, str>]) -> Option<Result<Columns, String>> {
-        if head.first().is_some_and(|field| Block::parse(field).is_ok()) {
+        let first = head.first()?;
+        if Block::parse(first).is_ok() {
             return None;
+        }
+        if is_number(first) {
+            return Some(Err(no_address(first)));
         }
         let place = |name: &str| head.iter().position(|field| field.eq_ignore_ascii_case(name));
         let any = |names: &[&str]| names.iter().find_map(|name| place(name));
@@ -164,11 +168,17 @@ impl Columns {
 }
 
 fn address(text: &str) -> Result<IpAddr, String> {
-    text.parse().map_err(|_| {
-        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-        let advice = if is_number { ": use the table with addresses as text" } else { "" };
-        format!("{} is no address{advice}", quoted(text))
-    })
+    text.parse().map_err(|_| no_address(text))
+}
+
+/// Why a text is no address. Some tables have them as numbers.
+fn no_address(text: &str) -> String {
+    let advice = if is_number(text) { ": use the table with addresses as text" } else { "" };
+    format!("{} is no address{advice}", quoted(text))
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The number of an AS, with or without `AS` before it.

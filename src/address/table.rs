@@ -16,7 +16,7 @@ use super::{
 pub struct Layer(Steps<Origin>);
 
 impl Layer {
-    /// The embedded ranges. Unpacking them takes some tens of milliseconds.
+    /// The embedded ranges. Unpacking them takes a moment and 30 MB.
     pub fn embedded() -> Layer {
         Layer(embedded::steps())
     }

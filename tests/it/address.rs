@@ -166,6 +166,10 @@ mod csv {
                 "line 2: it has 2 fields, and at least 3 are expected",
             ),
             (
+                "16777216,16777471,13335",
+                "line 1: \"16777216\" is no address: use the table with addresses as text",
+            ),
+            (
                 "asn,name\n1,x",
                 "line 1: it is neither a row that begins with a prefix or an address, nor does it name columns: expected network, or start_ip and end_ip; and asn, country_code, or both",
             ),

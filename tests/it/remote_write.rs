@@ -14,7 +14,7 @@ use flow_exporter::{
         StartTimestamps, compare,
         proto::{v1, v2},
     },
-    schema::{Class, Measure, Schema, View},
+    schema::{Class, Dimension, Measure, Schema, View},
 };
 use proptest::prelude::*;
 use prost::Message;
@@ -769,6 +769,21 @@ type AnySeries = (BTreeMap<String, String>, bool, Vec<Sample>);
 
 fn add(pool: &mut LabelPool, labels: &BTreeMap<String, String>) -> LabelSet {
     pool.add(labels.iter().map(|(name, value)| (&**name, &**value)))
+}
+
+#[test]
+fn metadata_keeps_within_its_bound_with_as_many_views_as_can_be() {
+    let views = (0..32).map(|number| {
+        let name = format!("{number:v>64}");
+        View::new(&name, &[Dimension::Hostname], &Class::ALL, &Measure::ALL)
+    });
+    let families = Arc::new(Families::all(&Schema::new(views.collect())));
+    let mut encoder = Encoder::new(families, StartTimestamps::Sample);
+    let mut batch = Batch::default();
+    batch.metadata = true;
+    let body = encoder.encode(&batch, &LabelPool::new(), Protocol::V1, Compression::Snappy);
+    let size = decompressed(&body, Compression::Snappy).len();
+    assert!((METADATA_MAX_BYTES / 4..=METADATA_MAX_BYTES).contains(&size), "{size} bytes");
 }
 
 proptest! {

@@ -14,8 +14,10 @@ pub const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
 /// [`BatchBounds::bytes`].
 pub const SAMPLE_MAX_BYTES: usize = 33;
 
-/// The most that type, help and unit of all metrics take in a request, in bytes, before compression.
-pub const METADATA_MAX_BYTES: usize = 32 << 10;
+/// The most that type, help and unit of all metrics take in a request, in bytes, before compression:
+/// those of the program's own metrics, and of as many views with all classes and measures as a
+/// configuration may have.
+pub const METADATA_MAX_BYTES: usize = 128 << 10;
 
 /// A value at a time.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -7,7 +7,7 @@ use std::{borrow::Cow, hash::BuildHasher, sync::Arc};
 use crate::{
     publish::relabel::{self, RelabelRule},
     publish::remote_write::{ExternalLabels, Families, FamilyId, Group, LabelPool, LabelSet},
-    schema::{Definition, Value},
+    schema::{Definition, Dimension, Value},
     slots::give_back_index,
 };
 
@@ -68,11 +68,13 @@ impl Labeler {
         let family = configured.unwrap_or_else(|| self.families.retired());
         let mut labels = vec![(METRIC_NAME, &*name)];
         labels.extend(definition.labels());
-        let numbers = definition.columns.iter().filter_map(|column| match column.value {
-            Value::Number { number, .. } => Some(number),
-            Value::Text(_) | Value::Other => None,
+        let as_numbers = definition.columns.iter().filter_map(|column| {
+            match (&column.dimension, column.value) {
+                (Dimension::As { .. }, Value::Number { number, .. }) => Some(number),
+                _ => None,
+            }
         });
-        let group = numbers.fold(Group::default(), Group::with);
+        let group = as_numbers.fold(Group::default(), Group::with);
         self.finish(labels, |labels| then(labels.map(|labels| Labelled { labels, family, group })))
     }
 

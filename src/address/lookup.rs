@@ -4,7 +4,7 @@ use std::{collections::HashMap, hash::Hash, net::IpAddr};
 
 use super::{ranges::Ranges, steps::Steps};
 
-/// Says of a /64 that not all of its addresses have the same value.
+/// Says that the first half of an address does not decide, since a range begins within its /64.
 const SPLIT: u32 = u32::MAX;
 
 /// Finds the value of an address. A range takes 8 bytes for IPv4 and 12 for IPv6.
@@ -13,7 +13,7 @@ pub(super) struct Lookup<V> {
     v4: Ranges<u32>,
     /// The first halves of addresses.
     v6: Ranges<u64>,
-    /// The /64s that are [`SPLIT`].
+    /// The ranges of those that are [`SPLIT`].
     long: Ranges<u128>,
     /// The values that ranges number, each once.
     values: Vec<V>,
@@ -50,7 +50,7 @@ impl<V: Copy + Eq + Hash> Lookup<V> {
     }
 }
 
-/// The ranges by the first halves of addresses, and those of the /64s that this splits.
+/// The ranges by the first halves of addresses, and those that begin within a /64.
 fn split<V: Copy + Eq + Hash>(
     steps: &[(u128, V)],
     values: &mut Values<V>,
@@ -59,16 +59,10 @@ fn split<V: Copy + Eq + Hash>(
     let mut starts = Vec::with_capacity(steps.len());
     let mut numbers = Vec::with_capacity(steps.len());
     let (mut long_starts, mut long_numbers) = (Vec::new(), Vec::new());
-    // What holds after the last step, and from where on that is to be said again after a split /64.
+    // What holds after the last step.
     let mut holds = 0;
-    let mut resumes = None;
     for within in steps.chunk_by(|a, b| half(a.0) == half(b.0)) {
         let start = half(within[0].0);
-        if let Some(resumes) = resumes.take_if(|resumes| *resumes < start) {
-            starts.push(resumes);
-            numbers.push(holds);
-        }
-        resumes = None;
         starts.push(start);
         match *within {
             [(address, value)] if address == u128::from(start) << 64 => {
@@ -86,13 +80,8 @@ fn split<V: Copy + Eq + Hash>(
                     long_starts.push(address);
                     long_numbers.push(holds);
                 }
-                resumes = start.checked_add(1);
             }
         }
-    }
-    if let Some(resumes) = resumes {
-        starts.push(resumes);
-        numbers.push(holds);
     }
     (Ranges::new(starts, numbers), Ranges::new(long_starts, long_numbers))
 }

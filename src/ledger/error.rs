@@ -38,6 +38,23 @@ pub enum StoreError {
     EarlyCounts,
 }
 
+/// Why other views are not counted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ViewsError {
+    /// Nothing can be published, so series can't be ended properly.
+    #[error("the journal can't be written: make room, or see to the disk; its error is in the log")]
+    Disk,
+    /// A worker's thread does not run.
+    #[error("a worker does not hand over what it counted: is the machine short of CPU time?")]
+    Worker,
+    /// More than the series' keys tell apart.
+    #[error("views before and after are too many: remove some first, and reload once more")]
+    TooMany,
+    /// The last snapshot is taken, or about to be.
+    #[error("the program is stopping")]
+    Stopping,
+}
+
 impl StoreError {
     /// Whether it may pass without a change of settings.
     pub const fn may_pass(&self) -> bool {

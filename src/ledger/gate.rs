@@ -1,11 +1,11 @@
 //! How the ledger asks its workers to hand over: epochs, without a lock.
 
 use std::sync::{
-    Arc, OnceLock,
+    Arc, Mutex, OnceLock, PoisonError,
     atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
-use crate::clock::UnixMs;
+use crate::{clock::UnixMs, schema::Schema};
 
 use super::bucketing::{Bucketing, TickBound};
 
@@ -13,20 +13,23 @@ use super::bucketing::{Bucketing, TickBound};
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
 /// What workers and ledger share about hand-overs. Each snapshot begins an epoch, in which each
-/// worker hands over once.
+/// worker hands over once, and from which on it counts by the schema of that epoch.
 pub(super) struct EpochGate {
     /// Number of the newest epoch.
     epoch: AtomicU64,
     /// Which messages belong to the next tick, as [`number`] writes it.
     bound: AtomicI64,
+    /// What is counted from the newest epoch on.
+    schema: Mutex<Arc<Schema>>,
     wakers: Vec<OnceLock<Waker>>,
 }
 
 impl EpochGate {
-    pub(super) fn new(workers: usize, bound: TickBound) -> Self {
+    pub(super) fn new(workers: usize, bound: TickBound, schema: Arc<Schema>) -> Self {
         EpochGate {
             epoch: AtomicU64::new(0),
             bound: AtomicI64::new(number(bound)),
+            schema: Mutex::new(schema),
             wakers: (0..workers).map(|_| OnceLock::new()).collect(),
         }
     }
@@ -51,6 +54,11 @@ impl EpochGate {
         }
     }
 
+    /// What is counted. A worker that sees an epoch sees the schema that it began with as well.
+    pub(super) fn schema(&self) -> Arc<Schema> {
+        Arc::clone(&self.schema.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Sets how a worker is woken up. Only the first call counts.
     pub(super) fn wake_with(&self, worker: usize, waker: Waker) {
         // A second waker would mean a second source for one shard, which does not exist.
@@ -65,6 +73,12 @@ impl EpochGate {
         for waker in self.wakers.iter().filter_map(OnceLock::get) {
             waker();
         }
+    }
+
+    /// The same, and to count by this schema from then on.
+    pub(super) fn ask_for(&self, schema: Arc<Schema>, bound: TickBound) {
+        *self.schema.lock().unwrap_or_else(PoisonError::into_inner) = schema;
+        self.ask(bound);
     }
 
     /// The watermark that all partitions must reach for the next tick; `None` if ticks don't wait

@@ -5,9 +5,11 @@ use std::{
     time::Instant,
 };
 
-use crate::{asn::AsNames, clock::UnixMs, source::Position, traffic::Counts};
+use tokio::sync::oneshot;
 
-use super::bucketing::TickBound;
+use crate::{asn::AsNames, clock::UnixMs, schema::Schema, source::Position, traffic::Counts};
+
+use super::{bucketing::TickBound, error::ViewsError};
 
 /// What the ledger is told.
 pub(super) enum Request {
@@ -19,12 +21,20 @@ pub(super) enum Request {
     NamesFailed,
     /// What is counted from now on comes from the cluster with this id.
     Cluster(String),
+    /// Other views are to be counted.
+    Views(NewViews),
     /// No message before this time is left in a worker's partitions, but for late ones.
     Watermark { worker: usize, time: UnixMs },
     /// What a worker has counted.
     HandOver(HandOver),
     /// A worker has handed over its last counts.
     Left,
+}
+
+/// The views that are to be counted from now on, and where to say whether they are.
+pub(super) struct NewViews {
+    pub(super) schema: Arc<Schema>,
+    pub(super) answer: oneshot::Sender<Result<(), ViewsError>>,
 }
 
 /// What was counted for one tick.
@@ -39,6 +49,7 @@ pub(super) struct Bucket {
 pub(super) struct HandOver {
     /// The epoch for which it is, if it is the first one of this worker in that epoch.
     pub(super) epoch: Option<u64>,
+    /// All of one schema.
     pub(super) buckets: Vec<Bucket>,
     /// Up to where the worker has counted.
     pub(super) positions: Vec<Position>,

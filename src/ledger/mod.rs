@@ -17,6 +17,7 @@ mod error;
 mod gate;
 mod identity;
 mod message;
+mod migration;
 mod observer;
 mod reader;
 mod restore;
@@ -29,7 +30,7 @@ mod table_texts;
 mod thread;
 
 pub use cluster::forget_cluster;
-pub use error::StoreError;
+pub use error::{StoreError, ViewsError};
 pub use gate::Waker;
 pub use identity::Identity;
 pub use observer::Observer;

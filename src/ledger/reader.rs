@@ -1,5 +1,5 @@
-//! Handles to the ledger: one reads what is published, and says which cluster the counts are of; the
-//! other gives it AS names.
+//! Handles to the ledger: one reads what is published, says which cluster the counts are of, and
+//! changes what is counted; the other gives it AS names.
 
 use std::{
     fmt,
@@ -7,11 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::{asn::AsNames, clock::UnixMs, schema::Schema};
 
-use super::{bucketing::Bucketing, gate::EpochGate, message::Request, snapshot::Snapshot};
+use super::{
+    bucketing::Bucketing,
+    error::ViewsError,
+    gate::EpochGate,
+    message::{NewViews, Request},
+    snapshot::Snapshot,
+};
 
 /// Sends the ledger AS names.
 #[derive(Clone)]
@@ -43,7 +49,6 @@ pub struct Reader {
     pub(super) newest: watch::Receiver<Option<Arc<Snapshot>>>,
     pub(super) news: watch::Receiver<()>,
     pub(super) requests: mpsc::Sender<Request>,
-    pub(super) schema: Arc<Schema>,
     pub(super) gate: Arc<EpochGate>,
     pub(super) bucketing: Bucketing,
 }
@@ -60,9 +65,21 @@ impl Reader {
         self.newest.borrow().clone()
     }
 
-    /// What the series are.
+    /// What is counted; snapshots say themselves what their series are.
     pub fn schema(&self) -> Arc<Schema> {
-        Arc::clone(&self.schema)
+        self.gate.schema()
+    }
+
+    /// Has the views of `schema` counted from now on, in the place of those before. Views that differ
+    /// in what their series are or count end and begin anew; the others go on. All of it is durable
+    /// when this returns `Ok`.
+    ///
+    /// # Errors
+    /// Nothing has changed then.
+    pub async fn change_views(&self, schema: Arc<Schema>) -> Result<(), ViewsError> {
+        let (answer, answered) = oneshot::channel();
+        drop(self.requests.send(Request::Views(NewViews { schema, answer })));
+        answered.await.unwrap_or(Err(ViewsError::Stopping))
     }
 
     /// Changes after each publication, and closes after the last.

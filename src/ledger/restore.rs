@@ -24,8 +24,8 @@ pub(super) struct Restored {
     pub(super) early: EarlyCounts,
     /// What was counted for later ticks in series of retired views.
     pub(super) early_retired: EarlyCounts,
-    /// Slots of series that can't continue under their labels. They end once the series table's
-    /// state is the journal's newest.
+    /// Slots of series that can't continue under their labels, besides those of retired views. They
+    /// end once the series table's state is the journal's newest.
     pub(super) ending: Vec<usize>,
 }
 
@@ -34,32 +34,37 @@ pub(super) struct Restored {
 /// # Errors
 /// [`StoreError::Definition`] and [`StoreError::EarlyCounts`], as at the start.
 pub fn check(state: &State) -> Result<(), StoreError> {
-    restore(state, &Arc::new(Schema::original()), true, &AsNames::none()).map(drop)
+    restore(state, &Arc::new(Schema::original()), |_| true, &AsNames::none()).map(drop)
 }
 
-/// The series table of a state. Series keep the names that their definitions record. Series of
-/// views that `schema` does not have get retired views, and so do all series if flows are
-/// classified by another rule now (not `is_same_rule`).
+/// The series table of a state. Series keep the names that their definitions record. Those of views
+/// that `schema` does not have come as those of retired views, and so do those of its views that
+/// counted other flows before (`goes_on` is false).
 pub(super) fn restore(
     state: &State,
     schema: &Arc<Schema>,
-    is_same_rule: bool,
+    goes_on: impl Fn(&View) -> bool,
     names: &AsNames,
 ) -> Result<Restored, StoreError> {
     let early = early::Recorded::read(&state.early_counts).ok_or(StoreError::EarlyCounts)?;
-    let recorded = Recorded::read(state, if is_same_rule { schema.configured() } else { &[] })?;
-    let names = Arc::new(AsNames::of(recorded.names).over(names));
-    let views = RecordedViews::new(schema, is_same_rule, recorded.retired, early.views())
-        .ok_or(StoreError::EarlyCounts)?;
+    let kept: Vec<bool> = schema.configured().iter().map(goes_on).collect();
+    let mut views = RecordedViews { schema, kept, retired: Vec::new() };
+    let names = Arc::new(AsNames::of(views.read(state)?).over(names));
+    for view in early.views() {
+        if views.place_of(|known| known.has_series_of(view)).is_none() {
+            views.retired.push(view.clone());
+        }
+    }
+    let schema_of_all = views.schema().ok_or(StoreError::EarlyCounts)?;
     let place_of = |view: &View| views.place_of(|known| known.has_series_of(view));
     let configured = |view: &View| place_of(view).filter(|&place| !views.is_retired(place));
     let retired = |view: &View| place_of(view).filter(|&place| views.is_retired(place));
-    let early_retired = early.counts(&views.schema, retired).ok_or(StoreError::EarlyCounts)?;
+    let early_retired = early.counts(&schema_of_all, retired).ok_or(StoreError::EarlyCounts)?;
     let early = early.counts(schema, configured).ok_or(StoreError::EarlyCounts)?;
     // Before the first snapshot, the state's time is that of the journal, not of what was counted; and
     // before the time of the first data was known, snapshots had the epoch.
     let time = Some(state.time).filter(|&time| state.sequence > 0 && time != UnixMs::EPOCH);
-    let mut table = SeriesTable::new(Arc::clone(&views.schema), Arc::clone(&names), time);
+    let mut table = SeriesTable::new(schema_of_all, Arc::clone(&names), time);
     let positions = state.positions.iter();
     table.restore(state.sequence, positions.map(|(&(_, partition), &next)| (partition, next)));
     let mut ending = Vec::new();
@@ -76,7 +81,7 @@ pub(super) fn restore(
         let is_too_long = definition.columns.iter().any(
             |column| matches!(column.value, Value::Text(text) if text.len() > MAX_VALUE_BYTES),
         );
-        if is_renamed || is_too_long || views.is_retired(view) {
+        if is_renamed || is_too_long {
             ending.push(slot as usize);
         }
         let times = (series.start, series.changed);
@@ -88,18 +93,20 @@ pub(super) fn restore(
     Ok(Restored { table, early, early_retired, ending })
 }
 
-/// What all definitions together record.
-struct Recorded<'s> {
-    /// AS names, each once: the same AS may have millions of series.
-    names: BTreeMap<u32, &'s str>,
-    /// Views of the series that are not of the configured ones, each once.
+/// The views of the journal's series.
+struct RecordedViews<'c> {
+    schema: &'c Schema,
+    /// Which of the configured views have series in the journal that go on.
+    kept: Vec<bool>,
+    /// Views of the other series, each once. Their places are behind those of the configured ones.
     retired: Vec<View>,
 }
 
-impl<'s> Recorded<'s> {
-    fn read(state: &'s State, configured: &[View]) -> Result<Self, StoreError> {
+impl RecordedViews<'_> {
+    /// Finds the views of all series. Returns the names of ASes, each AS' once: there may be millions
+    /// of series of the same AS.
+    fn read<'s>(&mut self, state: &'s State) -> Result<BTreeMap<u32, &'s str>, StoreError> {
         let mut names = BTreeMap::new();
-        let mut retired: Vec<View> = Vec::new();
         for series in state.series() {
             let definition = read(series.id, series.definition)?;
             for (asn, name) in definition.names() {
@@ -111,55 +118,32 @@ impl<'s> Recorded<'s> {
                     names.insert(asn, name);
                 }
             }
-            if !configured.iter().chain(&retired).any(|view| definition.is_of(view)) {
+            if self.place_of(|view| definition.is_of(view)).is_none() {
                 let view = definition.to_view().filter(|view| definition.is_of(view));
-                retired.push(view.ok_or_else(|| misfit(series.id))?);
+                self.retired.push(view.ok_or_else(|| misfit(series.id))?);
             }
         }
-        Ok(Recorded { names, retired })
-    }
-}
-
-/// The views of the journal's series in a schema.
-struct RecordedViews {
-    schema: Arc<Schema>,
-    /// Views of the journal are not found before this place.
-    first: usize,
-    configured: usize,
-}
-
-impl RecordedViews {
-    /// A schema that has these views as well; `None` if they are too many.
-    fn new<'v>(
-        schema: &Schema,
-        is_same_rule: bool,
-        mut retired: Vec<View>,
-        of_early_counts: impl Iterator<Item = &'v View>,
-    ) -> Option<Self> {
-        let kept = if is_same_rule { schema.configured() } else { &[] };
-        for view in of_early_counts {
-            if !kept.iter().chain(&retired).any(|known| known.has_series_of(view)) {
-                retired.push(view.clone());
-            }
-        }
-        let configured = schema.configured().len();
-        if configured + retired.len() > Schema::MAX_VIEWS {
-            return None;
-        }
-        Some(RecordedViews {
-            schema: Arc::new(schema.with_retired(retired)),
-            first: if is_same_rule { 0 } else { configured },
-            configured,
-        })
+        Ok(names)
     }
 
+    /// The place of a view whose series are in the journal.
     fn place_of(&self, is_wanted: impl Fn(&View) -> bool) -> Option<u8> {
-        let views = &self.schema.views()[self.first..];
-        views.iter().position(is_wanted).map(|place| (self.first + place) as u8)
+        let configured = self.schema.configured();
+        let kept = configured.iter().zip(&self.kept).map(|(view, &is_kept)| (view, is_kept));
+        let mut all = kept.chain(self.retired.iter().map(|view| (view, true)));
+        // There is a schema of them, or these places are not used.
+        all.position(|(view, is_known)| is_known && is_wanted(view)).map(|place| place as u8)
     }
 
     fn is_retired(&self, view: u8) -> bool {
-        usize::from(view) >= self.configured
+        usize::from(view) >= self.kept.len()
+    }
+
+    /// A schema that has all of them; `None` if they are too many.
+    fn schema(&self) -> Option<Arc<Schema>> {
+        let all = self.kept.len() + self.retired.len();
+        (all <= Schema::MAX_VIEWS)
+            .then(|| Arc::new(self.schema.with_retired(self.retired.iter().cloned())))
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
 
 use super::{
     columns::Columns,
+    migration::Migration,
     snapshot::{Snapshot, Start},
     table_texts::TableTexts,
 };
@@ -98,7 +99,7 @@ impl SeriesTable {
     }
 
     /// What the series are.
-    pub(super) fn schema(&self) -> &Schema {
+    pub(super) fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }
 
@@ -234,6 +235,43 @@ impl SeriesTable {
                 self.end(slot);
             }
         }
+    }
+
+    /// Ends the series of views that are not configured.
+    pub(super) fn end_retired(&mut self) {
+        let configured = self.schema.configured().len();
+        self.end_where(|table, slot| usize::from(head(table.keys.row(slot)).view) >= configured);
+    }
+
+    /// Takes up other views. All series stay, in the places that `migration` gives their views there.
+    pub(super) fn migrate(&mut self, migration: &Migration) {
+        let schema = &migration.schema;
+        let (mut keys, mut counts) =
+            (Columns::new(schema.key_width()), Columns::new(schema.counts()));
+        for slot in 0..self.keys.len() {
+            // A row is as wide as those of the view with the most: what a living series has fits.
+            let (mut key, mut row) = ([0; MAX_KEY_WIDTH], [0; Measure::ALL.len()]);
+            if self.slots.is_taken(slot) {
+                let before = self.keys.row(slot);
+                let head = head(before);
+                key[..before.len()].copy_from_slice(before);
+                key[0] = KeyHead { view: migration.place_of(head), ..head }.column();
+                row[..self.schema.counts()].copy_from_slice(self.counts.row(slot));
+            }
+            keys.push(&key[..schema.key_width()]);
+            counts.push(&row[..schema.counts()]);
+        }
+        self.index.clear();
+        let SeriesTable { index, hasher, slots, .. } = self;
+        let hash = |&slot: &u32| hash_key(hasher, keys.row(slot as usize));
+        for slot in (0..keys.len()).filter(|&slot| slots.is_taken(slot)) {
+            let slot = slot as u32;
+            index.insert_unique(hash(&slot), slot, hash);
+        }
+        (self.keys, self.counts) = (keys, counts);
+        self.last_resort = schema.views().iter().map(|view| view.classes().len()).sum();
+        self.max_series = schema.max_series();
+        self.schema = Arc::clone(schema);
     }
 
     /// Begins to load an earlier state: the number of its snapshot, and positions.

@@ -49,6 +49,7 @@ pub struct Shard {
     out: usize,
     receipts_in: mpsc::Sender<Option<Box<Counts>>>,
     receipts_out: mpsc::Receiver<Option<Box<Counts>>>,
+    /// What all tables are of that are not handed over.
     schema: Arc<Schema>,
 }
 
@@ -64,15 +65,15 @@ impl Shard {
         gate: &Arc<EpochGate>,
         requests: mpsc::Sender<Request>,
         bucketing: Bucketing,
-        schema: &Arc<Schema>,
     ) -> Self {
+        let schema = gate.schema();
         let (receipts_in, receipts_out) = mpsc::channel();
         Shard {
             number,
             gate: Arc::clone(gate),
             requests,
             bucketing,
-            counts: Box::new(Counts::new(Arc::clone(schema))),
+            counts: Box::new(Counts::new(Arc::clone(&schema))),
             bound: gate.bound(),
             early: Vec::new(),
             handed_early: Vec::new(),
@@ -81,13 +82,18 @@ impl Shard {
             out: 0,
             receipts_in,
             receipts_out,
-            schema: Arc::clone(schema),
+            schema,
         }
     }
 
     /// The worker's number, from 0.
     pub fn number(&self) -> usize {
         self.number
+    }
+
+    /// What is counted. Changes only with hand-overs.
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.schema
     }
 
     /// Sets how the worker is woken up when it is to hand over. Only the first call counts.
@@ -156,12 +162,18 @@ impl Shard {
     }
 
     /// Hands over everything that was counted, with the positions up to which it was, and continues
-    /// with empty tables. Waits if the ledger has not merged what was handed over before.
+    /// with empty tables, which are of another schema if the ledger wants that. Waits if the ledger has not merged what was handed over before.
     pub fn hand_over(&mut self, positions: Vec<Position>) {
-        let empty = self.take_table();
+        let returned = self.take_table();
         let epoch = self.gate.epoch();
         let is_asked = epoch != self.epoch;
         self.epoch = epoch;
+        if is_asked {
+            self.schema = self.gate.schema();
+        }
+        let empty = returned
+            .filter(|table| Arc::ptr_eq(table.schema(), &self.schema))
+            .unwrap_or_else(|| Box::new(Counts::new(Arc::clone(&self.schema))));
         let counts = std::mem::replace(&mut self.counts, empty);
         let bound = self.bound;
         self.bound = self.gate.bound();
@@ -181,8 +193,8 @@ impl Shard {
         })));
     }
 
-    /// An empty table, once fewer than [`TABLES_OUT`] wait to be merged.
-    fn take_table(&mut self) -> Box<Counts> {
+    /// An empty table that was merged, if there is one, once fewer than [`TABLES_OUT`] wait for that.
+    fn take_table(&mut self) -> Option<Box<Counts>> {
         let mut table = None;
         while self.out > 0 {
             let receipt = if self.out < TABLES_OUT {
@@ -195,7 +207,7 @@ impl Shard {
             self.out -= 1;
             table = back.or(table);
         }
-        table.unwrap_or_else(|| Box::new(Counts::new(Arc::clone(&self.schema))))
+        table
     }
 }
 

@@ -95,7 +95,7 @@ impl Snapshot {
     }
 
     /// What the series are.
-    pub fn schema(&self) -> &Schema {
+    pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }
 

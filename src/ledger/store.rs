@@ -10,7 +10,7 @@ use crate::{
         self, CheckpointHead, Delta, Journal, JournalConfig, Log, MEMORY_LIMIT_BYTES,
         MemoryJournal, State,
     },
-    schema::{Measure, Schema},
+    schema::{Measure, Schema, View},
 };
 
 use super::{
@@ -35,8 +35,9 @@ pub struct Store {
     identity: Identity,
     /// The id of the cluster that positions are of, if it is known.
     cluster: Option<String>,
-    /// The identity that the journal holds, if flows are classified by another rule now: it stays
-    /// there until the series that were counted under it have ended.
+    /// The identity that the journal holds, if it is another one now because flows are classified by
+    /// another rule or views count others: it stays there until the series that were counted under it
+    /// have ended.
     held: Option<Vec<u8>>,
     /// What was recovered and is yet to be loaded.
     recovered: Option<State>,
@@ -80,7 +81,7 @@ impl Store {
         let (journal, recovered) = Journal::open(directory, config)?;
         let state = recovered.state.as_ref();
         let held = state.map(|state| held(state, identity)).transpose()?;
-        let cluster = held.and_then(|held| held.cluster).map(str::to_owned);
+        let cluster = held.as_ref().and_then(|held| held.cluster).map(str::to_owned);
         let is_same_rule = held.is_none_or(|held| held.rule == format!("{:#}", identity.rule));
         if !is_same_rule {
             tracing::warn!(
@@ -98,7 +99,7 @@ impl Store {
         Ok(Store {
             backend: Backend::Disk(Box::new(journal)),
             begun: now,
-            held: state.filter(|_| !is_same_rule).map(|state| state.identity.clone()),
+            held: None,
             identity: identity.clone(),
             cluster,
             recovered: recovered.state,
@@ -196,7 +197,15 @@ impl Store {
         names: &AsNames,
     ) -> Result<Option<Restored>, StoreError> {
         let Some(state) = self.recovered.take() else { return Ok(None) };
-        let restored = restore(&state, schema, self.held.is_none(), names)?;
+        let recorded = identity::Recorded::read(&state.identity);
+        let rule = format!("{:#}", self.identity.rule);
+        let of_same_rule = recorded.filter(|recorded| recorded.rule == rule);
+        let goes_on =
+            |view: &View| of_same_rule.as_ref().is_some_and(|recorded| recorded.has_flows_of(view));
+        let restored = restore(&state, schema, goes_on, names)?;
+        if *state.identity != *self.identity.text(self.cluster.as_deref(), schema).as_bytes() {
+            self.held = Some(state.identity.clone());
+        }
         if state.width() != restored.table.schema().counts()
             && let Backend::Disk(journal) = &mut self.backend
         {
@@ -207,6 +216,21 @@ impl Store {
         self.extra_measures = snapshot.series().map(|of| extra_measures(&snapshot, &of)).sum();
         self.durable = Some(Arc::new(snapshot));
         Ok(Some(restored))
+    }
+
+    /// Takes up other views: those of `schema`, which is the series table's, in the place of `before`. The journal has the identity from before until series are [retired](Self::retire).
+    pub(super) fn migrate(&mut self, before: &Schema, schema: &Schema) {
+        let cluster = self.cluster.as_deref();
+        let held = self.identity.text(cluster, before);
+        if self.held.is_none() && held != self.identity.text(cluster, schema) {
+            self.held = Some(held.into_bytes());
+        }
+        if before.counts() != schema.counts() {
+            match &mut self.backend {
+                Backend::Disk(journal) => journal.begin_segment(),
+                Backend::Memory(memory) => memory.set_width(schema.counts()),
+            }
+        }
     }
 
     /// Records that the series which can't continue end with the next snapshot. From then on, the
@@ -299,7 +323,7 @@ impl Store {
         delta.extra_samples = extra;
         let appended = match backend {
             Backend::Disk(journal) => {
-                let text = identity.text(cluster.as_deref());
+                let text = identity.text(cluster.as_deref(), table.schema());
                 let source = Checkpoint {
                     snapshot: before,
                     begun: *begun,
@@ -401,12 +425,15 @@ impl journal::CheckpointSource for Checkpoint<'_> {
         for series in snapshot.series() {
             definition.clear();
             series.define(&mut definition);
+            // The snapshot may be from before other views were taken up.
+            let mut counts = [0; Measure::ALL.len()];
+            counts.iter_mut().zip(series.counts).for_each(|(to, count)| *to = *count);
             visit(journal::Series {
                 id: series.slot as u32,
                 start: series.start,
                 changed: snapshot.changes.row(series.slot)[0],
                 definition: &definition,
-                counts: series.counts,
+                counts: &counts[..self.width],
             });
         }
     }

@@ -22,9 +22,10 @@ use crate::{
 use super::{
     bucketing::TickBound,
     early::EarlyCounts,
-    error::StoreError,
+    error::{StoreError, ViewsError},
     gate::EpochGate,
-    message::{Bucket, HandOver, Receipt, Request},
+    message::{Bucket, HandOver, NewViews, Receipt, Request},
+    migration::Migration,
     observer::{NoObserver, Observer},
     reader::{Names, Reader},
     restore::Restored,
@@ -38,6 +39,9 @@ use super::{
 /// How long a snapshot waits for the workers. They answer between two batches, so only a thread that
 /// the system does not run takes longer; its counts then come with the next snapshot.
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long to wait before the disk is asked again for what must be published before counting goes on.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// How often the clock is read while nothing happens: someone may set it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -88,9 +92,15 @@ pub struct Ledger {
     table: SeriesTable,
     /// What was counted for later ticks than the next one.
     early: EarlyCounts,
-    /// Slots of restored series that can't continue. They end once everything that was counted in
-    /// them is published.
-    ending: Vec<usize>,
+    /// What workers are to count by. Their tables are merged if they are of this schema.
+    schema: Arc<Schema>,
+    /// Series can't continue: those in these slots, and all of retired views. They end once everything
+    /// that was counted in them is published. Before that, no table is merged.
+    ending: Option<Vec<usize>>,
+    /// What was handed over and can't be merged yet: not more than a worker may have unmerged.
+    held: Vec<HandOver>,
+    /// Views that somebody wants counted.
+    new_views: Option<NewViews>,
     /// Makes snapshots durable; without one, counts live in memory only.
     store: Option<Store>,
     component: Component,
@@ -151,12 +161,14 @@ impl Ledger {
                 ending: Vec::new(),
             });
         let table = table.bounded(config.max_series);
+        let has_retired = table.schema().views().len() > table.schema().configured().len();
         metrics.series_limit.set(i64::try_from(config.max_series).unwrap_or(i64::MAX));
         let last = table.time();
         let schedule = Schedule::new(config.interval, config.timestamps, workers, last, now);
         let bucketing = schedule.bucketing();
-        let gate = Arc::new(EpochGate::new(workers, schedule.bound()));
-        let shard = |number| Shard::new(number, &gate, send.clone(), bucketing, &config.schema);
+        let schema = Arc::clone(&config.schema);
+        let gate = Arc::new(EpochGate::new(workers, schedule.bound(), schema));
+        let shard = |number| Shard::new(number, &gate, send.clone(), bucketing);
         let shards = (0..workers).map(shard).collect();
         let before = store.as_ref().and_then(Store::durable).cloned();
         metrics.series.set(before.as_ref().map_or(0, |before| before.len() as i64));
@@ -166,7 +178,6 @@ impl Ledger {
             newest: newest_out,
             news: news_out,
             requests: send.clone(),
-            schema: Arc::clone(&config.schema),
             gate: Arc::clone(&gate),
             bucketing,
         };
@@ -177,7 +188,10 @@ impl Ledger {
             schedule,
             table,
             early,
-            ending,
+            schema: Arc::clone(&config.schema),
+            ending: (has_retired || !ending.is_empty()).then_some(ending),
+            held: Vec::new(),
+            new_views: None,
             store,
             component,
             // While fresh names are on their way, series keep those under which they were counted.
@@ -204,7 +218,10 @@ impl Ledger {
         for counts in early_retired.into_values().flatten() {
             ledger.count(&counts);
         }
-        ledger.end_retired();
+        // Unless there are early counts to be published first.
+        if ledger.table.touched().is_empty() {
+            ledger.end_retired();
+        }
         Ok((ledger, shards, reader, Names { requests: send }))
     }
 
@@ -218,10 +235,8 @@ impl Ledger {
     pub fn run(mut self) {
         self.component.set(self.normal_state());
         self.look_at_clock();
-        if !self.ending.is_empty() {
-            // Early counts of series that can't continue.
-            self.publish(self.in_between(UnixMs::now()), false, Instant::now());
-            self.end_retired();
+        if self.ending.is_some() {
+            self.retire(Instant::now());
         }
         let mut first_publication = Some(Instant::now() + self.names_wait);
         while self.attached > 0 {
@@ -232,6 +247,11 @@ impl Ledger {
                 self.take_snapshot(None);
             }
             if first_publication.is_none() {
+                if let Some(NewViews { schema, answer }) = self.new_views.take() {
+                    // Who asked may have gone.
+                    drop(answer.send(self.change_views(schema)));
+                    continue;
+                }
                 if self.asked.take() > self.last_snapshot {
                     self.take_snapshot(None);
                 }
@@ -267,7 +287,8 @@ impl Ledger {
                 Ok(Request::Watermark { worker, time }) => {
                     self.schedule.advance_watermark(worker, time);
                 }
-                Ok(Request::HandOver(handed)) => self.merge(handed),
+                Ok(Request::Views(views)) => self.new_views = Some(views),
+                Ok(Request::HandOver(handed)) => self.take(handed),
                 Ok(Request::Left) => self.attached -= 1,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     self.look_at_clock();
@@ -347,15 +368,12 @@ impl Ledger {
         let taken = Instant::now();
         // The journal can end only series that it knows, so series end while everything that was
         // counted is published.
-        let ends_series = self.new_names.is_some()
-            || !self.ending.is_empty()
-            || tick.and(self.series_ttl).is_some();
+        let ends_series = self.new_names.is_some() || tick.and(self.series_ttl).is_some();
         if ends_series && !self.table.touched().is_empty() && !self.is_refused {
             // Workers with full tables have handed over since the last snapshot.
             let last = self.last_snapshot.unwrap_or(taken);
             self.publish(self.in_between(UnixMs::now()), false, last);
         }
-        self.end_retired();
         if self.table.touched().is_empty() {
             if let Some(names) = self.new_names.take() {
                 self.table.rename(names);
@@ -386,16 +404,85 @@ impl Ledger {
         self.receipts.clear();
     }
 
-    /// Ends the restored series that can't continue, because their names or their view have
-    /// changed, or because flows are classified by another rule; not before all that was counted in
-    /// them is published.
-    fn end_retired(&mut self) {
-        if !self.table.touched().is_empty() {
-            return;
+    /// Has other views counted from now on, and says so in the journal.
+    fn change_views(&mut self, schema: Arc<Schema>) -> Result<(), ViewsError> {
+        // So little is left to go wrong, and the series of earlier changes have ended.
+        self.take_snapshot(None);
+        if self.is_refused {
+            return Err(ViewsError::Disk);
         }
-        for slot in self.ending.drain(..) {
+        if self.missing > 0 {
+            return Err(ViewsError::Worker);
+        }
+        let migration = Migration::new(&self.schema, &schema).ok_or(ViewsError::TooMany)?;
+        let asked = Instant::now();
+        self.missing = self.attached;
+        self.gate.ask_for(Arc::clone(&schema), self.schedule.bound());
+        // From here on there is no way back, since flows are counted by the new views already. A
+        // worker that answered a moment ago will again, or it leaves.
+        while self.missing > 0 {
+            self.collect(Instant::now() + HAND_OVER_LIMIT);
+        }
+        for (tick, tables) in std::mem::take(&mut self.early) {
+            for counts in tables {
+                self.metrics.add_counts(&counts);
+                self.observer.counted(&counts, Instant::now());
+                let ends = |view| migration.goes_on(view).is_none().then_some(view);
+                self.count(&counts.of_views(&self.schema, ends));
+                let goes_on = counts.of_views(&schema, |view| migration.goes_on(view));
+                if !goes_on.is_empty() {
+                    self.early.entry(tick).or_default().push(goes_on);
+                }
+            }
+        }
+        let before = Arc::clone(self.table.schema());
+        self.table.migrate(&migration);
+        if let Some(store) = &mut self.store {
+            store.migrate(&before, self.table.schema());
+        }
+        self.metrics.series_limit.set(i64::try_from(schema.max_series()).unwrap_or(i64::MAX));
+        self.schema = schema;
+        self.ending = Some(Vec::new());
+        self.receipts.clear();
+        self.retire(asked);
+        if self.ending.is_some() {
+            return Err(ViewsError::Stopping);
+        }
+        self.publish(self.in_between(UnixMs::now()), false, asked);
+        Ok(())
+    }
+
+    /// Ends the series that can't continue, once all that was counted in them is published; nothing of
+    /// it is newer than `taken`. As long as the disk refuses that, nothing else is merged: a view that
+    /// counts other flows now would have series with the labels of those that are to end, and a crash
+    /// would leave both in the journal.
+    fn retire(&mut self, taken: Instant) {
+        while !self.table.touched().is_empty() {
+            self.publish(self.in_between(UnixMs::now()), false, taken);
+            if self.table.touched().is_empty() {
+                break;
+            }
+            if self.attached == 0 {
+                // What is held back is counted again after the restart.
+                self.held.clear();
+                return;
+            }
+            let deadline = Instant::now() + RETRY;
+            while self.attached > 0 && self.receive(deadline) {}
+        }
+        self.end_retired();
+        for handed in std::mem::take(&mut self.held) {
+            self.merge(handed);
+        }
+    }
+
+    /// Ends the series that can't continue, because their names or their view have changed, or because
+    /// flows are classified by another rule. All that was counted in them is published.
+    fn end_retired(&mut self) {
+        for slot in self.ending.take().unwrap_or_default() {
             self.table.end(slot);
         }
+        self.table.end_retired();
         if let Some(store) = &mut self.store {
             store.retire();
         }
@@ -404,27 +491,13 @@ impl Ledger {
     /// Takes what the workers hand over.
     fn collect(&mut self, deadline: Instant) {
         while self.missing > 0 {
-            match self.requests.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Request::HandOver(handed)) => self.merge(handed),
-                Ok(Request::Left) => {
-                    self.attached -= 1;
-                    self.missing = self.missing.saturating_sub(1);
-                }
-                Ok(Request::Names(names)) => self.new_names = Some(names),
-                Ok(Request::Freshen(asked)) => self.asked = self.asked.max(Some(asked)),
-                Ok(Request::Watermark { worker, time }) => {
-                    self.schedule.advance_watermark(worker, time);
-                }
-                Ok(Request::Cluster(id)) => self.note_cluster(id),
-                Ok(Request::NamesFailed) => {}
-                Err(_) => {
-                    self.metrics.snapshots_incomplete.inc();
-                    tracing::warn!(
-                        missing = self.missing,
-                        "a snapshot was taken without all workers: is the machine short of CPU time?"
-                    );
-                    break;
-                }
+            if !self.receive(deadline) {
+                self.metrics.snapshots_incomplete.inc();
+                tracing::warn!(
+                    missing = self.missing,
+                    "a snapshot was taken without all workers: is the machine short of CPU time?"
+                );
+                break;
             }
         }
     }
@@ -435,7 +508,41 @@ impl Ledger {
         }
     }
 
-    fn merge(&mut self, HandOver { epoch, buckets, positions, receipt }: HandOver) {
+    /// Takes the next request while a snapshot is being taken; false if none comes until then.
+    fn receive(&mut self, deadline: Instant) -> bool {
+        match self.requests.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(Request::HandOver(handed)) => self.take(handed),
+            Ok(Request::Left) => {
+                self.attached -= 1;
+                self.missing = self.missing.saturating_sub(1);
+            }
+            Ok(Request::Names(names)) => self.new_names = Some(names),
+            Ok(Request::Freshen(asked)) => self.asked = self.asked.max(Some(asked)),
+            Ok(Request::Views(views)) => self.new_views = Some(views),
+            Ok(Request::Cluster(id)) => self.note_cluster(id),
+            Ok(Request::Watermark { worker, time }) => {
+                self.schedule.advance_watermark(worker, time);
+            }
+            Ok(Request::NamesFailed) => {}
+            Err(_) => return false,
+        }
+        true
+    }
+
+    /// Takes what a worker hands over: merges it, or keeps it until it can be merged.
+    fn take(&mut self, handed: HandOver) {
+        if handed.epoch == Some(self.gate.epoch()) {
+            self.missing = self.missing.saturating_sub(1);
+        }
+        let is_of_others = |bucket: &Bucket| !Arc::ptr_eq(bucket.counts.schema(), &self.schema);
+        if self.ending.is_some() || handed.buckets.iter().any(is_of_others) {
+            self.held.push(handed);
+        } else {
+            self.merge(handed);
+        }
+    }
+
+    fn merge(&mut self, HandOver { buckets, positions, receipt, .. }: HandOver) {
         self.table.advance(&positions);
         let mut merged = None;
         for Bucket { bound, mut counts } in buckets {
@@ -453,9 +560,6 @@ impl Ledger {
             Some(table) => receipt.give(table),
             // The worker counts for the next tick already: its table stays here until that is due.
             None => self.receipts.push(receipt),
-        }
-        if epoch == Some(self.gate.epoch()) {
-            self.missing = self.missing.saturating_sub(1);
         }
     }
 

@@ -71,13 +71,14 @@ pub struct Page {
 
 impl Page {
     /// A page of which nothing is rendered yet. Without a snapshot, the flow metrics of `schema` have
-    /// no series.
+    /// no series; a snapshot has a schema of its own.
     pub fn new(
         format: Format,
         schema: Arc<Schema>,
         snapshot: Option<Arc<Snapshot>>,
         own: Vec<Family>,
     ) -> Self {
+        let schema = snapshot.as_ref().map_or(schema, |snapshot| Arc::clone(snapshot.schema()));
         let lines = snapshot.as_ref().map_or(0, |snapshot| lines(&schema, snapshot));
         Page {
             format,

@@ -1,11 +1,13 @@
 //! Which flows a view counts.
 
-use std::{net::IpAddr, ops::RangeInclusive};
+use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive};
 
 use ipnet::IpNet;
 
 use super::{
-    dimension::{ABSENT, Dimension, LabelRequest, OTHER_NUMBER, Shown, UnknownLabel},
+    dimension::{
+        ABSENT, Dimension, LabelRequest, OTHER_NUMBER, PrefixLengths, Shown, UnknownLabel,
+    },
     field::{EGRESS, INGRESS},
     protocol::protocol,
     tcp_flags::flag,
@@ -92,6 +94,57 @@ impl Filter {
     pub fn accepted(&self) -> &Accepted {
         &self.accepted
     }
+
+    /// Whose values it accepts and which, in one line. Filters that accept the same values have the
+    /// same text, in whatever order these are listed.
+    pub(super) fn text(&self) -> String {
+        let accepted = match &self.accepted {
+            Accepted::Numbers(ranges) => merged(ranges).iter().map(range_text).collect(),
+            Accepted::Networks(networks) => {
+                IpNet::aggregate(networks).iter().map(ToString::to_string).collect()
+            }
+            Accepted::Texts(texts) => {
+                let texts: BTreeSet<_> = texts.iter().collect();
+                texts.into_iter().map(|text| quoted(text)).collect::<Vec<_>>()
+            }
+        };
+        let label = self.dimension.label();
+        let accepted = accepted.join(",");
+        match &self.dimension {
+            Dimension::Prefix(_, Some(PrefixLengths { v4, v6 })) => {
+                format!("{label}/{v4},{v6}={accepted}")
+            }
+            Dimension::Named(_) => format!("field.{label}={accepted}"),
+            _ => format!("{label}={accepted}"),
+        }
+    }
+}
+
+/// The same numbers in as few ranges as possible, in their order.
+fn merged(ranges: &[RangeInclusive<u32>]) -> Vec<RangeInclusive<u32>> {
+    let mut sorted = ranges.to_vec();
+    sorted.sort_by_key(|range| *range.start());
+    let mut merged: Vec<RangeInclusive<u32>> = Vec::new();
+    for range in sorted {
+        match merged.last_mut() {
+            Some(last) if *range.start() <= last.end().saturating_add(1) => {
+                *last = *last.start()..=*last.end().max(range.end());
+            }
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+fn range_text(range: &RangeInclusive<u32>) -> String {
+    let (first, last) = (range.start(), range.end());
+    if first == last { first.to_string() } else { format!("{first}-{last}") }
+}
+
+/// A text in quotes, in one line.
+fn quoted(text: &str) -> String {
+    let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("\"{text}\"")
 }
 
 impl Accepted {
@@ -205,6 +258,28 @@ mod tests {
         );
         assert!(networks.address("2001:db8::1".parse().expect("an address")));
         assert!(accepted("hostname", &["edge1", ""]).text(""));
+    }
+
+    #[test]
+    fn filters_that_accept_the_same_have_the_same_text() {
+        for (label, lists, expected) in [
+            ("protocol", &[&["udp", "tcp"][..], &["6", "17", "tcp"]][..], "protocol=6,17"),
+            ("source_as", &[&["3", "1-2", "7"], &["AS1", "2-3", "7-7"]], "source_as=1-3,7"),
+            (
+                "source_prefix/24",
+                &[&["192.0.2.0/25", "192.0.2.128/25"], &["192.0.2.9/24"]],
+                "source_prefix/24,48=192.0.2.0/24",
+            ),
+            (
+                "field.zone",
+                &[&["b", "a\"\n\\"], &["a\"\n\\", "b", "b"]],
+                r#"field.zone="a\"\n\\","b""#,
+            ),
+        ] {
+            for list in lists {
+                assert_eq!(filter(label, list).expect("a filter").text(), expected);
+            }
+        }
     }
 
     #[test]

@@ -119,6 +119,11 @@ impl Schema {
         &self.families
     }
 
+    /// How many series the configured views may have together, besides those for the rest.
+    pub fn max_series(&self) -> usize {
+        self.configured().iter().map(View::max_series).fold(0, usize::saturating_add)
+    }
+
     /// The dimensions of the configured views, each once.
     pub fn dimensions(&self) -> &[Dimension] {
         &self.dimensions

@@ -212,6 +212,20 @@ impl View {
             && self.dimensions == other.dimensions
     }
 
+    /// Whether the series of `before` go on as series of this view: it counts the same flows by the
+    /// same names, labels and measures. Series for the rest go on only if the same is kept as well.
+    pub fn continues(&self, before: &View) -> bool {
+        self.has_series_of(before) && self.filters_text() == before.filters_text()
+    }
+
+    /// Which flows it counts, in one line; empty if all. The same for all filters that let the same
+    /// values pass.
+    pub fn filters_text(&self) -> String {
+        let mut texts: Vec<_> = self.filters.iter().map(Filter::text).collect();
+        texts.sort_unstable();
+        texts.join("; ")
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

@@ -9,7 +9,7 @@ use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 
 use crate::{
     flow::{Malformed, Skipped},
-    schema::{Measure, Schema},
+    schema::{KeyHead, MAX_KEY_WIDTH, Measure, Schema},
 };
 
 use super::{
@@ -146,6 +146,31 @@ impl Counts {
         })
     }
 
+    /// The series of the views for which `place_of` gives a place in `schema`; no other view may get
+    /// the same one. What else was counted stays behind.
+    #[must_use]
+    pub fn of_views(&self, schema: &Arc<Schema>, place_of: impl Fn(u8) -> Option<u8>) -> Counts {
+        let mut counts = Counts::new(Arc::clone(schema));
+        for (key, sums) in self.series() {
+            let head = head(key);
+            let Some(view) = place_of(head.view) else { continue };
+            let mut moved = [0; MAX_KEY_WIDTH];
+            moved[0] = KeyHead { view, ..head }.column();
+            let columns = moved[1..].iter_mut().zip(&key[1..]);
+            for ((moved, &column), dimension) in columns.zip(self.schema.view(head).dimensions()) {
+                *moved = if dimension.is_text() {
+                    counts.intern(self.texts.get(TextId(column))).0
+                } else {
+                    column
+                };
+            }
+            let mut row = [0; Measure::ALL.len()];
+            row.iter_mut().zip(sums.iter()).for_each(|(count, sum)| *count = sum);
+            counts.add(&moved[..schema.key_width()], &row[..schema.counts()]);
+        }
+        counts
+    }
+
     /// All columns of all rows.
     pub(super) fn rows(&self) -> &[u32] {
         &self.rows
@@ -180,6 +205,11 @@ impl Counts {
         self.values_truncated.fill(0);
         self.values_missing.fill(0);
     }
+}
+
+/// The first column of a key.
+fn head(key: &[u32]) -> KeyHead {
+    KeyHead::try_from(key[0]).expect("keys are made of heads, by the pipeline")
 }
 
 /// The counts of one series in a table, in the order of its view's measures.

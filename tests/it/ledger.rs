@@ -6,6 +6,7 @@
 mod changes;
 mod limit;
 mod names;
+mod reload;
 
 use std::{
     collections::BTreeMap,

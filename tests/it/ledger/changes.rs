@@ -4,13 +4,13 @@
 use flow_exporter::{
     clock::UnixMs,
     publish::text::{Format, Page},
-    schema::{Class, Definition, Dimension, Measure, Schema, View},
+    schema::{Class, Definition, Dimension, Filter, Measure, Schema, View},
 };
 
 use super::*;
 
 /// A ledger that continues a journal.
-fn start(schema: &Arc<Schema>, asn: u32, directory: &Path) -> Bench {
+pub(super) fn start(schema: &Arc<Schema>, asn: u32, directory: &Path) -> Bench {
     let config = LedgerConfig { schema: Arc::clone(schema), ..config() };
     Bench::start_as(Rule::of_as(asn), &config, 1, Some(directory), AsNames::default())
 }
@@ -33,20 +33,20 @@ fn page(bench: &Bench) -> String {
 }
 
 /// The lines of series on the page.
-fn lines(bench: &Bench) -> Vec<String> {
+pub(super) fn lines(bench: &Bench) -> Vec<String> {
     let page = page(bench);
     page.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
 }
 
 /// Waits until the tick at `time_ms` is taken, and returns the lines of the page.
-fn tick(bench: &mut Bench, time_ms: i64) -> Vec<String> {
+pub(super) fn tick(bench: &mut Bench, time_ms: i64) -> Vec<String> {
     bench.shards[0].advance_watermark(UnixMs::new(time_ms + LATENESS_MS));
     bench.until(|snapshot| snapshot.time == Some(UnixMs::new(time_ms)));
     lines(bench)
 }
 
 /// The first counts, to be continued after a change: the ledger is ready to count from `T` on.
-fn begin(schema: &Arc<Schema>, asn: u32, directory: &Path) -> Bench {
+pub(super) fn begin(schema: &Arc<Schema>, asn: u32, directory: &Path) -> Bench {
     let mut bench = start(schema, asn, directory);
     bench.until(|_| true);
     bench.shards[0].advance_watermark(UnixMs::new(T));
@@ -56,7 +56,7 @@ fn begin(schema: &Arc<Schema>, asn: u32, directory: &Path) -> Bench {
 
 /// Sums of everything that was ever counted, and the series that ended, according to the log. For
 /// each tick, it has to say how many samples that has.
-fn replayed(directory: &Path) -> (Vec<u64>, usize) {
+pub(super) fn replayed(directory: &Path) -> (Vec<u64>, usize) {
     let (journal, _) = Journal::open(directory, JournalConfig::default()).unwrap();
     let log: Log = journal.log();
     let (mut reader, _) = JournalReader::open(&log, Start::Oldest).unwrap().unwrap();
@@ -170,6 +170,62 @@ fn a_changed_view_ends_its_series_and_leaves_those_of_others_alone() {
     // The log has the newest two segments, and with them all but the first run: bytes of three flows
     // in the original's view and of two in the other, and one flow.
     assert_eq!(replayed(directory.path()), (vec![50, 1], 2));
+}
+
+#[test]
+fn a_view_that_counts_other_flows_ends_its_series_and_the_rest_of_it_may_change() {
+    let device =
+        || View::new("device", &[Dimension::Hostname], &[Class::Receive], &[Measure::Bytes]);
+    let of = |names: &[&str]| {
+        device().filtered(vec![Filter::new("hostname", names.iter().copied()).unwrap()])
+    };
+    let views = [
+        (of(&["a"]), 10),
+        (of(&["a"]), 20),
+        (of(&["b", "a"]), 10),
+        (of(&["a", "b", "a"]).limited(5), 20),
+        (device(), 10),
+        (device().limited(9).keeping(|_| false), 20),
+        (of(&["a"]), 10),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    let mut offset = 0;
+    for (view, expected) in views {
+        let schema = Arc::new(Schema::new(vec![view, View::original()]));
+        let mut bench = if offset == 0 {
+            begin(&schema, OURS, directory.path())
+        } else {
+            start(&schema, OURS, directory.path())
+        };
+        let time_ms = T + offset * INTERVAL_MS;
+        offset += 1;
+        count_one(&mut bench, OURS, time_ms, 10, offset);
+        let lines = tick(&mut bench, time_ms + INTERVAL_MS);
+        let bytes = |line: &String| line.rsplit_once(' ').unwrap().1.parse::<i64>().unwrap();
+        assert_eq!(lines.iter().map(bytes).collect::<Vec<_>>(), [expected, 10 * offset]);
+        bench.end();
+    }
+}
+
+#[test]
+fn early_counts_of_a_changed_view_are_in_the_series_that_end() {
+    let device =
+        || View::new("device", &[Dimension::Hostname], &[Class::Receive], &[Measure::Bytes]);
+    let filtered = device().filtered(vec![Filter::new("hostname", ["a"]).unwrap()]);
+    let directory = tempfile::tempdir().unwrap();
+    let [before, after] =
+        [device(), filtered].map(|view| Arc::new(Schema::new(vec![view, View::original()])));
+    let mut bench = begin(&before, OURS, directory.path());
+    count_one(&mut bench, OURS, T + INTERVAL_MS, 50, 1);
+    assert_eq!(tick(&mut bench, T + INTERVAL_MS), [""; 0]);
+    bench.end();
+
+    let mut bench = start(&after, OURS, directory.path());
+    count_one(&mut bench, OURS, T + INTERVAL_MS, 500, 2);
+    let lines = tick(&mut bench, T + 2 * INTERVAL_MS);
+    assert!(lines.len() == 2 && lines[0].ends_with(" 500") && lines[1].ends_with(" 550"));
+    bench.end();
+    assert_eq!(replayed(directory.path()), (vec![50 + 500 + 550], 1));
 }
 
 #[test]

@@ -33,6 +33,9 @@ pub enum ReloadError {
     /// is.
     #[error("a restart is needed: {0}")]
     NeedsRestart(String),
+    /// What is configured can't be taken up at this time: what it is, and why.
+    #[error("{0}")]
+    NotNow(String),
     /// A reload is in progress, and another one waits already.
     #[error("another reload is in progress: try again when it has finished")]
     Busy,

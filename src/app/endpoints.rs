@@ -57,9 +57,13 @@ pub(super) struct Change {
     removed: Vec<String>,
     /// Endpoints with new settings.
     changed: Vec<Endpoint>,
+    /// Endpoints that are as before, but are to know other metrics.
+    restarted: Vec<Endpoint>,
     added: Vec<Endpoint>,
     /// Of all endpoints after the change.
     identities: Identities,
+    /// What the series are after the change.
+    schema: Arc<Schema>,
 }
 
 /// Why endpoints can't be changed.
@@ -151,11 +155,16 @@ impl Endpoints {
         Ok(())
     }
 
-    /// What has to change so that just the `wanted` endpoints run. Checks them and changes nothing.
+    /// What has to change so that just the `wanted` endpoints run and send series of `schema`. Checks
+    /// them and changes nothing.
     ///
     /// # Errors
     /// If they can't run.
-    pub(super) async fn plan(&self, wanted: &[Endpoint]) -> Result<Change, ChangeError> {
+    pub(super) async fn plan(
+        &self,
+        wanted: &[Endpoint],
+        schema: &Arc<Schema>,
+    ) -> Result<Change, ChangeError> {
         let of = |name: &str| {
             let mut running = self.running.iter().map(|(endpoint, _)| endpoint);
             running.find(|endpoint| endpoint.config.name == name)
@@ -167,28 +176,34 @@ impl Endpoints {
                 removed.push(name.clone());
             }
         }
-        let (mut changed, mut added) = (Vec::new(), Vec::new());
+        let has_other_metrics = schema.families() != self.needs.schema.families();
+        let (mut changed, mut restarted, mut added) = (Vec::new(), Vec::new(), Vec::new());
         for endpoint in wanted {
             match of(&endpoint.config.name) {
                 None => added.push(endpoint.clone()),
                 Some(before) if before != endpoint => changed.push(endpoint.clone()),
+                Some(_) if has_other_metrics => restarted.push(endpoint.clone()),
                 Some(_) => {}
             }
         }
         if self.log.is_none() && !added.is_empty() {
             return Err(ChangeError::NoLog);
         }
-        let new: Vec<Endpoint> = changed.iter().chain(&added).cloned().collect();
-        if let Some(stuck) = new.iter().find(|new| self.stuck.contains(&new.config.name)) {
+        let new = changed.iter().chain(&restarted).chain(&added);
+        if let Some(stuck) = new.clone().find(|new| self.stuck.contains(&new.config.name)) {
             return Err(ChangeError::Stuck(stuck.config.name.clone()));
         }
-        let schema = Arc::clone(&self.needs.schema);
+        // External labels of the others are checked as well if series get other labels.
+        let is_same_schema = *schema == self.needs.schema;
+        let to_check: Vec<Endpoint> =
+            if is_same_schema { new.cloned().collect() } else { wanted.to_vec() };
+        let to_send = Arc::clone(schema);
         // This reads files, which may block.
         let checked = task::spawn_blocking(move || {
             let check = |endpoint: &Endpoint| {
-                pusher::check(&endpoint.config, &schema).map_err(|error| endpoint.error(&error))
+                pusher::check(&endpoint.config, &to_send).map_err(|error| endpoint.error(&error))
             };
-            new.iter().try_for_each(check)
+            to_check.iter().try_for_each(check)
         });
         let checked = checked.await.map_err(|error| ChangeError::Invalid(error.to_string()))?;
         checked.map_err(|error| ChangeError::Invalid(error.to_string()))?;
@@ -197,21 +212,23 @@ impl Endpoints {
             .identities
             .renewed(&configs)
             .map_err(|error| ChangeError::Invalid(error.to_string()))?;
-        Ok(Change { removed, changed, added, identities })
+        let schema = Arc::clone(schema);
+        Ok(Change { removed, changed, restarted, added, identities, schema })
     }
 
     /// Makes the change. Returns what it did and what went wrong, in lines for people. Unchanged
     /// endpoints continue undisturbed. A changed one stops and starts as in a restart: the new one
     /// sends what waits. An endpoint for which something went wrong no longer pushes.
     pub(super) async fn apply(&mut self, change: Change) -> (Vec<String>, Vec<String>) {
-        let Change { removed, changed, added, identities } = change;
+        let Change { removed, changed, restarted, added, identities, schema } = change;
         let (mut done, mut failed) = (Vec::new(), Vec::new());
         let deadline = Instant::now() + STOP_LIMIT;
         let mut stops = JoinSet::new();
         for (endpoint, running) in std::mem::take(&mut self.running) {
             let name = endpoint.config.name.clone();
             let is_removed = removed.contains(&name);
-            if !is_removed && changed.iter().all(|changed| changed.config.name != name) {
+            let mut stopped = changed.iter().chain(&restarted);
+            if !is_removed && stopped.all(|stopped| stopped.config.name != name) {
                 self.running.push((endpoint, running));
                 continue;
             }
@@ -241,8 +258,11 @@ impl Endpoints {
             }
         }
         self.identities = identities;
-        let of = |what: &'static str| move |endpoint: Endpoint| (what, endpoint);
-        let new = changed.into_iter().map(of("changed")).chain(added.into_iter().map(of("added")));
+        self.needs.schema = schema;
+        let of = |what: Option<&'static str>| move |endpoint: Endpoint| (what, endpoint);
+        let changed = changed.into_iter().map(of(Some("changed")));
+        let restarted = restarted.into_iter().map(of(None));
+        let new = changed.chain(restarted).chain(added.into_iter().map(of(Some("added"))));
         for (what, endpoint) in new {
             let name = endpoint.config.name.clone();
             // Two of them would send the same samples.
@@ -250,7 +270,7 @@ impl Endpoints {
                 continue;
             }
             match self.begin(endpoint).await {
-                Ok(()) => done.push(format!("endpoint {name} {what}")),
+                Ok(()) => done.extend(what.map(|what| format!("endpoint {name} {what}"))),
                 Err(error) => failed.push(format!("endpoint {name}: {error:#}")),
             }
         }

@@ -28,16 +28,15 @@ use crate::{
     files::{self, Exposed},
     health::{Component, Health, State},
     journal,
-    ledger::{Identity, Ledger, LedgerConfig, Names, Shard, Store, StoreError},
+    ledger::{Identity, Ledger, LedgerConfig, Names, Store, StoreError},
     metrics::Metrics,
     names::{self, Announcement, Refresher},
-    pipeline::{Counting, Pipeline},
     publish::{
         pusher,
         server::{self, ListenAddr, Listener, ServerConfig, ServerState},
     },
     reload::{ReloadHandle, ReloadRequests},
-    schema::{Schema, View},
+    schema::Schema,
     source::kafka::Stored,
     state_dir::{self, StatePlace},
     threads,
@@ -157,11 +156,12 @@ pub async fn run(
         let config = ServerConfig { created: config.created.value, ..ServerConfig::default() };
         serve(listener, config, state, health.register("server"), until_end(ended))
     });
-    let published = Published { reader, runtime: tokio::runtime::Handle::current() };
+    let published =
+        Published { reader: reader.clone(), runtime: tokio::runtime::Handle::current() };
     let ledger = threads::thread(ledger_lifeline, || ledger.run())
         .context("starting the ledger's thread")?;
     let (source_end, source_ended) = tokio::sync::oneshot::channel();
-    let sinks = sinks(shards, &schema, &counting);
+    let sinks = shards.into_iter().map(|shard| CountingSink::new(shard, &counting)).collect();
     let source = source.start(sinks, stored, Arc::new(published), source_component, move || {
         if source_end.send(()).is_err() {
             tracing::debug!("the source has ended while the program was ending already");
@@ -174,6 +174,7 @@ pub async fn run(
         read: reload.read,
         requests: reload.requests,
         endpoints,
+        views: reader,
         names: names_handle,
         state_dir,
         metrics: Arc::clone(&metrics),
@@ -184,12 +185,6 @@ pub async fn run(
         totals::tell(&metrics);
     }
     Ok(())
-}
-
-/// What each worker does with a message.
-fn sinks(shards: Vec<Shard>, schema: &Schema, counting: &Counting) -> Vec<CountingSink> {
-    let sink = |shard| CountingSink { shard, pipeline: Pipeline::new(schema, counting.clone()) };
-    shards.into_iter().map(sink).collect()
 }
 
 /// Why the program does not start. What may pass is not a [`ConfigError`], so that a supervisor tries
@@ -270,11 +265,11 @@ fn about(rule: &Rule, source: &SourceConfig, demo: Option<&Demo>) -> String {
 /// What the ledger needs to know.
 fn ledger_config(config: &Config, schema: Arc<Schema>, names_wait: Duration) -> LedgerConfig {
     LedgerConfig {
+        max_series: schema.max_series(),
         schema,
         interval: config.push.interval.value,
         timestamps: config.timestamps.value,
         series_ttl: config.series_ttl.value,
-        max_series: config.views.value.iter().map(View::max_series).fold(0, usize::saturating_add),
         names_wait,
     }
 }

@@ -10,9 +10,11 @@ use tokio::task;
 use crate::{
     clock,
     config::{Config, ConfigError, PushConfig},
+    ledger::Reader,
     metrics::Metrics,
-    names::{NamesConfig, NamesHandle},
+    names::{self, NamesConfig, NamesHandle},
     reload::{ReloadError, ReloadRequests, Reloaded},
+    schema::{Schema, View},
 };
 
 use super::endpoints::{ChangeError, Endpoints};
@@ -27,6 +29,8 @@ pub(super) struct Reloader {
     pub(super) read: ReadConfig,
     pub(super) requests: ReloadRequests,
     pub(super) endpoints: Endpoints,
+    /// Changes what is counted.
+    pub(super) views: Reader,
     pub(super) names: NamesHandle,
     pub(super) state_dir: Option<PathBuf>,
     pub(super) metrics: Arc<Metrics>,
@@ -89,17 +93,36 @@ impl Reloader {
                 "these settings can't be changed while the program runs: {fixed}"
             )));
         }
-        let change =
-            self.endpoints.plan(&new.push.endpoints).await.map_err(|error| match error {
-                ChangeError::Invalid(what) => ReloadError::Invalid(what),
-                error @ (ChangeError::NoLog | ChangeError::Stuck(_)) => {
-                    ReloadError::NeedsRestart(error.to_string())
-                }
-            })?;
+        let schema = Arc::new(Schema::new(new.views.value.clone()));
+        let change = self.endpoints.plan(&new.push.endpoints, &schema).await;
+        let change = change.map_err(|error| match error {
+            ChangeError::Invalid(what) => ReloadError::Invalid(what),
+            error @ (ChangeError::NoLog | ChangeError::Stuck(_)) => {
+                ReloadError::NeedsRestart(error.to_string())
+            }
+        })?;
+        let mut done = Vec::new();
         let names = names_config(&new, self.state_dir.clone());
-        let names = self.names.change(names).await;
-        names.map_err(|error| ReloadError::Invalid(error.to_string()))?;
-        let (done, failed) = self.endpoints.apply(change).await;
+        if self.config.views != new.views {
+            // Once other views are counted, nothing else may refuse.
+            check_names(names.clone()).await?;
+            let counted = self.views.change_views(schema).await;
+            counted.map_err(|error| ReloadError::NotNow(format!("views: {error}")))?;
+            done = views_changed(&self.config.views.value, &new.views.value);
+            self.config.views = new.views.clone();
+        }
+        if let Err(error) = self.names.change(names).await {
+            return Err(if done.is_empty() {
+                ReloadError::Invalid(error.to_string())
+            } else {
+                ReloadError::Failed(format!("{}; the rest is as before: {error}", done.join("; ")))
+            });
+        }
+        let (endpoints_done, failed) = self.endpoints.apply(change).await;
+        if endpoints_done.is_empty() && done.is_empty() {
+            done.push("no endpoint has changed".to_owned());
+        }
+        done.extend(endpoints_done);
         // An endpoint that could not be started is not in use: the next reload tries it again.
         let endpoints = self.endpoints.configured();
         self.config = Config { push: PushConfig { endpoints, ..new.push }, ..new };
@@ -109,6 +132,41 @@ impl Reloader {
                 failed.join("; ")
             )));
         }
-        Ok(if done.is_empty() { "no endpoint has changed".to_owned() } else { done.join("\n") })
+        Ok(done.join("\n"))
     }
+}
+
+/// Whether AS names come from there.
+async fn check_names(names: NamesConfig) -> Result<(), ReloadError> {
+    let checked = task::spawn_blocking(move || names::load_initial(names).map(drop)).await;
+    checked
+        .map_err(|error| ReloadError::Invalid(error.to_string()))?
+        .map_err(|error| ReloadError::Invalid(error.to_string()))
+}
+
+/// What became of the views, in lines for people.
+fn views_changed(before: &[View], after: &[View]) -> Vec<String> {
+    let of = |views: &[View], name: &str| views.iter().find(|view| view.name() == name).cloned();
+    let mut changed = Vec::new();
+    for view in before {
+        let name = view.name();
+        match of(after, name) {
+            None => changed.push(format!("view {name} removed: its series end")),
+            Some(next) if !next.continues(view) => changed
+                .push(format!("view {name} changed: its series end, and others begin from zero")),
+            Some(next) if next.keeps() != view.keeps() => changed.push(format!(
+                "view {name} changed: its series go on, except for those that count the rest"
+            )),
+            Some(next) if next != *view => {
+                changed.push(format!("view {name} changed: its series go on"));
+            }
+            Some(_) => {}
+        }
+    }
+    let added = after.iter().filter(|view| of(before, view.name()).is_none());
+    changed.extend(added.map(|view| format!("view {} added", view.name())));
+    if changed.is_empty() {
+        changed.push("the views stand in another order".to_owned());
+    }
+    changed
 }

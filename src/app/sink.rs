@@ -8,7 +8,8 @@ use crate::{
     flow::Malformed,
     ledger::{Reader, Shard},
     log_limit::LogLimit,
-    pipeline::Pipeline,
+    pipeline::{Counting, Pipeline},
+    schema::Schema,
     source::{Bound, Message, Origin, Position, Publication, Sink},
 };
 
@@ -20,8 +21,19 @@ static LOG_MALFORMED: LogLimit = LogLimit::new(Duration::from_secs(30));
 /// Decodes messages and counts their flows in one shard of the ledger.
 #[derive(Debug)]
 pub(super) struct CountingSink {
-    pub(super) shard: Shard,
-    pub(super) pipeline: Pipeline,
+    shard: Shard,
+    counting: Counting,
+    /// What the pipeline is for.
+    schema: Arc<Schema>,
+    pipeline: Pipeline,
+}
+
+impl CountingSink {
+    pub(super) fn new(shard: Shard, counting: &Counting) -> Self {
+        let schema = Arc::clone(shard.schema());
+        let pipeline = Pipeline::new(&schema, counting.clone());
+        CountingSink { shard, counting: counting.clone(), schema, pipeline }
+    }
 }
 
 impl Sink for CountingSink {
@@ -48,6 +60,10 @@ impl Sink for CountingSink {
 
     fn hand_over(&mut self, positions: Vec<Position>) {
         self.shard.hand_over(positions);
+        if !Arc::ptr_eq(self.shard.schema(), &self.schema) {
+            self.schema = Arc::clone(self.shard.schema());
+            self.pipeline = Pipeline::new(&self.schema, self.counting.clone());
+        }
     }
 
     fn wake_with(&mut self, waker: Arc<dyn Fn() + Send + Sync>) {

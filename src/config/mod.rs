@@ -226,7 +226,7 @@ impl Config {
             multiplies,
             timestamps,
             series_ttl,
-            views,
+            views: _,
             names: _,
             names_refresh: _,
             state_dir,
@@ -243,7 +243,6 @@ impl Config {
         fixed.compare(multiplies, &new.multiplies);
         fixed.compare(timestamps, &new.timestamps);
         fixed.compare(series_ttl, &new.series_ttl);
-        fixed.compare(views, &new.views);
         fixed.compare(state_dir, &new.state_dir);
         fixed.compare(listen, &new.listen);
         fixed.compare(created, &new.created);

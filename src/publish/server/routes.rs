@@ -184,7 +184,7 @@ async fn reload(handle: Option<&ReloadHandle>) -> Answer {
     let status = match error {
         ReloadError::Invalid(_) => StatusCode::BAD_REQUEST,
         ReloadError::NeedsRestart(_) => StatusCode::CONFLICT,
-        ReloadError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        ReloadError::NotNow(_) | ReloadError::Busy => StatusCode::SERVICE_UNAVAILABLE,
         ReloadError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
         ReloadError::Timeout => StatusCode::GATEWAY_TIMEOUT,
     };

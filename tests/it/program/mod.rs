@@ -22,3 +22,4 @@ mod rights;
 mod secrets;
 mod state;
 mod time;
+mod views;

@@ -1,0 +1,230 @@
+//! Views that change by a reload: the others count on, no position is lost, and what the changed ones
+//! counted is with receivers, once.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+
+use testkit::{
+    cluster::{Cluster, TOPIC, cluster, producer},
+    exporter::{Exporter, KeptOnPanic, count},
+    http,
+    page::Page,
+    produce::{Flows, unnamed},
+    receiver::{Labels, Receiver},
+    series::{Totals, whole},
+};
+
+const PARTITIONS: i32 = 4;
+const LIMIT: Duration = Duration::from_secs(60);
+const SUCCESSFUL: &str = "flow_exporter_config_last_reload_successful";
+
+/// Every flow is counted in each of these views.
+const BEFORE: &str = "views:
+  flow: {}
+  gone: {labels: [protocol]}
+  device: {labels: [hostname]}
+";
+const AFTER: &str = "views:
+  device: {labels: [hostname, protocol], where: {protocol: [udp, tcp]}}
+  flow: {}
+  fresh: {labels: [source_as]}
+";
+
+/// Writes the configuration: views, and endpoints with external labels.
+fn configure(file: &Path, views: &str, receiver: &Receiver) {
+    let text = format!(
+        "{views}global: {{external_labels: {{zone: east}}}}\nremote_write: [{{url: '{}'}}]\n",
+        receiver.url("/write")
+    );
+    fs::write(file, text).unwrap();
+}
+
+fn arguments(cluster: &Cluster, directory: &Path) -> Vec<String> {
+    let mut arguments = count(&cluster.bootstrap_servers(), TOPIC);
+    arguments.extend([
+        format!("--config={}", directory.join("config.yml").display()),
+        format!("--state-dir={}", directory.join("state").display()),
+        "--remote-write-interval=200ms".to_owned(),
+        "--workers=2".to_owned(),
+    ]);
+    arguments
+}
+
+/// Bytes of all series of a view but the original's.
+fn bytes(page: &Page, view: &str) -> u64 {
+    let of = |class| page.sum(&format!("flow_{view}_{class}_bytes_total"));
+    of("receive") + of("transmit")
+}
+
+/// Ends the traffic of a test, even if that fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The samples of each series of flows that a receiver has got, by time.
+fn received(receiver: &mut Receiver) -> BTreeMap<Labels, BTreeMap<i64, f64>> {
+    let mut series: BTreeMap<Labels, BTreeMap<i64, f64>> = BTreeMap::new();
+    while let Some(request) = receiver.received() {
+        if request.is_undecodable() {
+            continue;
+        }
+        for (labels, time_ms, value) in request.samples() {
+            let name = labels.get("__name__").map(String::as_str).unwrap_or_default();
+            if name.starts_with("flow_") && !name.starts_with("flow_exporter_") {
+                series.entry(labels).or_default().insert(time_ms, value);
+            }
+        }
+    }
+    series
+}
+
+#[test]
+fn a_reload_changes_views_while_traffic_runs_and_no_byte_is_lost_or_counted_twice() {
+    let (cluster, mut receiver) = (cluster(PARTITIONS), http::block_on(async { Receiver::new() }));
+    let mut producer = producer(&cluster);
+    let directory = KeptOnPanic::new("flow-exporter-views-");
+    let config = directory.path().join("config.yml");
+    configure(&config, BEFORE, &receiver);
+    let arguments = arguments(&cluster, directory.path());
+    let exporter = Exporter::start(&arguments);
+    let ended = AtomicBool::new(false);
+    let flows = thread::scope(|scope| {
+        let _ends = Ends(&ended);
+        let traffic = scope.spawn(|| {
+            let mut flows = Flows::new(51, 3, 20);
+            while !ended.load(Ordering::Relaxed) {
+                producer.send_flows(&mut flows, 200, PARTITIONS);
+            }
+            flows
+        });
+        exporter.wait_for_more("flow_gone_receive_bytes_total", 0, LIMIT);
+        exporter.wait_for_more("flow_device_receive_bytes_total", 0, LIMIT);
+        configure(&config, AFTER, &receiver);
+        let answer = exporter.reload().unwrap();
+        for said in [
+            "view gone removed: its series end",
+            "view device changed: its series end, and others begin from zero",
+            "view fresh added",
+        ] {
+            assert!(answer.contains(said), "{answer}");
+        }
+        assert!(!answer.contains("view flow") && !answer.contains("endpoint"), "{answer}");
+        let page = exporter.page();
+        assert!(!page.0.contains("flow_gone_"), "{}", page.0);
+        exporter.wait_for_more("flow_fresh_receive_bytes_total", 0, LIMIT);
+        exporter.wait_for_more("flow_device_receive_bytes_total", 0, LIMIT);
+        ended.store(true, Ordering::Relaxed);
+        traffic.join().unwrap()
+    });
+    exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
+    let page = exporter.page();
+    assert_eq!(page.sum("flow_exporter_snapshots_incomplete_total"), 0);
+    let [device, fresh] = ["device", "fresh"].map(|view| bytes(&page, view));
+    exporter.wait_for_account(LIMIT);
+    assert!(exporter.stop().success());
+
+    let all: u64 = flows.totals(unnamed).values().sum();
+    // By metric: what its ended series had, and what those have that live.
+    let mut sums: BTreeMap<String, [u64; 2]> = BTreeMap::new();
+    for (labels, samples) in received(&mut receiver) {
+        let mut newest = samples.into_values().rev();
+        let last = newest.next().unwrap();
+        let value = if last.is_nan() { newest.next().unwrap() } else { last };
+        let name = labels["__name__"].replace("receive", "*").replace("transmit", "*");
+        sums.entry(name).or_default()[usize::from(!last.is_nan())] += whole(value);
+    }
+    let of = |name: &str| sums[&format!("flow_{name}*_bytes_total")];
+    assert_eq!(of(""), [0, all]);
+    assert_eq!(of("device_"), [all - device, device]);
+    assert_eq!((of("gone_"), of("fresh_")), ([all - fresh, 0], [0, fresh]));
+
+    let exporter = Exporter::start(&arguments);
+    let page = exporter.page();
+    assert_eq!(page.totals(), flows.totals(unnamed));
+    assert_eq!((bytes(&page, "device"), bytes(&page, "fresh")), (device, fresh));
+    assert!(exporter.stop().success());
+}
+
+#[test]
+fn killed_during_reloads_it_starts_with_either_views_and_counts_on() {
+    const KILLS: u32 = 12;
+    let (cluster, receiver) = (cluster(PARTITIONS), http::block_on(async { Receiver::new() }));
+    let mut producer = producer(&cluster);
+    let directory = KeptOnPanic::new("flow-exporter-views-");
+    let (config, log) = (directory.path().join("config.yml"), directory.path().join("log"));
+    let arguments = arguments(&cluster, directory.path());
+    let mut random = SmallRng::seed_from_u64(5);
+    let (mut flows, mut seen) = (Flows::new(52, 3, 20), Totals::new());
+    let fell = |before: &Totals, after: &Totals| {
+        let fell = before.iter().find(|(series, bytes)| after.get(series) < Some(bytes));
+        assert_eq!(fell, None);
+    };
+    configure(&config, BEFORE, &receiver);
+    for kill in 0..KILLS {
+        let exporter = Exporter::start(&arguments);
+        producer.send_flows(&mut flows, random.random_range(100..1000), PARTITIONS);
+        configure(&config, [AFTER, BEFORE][kill as usize % 2], &receiver);
+        // Killed somewhere before, during or after the change.
+        if random.random() {
+            exporter.signal("HUP");
+        } else {
+            let answer = exporter.reload().unwrap();
+            assert!(answer.contains("view device changed"), "{answer}");
+        }
+        for _ in 0..random.random_range(0..4) {
+            let page = exporter.page();
+            let now = page.totals();
+            fell(&seen, &now);
+            assert!(bytes(&page, "device") <= now.values().sum());
+            seen = now;
+        }
+        exporter.kill_keeping_log(&log);
+    }
+    let exporter = Exporter::start(&arguments);
+    fell(&seen, &exporter.page().totals());
+    exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
+    assert!(exporter.stop().success());
+}
+
+#[test]
+fn views_that_can_not_be_taken_up_change_nothing_and_the_answer_says_why() {
+    let (cluster, receiver) = (cluster(PARTITIONS), http::block_on(async { Receiver::new() }));
+    let mut producer = producer(&cluster);
+    let directory = KeptOnPanic::new("flow-exporter-views-");
+    let config = directory.path().join("config.yml");
+    configure(&config, BEFORE, &receiver);
+    let exporter = Exporter::start(&arguments(&cluster, directory.path()));
+    let mut flows = Flows::new(53, 3, 20);
+    producer.send_flows(&mut flows, 500, PARTITIONS);
+    exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
+    for (views, said) in [
+        ("views: {flow: {}, fresh: {labels: [field.zone]}}\n", "zone"),
+        ("views: {flow: {}, fresh: {labels: [colour]}}\n", "there is no label colour"),
+    ] {
+        configure(&config, views, &receiver);
+        let answer = exporter.reload().expect_err("refused");
+        assert!(answer.contains("400") && answer.contains(said), "{answer}");
+        assert_eq!(exporter.page().sum(SUCCESSFUL), 0);
+    }
+    producer.send_flows(&mut flows, 500, PARTITIONS);
+    exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
+    let page = exporter.page();
+    let all: u64 = flows.totals(unnamed).values().sum();
+    assert_eq!(["device", "gone", "fresh"].map(|view| bytes(&page, view)), [all, all, 0]);
+    configure(&config, BEFORE, &receiver);
+    let answer = exporter.reload().unwrap();
+    assert!(answer.contains("no endpoint has changed"), "{answer}");
+    assert!(exporter.stop().success());
+}

@@ -9,6 +9,7 @@ mod column;
 mod ends;
 mod exporter;
 mod sampling;
+mod service_port;
 mod text;
 mod values;
 mod view;

@@ -11,6 +11,7 @@ use crate::{
 
 use super::{
     ends::EndAddress,
+    service_port::service_port,
     text::AddressText,
     values::{Facts, Values},
 };
@@ -37,8 +38,9 @@ pub(super) enum Number {
     Dscp(Slot),
     /// The version of the first address that the record has.
     IpVersion([Slot; 4]),
-    /// The port of the end that offers the service.
-    ServicePort(Slot, Slot),
+    /// The port of the end that offers the service: ports of source and destination, and the
+    /// protocol.
+    ServicePort([Slot; 3]),
 }
 
 /// Where a text comes from.
@@ -80,8 +82,8 @@ impl Column {
             Dimension::Port(Side::Source) => Number::field(Field::SourcePort, plan),
             Dimension::Port(Side::Destination) => Number::field(Field::DestinationPort, plan),
             Dimension::ServicePort => Column::Number(Number::ServicePort(
-                plan.add(Field::SourcePort),
-                plan.add(Field::DestinationPort),
+                [Field::SourcePort, Field::DestinationPort, Field::Protocol]
+                    .map(|field| plan.add(field)),
             )),
             Dimension::Protocol => Number::field(Field::Protocol, plan),
             Dimension::IpVersion => {
@@ -161,9 +163,9 @@ impl Number {
                 let address = slots.iter().find_map(|&slot| values.address(slot));
                 address.map(|address| if address.is_ipv4() { 4 } else { 6 })
             }
-            Number::ServicePort(source, destination) => {
+            Number::ServicePort([source, destination, protocol]) => {
                 let (source, destination) = (values.number(source)?, values.number(destination)?);
-                Some(source.min(destination) as u32)
+                Some(service_port(source, destination, values.number(protocol)))
             }
         }
     }

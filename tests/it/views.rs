@@ -206,6 +206,11 @@ fn pmacct_spellings_of_one_value_are_one_label() {
         ("exporter", r#""peer_ip_src": "2001:DB8:0:0::1""#, "2001:db8::1"),
         ("source_port", r#""port_src": "53""#, "53"),
         ("service_port", r#""port_src": 0, "port_dst": 0"#, "0"),
+        ("service_port", r#""port_src": 1491, "port_dst": 11211"#, "11211"),
+        ("service_port", r#""port_src": 3565, "port_dst": 1491, "ip_proto": "tcp""#, "3565"),
+        ("service_port", r#""port_src": 3565, "port_dst": 1491, "ip_proto": 17"#, "1491"),
+        ("service_port", r#""port_src": 0, "port_dst": 2048, "ip_proto": "icmp""#, "0"),
+        ("service_port", r#""port_src": 443"#, ""),
     ] {
         assert_eq!(of(name, fields), value, "{fields}");
     }

@@ -1,7 +1,10 @@
 //! Finds out why nothing is counted although messages arrive: a wrong `--asn`, a collector without
 //! AS numbers, another format, wrong clocks.
 //!
-//! There is no verdict while anything is counted: then the counters by reason tell the rest.
+//! There is no verdict while anything is counted: then the counters by reason tell the rest, and
+//! [`LabelTally`] tells which labels stay empty.
+
+mod labels;
 
 use std::{
     collections::HashMap,
@@ -15,6 +18,8 @@ use crate::{
     traffic::{Counts, Ignored, Rule},
 };
 
+pub use labels::LabelTally;
+
 /// How long after the start nothing may be counted before the component reports it.
 const SHOWN_AFTER: Duration = Duration::from_secs(10);
 /// How long before the log reports it.
@@ -25,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const LOGGED_AGAIN_AFTER: Duration = Duration::from_secs(3600);
 /// AS numbers whose flows are counted; if there are more, the rare ones are forgotten.
 const AS_NUMBERS: usize = 256;
-/// How many AS numbers are named.
+/// How many AS numbers or labels are named.
 const NAMED: usize = 3;
 
 /// What became of records, as far as it shows why none is counted.
@@ -37,6 +42,8 @@ pub struct Tally {
     counted: u64,
     /// Flows of other ASes.
     foreign: u64,
+    /// Flows that pass the filters of no view.
+    filtered: u64,
     skipped: [u64; Skipped::ALL.len()],
     malformed: [u64; Malformed::ALL.len()],
     sampled: Sampled,
@@ -64,6 +71,7 @@ impl Tally {
             late: 0,
             counted: 0,
             foreign: 0,
+            filtered: 0,
             skipped: Default::default(),
             malformed: Default::default(),
             sampled: Sampled::default(),
@@ -82,6 +90,7 @@ impl Tally {
         self.late += counts.late_messages;
         self.counted += counts.counted.flows;
         self.foreign += counts.ignored[Ignored::OtherAs.index()].flows;
+        self.filtered += counts.ignored[Ignored::Filtered.index()].flows;
         for (sum, more) in self.skipped.iter_mut().zip(counts.skipped) {
             *sum += more;
         }
@@ -98,7 +107,7 @@ impl Tally {
 
     /// Flows, counted or not.
     pub fn flows(&self) -> u64 {
-        self.counted + self.foreign
+        self.counted + self.foreign + self.filtered
     }
 
     /// Valid records that are no flows.
@@ -136,7 +145,13 @@ impl Tally {
             return Some(format!("0 of {records} records count: the messages are {name}; {cure}"));
         }
         let others = self.skipped() + self.malformed();
-        Some(if self.foreign >= others {
+        Some(if self.filtered >= others.max(self.foreign) {
+            format!(
+                "0 of {records} records count: {} pass the filters of no view; do the records have what \
+                 where asks for?",
+                self.filtered
+            )
+        } else if self.foreign >= others {
             self.of_other_ases()
         } else if self.malformed() >= self.skipped() {
             self.of_malformed()
@@ -272,6 +287,9 @@ pub struct Diagnosis {
     late: Tally,
     late_since: Option<Instant>,
     has_counted: bool,
+    labels: LabelTally,
+    /// Since when there are labels that the records lack.
+    lacking_since: Option<Instant>,
     /// What the component says.
     shown: Option<String>,
     logged: Option<Instant>,
@@ -288,6 +306,8 @@ impl Diagnosis {
             late: Tally::new(rule),
             late_since: None,
             has_counted: false,
+            labels: LabelTally::default(),
+            lacking_since: None,
             shown: None,
             logged: None,
         }
@@ -305,8 +325,18 @@ impl Diagnosis {
         if let Some(is_certain) = uncounted {
             return self.uncounted.verdict().map(|verdict| (verdict, is_certain));
         }
-        let is_certain = shown(now.duration_since(self.late_since?))?;
-        self.late.lateness().map(|verdict| (verdict, is_certain))
+        if let Some(is_certain) = lasting(self.late_since, now)
+            && let Some(verdict) = self.late.lateness()
+        {
+            return Some((verdict, is_certain));
+        }
+        let is_certain = lasting(self.lacking_since, now)?;
+        let mut lacking = self.labels.lacking();
+        if let Some(more) = lacking.len().checked_sub(NAMED).filter(|&more| more > 0) {
+            lacking.truncate(NAMED);
+            lacking.push(format!("{more} more labels are empty: flow-exporter check names them"));
+        }
+        (!lacking.is_empty()).then(|| (lacking.join("; "), is_certain))
     }
 
     fn log(&mut self, text: &str, now: Instant) {
@@ -327,6 +357,12 @@ impl Observer for Diagnosis {
             self.has_counted = true;
             self.seen = None;
             self.uncounted.clear();
+            self.labels.add(counts);
+            if self.labels.lacking().is_empty() {
+                self.lacking_since = None;
+            } else {
+                self.lacking_since.get_or_insert(now);
+            }
         } else {
             let first = self.seen.map_or(now, |(first, _)| first);
             self.seen = Some((first, now));
@@ -371,4 +407,9 @@ impl Observer for Diagnosis {
 /// Whether something that has lasted so long is logged; `None` if it is not even shown.
 fn shown(lasted: Duration) -> Option<bool> {
     (lasted >= SHOWN_AFTER).then_some(lasted >= LOGGED_AFTER)
+}
+
+/// The same of something that began at this time, if it has.
+fn lasting(since: Option<Instant>, now: Instant) -> Option<bool> {
+    shown(now.duration_since(since?))
 }

@@ -194,8 +194,8 @@ metrics! {
     /// Label values of counted flow records truncated to 1,024 bytes, by label; values with the
     /// same beginning are counted as one.
     label_values_truncated: IntCounterVec("flow_exporter_label_values_truncated_total", ["label"]);
-    /// Counted flow records that lacked the value of a label, by label; it is empty there, or 0 for
-    /// an AS.
+    /// Counted flow records that lacked the value of a label, by label, in each view that has it; it is
+    /// empty there, or 0 for an AS.
     label_missing: IntCounterVec("flow_exporter_label_missing_total", ["label"]);
     /// Last rate by which the flows of an exporter were multiplied, by its address, or else its
     /// hostname; of 1,000 exporters at most.

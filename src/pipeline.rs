@@ -16,11 +16,12 @@ mod view;
 
 use crate::{
     flow::{Decoder, Malformed, Plan, Record, Slot},
-    schema::{Field, Schema},
+    schema::{Class, Dimension, Field, Schema},
     traffic::{Counts, Ignored, Rule, Sampling},
 };
 
 use classifier::Classifier;
+use column::Column;
 use sampling::Sampler;
 use values::Facts;
 pub use values::Values;
@@ -82,6 +83,15 @@ impl Pipeline {
     }
 }
 
+/// The fields from which the value of a dimension comes, for flows of any class.
+pub fn fields(dimension: &Dimension) -> Vec<Field> {
+    let mut plan = Plan::new([]);
+    for class in Class::ALL {
+        Column::new(dimension, class, &mut plan);
+    }
+    // Every plan has the bytes.
+    plan.fields().map(|(_, field)| field.clone()).filter(|field| *field != Field::Bytes).collect()
+}
 /// Classifies flows and counts them in the views of a schema.
 #[derive(Debug)]
 pub struct FlowCounter {

@@ -1,12 +1,14 @@
-//! The tables of flags and metrics in docs/reference.md agree with the program.
+//! The tables of flags and metrics in docs/reference.md, and that of labels in docs/views.md, agree
+//! with the program.
 //!
 //! A binary of its own, since it is built and run in a moment before each commit.
 //!
-//! `UPDATE_DOCS=1 cargo test --test docs` writes them.
+//! `UPDATE_DOCS=1 cargo test --test docs` writes those of the reference.
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::{
+    collections::BTreeSet,
     env,
     fmt::Write as _,
     fs,
@@ -15,7 +17,13 @@ use std::{
 };
 
 use clap::CommandFactory;
-use flow_exporter::{cli::Cli, metrics::Metrics};
+use flow_exporter::{
+    cli::Cli,
+    flow::{aggregate_key, json_keys},
+    metrics::Metrics,
+    pipeline::fields,
+    schema::{Dimension, View},
+};
 
 /// Tests run in parallel, and both tables are in one file.
 static PAGE: Mutex<()> = Mutex::new(());
@@ -78,6 +86,34 @@ fn the_reference_lists_every_metric_with_its_labels_and_help() {
         .unwrap();
     }
     check("metrics", &table);
+}
+
+/// What stands between backticks.
+fn quoted(cell: &str) -> BTreeSet<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn the_table_of_labels_says_which_keys_each_comes_from() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/views.md");
+    let page = fs::read_to_string(path).unwrap();
+    let (_, table) = page.split_once("<!-- labels -->\n").unwrap();
+    let (table, _) = table.split_once("<!-- /labels -->").unwrap();
+    let mut described = Vec::new();
+    for row in table.lines().skip(2) {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").collect();
+        let [labels, _, keys, primitives] = cells[..] else { panic!("not four cells: {row}") };
+        let labels = quoted(labels);
+        let dimensions = View::dimensions_of(labels.iter().copied()).unwrap();
+        let fields: Vec<_> = dimensions.iter().flat_map(fields).collect();
+        assert_eq!(quoted(keys), fields.iter().flat_map(json_keys).collect(), "{row}");
+        assert_eq!(quoted(primitives), fields.iter().filter_map(aggregate_key).collect(), "{row}");
+        described.extend(labels);
+    }
+    described.sort_unstable();
+    let mut all: Vec<_> = Dimension::label_names().collect();
+    all.sort_unstable();
+    assert_eq!(described, all, "each label is described once");
 }
 
 /// tests/e2e/compose.rs asks a real Prometheus; this shows it without one.

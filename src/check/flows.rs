@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     asn::AsNames,
-    diagnosis::Tally,
+    diagnosis::{LabelTally, Tally},
     pipeline::{Counting, Pipeline},
     schema::Schema,
     source::input::Input,
@@ -26,15 +26,20 @@ pub(super) struct Flows {
     pipeline: Pipeline,
     counts: Counts,
     tally: Tally,
+    labels: LabelTally,
 }
 
 impl Flows {
     /// Without messages.
     pub(super) fn new(schema: Schema, counting: Counting) -> Self {
         let rule = counting.rule.clone();
-        let pipeline = Pipeline::new(&schema, counting);
-        let tally = Tally::new(rule.clone());
-        Flows { rule, pipeline, counts: Counts::new(Arc::new(schema)), tally }
+        Flows {
+            tally: Tally::new(rule.clone()),
+            rule,
+            pipeline: Pipeline::new(&schema, counting),
+            counts: Counts::new(Arc::new(schema)),
+            labels: LabelTally::default(),
+        }
     }
 
     /// Counts a message. `malformed` is called with the reason for each record that can't be decoded.
@@ -42,6 +47,7 @@ impl Flows {
         let counts = &mut self.counts;
         self.pipeline.message(payload, counts, |reason, _| malformed(reason.label()));
         self.tally.add(counts);
+        self.labels.add(counts);
         counts.clear();
     }
 
@@ -70,7 +76,7 @@ impl Flows {
         Ok(())
     }
 
-    /// Whether flows of the monitored networks were among them.
+    /// Whether flows of the monitored networks were among them, and which labels they lack.
     pub(super) fn judge(&self, names: &AsNames) -> Found {
         let called = |asn| match names.get(asn) {
             "" => format!("AS {asn}"),
@@ -88,8 +94,9 @@ impl Flows {
         }
         match self.tally.verdict() {
             None => {
-                let finding = format!("{counted} of {flows} flows would be counted");
-                Found { title, works: Some(true), findings: vec![finding] }
+                let mut findings = vec![format!("{counted} of {flows} flows would be counted")];
+                findings.extend(self.labels.lacking());
+                Found { title, works: Some(true), findings }
             }
             Some(verdict) => {
                 let mut findings = vec![verdict];

@@ -78,7 +78,7 @@ impl Fields {
                 (_, FieldType::Address) => Action::Address(slot),
                 (_, FieldType::Text) => Action::Text(slot),
             };
-            names(field).map(move |name| (Box::from(name), action))
+            json_keys(field).map(move |key| (Box::from(key), action))
         });
         let max = plan.fields().map(|(_, field)| match field.value_type() {
             FieldType::Number { max } => max,
@@ -96,48 +96,63 @@ impl Fields {
     }
 }
 
-/// What pmacct calls a field: the keys of its JSON (`src/plugin_cmn_json.c`), those of older versions
-/// last.
-fn names(field: &Field) -> impl Iterator<Item = &str> {
-    let (name, old) = match field {
+/// What pmacct calls a field: the key of its JSON (`src/plugin_cmn_json.c`), and what its configuration
+/// key `aggregate` needs for that (`CONFIG-KEYS`), unless it is always written.
+fn names(field: &Field) -> (&str, Option<&'static str>) {
+    match field {
         Field::Bytes => ("bytes", None),
         Field::Packets => ("packets", None),
-        Field::Flows => ("flows", None),
-        Field::SourceAs => ("as_src", None),
-        Field::DestinationAs => ("as_dst", None),
-        Field::SourcePeerAs => ("peer_as_src", None),
-        Field::DestinationPeerAs => ("peer_as_dst", None),
-        Field::SourceAddress => ("ip_src", None),
-        Field::DestinationAddress => ("ip_dst", None),
-        Field::SourceNetwork => ("net_src", None),
-        Field::DestinationNetwork => ("net_dst", None),
-        Field::SourceMask => ("mask_src", None),
-        Field::DestinationMask => ("mask_dst", None),
-        Field::SourcePort => ("port_src", None),
-        Field::DestinationPort => ("port_dst", None),
-        Field::Protocol => ("ip_proto", None),
-        Field::TcpFlags => ("tcp_flags", None),
-        Field::TrafficClass => ("tos", None),
-        Field::InputInterface => ("iface_in", None),
-        Field::OutputInterface => ("iface_out", None),
+        Field::Flows => ("flows", Some("flows")),
+        Field::SourceAs => ("as_src", Some("src_as")),
+        Field::DestinationAs => ("as_dst", Some("dst_as")),
+        Field::SourcePeerAs => ("peer_as_src", Some("peer_src_as")),
+        Field::DestinationPeerAs => ("peer_as_dst", Some("peer_dst_as")),
+        Field::SourceAddress => ("ip_src", Some("src_host")),
+        Field::DestinationAddress => ("ip_dst", Some("dst_host")),
+        Field::SourceNetwork => ("net_src", Some("src_net")),
+        Field::DestinationNetwork => ("net_dst", Some("dst_net")),
+        Field::SourceMask => ("mask_src", Some("src_mask")),
+        Field::DestinationMask => ("mask_dst", Some("dst_mask")),
+        Field::SourcePort => ("port_src", Some("src_port")),
+        Field::DestinationPort => ("port_dst", Some("dst_port")),
+        Field::Protocol => ("ip_proto", Some("proto")),
+        Field::TcpFlags => ("tcp_flags", Some("tcpflags")),
+        Field::TrafficClass => ("tos", Some("tos")),
+        Field::InputInterface => ("iface_in", Some("in_iface")),
+        Field::OutputInterface => ("iface_out", Some("out_iface")),
         Field::Vlan => ("vlan_in", Some("vlan")),
-        Field::FlowDirection => ("sampling_direction", None),
-        Field::Exporter => ("peer_ip_src", None),
-        Field::Hostname => ("label", None),
-        Field::Tag => ("tag", None),
-        Field::Communities => ("comms", None),
-        Field::AsPath => ("as_path", None),
-        Field::SourceCountry => ("country_ip_src", None),
-        Field::DestinationCountry => ("country_ip_dst", None),
-        Field::SamplingRate => ("sampling_rate", None),
-        Field::Named(name) => (&**name, None),
+        Field::FlowDirection => ("sampling_direction", Some("sampling_direction")),
+        Field::Exporter => ("peer_ip_src", Some("peer_src_ip")),
+        Field::Hostname => ("label", Some("label")),
+        Field::Tag => ("tag", Some("tag")),
+        Field::Communities => ("comms", Some("std_comm")),
+        Field::AsPath => ("as_path", Some("as_path")),
+        Field::SourceCountry => ("country_ip_src", Some("src_host_country")),
+        Field::DestinationCountry => ("country_ip_dst", Some("dst_host_country")),
+        Field::SamplingRate => ("sampling_rate", Some("sampling_rate")),
+        Field::Named(name) => (name, None),
+    }
+}
+
+/// The keys of pmacct's JSON that have the value of a field, those of older versions last.
+pub fn json_keys(field: &Field) -> impl Iterator<Item = &str> {
+    let old = match field {
+        // Before 1.7.8.
+        Field::Vlan => Some("vlan"),
+        _ => None,
     };
-    once(name).chain(old)
+    once(names(field).0).chain(old)
+}
+
+/// What pmacct's `aggregate` must have for records to have a field; `None` if they always do, or if
+/// that is not known.
+pub fn aggregate_key(field: &Field) -> Option<&'static str> {
+    names(field).1
 }
 
 /// Whether a key is that of a field with a meaning of its own.
 pub fn is_typed(key: &str) -> bool {
-    key == EVENT_TYPE || Field::TYPED.iter().any(|field| names(field).any(|name| name == key))
+    key == EVENT_TYPE || Field::TYPED.iter().any(|field| json_keys(field).any(|name| name == key))
 }
 
 impl Pmacct {

@@ -72,13 +72,13 @@ impl Column {
         match dimension {
             Dimension::As { of, .. } => Column::Number(Number::of_as(*of, remote, plan)),
             Dimension::Address(end) => Column::Text(Text::Address(address(side(*end), plan))),
-            Dimension::Prefix(end, lengths) => Column::Text(match lengths {
-                None => {
-                    let (network, mask) = network(side(*end), plan);
-                    Text::Network(network, mask)
-                }
-                Some(lengths) => Text::Cut(EndAddress::new(side(*end), plan), *lengths),
-            }),
+            Dimension::Prefix(end, lengths) => {
+                let side = side(*end);
+                Column::Text(match lengths {
+                    None => Text::Network(network(side, plan), mask(side, plan)),
+                    Some(lengths) => Text::Cut(EndAddress::new(side, plan), *lengths),
+                })
+            }
             Dimension::Port(Side::Source) => Number::field(Field::SourcePort, plan),
             Dimension::Port(Side::Destination) => Number::field(Field::DestinationPort, plan),
             Dimension::ServicePort => Column::Number(Number::ServicePort(
@@ -89,7 +89,7 @@ impl Column {
             Dimension::IpVersion => {
                 let sides = [Side::Source, Side::Destination];
                 let [source, destination] = sides.map(|side| address(side, plan));
-                let [from, to] = sides.map(|side| network(side, plan).0);
+                let [from, to] = sides.map(|side| network(side, plan));
                 Column::Number(Number::IpVersion([source, destination, from, to]))
             }
             Dimension::Dscp => Column::Number(Number::Dscp(plan.add(Field::TrafficClass))),
@@ -122,14 +122,20 @@ fn address(side: Side, plan: &mut Plan) -> Slot {
     })
 }
 
-/// The slots of a network's first address and of its length.
-fn network(side: Side, plan: &mut Plan) -> (Slot, Slot) {
-    match side {
-        Side::Source => (plan.add(Field::SourceNetwork), plan.add(Field::SourceMask)),
-        Side::Destination => {
-            (plan.add(Field::DestinationNetwork), plan.add(Field::DestinationMask))
-        }
-    }
+/// The slot of a network's first address.
+fn network(side: Side, plan: &mut Plan) -> Slot {
+    plan.add(match side {
+        Side::Source => Field::SourceNetwork,
+        Side::Destination => Field::DestinationNetwork,
+    })
+}
+
+/// The slot of a network's length.
+fn mask(side: Side, plan: &mut Plan) -> Slot {
+    plan.add(match side {
+        Side::Source => Field::SourceMask,
+        Side::Destination => Field::DestinationMask,
+    })
 }
 
 impl Number {

@@ -24,6 +24,8 @@ pub(super) struct CompiledView {
     measures: Vec<Addend>,
     key_width: usize,
     counts: usize,
+    /// The view's place in [`Schema::configured`].
+    place: usize,
 }
 
 /// What is added to a count.
@@ -74,6 +76,7 @@ impl CompiledView {
                 .collect(),
             key_width: schema.key_width(),
             counts: schema.counts(),
+            place,
         }
     }
 
@@ -108,6 +111,7 @@ impl CompiledView {
             *count = number;
         }
         if counts.add(&key[..self.key_width], &row[..self.counts]) {
+            counts.flows_by_view[self.place] += 1;
             Fate::Counted
         } else {
             Fate::Ignored(Ignored::Overflow)

@@ -75,8 +75,10 @@ pub struct Counts {
     /// [`MAX_VALUE_BYTES`](crate::schema::MAX_VALUE_BYTES), by the dimension's place in
     /// [`Schema::dimensions`].
     pub values_truncated: Box<[u64]>,
-    /// Label values that records of counted flows did not have, by the same.
+    /// Label values that records of counted flows did not have, by the same; once for each view.
     pub values_missing: Box<[u64]>,
+    /// Flows that were added to the series of each view, by its place in [`Schema::configured`].
+    pub flows_by_view: Box<[u64]>,
 }
 
 impl Counts {
@@ -86,6 +88,7 @@ impl Counts {
         Counts {
             values_truncated: zeros(),
             values_missing: zeros(),
+            flows_by_view: vec![0; schema.configured().len()].into_boxed_slice(),
             schema,
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
@@ -204,6 +207,7 @@ impl Counts {
         self.evidence.clear();
         self.values_truncated.fill(0);
         self.values_missing.fill(0);
+        self.flows_by_view.fill(0);
     }
 }
 

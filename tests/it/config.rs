@@ -1126,11 +1126,17 @@ async fn check_finds_a_running_program_at_the_address_for_scrapes_well() {
     let flow = r#"{"as_src": 7, "as_dst": 8, "bytes": 3}"#;
     fs::write(files.path("flows.json"), format!("{flow}\n{flow}\n")).unwrap();
     let input = format!("--input={}", files.path("flows.json").display());
-    let arguments = ["check", "--asn=7", &addr, &input].map(str::to_owned);
+    let labels = "--labels=remote_as,hostname,service_port";
+    let arguments = ["check", "--asn=7", &addr, &input, labels].map(str::to_owned);
     let (output, _) = run(arguments.into()).await;
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("a flow-exporter already listens there"), "{text}");
-    assert!(text.contains("2 of 2 flows would be counted"), "{text}");
+    let found = "): works
+  2 of 2 flows would be counted
+  label hostname: 0 of 2 flows have it; pmacct's aggregate needs label
+  label service_port: 0 of 2 flows have it; pmacct's aggregate needs src_port, dst_port, proto
+";
+    assert!(text.contains(found), "{text}");
     assert_eq!(output.status.code(), Some(0), "{text}");
     serve.abort();
 }

@@ -1,13 +1,17 @@
 //! The diagnosis when messages arrive and nothing is counted.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use flow_exporter::{
-    diagnosis::{Diagnosis, Tally},
+    diagnosis::{Diagnosis, LabelTally, Tally},
     flow::Foreign,
     health::{Health, State},
     ledger::Observer as _,
     pipeline::Pipeline,
+    schema::{Class, Filter, Measure, Schema, View},
     traffic::{Counts, Rule},
 };
 
@@ -15,7 +19,11 @@ use testkit::{counting::schema, log::Log};
 
 /// A table that has counted these messages.
 fn table(asn: u32, messages: &[&[u8]]) -> Counts {
-    let mut counts = Counts::new(schema());
+    table_of(schema(), asn, messages)
+}
+
+fn table_of(schema: Arc<Schema>, asn: u32, messages: &[&[u8]]) -> Counts {
+    let mut counts = Counts::new(schema);
     let mut pipeline = Pipeline::new(counts.schema(), &Rule::of_as(asn));
     for message in messages {
         pipeline.message(message, &mut counts, |_, _| {});
@@ -31,7 +39,10 @@ fn verdict(messages: &[&[u8]]) -> Option<String> {
 }
 
 fn flow(source: u32, destination: u32) -> String {
-    format!(r#"{{"event_type": "purge", "as_src": {source}, "as_dst": {destination}, "bytes": 1}}"#)
+    format!(
+        r#"{{"event_type": "purge", "label": "edge1", "as_src": {source}, "as_dst": {destination},
+            "bytes": 1}}"#
+    )
 }
 
 #[test]
@@ -283,5 +294,100 @@ fn messages_that_all_come_late_are_said_to() {
     let State::Degraded(text) = bench.state() else { panic!("{:?}", bench.state()) };
     assert!(text.contains("all 4 messages arrived too late") && text.contains("NTP"), "{text}");
     late(&mut bench, 0);
+    assert_eq!(bench.state(), State::Ready);
+}
+
+#[test]
+fn flows_that_pass_no_filter_are_said_to() {
+    let filter = Filter::new("protocol", ["tcp"]).unwrap();
+    let schema = Schema::new(vec![View::original().filtered(vec![filter])]);
+    let mut tally = Tally::new(Rule::of_as(99));
+    tally.add(&table_of(Arc::new(schema), 99, &[flow(99, 1).as_bytes(), flow(2, 3).as_bytes()]));
+    let text = tally.verdict().unwrap();
+    let said =
+        "0 of 2 records count: 1 pass the filters of no view; do the records have what where";
+    assert!(text.starts_with(said), "{text}");
+}
+
+/// What is said of the labels of these views, by records of received flows with these fields.
+fn lacking(views: &[&[&str]], records: &[&str]) -> Vec<String> {
+    let views = views.iter().zip('a'..).map(|(labels, name)| {
+        let dimensions = View::dimensions_of(labels.iter().copied()).unwrap();
+        View::new(&name.to_string(), &dimensions, &[Class::Receive], &[Measure::Bytes])
+    });
+    let schema = Arc::new(Schema::new(views.collect()));
+    let mut tally = LabelTally::default();
+    for fields in records {
+        let record = format!(r#"{{"as_src": 1, "as_dst": 99, "bytes": 1{fields}}}"#);
+        tally.add(&table_of(Arc::clone(&schema), 99, &[record.as_bytes()]));
+    }
+    tally.lacking()
+}
+
+#[test]
+fn labels_that_records_cannot_fill_are_said_with_what_pmacct_lacks() {
+    for (label, said) in [
+        ("hostname", "label hostname: 0 of 2 flows have it; pmacct's aggregate needs label"),
+        (
+            "service_port",
+            "label service_port: 0 of 2 flows have it; pmacct's aggregate needs src_port, \
+             dst_port, proto",
+        ),
+        (
+            "source_prefix",
+            "label source_prefix: 0 of 2 flows have it; pmacct's aggregate needs src_net, src_mask",
+        ),
+        (
+            "remote_prefix/24",
+            "label remote_prefix: 0 of 2 flows have it; pmacct's aggregate needs src_host, dst_host",
+        ),
+        (
+            "ip_version",
+            "label ip_version: 0 of 2 flows have it; pmacct's aggregate needs src_host, dst_host",
+        ),
+        (
+            "field.mpls_vpn_rd",
+            "label mpls_vpn_rd: 0 of 2 flows have it; is there a field mpls_vpn_rd in the records?",
+        ),
+    ] {
+        assert_eq!(lacking(&[&[label]], &["", ""]), [said]);
+    }
+    // Once for all views, whichever of them count a flow.
+    let dscp = "label dscp: 0 of 2 flows have it; pmacct's aggregate needs tos";
+    assert_eq!(lacking(&[&["dscp", "remote_as"], &["dscp"]], &[""]), [dscp]);
+    assert_eq!(lacking(&[&["dscp", "vlan"]], &[r#", "tos": 0, "vlan": 0"#]), [""; 0]);
+    // An AS that is 0 is no value either, but the record has it.
+    assert_eq!(lacking(&[&["source_peer_as"]], &[r#", "peer_as_src": 0"#]), [""; 0]);
+}
+
+#[test]
+fn a_label_is_lacking_while_fewer_than_a_tenth_of_the_newest_flows_have_it() {
+    let with = |without: usize, with: usize| {
+        let mut records = vec![""; without];
+        records.resize(without + with, r#", "label": "edge1""#);
+        lacking(&[&["hostname"]], &records)
+    };
+    assert_eq!(with(91, 9).len(), 1);
+    assert_eq!(with(90, 10), [""; 0]);
+    // It was absent for long.
+    assert_eq!(with(100_000, 50).len(), 1);
+    assert_eq!(with(100_000, 500), [""; 0]);
+}
+
+#[test]
+fn labels_that_stay_empty_are_reported_until_records_have_them() {
+    let (log, _guard) = Log::capture();
+    let mut bench = Bench::new(99);
+    let bare: &[u8] = br#"{"as_src": 99, "as_dst": 1, "bytes": 1}"#;
+    let text = "label hostname: 0 of 1 flows have it; pmacct's aggregate needs label";
+    bench.pass(5, &[bare]);
+    assert_eq!(bench.state(), State::Ready);
+    bench.pass(10, &[]);
+    assert_eq!(bench.state(), State::Degraded(text.to_owned()));
+    assert_eq!(log.lines("WARN"), [""; 0]);
+    bench.pass(60, &[]);
+    assert_eq!(log.lines("WARN").len(), 1, "{}", log.text());
+    assert!(log.text().contains(text), "{}", log.text());
+    bench.pass(1, &[flow(99, 1).as_bytes()]);
     assert_eq!(bench.state(), State::Ready);
 }

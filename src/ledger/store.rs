@@ -1,7 +1,7 @@
 //! The ledger's side of the journal: turns the changes between two snapshots into a delta, and
 //! provides the state for checkpoints.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use crate::{
     asn::AsNames,
@@ -203,6 +203,15 @@ impl Store {
         let goes_on =
             |view: &View| of_same_rule.as_ref().is_some_and(|recorded| recorded.has_flows_of(view));
         let restored = restore(&state, schema, goes_on, names)?;
+        let retired = &restored.table.schema().views()[schema.views().len()..];
+        let retired: BTreeSet<_> = retired.iter().map(View::name).collect();
+        if of_same_rule.is_some() && !retired.is_empty() {
+            let names = Vec::from_iter(retired).join(", ");
+            tracing::info!(
+                "views have changed since the last run: the series end that were counted as {names}; \
+                 other views and all positions continue"
+            );
+        }
         if *state.identity != *self.identity.text(self.cluster.as_deref(), schema).as_bytes() {
             self.held = Some(state.identity.clone());
         }
@@ -218,7 +227,8 @@ impl Store {
         Ok(Some(restored))
     }
 
-    /// Takes up other views: those of `schema`, which is the series table's, in the place of `before`. The journal has the identity from before until series are [retired](Self::retire).
+    /// Takes up other views: those of `schema`, which is the series table's, in the place of `before`.
+    /// The journal has the identity from before until series are [retired](Self::retire).
     pub(super) fn migrate(&mut self, before: &Schema, schema: &Schema) {
         let cluster = self.cluster.as_deref();
         let held = self.identity.text(cluster, before);

@@ -73,9 +73,11 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// The samples of each series of flows that a receiver has got, by time.
-fn received(receiver: &mut Receiver) -> BTreeMap<Labels, BTreeMap<i64, f64>> {
-    let mut series: BTreeMap<Labels, BTreeMap<i64, f64>> = BTreeMap::new();
+/// The samples of each series of flows, by time.
+type Samples = BTreeMap<Labels, BTreeMap<i64, f64>>;
+
+/// Adds what a receiver has got.
+fn receive(receiver: &mut Receiver, series: &mut Samples) {
     while let Some(request) = receiver.received() {
         if request.is_undecodable() {
             continue;
@@ -87,11 +89,24 @@ fn received(receiver: &mut Receiver) -> BTreeMap<Labels, BTreeMap<i64, f64>> {
             }
         }
     }
-    series
+}
+
+/// Bytes by view, those of the original's first: of the series that have ended, and of those that
+/// live.
+fn sums(series: &Samples) -> [[u64; 2]; 4] {
+    let mut sums: BTreeMap<String, [u64; 2]> = BTreeMap::new();
+    for (labels, samples) in series {
+        let mut newest = samples.values().rev();
+        let last = newest.next().unwrap();
+        let value = if last.is_nan() { newest.next().unwrap() } else { last };
+        let name = labels["__name__"].replace("receive", "*").replace("transmit", "*");
+        sums.entry(name).or_default()[usize::from(!last.is_nan())] += whole(*value);
+    }
+    ["", "device_", "fresh_", "gone_"].map(|view| sums[&format!("flow_{view}*_bytes_total")])
 }
 
 #[test]
-fn a_reload_changes_views_while_traffic_runs_and_no_byte_is_lost_or_counted_twice() {
+fn views_change_while_traffic_runs_and_by_a_restart_and_no_byte_is_lost_or_counted_twice() {
     let (cluster, mut receiver) = (cluster(PARTITIONS), http::block_on(async { Receiver::new() }));
     let mut producer = producer(&cluster);
     let directory = KeptOnPanic::new("flow-exporter-views-");
@@ -136,25 +151,27 @@ fn a_reload_changes_views_while_traffic_runs_and_no_byte_is_lost_or_counted_twic
     assert!(exporter.stop().success());
 
     let all: u64 = flows.totals(unnamed).values().sum();
-    // By metric: what its ended series had, and what those have that live.
-    let mut sums: BTreeMap<String, [u64; 2]> = BTreeMap::new();
-    for (labels, samples) in received(&mut receiver) {
-        let mut newest = samples.into_values().rev();
-        let last = newest.next().unwrap();
-        let value = if last.is_nan() { newest.next().unwrap() } else { last };
-        let name = labels["__name__"].replace("receive", "*").replace("transmit", "*");
-        sums.entry(name).or_default()[usize::from(!last.is_nan())] += whole(value);
-    }
-    let of = |name: &str| sums[&format!("flow_{name}*_bytes_total")];
-    assert_eq!(of(""), [0, all]);
-    assert_eq!(of("device_"), [all - device, device]);
-    assert_eq!((of("gone_"), of("fresh_")), ([all - fresh, 0], [0, fresh]));
+    let mut samples = Samples::new();
+    receive(&mut receiver, &mut samples);
+    let expected = [[0, all], [all - device, device], [0, fresh], [all - fresh, 0]];
+    assert_eq!(sums(&samples), expected);
 
     let exporter = Exporter::start(&arguments);
     let page = exporter.page();
     assert_eq!(page.totals(), flows.totals(unnamed));
     assert_eq!((bytes(&page, "device"), bytes(&page, "fresh")), (device, fresh));
+    assert!(!exporter.log().contains("views have changed"), "{}", exporter.log());
     assert!(exporter.stop().success());
+
+    configure(&config, BEFORE, &receiver);
+    let exporter = Exporter::start(&arguments);
+    exporter.wait_for_log("the series end that were counted as device, fresh;", LIMIT);
+    let page = exporter.page();
+    assert_eq!(page.totals(), flows.totals(unnamed));
+    assert_eq!((bytes(&page, "device"), bytes(&page, "fresh")), (0, 0));
+    assert!(exporter.stop().success());
+    receive(&mut receiver, &mut samples);
+    assert_eq!(sums(&samples), [[0, all], [all, 0], [fresh, 0], [all - fresh, 0]]);
 }
 
 #[test]

@@ -56,7 +56,9 @@ async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result
     let CheckConfig::All(config) = config else {
         return Ok(report.line("source: none is given")?);
     };
-    let counting = config.counting();
+    let tables = config.address_sources().load();
+    let (tables, _) = tables.map_err(|error| ConfigError(error.to_string()))?;
+    let counting = config.counting(tables);
     let names = NamesConfig {
         source: config.names.value,
         refresh: config.names_refresh.value,

@@ -165,11 +165,16 @@ impl Tally {
         if sampled.flows > 0 && sampled.unnumbered == sampled.flows {
             return format!(
                 "all {foreign} flows have AS 0 at both ends: pmacct has no AS numbers; give it BGP \
-                 or a networks_file, and src_as and dst_as in its aggregate"
+                 or a networks_file, and src_as and dst_as in its aggregate; or give --as-table \
+                 embedded, and pmacct src_host and dst_host in its aggregate"
             );
         }
-        let has = if rule.networks.is_empty() { "have" } else { "are of" };
-        let mut text = format!("0 of {foreign} flows {has} {rule} at either end");
+        let is_by_as = !rule.ases.is_empty() && *rule == Rule::of_ases(rule.ases.clone());
+        let mut text = if is_by_as {
+            format!("0 of {foreign} flows have {rule} at either end")
+        } else {
+            format!("0 of {foreign} flows are from or to {rule}")
+        };
         let ases: Vec<_> = self.most_frequent().iter().map(u32::to_string).collect();
         if !ases.is_empty() {
             text.push_str("; most frequent: ");
@@ -181,6 +186,7 @@ impl Tally {
                 "; most have AS 0 at the other end, as your own prefixes have over iBGP: see \
                  docs/pmacct/networks.lst"
             }
+            _ if !is_by_as => "; see docs/views.md for what makes an end of a flow local",
             _ => "; is --asn right?",
         });
         text

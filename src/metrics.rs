@@ -18,7 +18,7 @@ use prometheus::{
 use crate::{
     flow::{Malformed, Skipped},
     process,
-    traffic::{Counts, Ignored, SamplingRates},
+    traffic::{AsSource, Counts, Ignored, SamplingRates},
 };
 
 /// What kind of metric a [`Family`] is.
@@ -197,6 +197,9 @@ metrics! {
     /// Counted flow records that lacked the value of a label, by label, in each view that has it; it is
     /// empty there, or 0 for an AS.
     label_missing: IntCounterVec("flow_exporter_label_missing_total", ["label"]);
+    /// Ends of flow records by where their AS number was found (record, networks, table or unknown),
+    /// while --networks or --as-table is given.
+    as_found: IntCounterVec("flow_exporter_as_found_total", ["by"]);
     /// Last rate by which the flows of an exporter were multiplied, by its address, or else its
     /// hostname; of 1,000 exporters at most.
     sampling_rate: IntGaugeVec("flow_exporter_sampling_rate", ["exporter"]);
@@ -359,6 +362,9 @@ impl Metrics {
             self.flows_ignored.with_label_values(&[reason.label()]);
             self.flow_bytes_ignored.with_label_values(&[reason.label()]);
         }
+        for found in AsSource::ALL {
+            self.as_found.with_label_values(&[found.label()]);
+        }
         for reason in Skipped::ALL {
             self.records_skipped.with_label_values(&[reason.label()]);
         }
@@ -390,6 +396,10 @@ impl Metrics {
         for reason in Malformed::ALL {
             let malformed = counts.malformed[reason.index()];
             self.decode_errors.with_label_values(&[reason.label()]).inc_by(malformed);
+        }
+        for found in AsSource::ALL {
+            let ends = counts.as_found[found.index()];
+            self.as_found.with_label_values(&[found.label()]).inc_by(ends);
         }
         self.flows_unknown_rate.inc_by(counts.unknown_rate);
         let mut sampled = self.sampled.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,6 +8,8 @@ mod classifier;
 mod column;
 mod ends;
 mod exporter;
+mod known;
+mod resolver;
 mod sampling;
 mod service_port;
 mod text;
@@ -15,13 +17,16 @@ mod values;
 mod view;
 
 use crate::{
+    address::Tables,
     flow::{Decoder, Malformed, Plan, Record, Slot},
-    schema::{Class, Dimension, Field, Schema},
+    schema::{Class, Dimension, Field, Filter, Schema},
     traffic::{Counts, Ignored, Rule, Sampling},
 };
 
 use classifier::Classifier;
 use column::Column;
+use known::Lookups;
+use resolver::Resolver;
 use sampling::Sampler;
 use values::Facts;
 pub use values::Values;
@@ -34,6 +39,10 @@ pub struct Counting {
     pub rule: Rule,
     /// By what they are multiplied.
     pub sampling: Sampling,
+    /// What is known of addresses.
+    pub tables: Tables,
+    /// Whether an AS that the record does not have is that of the address in [`Tables::table`].
+    pub table_says_as: bool,
 }
 
 /// By a rule alone.
@@ -67,6 +76,7 @@ impl Pipeline {
         mut malformed: impl FnMut(Malformed, &str),
     ) {
         let Pipeline { decoder, counter } = self;
+        counter.lookups.refresh();
         counts.messages += 1;
         counts.payload_bytes += payload.len() as u64;
         decoder.decode(payload, &mut |record| match record {
@@ -83,21 +93,33 @@ impl Pipeline {
     }
 }
 
+/// Whether a view needs countries.
+fn shows_country(schema: &Schema) -> bool {
+    let is_country = |dimension: &Dimension| matches!(dimension, Dimension::Country(_));
+    schema.configured().iter().any(|view| {
+        let filtered = view.filters().iter().map(Filter::dimension);
+        view.dimensions().iter().chain(filtered).any(is_country)
+    })
+}
+
 /// The fields from which the value of a dimension comes, for flows of any class.
 pub fn fields(dimension: &Dimension) -> Vec<Field> {
     let mut plan = Plan::new([]);
     for class in Class::ALL {
-        Column::new(dimension, class, &mut plan);
+        Column::new(dimension, class, &Tables::default(), &mut plan);
     }
     // Every plan has the bytes.
     plan.fields().map(|(_, field)| field.clone()).filter(|field| *field != Field::Bytes).collect()
 }
+
 /// Classifies flows and counts them in the views of a schema.
 #[derive(Debug)]
 pub struct FlowCounter {
     plan: Plan,
     classifier: Classifier,
     sampler: Option<Sampler>,
+    lookups: Lookups,
+    resolver: Option<Resolver>,
     source_as: Slot,
     destination_as: Slot,
     views: Vec<CompiledView>,
@@ -106,16 +128,30 @@ pub struct FlowCounter {
 impl FlowCounter {
     /// A counter for tables of this schema.
     pub fn new(schema: &Schema, counting: impl Into<Counting>) -> Self {
-        let Counting { rule, sampling } = counting.into();
+        let Counting { rule, sampling, tables, table_says_as } = counting.into();
         let mut plan = Plan::new([]);
         let (source_as, destination_as) =
             (plan.add(Field::SourceAs), plan.add(Field::DestinationAs));
         let classifier = Classifier::new(&rule, &mut plan);
         let sampler = Sampler::new(&sampling, &mut plan);
+        let tables = if shows_country(schema) { tables.with_countries() } else { tables };
+        let lookups = Lookups::new(&tables);
+        let resolver = (table_says_as || tables.networks.is_some())
+            .then(|| Resolver::new(table_says_as, &mut plan));
         let views = schema.configured().iter().enumerate();
-        let views = views.map(|(place, view)| CompiledView::new(schema, place, view, &mut plan));
+        let views =
+            views.map(|(place, view)| CompiledView::new(schema, place, view, &tables, &mut plan));
         let views = views.collect();
-        FlowCounter { plan, classifier, sampler, source_as, destination_as, views }
+        FlowCounter {
+            plan,
+            classifier,
+            sampler,
+            lookups,
+            resolver,
+            source_as,
+            destination_as,
+            views,
+        }
     }
 
     /// The fields that it uses.
@@ -128,11 +164,15 @@ impl FlowCounter {
     pub fn flow(&self, values: &impl Values, counts: &mut Counts) {
         // Fields of AS numbers have 32 bits.
         let number = |slot| values.number(slot).unwrap_or_default() as u32;
-        let facts = Facts {
+        let mut facts = Facts {
             source_as: number(self.source_as),
             destination_as: number(self.destination_as),
+            known: self.lookups.known(),
         };
-        let class = self.classifier.classify(facts.source_as, facts.destination_as, values);
+        if let Some(resolver) = &self.resolver {
+            facts = resolver.resolve(facts, values, counts);
+        }
+        let class = self.classifier.classify(facts, values);
         let factor = self.sampler.as_ref().map_or(1, |sampler| sampler.factor(values, counts));
         let mut fate = Fate::Ignored(Ignored::OtherAs);
         for view in &self.views {

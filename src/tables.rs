@@ -8,10 +8,12 @@
 //! [`load`] reads a table at once; its [`Refresher`] then watches the files. Whatever goes wrong
 //! with them, the table in use is only ever replaced by a whole new one.
 
+mod addresses;
 mod error;
 mod refresher;
 mod source;
 
+pub use addresses::{AddressSources, Watch};
 pub use error::TablesError;
 pub use refresher::{LOOK_EVERY, Refresher, load};
 pub use source::{NetworksFile, Source, TableSource, TableSources};

@@ -21,9 +21,11 @@ mod ranges;
 mod shared;
 mod steps;
 mod table;
+mod tables;
 
 pub use error::{MAX_RANGES, MAX_TABLE_BYTES, TableError};
 pub use networks::{MAX_NETWORK_TEXT_BYTES, Network, Networks, NetworksError};
 pub use origin::{Country, Origin};
 pub use shared::{Shared, View};
 pub use table::{Layer, Table};
+pub use tables::Tables;

@@ -31,6 +31,7 @@ use crate::{
     ledger::{Identity, Ledger, LedgerConfig, Names, Store, StoreError},
     metrics::Metrics,
     names::{self, Announcement, Refresher},
+    pipeline::Counting,
     publish::{
         pusher,
         server::{self, ListenAddr, Listener, ServerConfig, ServerState},
@@ -39,6 +40,7 @@ use crate::{
     schema::Schema,
     source::kafka::Stored,
     state_dir::{self, StatePlace},
+    tables::Watch,
     threads,
     traffic::Rule,
 };
@@ -84,7 +86,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let refuse_state =
         |error: StoreError| refuse(&config.state_dir.origin, &error, error.may_pass());
-    let counting = config.counting();
+    let (counting, watch) = counting(&config)?;
     let rule = &counting.rule;
     // Construct.
     let health = Health::new();
@@ -144,6 +146,7 @@ pub async fn run(
         health.register("AS names"),
         until_end(ended.clone()),
     );
+    let watch = watch.map(|watch| self::watch(watch, &health, until_end(ended.clone())));
     let endpoints = endpoints.start(log, reader.clone())?;
     let serve = listener.map(|listener| {
         let state = ServerState {
@@ -179,7 +182,7 @@ pub async fn run(
         state_dir,
         metrics: Arc::clone(&metrics),
     };
-    let running = Running { source, ledger, reloader, end, serve, refresh, demo };
+    let running = Running { source, ledger, reloader, end, serve, refresh, watch, demo };
     running.until(stop, source_ended, &health).await?;
     if is_input {
         totals::tell(&metrics);
@@ -237,6 +240,27 @@ fn refresh(
             Announcement::Keep => names.give_up(),
         };
         refresher.run(metrics, shutdown, announce).await;
+        component.finish();
+    })
+}
+
+/// How flows are counted, with the tables of addresses; and what watches their files.
+fn counting(config: &Config) -> Result<(Counting, Option<Watch>), ConfigError> {
+    let loaded = config.address_sources().load();
+    let (tables, watch) = loaded.map_err(|error| ConfigError(error.to_string()))?;
+    Ok((config.counting(tables), watch))
+}
+
+/// Watches the files with tables of addresses.
+fn watch(
+    watch: Watch,
+    health: &Health,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
+    let component = health.register("address tables");
+    component.set(State::Ready);
+    threads::task(component.lifeline("watch"), async move {
+        watch.run(shutdown).await;
         component.finish();
     })
 }

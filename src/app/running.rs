@@ -30,6 +30,7 @@ pub(super) struct Running {
     pub(super) end: watch::Sender<bool>,
     pub(super) serve: Option<JoinHandle<io::Result<()>>>,
     pub(super) refresh: JoinHandle<()>,
+    pub(super) watch: Option<JoinHandle<()>>,
     pub(super) demo: Option<Demo>,
 }
 
@@ -75,7 +76,7 @@ impl Running {
     /// pushers when the ledger has published its last snapshot. A failure does not keep the others
     /// from ending.
     async fn drain(self) -> anyhow::Result<()> {
-        let Running { source, ledger, reloader, end, serve, refresh, demo } = self;
+        let Running { source, ledger, reloader, end, serve, refresh, watch, demo } = self;
         // From now on, reloads are refused.
         let Reloader { endpoints, requests, .. } = reloader;
         drop(requests);
@@ -93,13 +94,18 @@ impl Running {
             None => Ok(Ok(())),
         };
         let refreshed = refresh.await.context("waiting for the refresher of AS names");
+        let watched = match watch {
+            Some(watch) => watch.await.context("waiting for the watch of address tables"),
+            None => Ok(()),
+        };
         if let Some(demo) = demo {
             demo.stop();
         }
         counted?;
         pushed?;
         served?.context("serving HTTP")?;
-        refreshed
+        refreshed?;
+        watched
     }
 }
 

@@ -95,6 +95,25 @@ pub struct DirectionFlags {
     #[arg(long, env = "FLOW_EXPORTER_LOCAL_NETWORK", value_name = "PREFIX,…", hide_short_help = true,
         value_delimiter = ',', value_parser = values::network)]
     pub local_network: Vec<IpNet>,
+    /// A list of our networks (CSV: prefix, as, name, site).
+    ///
+    /// Addresses in them are ours, as with --local-network. The AS of a network takes the place of one
+    /// that a record lacks, and the label site shows its site. Read again when it changes.
+    #[arg(long, env = "FLOW_EXPORTER_NETWORKS", value_name = "FILE", hide_short_help = true)]
+    pub networks: Option<PathBuf>,
+    /// Find an AS that records lack by address: embedded, none, or a file.
+    ///
+    /// A MaxMind database (mmdb) or CSV with AS, countries or both; several are separated by commas, the
+    /// first that knows an address counts. Read again when they change. Countries that records lack are
+    /// looked up as well; by default they are embedded ones, and no AS is looked up, as in the original.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_AS_TABLE",
+        value_name = "SOURCE,…",
+        hide_short_help = true,
+        value_delimiter = ','
+    )]
+    pub as_table: Vec<String>,
     /// Whether bytes and packets are multiplied by pmacct's `sampling_rate`.
     ///
     /// as-written counts them as they are: pmacct may have multiplied them already

@@ -2,6 +2,7 @@
 
 use crate::{
     cli::{DirectionFlags, Sources},
+    tables::{TableSource, TableSources},
     traffic::{AddressSet, RangeSet},
 };
 
@@ -13,6 +14,9 @@ use super::{
 /// There are no more local ASes and ranges of them than this, and no more local networks: the
 /// journal holds them.
 const MOST: usize = 1000;
+
+/// There are no more tables of addresses than this.
+const MOST_TABLES: usize = 8;
 
 /// The local ASes and networks.
 pub(super) fn direction(
@@ -32,4 +36,39 @@ fn bounded(origin: &Origin, count: usize) -> Result<(), ConfigError> {
         return Ok(());
     }
     Err(origin.error(format!("there are more than {MOST}: give ranges, or larger networks")))
+}
+
+/// Where AS and country of addresses come from; an empty list for nowhere, `None` where nothing is
+/// given.
+pub(super) fn as_table(
+    given: &[String],
+    sources: &Sources,
+) -> Result<Setting<Option<TableSources>>, ConfigError> {
+    let setting = Setting::of_flag(given, "--as-table", sources);
+    if given.is_empty() {
+        return Ok(setting.map(|_| None));
+    }
+    setting.try_map(|given| {
+        let mut tables = Vec::new();
+        for text in given {
+            let Ok(source) = text.trim().parse::<TableSource>();
+            if source == TableSource::None {
+                if given.len() > 1 {
+                    return Err("none stands alone");
+                }
+                continue;
+            }
+            if tables.contains(&source) {
+                return Err("a table is listed twice: list it once");
+            }
+            if text.trim().is_empty() {
+                return Err("give embedded, none, or files, separated by commas");
+            }
+            tables.push(source);
+        }
+        if tables.len() > MOST_TABLES {
+            return Err("there are more than 8 tables");
+        }
+        Ok(Some(TableSources(tables)))
+    })
 }

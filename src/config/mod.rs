@@ -19,9 +19,10 @@ mod state;
 mod views;
 mod yaml;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use crate::{
+    address::Tables,
     cli::{
         CommonFlags, CountFlags, DemoFlags, DirectionFlags, HealthFlags, SamplingChoice,
         SourceFlags, Sources, TimeFlags, TimestampChoice,
@@ -32,6 +33,7 @@ use crate::{
     pipeline::Counting,
     publish::server::ListenAddr,
     schema::View,
+    tables::{AddressSources, NetworksFile, TableSources},
     traffic::{AddressSet, RangeSet, Rule, Sampling},
 };
 
@@ -57,6 +59,10 @@ pub struct Config {
     pub asn: Setting<RangeSet<u32>>,
     /// The local networks.
     pub local_networks: Setting<AddressSet>,
+    /// The operator's list of networks.
+    pub networks: Setting<Option<PathBuf>>,
+    /// Where AS and country of addresses come from; `None` where that is not given.
+    pub as_table: Setting<Option<TableSources>>,
     /// What is known of single exporters.
     pub exporters: Setting<Exporters>,
     /// Whether flows are multiplied by the rates that records have.
@@ -118,6 +124,8 @@ impl Config {
         let direction = DirectionFlags {
             asn: vec![asn..=asn],
             local_network: Vec::new(),
+            networks: None,
+            as_table: Vec::new(),
             pmacct_sampling: SamplingChoice::AsWritten,
         };
         Config::new(SourceConfig::Demo(demo), None, direction, common, NamesSource::Embedded)
@@ -155,6 +163,8 @@ impl Config {
         };
         let multiplies = direction.pmacct_sampling == SamplingChoice::Multiply;
         let multiplies = Setting::of_flag(multiplies, "--pmacct-sampling", sources);
+        let networks = Setting::of_flag(direction.networks.clone(), "--networks", sources);
+        let as_table = direction::as_table(&direction.as_table, sources)?;
         let (asn, local_networks) = direction::direction(direction, sources)?;
         let listen = listen(addr, sources)?;
         let (push, OfFile { views, exporters }) = PushConfig::new(push, sources)?;
@@ -182,6 +192,8 @@ impl Config {
             workers: Setting::of_flag(workers, "--workers", sources),
             asn,
             local_networks,
+            networks,
+            as_table,
             exporters,
             multiplies,
             timestamps: Setting::of_flag(timestamps, "--timestamps", sources),
@@ -201,17 +213,27 @@ impl Config {
     pub fn rule(&self) -> Rule {
         let networks = self.local_networks.value.clone();
         let external_interfaces = self.exporters.value.external_interfaces.clone();
-        let is_all = networks.is_empty() && external_interfaces.is_empty();
+        let has_list = self.networks.value.is_some();
+        let is_all = networks.is_empty() && !has_list && external_interfaces.is_empty();
         let counts = self.asn.origin.is_given() || is_all;
         let ases = if counts { self.asn.value.clone() } else { RangeSet::default() };
-        Rule { ases, networks, external_interfaces }
+        Rule { ases, networks, has_list, external_interfaces }
     }
 
-    /// How flows are counted, whatever the view.
-    pub fn counting(&self) -> Counting {
+    /// What is to be known of addresses. Without a table, no AS is looked up: what the original counts
+    /// stays the same.
+    pub fn address_sources(&self) -> AddressSources {
+        let networks = self.networks.value.clone().map(NetworksFile);
+        AddressSources { networks, table: self.as_table.value.clone() }
+    }
+
+    /// How flows are counted, whatever the view, with these tables of addresses.
+    pub fn counting(&self, tables: Tables) -> Counting {
         let overrides = self.exporters.value.sampling_rates.clone();
         let sampling = Sampling { multiplies: self.multiplies.value, overrides };
-        Counting { rule: self.rule(), sampling }
+        let table_says_as =
+            self.as_table.value.as_ref().is_some_and(|TableSources(sources)| !sources.is_empty());
+        Counting { rule: self.rule(), sampling, tables, table_says_as }
     }
 
     /// What differs in `new` and can't be changed while the program runs.
@@ -222,6 +244,8 @@ impl Config {
             workers,
             asn,
             local_networks,
+            networks,
+            as_table,
             exporters,
             multiplies,
             timestamps,
@@ -239,6 +263,8 @@ impl Config {
         fixed.compare(workers, &new.workers);
         fixed.compare(asn, &new.asn);
         fixed.compare(local_networks, &new.local_networks);
+        fixed.compare(networks, &new.networks);
+        fixed.compare(as_table, &new.as_table);
         fixed.compare(exporters, &new.exporters);
         fixed.compare(multiplies, &new.multiplies);
         fixed.compare(timestamps, &new.timestamps);

@@ -6,7 +6,12 @@ use crate::{
     traffic::{AddressSet, ByExporter, RangeSet, Rule, class_of},
 };
 
-use super::{ends::EndAddress, exporter::Exporter, values::Values};
+use super::{
+    ends::EndAddress,
+    exporter::Exporter,
+    known::Known,
+    values::{Facts, Values},
+};
 
 /// Classifies flows by a rule.
 #[derive(Debug)]
@@ -30,6 +35,8 @@ struct ExternalInterfaces {
 #[derive(Debug)]
 struct LocalNetworks {
     addresses: AddressSet,
+    /// Whether those of the operator's list are local as well.
+    has_list: bool,
     source: EndAddress,
     destination: EndAddress,
 }
@@ -37,8 +44,9 @@ struct LocalNetworks {
 impl Classifier {
     /// A classifier by this rule. Wants the fields that it needs from `plan`, besides AS numbers.
     pub(super) fn new(rule: &Rule, plan: &mut Plan) -> Self {
-        let networks = (!rule.networks.is_empty()).then(|| LocalNetworks {
+        let networks = (!rule.networks.is_empty() || rule.has_list).then(|| LocalNetworks {
             addresses: rule.networks.clone(),
+            has_list: rule.has_list,
             source: EndAddress::new(Side::Source, plan),
             destination: EndAddress::new(Side::Destination, plan),
         });
@@ -52,24 +60,19 @@ impl Classifier {
         Classifier { ases: rule.ases.clone(), networks, interfaces }
     }
 
-    /// The class of a flow between these ASes.
+    /// The class of a flow.
     #[inline]
-    pub(super) fn classify(
-        &self,
-        source_as: u32,
-        destination_as: u32,
-        values: &impl Values,
-    ) -> Class {
+    pub(super) fn classify(&self, facts: Facts<'_>, values: &impl Values) -> Class {
         if let Some(interfaces) = &self.interfaces
             && let Some(class) = interfaces.classify(values)
         {
             return class;
         }
         let (mut source, mut destination) =
-            (self.ases.contains(source_as), self.ases.contains(destination_as));
+            (self.ases.contains(facts.source_as), self.ases.contains(facts.destination_as));
         if let Some(networks) = &self.networks {
-            source = source || networks.have(networks.source, values);
-            destination = destination || networks.have(networks.destination, values);
+            source = source || networks.have(networks.source, facts.known, values);
+            destination = destination || networks.have(networks.destination, facts.known, values);
         }
         class_of(source, destination)
     }
@@ -94,7 +97,9 @@ impl ExternalInterfaces {
 
 impl LocalNetworks {
     /// Whether an end is in one of them.
-    fn have(&self, end: EndAddress, values: &impl Values) -> bool {
-        end.get(values).is_some_and(|address| self.addresses.contains(address))
+    fn have(&self, end: EndAddress, known: Known<'_>, values: &impl Values) -> bool {
+        end.get(values).is_some_and(|address| {
+            self.addresses.contains(address) || self.has_list && known.network(address).is_some()
+        })
     }
 }

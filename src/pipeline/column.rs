@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::{
+    address::{Country, Tables},
     flow::{Plan, Slot},
     schema::{AsOf, Class, Dimension, End, Field, PrefixLengths, Side},
 };
@@ -50,6 +51,10 @@ pub(super) enum Text {
     Field(Slot),
     /// An address.
     Address(Slot),
+    /// The country in the slot, or else that of the address.
+    Country(Slot, EndAddress),
+    /// The site of the operator's network that the address is in.
+    Site(EndAddress),
     /// A network and its length.
     Network(Slot, Slot),
     /// An address, or the first one of a network if there is none, cut to a length.
@@ -61,9 +66,15 @@ const LARGEST: u64 = crate::schema::OTHER_NUMBER as u64 - 1;
 
 impl Column {
     /// Where a dimension's value comes from for flows of a class. Wants the fields from `plan`.
-    pub(super) fn new(dimension: &Dimension, class: Class, plan: &mut Plan) -> Self {
+    pub(super) fn new(
+        dimension: &Dimension,
+        class: Class,
+        tables: &Tables,
+        plan: &mut Plan,
+    ) -> Self {
         // What is received comes from the remote end, everything else goes there.
         let remote = if class == Class::Receive { Side::Source } else { Side::Destination };
+        let local = if class == Class::Receive { Side::Destination } else { Side::Source };
         let side = |end: End| match end {
             End::Source => Side::Source,
             End::Destination => Side::Destination,
@@ -103,13 +114,19 @@ impl Column {
             Dimension::Tag => Text::field(Field::Tag, plan),
             Dimension::Communities => Text::field(Field::Communities, plan),
             Dimension::AsPath => Text::field(Field::AsPath, plan),
-            Dimension::Country(end) => Text::field(
-                match side(*end) {
+            Dimension::Country(end) => {
+                let side = side(*end);
+                let country = plan.add(match side {
                     Side::Source => Field::SourceCountry,
                     Side::Destination => Field::DestinationCountry,
-                },
-                plan,
-            ),
+                });
+                Column::Text(if tables.table.is_some() {
+                    Text::Country(country, EndAddress::new(side, plan))
+                } else {
+                    Text::Field(country)
+                })
+            }
+            Dimension::Site => Column::Text(Text::Site(EndAddress::new(local, plan))),
             Dimension::Named(name) => Text::field(Field::Named(name.clone()), plan),
         }
     }
@@ -158,7 +175,7 @@ impl Number {
 
     /// The number; `None` if the record has none.
     #[inline]
-    pub(super) fn get(&self, facts: Facts, values: &impl Values) -> Option<u32> {
+    pub(super) fn get(&self, facts: Facts<'_>, values: &impl Values) -> Option<u32> {
         let known = |asn: u32, slot| (asn != 0 || values.number(slot).is_some()).then_some(asn);
         match *self {
             Number::SourceAs(slot) => known(facts.source_as, slot),
@@ -186,12 +203,25 @@ impl Text {
     #[inline]
     pub(super) fn get<'v>(
         &self,
+        facts: Facts<'v>,
         values: &'v impl Values,
         buffer: &'v mut AddressText,
     ) -> Option<&'v str> {
         match *self {
             Text::Field(slot) => values.text(slot),
             Text::Address(slot) => Some(buffer.set(values.address(slot)?).as_str()),
+            Text::Country(slot, end) => {
+                values.text(slot).filter(|country| !country.is_empty()).or_else(|| {
+                    let country = facts.known.country(end.get(values)?);
+                    (country != Country::UNKNOWN)
+                        .then(|| buffer.set_text(country.as_str()).as_str())
+                })
+            }
+            Text::Site(end) => {
+                let network = facts.known.network(end.get(values)?)?;
+                let site = if network.site.is_empty() { &network.name } else { &network.site };
+                (!site.is_empty()).then_some(site)
+            }
             Text::Network(network, mask) => {
                 let text = buffer.set(values.address(network)?);
                 if let Some(mask) = values.number(mask) {
@@ -215,7 +245,7 @@ impl Text {
     /// The address of which it is a text; `None` if it is of none, or the record has none.
     pub(super) fn address(&self, values: &impl Values) -> Option<IpAddr> {
         match *self {
-            Text::Field(_) => None,
+            Text::Field(_) | Text::Country(..) | Text::Site(_) => None,
             Text::Address(slot) | Text::Network(slot, _) => values.address(slot),
             Text::Cut(address, _) => address.get(values),
         }

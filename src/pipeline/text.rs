@@ -39,6 +39,15 @@ impl AddressText {
         self
     }
 
+    /// Writes a text, in the place of what was there; as much as there is room for.
+    pub(super) fn set_text(&mut self, text: &str) -> &mut Self {
+        self.len = 0;
+        for &byte in text.as_bytes() {
+            self.push(byte);
+        }
+        self
+    }
+
     /// Adds a prefix length.
     pub(super) fn push_length(&mut self, length: u8) -> &mut Self {
         self.push(b'/');

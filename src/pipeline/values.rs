@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use crate::flow::{Row, Slot};
 
+use super::known::Known;
+
 /// The values of a flow record, by the slots of a [`Plan`].
 pub trait Values {
     /// The number in a slot; `None` if the record doesn't have the field.
@@ -33,7 +35,8 @@ impl Values for Row<'_> {
 
 /// What is found out about a flow before it is counted.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Facts {
+pub(super) struct Facts<'t> {
     pub(super) source_as: u32,
     pub(super) destination_as: u32,
+    pub(super) known: Known<'t>,
 }

@@ -1,6 +1,7 @@
 //! What is done with a flow in one view.
 
 use crate::{
+    address::Tables,
     flow::{Plan, Slot},
     schema::{
         ABSENT, Accepted, Class, Dimension, KeyHead, MAX_KEY_WIDTH, MAX_VALUE_BYTES, Measure,
@@ -60,10 +61,18 @@ struct CompiledColumn {
 }
 
 impl CompiledView {
-    pub(super) fn new(schema: &Schema, place: usize, view: &View, plan: &mut Plan) -> Self {
+    pub(super) fn new(
+        schema: &Schema,
+        place: usize,
+        view: &View,
+        tables: &Tables,
+        plan: &mut Plan,
+    ) -> Self {
         CompiledView {
             classes: Class::ALL.map(|class| {
-                schema.head(place, class).map(|head| ClassCount::new(schema, head, view, plan))
+                schema
+                    .head(place, class)
+                    .map(|head| ClassCount::new(schema, head, view, tables, plan))
             }),
             measures: view
                 .measures()
@@ -85,7 +94,7 @@ impl CompiledView {
     pub(super) fn count(
         &self,
         class: Class,
-        facts: Facts,
+        facts: Facts<'_>,
         factor: u64,
         values: &impl Values,
         counts: &mut Counts,
@@ -120,26 +129,30 @@ impl CompiledView {
 }
 
 impl ClassCount {
-    fn new(schema: &Schema, head: KeyHead, view: &View, plan: &mut Plan) -> Self {
+    fn new(schema: &Schema, head: KeyHead, view: &View, tables: &Tables, plan: &mut Plan) -> Self {
         let columns = view.dimensions().iter().map(|dimension| CompiledColumn {
-            column: Column::new(dimension, head.class, plan),
+            column: Column::new(dimension, head.class, tables, plan),
             absent: if matches!(dimension, Dimension::As { .. }) { 0 } else { ABSENT },
             dimension: schema.dimensions().iter().position(|each| each == dimension).unwrap_or(0),
         });
         let columns = columns.collect();
         let filters = view.filters().iter().map(|filter| {
-            (Column::new(filter.dimension(), head.class, plan), filter.accepted().clone())
+            (Column::new(filter.dimension(), head.class, tables, plan), filter.accepted().clone())
         });
         ClassCount { head: head.column(), columns, filters: filters.collect() }
     }
 
     /// Whether the flow passes all filters.
     #[inline]
-    fn passes(&self, facts: Facts, values: &impl Values) -> bool {
+    fn passes(&self, facts: Facts<'_>, values: &impl Values) -> bool {
         self.filters.iter().all(|(column, accepted)| match column {
             Column::Number(number) => accepted.number(number.get(facts, values).unwrap_or(ABSENT)),
             Column::Text(Text::Field(slot)) => {
                 accepted.text(values.text(*slot).unwrap_or_default())
+            }
+            Column::Text(text @ (Text::Country(..) | Text::Site(_))) => {
+                let mut buffer = AddressText::new();
+                accepted.text(text.get(facts, values, &mut buffer).unwrap_or_default())
             }
             Column::Text(text) => {
                 text.address(values).is_some_and(|address| accepted.address(address))
@@ -151,7 +164,7 @@ impl ClassCount {
 impl CompiledColumn {
     /// What stands in the column.
     #[inline]
-    fn get(&self, facts: Facts, values: &impl Values, counts: &mut Counts) -> u32 {
+    fn get(&self, facts: Facts<'_>, values: &impl Values, counts: &mut Counts) -> u32 {
         match &self.column {
             Column::Number(number) => number.get(facts, values).unwrap_or_else(|| {
                 counts.values_missing[self.dimension] += 1;
@@ -160,7 +173,7 @@ impl CompiledColumn {
             Column::Text(Text::Field(slot)) => self.text(values.text(*slot), counts),
             Column::Text(text) => {
                 let mut buffer = AddressText::new();
-                self.text(text.get(values, &mut buffer), counts)
+                self.text(text.get(facts, values, &mut buffer), counts)
             }
         }
     }

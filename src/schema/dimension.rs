@@ -78,6 +78,8 @@ pub enum Dimension {
     AsPath,
     /// The country of an end.
     Country(End),
+    /// The site of the local end, by the operator's list of networks.
+    Site,
     /// Any other field, by the format's own name.
     Named(Arc<str>),
 }
@@ -229,7 +231,7 @@ const FIELD: &str = "field.";
 
 /// The dimensions without parameters, with the numbers that stand for them in the journal (not 0,
 /// and below 128) and the names of their labels.
-const SIMPLE: [(u8, Dimension, &str); 22] = [
+const SIMPLE: [(u8, Dimension, &str); 23] = [
     (3, Dimension::Hostname, "hostname"),
     (20, Dimension::Address(End::Source), "source_address"),
     (21, Dimension::Address(End::Destination), "destination_address"),
@@ -252,6 +254,7 @@ const SIMPLE: [(u8, Dimension, &str); 22] = [
     (44, Dimension::Country(End::Source), "source_country"),
     (45, Dimension::Country(End::Destination), "destination_country"),
     (46, Dimension::Country(End::Remote), "remote_country"),
+    (48, Dimension::Site, "site"),
 ];
 
 /// The networks, with their numbers as they are in records and cut to a length.
@@ -282,6 +285,7 @@ impl Dimension {
                 | Dimension::Communities
                 | Dimension::AsPath
                 | Dimension::Country(_)
+                | Dimension::Site
                 | Dimension::Named(_)
         )
     }

@@ -13,6 +13,7 @@ use crate::{
 };
 
 use super::{
+    as_source::AsSource,
     evidence::Evidence,
     ignored::Ignored,
     sampling::SamplingRates,
@@ -65,6 +66,8 @@ pub struct Counts {
     pub skipped: [u64; Skipped::ALL.len()],
     /// Records that can't be decoded, by [`Malformed::index`].
     pub malformed: [u64; Malformed::ALL.len()],
+    /// Ends of flows by where their AS was found, by [`AsSource::index`]; none where it is not looked up.
+    pub as_found: [u64; AsSource::ALL.len()],
     /// The rates by which flows were multiplied.
     pub sampling_rates: SamplingRates,
     /// Flows that were to be multiplied by the record's rate, and count as they are without one.
@@ -101,6 +104,7 @@ impl Counts {
             ignored: Default::default(),
             skipped: Default::default(),
             malformed: Default::default(),
+            as_found: Default::default(),
             sampling_rates: SamplingRates::default(),
             unknown_rate: 0,
             evidence: Evidence::default(),
@@ -202,6 +206,7 @@ impl Counts {
         self.ignored = Default::default();
         self.skipped = Default::default();
         self.malformed = Default::default();
+        self.as_found = Default::default();
         self.sampling_rates.clear();
         self.unknown_rate = 0;
         self.evidence.clear();

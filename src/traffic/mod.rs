@@ -3,6 +3,7 @@
 //! Does no I/O, and knows neither clocks nor formats. The [pipeline](crate::pipeline) decides which
 //! series counts a flow.
 
+mod as_source;
 mod by_exporter;
 mod counts;
 mod encoding;
@@ -13,6 +14,7 @@ mod rule;
 mod sampling;
 mod texts;
 
+pub use as_source::AsSource;
 pub use by_exporter::{ByExporter, ExporterKey};
 pub(crate) use counts::hash_key;
 pub use counts::{Counts, RecordTotals, SeriesCounts};

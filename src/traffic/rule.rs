@@ -16,6 +16,8 @@ pub struct Rule {
     pub ases: RangeSet<u32>,
     /// The local networks.
     pub networks: AddressSet,
+    /// Whether the networks of the operator's list are local as well, which may change at any time.
+    pub has_list: bool,
     /// The external interfaces of the exporters where these decide instead.
     pub external_interfaces: ByExporter<RangeSet<u32>>,
 }
@@ -24,7 +26,12 @@ impl Rule {
     /// The original's rule for one monitored AS; 0 counts what has no AS number at either end, as the
     /// original does.
     pub fn of_as(asn: u32) -> Self {
-        Rule { ases: RangeSet::new([asn..=asn]), ..Rule::default() }
+        Self::of_ases(RangeSet::new([asn..=asn]))
+    }
+
+    /// The same for several monitored ASes.
+    pub fn of_ases(ases: RangeSet<u32>) -> Self {
+        Rule { ases, ..Rule::default() }
     }
 
     /// The only AS by which ends are local, if that is the whole rule.
@@ -32,6 +39,7 @@ impl Rule {
         match self.ases.ranges().next() {
             Some(range)
                 if self.networks.is_empty()
+                    && !self.has_list
                     && self.external_interfaces.is_empty()
                     && self.ases.ranges().len() == 1
                     && range.start() == range.end() =>
@@ -66,6 +74,10 @@ impl fmt::Display for Rule {
         if !self.networks.is_empty() {
             let networks: Vec<_> = self.networks.networks.iter().map(IpNet::to_string).collect();
             write!(f, "{or}networks {}", networks.join(", "))?;
+            or = " or ";
+        }
+        if self.has_list {
+            write!(f, "{or}networks of a file")?;
             or = " or ";
         }
         let exporters = &self.external_interfaces;

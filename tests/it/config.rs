@@ -11,6 +11,7 @@ use std::{
 };
 
 use flow_exporter::{
+    address::Tables,
     asn::AsNames,
     cli::{Cli, Refusal},
     clock::UnixMs,
@@ -563,7 +564,7 @@ fn exporters_have_interfaces_and_rates_and_what_is_wrong_with_them_is_said_with_
     assert_eq!(config.rule().to_string(), "interfaces of 2 exporters");
     let whole = "interfaces of 192.0.2.1 (3-5, 7) edge%201 (9)";
     assert_eq!(format!("{:#}", config.rule()), whole);
-    assert_eq!(config.counting().sampling.overrides.len(), 2);
+    assert_eq!(config.counting(Tables::default()).sampling.overrides.len(), 2);
     for (text, expected) in [
         ("a: {}", "line 2: exporters.a: give external_interfaces, sampling_rate, or both"),
         ("a: {sampling_rate: 0}", "line 2: exporters.a.sampling_rate: give a number from 1 on"),

@@ -18,6 +18,7 @@ mod files;
 mod http;
 mod journal;
 mod ledger;
+mod origins;
 mod pmacct;
 mod program;
 mod push;

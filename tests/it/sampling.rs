@@ -23,7 +23,10 @@ fn counts(sampling: Sampling, messages: &[String]) -> Counts {
     let measures = [Measure::Bytes, Measure::Packets, Measure::Flows];
     let view = View::new("test", &[Dimension::SOURCE_AS], &[Class::Receive], &measures);
     let schema = Arc::new(Schema::new(vec![view]));
-    let mut pipeline = Pipeline::new(&schema, Counting { rule: Rule::of_as(ASN), sampling });
+    let mut pipeline = Pipeline::new(
+        &schema,
+        Counting { rule: Rule::of_as(ASN), sampling, ..Counting::default() },
+    );
     let mut counts = Counts::new(schema);
     for message in messages {
         pipeline.message(message.as_bytes(), &mut counts, |reason, text| {

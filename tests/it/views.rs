@@ -103,6 +103,7 @@ fn every_label_shows_what_the_record_has() {
         ("remote_country", "US"),
         ("remote_prefix", "198.51.100.0/25"),
         ("service_port", "443"),
+        ("site", ""),
         ("source_address", "198.51.100.77"),
         ("source_as", "15169"),
         ("source_as_name", "Google"),

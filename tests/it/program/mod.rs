@@ -21,5 +21,6 @@ mod reload;
 mod rights;
 mod secrets;
 mod state;
+mod tables;
 mod time;
 mod views;

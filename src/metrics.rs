@@ -18,6 +18,7 @@ use prometheus::{
 use crate::{
     flow::{Malformed, Skipped},
     process,
+    schema::Schema,
     traffic::{AsSource, Counts, Ignored, SamplingRates},
 };
 
@@ -206,13 +207,21 @@ metrics! {
     /// Flow records that were to be multiplied by their sampling rate and have none; they are
     /// counted as they are.
     flows_unknown_rate: IntCounter("flow_exporter_flows_unknown_sampling_rate_total");
-    /// Current number of flow series.
-    series: IntGauge("flow_exporter_series");
-    /// Maximum number of flow series; further flows are counted in series labelled other.
-    series_limit: IntGauge("flow_exporter_series_limit");
-    /// Bytes counted in series whose AS is other, because the number of series had reached its
-    /// maximum.
-    flow_bytes_other: IntCounter("flow_exporter_flow_bytes_other_total");
+    /// Valid flow records that a view does not count, by view and reason.
+    view_flows_ignored: IntCounterVec("flow_exporter_view_flows_ignored_total", ["view", "reason"]);
+    /// Bytes reported by the flow records that a view does not count, by view and reason.
+    view_flow_bytes_ignored: IntCounterVec("flow_exporter_view_flow_bytes_ignored_total", ["view", "reason"]);
+    /// Current number of flow series, by view, with those labelled other.
+    series: IntGaugeVec("flow_exporter_series", ["view"]);
+    /// Maximum number of flow series, by view; further flows are counted in series labelled other.
+    series_limit: IntGaugeVec("flow_exporter_series_limit", ["view"]);
+    /// Bytes counted in series labelled other, by view, because the number of series had reached
+    /// its maximum.
+    flow_bytes_other: IntCounterVec("flow_exporter_flow_bytes_other_total", ["view"]);
+    /// Flow series that began at the maximum of series in the place of lighter ones, by view.
+    series_admitted: IntCounterVec("flow_exporter_series_admitted_total", ["view"]);
+    /// Flow series that ended at the maximum of series to make room for heavier ones, by view.
+    series_dismissed: IntCounterVec("flow_exporter_series_dismissed_total", ["view"]);
     /// Flow series that ended because they had no flows for the time of --series-ttl.
     series_expired: IntCounter("flow_exporter_series_expired_total");
     /// Time of the newest tick, in seconds since the epoch; every message before it is counted.
@@ -377,6 +386,26 @@ impl Metrics {
         self
     }
 
+    /// Creates the series of the views that are configured now, and says how many series each may
+    /// have.
+    pub fn begin_views(&self, schema: &Schema) {
+        self.series.reset();
+        self.series_limit.reset();
+        for view in schema.configured() {
+            let name = view.name();
+            let limit = i64::try_from(view.max_series()).unwrap_or(i64::MAX);
+            self.series_limit.with_label_values(&[name]).set(limit);
+            self.series.with_label_values(&[name]);
+            self.flow_bytes_other.with_label_values(&[name]);
+            self.series_admitted.with_label_values(&[name]);
+            self.series_dismissed.with_label_values(&[name]);
+            for reason in Ignored::ALL {
+                self.view_flows_ignored.with_label_values(&[name, reason.label()]);
+                self.view_flow_bytes_ignored.with_label_values(&[name, reason.label()]);
+            }
+        }
+    }
+
     /// Adds the counts of a worker.
     pub fn add_counts(&self, counts: &Counts) {
         self.messages.inc_by(counts.messages);
@@ -388,6 +417,13 @@ impl Metrics {
             let ignored = counts.ignored[reason.index()];
             self.flows_ignored.with_label_values(&[reason.label()]).inc_by(ignored.flows);
             self.flow_bytes_ignored.with_label_values(&[reason.label()]).inc_by(ignored.bytes);
+        }
+        for (view, by_reason) in counts.schema().configured().iter().zip(&counts.ignored_by_view) {
+            for reason in Ignored::ALL {
+                let (ignored, label) = (by_reason[reason.index()], [view.name(), reason.label()]);
+                self.view_flows_ignored.with_label_values(&label).inc_by(ignored.flows);
+                self.view_flow_bytes_ignored.with_label_values(&label).inc_by(ignored.bytes);
+            }
         }
         for reason in Skipped::ALL {
             let skipped = counts.skipped[reason.index()];

@@ -174,11 +174,15 @@ impl FlowCounter {
         }
         let class = self.classifier.classify(facts, values);
         let factor = self.sampler.as_ref().map_or(1, |sampler| sampler.factor(values, counts));
-        let mut fate = Fate::Ignored(Ignored::OtherAs);
-        for view in &self.views {
-            fate = fate.or(view.count(class, facts, factor, values, counts));
-        }
         let bytes = values.number(Slot::BYTES).unwrap_or_default().wrapping_mul(factor);
+        let mut fate = Fate::Ignored(Ignored::OtherAs);
+        for (place, view) in self.views.iter().enumerate() {
+            let of_view = view.count(class, facts, factor, values, counts);
+            if let Fate::Ignored(reason) = of_view {
+                counts.ignored_by_view[place][reason.index()].add(bytes);
+            }
+            fate = fate.or(of_view);
+        }
         match fate {
             Fate::Counted => counts.counted.add(bytes),
             Fate::Ignored(reason) => {

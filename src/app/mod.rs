@@ -28,7 +28,7 @@ use crate::{
     files::{self, Exposed},
     health::{Component, Health, State},
     journal,
-    ledger::{Identity, Ledger, LedgerConfig, Names, Store, StoreError},
+    ledger::{Identity, Ledger, LedgerConfig, Names, SeriesTable, Store, StoreError},
     metrics::Metrics,
     names::{self, Announcement, Refresher},
     pipeline::Counting,
@@ -37,7 +37,7 @@ use crate::{
         server::{self, ListenAddr, Listener, ServerConfig, ServerState},
     },
     reload::{ReloadHandle, ReloadRequests},
-    schema::Schema,
+    schema::{Schema, View},
     source::kafka::Stored,
     state_dir::{self, StatePlace},
     tables::Watch,
@@ -286,10 +286,23 @@ fn about(rule: &Rule, source: &SourceConfig, demo: Option<&Demo>) -> String {
     }
 }
 
-/// What the ledger needs to know.
+/// Logs how many series there may be, and the memory that they can take.
+fn tell_bounds(schema: &Schema) {
+    let of_view = |view: &View| format!("{}: {}", view.name(), view.max_series());
+    let by_view: Vec<_> = schema.configured().iter().map(of_view).collect();
+    tracing::info!(
+        by_view = by_view.join(", "),
+        "there can be {} flow series, which take about {} MB of memory, and up to 3.4 times as much \
+         with remote write",
+        schema.max_series(),
+        SeriesTable::full_bytes(schema) / 1_000_000
+    );
+}
+
+/// What the ledger needs to know. Logs what its series can take.
 fn ledger_config(config: &Config, schema: Arc<Schema>, names_wait: Duration) -> LedgerConfig {
+    tell_bounds(&schema);
     LedgerConfig {
-        max_series: schema.max_series(),
         schema,
         interval: config.push.interval.value,
         timestamps: config.timestamps.value,

@@ -317,8 +317,9 @@ pub struct ViewFlags {
     /// The largest number of flow series.
     ///
     /// Beyond it, further flows are counted in one series for each direction and hostname, with
-    /// other as source and destination AS, until series expire; sums stay exact. There are at most
-    /// 1,000 of these series.
+    /// other in all other labels; sums stay exact. There are at most 1,000 of these series. What
+    /// outweighs series that have been light for ten minutes gets a series in their place.
+    /// docs/views.md says more.
     #[arg(
         long,
         env = "FLOW_EXPORTER_MAX_SERIES",

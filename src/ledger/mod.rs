@@ -9,6 +9,7 @@
 //! Snapshots at multiples of the interval are ticks: their values are the samples that are pushed.
 //! What was counted for later ticks is kept apart until then, as early counts.
 
+mod admission;
 mod bucketing;
 mod cluster;
 mod columns;
@@ -25,10 +26,12 @@ mod schedule;
 mod series_table;
 mod shard;
 mod snapshot;
+mod space_saving;
 mod store;
 mod table_texts;
 mod thread;
 
+pub use admission::{OTHER_SERIES, Tally};
 pub use cluster::forget_cluster;
 pub use error::{StoreError, ViewsError};
 pub use gate::Waker;
@@ -37,7 +40,7 @@ pub use observer::Observer;
 pub use reader::{Names, Reader};
 pub use restore::check;
 pub use schedule::Timestamps;
-pub use series_table::{OTHER_SERIES, SeriesTable};
+pub use series_table::SeriesTable;
 pub use shard::Shard;
 pub use snapshot::{Series, Snapshot};
 pub use store::{Examined, Store};

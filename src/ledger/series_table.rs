@@ -1,6 +1,11 @@
 //! The series table: every series' running total, merged from what the workers hand over.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::Arc,
+    time::Instant,
+};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
@@ -17,16 +22,12 @@ use crate::{
 };
 
 use super::{
+    admission::{Admission, OTHER_SERIES, Tally},
     columns::Columns,
     migration::Migration,
     snapshot::{Snapshot, Start},
     table_texts::TableTexts,
 };
-
-/// How many `other` series there may be, in addition to those that [`SeriesTable::bounded`] allows.
-/// They count flows that get no series of their own: one for each class and hostname while there is
-/// room.
-pub const OTHER_SERIES: usize = 1_000;
 
 /// The running totals of all series. Merging and snapshots; no I/O, no clock.
 #[derive(Debug)]
@@ -51,12 +52,11 @@ pub struct SeriesTable {
     /// Series that began since [`SeriesTable::settled`].
     begun: usize,
     slots: Slots,
-    /// How many of the living series are `other` series.
-    others: usize,
-    /// How many series there may be for all kept values that get none: one for each view and class.
-    last_resort: usize,
-    /// How many series may live besides these.
-    max_series: usize,
+    /// Which series may begin.
+    admission: Admission,
+    /// Makes the hashes by which keys without a series are watched. Whoever sends flows does not know
+    /// its key, so can't make two keys one.
+    key_hasher: RandomState,
     positions: Arc<BTreeMap<i32, i64>>,
     sequence: u64,
     /// Time of the newest snapshot, or of the first data; `None` while that is not known.
@@ -64,11 +64,12 @@ pub struct SeriesTable {
 }
 
 impl SeriesTable {
-    /// A series table without series. Nothing is counted before `begin`; `None` if that is not known
-    /// yet.
+    /// A series table without series, of which each view has no more than its
+    /// [`max_series`](crate::schema::View::max_series) and [`OTHER_SERIES`] together. Nothing is counted before `begin`; `None` if that is not known yet.
     pub fn new(schema: Arc<Schema>, names: Arc<AsNames>, begin: Option<UnixMs>) -> Self {
         SeriesTable {
-            last_resort: schema.views().iter().map(|view| view.classes().len()).sum(),
+            admission: Admission::new(&schema),
+            key_hasher: RandomState::new(),
             keys: Columns::new(schema.key_width()),
             counts: Columns::new(schema.counts()),
             schema,
@@ -83,19 +84,23 @@ impl SeriesTable {
             has_ended: Bits::default(),
             begun: 0,
             slots: Slots::default(),
-            others: 0,
-            max_series: usize::MAX,
             positions: Arc::default(),
             sequence: 0,
             time: begin,
         }
     }
 
-    /// Lets no further series begin while this many live, except for [`OTHER_SERIES`]. Those that
-    /// exist already stay.
-    #[must_use]
-    pub fn bounded(self, max_series: usize) -> Self {
-        SeriesTable { max_series, ..self }
+    /// About how much memory the series of a schema take when each view has as many as it may have, in
+    /// bytes: what scripts/memory measures for the original's, and what wider keys and more counts
+    /// add. Without texts, and without push, with which it is up to 3.4 times as much.
+    pub fn full_bytes(schema: &Schema) -> u64 {
+        const ORIGINAL: usize = 115;
+        const ORIGINAL_COLUMNS: usize = 4;
+        let columns = schema.key_width().saturating_sub(ORIGINAL_COLUMNS);
+        let counts = schema.counts().saturating_sub(1);
+        let each = ORIGINAL + columns * size_of::<u32>() + counts * size_of::<u64>();
+        let series = schema.max_series().saturating_add(schema.configured().len() * OTHER_SERIES);
+        (series as u64).saturating_mul(each as u64)
     }
 
     /// What the series are.
@@ -108,9 +113,21 @@ impl SeriesTable {
         self.slots.taken()
     }
 
-    /// Whether flows that would begin a series are counted in an `other` series.
-    pub fn is_full(&self) -> bool {
-        self.len() - self.others >= self.max_series
+    /// Series of the view at this place of the schema: those with labels of their own, and `other`
+    /// series.
+    pub fn len_of(&self, view: u8) -> (usize, usize) {
+        self.admission.living(view)
+    }
+
+    /// Whether flows of the view at this place of the schema are counted in `other` series, because
+    /// it has as many series as it may have.
+    pub fn is_overflowing(&self, view: u8) -> bool {
+        self.admission.is_overflowing(view)
+    }
+
+    /// What has happened since this was last called in the view at this place of the schema.
+    pub fn take_tally(&mut self, view: u8) -> Tally {
+        self.admission.take_tally(view)
     }
 
     /// Whether there is no series.
@@ -135,14 +152,10 @@ impl SeriesTable {
         }
     }
 
-    /// Adds what one worker counted, and the positions up to which it did. Returns the bytes, modulo
-    /// 2^64, that were counted in `other` series.
-    pub fn merge(&mut self, counts: &Counts, positions: &[Position]) -> u64 {
-        let mut texts = Translated {
-            ids: counts.texts().iter().map(|text| self.texts.find(text)).collect(),
-            counts,
-        };
-        let mut other_bytes = 0_u64;
+    /// Adds what one worker counted, and the positions up to which it did.
+    pub fn merge(&mut self, counts: &Counts, positions: &[Position]) {
+        let mut texts = Translated::new(counts, &self.texts);
+        let now = self.begin_time();
         for (counted, sums) in counts.series() {
             let mut row = [0; Measure::ALL.len()];
             row.iter_mut().zip(sums.iter()).for_each(|(count, sum)| *count = sum);
@@ -150,19 +163,18 @@ impl SeriesTable {
             let mut key = [0; MAX_KEY_WIDTH];
             key[..counted.len()].copy_from_slice(counted);
             let key = &key[..self.schema.key_width()];
-            if !self.add(key, &mut texts, row, !self.is_full()) {
-                other_bytes = other_bytes.wrapping_add(self.bytes_of(key, row));
+            if self.add_to_living(key, &texts, row) {
+                continue;
+            }
+            let SeriesTable { admission, schema, key_hasher, .. } = self;
+            let hash = || texts.hash_key(key_hasher, schema, key);
+            if admission.admits(head(key), row, now, hash) {
+                self.begin_counted(key, &mut texts, row);
+            } else {
                 self.add_to_other(key, &mut texts, row);
             }
         }
         self.advance(positions);
-        other_bytes
-    }
-
-    /// The bytes among the counts of a series.
-    fn bytes_of(&self, key: &[u32], row: &[u64]) -> u64 {
-        let place = self.schema.view(head(key)).count_of(Measure::Bytes);
-        place.map_or(0, |place| row[place])
     }
 
     /// Records up to where partitions are counted.
@@ -199,6 +211,24 @@ impl SeriesTable {
         let living = self.len();
         self.end_where(|table, slot| table.changes.row(slot)[0] < before);
         (living - self.len()) as u64
+    }
+
+    /// Whether [`SeriesTable::end_window`] has anything to do at this tick.
+    pub fn window_is_due(&self, tick: UnixMs) -> bool {
+        self.admission.is_due(tick)
+    }
+
+    /// Compares what gets no series with what the series count, in views that have as many series as
+    /// they may have: series end that were too light for long, and heavier ones may begin.
+    pub fn end_window(&mut self, tick: UnixMs) {
+        let SeriesTable { admission, keys, slots, .. } = self;
+        let living = (0..keys.len()).filter(|&slot| slots.is_taken(slot)).filter_map(|slot| {
+            let head = head(keys.row(slot));
+            (!head.is_other).then_some((slot as u32, head.view))
+        });
+        for slot in admission.end_window(tick, keys.len(), living) {
+            self.end(slot as usize);
+        }
     }
 
     /// Slots in which anything has changed since [`SeriesTable::settled`].
@@ -269,8 +299,10 @@ impl SeriesTable {
             index.insert_unique(hash(&slot), slot, hash);
         }
         (self.keys, self.counts) = (keys, counts);
-        self.last_resort = schema.views().iter().map(|view| view.classes().len()).sum();
-        self.max_series = schema.max_series();
+        self.admission = Admission::new(schema);
+        for slot in (0..self.keys.len()).filter(|&slot| self.slots.is_taken(slot)) {
+            self.admission.begins(head(self.keys.row(slot)));
+        }
         self.schema = Arc::clone(schema);
     }
 
@@ -353,56 +385,54 @@ impl SeriesTable {
         }
     }
 
-    /// Adds to the series with this key, in which texts are numbered by `texts`. A series that does
-    /// not exist begins if it `may_begin`; otherwise nothing is added, and false is returned.
-    fn add(
-        &mut self,
-        counted: &[u32],
-        texts: &mut Translated<'_>,
-        row: &[u64],
-        may_begin: bool,
-    ) -> bool {
+    /// Adds to the living series with this key, in which texts are numbered by `texts`. False if there
+    /// is none; then nothing is added.
+    fn add_to_living(&mut self, counted: &[u32], texts: &Translated<'_>, row: &[u64]) -> bool {
         let mut key = [0; MAX_KEY_WIDTH];
         let key = &mut key[..counted.len()];
         key.copy_from_slice(counted);
-        let mut is_known = true;
         for column in text_columns(&self.schema, key) {
-            match texts.ids[*column as usize] {
-                Some(id) => *column = id,
-                None => is_known = false,
-            }
+            let Some(id) = texts.ids[*column as usize] else { return false };
+            *column = id;
         }
-        if is_known && let Some(slot) = self.find(key) {
-            self.grow(slot, row);
-            return true;
-        }
-        if may_begin {
-            key.copy_from_slice(counted);
-            for column in text_columns(&self.schema, key) {
-                let number = *column;
-                *column = self.texts.take(texts.counts.texts().get(TextId(number)));
-                texts.ids[number as usize] = Some(*column);
-            }
-            self.begin_now(key, row);
-        }
-        may_begin
+        let Some(slot) = self.find(key) else { return false };
+        self.grow(slot, row);
+        true
     }
 
-    /// Adds to the `other` series of the same view, class and texts.
-    fn add_to_other(&mut self, counted: &[u32], texts: &mut Translated<'_>, row: &[u64]) {
+    /// Begins the series with this key, in which texts are numbered by `texts`.
+    fn begin_counted(&mut self, counted: &[u32], texts: &mut Translated<'_>, row: &[u64]) {
         let mut key = [0; MAX_KEY_WIDTH];
         let key = &mut key[..counted.len()];
-        key[0] = head(counted).other().column();
-        for (place, keeps) in self.schema.view(head(counted)).keeps().iter().enumerate() {
+        key.copy_from_slice(counted);
+        for column in text_columns(&self.schema, key) {
+            let number = *column;
+            *column = self.texts.take(texts.counts.texts().get(TextId(number)));
+            texts.ids[number as usize] = Some(*column);
+        }
+        self.begin_now(key, row);
+    }
+
+    /// Adds to the `other` series of the same view, class and kept values, or, where there are too
+    /// many of these, of the same view and class.
+    fn add_to_other(&mut self, counted: &[u32], texts: &mut Translated<'_>, row: &[u64]) {
+        let head = head(counted);
+        let mut key = [0; MAX_KEY_WIDTH];
+        let key = &mut key[..counted.len()];
+        key[0] = head.other().column();
+        for (place, keeps) in self.schema.view(head).keeps().iter().enumerate() {
             if *keeps {
                 key[1 + place] = counted[1 + place];
             }
         }
-        let may_begin = self.others < OTHER_SERIES.saturating_sub(self.last_resort);
-        if self.add(key, texts, row, may_begin) {
+        if self.add_to_living(key, texts, row) {
             return;
         }
-        for (place, keeps) in self.schema.view(head(counted)).keeps().iter().enumerate() {
+        if self.admission.admits_other(head) {
+            self.begin_counted(key, texts, row);
+            return;
+        }
+        for (place, keeps) in self.schema.view(head).keeps().iter().enumerate() {
             if *keeps {
                 key[1 + place] = OTHER_NUMBER;
             }
@@ -436,6 +466,9 @@ impl SeriesTable {
             // same labels.
             self.starts.row_mut(slot as usize)[0] = Start::at(self.begin_time());
         }
+        if self.admission.is_watching() {
+            self.admission.counts(head(self.keys.row(slot as usize)), slot as usize, row);
+        }
         self.touch(slot);
     }
 
@@ -443,6 +476,7 @@ impl SeriesTable {
     fn begin_now(&mut self, key: &[u32], row: &[u64]) {
         let slot = self.slots.take();
         self.begin(slot, key, self.begin_time(), row);
+        self.admission.counts(head(key), slot as usize, row);
         self.begun += 1;
         self.touch(slot);
     }
@@ -457,7 +491,7 @@ impl SeriesTable {
             self.counts.row_mut(row).copy_from_slice(counts);
             self.starts.row_mut(row)[0] = start;
         }
-        self.others += usize::from(KeyHead::column_is_other(key[0]));
+        self.admission.begins(head(key));
         let SeriesTable { index, hasher, keys, .. } = self;
         index.insert_unique(hash_key(hasher, key), slot, |&slot| {
             hash_key(hasher, keys.row(slot as usize))
@@ -488,7 +522,7 @@ impl SeriesTable {
         let key = &mut key[..self.schema.key_width()];
         key.copy_from_slice(self.keys.row(slot));
         self.release_texts(key);
-        self.others -= usize::from(KeyHead::column_is_other(key[0]));
+        self.admission.ends(head(key), slot);
         self.starts.row_mut(slot)[0] = Start::VACANT;
         self.slots.give(slot as u32);
         self.has_ended.insert(slot);
@@ -514,10 +548,37 @@ impl SeriesTable {
     }
 }
 
-/// A worker's table, and the series table's numbers of those of its texts that it knows.
+/// A worker's table, and what the series table makes of its texts.
 struct Translated<'c> {
     counts: &'c Counts,
+    /// The series table's numbers of those that it knows.
     ids: Vec<Option<u32>>,
+    /// Their hashes, once they are asked for.
+    hashes: Vec<Option<u64>>,
+}
+
+impl<'c> Translated<'c> {
+    fn new(counts: &'c Counts, texts: &TableTexts) -> Self {
+        let ids = counts.texts().iter().map(|text| texts.find(text)).collect();
+        Translated { counts, ids, hashes: Vec::new() }
+    }
+
+    /// The hash of a key of the worker's table that is the same for all workers and at any time:
+    /// that of its numbers and of what its texts say.
+    fn hash_key(&mut self, hasher: &RandomState, schema: &Schema, key: &[u32]) -> u64 {
+        self.hashes.resize(self.ids.len(), None);
+        let mut state = hasher.build_hasher();
+        state.write_u32(key[0]);
+        for (&column, dimension) in key[1..].iter().zip(schema.view(head(key)).dimensions()) {
+            if dimension.is_text() {
+                let text = || hasher.hash_one(self.counts.texts().get(TextId(column)));
+                state.write_u64(*self.hashes[column as usize].get_or_insert_with(text));
+            } else {
+                state.write_u32(column);
+            }
+        }
+        state.finish()
+    }
 }
 
 /// The first column of a key.

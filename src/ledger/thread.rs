@@ -15,7 +15,7 @@ use crate::{
     journal,
     log_limit::LogLimit,
     metrics::Metrics,
-    schema::Schema,
+    schema::{Schema, View},
     traffic::Counts,
 };
 
@@ -66,7 +66,7 @@ static LOG_UNSET: LogLimit = LogLimit::new(Duration::from_secs(60));
 /// How the ledger counts.
 #[derive(Debug, Clone)]
 pub struct LedgerConfig {
-    /// What the series are.
+    /// What the series are, and how many of them there may be.
     pub schema: Arc<Schema>,
     /// Ticks are multiples of this since the epoch.
     pub interval: Duration,
@@ -74,9 +74,6 @@ pub struct LedgerConfig {
     pub timestamps: Timestamps,
     /// A series that has not changed for this long, by the ticks' time, ends; `None` for never.
     pub series_ttl: Option<Duration>,
-    /// No further series begins while this many live. Flows that would begin one are then counted
-    /// in a series for each class and hostname, of which there are at most [`super::OTHER_SERIES`].
-    pub max_series: usize,
     /// How long the first publication may wait for AS names that are being fetched; zero if none
     /// are.
     pub names_wait: Duration,
@@ -115,8 +112,6 @@ pub struct Ledger {
     missing: usize,
     /// Of hand-overs during this snapshot whose tables belong to the next tick.
     receipts: Vec<Receipt>,
-    /// Something was counted in `other` series since there have been as many series as allowed.
-    counts_other: bool,
     /// The disk refused the newest snapshot.
     is_refused: bool,
     metrics: Arc<Metrics>,
@@ -160,9 +155,9 @@ impl Ledger {
                 early_retired: EarlyCounts::new(),
                 ending: Vec::new(),
             });
-        let table = table.bounded(config.max_series);
         let has_retired = table.schema().views().len() > table.schema().configured().len();
-        metrics.series_limit.set(i64::try_from(config.max_series).unwrap_or(i64::MAX));
+        metrics.begin_views(&config.schema);
+        tell_series(&metrics, &table);
         let last = table.time();
         let schedule = Schedule::new(config.interval, config.timestamps, workers, last, now);
         let bucketing = schedule.bucketing();
@@ -171,7 +166,6 @@ impl Ledger {
         let shard = |number| Shard::new(number, &gate, send.clone(), bucketing);
         let shards = (0..workers).map(shard).collect();
         let before = store.as_ref().and_then(Store::durable).cloned();
-        metrics.series.set(before.as_ref().map_or(0, |before| before.len() as i64));
         let (newest, newest_out) = watch::channel(before);
         let (news, news_out) = watch::channel(());
         let reader = Reader {
@@ -203,7 +197,6 @@ impl Ledger {
             attached: workers,
             missing: 0,
             receipts: Vec::new(),
-            counts_other: false,
             is_refused: false,
             metrics,
             last_snapshot: None,
@@ -368,7 +361,9 @@ impl Ledger {
         let taken = Instant::now();
         // The journal can end only series that it knows, so series end while everything that was
         // counted is published.
-        let ends_series = self.new_names.is_some() || tick.and(self.series_ttl).is_some();
+        let ends_series = self.new_names.is_some()
+            || tick.and(self.series_ttl).is_some()
+            || tick.is_some_and(|tick| self.table.window_is_due(tick));
         if ends_series && !self.table.touched().is_empty() && !self.is_refused {
             // Workers with full tables have handed over since the last snapshot.
             let last = self.last_snapshot.unwrap_or(taken);
@@ -381,6 +376,10 @@ impl Ledger {
             if let (Some(tick), Some(ttl)) = (tick, self.series_ttl) {
                 let ended = self.table.expire(tick - ttl);
                 self.metrics.series_expired.inc_by(ended);
+            }
+            if let Some(tick) = tick {
+                self.table.end_window(tick);
+                self.tell_tallies();
             }
         }
         self.bound = self.schedule.bound();
@@ -440,7 +439,8 @@ impl Ledger {
         if let Some(store) = &mut self.store {
             store.migrate(&before, self.table.schema());
         }
-        self.metrics.series_limit.set(i64::try_from(schema.max_series()).unwrap_or(i64::MAX));
+        self.metrics.begin_views(&schema);
+        tell_series(&self.metrics, &self.table);
         self.schema = schema;
         self.ending = Some(Vec::new());
         self.receipts.clear();
@@ -564,13 +564,10 @@ impl Ledger {
     }
 
     fn count(&mut self, counts: &Counts) {
-        let other_bytes = self.table.merge(counts, &[]);
+        self.table.merge(counts, &[]);
         self.metrics.add_counts(counts);
+        self.tell_tallies();
         self.observer.counted(counts, Instant::now());
-        if other_bytes > 0 {
-            self.metrics.flow_bytes_other.inc_by(other_bytes);
-            self.counts_other = true;
-        }
     }
 
     fn publish(&mut self, time: Option<UnixMs>, is_tick: bool, taken: Instant) {
@@ -614,8 +611,8 @@ impl Ledger {
             }
         }
         self.table.settled();
+        tell_series(&self.metrics, &self.table);
         self.report_others();
-        self.metrics.series.set(snapshot.len() as i64);
         if is_tick && let Some(tick) = snapshot.time {
             self.last_tick = Some(tick);
             self.metrics.last_tick.set(tick.seconds());
@@ -626,22 +623,53 @@ impl Ledger {
         self.metrics.snapshot_seconds.observe(taken.elapsed().as_secs_f64());
     }
 
+    /// Adds to the metrics what has happened at the bounds of the views.
+    fn tell_tallies(&mut self) {
+        for place in 0..self.table.schema().configured().len() {
+            let tally = self.table.take_tally(place as u8);
+            let view = [self.table.schema().configured()[place].name()];
+            let Metrics { flow_bytes_other, series_admitted, series_dismissed, .. } =
+                &*self.metrics;
+            flow_bytes_other.with_label_values(&view).inc_by(tally.other_bytes);
+            series_admitted.with_label_values(&view).inc_by(tally.admitted);
+            series_dismissed.with_label_values(&view).inc_by(tally.dismissed);
+        }
+    }
+
     /// Reports that flows are counted in `other` series.
     fn report_others(&mut self) {
-        self.counts_other &= self.table.is_full();
-        if !self.counts_other {
+        let overflowing =
+            places(&self.table).filter(|&(place, _)| self.table.is_overflowing(place));
+        let overflowing: Vec<_> = overflowing
+            .map(|(place, view)| format!("{} has {}", view.name(), self.table.len_of(place).0))
+            .collect();
+        if overflowing.is_empty() {
             self.component.set(self.normal_state());
             return;
         }
         let text = format!(
-            "there are {} flow series, as many as --max-series allows: flows that would begin \
-             another one are counted in series with other as their AS. Find out which routers send \
-             so many AS numbers; if that is expected, raise --max-series or lower --series-ttl",
-            self.table.len()
+            "views have as many flow series as --max-series or their max_series allows ({}): flows that \
+             would begin another one are counted in series with other as labels, until they outweigh the \
+             lightest series. Find out which routers send so many different flows; if that is \
+             expected, raise the limit or lower --series-ttl",
+            overflowing.join(", ")
         );
         if LOG_OTHER.permit().is_some() {
             tracing::warn!("{text}");
         }
         self.component.set(State::Degraded(text));
+    }
+}
+
+/// The configured views, with their places.
+fn places(table: &SeriesTable) -> impl Iterator<Item = (u8, &View)> {
+    table.schema().configured().iter().enumerate().map(|(place, view)| (place as u8, view))
+}
+
+/// Shows in the metrics how many series each view has.
+fn tell_series(metrics: &Metrics, table: &SeriesTable) {
+    for (place, view) in places(table) {
+        let (own, others) = table.len_of(place);
+        metrics.series.with_label_values(&[view.name()]).set((own + others) as i64);
     }
 }

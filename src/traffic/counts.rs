@@ -62,6 +62,9 @@ pub struct Counts {
     pub counted: RecordTotals,
     /// Valid flows that no series counts, by [`Ignored::index`].
     pub ignored: [RecordTotals; Ignored::ALL.len()],
+    /// Valid flows that a view does not count, by the view's place in [`Schema::configured`] and by
+    /// [`Ignored::index`].
+    pub ignored_by_view: Box<[[RecordTotals; Ignored::ALL.len()]]>,
     /// Records that are no flows, by [`Skipped::index`].
     pub skipped: [u64; Skipped::ALL.len()],
     /// Records that can't be decoded, by [`Malformed::index`].
@@ -89,6 +92,7 @@ impl Counts {
     pub fn new(schema: Arc<Schema>) -> Self {
         let zeros = || vec![0; schema.dimensions().len()].into_boxed_slice();
         Counts {
+            ignored_by_view: schema.configured().iter().map(|_| Default::default()).collect(),
             values_truncated: zeros(),
             values_missing: zeros(),
             flows_by_view: vec![0; schema.configured().len()].into_boxed_slice(),
@@ -204,6 +208,7 @@ impl Counts {
         self.late_messages = 0;
         self.counted = RecordTotals::default();
         self.ignored = Default::default();
+        self.ignored_by_view.fill(Default::default());
         self.skipped = Default::default();
         self.malformed = Default::default();
         self.as_found = Default::default();

@@ -1059,7 +1059,6 @@ async fn check_looks_at_the_address_for_scrapes_and_at_the_state() {
         interval: seconds(15),
         timestamps: Timestamps::Arrival,
         series_ttl: None,
-        max_series: 1_000_000,
         names_wait: Duration::ZERO,
     };
     let names = Arc::new(AsNames::none());

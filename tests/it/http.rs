@@ -84,7 +84,6 @@ impl Exporter {
                 interval: Duration::from_secs(86_400),
                 timestamps: Timestamps::Arrival,
                 series_ttl: None,
-                max_series: 1_000_000,
                 names_wait: Duration::ZERO,
             },
             Arc::new(AsNames::default()),
@@ -264,7 +263,7 @@ async fn the_format_follows_accept() {
         assert_eq!(answer.headers()["vary"], "Accept, Accept-Encoding");
         let page = answer.text().await.expect("a whole page");
         assert_eq!(page.ends_with("\n# EOF\n"), ends);
-        assert!(page.contains("\nflow_exporter_series 3\n"), "{page}");
+        assert!(page.contains("\nflow_exporter_series{view=\"flow\"} 3\n"), "{page}");
         insta::allow_duplicates!(assert_snapshot!(flow_lines(&page), @r#"
         flow_receive_bytes_total{destination_as="64500",destination_as_name="",hostname="edge1",source_as="64501",source_as_name=""} 18446744073709551615
         flow_receive_bytes_total{destination_as="64500",destination_as_name="",hostname="a\"b\\c\nd",source_as="64502",source_as_name=""} 7

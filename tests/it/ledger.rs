@@ -3,6 +3,7 @@
 // Small whole numbers go in and come out.
 #![allow(clippy::unwrap_used, clippy::float_cmp, clippy::cast_sign_loss)]
 
+mod admission;
 mod changes;
 mod limit;
 mod names;
@@ -28,7 +29,7 @@ use flow_exporter::{
     source::Position,
     traffic::Rule,
 };
-use testkit::counting::{Record as _, schema};
+use testkit::counting::{Record as _, limited, schema};
 
 /// The monitored AS.
 const OURS: u32 = 64500;
@@ -46,7 +47,6 @@ fn config() -> LedgerConfig {
         interval: Duration::from_millis(INTERVAL_MS as u64),
         timestamps: Timestamps::Event { max_lateness: Duration::from_millis(LATENESS_MS as u64) },
         series_ttl: None,
-        max_series: 1_000_000,
         names_wait: Duration::ZERO,
     }
 }
@@ -433,7 +433,7 @@ fn round_trip(numbers: &[u32], routers: u32, names: &AsNames, least_bytes: usize
         + numbers.len() * format!("{OURS}\t{}\n", names.get(OURS)).len();
     assert!(joined * routers as usize > least_bytes, "{joined}");
     let directory = tempfile::tempdir().unwrap();
-    let config = LedgerConfig { max_series: 2_000_000, ..config() };
+    let config = config();
     let start =
         |names: &AsNames| Bench::start_named(&config, 1, Some(directory.path()), names.clone());
     let mut bench = start(names);

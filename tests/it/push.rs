@@ -661,7 +661,6 @@ async fn what_the_ledger_counted_last_arrives() {
         interval: Duration::from_secs(86_400),
         timestamps: Timestamps::Arrival,
         series_ttl: None,
-        max_series: 1_000_000,
         names_wait: Duration::ZERO,
     };
     let identity = Identity { topic: "flows".into(), rule: Rule::of_as(ASN) };

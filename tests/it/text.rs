@@ -13,7 +13,7 @@ use flow_exporter::{
     traffic::{Counts, Rule},
 };
 use insta::assert_snapshot;
-use testkit::counting::{Record as _, schema};
+use testkit::counting::{Record as _, limited, schema};
 
 const ASN: u32 = 64500;
 
@@ -310,7 +310,7 @@ fn what_gets_no_series_of_its_own_has_other_as_its_as_and_name() {
         );
     }
     let names = AsNames::parse(b"64502\tSecond\n0\tZero\n").expect("a table of names");
-    let mut table = SeriesTable::new(schema(), Arc::new(names), None).bounded(1);
+    let mut table = SeriesTable::new(limited(1), Arc::new(names), None);
     table.merge(&counts, &[]);
     let page = rendered(
         Format::Prometheus,

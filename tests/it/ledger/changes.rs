@@ -231,7 +231,7 @@ fn early_counts_of_a_changed_view_are_in_the_series_that_end() {
 #[test]
 fn a_journal_of_a_version_without_views_is_continued_with_its_early_counts() {
     let directory = journal_of("ledger-2");
-    let config = LedgerConfig { max_series: 2, ..config() };
+    let config = LedgerConfig { schema: limited(2), ..config() };
     let names = AsNames::parse(format!("1\tOne\n{OURS}\tOurs\n").as_bytes()).unwrap();
     let mut bench = Bench::start_named(&config, 1, Some(directory.path()), names);
     let published = bench.reader.newest().expect("what was published before");

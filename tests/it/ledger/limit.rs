@@ -2,17 +2,15 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fs,
     time::Instant,
 };
 
 use flow_exporter::{
     clock::UnixMs,
     ledger::{OTHER_SERIES, SeriesTable},
-    schema::{Class, Definition, OTHER, Value},
+    schema::{Class, Definition, Dimension, MAX_VALUE_BYTES, Measure, OTHER, Schema, Value, View},
     traffic::Counts,
 };
-use proptest::prelude::*;
 
 use super::*;
 
@@ -28,26 +26,6 @@ fn labels(series: &flow_exporter::ledger::Series<'_>) -> Labels {
 
 /// Flows of one direction, of another AS and a host: their bytes.
 type Flows = Vec<(Class, u32, u8, u32)>;
-
-#[derive(Debug, Clone)]
-enum Step {
-    /// Flows are counted and a sample is taken, after this many samples without flows.
-    Sample { flows: Flows, idle: u8 },
-    /// The process crashes with unpublished counts, and restarts with this bound.
-    Crash { unseen: Flows, max_series: usize },
-}
-
-fn flows() -> impl Strategy<Value = Flows> {
-    let direction = prop::sample::select([Class::Receive, Class::Transmit].to_vec());
-    prop::collection::vec((direction, 0..8_u32, 0..3_u8, 0..1_000_u32), 0..12)
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let sample = (flows(), 0..4_u8).prop_map(|(flows, idle)| Step::Sample { flows, idle });
-    let crash =
-        (flows(), 1..8_usize).prop_map(|(unseen, max_series)| Step::Crash { unseen, max_series });
-    prop::collection::vec(prop_oneof![4 => sample, 1 => crash], 1..10)
-}
 
 fn count_all(shard: &mut Shard, time_ms: i64, flows: &Flows) {
     for &(direction, asn, host, bytes) in flows {
@@ -70,107 +48,10 @@ fn own_labels(&(direction, asn, host, _): &(Class, u32, u8, u32)) -> Labels {
     }
 }
 
-/// What must hold from one published snapshot to the next.
-#[derive(Default)]
-struct Account {
-    /// Start and value of each series.
-    living: BTreeMap<Labels, (i64, u64)>,
-    /// Bytes of series that ended.
-    ended: u64,
-    counted: u64,
-}
-
-impl Account {
-    fn take(&mut self, snapshot: &Snapshot, flows: &Flows, max_series: usize) {
-        let now: BTreeMap<Labels, (i64, u64)> = snapshot
-            .series()
-            .map(|series| (labels(&series), (series.start.get(), series.counts[0])))
-            .collect();
-        assert_eq!(now.len(), snapshot.len(), "each series has labels of its own");
-        self.counted += flows.iter().map(|&(.., bytes)| u64::from(bytes)).sum::<u64>();
-        for (labels, &(start_ms, value)) in &self.living {
-            match now.get(labels) {
-                Some(&(start, bytes)) if start == start_ms => {
-                    let own = flows.iter().filter(|flow| own_labels(flow) == *labels);
-                    let own: u64 = own.map(|&(.., bytes)| u64::from(bytes)).sum();
-                    if labels.1 == OTHER {
-                        assert!(bytes >= value, "{labels:?} fell from {value} to {bytes}");
-                    } else {
-                        assert_eq!(bytes, value + own, "{labels:?} counts its own flows");
-                    }
-                }
-                _ => self.ended += value,
-            }
-        }
-        let living: u64 = now.values().map(|&(_, bytes)| bytes).sum();
-        assert_eq!(living + self.ended, self.counted, "no byte is lost or counted twice");
-        let own = now.keys().filter(|labels| labels.1 != OTHER).count();
-        let before = self.living.keys().filter(|labels| labels.1 != OTHER).count();
-        assert!(own <= max_series.max(before), "{own} series of at most {max_series}");
-        assert!(now.len() - own <= OTHER_SERIES);
-        self.living = now;
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 20, ..ProptestConfig::with_cases(24) })]
-
-    #[test]
-    fn sums_are_exact_and_no_series_falls_whichever_flows_get_no_series(steps in steps()) {
-        let ttl = Duration::from_millis(2 * INTERVAL_MS as u64);
-        let mut max_series = 3;
-        let config = |max_series| LedgerConfig { series_ttl: Some(ttl), max_series, ..config() };
-        let mut directory = tempfile::tempdir().unwrap();
-        let mut bench = Bench::start(&config(max_series), 1, Some(directory.path()));
-        bench.until(|_| true);
-        bench.shards[0].advance_watermark(UnixMs::new(T));
-        bench.until_taken_from(T);
-        // A sample, so that a restart knows where the data continue.
-        bench.shards[0].advance_watermark(UnixMs::new(T + INTERVAL_MS + LATENESS_MS));
-        bench.until(|snapshot| snapshot.time == Some(UnixMs::new(T + INTERVAL_MS)));
-        bench.until_taken_from(T + INTERVAL_MS);
-        let mut moment_ms = T + INTERVAL_MS;
-        let mut account = Account::default();
-        for step in steps {
-            match step {
-                Step::Sample { flows, idle } => {
-                    for flows in std::iter::repeat_n(&Vec::new(), idle.into()).chain([&flows]) {
-                        count_all(&mut bench.shards[0], moment_ms, flows);
-                        moment_ms += INTERVAL_MS;
-                        bench.shards[0].advance_watermark(UnixMs::new(moment_ms + LATENESS_MS));
-                        let snapshot = bench.until(|snapshot| snapshot.time == Some(UnixMs::new(moment_ms)));
-                        bench.until_taken_from(moment_ms);
-                        account.take(&snapshot, flows, max_series);
-                    }
-                }
-                Step::Crash { unseen, max_series: new } => {
-                    // A crash would leave what is on disk now.
-                    let left = tempfile::tempdir().unwrap();
-                    for entry in fs::read_dir(directory.path()).unwrap() {
-                        let entry = entry.unwrap();
-                        if entry.file_type().unwrap().is_file() {
-                            fs::copy(entry.path(), left.path().join(entry.file_name())).unwrap();
-                        }
-                    }
-                    count_all(&mut bench.shards[0], moment_ms, &unseen);
-                    bench.end();
-                    directory = left;
-                    max_series = new;
-                    bench = Bench::start(&config(max_series), 1, Some(directory.path()));
-                    let snapshot = bench.until(|_| true);
-                    account.take(&snapshot, &Vec::new(), max_series);
-                    bench.until_taken_from(moment_ms);
-                }
-            }
-        }
-        bench.end();
-    }
-}
-
 #[test]
 fn beyond_the_bound_of_series_flows_count_by_direction_and_hostname_and_the_ledger_says_so() {
     let directory = tempfile::tempdir().unwrap();
-    let config = LedgerConfig { max_series: 1, series_ttl: None, ..config() };
+    let config = LedgerConfig { schema: limited(1), ..config() };
     let mut bench = Bench::start(&config, 1, Some(directory.path()));
     bench.until(|_| true);
     bench.shards[0].advance_watermark(UnixMs::new(T));
@@ -219,14 +100,15 @@ fn beyond_the_bound_of_series_flows_count_by_direction_and_hostname_and_the_ledg
 #[test]
 fn names_change_no_series_of_others() {
     let names = |text: &str| Arc::new(AsNames::parse(text.as_bytes()).unwrap());
-    let mut table = SeriesTable::new(schema(), names("0\tNone\n"), None).bounded(1);
+    let mut table = SeriesTable::new(limited(1), names("0\tNone\n"), None);
     let mut counts = Counts::new(schema());
     for source_as in [0, 7] {
         let hostname = "a".into();
         let flow = Flow { source_as, destination_as: OURS, bytes: 5, hostname };
         counts.record(&RULE, &Decoded::Flow(flow));
     }
-    assert_eq!(table.merge(&counts, &[]), 5);
+    table.merge(&counts, &[]);
+    assert_eq!(table.take_tally(0).other_bytes, 5);
     table.take_snapshot(Some(UnixMs::new(1)), Instant::now());
     table.settled();
     table.rename(names("0\tNobody\n"));
@@ -238,7 +120,7 @@ fn names_change_no_series_of_others() {
 
 #[test]
 fn hostnames_without_bound_make_no_series_without_bound() {
-    let mut table = SeriesTable::new(schema(), Arc::default(), None).bounded(10);
+    let mut table = SeriesTable::new(limited(10), Arc::default(), None);
     let mut bytes = 0;
     for round in 0..5 {
         let mut counts = Counts::new(schema());
@@ -315,6 +197,43 @@ fn a_worker_with_a_full_table_hands_it_over_and_that_is_no_sample() {
     let samples = samples(directory.path());
     let all: Vec<_> = samples.iter().map(|(at, bytes)| (*at, bytes.values().sum())).collect();
     assert_eq!(all, [(T + INTERVAL_MS, u64::from(counted) + 1)]);
+}
+
+#[test]
+fn a_table_of_long_texts_or_wide_keys_is_full_at_the_same_size() {
+    let labels = Dimension::label_names().filter(|name| !name.ends_with("_name"));
+    let labels: Vec<_> = labels.take(31).collect();
+    let view = |name: &str| {
+        let dimensions = View::dimensions_of(labels.iter().copied()).unwrap();
+        View::new(name, &dimensions, &[Class::Receive, Class::Transmit], &Measure::ALL)
+    };
+    let wide = ["one", "two", "three", "four"].map(view);
+    for (schema, long, most) in [
+        (schema(), "x".repeat(MAX_VALUE_BYTES), (2 << 20) / MAX_VALUE_BYTES),
+        (Arc::new(Schema::new(wide.into())), String::new(), (2 << 20) / (4 * (4 * 28 + 3 * 8))),
+    ] {
+        let views = schema.views().len();
+        let mut bench = Bench::start(&LedgerConfig { schema, ..config() }, 1, None);
+        bench.until(|_| true);
+        bench.shards[0].advance_watermark(UnixMs::new(T));
+        bench.until_taken_from(T);
+        let mut counted = 0;
+        while !bench.shards[0].hand_over_is_due() {
+            assert!(counted <= most, "a worker's table passes its bound");
+            // Distinct in their beginning: the rest may be truncated.
+            let hostname = format!("{counted}{long}").into();
+            let flow = Flow { source_as: 1, destination_as: OURS, bytes: 1, hostname };
+            let counts = bench.shards[0].counts(Some(UnixMs::new(T)));
+            counts.record(&RULE, &Decoded::Flow(flow));
+            counted += 1;
+        }
+        bench.shards[0].hand_over(Vec::new());
+        assert!(!bench.shards[0].hand_over_is_due(), "it goes on with an empty table");
+        bench.shards[0].advance_watermark(UnixMs::new(T + INTERVAL_MS + LATENESS_MS));
+        let snapshot = bench.until(|snapshot| snapshot.time == Some(UnixMs::new(T + INTERVAL_MS)));
+        assert_eq!(snapshot.len(), views * counted);
+        bench.end();
+    }
 }
 
 #[test]

@@ -68,7 +68,7 @@ impl Busy {
         let busy = Busy { address, process };
         wait_for("all series", START_LIMIT * 5, || {
             let page = http::get(&busy.url("/metrics"))?;
-            let line = format!("\nflow_exporter_series {SERIES}\n");
+            let line = format!("\nflow_exporter_series{{view=\"flow\"}} {SERIES}\n");
             if page.contains(&line) { Ok(()) } else { Err("not yet".to_owned()) }
         });
         busy

@@ -5,13 +5,18 @@ use std::{cell::RefCell, net::IpAddr, sync::Arc};
 use flow_exporter::{
     flow::{Decoded, Flow, Plan, Slot},
     pipeline::{FlowCounter, Values},
-    schema::{Class, Field, KeyHead, Schema},
+    schema::{Class, Field, KeyHead, Schema, View},
     traffic::{Counts, Rule},
 };
 
 /// The original's schema.
 pub fn schema() -> Arc<Schema> {
     Arc::new(Schema::original())
+}
+
+/// The original's schema with no more series than this, besides `other` series.
+pub fn limited(max_series: usize) -> Arc<Schema> {
+    Arc::new(Schema::new(vec![View::original().limited(max_series)]))
 }
 
 /// The first column of the keys of a class in the original's schema.
@@ -92,7 +97,16 @@ impl Values for MadeUp<'_> {
 
 /// A table that has counted these flows.
 pub fn counts<'f>(rule: &Rule, flows: impl IntoIterator<Item = Flow<'f>>) -> Counts {
-    let mut counts = Counts::new(schema());
+    counts_of(schema(), rule, flows)
+}
+
+/// A table of a schema that has counted these flows.
+pub fn counts_of<'f>(
+    schema: Arc<Schema>,
+    rule: &Rule,
+    flows: impl IntoIterator<Item = Flow<'f>>,
+) -> Counts {
+    let mut counts = Counts::new(schema);
     for flow in flows {
         counts.record(rule, &Decoded::Flow(flow));
     }

@@ -71,6 +71,9 @@ fn labels_of_any_length_are_truncated_and_counted_and_survive_a_restart() {
     exporter.wait_for_sum("flow_exporter_flows_total", RECORDS, LIMIT);
     let page = exporter.page();
     assert_eq!(page.sum("flow_exporter_label_values_truncated_total"), RECORDS);
+    // Counted is earlier than published.
+    exporter.wait_for_sum("flow_transmit_bytes_total", 7 * RECORDS, LIMIT);
+    let page = exporter.page();
     assert!(page.0.len() < 1 << 20, "{} bytes", page.0.len());
     assert_eq!(transmitted(&exporter), (RECORDS as usize, 7 * RECORDS));
     assert!(exporter.stop().success());
@@ -78,6 +81,7 @@ fn labels_of_any_length_are_truncated_and_counted_and_survive_a_restart() {
     setup.send(RECORDS as u32, 900_000);
     let exporter = Exporter::start(&setup.arguments);
     exporter.wait_for_sum("flow_exporter_flows_total", RECORDS, LIMIT);
+    exporter.wait_for_sum("flow_transmit_bytes_total", 2 * 7 * RECORDS, LIMIT);
     assert_eq!(transmitted(&exporter), (RECORDS as usize, 2 * 7 * RECORDS));
 }
 

@@ -8,7 +8,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use flow_exporter::{
     flow::{Decoder, Plan, Record},
     pipeline::Pipeline,
-    schema::{Field, Schema},
+    schema::{Class, Field, Measure, Schema, View},
     traffic::{Counts, Rule},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
@@ -48,6 +48,32 @@ fn payloads() -> Vec<String> {
             replace("\"bytes\": 26400", format!("\"bytes\": {}", random.random_range(40..bytes)))
         })
         .collect()
+}
+
+/// Lists of views whose rates are compared with the first one's.
+fn views() -> [(&'static str, Vec<View>); 3] {
+    let view = |name: &str, labels: &[&str], measures: &[Measure]| {
+        let dimensions = View::dimensions_of(labels.iter().copied()).expect("labels");
+        View::new(name, &dimensions, &[Class::Receive, Class::Transmit], measures)
+    };
+    let original = ["source_as", "source_as_name", "destination_as", "destination_as_name"];
+    let more = ["hostname", "protocol", "service_port", "exporter", "tcp_flags"];
+    let service = ["remote_as", "protocol", "service_port", "hostname"];
+    [
+        ("views: the original's", vec![View::original()]),
+        (
+            "views: the original's with four more labels",
+            vec![view("flow", &[&original[..], &more[..]].concat(), &[Measure::Bytes])],
+        ),
+        (
+            "views: three",
+            vec![
+                View::original(),
+                view("service", &service, &Measure::ALL),
+                view("prefix", &["destination_prefix/24", "hostname"], &[Measure::Bytes]),
+            ],
+        ),
+    ]
 }
 
 fn decode(criterion: &mut Criterion) {
@@ -124,6 +150,21 @@ fn decode(criterion: &mut Criterion) {
         });
     });
     assert_eq!(counts.len(), 80_000);
+
+    // Views, each run after a first one that makes all series.
+    for (name, views) in views() {
+        let schema = std::sync::Arc::new(Schema::new(views));
+        let mut pipeline = Pipeline::new(&schema, &Rule::of_as(ASN));
+        let mut counts = Counts::new(schema);
+        let mut count = || {
+            for payload in &payloads {
+                pipeline.message(payload.as_bytes(), &mut counts, |_, _| {});
+            }
+            counts.len()
+        };
+        let series = count();
+        group.bench_function(name, |bench| bench.iter(|| assert_eq!(count(), series)));
+    }
 
     // Nearly all fields of the records.
     let names = ["event_type", "label", "as_src", "as_dst", "peer_ip_src", "ip_src", "ip_dst"];

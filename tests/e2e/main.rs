@@ -22,3 +22,4 @@ mod positions;
 mod receivers;
 mod rights;
 mod security;
+mod views;

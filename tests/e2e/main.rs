@@ -16,6 +16,7 @@ mod databases;
 mod disk;
 mod drop_in;
 mod kafka;
+mod labels;
 mod outage;
 mod pmacct;
 mod positions;

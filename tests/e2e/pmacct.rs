@@ -71,7 +71,7 @@ fn flows_of_a_real_pmacctd_are_counted_as_it_wrote_them() {
     kafka.create_topic(TOPIC, 1);
     let (own, google, private) = (unused_address(), unused_address(), unused_address());
     let networks = [(own, ASN), (google, GOOGLE), (private, 64_999)];
-    let pmacctd = Pmacctd::start(&kafka, TOPIC, LABEL, &networks);
+    let pmacctd = Pmacctd::start(&kafka, TOPIC, LABEL, &networks, "src_as, dst_as, proto");
     let mut arguments = count(&kafka.brokers(), TOPIC);
     arguments.retain(|argument| !argument.starts_with("--as-names="));
     arguments.push("--as-names=embedded".to_owned());

@@ -13,9 +13,15 @@ pub struct Pmacctd {
 }
 
 impl Pmacctd {
-    /// Observes UDP between `networks`, each an address and its AS number. Records have the label,
-    /// and are written to the topic between markers.
-    pub fn start(kafka: &Kafka, topic: &str, label: &str, networks: &[(Ipv4Addr, u32)]) -> Self {
+    /// Observes UDP between `networks`, each an address and its AS number. Records have the label
+    /// and the primitives of `aggregate`, and are written to the topic between markers.
+    pub fn start(
+        kafka: &Kafka,
+        topic: &str,
+        label: &str,
+        networks: &[(Ipv4Addr, u32)],
+        aggregate: &str,
+    ) -> Self {
         let directory = TempDir::with_prefix("pmacctd-").expect("a temporary directory");
         let file = |name: &str, text: String| {
             let path = directory.path().join(name);
@@ -33,7 +39,7 @@ impl Pmacctd {
                  pcap_interface: lo\n\
                  pcap_filter: udp and ({hosts})\n\
                  plugins: kafka[k]\n\
-                 aggregate[k]: label, src_as, dst_as, proto\n\
+                 aggregate[k]: label, {aggregate}\n\
                  networks_file: {networks}\n\
                  pmacctd_as: longest\n\
                  pre_tag_map: {labels}\n\

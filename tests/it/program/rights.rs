@@ -111,6 +111,9 @@ fn a_group_that_refuses_us_is_named_with_the_right_and_joined_once_it_is_granted
     send(&cluster, &mut flows, 100, 1);
     exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
     exporter.wait_until_it_says("--operation Read --group flows", LIMIT);
+    // It counts on, and so samples are taken.
+    wait_for_a_later_sample(&exporter);
+    wait_for_a_later_sample(&exporter);
     // The first ones too, if their commit was not answered before.
     exporter.wait_for_more("flow_exporter_kafka_uncommitted_messages", 99, LIMIT);
     cluster.clear_request_errors(RDKafkaApiKey::OffsetCommit);

@@ -472,7 +472,13 @@ impl Control {
             Mode::Alone(_) => true,
             Mode::Group(group) => group.has_joined() && !group.is_pending(),
         };
-        is_found && is_assigned && self.out_of_range.is_empty() && self.lacked().is_none()
+        let may_read = match self.lacked() {
+            None => true,
+            Some(Right::Topic) => false,
+            // A member that may not commit keeps its partitions and counts on.
+            Some(Right::Group) => !self.assignment.assigned().is_empty(),
+        };
+        is_found && is_assigned && self.out_of_range.is_empty() && may_read
     }
 
     /// Which right we lack.

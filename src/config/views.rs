@@ -3,7 +3,8 @@
 use crate::{
     cli::{Sources, ViewFlags},
     flow,
-    schema::{Class, Dimension, Filter, LabelsError, Measure, View},
+    nearest::nearest,
+    schema::{Class, Dimension, Filter, LabelsError, Measure, UnknownLabel, View},
 };
 
 use super::{
@@ -240,12 +241,14 @@ fn dimensions<'l>(labels: impl Iterator<Item = &'l str>) -> Result<Vec<Dimension
     for label in &labels {
         check_label(label)?;
     }
-    View::dimensions_of(labels).map_err(|error: LabelsError| {
-        let advice = match &error {
-            LabelsError::Unknown(_) => "; docs/views.md lists the labels there are",
-            _ => "",
-        };
-        format!("{error}{advice}")
+    View::dimensions_of(labels).map_err(|error| match &error {
+        LabelsError::Unknown(UnknownLabel::Name(name)) => {
+            match nearest(name, Dimension::label_names()) {
+                Some(known) => format!("{error}: did you mean {known}?"),
+                None => format!("{error}: docs/views.md lists those there are"),
+            }
+        }
+        _ => error.to_string(),
     })
 }
 

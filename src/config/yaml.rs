@@ -293,9 +293,11 @@ impl<'a> Field<'a> {
                     Some(known) => format!("did you mean {known}?"),
                     None => "correct or remove it;".to_owned(),
                 };
-                Err(field.error(format!(
-                    "there is no such key: {advice} docs/endpoints.md lists all keys"
-                )))
+                let mut of_counting = ["views", "exporters"].iter();
+                let is_of_counting = of_counting.any(|top| self.path.starts_with(top));
+                let page = if is_of_counting { "views" } else { "endpoints" };
+                Err(field
+                    .error(format!("there is no such key: {advice} docs/{page}.md lists all keys")))
             }
         }
     }

@@ -28,6 +28,7 @@ use flow_exporter::{
         relabel,
         remote_write::StartTimestamps,
     },
+    schema::{Measure, View},
     traffic::Rule,
 };
 use rdkafka::{
@@ -548,6 +549,92 @@ fn local_ases_and_networks_make_one_rule_and_the_default_counts_only_without_the
         error.to_string(),
         "--asn: there are more than 1000: give ranges, or larger networks"
     );
+}
+
+#[test]
+fn views_of_the_file_and_of_the_flags_are_what_is_counted() {
+    let views = |text: &str, flags: &[&str]| {
+        let files = Files::new(text);
+        let config = files.flag();
+        let arguments = [&["--brokers=a", "--topic=b", &*config], flags].concat();
+        count(&arguments).map(|config| config.views.value)
+    };
+    let page = include_str!("../../docs/views.md");
+    let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let found = views(example, &[]).unwrap();
+    let metrics: Vec<Vec<String>> = found
+        .iter()
+        .map(|view| {
+            let classes = view.classes().iter();
+            classes.map(|&class| view.metric_name(class, view.measures()[0])).collect()
+        })
+        .collect();
+    assert_eq!(metrics[0], ["flow_receive_bytes_total", "flow_transmit_bytes_total"]);
+    assert_eq!(
+        metrics[1],
+        ["flow_service_receive_bytes_total", "flow_service_transmit_bytes_total"]
+    );
+    assert_eq!(metrics[2], ["flow_prefix_receive_bytes_total", "flow_prefix_transit_bytes_total"]);
+    let limits: Vec<_> = found.iter().map(View::max_series).collect();
+    assert_eq!(limits, [1_000_000, 5000, 100_000]);
+    assert!(found[0].has_series_of(&View::original()));
+    assert_eq!(found[2].filters().len(), 1);
+
+    // Flags change the view flow, and need it.
+    let flags =
+        ["--labels=remote_as, source_prefix/24,48", "--measures=flows,bytes", "--max-series=7"];
+    let [flow] = views("views: {flow: {max_series: 9}}", &flags).unwrap().try_into().unwrap();
+    let labels: Vec<_> = flow.labels().iter().map(|label| &*label.name).collect();
+    assert_eq!((labels, flow.max_series()), (vec!["remote_as", "source_prefix"], 7));
+    assert_eq!(flow.measures(), [Measure::Bytes, Measure::Flows]);
+    let error = views("views: {a: {}}", &["--labels=vlan"]).unwrap_err().to_string();
+    assert!(error.contains("--labels: this flag is for the view flow"), "{error}");
+    let [kept] = views("views: {flow: {keep: [source_as]}}", &[]).unwrap().try_into().unwrap();
+    assert_eq!(kept.keeps(), [false, false, true]);
+}
+
+#[test]
+fn what_is_wrong_with_views_is_said_with_its_line_and_its_cure() {
+    let many: Vec<_> = (0..33).map(|number| format!("  v{number}: {{}}")).collect();
+    let many = many.join("\n");
+    for (text, expected) in [
+        ("  {}", "views: name at least one view"),
+        ("  Flow: {}", "line 2: views.Flow: a view's name has lower-case letters"),
+        ("  exporter: {}", "views.exporter: the names of the program's own metrics begin with"),
+        (
+            "  a: {labels: [hostnam]}",
+            "line 2: views.a.labels: there is no label hostnam: did you mean hostname?",
+        ),
+        ("  a: {labels: [zzzzzzzzz]}", "docs/views.md lists those there are"),
+        ("  a: {labels: [source_as_name]}", "list that as well"),
+        ("  a: {labels: [vlan, vlan]}", "vlan is listed twice"),
+        ("  a: {labels: [source_prefix/33]}", "source_prefix/24,48"),
+        ("  a: {labels: [field.job]}", "Prometheus itself uses the label job"),
+        ("  a: {labels: [field.__x]}", "Prometheus itself uses the label __x"),
+        ("  a: {labels: [field.port_src]}", "has a label of its own"),
+        ("  a: {labels: [field.vlan_id, field.vlan_id]}", "listed twice"),
+        ("  a: {measures: [bits]}", "views.a.measures: there is no measure bits: give bytes"),
+        ("  a: {measures: []}", "views.a.measures: list at least one"),
+        ("  a: {classes: [both]}", "there is no class both"),
+        ("  a: {max_series: 0}", "views.a.max_series: give a number from 1"),
+        ("  a: {keep: [vlan]}", "keep: vlan is none of the view's labels"),
+        ("  a: {where: {protocol: carrier-pigeon}}", "views.a.where.protocol: \"carrier-pigeon\""),
+        ("  a: {where: {source_as_name: x}}", "use the AS number"),
+        ("  a: {where: {vlan: []}}", "vlan: list at least one value"),
+        ("  a: {label: [vlan]}", "did you mean labels? docs/views.md"),
+        (&many, "there are no more than 32 views"),
+    ] {
+        let files = Files::new(&format!("views:\n{text}\n"));
+        let error = count(&["--brokers=a", "--topic=b", &files.flag()]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+    for (flag, expected) in [
+        ("--labels=hostnam", "--labels: there is no label hostnam: did you mean hostname?"),
+        ("--measures=bits", "--measures: there is no measure bits"),
+    ] {
+        let error = count(&["--brokers=a", "--topic=b", flag]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[test]

@@ -359,22 +359,8 @@ fn other_text<'t>(
             let text = cursor.escaped_string()?;
             values.set_text(slot, &text);
         }
-        (Some(b'{'), Action::Label(_)) => {
-            let map = cursor.container()?;
-            match values.set_made(slot, |made| join(map, made)) {
-                Err(Malformed::Syntax) => return Err(SyntaxError),
-                Err(reason) => values.set_malformed(slot, reason),
-                Ok(()) => {}
-            }
-        }
-        (Some(b'['), Action::Strings(_)) => {
-            let array = cursor.container()?;
-            match values.set_made(slot, |made| join_array(array, made)) {
-                Err(Malformed::Syntax) => return Err(SyntaxError),
-                Err(reason) => values.set_malformed(slot, reason),
-                Ok(()) => {}
-            }
-        }
+        (Some(b'{'), Action::Label(_)) => made(slot, values, cursor.container()?, join)?,
+        (Some(b'['), Action::Strings(_)) => made(slot, values, cursor.container()?, join_array)?,
         _ => {
             cursor.skip_value()?;
             match (first, action) {
@@ -389,6 +375,21 @@ fn other_text<'t>(
         }
     }
     Ok(cursor)
+}
+
+/// Sets the text that `write` makes of an object or array.
+fn made(
+    slot: Slot,
+    values: &mut RowBuffer,
+    container: &str,
+    write: impl FnOnce(&str, &mut String) -> Result<(), Malformed>,
+) -> Result<(), SyntaxError> {
+    match values.set_made(slot, |made| write(container, made)) {
+        Err(Malformed::Syntax) => return Err(SyntaxError),
+        Err(reason) => values.set_malformed(slot, reason),
+        Ok(()) => {}
+    }
+    Ok(())
 }
 
 /// An IP address; `None` if the text is empty. IPv4 addresses that are mapped into IPv6 are IPv4.

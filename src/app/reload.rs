@@ -120,7 +120,7 @@ impl Reloader {
         }
         let (endpoints_done, failed) = self.endpoints.apply(change).await;
         if endpoints_done.is_empty() && done.is_empty() {
-            done.push("no endpoint has changed".to_owned());
+            done.push("nothing has changed".to_owned());
         }
         done.extend(endpoints_done);
         // An endpoint that could not be started is not in use: the next reload tries it again.
@@ -155,10 +155,10 @@ fn views_changed(before: &[View], after: &[View]) -> Vec<String> {
             Some(next) if !next.continues(view) => changed
                 .push(format!("view {name} changed: its series end, and others begin from zero")),
             Some(next) if next.keeps() != view.keeps() => changed.push(format!(
-                "view {name} changed: its series go on, except for those that count the rest"
+                "view {name} changed: its series continue, except for those labelled other"
             )),
             Some(next) if next != *view => {
-                changed.push(format!("view {name} changed: its series go on"));
+                changed.push(format!("view {name} changed: its series continue"));
             }
             Some(_) => {}
         }

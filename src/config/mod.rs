@@ -180,8 +180,8 @@ impl Config {
         }
         if listen.value.is_none() && push.endpoints.is_empty() {
             return Err(ConfigError(
-                "--addr none without --remote-write-url or --config: the counts would have no \
-                 output; give one of them"
+                "--addr none without an endpoint: the counts would have no output; give --addr, \
+                 --remote-write-url, or remote_write in the file of --config"
                     .to_owned(),
             ));
         }

@@ -32,7 +32,7 @@ pub enum TablesError {
         source: NetworksError,
     },
     /// A list of networks is not text, or too large.
-    #[error("{} {what}", path.display())]
+    #[error("{}: {what}", path.display())]
     Text {
         /// The file.
         path: PathBuf,

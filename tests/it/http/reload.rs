@@ -44,7 +44,7 @@ async fn a_reload_is_answered_with_its_outcome() {
         Err(ReloadError::Invalid("line 3: no url".to_owned())),
         Err(ReloadError::NeedsRestart("--asn has changed".to_owned())),
         Err(ReloadError::Failed("endpoint b is gone".to_owned())),
-        Ok("no endpoint has changed".to_owned()),
+        Ok("nothing has changed".to_owned()),
     ];
     let answers = tokio::spawn(answer_with(requests, outcomes));
     for (method, status, body) in [
@@ -52,7 +52,7 @@ async fn a_reload_is_answered_with_its_outcome() {
         (Method::POST, 400, "the configuration is invalid: line 3: no url\n"),
         (Method::POST, 409, "a restart is needed: --asn has changed\n"),
         (Method::POST, 500, "the reload failed: endpoint b is gone\n"),
-        (Method::PUT, 200, "Reloaded.\nno endpoint has changed\n"),
+        (Method::PUT, 200, "Reloaded.\nnothing has changed\n"),
     ] {
         assert_eq!(ask(&exporter, method).await, (status, body.to_owned()));
     }

@@ -192,7 +192,7 @@ fn only_signals_that_ask_for_an_end_end_the_program() {
         command.stderr(File::create(&logged).unwrap());
     });
     for (signal, said) in [
-        ("HUP", "configuration reloaded: no endpoint has changed"),
+        ("HUP", "configuration reloaded: nothing has changed"),
         ("USR1", "SIGUSR1: it has no meaning here"),
         ("USR2", "SIGUSR2: it has no meaning here"),
     ] {

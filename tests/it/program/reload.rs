@@ -208,7 +208,7 @@ fn a_configuration_that_can_not_be_used_changes_nothing_and_says_why() {
 
     fs::write(&kafka, "# as it was\nclient.id=one\n").unwrap();
     let answer = exporter.reload().unwrap();
-    assert_eq!(answer, "Reloaded.\nno endpoint has changed\n");
+    assert_eq!(answer, "Reloaded.\nnothing has changed\n");
     assert_eq!(exporter.page().sum(SUCCESSFUL), 1);
     exporter.wait_until_ready(LIMIT);
     assert!(exporter.stop().success());

@@ -57,9 +57,9 @@ impl Networks {
     /// A list with any row that is not understood is refused as a whole.
     pub fn parse(text: &str) -> Result<Networks, NetworksError> {
         let mut lines = delimited::lines(text.as_bytes());
-        let Some((line, head)) = lines.next() else {
-            return Ok(Networks::default());
-        };
+        let no_rows =
+            |line| NetworksError { line, what: "it has no rows: was it cut short?".to_owned() };
+        let (line, head) = lines.next().ok_or(no_rows(1))?;
         let delimiter = delimited::delimiter(head);
         let names: Vec<_> = delimited::fields(head, delimiter).collect();
         let columns = Columns::named(&names).map_err(|what| NetworksError { line, what })?;
@@ -75,6 +75,9 @@ impl Networks {
             }
             networks.push(network);
             ranges.push(block, networks.len() as u32);
+        }
+        if networks.is_empty() {
+            return Err(no_rows(line));
         }
         Ok(Networks { places: Lookup::new(&ranges.steps()), networks })
     }

@@ -290,6 +290,12 @@ impl ViewSettings {
             .limited(self.max_series.unwrap_or(DEFAULT_MAX_SERIES));
         let labels: Vec<_> = view.labels().iter().map(|label| label.name.clone()).collect();
         if let Some(keep) = self.keep {
+            // As `labels` spells it, or as the label is called.
+            let called = |label: &String| {
+                let label = label.strip_prefix("field.").unwrap_or(label);
+                label.split('/').next().unwrap_or_default().to_owned()
+            };
+            let keep: Vec<_> = keep.iter().map(called).collect();
             for label in &keep {
                 if !dimensions.iter().any(|dimension| dimension.label() == label) {
                     return Err(self.origin.error(format!(

@@ -664,7 +664,8 @@ mod networks {
         let network = networks.lookup("192.0.2.1".parse().unwrap()).unwrap();
         assert_eq!((network.asn, &*network.name, &*network.site), (0, "", "Berlin"));
         for empty in ["", "\n# nothing yet\n", "prefix,as\n"] {
-            assert!(Networks::parse(empty).unwrap().is_empty());
+            let error = Networks::parse(empty).unwrap_err().to_string();
+            assert!(error.contains("it has no rows: was it cut short?"), "{error}");
         }
     }
 

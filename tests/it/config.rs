@@ -591,6 +591,10 @@ fn views_of_the_file_and_of_the_flags_are_what_is_counted() {
     assert!(error.contains("--labels: this flag is for the view flow"), "{error}");
     let [kept] = views("views: {flow: {keep: [source_as]}}", &[]).unwrap().try_into().unwrap();
     assert_eq!(kept.keeps(), [false, false, true]);
+    let text =
+        "views: {flow: {labels: [source_prefix/24, field.rd], keep: [source_prefix/24, field.rd]}}";
+    let [kept] = views(text, &[]).unwrap().try_into().unwrap();
+    assert_eq!(kept.keeps(), [true, true]);
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub struct Network {
 
 /// The operator's own networks.
 pub struct Networks {
-    /// From an address to a place in `networks` + 1; 0 where there is none.
+    /// From an address to a place in `networks` + 1; 0 outside all networks.
     places: Lookup<u32>,
     networks: Vec<Network>,
 }
@@ -93,7 +93,7 @@ impl Networks {
         self.networks.len()
     }
 
-    /// Whether there is none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.networks.is_empty()
     }

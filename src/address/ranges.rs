@@ -8,7 +8,7 @@ const FEWEST_INDEXED: usize = 4096;
 
 /// A number by which ranges are sorted: an address, or its beginning.
 pub(super) trait Key: Copy + Ord {
-    /// The slot of the index that the key belongs to; `None` if there is none.
+    /// The slot of the index that the key belongs to; `None` if such keys have no index.
     fn slot(self) -> Option<usize>;
 
     /// The first key of a slot, and of the one after the last; `None` if such keys have no index.

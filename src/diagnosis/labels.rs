@@ -33,7 +33,7 @@ struct Values {
 }
 
 impl LabelTally {
-    /// Adds what a table says. If views have changed, begins anew.
+    /// Adds what a table says; starts from zero if views have changed.
     pub fn add(&mut self, counts: &Counts) {
         let schema = counts.schema();
         if self.schema.as_ref().is_none_or(|known| !Arc::ptr_eq(known, schema)) {

@@ -70,9 +70,9 @@ impl Reader {
         self.gate.schema()
     }
 
-    /// Has the views of `schema` counted from now on, in the place of those before. Views that differ
-    /// in what their series are or count end and begin anew; the others go on. All of it is durable
-    /// when this returns `Ok`.
+    /// Replaces the views that are counted by those of `schema`. Series of views whose labels, counts
+    /// or filters differ end, and others begin from zero; all other series continue. The change is
+    /// durable when this returns `Ok`.
     ///
     /// # Errors
     /// Nothing has changed then.

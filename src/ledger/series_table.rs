@@ -54,8 +54,8 @@ pub struct SeriesTable {
     slots: Slots,
     /// Which series may begin.
     admission: Admission,
-    /// Makes the hashes by which keys without a series are watched. Whoever sends flows does not know
-    /// its key, so can't make two keys one.
+    /// Makes the hashes by which keys without a series are watched. Senders of flows don't know its
+    /// key, so they can't make two keys collide.
     key_hasher: RandomState,
     positions: Arc<BTreeMap<i32, i64>>,
     sequence: u64,
@@ -385,8 +385,8 @@ impl SeriesTable {
         }
     }
 
-    /// Adds to the living series with this key, in which texts are numbered by `texts`. False if there
-    /// is none; then nothing is added.
+    /// Adds to the living series with this key, in which texts are numbered by `texts`. Without such a
+    /// series, it adds nothing and returns false.
     fn add_to_living(&mut self, counted: &[u32], texts: &Translated<'_>, row: &[u64]) -> bool {
         let mut key = [0; MAX_KEY_WIDTH];
         let key = &mut key[..counted.len()];

@@ -57,7 +57,7 @@ pub(super) enum Text {
     Site(EndAddress),
     /// A network and its length.
     Network(Slot, Slot),
-    /// An address, or the first one of a network if there is none, cut to a length.
+    /// An address, or else the first one of its network, cut to a length.
     Cut(EndAddress, PrefixLengths),
 }
 

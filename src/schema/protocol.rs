@@ -30,7 +30,7 @@ pub(super) fn name(number: u32) -> Option<&'static str> {
     NAMES.get(number as usize).copied().filter(|name| !name.is_empty())
 }
 
-/// The number of a protocol with this name (in any case) or number; `None` if there is none.
+/// The number of a protocol with this name (in any case) or number; `None` if no protocol has it.
 pub fn protocol(text: &str) -> Option<u32> {
     // Nearly all traffic.
     match text {

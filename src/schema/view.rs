@@ -325,7 +325,7 @@ pub(super) fn classes_of(counted: u8) -> impl Iterator<Item = Class> {
     Class::ALL.into_iter().filter(move |class| classes & class.bit() != 0)
 }
 
-/// The measures in [`View::counted_bits`]; `None` if there are none, or an unknown one.
+/// The measures in [`View::counted_bits`]; `None` for an empty set, or with an unknown measure.
 pub(super) fn measures_of(counted: u8) -> Option<impl Iterator<Item = Measure>> {
     let measures = counted & ((1 << CLASSES_SHIFT) - 1);
     let known = Measure::ALL.iter().fold(0, |bits, measure| bits | measure.bit());

@@ -114,7 +114,7 @@ impl fmt::Display for Ranges<'_> {
     }
 }
 
-/// A set of IP addresses. An IPv4 address in the form of IPv6 is none of IPv4.
+/// A set of IP addresses. An IPv4-mapped IPv6 address is not taken for IPv4.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AddressSet {
     v4: RangeSet<u32>,

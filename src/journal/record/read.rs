@@ -32,7 +32,7 @@ impl PartHead {
 }
 
 /// Reads a part of a delta, or all of it, and adds it to `delta`, which has the parts before it;
-/// `first` if there are none.
+/// `first` if it is the first part.
 pub(in crate::journal) fn read_part(
     decoder: &mut Decoder,
     input: &mut Input<'_>,

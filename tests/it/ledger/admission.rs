@@ -279,7 +279,7 @@ proptest! {
     }
 }
 
-/// The rule of admission, word for word: with exact sums of all keys, and everything looked at anew.
+/// The rule of admission, word for word: with exact sums of all keys, and all of it computed afresh.
 struct Model {
     views: Vec<ModelView>,
     /// All series in their slots; which of equally light ones comes first depends on these.

@@ -6,11 +6,15 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     net::{IpAddr, Ipv6Addr},
 };
 
 use maxminddb::{Metadata, Reader};
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, Unexpected, Visitor, value::MapAccessDeserializer},
+};
 
 use super::{
     block::Block,
@@ -188,22 +192,80 @@ struct Traits<'a> {
 }
 
 /// Writers use any type of integer; IPinfo writes `AS64500`.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Copy)]
 enum Number<'a> {
     Number(u32),
     Text(&'a str),
 }
 
 /// MaxMind and DB-IP have a map, others a text: a code, or a name besides `country_code`.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Copy)]
 enum Place<'a> {
     Text(&'a str),
-    Map {
-        #[serde(borrow)]
-        iso_code: Option<&'a str>,
-    },
+    Map(IsoCode<'a>),
+}
+
+#[derive(Clone, Copy, Deserialize)]
+struct IsoCode<'a> {
+    #[serde(borrow)]
+    iso_code: Option<&'a str>,
+}
+
+// Not derived: serde's untagged enums read a value of any shape into memory first, with a stack
+// frame for each of the up to 512 levels that a hostile file can have.
+
+impl<'de: 'a, 'a> Deserialize<'de> for Number<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NumberVisitor)
+    }
+}
+
+struct NumberVisitor;
+
+impl<'de> Visitor<'de> for NumberVisitor {
+    type Value = Number<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the number of an AS")
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
+        let out_of_range = |_| E::invalid_value(Unexpected::Unsigned(number), &self);
+        u32::try_from(number).map(Number::Number).map_err(out_of_range)
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
+        let negative = |_| E::invalid_value(Unexpected::Signed(number), &self);
+        u64::try_from(number).map_err(negative).and_then(|number| self.visit_u64(number))
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Number::Text(text))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Place<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PlaceVisitor)
+    }
+}
+
+struct PlaceVisitor;
+
+impl<'de> Visitor<'de> for PlaceVisitor {
+    type Value = Place<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a country")
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Place::Text(text))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        IsoCode::deserialize(MapAccessDeserializer::new(map)).map(Place::Map)
+    }
 }
 
 impl Record<'_> {
@@ -217,7 +279,7 @@ impl Record<'_> {
         let code = match self.country {
             _ if self.country_code.is_some() => self.country_code,
             Some(Place::Text(code)) => Some(code),
-            Some(Place::Map { iso_code }) => iso_code,
+            Some(Place::Map(IsoCode { iso_code })) => iso_code,
             None => None,
         };
         let country = code.map(csv::country).transpose()?;

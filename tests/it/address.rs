@@ -609,6 +609,22 @@ mod mmdb {
         }
     }
 
+    /// The crate reads 512 levels.
+    #[test]
+    fn values_within_values_within_values_take_no_stack() {
+        for field in
+            ["asn", "autonomous_system_number", "country", "country_code", "traits", "else"]
+        {
+            let record = map([("asn", 64500.into()), (field, Value::Nested(500))]);
+            let database =
+                Database { is_v4: true, bits: 24, rows: vec![((0, 97), record)], aliases: vec![] };
+            let file = database.write();
+            let reading = std::thread::Builder::new().stack_size(256 << 10);
+            let error = reading.spawn(move || refusal(&file)).unwrap().join().unwrap();
+            assert!(error.contains("the record of 0.0.0.0"), "{field}: {error}");
+        }
+    }
+
     /// Each node refers to the next one twice, so that there are 2^96 ways to the last one, which is
     /// that of IPv4: the crate's iterator would go all of them.
     #[test]

@@ -9,6 +9,8 @@ pub(super) enum Value {
     Long(u64),
     Map(Vec<(&'static str, Value)>),
     List,
+    /// Arrays of one item within each other: so many, and an empty one.
+    Nested(usize),
 }
 
 impl From<&str> for Value {
@@ -52,6 +54,10 @@ impl Value {
             }
             // An array without items.
             Value::List => out.extend([0, 11 - 7]),
+            Value::Nested(levels) => {
+                out.extend([1, 11 - 7].repeat(*levels));
+                Value::List.write(out);
+            }
         }
     }
 }

@@ -38,6 +38,7 @@ pub mod health_check;
 mod hex;
 pub mod journal;
 pub mod ledger;
+pub mod listen_addr;
 pub mod log;
 pub mod log_limit;
 mod mask;

@@ -2,7 +2,7 @@
 
 use std::{io::ErrorKind, time::Duration};
 
-use crate::publish::server::{self, ListenAddr};
+use crate::{listen_addr::ListenAddr, publish::server};
 
 use super::found::Found;
 

@@ -17,8 +17,9 @@ use flow_exporter::{
     flow::{Decoded, Flow},
     health::{Health, State},
     ledger::{Ledger, LedgerConfig, Timestamps},
+    listen_addr::ListenAddr,
     metrics::Metrics,
-    publish::server::{ListenAddr, Listener, ServerConfig, ServerState, bind, serve},
+    publish::server::{Listener, ServerConfig, ServerState, bind, serve},
     reload::ReloadHandle,
     traffic::Rule,
 };

@@ -38,7 +38,7 @@ use self::{
     scrapes::{Bounds, Scrapes},
     stall::StallLimit,
 };
-pub use listen::{ListenAddr, ListenAddrError, Listener, bind};
+pub use listen::{Listener, bind};
 pub use state::{ServerConfig, ServerState};
 
 /// How long the server pauses when the system has no resources for another connection.

@@ -4,7 +4,11 @@
 //! made for it. A payload goes in; each record in it comes out as a [`Record`], a flow as a
 //! [`Row`], which borrows its texts from the payload where it can. Only the decoder of a format
 //! knows what the format calls a field, and only the plan in which slot of a row the field goes.
+//!
+//! [`datagram`] decodes what exporters send themselves, which needs to be remembered from one
+//! datagram to the next.
 
+pub mod datagram;
 mod decoder;
 mod foreign;
 mod json;

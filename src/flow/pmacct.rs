@@ -288,7 +288,7 @@ impl Pmacct {
                     if cursor.peek() == Some(b'"')
                         && let Some(range) = cursor.plain_string()
                     {
-                        values.set(slot, Value::Text(range));
+                        values.set(slot, Value::Text(range.start, range.end));
                     } else {
                         *cursor = other_text(*cursor, slot, action, values)?;
                     }
@@ -368,7 +368,7 @@ fn other_text<'t>(
                 (Some(b'n'), _) => {}
                 // As it stands in the record.
                 (_, Action::Text(_) | Action::Strings(_)) => {
-                    values.set(slot, Value::Text(start..cursor.position()));
+                    values.set(slot, Value::Text(start, cursor.position()));
                 }
                 _ => values.set_malformed(slot, Malformed::WrongType),
             }

@@ -1,7 +1,7 @@
 //! The values of a record.
 #![expect(clippy::inline_always, reason = "part of the loop over a record's keys")]
 
-use std::{net::IpAddr, ops::Range};
+use std::net::IpAddr;
 
 use super::{
     plan::{Plan, Slot},
@@ -34,8 +34,8 @@ impl<'r> Row<'r> {
     #[inline]
     pub fn text(&self, slot: Slot) -> Option<&'r str> {
         match &self.values[slot.index()] {
-            Value::Text(range) => Some(&self.payload[range.clone()]),
-            Value::MadeText(range) => Some(&self.made[range.clone()]),
+            Value::Text(start, end) => Some(&self.payload[*start..*end]),
+            Value::MadeText(start, end) => Some(&self.made[*start..*end]),
             _ => None,
         }
     }
@@ -56,9 +56,9 @@ impl<'r> Row<'r> {
     }
 }
 
-/// What a slot holds. Texts are ranges rather than references, so that the memory is not tied to
-/// the lifetime of one payload.
-#[derive(Debug, Clone, Default)]
+/// What a slot holds. Texts are places (beginning, end) rather than references, so that the memory
+/// is not tied to the lifetime of one payload.
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) enum Value {
     /// The record doesn't have the field.
     #[default]
@@ -68,9 +68,9 @@ pub(super) enum Value {
     /// An IP address.
     Address(IpAddr),
     /// A text of the payload.
-    Text(Range<usize>),
+    Text(usize, usize),
     /// A text in [`RowBuffer::made`].
-    MadeText(Range<usize>),
+    MadeText(usize, usize),
     /// The record has the field, with a value that can't be used.
     Malformed(Malformed),
 }
@@ -85,6 +85,10 @@ pub(super) struct RowBuffer {
     order: Vec<Slot>,
     /// Whether a value was malformed. A later one may have taken its place.
     any_malformed: bool,
+    /// The values with which [`RowBuffer::restart`] begins a row.
+    start: Vec<Value>,
+    /// Bytes of `made` that are their texts.
+    start_bytes: usize,
 }
 
 impl RowBuffer {
@@ -98,6 +102,25 @@ impl RowBuffer {
             made: String::new(),
             order: fields.into_iter().map(|(slot, _)| slot).collect(),
             any_malformed: false,
+            start: vec![Value::Absent; plan.fields().len()],
+            start_bytes: 0,
+        }
+    }
+
+    /// Has rows begin with the values that are set, where they begin with [`RowBuffer::restart`].
+    pub(super) fn keep_as_start(&mut self) {
+        self.start.copy_from_slice(&self.by_slot);
+        self.start_bytes = self.made.len();
+    }
+
+    /// Begins a row with the values of [`RowBuffer::keep_as_start`].
+    #[inline(always)]
+    pub(super) fn restart(&mut self) {
+        self.by_slot.copy_from_slice(&self.start);
+        self.any_malformed = false;
+        if self.made.len() > self.start_bytes {
+            self.made.truncate(self.start_bytes);
+            self.made.shrink_to(KEPT_BYTES);
         }
     }
 
@@ -116,7 +139,7 @@ impl RowBuffer {
     pub(super) fn set_text(&mut self, slot: Slot, text: &str) {
         let start = self.made.len();
         self.made.push_str(text);
-        self.set(slot, Value::MadeText(start..self.made.len()));
+        self.set(slot, Value::MadeText(start, self.made.len()));
     }
 
     /// Sets a value, in the place of the one that was there.
@@ -140,7 +163,7 @@ impl RowBuffer {
     ) -> Result<(), E> {
         let start = self.made.len();
         write(&mut self.made)?;
-        self.set(slot, Value::MadeText(start..self.made.len()));
+        self.set(slot, Value::MadeText(start, self.made.len()));
         Ok(())
     }
 

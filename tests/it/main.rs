@@ -12,6 +12,7 @@ mod address;
 mod as_names;
 mod auth;
 mod config;
+mod datagrams;
 mod diagnosis;
 mod direction;
 mod files;

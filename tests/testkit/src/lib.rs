@@ -4,7 +4,7 @@
 //! |---|---|
 //! | the stages, in this process | [`receiver`], [`log`], [`accounting`], [`fake_ledger`], [`definitions`], [`counting`], [`snapshots`], [`faults`] |
 //! | the program, as a child | [`exporter`], [`child`], [`page`], [`http`] |
-//! | Kafka and flows | [`cluster`] (librdkafka's mock), [`produce`], [`series`] |
+//! | Kafka and flows | [`cluster`] (librdkafka's mock), [`produce`], [`series`], [`netflow`] |
 //! | real servers (`scripts/e2e`) | [`servers`], [`query`] |
 //!
 //! Helpers panic on errors: a step that fails is a test that fails.
@@ -28,6 +28,7 @@ pub mod fake_ledger;
 pub mod faults;
 pub mod http;
 pub mod log;
+pub mod netflow;
 pub mod page;
 pub mod produce;
 pub mod query;

@@ -1,0 +1,18 @@
+//! What the decoder of a protocol works with.
+
+use crate::clock::UnixMs;
+
+use super::{activity::Activity, exporter::Known, rows::Rows};
+
+/// What the decoder of a protocol works with, beside the state that it keeps by exporter.
+#[derive(Debug)]
+pub(super) struct Context<'c> {
+    /// When the datagram arrived.
+    pub(super) received: UnixMs,
+    /// What is known of the sender.
+    pub(super) known: &'c Known,
+    /// Where flows are written; the exporter is the sender until somebody says otherwise.
+    pub(super) rows: &'c mut Rows,
+    /// What is counted.
+    pub(super) activity: &'c mut Activity,
+}

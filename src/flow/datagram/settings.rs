@@ -1,0 +1,40 @@
+//! What the operator says of exporters.
+
+use std::{net::IpAddr, num::NonZero};
+
+use ipnet::IpNet;
+
+/// What the operator says of exporters. The longest prefix with an exporter's address applies.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The longest prefixes first.
+    exporters: Vec<(IpNet, ExporterSettings)>,
+}
+
+/// What the operator says of one exporter. The default says nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExporterSettings {
+    /// Its host name; `None`: its address.
+    pub hostname: Option<Box<str>>,
+    /// The sampling rate, whatever the exporter says.
+    pub sampling_rate: Option<NonZero<u32>>,
+    /// The sampling rate where the exporter doesn't say it.
+    pub default_sampling_rate: Option<NonZero<u32>>,
+    /// Whether it sends sampling rates with the lowest byte first, as `MikroTik` RouterOS 6 does.
+    pub swapped_sampling_rate: bool,
+}
+
+impl Settings {
+    /// Settings by prefix.
+    pub fn new(exporters: impl IntoIterator<Item = (IpNet, ExporterSettings)>) -> Self {
+        let mut exporters: Vec<_> = exporters.into_iter().collect();
+        exporters.sort_by_key(|(prefix, _)| u8::MAX - prefix.prefix_len());
+        Settings { exporters }
+    }
+
+    /// The settings of the exporter with this address.
+    pub(super) fn of(&self, address: IpAddr) -> ExporterSettings {
+        let found = self.exporters.iter().find(|(prefix, _)| prefix.contains(&address));
+        found.map(|(_, settings)| settings.clone()).unwrap_or_default()
+    }
+}

@@ -90,6 +90,7 @@ impl Tally {
         self.late += counts.late_messages;
         self.counted += counts.counted.flows;
         self.foreign += counts.ignored[Ignored::OtherAs.index()].flows;
+        self.foreign += counts.ignored[Ignored::OtherClass.index()].flows;
         self.filtered += counts.ignored[Ignored::Filtered.index()].flows;
         for (sum, more) in self.skipped.iter_mut().zip(counts.skipped) {
             *sum += more;
@@ -236,7 +237,8 @@ impl Tally {
 
 impl Sampled {
     fn add(&mut self, counts: &Counts) {
-        for &[source, destination] in counts.evidence.flows() {
+        for flow in counts.evidence.flows() {
+            let (source, destination) = (flow.source_as, flow.destination_as);
             self.flows += 1;
             match (source, destination) {
                 (0, 0) => self.unnumbered += 1,

@@ -195,10 +195,10 @@ metrics! {
     /// Label values of counted flow records truncated to 1,024 bytes, by label; values with the
     /// same beginning are counted as one.
     label_values_truncated: IntCounterVec("flow_exporter_label_values_truncated_total", ["label"]);
-    /// Counted flow records that lacked the value of a label, by label, in each view that has it; it is
-    /// empty there, or 0 for an AS.
+    /// Flow records that lacked the value of a label, by label: in each view that has it, where it is
+    /// empty, or 0 for an AS; and in each that did not count them since it filters by that label.
     label_missing: IntCounterVec("flow_exporter_label_missing_total", ["label"]);
-    /// Ends of flow records by where their AS number was found (record, networks, table or unknown),
+    /// Ends of flow records by where their AS number was found (record, networks or table) or why not,
     /// while --networks or --as-table is given.
     as_found: IntCounterVec("flow_exporter_as_found_total", ["by"]);
     /// Last rate by which the flows of an exporter were multiplied, by its address, or else its
@@ -448,10 +448,18 @@ impl Metrics {
         drop(sampled);
         for (place, dimension) in counts.schema().dimensions().iter().enumerate() {
             let label = [dimension.label()];
-            self.label_missing.with_label_values(&label).inc_by(counts.values_missing[place]);
+            self.label_missing
+                .with_label_values(&label)
+                .inc_by(counts.values_missing[place].values);
             if dimension.is_text() {
                 let truncated = counts.values_truncated[place];
                 self.label_values_truncated.with_label_values(&label).inc_by(truncated);
+            }
+        }
+        for (view, filtered_out) in counts.schema().configured().iter().zip(&counts.filtered_out) {
+            for (filter, flows) in view.filters().iter().zip(filtered_out) {
+                let label = [filter.dimension().label()];
+                self.label_missing.with_label_values(&label).inc_by(flows.missing.values);
             }
         }
     }

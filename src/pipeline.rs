@@ -166,13 +166,16 @@ impl FlowCounter {
         let number = |slot| values.number(slot).unwrap_or_default() as u32;
         let mut facts = Facts {
             source_as: number(self.source_as),
+            source_found: None,
             destination_as: number(self.destination_as),
+            destination_found: None,
             known: self.lookups.known(),
         };
         if let Some(resolver) = &self.resolver {
             facts = resolver.resolve(facts, values, counts);
         }
         let class = self.classifier.classify(facts, values);
+        counts.classes[class as usize] += 1;
         let factor = self.sampler.as_ref().map_or(1, |sampler| sampler.factor(values, counts));
         let bytes = values.number(Slot::BYTES).unwrap_or_default().wrapping_mul(factor);
         let mut fate = Fate::Ignored(Ignored::OtherAs);
@@ -188,7 +191,7 @@ impl FlowCounter {
             Fate::Ignored(reason) => {
                 counts.ignored[reason.index()].add(bytes);
                 if reason == Ignored::OtherAs {
-                    counts.evidence.keep_flow(facts.source_as, facts.destination_as);
+                    counts.evidence.keep_flow(|| self.classifier.foreign_flow(facts, values));
                 }
             }
         }

@@ -45,7 +45,7 @@ impl LabelTally {
             let using = views.filter(|(view, _)| view.dimensions().contains(dimension));
             let values = &mut self.values[place];
             values.flows += using.map(|(_, flows)| flows).sum::<u64>();
-            values.missing += counts.values_missing[place];
+            values.missing += counts.values_missing[place].without_field;
             while values.flows >= 2 * REMEMBERED {
                 values.flows /= 2;
                 values.missing /= 2;

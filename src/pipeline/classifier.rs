@@ -3,7 +3,7 @@
 use crate::{
     flow::{Plan, Slot},
     schema::{Class, Field, Side},
-    traffic::{AddressSet, ByExporter, RangeSet, Rule, class_of},
+    traffic::{AddressSet, ByExporter, ForeignFlow, InterfaceUse, RangeSet, Rule, class_of},
 };
 
 use super::{
@@ -76,9 +76,36 @@ impl Classifier {
         }
         class_of(source, destination)
     }
+
+    /// What is known of a flow of which no end is local.
+    pub(super) fn foreign_flow(&self, facts: Facts<'_>, values: &impl Values) -> ForeignFlow {
+        let lacks_addresses = self.networks.as_ref().is_some_and(|networks| {
+            networks.source.get(values).is_none() && networks.destination.get(values).is_none()
+        });
+        ForeignFlow {
+            source_as: facts.source_as,
+            destination_as: facts.destination_as,
+            lacks_addresses,
+            interfaces: self.interfaces.as_ref().map(|interfaces| interfaces.used(values)),
+        }
+    }
 }
 
 impl ExternalInterfaces {
+    /// Whether they say which way a flow goes.
+    fn used(&self, values: &impl Values) -> InterfaceUse {
+        let (hostname, address) = (self.exporter.hostname(values), self.exporter.address(values));
+        if hostname.is_none() && address.is_none() {
+            InterfaceUse::NoExporter
+        } else if self.external.get(hostname, address).is_none() {
+            InterfaceUse::OtherExporter
+        } else if self.classify(values).is_none() {
+            InterfaceUse::NoInterfaces
+        } else {
+            InterfaceUse::Decides
+        }
+    }
+
     /// The class of a flow by the interfaces that it passed; `None` if its exporter has no external
     /// ones, or if the record has neither interface.
     fn classify(&self, values: &impl Values) -> Option<Class> {

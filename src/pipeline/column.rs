@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use crate::{
     address::{Country, Tables},
     flow::{Plan, Slot},
-    schema::{AsOf, Class, Dimension, End, Field, PrefixLengths, Side},
+    schema::{ABSENT, AsOf, Class, Dimension, End, Field, PrefixLengths, Side},
+    traffic::AsSource,
 };
 
 use super::{
@@ -33,6 +34,8 @@ pub(super) enum Number {
     SourceAs(Slot),
     /// The destination's AS, of which this slot is what the record says.
     DestinationAs(Slot),
+    /// The AS of a neighbour.
+    PeerAs(Slot),
     /// A number as it is.
     Field(Slot),
     /// The upper six bits of the traffic class.
@@ -168,19 +171,21 @@ impl Number {
             (AsOf::Destination, _) | (AsOf::Remote, Side::Destination) => {
                 Number::DestinationAs(plan.add(Field::DestinationAs))
             }
-            (AsOf::SourcePeer, _) => Number::Field(plan.add(Field::SourcePeerAs)),
-            (AsOf::DestinationPeer, _) => Number::Field(plan.add(Field::DestinationPeerAs)),
+            (AsOf::SourcePeer, _) => Number::PeerAs(plan.add(Field::SourcePeerAs)),
+            (AsOf::DestinationPeer, _) => Number::PeerAs(plan.add(Field::DestinationPeerAs)),
         }
     }
 
-    /// The number; `None` if the record has none.
+    /// The number; `None` if it is not known. There is no AS 0 (RFC 7607).
     #[inline]
     pub(super) fn get(&self, facts: Facts<'_>, values: &impl Values) -> Option<u32> {
-        let known = |asn: u32, slot| (asn != 0 || values.number(slot).is_some()).then_some(asn);
+        let known = |asn: u32| (asn != 0).then_some(asn);
+        let number = |slot| values.number(slot).map(|number| number.min(LARGEST) as u32);
         match *self {
-            Number::SourceAs(slot) => known(facts.source_as, slot),
-            Number::DestinationAs(slot) => known(facts.destination_as, slot),
-            Number::Field(slot) => values.number(slot).map(|number| number.min(LARGEST) as u32),
+            Number::SourceAs(_) => known(facts.source_as),
+            Number::DestinationAs(_) => known(facts.destination_as),
+            Number::PeerAs(slot) => number(slot).and_then(known),
+            Number::Field(slot) => number(slot),
             Number::Dscp(slot) => values.number(slot).map(|class| class as u32 >> 2),
             Number::IpVersion(slots) => {
                 let address = slots.iter().find_map(|&slot| values.address(slot));
@@ -192,6 +197,34 @@ impl Number {
             }
         }
     }
+
+    /// What stands for a number that is not known.
+    pub(super) const fn unknown(&self) -> u32 {
+        match self {
+            Number::SourceAs(_) | Number::DestinationAs(_) | Number::PeerAs(_) => 0,
+            Number::Field(_) | Number::Dscp(_) | Number::IpVersion(_) | Number::ServicePort(_) => {
+                ABSENT
+            }
+        }
+    }
+
+    /// Whether the record has what the number comes from, though no number was found.
+    #[cold]
+    pub(super) fn has_field(&self, facts: Facts<'_>, values: &impl Values) -> bool {
+        let has = |found: Option<AsSource>, slot| match found {
+            Some(found) => found != AsSource::NoAddress,
+            None => values.number(slot).is_some(),
+        };
+        match *self {
+            Number::SourceAs(slot) => has(facts.source_found, slot),
+            Number::DestinationAs(slot) => has(facts.destination_found, slot),
+            Number::PeerAs(slot) => values.number(slot).is_some(),
+            // Whatever number there is is known.
+            Number::Field(_) | Number::Dscp(_) | Number::IpVersion(_) | Number::ServicePort(_) => {
+                false
+            }
+        }
+    }
 }
 
 impl Text {
@@ -199,7 +232,7 @@ impl Text {
         Column::Text(Text::Field(plan.add(field)))
     }
 
-    /// The text; `None` if the record has none.
+    /// The text, which is not empty; `None` if it is not known.
     #[inline]
     pub(super) fn get<'v>(
         &self,
@@ -208,7 +241,7 @@ impl Text {
         buffer: &'v mut AddressText,
     ) -> Option<&'v str> {
         match *self {
-            Text::Field(slot) => values.text(slot),
+            Text::Field(slot) => values.text(slot).filter(|text| !text.is_empty()),
             Text::Address(slot) => Some(buffer.set(values.address(slot)?).as_str()),
             Text::Country(slot, end) => {
                 values.text(slot).filter(|country| !country.is_empty()).or_else(|| {
@@ -239,6 +272,17 @@ impl Text {
                 let network = IpNet::new(address, length).ok()?.network();
                 Some(buffer.set(network).push_length(length).as_str())
             }
+        }
+    }
+
+    /// Whether the record has what the text comes from, though no text was found.
+    #[cold]
+    pub(super) fn has_field(&self, values: &impl Values) -> bool {
+        match *self {
+            Text::Field(slot) => values.text(slot).is_some(),
+            Text::Country(_, end) | Text::Site(end) => end.get(values).is_some(),
+            // Whatever address there is is known.
+            Text::Address(_) | Text::Network(..) | Text::Cut(..) => false,
         }
     }
 

@@ -41,13 +41,11 @@ impl Resolver {
         let mut find = |asn, end: EndAddress| {
             let (asn, found) = self.find(asn, end, facts.known, values);
             counts.as_found[found.index()] += 1;
-            asn
+            (asn, Some(found))
         };
-        Facts {
-            source_as: find(facts.source_as, self.source),
-            destination_as: find(facts.destination_as, self.destination),
-            ..facts
-        }
+        let (source_as, source_found) = find(facts.source_as, self.source);
+        let (destination_as, destination_found) = find(facts.destination_as, self.destination);
+        Facts { source_as, source_found, destination_as, destination_found, ..facts }
     }
 
     fn find(
@@ -60,7 +58,7 @@ impl Resolver {
         if !is_no_as(asn) {
             return (asn, AsSource::Record);
         }
-        let Some(address) = end.get(values) else { return (asn, AsSource::Unknown) };
+        let Some(address) = end.get(values) else { return (asn, AsSource::NoAddress) };
         if let Some(network) = known.network(address)
             && network.asn != 0
         {

@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use crate::flow::{Row, Slot};
+use crate::{
+    flow::{Row, Slot},
+    traffic::AsSource,
+};
 
 use super::known::Known;
 
@@ -37,6 +40,9 @@ impl Values for Row<'_> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Facts<'t> {
     pub(super) source_as: u32,
+    /// Where that was found; `None` where only the record is asked.
+    pub(super) source_found: Option<AsSource>,
     pub(super) destination_as: u32,
+    pub(super) destination_found: Option<AsSource>,
     pub(super) known: Known<'t>,
 }

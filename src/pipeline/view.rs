@@ -4,10 +4,9 @@ use crate::{
     address::Tables,
     flow::{Plan, Slot},
     schema::{
-        ABSENT, Accepted, Class, Dimension, KeyHead, MAX_KEY_WIDTH, MAX_VALUE_BYTES, Measure,
-        Schema, View, truncated,
+        Accepted, Class, KeyHead, MAX_KEY_WIDTH, MAX_VALUE_BYTES, Measure, Schema, View, truncated,
     },
-    traffic::{Counts, Ignored, TextId},
+    traffic::{Counts, FilteredOut, Ignored, TextId},
 };
 
 use super::{
@@ -36,8 +35,8 @@ struct Addend {
     slot: Slot,
     /// What stands for it where it is absent.
     default: u64,
-    /// Whether it is multiplied by the sampling rate.
-    is_sampled: bool,
+    /// What is added.
+    measure: Measure,
 }
 
 /// How flows of one class are counted.
@@ -48,14 +47,18 @@ struct ClassCount {
     /// The other columns.
     columns: Vec<CompiledColumn>,
     /// What flows must pass.
-    filters: Vec<(Column, Accepted)>,
+    filters: Vec<CompiledFilter>,
+}
+
+#[derive(Debug)]
+struct CompiledFilter {
+    column: Column,
+    accepted: Accepted,
 }
 
 #[derive(Debug)]
 struct CompiledColumn {
     column: Column,
-    /// What stands for a number that is absent.
-    absent: u32,
     /// The dimension's place in [`Schema::dimensions`].
     dimension: usize,
 }
@@ -80,7 +83,7 @@ impl CompiledView {
                 .map(|measure| Addend {
                     slot: plan.add(measure.field()),
                     default: measure.default(),
-                    is_sampled: *measure != Measure::Flows,
+                    measure: *measure,
                 })
                 .collect(),
             key_width: schema.key_width(),
@@ -99,21 +102,28 @@ impl CompiledView {
         values: &impl Values,
         counts: &mut Counts,
     ) -> Fate {
-        let Some(class) = &self.classes[class as usize] else {
-            return Fate::Ignored(Ignored::OtherAs);
+        let Some(counted) = &self.classes[class as usize] else {
+            return Fate::Ignored(match class {
+                Class::Transit => Ignored::OtherAs,
+                Class::Receive | Class::Transmit | Class::Internal => Ignored::OtherClass,
+            });
         };
-        if !class.passes(facts, values) {
+        if !counted.passes(facts, values, &mut counts.filtered_out[self.place]) {
             return Fate::Ignored(Ignored::Filtered);
         }
         let mut key = [0; MAX_KEY_WIDTH];
-        key[0] = class.head;
-        for (place, column) in key[1..].iter_mut().zip(&class.columns) {
+        key[0] = counted.head;
+        for (place, column) in key[1..].iter_mut().zip(&counted.columns) {
             *place = column.get(facts, values, counts);
         }
         let mut row = [0; Measure::ALL.len()];
+        let mut lacks_packets = false;
         for (count, addend) in row.iter_mut().zip(&self.measures) {
-            let number = values.number(addend.slot).unwrap_or(addend.default);
-            let factor = if addend.is_sampled { factor } else { 1 };
+            let number = values.number(addend.slot).unwrap_or_else(|| {
+                lacks_packets |= addend.measure == Measure::Packets;
+                addend.default
+            });
+            let factor = if addend.measure == Measure::Flows { 1 } else { factor };
             let Some(number) = number.checked_mul(factor) else {
                 return Fate::Ignored(Ignored::Overflow);
             };
@@ -121,6 +131,7 @@ impl CompiledView {
         }
         if counts.add(&key[..self.key_width], &row[..self.counts]) {
             counts.flows_by_view[self.place] += 1;
+            counts.packets_missing += u64::from(lacks_packets);
             Fate::Counted
         } else {
             Fate::Ignored(Ignored::Overflow)
@@ -132,21 +143,41 @@ impl ClassCount {
     fn new(schema: &Schema, head: KeyHead, view: &View, tables: &Tables, plan: &mut Plan) -> Self {
         let columns = view.dimensions().iter().map(|dimension| CompiledColumn {
             column: Column::new(dimension, head.class, tables, plan),
-            absent: if matches!(dimension, Dimension::As { .. }) { 0 } else { ABSENT },
             dimension: schema.dimensions().iter().position(|each| each == dimension).unwrap_or(0),
         });
         let columns = columns.collect();
-        let filters = view.filters().iter().map(|filter| {
-            (Column::new(filter.dimension(), head.class, tables, plan), filter.accepted().clone())
+        let filters = view.filters().iter().map(|filter| CompiledFilter {
+            column: Column::new(filter.dimension(), head.class, tables, plan),
+            accepted: filter.accepted().clone(),
         });
         ClassCount { head: head.column(), columns, filters: filters.collect() }
     }
 
-    /// Whether the flow passes all filters.
+    /// Whether the flow passes all filters; if not, the first that it does not pass is noted.
+    #[inline]
+    fn passes(
+        &self,
+        facts: Facts<'_>,
+        values: &impl Values,
+        filtered_out: &mut [FilteredOut],
+    ) -> bool {
+        let failed = self.filters.iter().position(|filter| !filter.passes(facts, values));
+        if let Some(place) = failed {
+            self.filters[place].note(facts, values, &mut filtered_out[place]);
+        }
+        failed.is_none()
+    }
+}
+
+impl CompiledFilter {
+    /// Whether the flow passes it.
     #[inline]
     fn passes(&self, facts: Facts<'_>, values: &impl Values) -> bool {
-        self.filters.iter().all(|(column, accepted)| match column {
-            Column::Number(number) => accepted.number(number.get(facts, values).unwrap_or(ABSENT)),
+        let accepted = &self.accepted;
+        match &self.column {
+            Column::Number(number) => {
+                accepted.number(number.get(facts, values).unwrap_or(number.unknown()))
+            }
             Column::Text(Text::Field(slot)) => {
                 accepted.text(values.text(*slot).unwrap_or_default())
             }
@@ -157,7 +188,25 @@ impl ClassCount {
             Column::Text(text) => {
                 text.address(values).is_some_and(|address| accepted.address(address))
             }
-        })
+        }
+    }
+
+    /// Notes why the flow did not pass it.
+    fn note(&self, facts: Facts<'_>, values: &impl Values, filtered_out: &mut FilteredOut) {
+        let (is_missing, has_field) = match &self.column {
+            Column::Number(number) => {
+                (number.get(facts, values).is_none(), number.has_field(facts, values))
+            }
+            Column::Text(text) => {
+                let mut buffer = AddressText::new();
+                (text.get(facts, values, &mut buffer).is_none(), text.has_field(values))
+            }
+        };
+        if is_missing {
+            filtered_out.missing.note(has_field);
+        } else {
+            filtered_out.other_value += 1;
+        }
     }
 }
 
@@ -167,24 +216,29 @@ impl CompiledColumn {
     fn get(&self, facts: Facts<'_>, values: &impl Values, counts: &mut Counts) -> u32 {
         match &self.column {
             Column::Number(number) => number.get(facts, values).unwrap_or_else(|| {
-                counts.values_missing[self.dimension] += 1;
-                self.absent
+                counts.values_missing[self.dimension].note(number.has_field(facts, values));
+                number.unknown()
             }),
-            Column::Text(Text::Field(slot)) => self.text(values.text(*slot), counts),
             Column::Text(text) => {
-                let mut buffer = AddressText::new();
-                self.text(text.get(facts, values, &mut buffer), counts)
+                let mut buffer;
+                let known = match text {
+                    Text::Field(slot) => values.text(*slot).unwrap_or_default(),
+                    text => {
+                        buffer = AddressText::new();
+                        text.get(facts, values, &mut buffer).unwrap_or_default()
+                    }
+                };
+                if known.is_empty() {
+                    counts.values_missing[self.dimension].note(text.has_field(values));
+                }
+                self.text(known, counts)
             }
         }
     }
 
     /// The number of a text.
     #[inline]
-    fn text(&self, text: Option<&str>, counts: &mut Counts) -> u32 {
-        let mut text = text.unwrap_or_else(|| {
-            counts.values_missing[self.dimension] += 1;
-            ""
-        });
+    fn text(&self, mut text: &str, counts: &mut Counts) -> u32 {
         if text.len() > MAX_VALUE_BYTES {
             text = truncated(text);
             counts.values_truncated[self.dimension] += 1;

@@ -9,14 +9,21 @@ pub enum AsSource {
     Networks,
     /// In the table of addresses.
     Table,
-    /// Nowhere.
+    /// Nowhere, though the record has the address.
     Unknown,
+    /// Nowhere, since the record has no address either.
+    NoAddress,
 }
 
 impl AsSource {
     /// All of them, in the order of [`AsSource::index`].
-    pub const ALL: [AsSource; 4] =
-        [AsSource::Record, AsSource::Networks, AsSource::Table, AsSource::Unknown];
+    pub const ALL: [AsSource; 5] = [
+        AsSource::Record,
+        AsSource::Networks,
+        AsSource::Table,
+        AsSource::Unknown,
+        AsSource::NoAddress,
+    ];
 
     /// As a label value.
     pub const fn label(self) -> &'static str {
@@ -25,6 +32,7 @@ impl AsSource {
             AsSource::Networks => "networks",
             AsSource::Table => "table",
             AsSource::Unknown => "unknown",
+            AsSource::NoAddress => "no_address",
         }
     }
 

@@ -9,13 +9,14 @@ use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 
 use crate::{
     flow::{Malformed, Skipped},
-    schema::{KeyHead, MAX_KEY_WIDTH, Measure, Schema},
+    schema::{Class, KeyHead, MAX_KEY_WIDTH, Measure, Schema},
 };
 
 use super::{
     as_source::AsSource,
     evidence::Evidence,
     ignored::Ignored,
+    missing::{FilteredOut, Missing},
     sampling::SamplingRates,
     texts::{TextId, Texts},
 };
@@ -58,6 +59,8 @@ pub struct Counts {
     pub payload_bytes: u64,
     /// Messages of these that came after the tick to which they belong.
     pub late_messages: u64,
+    /// Valid flows, counted or not, by class as in [`Class::ALL`].
+    pub classes: [u64; Class::ALL.len()],
     /// Flows that were added to series.
     pub counted: RecordTotals,
     /// Valid flows that no series counts, by [`Ignored::index`].
@@ -65,6 +68,9 @@ pub struct Counts {
     /// Valid flows that a view does not count, by the view's place in [`Schema::configured`] and by
     /// [`Ignored::index`].
     pub ignored_by_view: Box<[[RecordTotals; Ignored::ALL.len()]]>,
+    /// Those of these that are of a counted class and did not pass a filter, by the view's place and by
+    /// the filter's in [`View::filters`](crate::schema::View::filters).
+    pub filtered_out: Box<[Box<[FilteredOut]>]>,
     /// Records that are no flows, by [`Skipped::index`].
     pub skipped: [u64; Skipped::ALL.len()],
     /// Records that can't be decoded, by [`Malformed::index`].
@@ -81,8 +87,10 @@ pub struct Counts {
     /// [`MAX_VALUE_BYTES`](crate::schema::MAX_VALUE_BYTES), by the dimension's place in
     /// [`Schema::dimensions`].
     pub values_truncated: Box<[u64]>,
-    /// Label values that records of counted flows did not have, by the same; once for each view.
-    pub values_missing: Box<[u64]>,
+    /// Label values that counted flows lack, by the same; once for each view.
+    pub values_missing: Box<[Missing]>,
+    /// Flows that a view which counts packets has counted though the record has none.
+    pub packets_missing: u64,
     /// Flows that were added to the series of each view, by its place in [`Schema::configured`].
     pub flows_by_view: Box<[u64]>,
 }
@@ -90,12 +98,17 @@ pub struct Counts {
 impl Counts {
     /// An empty table for series of this schema.
     pub fn new(schema: Arc<Schema>) -> Self {
-        let zeros = || vec![0; schema.dimensions().len()].into_boxed_slice();
+        let (views, dimensions) = (schema.configured(), schema.dimensions().len());
         Counts {
-            ignored_by_view: schema.configured().iter().map(|_| Default::default()).collect(),
-            values_truncated: zeros(),
-            values_missing: zeros(),
-            flows_by_view: vec![0; schema.configured().len()].into_boxed_slice(),
+            ignored_by_view: views.iter().map(|_| Default::default()).collect(),
+            filtered_out: views
+                .iter()
+                .map(|view| vec![FilteredOut::default(); view.filters().len()].into())
+                .collect(),
+            values_truncated: vec![0; dimensions].into(),
+            values_missing: vec![Missing::default(); dimensions].into(),
+            packets_missing: 0,
+            flows_by_view: vec![0; views.len()].into(),
             schema,
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
@@ -104,6 +117,7 @@ impl Counts {
             messages: 0,
             payload_bytes: 0,
             late_messages: 0,
+            classes: Default::default(),
             counted: RecordTotals::default(),
             ignored: Default::default(),
             skipped: Default::default(),
@@ -206,9 +220,13 @@ impl Counts {
         self.messages = 0;
         self.payload_bytes = 0;
         self.late_messages = 0;
+        self.classes = Default::default();
         self.counted = RecordTotals::default();
         self.ignored = Default::default();
         self.ignored_by_view.fill(Default::default());
+        for filters in &mut self.filtered_out {
+            filters.fill(FilteredOut::default());
+        }
         self.skipped = Default::default();
         self.malformed = Default::default();
         self.as_found = Default::default();
@@ -216,7 +234,8 @@ impl Counts {
         self.unknown_rate = 0;
         self.evidence.clear();
         self.values_truncated.fill(0);
-        self.values_missing.fill(0);
+        self.values_missing.fill(Missing::default());
+        self.packets_missing = 0;
         self.flows_by_view.fill(0);
     }
 }

@@ -7,17 +7,43 @@ const MESSAGES: usize = 4;
 /// How much of a message is kept, in bytes: a record or two.
 pub const EXCERPT_BYTES: usize = 1024;
 
+/// A flow of which no end is local, so that no series counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForeignFlow {
+    /// The source's AS, as far as it is known.
+    pub source_as: u32,
+    /// The destination's AS, as far as it is known.
+    pub destination_as: u32,
+    /// Whether the record lacks the addresses by which an end could be local.
+    pub lacks_addresses: bool,
+    /// What external interfaces said of it; `None` where no exporter has any.
+    pub interfaces: Option<InterfaceUse>,
+}
+
+/// Whether external interfaces say which way a flow goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InterfaceUse {
+    /// They do.
+    Decides,
+    /// The record does not say which device exported it.
+    NoExporter,
+    /// Its exporter has no external interfaces.
+    OtherExporter,
+    /// The record has no interfaces.
+    NoInterfaces,
+}
+
 /// A few of the first flows that no series counts, and of the first messages of which nothing was
 /// counted. It is full after a moment, so keeping it costs one comparison.
 #[derive(Debug, Default)]
 pub struct Evidence {
-    flows: Vec<[u32; 2]>,
+    flows: Vec<ForeignFlow>,
     messages: Vec<Box<[u8]>>,
 }
 
 impl Evidence {
-    /// Source and destination AS of flows that no series counts.
-    pub fn flows(&self) -> &[[u32; 2]] {
+    /// Flows of which no end is local.
+    pub fn flows(&self) -> &[ForeignFlow] {
         &self.flows
     }
 
@@ -26,11 +52,11 @@ impl Evidence {
         self.messages.iter().map(|message| &**message)
     }
 
-    /// Keeps the ASes of a flow that no series counts, while there is room.
+    /// Keeps a flow of which no end is local, while there is room.
     #[inline]
-    pub fn keep_flow(&mut self, source_as: u32, destination_as: u32) {
+    pub fn keep_flow(&mut self, flow: impl FnOnce() -> ForeignFlow) {
         if self.flows.len() < FLOWS {
-            self.push_flow([source_as, destination_as]);
+            self.push_flow(flow());
         }
     }
 
@@ -43,7 +69,7 @@ impl Evidence {
     }
 
     #[cold]
-    fn push_flow(&mut self, flow: [u32; 2]) {
+    fn push_flow(&mut self, flow: ForeignFlow) {
         self.flows.push(flow);
     }
 

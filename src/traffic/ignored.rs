@@ -3,8 +3,10 @@
 /// Why no series counts a valid flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ignored {
-    /// Neither its source nor its destination is the monitored AS.
+    /// Neither of its ends is local, and no view counts transit.
     OtherAs,
+    /// One of its ends is local, and it is of a class that no view counts.
+    OtherClass,
     /// It is of a class that a view counts, and does not pass the view's filters.
     Filtered,
     /// It would take a count that is not handed over yet past 2^64, or is past that by itself, multiplied
@@ -14,12 +16,14 @@ pub enum Ignored {
 
 impl Ignored {
     /// All reasons, in the order of [`Ignored::index`].
-    pub const ALL: [Ignored; 3] = [Ignored::OtherAs, Ignored::Filtered, Ignored::Overflow];
+    pub const ALL: [Ignored; 4] =
+        [Ignored::OtherAs, Ignored::OtherClass, Ignored::Filtered, Ignored::Overflow];
 
     /// The reason as a label value.
     pub const fn label(self) -> &'static str {
         match self {
             Ignored::OtherAs => "other_as",
+            Ignored::OtherClass => "other_class",
             Ignored::Filtered => "filtered",
             Ignored::Overflow => "overflow",
         }

@@ -8,7 +8,7 @@ use flow_exporter::{
     ledger::SeriesTable,
     pipeline::{Counting, Pipeline},
     schema::{Class, Filter, Measure, Schema, View},
-    traffic::{AsSource, Counts, Rule},
+    traffic::{AsSource, Counts, Missing, Rule},
 };
 
 const TABLE: &str = "network,asn,country_code
@@ -89,11 +89,13 @@ fn an_as_that_the_record_lacks_is_that_of_the_network_or_else_of_the_table() {
 
     let (.., counts) = counted(&all, &["source_as"], &between("192.0.2.1", "203.0.113.1", ""));
     let found = |counts: &Counts| AsSource::ALL.map(|found| counts.as_found[found.index()]);
-    assert_eq!(found(&counts), [0, 1, 0, 1]);
+    assert_eq!(found(&counts), [0, 1, 0, 1, 0]);
     let (.., counts) = counted(&all, &["source_as"], &between("192.0.2.200", "1.1.1.1", fields));
-    assert_eq!(found(&counts), [1, 0, 0, 1]);
+    assert_eq!(found(&counts), [1, 0, 0, 1, 0]);
     let (.., counts) = counted(&all, &["source_as"], &between("192.0.2.200", "198.51.100.1", ""));
-    assert_eq!(found(&counts), [0, 0, 2, 0]);
+    assert_eq!(found(&counts), [0, 0, 2, 0, 0]);
+    let (.., counts) = counted(&all, &["source_as"], r#"{"as_src": 1, "bytes": 1}"#);
+    assert_eq!(found(&counts), [1, 0, 0, 0, 1]);
 
     // A table for countries alone leaves the AS to the record.
     let countries = Counting { table_says_as: false, ..all.clone() };
@@ -124,7 +126,8 @@ fn networks_of_the_list_are_local_and_give_the_site_of_the_local_end() {
         let (labels, class, counts) =
             counted(&counting, &["site"], &between(source, destination, ""));
         let site = labels.get("site").cloned().unwrap_or_default();
-        assert_eq!(counts.values_missing[0], u64::from(site.is_empty()));
+        let missing = Missing { values: u64::from(site.is_empty()), without_field: 0 };
+        assert_eq!(counts.values_missing[0], missing);
         (class, site)
     };
     let (berlin, office) = ("192.0.2.1", "192.0.2.200");

@@ -10,9 +10,10 @@ use flow_exporter::{
     asn::AsNames,
     clock::UnixMs,
     ledger::SeriesTable,
+    metrics::Metrics,
     pipeline::Pipeline,
     schema::{Class, Dimension, Filter, Measure, Schema, View},
-    traffic::{Counts, Ignored, RecordTotals, Rule},
+    traffic::{Counts, FilteredOut, Ignored, Missing, RecordTotals, Rule},
 };
 
 const ASN: u32 = 64512;
@@ -144,6 +145,7 @@ fn what_a_record_lacks_is_an_empty_label_and_counted_by_label() {
         for (place, dimension) in counts.schema().dimensions().iter().enumerate() {
             let has_it = ["source_as", "destination_as", "remote_as"].contains(&dimension.label());
             let missing = if has_it { 0 } else { 2 };
+            let missing = Missing { values: missing, without_field: missing };
             assert_eq!(counts.values_missing[place], missing, "{}", dimension.label());
         }
         let [(labels, counted)] = series(view(&some), &[bare, bare]).try_into().expect("one");
@@ -152,6 +154,30 @@ fn what_a_record_lacks_is_an_empty_label_and_counted_by_label() {
             assert!(name.ends_with("_as"), "{name} is {value}");
         }
     }
+}
+
+#[test]
+fn a_value_that_says_nothing_is_missing_though_the_record_has_its_field() {
+    let message = r#"{"as_src": 0, "as_dst": 64512, "peer_as_src": 0, "label": "", "comms": "",
+        "country_ip_src": "", "tcp_flags": "0", "iface_in": 0, "tag": 0, "bytes": 5}"#;
+    let nothing = ["communities", "hostname", "source_as", "source_country", "source_peer_as"];
+    let zeros = ["input_interface", "tag", "tcp_flags"];
+    let counts = counts(view(&[&nothing[..], &zeros].concat()), &[message]);
+    for (dimension, missing) in counts.schema().dimensions().iter().zip(&counts.values_missing) {
+        let values = u64::from(nothing.contains(&dimension.label()));
+        assert_eq!(*missing, Missing { values, without_field: 0 }, "{}", dimension.label());
+    }
+}
+
+#[test]
+fn flows_without_packets_are_counted_where_these_are_measured() {
+    let bare = r#"{"label": "edge1", "as_src": 1, "as_dst": 64512, "bytes": 5}"#;
+    let missing = |measures: &[Measure]| {
+        let view = View::new("a", &[Dimension::Hostname], &[Class::Receive], measures);
+        counts(view, &[bare, WIDE, bare]).packets_missing
+    };
+    assert_eq!(missing(&[Measure::Bytes, Measure::Packets]), 2);
+    assert_eq!(missing(&[Measure::Bytes, Measure::Flows]), 0);
 }
 
 #[test]
@@ -257,6 +283,43 @@ fn a_view_counts_what_passes_all_of_its_filters() {
     let bare = r#"{"as_src": 1, "as_dst": 64512, "bytes": 9000}"#;
     assert!(!passes(&[("service_port", &["0-65535"])], bare));
     assert!(passes(&[("service_port", &[""]), ("hostname", &[""])], bare));
+    // An AS that is not known is shown as 0, whether the record says that or nothing.
+    assert!(passes(&[("source_peer_as", &["0"])], bare));
+    assert!(!passes(&[("source_peer_as", &["1-4294967295"])], bare));
+}
+
+#[test]
+fn the_first_filter_that_a_flow_fails_is_counted_with_the_reason() {
+    let flow = |fields: &str| format!(r#"{{"as_src": 1, "as_dst": 64512, "bytes": 1{fields}}}"#);
+    let messages = [
+        flow(r#", "ip_proto": "tcp", "label": "edge1""#),
+        flow(r#", "ip_proto": "udp", "label": "edge2""#),
+        flow(r#", "ip_proto": "tcp", "label": "edge2""#),
+        flow(r#", "ip_proto": "tcp", "label": """#),
+        flow(r#", "ip_proto": "tcp""#),
+        flow(""),
+        flow(""),
+        // Of a class that the view does not count, so no filter is asked.
+        r#"{"as_src": 64512, "as_dst": 1, "bytes": 1}"#.to_owned(),
+    ];
+    let filters = [("protocol", "tcp"), ("hostname", "edge1")]
+        .map(|(label, value)| Filter::new(label, [value]).expect("a filter"));
+    let view = View::new("a", &[], &[Class::Receive], &[Measure::Bytes]).filtered(filters.into());
+    let counts = counts(view, &messages.each_ref().map(String::as_str));
+    let out = |other_value, values, without_field| FilteredOut {
+        other_value,
+        missing: Missing { values, without_field },
+    };
+    assert_eq!(counts.filtered_out[0][..], [out(1, 2, 2), out(1, 2, 1)]);
+    assert_eq!((counts.flows_by_view[0], counts.counted.flows), (1, 1));
+    let of_view = |reason: Ignored| counts.ignored_by_view[0][reason.index()].flows;
+    assert_eq!(Ignored::ALL.map(of_view), [0, 1, 6, 0]);
+    assert_eq!(counts.classes, [7, 1, 0, 0]);
+
+    let metrics = Metrics::new();
+    metrics.add_counts(&counts);
+    let missing = |label: &str| metrics.label_missing.with_label_values(&[label]).get();
+    assert_eq!((missing("protocol"), missing("hostname")), (2, 2));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 mod damage;
 mod displaced;
+mod growth;
 mod measures;
 mod threads;
 
@@ -173,13 +174,13 @@ async fn a_new_series_begins_with_zero_an_interval_before_and_an_ended_one_is_ma
     assert_eq!(sorted(receive(&mut receiver, 3).await), expected);
     push.until_idle().await;
 
-    // The same labels start again in the delta that ends them: no marker, and no zero, since there
-    // is a sample at that time.
+    // The same labels start again in the delta that ends them: no marker, and the zero comes after
+    // the last sample.
     ledger.end(3);
-    ledger.count(3, 1);
+    ledger.count(3, 11);
     ledger.sample(4);
-    let expected = [one(1, at(4), 15.0), one(3, at(4), 1.0)];
-    assert_eq!(sorted(receive(&mut receiver, 2).await), expected);
+    let expected = [one(1, at(4), 15.0), one(3, at(3) + 1, 0.0), one(3, at(4), 11.0)];
+    assert_eq!(sorted(receive(&mut receiver, 3).await), expected);
     push.until_idle().await;
 
     // Those that ended at the last tick have a marker where the zero would be.
@@ -188,8 +189,8 @@ async fn a_new_series_begins_with_zero_an_interval_before_and_an_ended_one_is_ma
     assert_eq!(receive(&mut receiver, 2).await.len(), 2);
     ledger.count(3, 9);
     ledger.sample(6);
-    let expected = [one(1, at(6), 15.0), one(3, at(6), 9.0)];
-    assert_eq!(sorted(receive(&mut receiver, 2).await), expected);
+    let expected = [one(1, at(6), 15.0), one(3, at(5) + 1, 0.0), one(3, at(6), 9.0)];
+    assert_eq!(sorted(receive(&mut receiver, 3).await), expected);
 
     // A series that lived only between two ticks is not lost either.
     ledger.count(4, 3);
@@ -205,7 +206,7 @@ async fn a_new_series_begins_with_zero_an_interval_before_and_an_ended_one_is_ma
     ];
     assert_eq!(sorted(receive(&mut receiver, 5).await), expected);
     ledger.close();
-    assert_eq!(push.end().await, settled(22, []));
+    assert_eq!(push.end().await, settled(24, []));
 }
 
 #[tokio::test]
@@ -256,6 +257,10 @@ fn tell(ledger: &mut FakeLedger, ticks: std::ops::Range<i64>) {
         if number % 11 == 10 {
             ledger.end(9);
             ledger.count(9, 1);
+        }
+        // It comes back at the next tick.
+        if number % 8 == 7 {
+            ledger.end(8);
         }
         ledger.sample(number);
     }
@@ -573,7 +578,7 @@ async fn of_two_series_with_the_same_labels_the_first_is_sent() {
     ledger.sample(0);
     assert_eq!(receive(&mut receiver, 2).await[1], one(1, at(0), 1.0));
     push.until_idle().await;
-    // The second one continues where the first one ended.
+    // The second one continues where the first one ended: its counter does not begin there.
     ledger.end(1);
     ledger.sample(1);
     assert_eq!(receive(&mut receiver, 1).await, [one(1, at(1), 100.0)]);
@@ -625,6 +630,19 @@ async fn all_series_end_with_the_program_if_they_are_to() {
     let expected = [stale(1, at(0) + 1), stale(2, at(0) + 1)];
     assert_eq!(sorted(receive(&mut receiver, 2).await), expected);
     assert_eq!(push.end().await, settled(6, []));
+
+    // In the next process, what ends has grown at the time of the marker, and begins again.
+    let mut ledger = ledger.after(|_| ());
+    let push = ledger.push(&config);
+    ledger.count(1, 4);
+    ledger.snapshot(at(0) + 1);
+    ledger.end(1);
+    ledger.count(1, 9);
+    ledger.sample(1);
+    let expected =
+        [one(1, at(0) + 2, 5.0), one(1, at(0) + 3, 0.0), one(1, at(1), 9.0), one(2, at(1), 1.0)];
+    assert_eq!(sorted(receive(&mut receiver, 4).await), expected);
+    push.kill().await;
 }
 
 /// The memory that this process uses, in MiB.

@@ -68,6 +68,18 @@ pub fn whole(value: f64) -> u64 {
     value as u64
 }
 
+/// How much the values of a counter grow, as databases see it: one that is smaller than the one before
+/// has grown from zero. The first one counts as where it began.
+pub fn growth(values: impl IntoIterator<Item = u64>) -> u64 {
+    let mut before = None;
+    let grows = values.into_iter().map(|value| match before.replace(value) {
+        Some(before) if before <= value => value - before,
+        Some(_) => value,
+        None => 0,
+    });
+    grows.sum()
+}
+
 /// Adds up the totals of several processes.
 pub fn sum(parts: impl IntoIterator<Item = Totals>) -> Totals {
     let mut sum = Totals::new();

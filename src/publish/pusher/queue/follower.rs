@@ -436,6 +436,10 @@ impl LogFollower {
         let time = end + Millis::new(1);
         self.window.clear();
         self.series.end_all(time, &mut self.window);
+        // Ticks up to the floor are not read again, so the next process begins behind them.
+        if let Some(&(base, base_time)) = self.bases.back() {
+            (self.progress.base, self.progress.base_time) = (base, base_time);
+        }
         (self.progress.begin, self.progress.done) = (self.progress.end, 0);
         self.progress.floor = Some(time);
         self.next = 0;

@@ -21,6 +21,9 @@ use super::{
     window::Window,
 };
 
+/// From one time to the next one that samples can have.
+const NEXT: Millis = Millis::new(1);
+
 /// How often an endpoint wants samples.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
@@ -281,7 +284,8 @@ impl EndpointSeries {
         let same = self.duplicates.iter().filter(|&(&origin, _)| places.get(origin) == place);
         let next = same.min_by_key(|&(&origin, counter)| (counter.start, origin));
         if let Some((&origin, &counter)) = next {
-            series.begin(origin, counter);
+            // Its counter did not begin now, so there is no zero before it.
+            series.begin(origin, counter, Flags::CHANGED);
             self.duplicates.remove(&origin);
         }
     }
@@ -318,7 +322,7 @@ impl EndpointSeries {
                     self.duplicates.insert(origin, counter);
                     taken = Some(slot);
                 } else {
-                    series.begin(origin, counter);
+                    series.begin(origin, counter, Flags::NEW);
                 }
                 Place::at(slot)
             });
@@ -362,27 +366,31 @@ impl EndpointSeries {
     ) -> Unsent {
         let Tick { time, before, .. } = tick;
         let window = &mut window;
-        for ending in std::mem::take(&mut self.endings) {
+        let endings = std::mem::take(&mut self.endings);
+        for ending in &endings {
             let slot = ending.series;
             let series = &mut self.all[slot];
-            // What it grew by since the newest tick must not be lost. It may have grown at the very
-            // time of that: where the clock went back, times of deltas stand still.
-            let grown =
-                before.map_or(ending.changed, |before| ending.changed.max(before + Millis::new(1)));
-            if ending.flags.has(Flags::NEW) {
+            let is_new = ending.flags.has(Flags::NEW);
+            if is_new {
                 series.emit_zero(slot, window, tick, rules.interval);
-                series.emit(slot, window, grown, ending.value as f64);
-            } else if series.flags.has(Flags::KNOWN) && ending.flags.has(Flags::CHANGED) {
+            }
+            if is_new || series.flags.has(Flags::KNOWN) && ending.flags.has(Flags::CHANGED) {
                 if let (Some(before), Some(value)) = (before, ending.idle_value) {
                     series.emit(slot, window, before, value as f64);
                 }
+                let grown = series.growth(ending.changed, tick);
                 series.emit(slot, window, grown, ending.value as f64);
             }
-            if series.flags.has(Flags::LIVES) {
-                if let Some(window) = window {
-                    window.restart(slot, time, ending.start);
-                }
-            } else if series.flags.has(Flags::KNOWN) {
+            if series.start != ending.start
+                && let Some(window) = window
+            {
+                window.restart(slot, series.last + NEXT, ending.start);
+            }
+        }
+        // Labels may have ended several times since the newest tick.
+        for Ending { series: slot, .. } in endings {
+            let series = &mut self.all[slot];
+            if !series.flags.has(Flags::LIVES) && series.flags.has(Flags::KNOWN) {
                 series.emit(slot, window, time, STALE);
             }
         }
@@ -511,11 +519,12 @@ impl EndpointSeries {
 }
 
 impl LabelledSeries {
-    /// This count of a series of the journal has the labels from now on.
-    fn begin(&mut self, origin: Origin, counter: Counter) {
+    /// This count of a series of the journal has the labels from now on. `flags` says since when it
+    /// counts: [`NEW`](Flags::NEW) from zero on, [`CHANGED`](Flags::CHANGED) already before.
+    fn begin(&mut self, origin: Origin, counter: Counter, flags: u8) {
         let Counter { start, value, changed, has_siblings } = counter;
         let is_known = self.flags.has(Flags::KNOWN);
-        self.flags = Flags(Flags::LIVES | Flags::NEW);
+        self.flags = Flags(Flags::LIVES | flags);
         self.flags.set(Flags::KNOWN, is_known);
         self.flags.set(Flags::HAS_SIBLINGS, has_siblings);
         (self.id, self.count) = (origin.id, origin.count);
@@ -550,7 +559,9 @@ impl LabelledSeries {
         }
     }
 
-    /// The zero before a new series' first value.
+    /// The zero before a new series' first value. If the labels had a sample, it comes after that:
+    /// a receiver that sees the old series' last value followed by a larger one of the new series
+    /// would take the difference for growth.
     fn emit_zero(
         &mut self,
         slot: u32,
@@ -558,14 +569,22 @@ impl LabelledSeries {
         tick: Tick,
         interval: Millis,
     ) {
-        let mut zero = tick.time - interval;
-        if let Some(floor) = tick.floor
-            && !self.flags.has(Flags::KNOWN)
-        {
-            zero = zero.max(floor + Millis::new(1));
-        }
+        let zero = (tick.time - interval).max(self.earliest(tick));
         if zero < tick.time {
             self.emit(slot, window, zero, 0.0);
         }
+    }
+
+    /// The time for the value of a series that ends, which it has had since `changed`: what it grew by
+    /// since the newest tick must not be lost. It may have grown at the very time of that: where the
+    /// clock went back, times of deltas stand still. A zero fits between it and the tick.
+    fn growth(&self, changed: UnixMs, tick: Tick) -> UnixMs {
+        let since = tick.before.map_or(UnixMs::MIN, |before| before + NEXT);
+        changed.min(tick.time - NEXT - NEXT).max(since).max(self.earliest(tick))
+    }
+
+    /// The endpoint has nothing of these labels from this time on.
+    fn earliest(&self, tick: Tick) -> UnixMs {
+        tick.floor.map_or(self.last, |floor| self.last.max(floor)) + NEXT
     }
 }

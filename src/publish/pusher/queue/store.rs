@@ -376,13 +376,14 @@ impl QueueStore {
     }
 }
 
-/// Stands for the rules in the note. The text is the one that earlier versions made, so that their
-/// notes stay valid.
+/// Changes when a log gives other samples than by the rules of earlier versions.
+const RULES_VERSION: u32 = 2;
+
+/// Stands for the rules in the note.
 fn fingerprint(rules: Rules) -> u32 {
     let Rules { interval, idle } = rules;
     let (interval_ms, idle_ms) = (interval.get(), idle.map(Millis::get));
-    let text = format!("Rules {{ interval_ms: {interval_ms}, idle_ms: {idle_ms:?} }}");
-    crc32fast::hash(text.as_bytes())
+    crc32fast::hash(format!("{RULES_VERSION} {interval_ms} {idle_ms:?}").as_bytes())
 }
 
 /// How many samples the log has between two positions.

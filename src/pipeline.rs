@@ -18,7 +18,10 @@ mod view;
 
 use crate::{
     address::Tables,
-    flow::{Decoder, Malformed, Plan, Record, Slot},
+    flow::{
+        Decoder, Malformed, Plan, Record, Slot,
+        datagram::{Datagram, Datagrams, Settings},
+    },
     schema::{Class, Dimension, Field, Filter, Schema},
     traffic::{Counts, Ignored, Rule, Sampling},
 };
@@ -45,6 +48,14 @@ pub struct Counting {
     pub table_says_as: bool,
 }
 
+impl Counting {
+    /// The same, but flows are multiplied by the rate that their record has.
+    fn multiplied(&self) -> Self {
+        let sampling = Sampling { multiplies: true, ..self.sampling.clone() };
+        Counting { sampling, ..self.clone() }
+    }
+}
+
 /// By a rule alone.
 impl From<&Rule> for Counting {
     fn from(rule: &Rule) -> Self {
@@ -55,15 +66,58 @@ impl From<&Rule> for Counting {
 /// Decodes messages and counts their flows, for one worker.
 #[derive(Debug)]
 pub struct Pipeline {
+    counting: Counting,
     decoder: Decoder,
+    counter: FlowCounter,
+    /// What datagrams need, from the first one on.
+    datagrams: Option<Box<OfDatagrams>>,
+    schema: Schema,
+}
+
+/// Decodes and counts datagrams. Their flows are always multiplied by their rate, so their plan is
+/// another one.
+#[derive(Debug)]
+struct OfDatagrams {
+    decoder: Datagrams,
     counter: FlowCounter,
 }
 
 impl Pipeline {
     /// A pipeline for tables of this schema.
     pub fn new(schema: &Schema, counting: impl Into<Counting>) -> Self {
-        let counter = FlowCounter::new(schema, counting);
-        Pipeline { decoder: Decoder::pmacct(&counter.plan), counter }
+        let counting = counting.into();
+        let counter = FlowCounter::new(schema, counting.clone());
+        let decoder = Decoder::pmacct(&counter.plan);
+        Pipeline { counting, decoder, counter, datagrams: None, schema: schema.clone() }
+    }
+
+    /// Counts for tables of another schema from now on. What exporters said stays known.
+    pub fn set_schema(&mut self, schema: &Schema) {
+        let datagrams = self.datagrams.take();
+        *self = Pipeline::new(schema, self.counting.clone());
+        self.datagrams = datagrams.map(|mut datagrams| {
+            datagrams.counter = FlowCounter::new(schema, self.counting.multiplied());
+            datagrams.decoder.set_plan(&datagrams.counter.plan);
+            datagrams
+        });
+    }
+
+    /// Decodes a datagram and counts the flows in it.
+    pub fn datagram(&mut self, datagram: &Datagram<'_>, counts: &mut Counts) {
+        let Pipeline { counting, datagrams, schema, .. } = self;
+        let OfDatagrams { decoder, counter } = &mut **datagrams.get_or_insert_with(|| {
+            let counter = FlowCounter::new(schema, counting.multiplied());
+            let decoder = Datagrams::new(&counter.plan, Settings::default());
+            Box::new(OfDatagrams { decoder, counter })
+        });
+        counter.lookups.refresh();
+        counts.messages += 1;
+        counts.payload_bytes += datagram.payload.len() as u64;
+        decoder.decode(datagram, &mut |record| match record {
+            Record::Flow(row) => counter.flow(&row, counts),
+            Record::Skipped(reason) => counts.skipped[reason.index()] += 1,
+            Record::Malformed(reason, _) => counts.malformed[reason.index()] += 1,
+        });
     }
 
     /// Decodes a message and counts what is in it. Calls `malformed` for each record that can't be
@@ -75,7 +129,7 @@ impl Pipeline {
         counts: &mut Counts,
         mut malformed: impl FnMut(Malformed, &str),
     ) {
-        let Pipeline { decoder, counter } = self;
+        let Pipeline { decoder, counter, .. } = self;
         counter.lookups.refresh();
         counts.messages += 1;
         counts.payload_bytes += payload.len() as u64;

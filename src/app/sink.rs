@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     clock::UnixMs,
-    flow::Malformed,
+    flow::{Malformed, datagram::Datagram},
     ledger::{Reader, Shard},
     log_limit::LogLimit,
     pipeline::{Counting, Pipeline},
@@ -22,7 +22,6 @@ static LOG_MALFORMED: LogLimit = LogLimit::new(Duration::from_secs(30));
 #[derive(Debug)]
 pub(super) struct CountingSink {
     shard: Shard,
-    counting: Counting,
     /// What the pipeline is for.
     schema: Arc<Schema>,
     pipeline: Pipeline,
@@ -32,13 +31,18 @@ impl CountingSink {
     pub(super) fn new(shard: Shard, counting: &Counting) -> Self {
         let schema = Arc::clone(shard.schema());
         let pipeline = Pipeline::new(&schema, counting.clone());
-        CountingSink { shard, counting: counting.clone(), schema, pipeline }
+        CountingSink { shard, schema, pipeline }
     }
 }
 
 impl Sink for CountingSink {
-    fn message(&mut self, Message { origin, time, payload }: Message<'_>) {
+    fn message(&mut self, Message { origin, time, sender, payload }: Message<'_>) {
         let counts = self.shard.counts(time);
+        if let Some(sender) = sender {
+            let received = time.unwrap_or_else(UnixMs::now);
+            self.pipeline.datagram(&Datagram::new(payload, sender, received), counts);
+            return;
+        }
         self.pipeline.message(payload, counts, |reason, record| {
             if let Some(held_back) = LOG_MALFORMED.permit() {
                 log_malformed(origin, reason, record, held_back);
@@ -62,7 +66,7 @@ impl Sink for CountingSink {
         self.shard.hand_over(positions);
         if !Arc::ptr_eq(self.shard.schema(), &self.schema) {
             self.schema = Arc::clone(self.shard.schema());
-            self.pipeline = Pipeline::new(&self.schema, self.counting.clone());
+            self.pipeline.set_schema(&self.schema);
         }
     }
 

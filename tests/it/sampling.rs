@@ -3,11 +3,15 @@
 use std::{num::NonZero, sync::Arc};
 
 use flow_exporter::{
+    clock::UnixMs,
+    flow::datagram::Datagram,
     metrics::Metrics,
     pipeline::{Counting, Pipeline},
     schema::{Class, Dimension, Measure, Schema, View},
     traffic::{Counts, Ignored, RecordTotals, Rule, Sampling, SamplingRates},
 };
+
+use testkit::netflow::{V5, V5Flow};
 
 const ASN: u32 = 64512;
 
@@ -106,4 +110,32 @@ fn the_rate_in_force_is_shown_for_a_bounded_number_of_exporters() {
     let fresh = Metrics::new();
     fresh.add_counts(&counts(sampling(false, &[("edge1", 30)]), &[by_name]));
     assert_eq!(fresh.sampling_rate.with_label_values(&["edge1"]).get(), 30);
+}
+
+/// pmacct may have multiplied its records already; exporters never do.
+#[test]
+fn flows_of_datagrams_are_always_multiplied_and_by_the_rate_of_the_operator_first() {
+    let sender = "203.0.113.1:2055".parse().unwrap();
+    let payload = V5 { sampling: 100, ..V5::new([V5Flow::default()]) }.bytes();
+    let datagram = Datagram::new(&payload, sender, UnixMs::new(1_700_000_000_000));
+    for (overrides, factor) in [(&[][..], 100), (&[("203.0.113.0/24", 7)], 7)] {
+        let counting = Counting {
+            rule: Rule::of_as(ASN),
+            sampling: sampling(false, overrides),
+            ..Counting::default()
+        };
+        let mut pipeline = Pipeline::new(&Schema::original(), counting);
+        // Another schema changes nothing of it.
+        for dimension in [Dimension::DESTINATION_AS, Dimension::SOURCE_AS] {
+            let measures = [Measure::Bytes, Measure::Packets];
+            let view = View::new("test", &[dimension], &[Class::Transmit], &measures);
+            let schema = Arc::new(Schema::new(vec![view]));
+            pipeline.set_schema(&schema);
+            let mut counts = Counts::new(schema);
+            pipeline.datagram(&datagram, &mut counts);
+            let (_, series) = counts.series().next().expect("a series");
+            assert_eq!(series.iter().collect::<Vec<_>>(), [600 * factor, 5 * factor]);
+            assert_eq!((counts.messages, counts.payload_bytes), (1, payload.len() as u64));
+        }
+    }
 }

@@ -186,7 +186,7 @@ impl<S: Sink> Worker<S> {
             let origin = Origin { name: &self.name, partition: 0, offset: self.next_offset };
             if !payload.is_empty() {
                 // Lines have no timestamps.
-                self.sink.message(Message { origin, time: None, payload });
+                self.sink.message(Message { origin, time: None, sender: None, payload });
             }
             self.next_offset += end as i64;
             rest = &rest[end..];

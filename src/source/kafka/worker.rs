@@ -192,7 +192,7 @@ impl<S: Sink> Worker<S> {
                         }
                     };
                     let origin = Origin { name: topic, partition, offset };
-                    sink.message(Message { origin, time, payload });
+                    sink.message(Message { origin, time, sender: None, payload });
                     *next_offset = offset + 1;
                 }
                 Item::Error { error, offset } => {

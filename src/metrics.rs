@@ -1,11 +1,14 @@
 //! The program's own metrics: each name, help text and label is declared here, once.
 //!
-//! The flow counters are not among them: they come from snapshots.
+//! The flow counters are not among them: they come from snapshots. What is told of what they count
+//! belongs to the snapshot too, so that both are of one moment ([`Metrics::publish`]).
+
+mod wide;
 
 use std::{
     collections::{HashMap, HashSet},
     fmt,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use prometheus::{
@@ -21,6 +24,8 @@ use crate::{
     schema::Schema,
     traffic::{AsSource, Counts, Ignored, SamplingRates},
 };
+
+pub use wide::{Sum, Wide, WideCounter, WideCounterVec};
 
 /// What kind of metric a [`Family`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,38 +86,54 @@ pub struct Family {
     pub samples: Vec<Sample>,
 }
 
+/// Where metrics are registered.
+#[derive(Default)]
+struct Registries {
+    /// What is shown as it is at the moment.
+    momentary: Registry,
+    /// What the ledger tells of what it has counted, which is shown once that is published.
+    counted: Registry,
+}
+
 macro_rules! metrics {
-    ($($(#[doc = $help:literal])+ $field:ident: $kind:ident($name:literal $(, $labels:expr $(, $buckets:expr)?)?);)*) => {
+    ($($registry:ident {
+        $($(#[doc = $help:literal])+ $field:ident: $kind:ident($name:literal $(, $labels:expr $(, $buckets:expr)?)?);)*
+    })*) => {
         /// The program's own metrics. The documentation of a field is its help text.
         pub struct Metrics {
-            registry: Registry,
+            registries: Registries,
+            /// What was published last of [`Registries::counted`].
+            published: Mutex<Arc<[Family]>>,
             push_moves: Mutex<()>,
             /// Exporters whose sampling rate is shown.
             sampled: Mutex<HashSet<String>>,
             /// In seconds since the epoch; `None` if the system does not say.
             process_start: Option<f64>,
-            $($(#[doc = $help])+ pub $field: $kind,)*
+            $($($(#[doc = $help])+ pub $field: $kind,)*)*
         }
 
         impl Metrics {
             /// The program's own metrics, in the order of their declaration.
-            pub const DECLARED: &[Declared] = &[$(Declared {
+            pub const DECLARED: &[Declared] = &[$($(Declared {
                 name: $name,
                 help: concat!($($help),+),
                 kind: kind!($kind),
                 labels: labels!($kind $(, $labels)?),
-            }),*];
+            }),*),*];
 
             /// All metrics, at zero.
             pub fn new() -> Self {
-                let registry = Registry::new();
-                Metrics {
-                    $($field: register(&registry, new_metric!($kind, $name, help(&[$($help),+]) $(, $labels $(, $buckets)?)?)),)*
-                    registry,
+                let registries = Registries::default();
+                let metrics = Metrics {
+                    $($($field: register(&registries.$registry, new_metric!($kind, $name, help(&[$($help),+]) $(, $labels $(, $buckets)?)?)),)*)*
+                    registries,
+                    published: Mutex::default(),
                     push_moves: Mutex::new(()),
                     sampled: Mutex::default(),
                     process_start: process::usage().ok().and_then(|usage| process::start_time(&usage)),
-                }.with_known_labels()
+                }.with_known_labels();
+                metrics.publish(metrics.counted());
+                metrics
             }
         }
     };
@@ -129,6 +150,12 @@ macro_rules! kind {
         Kind::Counter
     };
     (IntCounterVec) => {
+        Kind::Counter
+    };
+    (WideCounter) => {
+        Kind::Counter
+    };
+    (WideCounterVec) => {
         Kind::Counter
     };
     ($kind:ident) => {
@@ -169,157 +196,163 @@ const SECONDS: [f64; 9] = [0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0]
 const UNTIMED: [&str; 3] = ["absent", "past", "future"];
 
 metrics! {
-    /// A constant 1, labelled with the version that runs.
-    build_info: IntGaugeVec("flow_exporter_build_info", ["version"]);
-    /// Messages taken from the source.
-    messages: IntCounter("flow_exporter_messages_total");
-    /// Payload bytes of these messages.
-    message_bytes: IntCounter("flow_exporter_message_bytes_total");
-    /// Messages that arrived too late for the tick of their timestamp; they are counted in the next
-    /// one.
-    late_messages: IntCounter("flow_exporter_late_messages_total");
-    /// Messages with an unusable timestamp, by reason; their arrival time is used.
-    untimed_messages: IntCounterVec("flow_exporter_untimed_messages_total", ["reason"]);
-    /// Flow records counted in a series.
-    flows: IntCounter("flow_exporter_flows_total");
-    /// Bytes reported by the counted flow records.
-    flow_bytes: IntCounter("flow_exporter_flow_bytes_total");
-    /// Valid flow records not counted in any series, by reason.
-    flows_ignored: IntCounterVec("flow_exporter_flows_ignored_total", ["reason"]);
-    /// Bytes reported by the ignored flow records, by reason.
-    flow_bytes_ignored: IntCounterVec("flow_exporter_flow_bytes_ignored_total", ["reason"]);
-    /// Valid records that are not flows, by reason.
-    records_skipped: IntCounterVec("flow_exporter_records_skipped_total", ["reason"]);
-    /// Records that could not be decoded, by reason.
-    decode_errors: IntCounterVec("flow_exporter_decode_errors_total", ["reason"]);
-    /// Label values of counted flow records truncated to 1,024 bytes, by label; values with the
-    /// same beginning are counted as one.
-    label_values_truncated: IntCounterVec("flow_exporter_label_values_truncated_total", ["label"]);
-    /// Flow records that lacked the value of a label, by label: in each view that has it, where it is
-    /// empty, or 0 for an AS; and in each that did not count them since it filters by that label.
-    label_missing: IntCounterVec("flow_exporter_label_missing_total", ["label"]);
-    /// Ends of flow records by where their AS number was found (record, networks or table) or why not,
-    /// while --networks or --as-table is given.
-    as_found: IntCounterVec("flow_exporter_as_found_total", ["by"]);
-    /// Last rate by which the flows of an exporter were multiplied, by its address, or else its
-    /// hostname; of 1,000 exporters at most.
-    sampling_rate: IntGaugeVec("flow_exporter_sampling_rate", ["exporter"]);
-    /// Flow records that were to be multiplied by their sampling rate and have none; they are
-    /// counted as they are.
-    flows_unknown_rate: IntCounter("flow_exporter_flows_unknown_sampling_rate_total");
-    /// Valid flow records that a view does not count, by view and reason.
-    view_flows_ignored: IntCounterVec("flow_exporter_view_flows_ignored_total", ["view", "reason"]);
-    /// Bytes reported by the flow records that a view does not count, by view and reason.
-    view_flow_bytes_ignored: IntCounterVec("flow_exporter_view_flow_bytes_ignored_total", ["view", "reason"]);
-    /// Current number of flow series, by view, with those labelled other.
-    series: IntGaugeVec("flow_exporter_series", ["view"]);
-    /// Maximum number of flow series, by view; further flows are counted in series labelled other.
-    series_limit: IntGaugeVec("flow_exporter_series_limit", ["view"]);
-    /// Bytes counted in series labelled other, by view, because the number of series had reached
-    /// its maximum.
-    flow_bytes_other: IntCounterVec("flow_exporter_flow_bytes_other_total", ["view"]);
-    /// Flow series that began at the maximum of series in the place of lighter ones, by view.
-    series_admitted: IntCounterVec("flow_exporter_series_admitted_total", ["view"]);
-    /// Flow series that ended at the maximum of series to make room for heavier ones, by view.
-    series_dismissed: IntCounterVec("flow_exporter_series_dismissed_total", ["view"]);
-    /// Flow series that ended because they had no flows for the time of --series-ttl.
-    series_expired: IntCounter("flow_exporter_series_expired_total");
-    /// Time of the newest tick, in seconds since the epoch; every message before it is counted.
-    last_tick: Gauge("flow_exporter_last_tick_timestamp_seconds");
-    /// Snapshots published.
-    snapshots: IntCounter("flow_exporter_snapshots_total");
-    /// Snapshots published without the counts of a worker that did not answer in time.
-    snapshots_incomplete: IntCounter("flow_exporter_snapshots_incomplete_total");
-    /// Time from the start of a snapshot to its publication.
-    snapshot_seconds: Histogram("flow_exporter_snapshot_duration_seconds", SECONDS);
-    /// Size of the journal on disk, in bytes.
-    journal_bytes: IntGauge("flow_exporter_journal_bytes");
-    /// Bytes written to the journal, including checkpoints.
-    journal_written: IntCounter("flow_exporter_journal_written_bytes_total");
-    /// Snapshots that could not be written to the journal; their counts are part of a later one.
-    journal_errors: IntCounter("flow_exporter_journal_errors_total");
-    /// Messages between the last one counted and the end of the partition.
-    kafka_lag: IntGaugeVec("flow_exporter_kafka_lag_messages", ["topic", "partition"]);
-    /// Offset of the next message to be counted.
-    kafka_position: IntGaugeVec("flow_exporter_kafka_next_offset", ["topic", "partition"]);
-    /// Partitions being consumed.
-    kafka_partitions: IntGauge("flow_exporter_kafka_partitions");
-    /// Messages deleted by Kafka before they were counted, according to their offsets.
-    kafka_lost: IntCounterVec("flow_exporter_kafka_messages_lost_total", ["topic", "partition"]);
-    /// Times a partition was found to have been deleted and recreated; it is then read from its
-    /// beginning.
-    kafka_recreated: IntCounterVec("flow_exporter_kafka_partitions_recreated_total", ["topic", "partition"]);
-    /// Times a partition was found to be missing, for example with its topic; it is read again
-    /// if it comes back.
-    kafka_vanished: IntCounterVec("flow_exporter_kafka_partitions_vanished_total", ["topic", "partition"]);
-    /// Messages counted and published but not yet committed to the consumer group; if this process
-    /// crashes, another member counts them again.
-    kafka_uncommitted: IntGaugeVec("flow_exporter_kafka_uncommitted_messages", ["topic", "partition"]);
-    /// Messages counted but not committed before their partition was assigned to another member,
-    /// which counts them again.
-    kafka_abandoned: IntCounterVec("flow_exporter_kafka_messages_abandoned_total", ["topic", "partition"]);
-    /// Known brokers, by state of the connection.
-    kafka_brokers: IntGaugeVec("flow_exporter_kafka_brokers", ["state"]);
-    /// Errors reported by librdkafka, by its name for the error.
-    kafka_errors: IntCounterVec("flow_exporter_kafka_errors_total", ["error"]);
-    /// Rebalances of the consumer group, by event.
-    kafka_rebalances: IntCounterVec("flow_exporter_kafka_rebalances_total", ["event"]);
-    /// Whether the last attempt to load the configuration was successful.
-    config_reload_successful: IntGauge("flow_exporter_config_last_reload_successful");
-    /// Time of the last successful load of the configuration, in seconds since the epoch.
-    config_reload_time: Gauge("flow_exporter_config_last_reload_success_timestamp_seconds");
-    /// Log lines that could not be written, because their reader is stuck or gone, or their disk is
-    /// full.
-    log_lines_dropped: IntCounter("flow_exporter_log_lines_dropped_total");
-    /// Number of AS names in use.
-    as_names: IntGauge("flow_exporter_as_names");
-    /// Attempts to refresh AS names, by result.
-    as_names_refreshes: IntCounterVec("flow_exporter_as_names_refreshes_total", ["result"]);
-    /// Time of the last successful refresh of AS names, in seconds since the epoch.
-    as_names_updated: Gauge("flow_exporter_as_names_updated_timestamp_seconds");
-    /// HTTP requests answered, by path (other for unknown ones) and status code.
-    http_requests: IntCounterVec("flow_exporter_http_requests_total", ["path", "code"]);
-    /// Open HTTP connections.
-    http_connections: IntGauge("flow_exporter_http_connections");
-    /// HTTP connections closed early by the server, by reason: too many connections or a slow
-    /// client.
-    http_closed: IntCounterVec("flow_exporter_http_connections_closed_total", ["reason"]);
-    /// Time from the arrival of a scrape to the last byte of its answer.
-    scrape_seconds: Histogram("flow_exporter_scrape_duration_seconds", SECONDS);
-    /// Samples due to be sent, including those queued before startup and excluding suppressed idle
-    /// ones.
-    push_generated: IntCounterVec("flow_exporter_remote_write_samples_generated_total", ["endpoint"]);
-    /// Samples confirmed by the endpoint.
-    push_confirmed: IntCounterVec("flow_exporter_remote_write_samples_confirmed_total", ["endpoint"]);
-    /// Samples dropped, by reason.
-    push_dropped: IntCounterVec("flow_exporter_remote_write_samples_dropped_total", ["endpoint", "reason"]);
-    /// Samples that are neither confirmed nor dropped yet.
-    push_pending: IntGaugeVec("flow_exporter_remote_write_samples_pending", ["endpoint"]);
-    /// Time of the oldest pending sample, in seconds since the epoch; 0 if none is pending.
-    push_oldest_pending: GaugeVec("flow_exporter_remote_write_oldest_pending_timestamp_seconds", ["endpoint"]);
-    /// Bytes of the journal kept for pending samples, in whole segments.
-    push_pending_bytes: IntGaugeVec("flow_exporter_remote_write_pending_bytes", ["endpoint"]);
-    /// Time until the limits of the journal cause drops, if the endpoint accepts nothing and
-    /// samples keep coming at the average rate since startup.
-    push_queue_full: GaugeVec("flow_exporter_remote_write_queue_full_seconds", ["endpoint"]);
-    /// Requests sent, by status code, or by kind of failure if no answer came.
-    push_requests: IntCounterVec("flow_exporter_remote_write_requests_total", ["endpoint", "code"]);
-    /// Bytes of compressed request bodies sent, including retries.
-    push_bytes: IntCounterVec("flow_exporter_remote_write_sent_bytes_total", ["endpoint"]);
-    /// Time of the last confirmed request, in seconds since the epoch.
-    push_last_success: GaugeVec("flow_exporter_remote_write_last_success_timestamp_seconds", ["endpoint"]);
-    /// Time of the last failed or refused request, in seconds since the epoch; /-/ready shows the
-    /// error.
-    push_last_error: GaugeVec("flow_exporter_remote_write_last_error_timestamp_seconds", ["endpoint"]);
-    /// Confirmed samples that the receiver already had from an earlier request whose answer was
-    /// lost.
-    push_already_stored: IntCounterVec("flow_exporter_remote_write_samples_already_stored_total", ["endpoint"]);
-    /// 1 while nothing is sent because the endpoint needs the attention of its operator, else 0.
-    push_held: IntGaugeVec("flow_exporter_remote_write_held", ["endpoint"]);
-    /// A constant 1, labelled with the protocol and compression in use.
-    push_protocol: IntGaugeVec("flow_exporter_remote_write_protocol_info", ["endpoint", "protocol", "compression"]);
-    /// Time from the start of a remote-write request to its answer.
-    push_seconds: HistogramVec("flow_exporter_remote_write_request_duration_seconds", ["endpoint"], SECONDS);
+    momentary {
+        /// A constant 1, labelled with the version that runs.
+        build_info: IntGaugeVec("flow_exporter_build_info", ["version"]);
+        /// Messages with an unusable timestamp, by reason; their arrival time is used.
+        untimed_messages: IntCounterVec("flow_exporter_untimed_messages_total", ["reason"]);
+    }
+    counted {
+        /// Messages taken from the source.
+        messages: IntCounter("flow_exporter_messages_total");
+        /// Payload bytes of these messages.
+        message_bytes: IntCounter("flow_exporter_message_bytes_total");
+        /// Messages that arrived too late for the tick of their timestamp; they are counted in the next
+        /// one.
+        late_messages: IntCounter("flow_exporter_late_messages_total");
+        /// Flow records counted in a series.
+        flows: IntCounter("flow_exporter_flows_total");
+        /// Bytes reported by the counted flow records.
+        flow_bytes: WideCounter("flow_exporter_flow_bytes_total");
+        /// Valid flow records not counted in any series, by reason.
+        flows_ignored: IntCounterVec("flow_exporter_flows_ignored_total", ["reason"]);
+        /// Bytes reported by the ignored flow records, by reason.
+        flow_bytes_ignored: WideCounterVec("flow_exporter_flow_bytes_ignored_total", ["reason"]);
+        /// Valid records that are not flows, by reason.
+        records_skipped: IntCounterVec("flow_exporter_records_skipped_total", ["reason"]);
+        /// Records that could not be decoded, by reason.
+        decode_errors: IntCounterVec("flow_exporter_decode_errors_total", ["reason"]);
+        /// Label values of counted flow records truncated to 1,024 bytes, by label; values with the
+        /// same beginning are counted as one.
+        label_values_truncated: IntCounterVec("flow_exporter_label_values_truncated_total", ["label"]);
+        /// Flow records that lacked the value of a label, by label: in each view that has it, where it is
+        /// empty, or 0 for an AS; and in each that did not count them since it filters by that label.
+        label_missing: IntCounterVec("flow_exporter_label_missing_total", ["label"]);
+        /// Ends of flow records by where their AS number was found (record, networks or table) or why not,
+        /// while --networks or --as-table is given.
+        as_found: IntCounterVec("flow_exporter_as_found_total", ["by"]);
+        /// Last rate by which the flows of an exporter were multiplied, by its address, or else its
+        /// hostname; of 1,000 exporters at most.
+        sampling_rate: IntGaugeVec("flow_exporter_sampling_rate", ["exporter"]);
+        /// Flow records that were to be multiplied by their sampling rate and have none; they are
+        /// counted as they are.
+        flows_unknown_rate: IntCounter("flow_exporter_flows_unknown_sampling_rate_total");
+        /// Valid flow records that a view does not count, by view and reason.
+        view_flows_ignored: IntCounterVec("flow_exporter_view_flows_ignored_total", ["view", "reason"]);
+        /// Bytes reported by the flow records that a view does not count, by view and reason.
+        view_flow_bytes_ignored: WideCounterVec("flow_exporter_view_flow_bytes_ignored_total", ["view", "reason"]);
+        /// Current number of flow series, by view, with those labelled other.
+        series: IntGaugeVec("flow_exporter_series", ["view"]);
+        /// Maximum number of flow series, by view; further flows are counted in series labelled other.
+        series_limit: IntGaugeVec("flow_exporter_series_limit", ["view"]);
+        /// Bytes counted in series labelled other, by view, because the number of series had reached
+        /// its maximum.
+        flow_bytes_other: WideCounterVec("flow_exporter_flow_bytes_other_total", ["view"]);
+        /// Flow series that began at the maximum of series in the place of lighter ones, by view.
+        series_admitted: IntCounterVec("flow_exporter_series_admitted_total", ["view"]);
+        /// Flow series that ended at the maximum of series to make room for heavier ones, by view.
+        series_dismissed: IntCounterVec("flow_exporter_series_dismissed_total", ["view"]);
+        /// Flow series that ended because they had no flows for the time of --series-ttl.
+        series_expired: IntCounter("flow_exporter_series_expired_total");
+    }
+    momentary {
+        /// Time of the newest tick, in seconds since the epoch; every message before it is counted.
+        last_tick: Gauge("flow_exporter_last_tick_timestamp_seconds");
+        /// Snapshots published.
+        snapshots: IntCounter("flow_exporter_snapshots_total");
+        /// Snapshots published without the counts of a worker that did not answer in time.
+        snapshots_incomplete: IntCounter("flow_exporter_snapshots_incomplete_total");
+        /// Time from the start of a snapshot to its publication.
+        snapshot_seconds: Histogram("flow_exporter_snapshot_duration_seconds", SECONDS);
+        /// Size of the journal on disk, in bytes.
+        journal_bytes: IntGauge("flow_exporter_journal_bytes");
+        /// Bytes written to the journal, including checkpoints.
+        journal_written: IntCounter("flow_exporter_journal_written_bytes_total");
+        /// Snapshots that could not be written to the journal; their counts are part of a later one.
+        journal_errors: IntCounter("flow_exporter_journal_errors_total");
+        /// Messages between the last one counted and the end of the partition.
+        kafka_lag: IntGaugeVec("flow_exporter_kafka_lag_messages", ["topic", "partition"]);
+        /// Offset of the next message to be counted.
+        kafka_position: IntGaugeVec("flow_exporter_kafka_next_offset", ["topic", "partition"]);
+        /// Partitions being consumed.
+        kafka_partitions: IntGauge("flow_exporter_kafka_partitions");
+        /// Messages deleted by Kafka before they were counted, according to their offsets.
+        kafka_lost: IntCounterVec("flow_exporter_kafka_messages_lost_total", ["topic", "partition"]);
+        /// Times a partition was found to have been deleted and recreated; it is then read from its
+        /// beginning.
+        kafka_recreated: IntCounterVec("flow_exporter_kafka_partitions_recreated_total", ["topic", "partition"]);
+        /// Times a partition was found to be missing, for example with its topic; it is read again
+        /// if it comes back.
+        kafka_vanished: IntCounterVec("flow_exporter_kafka_partitions_vanished_total", ["topic", "partition"]);
+        /// Messages counted and published but not yet committed to the consumer group; if this process
+        /// crashes, another member counts them again.
+        kafka_uncommitted: IntGaugeVec("flow_exporter_kafka_uncommitted_messages", ["topic", "partition"]);
+        /// Messages counted but not committed before their partition was assigned to another member,
+        /// which counts them again.
+        kafka_abandoned: IntCounterVec("flow_exporter_kafka_messages_abandoned_total", ["topic", "partition"]);
+        /// Known brokers, by state of the connection.
+        kafka_brokers: IntGaugeVec("flow_exporter_kafka_brokers", ["state"]);
+        /// Errors reported by librdkafka, by its name for the error.
+        kafka_errors: IntCounterVec("flow_exporter_kafka_errors_total", ["error"]);
+        /// Rebalances of the consumer group, by event.
+        kafka_rebalances: IntCounterVec("flow_exporter_kafka_rebalances_total", ["event"]);
+        /// Whether the last attempt to load the configuration was successful.
+        config_reload_successful: IntGauge("flow_exporter_config_last_reload_successful");
+        /// Time of the last successful load of the configuration, in seconds since the epoch.
+        config_reload_time: Gauge("flow_exporter_config_last_reload_success_timestamp_seconds");
+        /// Log lines that could not be written, because their reader is stuck or gone, or their disk is
+        /// full.
+        log_lines_dropped: IntCounter("flow_exporter_log_lines_dropped_total");
+        /// Number of AS names in use.
+        as_names: IntGauge("flow_exporter_as_names");
+        /// Attempts to refresh AS names, by result.
+        as_names_refreshes: IntCounterVec("flow_exporter_as_names_refreshes_total", ["result"]);
+        /// Time of the last successful refresh of AS names, in seconds since the epoch.
+        as_names_updated: Gauge("flow_exporter_as_names_updated_timestamp_seconds");
+        /// HTTP requests answered, by path (other for unknown ones) and status code.
+        http_requests: IntCounterVec("flow_exporter_http_requests_total", ["path", "code"]);
+        /// Open HTTP connections.
+        http_connections: IntGauge("flow_exporter_http_connections");
+        /// HTTP connections closed early by the server, by reason: too many connections or a slow
+        /// client.
+        http_closed: IntCounterVec("flow_exporter_http_connections_closed_total", ["reason"]);
+        /// Time from the arrival of a scrape to the last byte of its answer.
+        scrape_seconds: Histogram("flow_exporter_scrape_duration_seconds", SECONDS);
+        /// Samples due to be sent, including those queued before startup and excluding suppressed idle
+        /// ones.
+        push_generated: IntCounterVec("flow_exporter_remote_write_samples_generated_total", ["endpoint"]);
+        /// Samples confirmed by the endpoint.
+        push_confirmed: IntCounterVec("flow_exporter_remote_write_samples_confirmed_total", ["endpoint"]);
+        /// Samples dropped, by reason.
+        push_dropped: IntCounterVec("flow_exporter_remote_write_samples_dropped_total", ["endpoint", "reason"]);
+        /// Samples that are neither confirmed nor dropped yet.
+        push_pending: IntGaugeVec("flow_exporter_remote_write_samples_pending", ["endpoint"]);
+        /// Time of the oldest pending sample, in seconds since the epoch; 0 if none is pending.
+        push_oldest_pending: GaugeVec("flow_exporter_remote_write_oldest_pending_timestamp_seconds", ["endpoint"]);
+        /// Bytes of the journal kept for pending samples, in whole segments.
+        push_pending_bytes: IntGaugeVec("flow_exporter_remote_write_pending_bytes", ["endpoint"]);
+        /// Time until the limits of the journal cause drops, if the endpoint accepts nothing and
+        /// samples keep coming at the average rate since startup.
+        push_queue_full: GaugeVec("flow_exporter_remote_write_queue_full_seconds", ["endpoint"]);
+        /// Requests sent, by status code, or by kind of failure if no answer came.
+        push_requests: IntCounterVec("flow_exporter_remote_write_requests_total", ["endpoint", "code"]);
+        /// Bytes of compressed request bodies sent, including retries.
+        push_bytes: IntCounterVec("flow_exporter_remote_write_sent_bytes_total", ["endpoint"]);
+        /// Time of the last confirmed request, in seconds since the epoch.
+        push_last_success: GaugeVec("flow_exporter_remote_write_last_success_timestamp_seconds", ["endpoint"]);
+        /// Time of the last failed or refused request, in seconds since the epoch; /-/ready shows the
+        /// error.
+        push_last_error: GaugeVec("flow_exporter_remote_write_last_error_timestamp_seconds", ["endpoint"]);
+        /// Confirmed samples that the receiver already had from an earlier request whose answer was
+        /// lost.
+        push_already_stored: IntCounterVec("flow_exporter_remote_write_samples_already_stored_total", ["endpoint"]);
+        /// 1 while nothing is sent because the endpoint needs the attention of its operator, else 0.
+        push_held: IntGaugeVec("flow_exporter_remote_write_held", ["endpoint"]);
+        /// A constant 1, labelled with the protocol and compression in use.
+        push_protocol: IntGaugeVec("flow_exporter_remote_write_protocol_info", ["endpoint", "protocol", "compression"]);
+        /// Time from the start of a remote-write request to its answer.
+        push_seconds: HistogramVec("flow_exporter_remote_write_request_duration_seconds", ["endpoint"], SECONDS);
+    }
 }
 
 impl fmt::Debug for Metrics {
@@ -406,23 +439,25 @@ impl Metrics {
         }
     }
 
-    /// Adds the counts of a worker.
+    /// Adds the counts of a worker. They are shown once they are [published](Self::publish).
     pub fn add_counts(&self, counts: &Counts) {
         self.messages.inc_by(counts.messages);
         self.message_bytes.inc_by(counts.payload_bytes);
         self.late_messages.inc_by(counts.late_messages);
         self.flows.inc_by(counts.counted.flows);
-        self.flow_bytes.inc_by(counts.counted.bytes);
+        self.flow_bytes.inc_by(counts.counted.bytes.into());
         for reason in Ignored::ALL {
             let ignored = counts.ignored[reason.index()];
             self.flows_ignored.with_label_values(&[reason.label()]).inc_by(ignored.flows);
-            self.flow_bytes_ignored.with_label_values(&[reason.label()]).inc_by(ignored.bytes);
+            self.flow_bytes_ignored
+                .with_label_values(&[reason.label()])
+                .inc_by(ignored.bytes.into());
         }
         for (view, by_reason) in counts.schema().configured().iter().zip(&counts.ignored_by_view) {
             for reason in Ignored::ALL {
                 let (ignored, label) = (by_reason[reason.index()], [view.name(), reason.label()]);
                 self.view_flows_ignored.with_label_values(&label).inc_by(ignored.flows);
-                self.view_flow_bytes_ignored.with_label_values(&label).inc_by(ignored.bytes);
+                self.view_flow_bytes_ignored.with_label_values(&label).inc_by(ignored.bytes.into());
             }
         }
         for reason in Skipped::ALL {
@@ -493,10 +528,30 @@ impl Metrics {
         });
     }
 
-    /// All metrics that have samples, sorted by name.
+    /// What is told of what is counted, as it is now; it is shown once it is
+    /// [published](Self::publish).
+    pub fn counted(&self) -> Arc<[Family]> {
+        self.registries.counted.gather().iter().filter_map(family).collect()
+    }
+
+    /// Shows from now on what [`Metrics::counted`] said.
+    pub fn publish(&self, counted: Arc<[Family]>) {
+        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = counted;
+    }
+
+    /// All metrics that have samples, sorted by name, with what was [published](Self::publish) last.
     pub fn gather(&self) -> Vec<Family> {
-        let _still = self.push_moves.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut families: Vec<_> = self.registry.gather().iter().filter_map(family).collect();
+        let published = Arc::clone(&self.published.lock().unwrap_or_else(PoisonError::into_inner));
+        self.gather_with(&published)
+    }
+
+    /// The same with what [`Metrics::counted`] said at some time.
+    pub fn gather_with(&self, counted: &[Family]) -> Vec<Family> {
+        let still = self.push_moves.lock().unwrap_or_else(PoisonError::into_inner);
+        let momentary = self.registries.momentary.gather();
+        drop(still);
+        let mut families: Vec<_> = momentary.iter().filter_map(family).collect();
+        families.extend_from_slice(counted);
         families.extend(self.process());
         families.sort_by(|one, other| one.name.cmp(&other.name));
         families

@@ -231,7 +231,8 @@ impl FlowCounter {
         let class = self.classifier.classify(facts, values);
         counts.classes[class as usize] += 1;
         let factor = self.sampler.as_ref().map_or(1, |sampler| sampler.factor(values, counts));
-        let bytes = values.number(Slot::BYTES).unwrap_or_default().wrapping_mul(factor);
+        let bytes = values.number(Slot::BYTES).unwrap_or_default();
+        let bytes = u128::from(bytes) * u128::from(factor);
         let mut fate = Fate::Ignored(Ignored::OtherAs);
         for (place, view) in self.views.iter().enumerate() {
             let of_view = view.count(class, facts, factor, values, counts);

@@ -20,7 +20,7 @@ pub(super) fn tell(metrics: &Metrics) {
         messages = metrics.messages.get(),
         message_bytes = metrics.message_bytes.get(),
         flows = metrics.flows.get(),
-        flow_bytes = metrics.flow_bytes.get(),
+        flow_bytes = %metrics.flow_bytes.get(),
         ignored_flows = of(&metrics.flows_ignored, &Ignored::ALL.map(Ignored::label)),
         skipped_records = of(&metrics.records_skipped, &Skipped::ALL.map(Skipped::label)),
         malformed_records = of(&metrics.decode_errors, &Malformed::ALL.map(Malformed::label)),

@@ -34,8 +34,10 @@ const WINDOWS: u8 = 10;
 /// What has happened in a view since this was last asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Bytes counted in `other` series, modulo 2^64.
-    pub other_bytes: u64,
+    /// Bytes counted in `other` series.
+    pub other_bytes: u128,
+    /// Bytes that no series has, since more of one were counted between two snapshots than 64 bits hold.
+    pub overflow_bytes: u128,
     /// Series that began in the place of lighter ones.
     pub admitted: u64,
     /// Series that ended to make room for heavier ones.
@@ -135,6 +137,12 @@ impl Admission {
         }
     }
 
+    /// No series counts these, besides what it counts of the same.
+    pub(super) fn overflows(&mut self, head: KeyHead, row: &[u64]) {
+        let view = &mut self.views[usize::from(head.view)];
+        view.tally.overflow_bytes += view.bytes_of(row);
+    }
+
     /// Whether a series may begin that counts these. If not, they count in an `other` series, and its
     /// key, of which `hash` gives a keyed hash, is watched from `now` on.
     pub(super) fn admits(
@@ -153,8 +161,7 @@ impl Admission {
             view.tally.admitted += 1;
             return true;
         }
-        let bytes = view.bytes.map_or(0, |bytes| row[bytes]);
-        view.tally.other_bytes = view.tally.other_bytes.wrapping_add(bytes);
+        view.tally.other_bytes += view.bytes_of(row);
         let watched = view.watched.get_or_insert_with(|| SpaceSaving::new(WATCHED_KEYS));
         watched.add(key, row[view.weight]);
         self.begin.get_or_insert(now);
@@ -250,6 +257,11 @@ impl ViewAdmission {
             admitted: HashSet::new(),
             tally: Tally::default(),
         }
+    }
+
+    /// The bytes in a row of counts.
+    fn bytes_of(&self, row: &[u64]) -> u128 {
+        self.bytes.map_or(0, |bytes| row[bytes].into())
     }
 
     /// How many series may begin, besides those that are admitted.

@@ -90,6 +90,7 @@ pub(super) fn restore(
             return Err(StoreError::Definition { series: slot, what });
         }
     }
+    table.settled();
     Ok(Restored { table, early, early_retired, ending })
 }
 

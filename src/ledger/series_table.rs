@@ -49,6 +49,8 @@ pub struct SeriesTable {
     is_touched: Bits,
     /// Slots whose series has ended since [`SeriesTable::settled`]; another one may be there by now.
     has_ended: Bits,
+    /// The state at [`SeriesTable::settled`].
+    published: Option<Snapshot>,
     /// Series that began since [`SeriesTable::settled`].
     begun: usize,
     slots: Slots,
@@ -82,6 +84,7 @@ impl SeriesTable {
             touched: Vec::new(),
             is_touched: Bits::default(),
             has_ended: Bits::default(),
+            published: None,
             begun: 0,
             slots: Slots::default(),
             positions: Arc::default(),
@@ -256,6 +259,7 @@ impl SeriesTable {
         give_back(&mut self.touched);
         self.is_touched.shrink(self.slots.len());
         self.has_ended.shrink(self.slots.len());
+        self.published = Some(self.snapshot());
     }
 
     /// Ends the series for which `ends` (which gets the slot) is true.
@@ -382,6 +386,7 @@ impl SeriesTable {
             changes: self.changes.clone(),
             live: self.len(),
             positions: Arc::clone(&self.positions),
+            own: Arc::default(),
         }
     }
 
@@ -455,21 +460,35 @@ impl SeriesTable {
     }
 
     fn grow(&mut self, slot: u32, row: &[u64]) {
-        let mut any_overflows = false;
-        for (sum, count) in self.counts.row_mut(slot as usize).iter_mut().zip(row) {
-            let (new, overflows) = sum.overflowing_add(*count);
-            *sum = new;
-            any_overflows |= overflows;
-        }
-        if any_overflows {
-            // A counter never falls, so a sum that passes 2^64 continues as a new series of the
-            // same labels.
-            self.starts.row_mut(slot as usize)[0] = Start::at(self.begin_time());
+        let sums = self.counts.row_mut(slot as usize);
+        if sums.iter().zip(row).any(|(sum, count)| sum.checked_add(*count).is_none()) {
+            self.start_over(slot as usize, row);
+        } else {
+            sums.iter_mut().zip(row).for_each(|(sum, count)| *sum += count);
         }
         if self.admission.is_watching() {
             self.admission.counts(head(self.keys.row(slot as usize)), slot as usize, row);
         }
         self.touch(slot);
+    }
+
+    /// Adds to a series of which a sum would pass 2^64. A counter never falls, so it continues as
+    /// another series of the same labels, which begins with what is not published yet: all that was
+    /// counted is in one of the two, unless even this is too much.
+    #[cold]
+    fn start_over(&mut self, slot: usize, row: &[u64]) {
+        let published = self.published.as_ref().filter(|_| !self.has_ended.contains(slot));
+        let published = published.and_then(|published| published.get(slot));
+        let published = published.map(|series| series.counts).unwrap_or_default();
+        let mut excess = [0; Measure::ALL.len()];
+        for (place, sum) in self.counts.row_mut(slot).iter_mut().enumerate() {
+            let unpublished = *sum - published.get(place).copied().unwrap_or_default();
+            let (begun, overflows) = unpublished.overflowing_add(row[place]);
+            (*sum, excess[place]) = if overflows { (u64::MAX, begun + 1) } else { (begun, 0) };
+        }
+        self.starts.row_mut(slot)[0] = Start::at(self.begin_time());
+        self.admission.overflows(head(self.keys.row(slot)), &excess);
+        self.has_ended.insert(slot);
     }
 
     /// Begins a series that did not exist at the newest snapshot.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use crate::{
     asn::AsNames,
     clock::{Millis, UnixMs},
+    metrics::Family as OwnFamily,
     schema::{Decimal, Definition, Family, KeyHead, OTHER, OTHER_NUMBER, Schema, Shown},
     source::Position,
 };
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub(super) changes: Columns<UnixMs>,
     pub(super) live: usize,
     pub(super) positions: Arc<BTreeMap<i32, i64>>,
+    /// What the program's own metrics say of what is counted in it.
+    pub(super) own: Arc<[OwnFamily]>,
 }
 
 /// Start time of the series in a slot, if there is one; in 8 bytes, so the earliest of all times
@@ -97,6 +100,12 @@ impl Snapshot {
     /// What the series are.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
+    }
+
+    /// What the program's own metrics say of what is counted, as of this snapshot: so all on a page is
+    /// of one moment. Empty if no ledger has published it.
+    pub fn own(&self) -> &[OwnFamily] {
+        &self.own
     }
 
     /// Up to where each partition is counted: exactly the messages below these offsets are in the

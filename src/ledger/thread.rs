@@ -14,9 +14,9 @@ use crate::{
     health::{Component, State},
     journal,
     log_limit::LogLimit,
-    metrics::Metrics,
+    metrics::{Family, Metrics},
     schema::{Schema, View},
-    traffic::Counts,
+    traffic::{Counts, Ignored},
 };
 
 use super::{
@@ -157,7 +157,6 @@ impl Ledger {
             });
         let has_retired = table.schema().views().len() > table.schema().configured().len();
         metrics.begin_views(&config.schema);
-        tell_series(&metrics, &table);
         let last = table.time();
         let schedule = Schedule::new(config.interval, config.timestamps, workers, last, now);
         let bucketing = schedule.bucketing();
@@ -165,7 +164,10 @@ impl Ledger {
         let gate = Arc::new(EpochGate::new(workers, schedule.bound(), schema));
         let shard = |number| Shard::new(number, &gate, send.clone(), bucketing);
         let shards = (0..workers).map(shard).collect();
-        let before = store.as_ref().and_then(Store::durable).cloned();
+        let before = store.as_ref().and_then(Store::durable);
+        let own = told(&metrics, &table);
+        metrics.publish(Arc::clone(&own));
+        let before = before.map(|before| Arc::new(Snapshot { own, ..(**before).clone() }));
         let (newest, newest_out) = watch::channel(before);
         let (news, news_out) = watch::channel(());
         let reader = Reader {
@@ -423,15 +425,13 @@ impl Ledger {
             self.collect(Instant::now() + HAND_OVER_LIMIT);
         }
         for (tick, tables) in std::mem::take(&mut self.early) {
-            for counts in tables {
-                self.metrics.add_counts(&counts);
-                self.observer.counted(&counts, Instant::now());
+            for mut counts in tables {
                 let ends = |view| migration.goes_on(view).is_none().then_some(view);
                 self.count(&counts.of_views(&self.schema, ends));
                 let goes_on = counts.of_views(&schema, |view| migration.goes_on(view));
-                if !goes_on.is_empty() {
-                    self.early.entry(tick).or_default().push(goes_on);
-                }
+                // What is told of them beyond series comes with those that go on.
+                counts.clear_series();
+                self.early.entry(tick).or_default().extend([goes_on, counts]);
             }
         }
         let before = Arc::clone(self.table.schema());
@@ -440,7 +440,6 @@ impl Ledger {
             store.migrate(&before, self.table.schema());
         }
         self.metrics.begin_views(&schema);
-        tell_series(&self.metrics, &self.table);
         self.schema = schema;
         self.ending = Some(Vec::new());
         self.receipts.clear();
@@ -573,7 +572,8 @@ impl Ledger {
     fn publish(&mut self, time: Option<UnixMs>, is_tick: bool, taken: Instant) {
         self.look_at_clock();
         self.observer.look(Instant::now());
-        let snapshot = Arc::new(self.table.take_snapshot(time, taken));
+        let snapshot = self.table.take_snapshot(time, taken);
+        let snapshot = Arc::new(Snapshot { own: told(&self.metrics, &self.table), ..snapshot });
         self.last_snapshot = Some(taken);
         if let Some(store) = &mut self.store {
             match store.append(&snapshot, &self.table, &self.early, is_tick, UnixMs::now()) {
@@ -611,12 +611,12 @@ impl Ledger {
             }
         }
         self.table.settled();
-        tell_series(&self.metrics, &self.table);
         self.report_others();
         if is_tick && let Some(tick) = snapshot.time {
             self.last_tick = Some(tick);
             self.metrics.last_tick.set(tick.seconds());
         }
+        self.metrics.publish(Arc::clone(&snapshot.own));
         self.newest.send_replace(Some(snapshot));
         self.news.send_replace(());
         self.metrics.snapshots.inc();
@@ -630,9 +630,12 @@ impl Ledger {
             let view = [self.table.schema().configured()[place].name()];
             let Metrics { flow_bytes_other, series_admitted, series_dismissed, .. } =
                 &*self.metrics;
-            flow_bytes_other.with_label_values(&view).inc_by(tally.other_bytes);
+            flow_bytes_other.with_label_values(&view).inc_by(tally.other_bytes.into());
             series_admitted.with_label_values(&view).inc_by(tally.admitted);
             series_dismissed.with_label_values(&view).inc_by(tally.dismissed);
+            let overflow = [view[0], Ignored::Overflow.label()];
+            let ignored = self.metrics.view_flow_bytes_ignored.with_label_values(&overflow);
+            ignored.inc_by(tally.overflow_bytes.into());
         }
     }
 
@@ -666,10 +669,11 @@ fn places(table: &SeriesTable) -> impl Iterator<Item = (u8, &View)> {
     table.schema().configured().iter().enumerate().map(|(place, view)| (place as u8, view))
 }
 
-/// Shows in the metrics how many series each view has.
-fn tell_series(metrics: &Metrics, table: &SeriesTable) {
+/// What the metrics tell of what is counted, and how many series each view has.
+fn told(metrics: &Metrics, table: &SeriesTable) -> Arc<[Family]> {
     for (place, view) in places(table) {
         let (own, others) = table.len_of(place);
         metrics.series.with_label_values(&[view.name()]).set((own + others) as i64);
     }
+    metrics.counted()
 }

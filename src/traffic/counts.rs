@@ -26,15 +26,17 @@ use super::{
 pub struct RecordTotals {
     /// Flow records.
     pub flows: u64,
-    /// The bytes that they report, modulo 2^64.
-    pub bytes: u64,
+    /// The bytes that they report, multiplied by their sampling rates. Wider than the bytes of one record,
+    /// so that a sum of many hostile ones has room.
+    pub bytes: u128,
 }
 
 impl RecordTotals {
     /// Adds a flow of this many bytes.
-    pub fn add(&mut self, bytes: u64) {
+    #[inline]
+    pub fn add(&mut self, bytes: u128) {
         self.flows += 1;
-        self.bytes = self.bytes.wrapping_add(bytes);
+        self.bytes = self.bytes.saturating_add(bytes);
     }
 }
 
@@ -206,9 +208,9 @@ impl Counts {
         &self.texts
     }
 
-    /// Empties the table and keeps its memory for the next interval, except what a burst took and
-    /// the interval after it did not need.
-    pub fn clear(&mut self) {
+    /// Forgets the series and their texts, and keeps what else was counted. Keeps the memory, except
+    /// what a burst took and the interval after it did not need.
+    pub fn clear_series(&mut self) {
         let capacity = self.index.capacity();
         if capacity > KEPT_SERIES && capacity / 8 > self.index.len() {
             self.index = HashTable::new();
@@ -217,6 +219,11 @@ impl Counts {
         self.index.clear();
         self.rows.clear();
         self.texts.clear();
+    }
+
+    /// Empties the table and keeps its memory for the next interval.
+    pub fn clear(&mut self) {
+        self.clear_series();
         self.messages = 0;
         self.payload_bytes = 0;
         self.late_messages = 0;

@@ -8,6 +8,7 @@ mod changes;
 mod limit;
 mod names;
 mod reload;
+mod totals;
 
 use std::{
     collections::BTreeMap,

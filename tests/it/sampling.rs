@@ -49,7 +49,7 @@ fn counted(sampling: Sampling, fields: &str) -> Vec<u64> {
     let counts = counts(sampling, &[flow(fields)]);
     let (_, series) = counts.series().next().expect("a series");
     let row: Vec<_> = series.iter().collect();
-    assert_eq!(counts.counted.bytes, row[0], "totals are those of the series");
+    assert_eq!(counts.counted.bytes, row[0].into(), "totals are those of the series");
     row
 }
 
@@ -84,7 +84,9 @@ fn a_product_that_is_too_large_is_ignored_and_counted_and_never_wraps() {
     let large = flow(r#", "sampling_rate": 4294967295"#).replace("1000", "9223372036854775807");
     let counts = counts(sampling(true, &[]), &[large, flow(r#", "sampling_rate": 2"#)]);
     assert_eq!(counts.counted, RecordTotals { flows: 1, bytes: 2000 });
-    assert_eq!(counts.ignored[Ignored::Overflow.index()].flows, 1);
+    let bytes = u128::from(u64::MAX / 2) * u128::from(u32::MAX);
+    assert_eq!(counts.ignored[Ignored::Overflow.index()], RecordTotals { flows: 1, bytes });
+    assert_eq!(counts.ignored_by_view[0], counts.ignored);
     assert_eq!(counts.series().map(|(_, row)| row.iter().next()).collect::<Vec<_>>(), [Some(2000)]);
 }
 
@@ -102,8 +104,11 @@ fn the_rate_in_force_is_shown_for_a_bounded_number_of_exporters() {
     };
     let many: Vec<_> = (0..SamplingRates::MOST + 5).map(|exporter| flow(exporter, 7)).collect();
     metrics.add_counts(&counts(sampling(true, &[]), &many));
+    assert_eq!(shown(), 0, "nothing is published");
+    metrics.publish(metrics.counted());
     assert_eq!(shown(), SamplingRates::MOST);
     metrics.add_counts(&counts(sampling(true, &[]), &[flow(2000, 9), flow(1, 8), flow(1, 9)]));
+    metrics.publish(metrics.counted());
     assert_eq!(shown(), SamplingRates::MOST);
     assert_eq!(metrics.sampling_rate.with_label_values(&["10.0.0.1"]).get(), 9);
     let by_name = self::flow(r#", "label": "edge1""#);

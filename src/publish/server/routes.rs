@@ -85,9 +85,12 @@ pub(super) async fn respond(
                 let answering = slot.answering();
                 let scrape = is_read.then(|| scrapes.begin(slot.closer()));
                 let format = negotiate::format(&parts.headers);
-                let page =
-                    Page::new(format, state.reader.schema(), snapshot, state.metrics.gather())
-                        .with_created(config.created);
+                let own = match &snapshot {
+                    Some(snapshot) => state.metrics.gather_with(snapshot.own()),
+                    None => state.metrics.gather(),
+                };
+                let page = Page::new(format, state.reader.schema(), snapshot, own)
+                    .with_created(config.created);
                 let gzip = negotiate::gzip(&parts.headers);
                 let metrics = Arc::clone(&state.metrics);
                 scraped(

@@ -11,6 +11,7 @@ use flow_exporter::{
 
 use super::{
     changes::{begin, lines, replayed, start, tick},
+    totals::told_with,
     *,
 };
 
@@ -152,9 +153,15 @@ fn what_workers_count_by_either_views_is_in_the_series_of_these() {
     bench.shards[1].advance_watermark(UnixMs::new(T + INTERVAL_MS + LATENESS_MS));
     let first_tick = tick(&mut bench, T + INTERVAL_MS);
     assert_eq!(values(&first_tick), [(DEVICE, 101_000), (FLOW, 111_102)]);
+    // What is told of early counts waits for their series.
+    let told = |bench: &Bench| {
+        told_with(&bench.reader.newest().unwrap(), "flow_exporter_flow_bytes_total")
+    };
+    assert_eq!(told(&bench), 111_102.0);
     bench.shards[1].advance_watermark(UnixMs::new(T + 2 * INTERVAL_MS + LATENESS_MS));
     let second_tick = tick(&mut bench, T + 2 * INTERVAL_MS);
     assert_eq!(values(&second_tick), [(DEVICE, 1_101_000), (FLOW, 1_111_122)]);
+    assert_eq!(told(&bench), 1_111_122.0);
     let newest = bench.reader.newest().unwrap();
     let positions: Vec<_> =
         newest.positions().map(|position| (position.partition, position.next_offset)).collect();

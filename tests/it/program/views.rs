@@ -64,6 +64,14 @@ fn bytes(page: &Page, view: &str) -> u64 {
     of("receive") + of("transmit")
 }
 
+/// What the series of the view `flow` count, and what it ignores, is all that was read.
+fn assert_balanced(page: &Page) {
+    let ignored = "flow_exporter_view_flow_bytes_ignored_total";
+    let of_view = page.totals().values().sum::<u64>() + page.sum_with(ignored, "view", "flow");
+    let all = ["flow_exporter_flow_bytes_total", "flow_exporter_flow_bytes_ignored_total"];
+    assert_eq!(of_view, all.map(|name| page.sum(name)).iter().sum::<u64>(), "{}", page.0);
+}
+
 /// Ends the traffic of a test, even if that fails.
 struct Ends<'a>(&'a AtomicBool);
 
@@ -124,6 +132,11 @@ fn views_change_while_traffic_runs_and_by_a_restart_and_no_byte_is_lost_or_count
             }
             flows
         });
+        let scrapes = scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                assert_balanced(&exporter.page());
+            }
+        });
         exporter.wait_for_more("flow_gone_receive_bytes_total", 0, LIMIT);
         exporter.wait_for_more("flow_device_receive_bytes_total", 0, LIMIT);
         configure(&config, AFTER, &receiver);
@@ -141,6 +154,7 @@ fn views_change_while_traffic_runs_and_by_a_restart_and_no_byte_is_lost_or_count
         exporter.wait_for_more("flow_fresh_receive_bytes_total", 0, LIMIT);
         exporter.wait_for_more("flow_device_receive_bytes_total", 0, LIMIT);
         ended.store(true, Ordering::Relaxed);
+        scrapes.join().unwrap();
         traffic.join().unwrap()
     });
     exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);

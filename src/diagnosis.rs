@@ -219,6 +219,10 @@ impl Tally {
                  topic of flows, and does pmacct's aggregate count bytes?"
                 }
                 Skipped::Empty => "are messages without content; is this the topic of flows?",
+                Skipped::NotIp => {
+                    "are samples of packets that are not IP; does the switch sample enough of each \
+                     packet (128 bytes will do)?"
+                }
             }
         )
     }

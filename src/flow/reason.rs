@@ -9,11 +9,14 @@ pub enum Skipped {
     NoBytes,
     /// A message without any record.
     Empty,
+    /// A sampled packet that is not IP, or of which there is too little to tell.
+    NotIp,
 }
 
 impl Skipped {
     /// All reasons, in the order of [`Skipped::index`].
-    pub const ALL: [Skipped; 3] = [Skipped::Marker, Skipped::NoBytes, Skipped::Empty];
+    pub const ALL: [Skipped; 4] =
+        [Skipped::Marker, Skipped::NoBytes, Skipped::Empty, Skipped::NotIp];
 
     /// The reason as a label value.
     pub const fn label(self) -> &'static str {
@@ -21,6 +24,7 @@ impl Skipped {
             Skipped::Marker => "marker",
             Skipped::NoBytes => "no_bytes",
             Skipped::Empty => "empty",
+            Skipped::NotIp => "not_ip",
         }
     }
 

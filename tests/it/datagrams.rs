@@ -11,6 +11,8 @@ use flow_exporter::{
     schema::{Field, FieldType},
 };
 
+mod packets;
+mod sflow;
 mod v5;
 
 /// A decoder and what has come out of it.

@@ -4,6 +4,8 @@ use std::num::NonZero;
 
 use crate::clock::Millis;
 
+use super::sflow_activity::SflowActivity;
+
 /// Why nothing of a datagram was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
@@ -13,11 +15,14 @@ pub enum Refused {
     Truncated,
     /// Its header says what can't be, such as more records than the protocol allows.
     Header,
+    /// It is one of the last ones once more.
+    Duplicate,
 }
 
 impl Refused {
     /// All reasons, in the order of [`Refused::index`].
-    pub const ALL: [Refused; 3] = [Refused::Protocol, Refused::Truncated, Refused::Header];
+    pub const ALL: [Refused; 4] =
+        [Refused::Protocol, Refused::Truncated, Refused::Header, Refused::Duplicate];
 
     /// The reason as a label value.
     pub const fn label(self) -> &'static str {
@@ -25,6 +30,7 @@ impl Refused {
             Refused::Protocol => "protocol",
             Refused::Truncated => "truncated",
             Refused::Header => "header",
+            Refused::Duplicate => "duplicate",
         }
     }
 
@@ -47,10 +53,8 @@ pub struct Activity {
     pub unknown_rate_flows: u64,
     /// Datagrams that are missing, by the protocols that number these (v9, sFlow).
     pub missing_datagrams: u64,
-    /// Flows that are missing, by the protocols that number these (v5; IPFIX: data records).
+    /// Flows that are missing, by the protocols that number these (v5, sFlow; IPFIX: data records).
     pub missing_flows: u64,
-    /// Datagrams that came a second time, and were not used.
-    pub duplicates: u64,
     /// Datagrams that came after ones that were sent later.
     pub late: u64,
     /// How often the exporter began from the start.
@@ -63,6 +67,8 @@ pub struct Activity {
     pub rate: Option<NonZero<u32>>,
     /// How far the exporter's clock was ahead of ours in the last datagram that has a time.
     pub clock_skew: Option<Millis>,
+    /// What sFlow agents said besides flows.
+    pub sflow: SflowActivity,
 }
 
 impl Activity {
@@ -79,13 +85,13 @@ impl Activity {
         self.unknown_rate_flows += other.unknown_rate_flows;
         self.missing_datagrams += other.missing_datagrams;
         self.missing_flows += other.missing_flows;
-        self.duplicates += other.duplicates;
         self.late += other.late;
         self.restarts += other.restarts;
         self.truncated_parts += other.truncated_parts;
         for (sum, refused) in self.refused.iter_mut().zip(other.refused) {
             *sum += refused;
         }
+        self.sflow.add(&other.sflow);
         self.rate = other.rate.or(self.rate);
         self.clock_skew = other.clock_skew.or(self.clock_skew);
     }

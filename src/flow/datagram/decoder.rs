@@ -13,6 +13,7 @@ use super::{
     recent::Recent,
     rows::Rows,
     settings::Settings,
+    sflow::{self, Agents},
 };
 
 /// How many exporters are known at once: senders of datagrams that could be read.
@@ -25,6 +26,7 @@ pub struct Datagrams {
     settings: Settings,
     rows: Rows,
     exporters: Recent<IpAddr, Exporter>,
+    agents: Agents,
     /// What senders did that are not known as exporters, or no longer.
     others: Activity,
 }
@@ -36,6 +38,7 @@ impl Datagrams {
             settings,
             rows: Rows::new(plan),
             exporters: Recent::new(MAX_EXPORTERS),
+            agents: Agents::new(),
             others: Activity::default(),
         }
     }
@@ -48,16 +51,22 @@ impl Datagrams {
     /// Decodes a datagram and hands each record of a flow to `sink`, in order. Calls it not at all
     /// for a datagram without flows.
     pub fn decode(&mut self, datagram: &Datagram<'_>, sink: &mut impl FnMut(Record<'_>)) {
-        let address = datagram.address();
+        let sender = datagram.address();
         let Some(protocol) = Protocol::of(datagram.payload) else {
-            let activity = match self.exporters.get_mut(&address) {
+            let activity = match self.exporters.get_mut(&sender) {
                 Some(exporter) => &mut exporter.activity,
                 None => &mut self.others,
             };
             activity.refuse(Refused::Protocol);
             return;
         };
-        let Datagrams { settings, rows, exporters, others } = self;
+        let Datagrams { settings, rows, exporters, agents, others } = self;
+        let address = match protocol {
+            Protocol::Sflow if !settings.sflow_exporter_is_sender => {
+                sflow::agent(datagram.payload).unwrap_or(sender)
+            }
+            _ => sender,
+        };
         let exporter = exporters.get_or_insert_with(
             address,
             || Exporter::new(address, settings),
@@ -68,6 +77,7 @@ impl Datagrams {
         let mut context = Context { received: datagram.received, known, rows, activity };
         let decoded = match protocol {
             Protocol::NetFlow5 => netflow5::decode(datagram.payload, &mut context, sink),
+            Protocol::Sflow => agents.decode(datagram.payload, &mut context, sink),
         };
         match decoded {
             Ok(()) => context.activity.datagrams += 1,
@@ -92,11 +102,13 @@ impl Datagrams {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Protocol {
     NetFlow5,
+    Sflow,
 }
 
 impl Protocol {
     fn of(payload: &[u8]) -> Option<Self> {
         match payload {
+            [0, 0, 0, 5, ..] => Some(Protocol::Sflow),
             [0, 5, ..] => Some(Protocol::NetFlow5),
             _ => None,
         }

@@ -3,14 +3,14 @@
 //! [`Datagrams`] takes [`Datagram`]s of any of these protocols, told apart by their first bytes, and
 //! hands records to a sink. It knows neither sockets nor a clock: datagrams come with their sender
 //! and time, from UDP, from a topic or from a file. What it learns of an exporter (templates,
-//! sampling rates, names, sequence numbers) is kept by the sender's address, with a bound for each
+//! sampling rates, names, sequence numbers) is kept by the exporter's address, with a bound for each
 //! thing, and outlives a change of the plan. What happens besides flows is counted in an
 //! [`Activity`] for each exporter, which whoever counts takes and resets.
 //!
 //! Datagrams come from anybody. Nothing is allocated by a count or length that they state, and
 //! reading a record allocates nothing.
 
-// How protocols plug in (sflow.rs beside the others):
+// How protocols plug in:
 //
 // - State by exporter is a field of `Exporter` (exporter.rs); its `Default` is a new exporter.
 // - A protocol's entry is a method of that state:
@@ -20,10 +20,8 @@
 //   with a count in `context.activity`.
 // - Rows: `context.rows.begin()` starts a row that has only the exporter's address and host name;
 //   `rows.number(rows.slots.source_as, 64512)` and so on write fields, and do nothing where the
-//   field is not wanted; `rows.emit(sink)` checks the row and hands it over. A protocol whose
-//   datagrams name the exporter (sFlow's agent) calls `rows.set_exporter` before the first row.
-// - What the operator says of the sender: `context.known.settings`. Of another address (an agent's):
-//   `Known::new(address, settings)`; then add `settings` to Context (decoder.rs has them).
+//   field is not wanted; `rows.emit(sink)` checks the row and hands it over.
+// - What the operator says of the exporter: `context.known.settings`.
 // - A protocol is told by its first bytes in `Protocol::of` (decoder.rs).
 
 mod activity;
@@ -32,9 +30,13 @@ mod decoder;
 mod exporter;
 mod input;
 mod netflow5;
+pub mod packet;
 mod recent;
 mod rows;
+mod sequence;
 mod settings;
+mod sflow;
+mod sflow_activity;
 mod slots;
 mod wire;
 
@@ -42,3 +44,4 @@ pub use activity::{Activity, Refused};
 pub use decoder::Datagrams;
 pub use input::Datagram;
 pub use settings::{ExporterSettings, Settings};
+pub use sflow_activity::SflowActivity;

@@ -1,6 +1,8 @@
 //! The row that decoders of datagrams fill.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
+
+use ipnet::IpNet;
 
 use crate::flow::{
     plan::{Plan, Slot},
@@ -56,6 +58,35 @@ impl Rows {
     pub(super) fn address(&mut self, slot: Option<Slot>, address: impl Into<IpAddr>) {
         if let Some(slot) = slot {
             self.buffer.set(slot, Value::Address(address.into()));
+        }
+    }
+
+    /// Sets the network of an address and its length, if an address can have it.
+    #[inline]
+    pub(super) fn network(
+        &mut self,
+        (network, mask): (Option<Slot>, Option<Slot>),
+        address: IpAddr,
+        length: u32,
+    ) {
+        if network.or(mask).is_none() {
+            return;
+        }
+        let length = u8::try_from(length).ok().and_then(|length| IpNet::new(address, length).ok());
+        if let Some(net) = length {
+            self.address(network, net.network());
+            self.number(mask, net.prefix_len());
+        }
+    }
+
+    /// Sets the text that `write` writes.
+    pub(super) fn text(
+        &mut self,
+        slot: Option<Slot>,
+        write: impl FnOnce(&mut String) -> fmt::Result,
+    ) {
+        if let Some(slot) = slot {
+            self.buffer.set_made(slot, write).expect("strings take all that is written");
         }
     }
 

@@ -9,6 +9,8 @@ use ipnet::IpNet;
 pub struct Settings {
     /// The longest prefixes first.
     exporters: Vec<(IpNet, ExporterSettings)>,
+    /// Whether the sender of a datagram of sFlow is the exporter, and not the agent that it names.
+    pub sflow_exporter_is_sender: bool,
 }
 
 /// What the operator says of one exporter. The default says nothing.
@@ -29,7 +31,7 @@ impl Settings {
     pub fn new(exporters: impl IntoIterator<Item = (IpNet, ExporterSettings)>) -> Self {
         let mut exporters: Vec<_> = exporters.into_iter().collect();
         exporters.sort_by_key(|(prefix, _)| u8::MAX - prefix.prefix_len());
-        Settings { exporters }
+        Settings { exporters, sflow_exporter_is_sender: false }
     }
 
     /// The settings of the exporter with this address.

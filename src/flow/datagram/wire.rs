@@ -13,8 +13,17 @@ impl<'d> Input<'d> {
         Some(taken)
     }
 
+    /// Takes this many bytes, or all if there are fewer. Says whether there were as many.
     #[inline]
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(super) fn take_up_to(&mut self, length: u32) -> (&'d [u8], bool) {
+        let length = length as usize;
+        let (taken, rest) = self.0.split_at(length.min(self.0.len()));
+        self.0 = rest;
+        (taken, taken.len() == length)
+    }
+
+    #[inline]
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*taken)

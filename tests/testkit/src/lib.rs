@@ -4,7 +4,7 @@
 //! |---|---|
 //! | the stages, in this process | [`receiver`], [`log`], [`accounting`], [`fake_ledger`], [`definitions`], [`counting`], [`snapshots`], [`faults`] |
 //! | the program, as a child | [`exporter`], [`child`], [`page`], [`http`] |
-//! | Kafka and flows | [`cluster`] (librdkafka's mock), [`produce`], [`series`], [`netflow`] |
+//! | Kafka and flows | [`cluster`] (librdkafka's mock), [`produce`], [`series`], [`netflow`], [`sflow`], [`packet`] |
 //! | real servers (`scripts/e2e`) | [`servers`], [`query`] |
 //!
 //! Helpers panic on errors: a step that fails is a test that fails.
@@ -29,10 +29,12 @@ pub mod faults;
 pub mod http;
 pub mod log;
 pub mod netflow;
+pub mod packet;
 pub mod page;
 pub mod produce;
 pub mod query;
 pub mod receiver;
 pub mod series;
 pub mod servers;
+pub mod sflow;
 pub mod snapshots;

@@ -45,6 +45,7 @@ mod mask;
 pub mod metrics;
 pub mod names;
 pub mod nearest;
+pub mod notation;
 pub mod pipeline;
 mod process;
 pub mod publish;

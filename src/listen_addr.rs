@@ -8,6 +8,8 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::notation;
+
 /// An address to listen on: `host:port`, or `:port` for all IPv6 and IPv4 addresses. Port 0 means
 /// any free port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +22,9 @@ pub struct ListenAddr {
 /// Why a text is not a [`ListenAddr`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ListenAddrError {
+    /// It is a port alone.
+    #[error("`{0}` has no colon before the port: write :{0} for all addresses, or host:{0}")]
+    OnlyPort(u16),
     /// There is no colon followed by a port.
     #[error("`{0}` has no port: write host:port, or :port for all addresses, such as :9590")]
     NoPort(String),
@@ -35,8 +40,10 @@ impl FromStr for ListenAddr {
     type Err = ListenAddrError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (host, port) =
-            text.rsplit_once(':').ok_or_else(|| ListenAddrError::NoPort(text.to_owned()))?;
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| match notation::digits(text) {
+            Some(port) => ListenAddrError::OnlyPort(port),
+            None => ListenAddrError::NoPort(text.to_owned()),
+        })?;
         let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let bad_host = || ListenAddrError::BadHost(host.to_owned());
         let host = match bracketed {
@@ -46,11 +53,8 @@ impl FromStr for ListenAddr {
             None if host.contains([':', '[', ']', '/', ' ']) => return Err(bad_host()),
             None => (!host.is_empty()).then(|| host.to_owned()),
         };
-        // `parse` alone would accept a plus sign.
-        let port = Some(port)
-            .filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
-            .and_then(|port| port.parse().ok())
-            .ok_or_else(|| ListenAddrError::BadPort(port.to_owned()))?;
+        let port =
+            notation::digits(port).ok_or_else(|| ListenAddrError::BadPort(port.to_owned()))?;
         Ok(ListenAddr { host, port })
     }
 }
@@ -203,8 +207,12 @@ mod tests {
     fn a_bad_address_says_how_to_write_a_good_one() {
         for (text, error) in [
             (
-                "9590",
-                "`9590` has no port: write host:port, or :port for all addresses, such as :9590",
+                "9601",
+                "`9601` has no colon before the port: write :9601 for all addresses, or host:9601",
+            ),
+            (
+                "localhost",
+                "`localhost` has no port: write host:port, or :port for all addresses, such as :9590",
             ),
             ("", "`` has no port: write host:port, or :port for all addresses, such as :9590"),
             ("host:", "`` is not a port: use a number from 0 (any free port) to 65535"),

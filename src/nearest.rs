@@ -1,5 +1,7 @@
 //! Finds the known word that was most likely meant, for errors about typing mistakes.
 
+use std::{io, path::Path};
+
 /// The word of `known` that takes the fewest letters to add, remove, replace or swap with the next
 /// one; `None` if even that is another word: more than a third of its letters differ.
 pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
@@ -11,6 +13,18 @@ pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Opti
     };
     let near = known.into_iter().filter_map(|other| Some((distance(other)?, other)));
     near.min_by_key(|&(distance, _)| distance).map(|(_, other)| other)
+}
+
+/// The word that was most likely meant by the name of a file that does not exist, to follow the error
+/// about it; empty if there is none.
+pub fn meant_by_file<'k>(
+    path: &Path,
+    error: &io::Error,
+    words: impl IntoIterator<Item = &'k str>,
+) -> String {
+    let name = path.to_str().filter(|_| error.kind() == io::ErrorKind::NotFound);
+    let word = name.and_then(|name| nearest(name, words));
+    word.map(|word| format!("; did you mean {word}?")).unwrap_or_default()
 }
 
 /// The optimal string alignment distance. Takes time in the product of both lengths.

@@ -34,7 +34,8 @@ impl Block {
             None => (text, None),
         };
         let address: IpAddr = address.parse().map_err(|_| {
-            "is no prefix and no address: write it as 192.0.2.0/24 or 2001:db8::/32".to_owned()
+            "is neither a prefix nor an address: write it as 192.0.2.0/24 or 2001:db8::/32"
+                .to_owned()
         })?;
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let length = match length {
@@ -43,7 +44,7 @@ impl Block {
                 .parse()
                 .ok()
                 .filter(|&length| length <= bits && digits.bytes().all(|b| b.is_ascii_digit()))
-                .ok_or_else(|| format!("is no prefix: its length is not between 0 and {bits}"))?,
+                .ok_or_else(|| format!("isn't a prefix: the length must be from 0 to {bits}"))?,
         };
         let (block, network) = match address {
             IpAddr::V4(address) => {
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_prefix_says_what_to_write() {
+    fn what_is_not_a_prefix_says_what_to_write() {
         let error = |text: &str| Block::parse(text).expect_err(text);
         assert_eq!(error("192.0.2.1/24"), "has bits beyond its length: did you mean 192.0.2.0/24?");
         assert_eq!(
@@ -101,10 +102,10 @@ mod tests {
             "has bits beyond its length: did you mean 2001:db8::/32?"
         );
         for text in ["192.0.2.0/33", "192.0.2.0/", "192.0.2.0/+8", "::/129", "::/-1", "::/1/2"] {
-            assert!(error(text).contains("its length is not between 0 and"), "{text}");
+            assert!(error(text).contains("the length must be from 0 to"), "{text}");
         }
         for text in ["", "/", "192.0.2", "192.0.2.0.0/8", "2001:db8/32", "3221225984", "a.b.c.d"] {
-            assert!(error(text).contains("is no prefix and no address"), "{text}");
+            assert!(error(text).contains("is neither a prefix nor an address"), "{text}");
         }
     }
 

@@ -17,10 +17,12 @@
 //! - `1.0.0.0,1.0.0.255,13335,US,CLOUDFLARENET`
 //! - `1.0.0.0,1.0.0.255,AU`
 //!
-//! An AS is a number, with or without `AS` before it. An empty field is unknown, and so are `0`
+//! An AS is a number as [`notation`] reads it. An empty field is unknown, and so are `0`
 //! for an AS and `None` for a country.
 
 use std::{borrow::Cow, net::IpAddr};
+
+use crate::notation;
 
 use super::{
     block::Block,
@@ -61,8 +63,9 @@ pub(super) fn parse(file: &[u8], max_ranges: usize) -> Result<Overlapping<Origin
     let mut lines = delimited::lines(file).peekable();
     let &(line, text) = lines.peek().ok_or(TableError::Empty)?;
     let delimiter = delimited::delimiter(text);
-    let head: Vec<_> = delimited::fields(text, delimiter).collect();
     let in_line = |line| move |what| TableError::Line { line, what };
+    let head: Result<Vec<_>, _> = delimited::fields(text, delimiter).collect();
+    let head = head.map_err(in_line(line))?;
     let columns = match Columns::named(&head) {
         Some(columns) => {
             lines.next();
@@ -74,7 +77,9 @@ pub(super) fn parse(file: &[u8], max_ranges: usize) -> Result<Overlapping<Origin
     let mut row = Vec::new();
     for (line, text) in lines {
         row.clear();
-        row.extend(delimited::fields(text, delimiter).take(columns.len()));
+        for field in delimited::fields(text, delimiter).take(columns.len()) {
+            row.push(field.map_err(in_line(line))?);
+        }
         let (block, origin) = columns.read(&row).map_err(in_line(line))?;
         ranges.push(block, origin);
         if ranges.len() > max_ranges {
@@ -101,13 +106,13 @@ impl Columns {
         let (asn, country) = (any(&ASN), any(&COUNTRY));
         Some(match any(&PREFIX).map(|prefix| (prefix, None)).or_else(ends) {
             None => {
-                Err("it is neither a row that begins with a prefix or an address, nor does it \
-                         name columns: expected network, or start_ip and end_ip; and asn, \
-                         country_code, or both"
+                Err("the first line neither begins with a prefix or an address nor names columns: \
+                     name network, or start_ip and end_ip; and asn, country_code, or both"
                     .to_owned())
             }
             Some(_) if asn.is_none() && country.is_none() => {
-                Err("it names no column asn, autonomous_system_number, country_code or country"
+                Err("the first line names neither an AS nor a country: name a column asn, \
+                     autonomous_system_number, country_code or country"
                     .to_owned())
             }
             Some((first, last)) => Ok(Columns { first, last, asn, country }),
@@ -149,7 +154,7 @@ impl Columns {
     fn read(self, row: &[Cow<'_, str>]) -> Result<(Block, Origin), String> {
         let field = |place: usize| {
             row.get(place).map(|field| &**field).ok_or_else(|| {
-                format!("it has {} fields, and at least {} are expected", row.len(), self.len())
+                format!("the row has {} fields and needs at least {}", row.len(), self.len())
             })
         };
         let first = field(self.first)?;
@@ -158,7 +163,12 @@ impl Columns {
             Some(last) => {
                 let last = field(last)?;
                 let block = Block::between(address(first)?, address(last)?);
-                block.ok_or_else(|| format!("{first} to {last} is no range of addresses"))?
+                block.ok_or_else(|| {
+                    format!(
+                        "{first} to {last} isn't a range of addresses: the first one must not be \
+                         larger than the last, and both of IPv4 or both of IPv6"
+                    )
+                })?
             }
         };
         let asn = self.asn.map(|place| asn(field(place)?)).transpose()?.unwrap_or_default();
@@ -171,27 +181,25 @@ fn address(text: &str) -> Result<IpAddr, String> {
     text.parse().map_err(|_| no_address(text))
 }
 
-/// Why a text is no address. Some tables have them as numbers.
+/// Why a text isn't an address. Some tables have them as numbers.
 fn no_address(text: &str) -> String {
     let advice = if is_number(text) { ": use the table with addresses as text" } else { "" };
-    format!("{} is no address{advice}", quoted(text))
+    format!("{} isn't an address{advice}", quoted(text))
 }
 
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The number of an AS, with or without `AS` before it.
+/// The number of an AS; 0 if the field is empty.
 pub(super) fn asn(text: &str) -> Result<u32, String> {
     if text.is_empty() {
         return Ok(0);
     }
-    let digits = match text.split_at_checked(2) {
-        Some((prefix, digits)) if prefix.eq_ignore_ascii_case("AS") => digits,
-        _ => text,
-    };
-    let number = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok());
-    number.flatten().ok_or_else(|| format!("{} is no number of an AS", quoted(text)))
+    let number = notation::as_number(text);
+    number.ok_or_else(|| {
+        format!("{} isn't an AS number: write it as 64500, AS64500 or 1.10", quoted(text))
+    })
 }
 
 pub(super) fn country(text: &str) -> Result<Country, String> {
@@ -199,7 +207,7 @@ pub(super) fn country(text: &str) -> Result<Country, String> {
         return Ok(Country::UNKNOWN);
     }
     let country = Country::from_code(text);
-    country.ok_or_else(|| format!("{} is no country: expected two letters", quoted(text)))
+    country.ok_or_else(|| format!("{} isn't a country: give a code of two letters", quoted(text)))
 }
 
 /// The beginning of a text, as a literal.

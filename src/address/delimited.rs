@@ -16,35 +16,54 @@ pub(super) fn delimiter(line: &[u8]) -> u8 {
 }
 
 /// The fields of a line, without white space around them, and without the quotes around those that
-/// have them (RFC 4180, section 2). What is not UTF-8 in them is replaced.
-pub(super) fn fields(line: &[u8], delimiter: u8) -> impl Iterator<Item = Cow<'_, str>> {
+/// have them (RFC 4180, section 2). What is not UTF-8 in them is replaced. Wrong quotes are the end,
+/// with what to do about them: nobody knows where their field was meant to end.
+pub(super) fn fields(
+    line: &[u8],
+    delimiter: u8,
+) -> impl Iterator<Item = Result<Cow<'_, str>, String>> {
     let mut rest = Some(line);
     iter::from_fn(move || {
-        let text = rest?.trim_ascii_start();
-        let quoted = text.strip_prefix(b"\"");
-        // A delimiter within quotes is part of the field.
-        let within = quoted.map_or(0, |quoted| 1 + quoted_length(quoted));
-        let end = memchr::memchr(delimiter, &text[within..]).map(|at| within + at);
-        rest = end.map(|end| &text[end + 1..]);
-        Some(match quoted {
-            Some(quoted) => undouble(String::from_utf8_lossy(&quoted[..within - 1])),
-            None => String::from_utf8_lossy(text[..end.unwrap_or(text.len())].trim_ascii_end()),
-        })
+        let text = rest.take()?.trim_ascii_start();
+        let Some(quoted) = text.strip_prefix(b"\"") else {
+            let end = memchr::memchr(delimiter, text);
+            rest = end.map(|end| &text[end + 1..]);
+            let field = text[..end.unwrap_or(text.len())].trim_ascii_end();
+            return Some(Ok(String::from_utf8_lossy(field)));
+        };
+        let Some(length) = quoted_length(quoted) else {
+            return Some(Err(
+                "a quote isn't closed: close it in the same line, or double it if it is part of a \
+                 field"
+                    .to_owned(),
+            ));
+        };
+        match quoted[length + 1..].trim_ascii_start() {
+            [] => {}
+            [first, after @ ..] if *first == delimiter => rest = Some(after),
+            _ => {
+                return Some(Err(
+                    "text follows a closing quote: double quotes that are part of a field"
+                        .to_owned(),
+                ));
+            }
+        }
+        Some(Ok(undouble(String::from_utf8_lossy(&quoted[..length]))))
     })
 }
 
-/// How long a field is up to its closing quote, the first one that is not doubled, or else up to the
-/// end of the line.
-fn quoted_length(quoted: &[u8]) -> usize {
+/// How long a field is up to its closing quote, the first one that is not doubled; `None` if there is
+/// none.
+fn quoted_length(quoted: &[u8]) -> Option<usize> {
     let mut end = 0;
     while let Some(quote) = memchr::memchr(b'"', &quoted[end..]) {
         end += quote;
         if quoted.get(end + 1) != Some(&b'"') {
-            return end;
+            return Some(end);
         }
         end += 2;
     }
-    quoted.len()
+    None
 }
 
 fn undouble(text: Cow<'_, str>) -> Cow<'_, str> {
@@ -58,7 +77,8 @@ mod tests {
     use super::*;
 
     fn of(line: &str) -> Vec<String> {
-        fields(line.as_bytes(), delimiter(line.as_bytes())).map(Cow::into_owned).collect()
+        let fields = fields(line.as_bytes(), delimiter(line.as_bytes()));
+        fields.map(|field| field.expect(line).into_owned()).collect()
     }
 
     #[test]
@@ -69,8 +89,21 @@ mod tests {
         assert_eq!(of("a, x\tb,y\t"), ["a, x", "b,y", ""]);
         assert_eq!(of(r#"1,"Some Org, Inc.",x"#), ["1", "Some Org, Inc.", "x"]);
         assert_eq!(of(r#""say ""hello""" ,x"#), [r#"say "hello""#, "x"]);
-        assert_eq!(of(r#""never closed,x"#), ["never closed,x"]);
         assert_eq!(of(r#"a "quoted" word,x"#), [r#"a "quoted" word"#, "x"]);
+    }
+
+    #[test]
+    fn fields_end_with_wrong_quotes() {
+        for (line, whole, expected) in [
+            (r#"a,"never closed,x"#, 1, "isn't closed"),
+            (r#"a,""#, 1, "isn't closed"),
+            (r#""doubled"",x"#, 0, "isn't closed"),
+            (r#"a,b,"c"d,e"#, 2, "text follows"),
+        ] {
+            let fields: Vec<_> = fields(line.as_bytes(), b',').collect();
+            let [read @ .., Err(error)] = fields.as_slice() else { panic!("{fields:?}") };
+            assert!(read.len() == whole && error.contains(expected), "{fields:?}");
+        }
     }
 
     #[test]
@@ -90,8 +123,8 @@ mod tests {
             let quoted: Vec<_> = row.iter().map(quoted).collect();
             let delimiter = if tabs { b'\t' } else { b',' };
             let line = quoted.join(&char::from(delimiter).to_string());
-            let read: Vec<_> = fields(line.as_bytes(), delimiter).map(Cow::into_owned).collect();
-            prop_assert_eq!(read, row);
+            let read: Result<Vec<_>, _> = fields(line.as_bytes(), delimiter).collect();
+            prop_assert_eq!(read.expect("closed quotes"), row);
         }
 
         #[test]

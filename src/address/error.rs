@@ -28,21 +28,21 @@ pub enum TableError {
     )]
     OtherMmdb(String),
     /// There is no row.
-    #[error("it has no rows: was it cut short?")]
+    #[error("the table has no rows: was it cut short?")]
     Empty,
     /// It is an archive.
-    #[error("it is compressed: unpack it")]
+    #[error("the file is compressed: unpack it")]
     Compressed,
     /// It begins with the byte order mark of UTF-16.
-    #[error("it is UTF-16: save it as UTF-8")]
+    #[error("the file is UTF-16: save it as UTF-8")]
     Utf16,
     /// It has more than [`MAX_TABLE_BYTES`].
     #[error(
-        "it is larger than {} MiB: use a table of AS and countries alone",
+        "the file is larger than {} MiB: use a table of AS and countries alone",
         MAX_TABLE_BYTES >> 20
     )]
     TooLarge,
     /// It has more than [`MAX_RANGES`].
-    #[error("it has more than {MAX_RANGES} ranges: use a table of AS and countries alone")]
+    #[error("the table has more than {MAX_RANGES} ranges: use one of AS and countries alone")]
     TooManyRanges,
 }

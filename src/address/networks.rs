@@ -57,21 +57,25 @@ impl Networks {
     /// A list with any row that is not understood is refused as a whole.
     pub fn parse(text: &str) -> Result<Networks, NetworksError> {
         let mut lines = delimited::lines(text.as_bytes());
-        let no_rows =
-            |line| NetworksError { line, what: "it has no rows: was it cut short?".to_owned() };
+        let no_rows = |line| NetworksError {
+            line,
+            what: "the list has no rows: was it cut short?".to_owned(),
+        };
         let (line, head) = lines.next().ok_or(no_rows(1))?;
         let delimiter = delimited::delimiter(head);
-        let names: Vec<_> = delimited::fields(head, delimiter).collect();
-        let columns = Columns::named(&names).map_err(|what| NetworksError { line, what })?;
+        let names: Result<Vec<_>, _> = delimited::fields(head, delimiter).collect();
+        let columns = names
+            .and_then(|names| Columns::named(&names))
+            .map_err(|what| NetworksError { line, what })?;
         let mut ranges = Overlapping::default();
         let mut networks = Vec::new();
         let mut given = HashMap::new();
         for (line, text) in lines {
             let error = |what| NetworksError { line, what };
-            let row: Vec<_> = delimited::fields(text, delimiter).collect();
-            let (block, network) = columns.read(&row).map_err(error)?;
+            let row: Result<Vec<_>, _> = delimited::fields(text, delimiter).collect();
+            let (block, network) = row.and_then(|row| columns.read(&row)).map_err(error)?;
             if let Some(first) = given.insert(block, line) {
-                return Err(error(format!("the prefix is in line {first} already: give it once")));
+                return Err(error(format!("line {first} has this prefix already: give it once")));
             }
             networks.push(network);
             ranges.push(block, networks.len() as u32);
@@ -129,29 +133,29 @@ impl Columns {
             else {
                 let advice = match nearest(name, COLUMNS) {
                     Some(known) => format!("did you mean {known}?"),
-                    None => format!("columns are {}", COLUMNS.join(", ")),
+                    None => format!("name {}", COLUMNS.join(", ")),
                 };
                 let name = csv::quoted(name);
                 return Err(format!(
-                    "the first line names the columns, and {name} is none: {advice}"
+                    "the first line names the columns, and {name} isn't one: {advice}"
                 ));
             };
             if places[column].replace(place).is_some() {
-                return Err(format!("there are two columns {}", COLUMNS[column]));
+                return Err(format!("the column {} is there twice", COLUMNS[column]));
             }
         }
         match places {
             [Some(prefix), asn, name, site] => {
                 Ok(Columns { len: names.len(), prefix, asn, name, site })
             }
-            _ => Err("the first line names no column prefix".to_owned()),
+            _ => Err("the first line must name a column prefix".to_owned()),
         }
     }
 
     fn read(&self, row: &[Cow<'_, str>]) -> Result<(Block, Network), String> {
         if row.len() != self.len {
             return Err(format!(
-                "it has {} fields, and the first line names {}: put quotes around one with commas",
+                "the row has {} fields and the first line {}: put quotes around a field with commas",
                 row.len(),
                 self.len
             ));
@@ -169,7 +173,7 @@ impl Columns {
 fn text(field: &str) -> Result<Box<str>, String> {
     if field.len() > MAX_NETWORK_TEXT_BYTES {
         let shown = csv::quoted(field);
-        return Err(format!("{shown} has more than {MAX_NETWORK_TEXT_BYTES} bytes"));
+        return Err(format!("{shown} is longer than {MAX_NETWORK_TEXT_BYTES} bytes"));
     }
     if field.contains(char::is_control) {
         return Err(format!("{} has control characters: remove them", csv::quoted(field)));

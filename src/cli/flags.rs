@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use crate::{
+    notation,
     source::{
         input::Input,
         kafka::{PartitionChoice, StartOffset},
@@ -93,7 +94,7 @@ pub struct DirectionFlags {
     /// the flag is given several times. The default of --asn does not count then. Records must have
     /// addresses or networks of both ends.
     #[arg(long, env = "FLOW_EXPORTER_LOCAL_NETWORK", value_name = "PREFIX,…", hide_short_help = true,
-        value_delimiter = ',', value_parser = values::network)]
+        value_delimiter = ',', value_parser = notation::network)]
     pub local_network: Vec<IpNet>,
     /// A list of our networks (CSV: prefix, as, name, site).
     ///

@@ -1,16 +1,13 @@
 //! Parsers for the values of flags. An error is one line that says what to type instead.
 
-use std::{
-    fmt,
-    net::{IpAddr, Ipv4Addr},
-    ops::RangeInclusive,
-    str::FromStr,
-    time::Duration,
+use std::{fmt, net::Ipv4Addr, ops::RangeInclusive, str::FromStr, time::Duration};
+
+use crate::{
+    clock,
+    notation::{self, digits},
+    source::kafka::StartOffset,
+    units,
 };
-
-use ipnet::IpNet;
-
-use crate::{clock, source::kafka::StartOffset, units};
 
 /// Kafka's default port.
 const KAFKA_PORT: u16 = 9092;
@@ -34,64 +31,18 @@ const LONGEST_LATENESS: Duration = Duration::from_secs(3600);
 /// Longer than anything is kept, and short enough that sums with the clock can't overflow.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// An AS number: plain, with the prefix `AS`, or in dotted notation (RFC 5396).
+/// An AS number.
 pub(super) fn asn(text: &str) -> Result<u32, String> {
-    as_number(text).ok_or_else(|| {
+    notation::as_number(text).ok_or_else(|| {
         "give one AS number from 0 to 4294967295, such as 64500, AS64500 or 1.10".to_owned()
     })
 }
 
 /// An AS number, or the first and the last one of a range.
 pub(super) fn as_range(text: &str) -> Result<RangeInclusive<u32>, String> {
-    let text = text.trim();
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    as_number(first.trim_end())
-        .zip(as_number(last.trim_start()))
-        .filter(|(first, last)| first <= last)
-        .map(|(first, last)| first..=last)
-        .ok_or_else(|| {
-            "give AS numbers from 0 to 4294967295, such as 64500, AS64500 or 1.10, or ranges such as \
-             65010-65019, separated by commas"
-                .to_owned()
-        })
-}
-
-/// A network, or a single address.
-pub(super) fn network(text: &str) -> Result<IpNet, String> {
-    let text = text.trim();
-    let network: Result<IpNet, _> =
-        text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    let Ok(network) = network else {
-        return Err(
-            "give prefixes such as 192.0.2.0/24 or 2001:db8::/32, separated by commas".to_owned()
-        );
-    };
-    let trimmed = network.trunc();
-    if trimmed != network {
-        return Err(format!("it has bits beyond its length: did you mean {trimmed}?"));
-    }
-    if matches!(network.addr(), IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
-        return Err("write networks of IPv4 as such, without ::ffff:".to_owned());
-    }
-    Ok(network)
-}
-
-fn as_number(text: &str) -> Option<u32> {
-    let plain = match text.get(..2) {
-        Some(prefix) if prefix.eq_ignore_ascii_case("as") => &text[2..],
-        _ => text,
-    };
-    match plain.split_once('.') {
-        Some((high, low)) => digits::<u16>(high)
-            .zip(digits::<u16>(low))
-            .map(|(high, low)| u32::from(high) << 16 | u32::from(low)),
-        None => digits(plain),
-    }
-}
-
-/// A number of digits alone; `parse` would accept a sign too.
-fn digits<T: FromStr>(text: &str) -> Option<T> {
-    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+    let expected = "give AS numbers from 0 to 4294967295, such as 64500, AS64500 or 1.10, or ranges \
+                    such as 65010-65019, separated by commas";
+    notation::range(text, notation::as_number, expected)
 }
 
 /// Brokers separated by commas, each completed to `HOST:PORT`. A protocol before a broker's name is
@@ -352,73 +303,13 @@ mod tests {
     }
 
     #[test]
-    fn an_as_number_is_plain_prefixed_or_dotted() {
-        for (text, number) in [
-            ("0", 0),
-            ("15169", 15169),
-            ("AS15169", 15169),
-            ("as15169", 15169),
-            ("4294967295", u32::MAX),
-            ("1.10", 65546),
-            ("AS0.65535", 65535),
-            ("65535.65535", u32::MAX),
-        ] {
-            assert_eq!(asn(text), Ok(number), "{text}");
-        }
-        for wrong in [
-            "",
-            "AS",
-            "many",
-            "-1",
-            "+1",
-            "4294967296",
-            "65536.0",
-            "0.65536",
-            "1.2.3",
-            "1.",
-            ".1",
-            "AS AS1",
-            "15169,15170",
-            "0x10",
-            "1e3",
-            "AS 1",
-            "ä1",
-        ] {
-            refused(asn, &[(wrong, "give one AS number")]);
-        }
-    }
-
-    #[test]
-    fn as_numbers_may_be_ranges_and_networks_have_no_bits_beyond_their_length() {
-        for (text, range) in [
-            ("64512", 64512..=64512),
-            (" AS64496", 64496..=64496),
-            ("65010-65019", 65010..=65019),
-            ("AS1.0 - as1.10", 65536..=65546),
-            ("0-4294967295", 0..=u32::MAX),
-        ] {
-            assert_eq!(as_range(text), Ok(range), "{text}");
-        }
-        for wrong in ["", "-", "1-", "-1", "2-1", "1-2-3", "1,2", "many", "4294967296"] {
-            refused(as_range, &[(wrong, "ranges such as 65010-65019")]);
-        }
-        for (text, shown) in [
-            ("192.0.2.0/24", "192.0.2.0/24"),
-            (" 192.0.2.1 ", "192.0.2.1/32"),
-            ("2001:DB8::/32", "2001:db8::/32"),
-            ("0.0.0.0/0", "0.0.0.0/0"),
-        ] {
-            assert_eq!(network(text).map(|network| network.to_string()), Ok(shown.to_owned()));
-        }
+    fn as_numbers_and_ranges_of_them_say_how_to_write_them() {
+        assert_eq!(asn("1.10"), Ok(65546));
+        assert_eq!(as_range(" AS64496 - 64500"), Ok(64496..=64500));
+        refused(asn, &[("many", "give one AS number"), ("1-2", "give one AS number")]);
         refused(
-            network,
-            &[
-                ("", "give prefixes such as"),
-                ("192.0.2.0/33", "give prefixes such as"),
-                ("edge1", "give prefixes such as"),
-                ("192.0.2.1/24", "did you mean 192.0.2.0/24?"),
-                ("::ffff:192.0.2.0/120", "without ::ffff:"),
-            ],
+            as_range,
+            &[("many", "ranges such as 65010-65019"), ("2-1", "the range is reversed: write 1-2")],
         );
     }
 

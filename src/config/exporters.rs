@@ -1,8 +1,11 @@
 //! What is known of single exporters: the `exporters` section of the file.
 
-use std::{num::NonZero, ops::RangeInclusive};
+use std::{net::Ipv6Addr, num::NonZero, ops::RangeInclusive};
 
-use crate::traffic::{ByExporter, ExporterKey, RangeSet};
+use crate::{
+    notation,
+    traffic::{ByExporter, ExporterKey, RangeSet},
+};
 
 use super::{
     error::ConfigError,
@@ -28,17 +31,20 @@ pub(super) fn of_file(field: &Field<'_>) -> Result<Setting<Exporters>, ConfigErr
     let mut interfaces = 0;
     for (place, (name, field)) in field.pairs()?.into_iter().enumerate() {
         if place == MOST {
-            return Err(field.error(format!("there are more than {MOST} exporters: give prefixes")));
+            return Err(
+                field.error(format!("there are more than {MOST} exporters: give prefixes instead"))
+            );
         }
         if name.is_empty() || name.contains(char::is_control) {
             return Err(field.error("give an address, a prefix, or a host name as in the records"));
         }
+        check_address(&name).map_err(|error| field.error(error))?;
         let key = ExporterKey::from(&*name);
         let is_known = |key: &ExporterKey| {
             exporters.external_interfaces.has(key) || exporters.sampling_rates.has(key)
         };
         if is_known(&key) {
-            return Err(field.error(format!("{key} is there twice: give it once")));
+            return Err(field.error(format!("{key} is given twice: give it once")));
         }
         let (external, rate) = field.section(exporter)?;
         if external.is_none() && rate.is_none() {
@@ -58,6 +64,18 @@ pub(super) fn of_file(field: &Field<'_>) -> Result<Setting<Exporters>, ConfigErr
     Ok(Setting { value: exporters, origin: field.origin() })
 }
 
+/// Refuses what was meant as an address or a prefix, and would be taken for a host name or for
+/// another network.
+fn check_address(name: &str) -> Result<(), String> {
+    let address = name.split('/').next().unwrap_or_default();
+    let is_part_of_ipv4 = |each: char| each.is_ascii_digit() || each == '.';
+    let looks_like_ipv4 = address.matches('.').count() == 3 && address.chars().all(is_part_of_ipv4);
+    if looks_like_ipv4 || address.parse::<Ipv6Addr>().is_ok() {
+        notation::network(name)?;
+    }
+    Ok(())
+}
+
 type Exporter = (Option<RangeSet<u32>>, Option<NonZero<u32>>);
 
 fn exporter(section: &Section<'_>) -> Result<Exporter, ConfigError> {
@@ -75,10 +93,6 @@ fn exporter(section: &Section<'_>) -> Result<Exporter, ConfigError> {
 }
 
 /// The index of an interface, or a range of them.
-fn interfaces(text: &str) -> Result<RangeInclusive<u32>, &'static str> {
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    match (first.trim().parse(), last.trim().parse()) {
-        (Ok(first), Ok(last)) if first <= last => Ok(first..=last),
-        _ => Err("give SNMP indexes such as 3, or ranges such as 10-19"),
-    }
+fn interfaces(text: &str) -> Result<RangeInclusive<u32>, String> {
+    notation::range(text, notation::digits, "give SNMP indexes such as 3, or ranges such as 10-19")
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::asn::ParseError;
+use crate::{asn::ParseError, nearest::meant_by_file};
 
 /// The shortest refresh interval that can be configured.
 pub const MIN_REFRESH: Duration = Duration::from_secs(1);
@@ -12,9 +12,9 @@ pub const MIN_REFRESH: Duration = Duration::from_secs(1);
 pub enum NamesError {
     /// The file can't be read.
     #[error(
-        "--as-names={}: cannot read the file: {source}; expected auto, embedded, none, an http(s) \
-         URL or a file",
-        path.display()
+        "--as-names {}: {source}{}",
+        path.display(),
+        meant_by_file(path, source, ["auto", "embedded", "none"])
     )]
     File {
         /// The file.
@@ -23,7 +23,7 @@ pub enum NamesError {
         source: std::io::Error,
     },
     /// The file does not contain a table.
-    #[error("--as-names={}: {source}", path.display())]
+    #[error("--as-names {}: {source}", path.display())]
     Table {
         /// The file.
         path: PathBuf,

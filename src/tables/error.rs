@@ -2,13 +2,20 @@
 
 use std::{io, path::PathBuf};
 
-use crate::address::{NetworksError, TableError};
+use crate::{
+    address::{NetworksError, TableError},
+    nearest::meant_by_file,
+};
 
 /// Why a table of addresses can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TablesError {
-    /// A file can't be read.
-    #[error("{}: cannot read the file: {source}", path.display())]
+    /// A file with a table can't be read.
+    #[error(
+        "--as-table {}: {source}{}",
+        path.display(),
+        meant_by_file(path, source, ["embedded", "none"])
+    )]
     File {
         /// The file.
         path: PathBuf,
@@ -16,7 +23,7 @@ pub enum TablesError {
         source: io::Error,
     },
     /// A file does not contain a table.
-    #[error("{}: {source}", path.display())]
+    #[error("--as-table {}: {source}", path.display())]
     Table {
         /// The file.
         path: PathBuf,
@@ -24,15 +31,15 @@ pub enum TablesError {
         source: TableError,
     },
     /// A file does not contain a list of networks.
-    #[error("{}: {source}", path.display())]
+    #[error("--networks {}: {source}", path.display())]
     Networks {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         source: NetworksError,
     },
-    /// A list of networks is not text, or too large.
-    #[error("{}: {what}", path.display())]
+    /// A list of networks can't be read.
+    #[error("--networks {}: {what}", path.display())]
     Text {
         /// The file.
         path: PathBuf,

@@ -143,55 +143,65 @@ mod csv {
                 "1.0.0.0/24,1\n1.0.1.1/24,2",
                 "line 2: \"1.0.1.1/24\" has bits beyond its length: did you mean 1.0.1.0/24?",
             ),
-            ("1.0.0.0/24,1\n\n# x\n1.0.1.0,2.0.0.0,2", "line 4: \"2.0.0.0\" is no number of an AS"),
+            (
+                "1.0.0.0/24,1\n\n# x\n1.0.1.0,2.0.0.0,2",
+                "line 4: \"2.0.0.0\" isn't an AS number: write it as 64500, AS64500 or 1.10",
+            ),
             (
                 "1.0.0.0,1.0.0.1,1\n1.0.1.1,1.0.1.0,2",
-                "line 2: 1.0.1.1 to 1.0.1.0 is no range of addresses",
+                "line 2: 1.0.1.1 to 1.0.1.0 isn't a range of addresses: the first one must not be larger than the last, and both of IPv4 or both of IPv6",
             ),
-            ("1.0.0.0,1.0.0.1,1\n1.0.1.1,::1,2", "line 2: 1.0.1.1 to ::1 is no range of addresses"),
+            (
+                "1.0.0.0,1.0.0.1,1\n1.0.1.1,::1,2",
+                "line 2: 1.0.1.1 to ::1 isn't a range of addresses: the first one must not be larger than the last, and both of IPv4 or both of IPv6",
+            ),
             (
                 "1.0.0.0,1.0.0.1,1\n16777216,16777471,2",
-                "line 2: \"16777216\" is no address: use the table with addresses as text",
+                "line 2: \"16777216\" isn't an address: use the table with addresses as text",
             ),
             (
                 "1.0.0.0,1.0.0.1,1\n1.0.1.0,1.0.1.1,4294967296",
-                "line 2: \"4294967296\" is no number of an AS",
+                "line 2: \"4294967296\" isn't an AS number: write it as 64500, AS64500 or 1.10",
             ),
             (
                 "1.0.0.0,1.0.0.1,DE\n1.0.1.0,1.0.1.1,Germany",
-                "line 2: \"Germany\" is no country: expected two letters",
+                "line 2: \"Germany\" isn't a country: give a code of two letters",
             ),
             (
                 "1.0.0.0,1.0.0.1,1\n1.0.1.0,1.0.1.1",
-                "line 2: it has 2 fields, and at least 3 are expected",
+                "line 2: the row has 2 fields and needs at least 3",
+            ),
+            (
+                "1.0.0.0/24,1\n1.0.1.0/24,\"2",
+                "line 2: a quote isn't closed: close it in the same line, or double it if it is part of a field",
             ),
             (
                 "16777216,16777471,13335",
-                "line 1: \"16777216\" is no address: use the table with addresses as text",
+                "line 1: \"16777216\" isn't an address: use the table with addresses as text",
             ),
             (
                 "asn,name\n1,x",
-                "line 1: it is neither a row that begins with a prefix or an address, nor does it name columns: expected network, or start_ip and end_ip; and asn, country_code, or both",
+                "line 1: the first line neither begins with a prefix or an address nor names columns: name network, or start_ip and end_ip; and asn, country_code, or both",
             ),
             (
                 "network,geoname_id\n1.0.0.0/24,2077456",
-                "line 1: it names no column asn, autonomous_system_number, country_code or country",
+                "line 1: the first line names neither an AS nor a country: name a column asn, autonomous_system_number, country_code or country",
             ),
             (
                 "1.0.0.0,1.0.0.255,OC,AU,Queensland",
                 "line 1: expected a prefix, or the first and the last address; then an AS, an AS and its name, an AS, its country and its name, or a country; or name the columns in the first line",
             ),
-            ("", "it has no rows: was it cut short?"),
-            ("network,asn\n", "it has no rows: was it cut short?"),
+            ("", "the table has no rows: was it cut short?"),
+            ("network,asn\n", "the table has no rows: was it cut short?"),
             (
                 "\x1f\u{8b}",
-                "line 1: it is neither a row that begins with a prefix or an address, nor does it name columns: expected network, or start_ip and end_ip; and asn, country_code, or both",
+                "line 1: the first line neither begins with a prefix or an address nor names columns: name network, or start_ip and end_ip; and asn, country_code, or both",
             ),
         ] {
             assert_eq!(refusal(file.as_bytes()), error, "{file}");
         }
-        assert_eq!(refusal(b"\x1f\x8b\x08"), "it is compressed: unpack it");
-        assert_eq!(refusal(b"\xff\xfe1\0"), "it is UTF-16: save it as UTF-8");
+        assert_eq!(refusal(b"\x1f\x8b\x08"), "the file is compressed: unpack it");
+        assert_eq!(refusal(b"\xff\xfe1\0"), "the file is UTF-16: save it as UTF-8");
     }
 
     proptest! {
@@ -471,13 +481,13 @@ mod mmdb {
         );
         assert_eq!(
             error(map([("country_code", "Germany".into())])),
-            "the MaxMind database can't be read: the record of 192.0.2.0: \"Germany\" is no \
-             country: expected two letters"
+            "the MaxMind database can't be read: the record of 192.0.2.0: \"Germany\" \
+             isn't a country: give a code of two letters"
         );
         assert_eq!(
             error(map([("asn", "sixty".into())])),
-            "the MaxMind database can't be read: the record of 192.0.2.0: \"sixty\" is no number \
-             of an AS"
+            "the MaxMind database can't be read: the record of 192.0.2.0: \"sixty\" isn't an \
+             AS number: write it as 64500, AS64500 or 1.10"
         );
         let empty = Database { is_v4: false, bits: 28, rows: Vec::new(), aliases: Vec::new() };
         assert_eq!(Layer::parse(&empty.write()), Err(TableError::Empty));
@@ -681,7 +691,7 @@ mod networks {
         assert_eq!((network.asn, &*network.name, &*network.site), (0, "", "Berlin"));
         for empty in ["", "\n# nothing yet\n", "prefix,as\n"] {
             let error = Networks::parse(empty).unwrap_err().to_string();
-            assert!(error.contains("it has no rows: was it cut short?"), "{error}");
+            assert!(error.contains("the list has no rows: was it cut short?"), "{error}");
         }
     }
 
@@ -691,31 +701,38 @@ mod networks {
         for (text, error) in [
             (
                 "192.0.2.0/24,64500",
-                "line 1: the first line names the columns, and \"192.0.2.0/24\" is none: columns are prefix, as, name, site",
+                "line 1: the first line names the columns, and \"192.0.2.0/24\" isn't one: name prefix, as, name, site",
             ),
             (
                 "prefix,asn",
-                "line 1: the first line names the columns, and \"asn\" is none: did you mean as?",
+                "line 1: the first line names the columns, and \"asn\" isn't one: did you mean as?",
             ),
             (
                 "prefix,sites",
-                "line 1: the first line names the columns, and \"sites\" is none: did you mean site?",
+                "line 1: the first line names the columns, and \"sites\" isn't one: did you mean site?",
             ),
-            ("as,name", "line 1: the first line names no column prefix"),
-            ("prefix,as,as", "line 1: there are two columns as"),
+            ("as,name", "line 1: the first line must name a column prefix"),
+            ("prefix,as,as", "line 1: the column as is there twice"),
             ("prefix,as\n\n192.0.2.0/24,", ""),
-            ("prefix,as\n\n192.0.2.0/24,x", "line 3: \"x\" is no number of an AS"),
+            (
+                "prefix,as\n\n192.0.2.0/24,x",
+                "line 3: \"x\" isn't an AS number: write it as 64500, AS64500 or 1.10",
+            ),
+            (
+                "prefix,name\n::1,\"Customer",
+                "line 2: a quote isn't closed: close it in the same line, or double it if it is part of a field",
+            ),
             (
                 "prefix,as\n192.0.2.1/24,1",
                 "line 2: \"192.0.2.1/24\" has bits beyond its length: did you mean 192.0.2.0/24?",
             ),
             (
                 "prefix,name\n192.0.2.0/24,Some Org, Inc.",
-                "line 2: it has 3 fields, and the first line names 2: put quotes around one with commas",
+                "line 2: the row has 3 fields and the first line 2: put quotes around a field with commas",
             ),
             (
                 "prefix,as\n192.0.2.0/24,1\n::ffff:192.0.2.0/120,2",
-                "line 3: the prefix is in line 2 already: give it once",
+                "line 3: line 2 has this prefix already: give it once",
             ),
             (
                 "prefix,name\n::1,a\u{7}b",
@@ -723,7 +740,7 @@ mod networks {
             ),
             (
                 &format!("prefix,name\n::1,{long}"),
-                &format!("line 2: {:?}… has more than 1024 bytes", &long[..60]),
+                &format!("line 2: {:?}… is longer than 1024 bytes", &long[..60]),
             ),
         ] {
             match error {

@@ -592,13 +592,13 @@ fn an_unusable_file_stops_the_start() {
     let error = load(&missing);
     assert!(matches!(error, NamesError::File { .. }));
     let message = error.to_string();
-    assert!(message.starts_with(&format!("--as-names={}: ", missing.display())), "{message}");
+    assert!(message.starts_with(&format!("--as-names {}: ", missing.display())), "{message}");
     assert!(message.contains("No such file"), "{message}");
 
     let page = folder.path().join("page.html");
     std::fs::write(&page, "<html>\n").unwrap();
     let message = load(&page).to_string();
-    assert!(message.starts_with(&format!("--as-names={}: ", page.display())), "{message}");
+    assert!(message.starts_with(&format!("--as-names {}: ", page.display())), "{message}");
     assert!(message.contains("expected"), "{message}");
 
     let load_every =

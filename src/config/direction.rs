@@ -1,13 +1,16 @@
 //! Which ends of flows are local.
 
+use std::path::PathBuf;
+
 use crate::{
     cli::{DirectionFlags, Sources},
     tables::{TableSource, TableSources},
-    traffic::{AddressSet, RangeSet},
+    traffic::{AddressSet, RangeSet, Rule},
 };
 
 use super::{
     error::ConfigError,
+    exporters::Exporters,
     setting::{Origin, Setting},
 };
 
@@ -29,6 +32,23 @@ pub(super) fn direction(
     let networks = Setting::of_flag(AddressSet::new(local_network), "--local-network", sources);
     bounded(&networks.origin, networks.value.networks().len())?;
     Ok((asn, networks))
+}
+
+/// Which ends of flows are local. The AS 0, which is the default, is only where nothing else is
+/// given.
+pub(super) fn rule(
+    asn: &Setting<RangeSet<u32>>,
+    local_networks: &Setting<AddressSet>,
+    list: &Setting<Option<PathBuf>>,
+    exporters: &Setting<Exporters>,
+) -> Rule {
+    let networks = local_networks.value.clone();
+    let external_interfaces = exporters.value.external_interfaces.clone();
+    let has_list = list.value.is_some();
+    let is_all = networks.is_empty() && !has_list && external_interfaces.is_empty();
+    let counts = asn.origin.is_given() || is_all;
+    let ases = if counts { asn.value.clone() } else { RangeSet::default() };
+    Rule { ases, networks, has_list, external_interfaces }
 }
 
 fn bounded(origin: &Origin, count: usize) -> Result<(), ConfigError> {

@@ -58,7 +58,8 @@ pub(super) fn read(file: &Path, interval: Duration) -> Result<File, ConfigError>
         .map_err(|error| ConfigError(format!("--config {}: {error}", file.display())))?;
     let document = yaml::parse(&text).map_err(|(line, what)| yaml::located(file, line, what))?;
     let directory = file.parent().unwrap_or(Path::new(""));
-    Field::document(file, &document).section(|top| {
+    let top = Field::document(file, &document);
+    let read = top.section(|top| {
         let external_labels = top.get("global", |field| field.section(external_labels))?.flatten();
         let endpoints = top.get("remote_write", |field| {
             field.list()?.iter().map(|item| read_endpoint(item, directory, interval)).collect()
@@ -68,17 +69,17 @@ pub(super) fn read(file: &Path, interval: Duration) -> Result<File, ConfigError>
         }
         let views = top.get("views", views::of_file)?;
         let exporters = top.get("exporters", exporters::of_file)?;
-        if endpoints.is_none() && views.is_none() && exporters.is_none() {
-            return Err(top.field().error(
-                "none of remote_write, views and exporters is there: give one of them, or leave \
-                 --config out",
-            ));
-        }
-        Ok(File {
+        let is_empty = endpoints.is_none() && views.is_none() && exporters.is_none();
+        let file = File {
             endpoints: endpoints.unwrap_or_default(),
             external_labels,
             others: OfFile { views, exporters },
-        })
+        };
+        Ok((!is_empty).then_some(file))
+    })?;
+    // After the keys, so that a misspelt one is named.
+    read.ok_or_else(|| {
+        top.error("give remote_write, views or exporters in it, or leave --config out")
     })
 }
 

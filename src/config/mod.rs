@@ -6,11 +6,13 @@
 //! know is taken from here when it is started.
 
 mod changes;
+mod contradiction;
 mod direction;
 mod endpoint;
 mod error;
 mod exporters;
 mod file;
+mod labels;
 mod pairs;
 mod push;
 mod setting;
@@ -168,9 +170,10 @@ impl Config {
         let (asn, local_networks) = direction::direction(direction, sources)?;
         let listen = listen(addr, sources)?;
         let (push, OfFile { views, exporters }) = PushConfig::new(push, sources)?;
-        let views = views::views(views, view, sources)?;
         let no_exporters = || Setting::of_flag(Exporters::default(), "--config", sources);
         let exporters = exporters.unwrap_or_else(no_exporters);
+        let rule = direction::rule(&asn, &local_networks, &networks, &exporters);
+        let views = views::views(views, view, &rule, sources)?;
         if !series_ttl.is_zero() && series_ttl < push.interval.value {
             return Err(ConfigError(
                 "--series-ttl is shorter than --remote-write-interval: series would end before \
@@ -208,16 +211,9 @@ impl Config {
         })
     }
 
-    /// Which ends of flows are local. The AS 0, which is the default, is only where nothing else is
-    /// given.
+    /// Which ends of flows are local.
     pub fn rule(&self) -> Rule {
-        let networks = self.local_networks.value.clone();
-        let external_interfaces = self.exporters.value.external_interfaces.clone();
-        let has_list = self.networks.value.is_some();
-        let is_all = networks.is_empty() && !has_list && external_interfaces.is_empty();
-        let counts = self.asn.origin.is_given() || is_all;
-        let ases = if counts { self.asn.value.clone() } else { RangeSet::default() };
-        Rule { ases, networks, has_list, external_interfaces }
+        direction::rule(&self.asn, &self.local_networks, &self.networks, &self.exporters)
     }
 
     /// What is to be known of addresses. Without a table, no AS is looked up: what the original counts

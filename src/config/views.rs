@@ -2,13 +2,14 @@
 
 use crate::{
     cli::{Sources, ViewFlags},
-    flow,
-    nearest::nearest,
-    schema::{Class, Dimension, Filter, LabelsError, Measure, UnknownLabel, View},
+    schema::{Class, Dimension, Filter, FilterError, Measure, View},
+    traffic::Rule,
 };
 
 use super::{
+    contradiction,
     error::ConfigError,
+    labels::{self, dimensions},
     setting::{Origin, Setting},
     yaml::{Field, Section},
 };
@@ -27,9 +28,6 @@ const DEFAULT_MAX_SERIES: usize = 100_000;
 
 /// The largest bound for series that a view can have.
 const LARGEST_MAX_SERIES: usize = 100_000_000;
-
-/// Labels that Prometheus itself gives to series.
-const RESERVED: [&str; 2] = ["instance", "job"];
 
 const LABELS: &str = "--labels";
 const MEASURES: &str = "--measures";
@@ -51,10 +49,12 @@ pub(super) struct ViewSettings {
 /// The views of the file, which stand there in one place.
 pub(super) type FileViews = Setting<Vec<ViewSettings>>;
 
-/// The views of the file and of the flags, which say more of the original's.
+/// The views of the file and of the flags, which say more of the original's. By the rule, flows are
+/// classified.
 pub(super) fn views(
     of_file: Option<FileViews>,
     flags: ViewFlags,
+    rule: &Rule,
     sources: &Sources,
 ) -> Result<Setting<Vec<View>>, ConfigError> {
     let ViewFlags { labels, measures, max_series } = flags;
@@ -78,7 +78,7 @@ pub(super) fn views(
                 view.origin = given(LABELS);
             }
             if let Some(measures) = measures {
-                let measures: Result<Vec<_>, _> =
+                let measures: Result<_, _> =
                     items(&measures).iter().map(|name| measure(name)).collect();
                 view.measures = Some(measures.map_err(|error| given(MEASURES).error(error))?);
             }
@@ -95,7 +95,13 @@ pub(super) fn views(
             }
         }
     }
-    let views = views.into_iter().map(ViewSettings::build).collect::<Result<_, _>>()?;
+    let build = |settings: ViewSettings| {
+        let origin = settings.origin.clone();
+        let view = settings.build()?;
+        contradiction::check(&view, rule).map_err(|error| origin.error(error))?;
+        Ok(view)
+    };
+    let views = views.into_iter().map(build).collect::<Result<_, _>>()?;
     Ok(Setting { value: views, origin })
 }
 
@@ -115,26 +121,35 @@ pub(super) fn of_file(field: &Field<'_>) -> Result<FileViews, ConfigError> {
     Ok(Setting { value: views, origin: field.origin() })
 }
 
-/// The name of a view is part of the names of its metrics.
+/// The name of a view is part of the names of its metrics, `flow_<view>_<class>_<measure>_total`.
 fn check_name(name: &str) -> Result<(), String> {
+    let is_word = |word: &str| {
+        !word.is_empty()
+            && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
     let is_name = name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.len() <= MAX_NAME_BYTES
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        && name.split('_').all(is_word);
     if !is_name {
         return Err(format!(
-            "a view's name has lower-case letters, digits and underscores, begins with a letter and \
-             is no longer than {MAX_NAME_BYTES} bytes, since it is part of its metrics' names"
+            "name it in lower-case letters, digits and single underscores between them, beginning \
+             with a letter, in at most {MAX_NAME_BYTES} bytes: the name is part of those of the \
+             view's metrics"
         ));
     }
-    if name == OWN || name.starts_with("exporter_") {
-        return Err(
-            "the names of the program's own metrics begin with flow_exporter: choose another name"
-                .to_owned(),
-        );
+    if name.split('_').next() == Some(OWN) {
+        return Err(format!(
+            "the names of the program's own metrics begin with flow_{OWN}: choose another name"
+        ));
     }
-    Ok(())
+    let ends = [name.split('_').next(), name.rsplit('_').next()];
+    match Class::ALL.into_iter().map(Class::name).find(|class| ends.contains(&Some(class))) {
+        Some(class) => Err(format!(
+            "in names of metrics, {class} beside the view's name says which flows are counted: \
+             choose a name that neither begins nor ends with {class}"
+        )),
+        None => Ok(()),
+    }
 }
 
 fn view(name: &str, section: &Section<'_>) -> Result<ViewSettings, ConfigError> {
@@ -147,10 +162,13 @@ fn view(name: &str, section: &Section<'_>) -> Result<ViewSettings, ConfigError> 
     let filters = section.get("where", |field| {
         let filter = |(label, field): (String, Field<'_>)| {
             let values = list(&field)?;
-            check_label(&label)
+            labels::check(&label)
                 .and_then(|()| {
                     let values = values.iter().map(String::as_str);
-                    Filter::new(&label, values).map_err(|error| error.to_string())
+                    Filter::new(&label, values).map_err(|error| match error {
+                        FilterError::Label(error) => labels::explained(&error),
+                        error => error.to_string(),
+                    })
                 })
                 .map_err(|error| field.error(error))
         };
@@ -177,12 +195,20 @@ fn view(name: &str, section: &Section<'_>) -> Result<ViewSettings, ConfigError> 
     Ok(settings)
 }
 
-/// One value, or a list of them.
+/// One value, or a list of them. An empty text is a value, and nothing is none.
 fn list(field: &Field<'_>) -> Result<Vec<String>, ConfigError> {
-    match field.text() {
-        Ok(text) => Ok(vec![text.to_owned()]),
-        Err(_) => field.texts(),
-    }
+    let items = match field.text() {
+        Ok(_) => vec![field.clone()],
+        Err(_) => field.list()?,
+    };
+    let text = |item: &Field<'_>| {
+        if item.is_null() {
+            Err(item.error("a value is missing"))
+        } else {
+            item.text().map(str::to_owned)
+        }
+    };
+    items.iter().map(text).collect()
 }
 
 /// A list with the length for IPv6 of a prefix beside the one for IPv4: the comma between them ends
@@ -234,36 +260,6 @@ fn class(name: &str) -> Result<Class, String> {
     found.ok_or_else(|| {
         format!("there is no class {name}: give receive, transmit, internal or transit")
     })
-}
-
-fn dimensions<'l>(labels: impl Iterator<Item = &'l str>) -> Result<Vec<Dimension>, String> {
-    let labels: Vec<_> = labels.collect();
-    for label in &labels {
-        check_label(label)?;
-    }
-    View::dimensions_of(labels).map_err(|error| match &error {
-        LabelsError::Unknown(UnknownLabel::Name(name)) => {
-            match nearest(name, Dimension::label_names()) {
-                Some(known) => format!("{error}: did you mean {known}?"),
-                None => format!("{error}: docs/views.md lists those there are"),
-            }
-        }
-        _ => error.to_string(),
-    })
-}
-
-/// Refuses names of labels that Prometheus uses itself, and fields that have a label of their own.
-fn check_label(label: &str) -> Result<(), String> {
-    let Some(field) = label.strip_prefix("field.") else { return Ok(()) };
-    if RESERVED.contains(&field) || field.starts_with("__") {
-        return Err(format!("{label}: Prometheus itself uses the label {field}"));
-    }
-    if flow::is_typed(field) {
-        return Err(format!(
-            "{label}: this field has a label of its own, which docs/views.md names: use that"
-        ));
-    }
-    Ok(())
 }
 
 impl ViewSettings {

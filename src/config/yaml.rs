@@ -203,7 +203,8 @@ impl<'a> Field<'a> {
         items.chain(pairs.map(|(_, field)| field)).collect()
     }
 
-    fn is_null(&self) -> bool {
+    /// Whether it has no value at all; an empty text is one.
+    pub(super) fn is_null(&self) -> bool {
         matches!(self.node.value, Value::Null)
     }
 
@@ -293,11 +294,12 @@ impl<'a> Field<'a> {
                     Some(known) => format!("did you mean {known}?"),
                     None => "correct or remove it;".to_owned(),
                 };
-                let mut of_counting = ["views", "exporters"].iter();
-                let is_of_counting = of_counting.any(|top| self.path.starts_with(top));
-                let page = if is_of_counting { "views" } else { "endpoints" };
-                Err(field
-                    .error(format!("there is no such key: {advice} docs/{page}.md lists all keys")))
+                let pages = match self.path.split(['.', '[']).next() {
+                    Some("") => "docs/views.md and docs/endpoints.md list",
+                    Some("views" | "exporters") => "docs/views.md lists",
+                    _ => "docs/endpoints.md lists",
+                };
+                Err(field.error(format!("there is no such key: {advice} {pages} all keys")))
             }
         }
     }

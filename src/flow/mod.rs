@@ -22,7 +22,7 @@ mod row;
 pub use decoder::Decoder;
 pub use foreign::Foreign;
 pub use plan::{Plan, Slot};
-pub use pmacct::{aggregate_key, is_typed, json_keys};
+pub use pmacct::{aggregate_key, field_called, is_typed, json_keys};
 pub use reason::{Malformed, Skipped};
 pub use record::{Decoded, Flow, Record};
 pub use row::Row;

@@ -7,7 +7,9 @@ use ipnet::IpNet;
 use crate::{
     address::{Country, Tables},
     flow::{Plan, Slot},
-    schema::{ABSENT, AsOf, Class, Dimension, End, Field, PrefixLengths, Side},
+    schema::{
+        AsOf, Class, Dimension, EGRESS, End, Field, INGRESS, LARGEST_NUMBER, PrefixLengths, Side,
+    },
     traffic::AsSource,
 };
 
@@ -38,6 +40,10 @@ pub(super) enum Number {
     PeerAs(Slot),
     /// A number as it is.
     Field(Slot),
+    /// TCP flags: what a label shows of them.
+    TcpFlags(Slot),
+    /// The direction in which the flow passed the exporter, if it is one.
+    FlowDirection(Slot),
     /// The upper six bits of the traffic class.
     Dscp(Slot),
     /// The version of the first address that the record has.
@@ -63,9 +69,6 @@ pub(super) enum Text {
     /// An address, or else the first one of its network, cut to a length.
     Cut(EndAddress, PrefixLengths),
 }
-
-/// The largest number of a column other than AS numbers: the two above have a meaning of their own.
-const LARGEST: u64 = crate::schema::OTHER_NUMBER as u64 - 1;
 
 impl Column {
     /// Where a dimension's value comes from for flows of a class. Wants the fields from `plan`.
@@ -107,11 +110,13 @@ impl Column {
                 Column::Number(Number::IpVersion([source, destination, from, to]))
             }
             Dimension::Dscp => Column::Number(Number::Dscp(plan.add(Field::TrafficClass))),
-            Dimension::TcpFlags => Number::field(Field::TcpFlags, plan),
+            Dimension::TcpFlags => Column::Number(Number::TcpFlags(plan.add(Field::TcpFlags))),
             Dimension::Interface(Side::Source) => Number::field(Field::InputInterface, plan),
             Dimension::Interface(Side::Destination) => Number::field(Field::OutputInterface, plan),
             Dimension::Vlan => Number::field(Field::Vlan, plan),
-            Dimension::FlowDirection => Number::field(Field::FlowDirection, plan),
+            Dimension::FlowDirection => {
+                Column::Number(Number::FlowDirection(plan.add(Field::FlowDirection)))
+            }
             Dimension::Exporter => Column::Text(Text::Address(plan.add(Field::Exporter))),
             Dimension::Hostname => Text::field(Field::Hostname, plan),
             Dimension::Tag => Text::field(Field::Tag, plan),
@@ -180,12 +185,19 @@ impl Number {
     #[inline]
     pub(super) fn get(&self, facts: Facts<'_>, values: &impl Values) -> Option<u32> {
         let known = |asn: u32| (asn != 0).then_some(asn);
-        let number = |slot| values.number(slot).map(|number| number.min(LARGEST) as u32);
         match *self {
             Number::SourceAs(_) => known(facts.source_as),
             Number::DestinationAs(_) => known(facts.destination_as),
-            Number::PeerAs(slot) => number(slot).and_then(known),
-            Number::Field(slot) => number(slot),
+            Number::PeerAs(slot) => values.number(slot).and_then(|asn| known(asn as u32)),
+            Number::Field(slot) => {
+                values.number(slot).map(|number| number.min(LARGEST_NUMBER.into()) as u32)
+            }
+            // Records may have 16 bits (RFC 9565).
+            Number::TcpFlags(slot) => values.number(slot).map(|set| set as u32 & 0xff),
+            Number::FlowDirection(slot) => {
+                let direction = values.number(slot).map(|number| number as u32);
+                direction.filter(|direction| [INGRESS, EGRESS].contains(direction))
+            }
             Number::Dscp(slot) => values.number(slot).map(|class| class as u32 >> 2),
             Number::IpVersion(slots) => {
                 let address = slots.iter().find_map(|&slot| values.address(slot));
@@ -194,16 +206,6 @@ impl Number {
             Number::ServicePort([source, destination, protocol]) => {
                 let (source, destination) = (values.number(source)?, values.number(destination)?);
                 Some(service_port(source, destination, values.number(protocol)))
-            }
-        }
-    }
-
-    /// What stands for a number that is not known.
-    pub(super) const fn unknown(&self) -> u32 {
-        match self {
-            Number::SourceAs(_) | Number::DestinationAs(_) | Number::PeerAs(_) => 0,
-            Number::Field(_) | Number::Dscp(_) | Number::IpVersion(_) | Number::ServicePort(_) => {
-                ABSENT
             }
         }
     }
@@ -218,11 +220,13 @@ impl Number {
         match *self {
             Number::SourceAs(slot) => has(facts.source_found, slot),
             Number::DestinationAs(slot) => has(facts.destination_found, slot),
-            Number::PeerAs(slot) => values.number(slot).is_some(),
+            Number::PeerAs(slot) | Number::FlowDirection(slot) => values.number(slot).is_some(),
             // Whatever number there is is known.
-            Number::Field(_) | Number::Dscp(_) | Number::IpVersion(_) | Number::ServicePort(_) => {
-                false
-            }
+            Number::Field(_)
+            | Number::TcpFlags(_)
+            | Number::Dscp(_)
+            | Number::IpVersion(_)
+            | Number::ServicePort(_) => false,
         }
     }
 }

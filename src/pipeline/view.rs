@@ -53,12 +53,16 @@ struct ClassCount {
 #[derive(Debug)]
 struct CompiledFilter {
     column: Column,
+    /// What stands for a number that is not known.
+    absent: u32,
     accepted: Accepted,
 }
 
 #[derive(Debug)]
 struct CompiledColumn {
     column: Column,
+    /// What stands for a number that is not known.
+    absent: u32,
     /// The dimension's place in [`Schema::dimensions`].
     dimension: usize,
 }
@@ -143,11 +147,13 @@ impl ClassCount {
     fn new(schema: &Schema, head: KeyHead, view: &View, tables: &Tables, plan: &mut Plan) -> Self {
         let columns = view.dimensions().iter().map(|dimension| CompiledColumn {
             column: Column::new(dimension, head.class, tables, plan),
+            absent: dimension.absent(),
             dimension: schema.dimensions().iter().position(|each| each == dimension).unwrap_or(0),
         });
         let columns = columns.collect();
         let filters = view.filters().iter().map(|filter| CompiledFilter {
             column: Column::new(filter.dimension(), head.class, tables, plan),
+            absent: filter.dimension().absent(),
             accepted: filter.accepted().clone(),
         });
         ClassCount { head: head.column(), columns, filters: filters.collect() }
@@ -173,11 +179,9 @@ impl CompiledFilter {
     /// Whether the flow passes it.
     #[inline]
     fn passes(&self, facts: Facts<'_>, values: &impl Values) -> bool {
-        let accepted = &self.accepted;
-        match &self.column {
-            Column::Number(number) => {
-                accepted.number(number.get(facts, values).unwrap_or(number.unknown()))
-            }
+        let CompiledFilter { column, absent, accepted } = self;
+        match column {
+            Column::Number(number) => accepted.number(number.get(facts, values).unwrap_or(*absent)),
             Column::Text(Text::Field(slot)) => {
                 accepted.text(values.text(*slot).unwrap_or_default())
             }
@@ -185,9 +189,7 @@ impl CompiledFilter {
                 let mut buffer = AddressText::new();
                 accepted.text(text.get(facts, values, &mut buffer).unwrap_or_default())
             }
-            Column::Text(text) => {
-                text.address(values).is_some_and(|address| accepted.address(address))
-            }
+            Column::Text(text) => accepted.address(text.address(values)),
         }
     }
 
@@ -217,7 +219,7 @@ impl CompiledColumn {
         match &self.column {
             Column::Number(number) => number.get(facts, values).unwrap_or_else(|| {
                 counts.values_missing[self.dimension].note(number.has_field(facts, values));
-                number.unknown()
+                self.absent
             }),
             Column::Text(text) => {
                 let mut buffer;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     bytes::{read_text, write_text},
     decimal::Decimal,
-    field::{EGRESS, INGRESS},
+    field::{EGRESS, Field, INGRESS},
     protocol, tcp_flags,
 };
 
@@ -26,12 +26,16 @@ pub fn truncated(value: &str) -> &str {
 /// number.
 pub const OTHER: &str = "other";
 
-/// In a column of numbers other than AS numbers: the record does not have the value. Shown as an
-/// empty text.
+/// In a column of numbers other than AS numbers and TCP flags: the record does not have the value.
+/// Shown as an empty text.
 pub const ABSENT: u32 = u32::MAX;
 
 /// In a kept column of numbers of an `other` series: any of them. Shown as [`OTHER`].
 pub const OTHER_NUMBER: u32 = u32::MAX - 1;
+
+/// The largest number in a column of numbers other than AS numbers: those above have a meaning of
+/// their own.
+pub const LARGEST_NUMBER: u32 = OTHER_NUMBER - 1;
 
 /// A property of a flow by which a view tells series apart: one column of a series' key, shown by
 /// one label, or by two where ASes are named.
@@ -288,6 +292,33 @@ impl Dimension {
                 | Dimension::Site
                 | Dimension::Named(_)
         )
+    }
+
+    /// The largest number that a record can give it; `None` if its column holds numbers of texts.
+    pub fn largest(&self) -> Option<u32> {
+        let field = match self {
+            Dimension::As { .. } => return Some(u32::MAX),
+            Dimension::IpVersion => return Some(6),
+            Dimension::Dscp => return Field::TrafficClass.largest().map(|class| class as u32 >> 2),
+            Dimension::Port(_) | Dimension::ServicePort => Field::SourcePort,
+            Dimension::Protocol => Field::Protocol,
+            Dimension::TcpFlags => Field::TcpFlags,
+            Dimension::Interface(_) => Field::InputInterface,
+            Dimension::Vlan => Field::Vlan,
+            Dimension::FlowDirection => Field::FlowDirection,
+            _ => return None,
+        };
+        field.largest().map(|largest| largest.min(LARGEST_NUMBER.into()) as u32)
+    }
+
+    /// What stands in its column of numbers where a record lacks the value: what its label shows in
+    /// the same way, so that no two series have the same labels.
+    pub const fn absent(&self) -> u32 {
+        match self {
+            // Neither an AS number nor a flag.
+            Dimension::As { .. } | Dimension::TcpFlags => 0,
+            _ => ABSENT,
+        }
     }
 
     /// The name of its label; of that with the number, if another one has the name.

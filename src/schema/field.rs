@@ -167,4 +167,14 @@ impl Field {
             | Field::Named(_) => FieldType::Text,
         }
     }
+
+    /// The largest valid number of those that are numbers, whatever formats call them.
+    pub const fn largest(&self) -> Option<u64> {
+        match self.value_type() {
+            FieldType::Number { max } => Some(max),
+            FieldType::Protocol | FieldType::TcpFlags => Some(u8::MAX as u64),
+            FieldType::FlowDirection => Some(EGRESS as u64),
+            FieldType::Address | FieldType::Text => None,
+        }
+    }
 }

@@ -4,10 +4,10 @@ use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive};
 
 use ipnet::IpNet;
 
+use crate::notation;
+
 use super::{
-    dimension::{
-        ABSENT, Dimension, LabelRequest, OTHER_NUMBER, PrefixLengths, Shown, UnknownLabel,
-    },
+    dimension::{Dimension, LabelRequest, PrefixLengths, UnknownLabel},
     field::{EGRESS, INGRESS},
     protocol::protocol,
     tcp_flags::flag,
@@ -25,8 +25,13 @@ pub struct Filter {
 pub enum Accepted {
     /// Numbers, as columns hold them.
     Numbers(Vec<RangeInclusive<u32>>),
-    /// Addresses in these networks; of networks, their first address counts.
-    Networks(Vec<IpNet>),
+    /// Addresses; of networks, their first address counts.
+    Addresses {
+        /// Those in these networks.
+        networks: Vec<IpNet>,
+        /// Whether none passes as well.
+        or_none: bool,
+    },
     /// Texts.
     Texts(Vec<Box<str>>),
 }
@@ -44,20 +49,21 @@ pub enum FilterError {
     #[error("{0}: list at least one value")]
     Nothing(String),
     /// A value that the label never has.
-    #[error("{value:?} is no value of {label}: {expected}")]
+    #[error("{value:?} isn't a value of {label}: {expected}")]
     Value {
         /// The label.
         label: String,
         /// The value.
         value: String,
-        /// What would be one.
-        expected: &'static str,
+        /// What to give instead.
+        expected: String,
     },
 }
 
 impl Filter {
     /// The filter for a label, by name, that lets these values pass: numbers and ranges of them
-    /// (`1-1023`), names of protocols, addresses and prefixes, or texts.
+    /// (`1-1023`), names of protocols, addresses and prefixes, or texts. An empty text stands for
+    /// records that lack the value.
     pub fn new<'v>(
         label: &str,
         values: impl IntoIterator<Item = &'v str>,
@@ -66,21 +72,29 @@ impl Filter {
             LabelRequest::Dimension(dimension) => dimension,
             LabelRequest::AsName(_) => return Err(FilterError::AsName(label.to_owned())),
         };
-        let mut values = values.into_iter().peekable();
-        if values.peek().is_none() {
+        let values: Vec<&str> = values.into_iter().collect();
+        if values.is_empty() {
             return Err(FilterError::Nothing(label.to_owned()));
         }
-        let accepted = match dimension {
-            Dimension::Address(_) | Dimension::Prefix(..) | Dimension::Exporter => {
-                let expected = "give an address, or a prefix such as 192.0.2.0/24";
-                Accepted::Networks(each(label, values, expected, network)?)
+        let accepted = match (&dimension, dimension.largest()) {
+            (Dimension::Address(_) | Dimension::Prefix(..) | Dimension::Exporter, _) => {
+                let networks = each(label, &values, |text| match text {
+                    "" => Ok(None),
+                    text => notation::network(text).map(Some),
+                })?;
+                Accepted::Addresses {
+                    or_none: networks.contains(&None),
+                    networks: networks.into_iter().flatten().collect(),
+                }
             }
-            _ if dimension.is_text() => Accepted::Texts(values.map(Box::from).collect()),
-            _ => {
-                let shown = dimension.labels().next().map(|label| label.shown);
-                let (expected, parse) = of_numbers(shown.unwrap_or(Shown::Number));
-                Accepted::Numbers(each(label, values, expected, parse)?)
-            }
+            (Dimension::Country(_), _) => Accepted::Texts(each(label, &values, country)?),
+            (_, None) => Accepted::Texts(values.into_iter().map(Box::from).collect()),
+            (_, Some(largest)) => Accepted::Numbers(each(label, &values, |text| {
+                if text.is_empty() {
+                    return Ok(single(dimension.absent()));
+                }
+                numbers(&dimension, largest, text)
+            })?),
         };
         Ok(Filter { dimension, accepted })
     }
@@ -100,8 +114,10 @@ impl Filter {
     pub(super) fn text(&self) -> String {
         let accepted = match &self.accepted {
             Accepted::Numbers(ranges) => merged(ranges).iter().map(range_text).collect(),
-            Accepted::Networks(networks) => {
-                IpNet::aggregate(networks).iter().map(ToString::to_string).collect()
+            Accepted::Addresses { networks, or_none } => {
+                let networks = IpNet::aggregate(networks);
+                let none = or_none.then(|| quoted(""));
+                networks.iter().map(ToString::to_string).chain(none).collect()
             }
             Accepted::Texts(texts) => {
                 let texts: BTreeSet<_> = texts.iter().collect();
@@ -153,9 +169,13 @@ impl Accepted {
         matches!(self, Accepted::Numbers(ranges) if ranges.iter().any(|range| range.contains(&number)))
     }
 
-    /// Whether an address passes.
-    pub fn address(&self, address: IpAddr) -> bool {
-        matches!(self, Accepted::Networks(nets) if nets.iter().any(|net| net.contains(&address)))
+    /// Whether an address passes, or that there is none.
+    pub fn address(&self, address: Option<IpAddr>) -> bool {
+        let Accepted::Addresses { networks, or_none } = self else { return false };
+        match address {
+            None => *or_none,
+            Some(address) => networks.iter().any(|network| network.contains(&address)),
+        }
     }
 
     /// Whether a text passes.
@@ -164,73 +184,72 @@ impl Accepted {
     }
 }
 
-fn each<'v, T>(
+/// All values as `parse` reads them.
+fn each<T>(
     label: &str,
-    values: impl Iterator<Item = &'v str>,
-    expected: &'static str,
-    parse: impl Fn(&str) -> Option<T>,
+    values: &[&str],
+    parse: impl Fn(&str) -> Result<T, String>,
 ) -> Result<Vec<T>, FilterError> {
-    let error = |value: &str| FilterError::Value {
-        label: label.to_owned(),
-        value: value.to_owned(),
-        expected,
+    let parse = |value: &&str| {
+        parse(value.trim()).map_err(|expected| FilterError::Value {
+            label: label.to_owned(),
+            value: (*value).to_owned(),
+            expected,
+        })
     };
-    values.map(|value| parse(value.trim()).ok_or_else(|| error(value))).collect()
+    values.iter().map(parse).collect()
 }
 
-type ParseRange = fn(&str) -> Option<RangeInclusive<u32>>;
-
-/// How values of numbers are written, by how they are shown.
-fn of_numbers(shown: Shown) -> (&'static str, ParseRange) {
-    match shown {
-        Shown::Protocol => ("give IANA's name or number of a protocol", |text| {
-            range(text).or_else(|| protocol(text).map(single))
-        }),
-        Shown::TcpFlags => ("give flags such as SYN or SYN|ACK, or their number", |text| {
-            let flags = || text.split('|').try_fold(0, |set, name| Some(set | flag(name.trim())?));
-            range(text).or_else(|| flags().map(single))
-        }),
-        Shown::FlowDirection => ("give ingress or egress", |text| match text {
-            "ingress" => Some(single(INGRESS)),
-            "egress" => Some(single(EGRESS)),
-            _ => None,
-        }),
-        Shown::Number => ("give an AS number, or a range such as 64512-65534", |text| {
-            let digits = |text: &str| {
-                let has_prefix = text.get(..2).is_some_and(|two| two.eq_ignore_ascii_case("AS"));
-                if has_prefix { text[2..].parse().ok() } else { text.parse().ok() }
-            };
-            match text.split_once('-') {
-                Some((first, last)) => ordered(digits(first.trim())?, digits(last.trim())?),
-                None => digits(text).map(single),
+/// The numbers that a value stands for, of a dimension whose largest number this is.
+fn numbers(dimension: &Dimension, largest: u32, text: &str) -> Result<RangeInclusive<u32>, String> {
+    let word = |word: Option<u32>, expected: &str| word.map(single).ok_or(expected.to_owned());
+    let number = |text: &str| notation::digits(text).filter(|&number: &u32| number <= largest);
+    match dimension {
+        Dimension::As { .. } => notation::range(
+            text,
+            notation::as_number,
+            "give an AS number such as 64512, AS64512 or 1.10, or a range such as 64512-65534",
+        ),
+        Dimension::IpVersion => {
+            word(number(text).filter(|number| [4, 6].contains(number)), "give 4 or 6")
+        }
+        Dimension::FlowDirection => {
+            let directions = [("ingress", INGRESS), ("egress", EGRESS)];
+            let found = directions.iter().find(|(name, _)| *name == text);
+            word(found.map(|(_, number)| *number), "give ingress or egress")
+        }
+        Dimension::Protocol if let Some(protocol) = protocol(text) => Ok(single(protocol)),
+        Dimension::Protocol => {
+            let expected = format!("give IANA's name of a protocol, or a number up to {largest}");
+            notation::range(text, number, &expected)
+        }
+        Dimension::TcpFlags => {
+            let add = |set: u32, name: &str| Some(set | flag(name.trim())?);
+            if let Some(set) = text.split('|').try_fold(0, add) {
+                return Ok(single(set));
             }
-        }),
-        Shown::OptionalNumber | Shown::AsName | Shown::Text => {
-            ("give a number, or a range such as 1-1023", |text| {
-                if text.is_empty() { Some(single(ABSENT)) } else { range(text) }
-            })
+            let expected =
+                format!("give flags such as SYN or SYN|ACK, or their number, up to {largest}");
+            notation::range(text, number, &expected)
+        }
+        _ => {
+            let expected = format!("give a number up to {largest}, or a range such as 8-15");
+            notation::range(text, number, &expected)
         }
     }
 }
 
-fn range(text: &str) -> Option<RangeInclusive<u32>> {
-    let number = |text: &str| text.parse().ok().filter(|&number: &u32| number < OTHER_NUMBER);
-    match text.split_once('-') {
-        Some((first, last)) => ordered(number(first.trim())?, number(last.trim())?),
-        None => number(text).map(single),
+/// A country as databases write it; some have codes of their own with digits and dashes.
+fn country(text: &str) -> Result<Box<str>, String> {
+    let is_code = text.len() == 2 && !text.contains(|letter: char| letter.is_ascii_lowercase());
+    if is_code || text.is_empty() {
+        return Ok(text.into());
     }
+    Err("give a code of two capital letters, such as DE".to_owned())
 }
 
 fn single(number: u32) -> RangeInclusive<u32> {
     number..=number
-}
-
-fn ordered(first: u32, last: u32) -> Option<RangeInclusive<u32>> {
-    (first <= last).then_some(first..=last)
-}
-
-fn network(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 #[cfg(test)]
@@ -244,20 +263,35 @@ mod tests {
     #[test]
     fn values_are_read_as_the_label_shows_them() {
         let accepted = |label, values| filter(label, values).expect("a filter").accepted;
-        let protocols = accepted("protocol", &["tcp", "UDP", "47"]);
-        assert!([6, 17, 47].into_iter().all(|number| protocols.number(number)));
+        let protocols = accepted("protocol", &["tcp", "UDP", "47", "200-255"]);
+        assert!([6, 17, 47, 200, 255].into_iter().all(|number| protocols.number(number)));
         assert!(!protocols.number(1) && !protocols.text("tcp"));
-        let asns = accepted("source_as", &["AS64496", "64512-65534"]);
+        let asns = accepted("source_as", &["AS64496", "64512-65534", "1.10"]);
         assert!(asns.number(64496) && asns.number(65534) && !asns.number(65535));
-        assert!(accepted("service_port", &[""]).number(ABSENT));
+        assert!(asns.number(65546));
         assert!(accepted("tcp_flags", &["SYN|ACK", "2"]).number(0x12));
         assert!(accepted("direction", &["egress"]).number(EGRESS));
         let networks = accepted("remote_address", &["192.0.2.0/24", "2001:db8::1"]);
-        assert!(
-            networks.address([192, 0, 2, 9].into()) && !networks.address([192, 0, 3, 9].into())
-        );
-        assert!(networks.address("2001:db8::1".parse().expect("an address")));
-        assert!(accepted("hostname", &["edge1", ""]).text(""));
+        for (address, passes) in
+            [("192.0.2.9", true), ("192.0.3.9", false), ("2001:db8::1", true), ("::", false)]
+        {
+            let address = address.parse().expect("an address");
+            assert_eq!(networks.address(Some(address)), passes, "{address}");
+        }
+        assert!(!networks.address(None));
+        assert!(accepted("source_country", &["DE", "A1"]).text("A1"));
+    }
+
+    #[test]
+    fn an_empty_text_stands_for_what_records_lack() {
+        for label in Dimension::label_names().filter(|label| !label.ends_with("_name")) {
+            let filter = filter(label, &[""]).expect(label);
+            let (dimension, accepted) = (filter.dimension(), filter.accepted());
+            assert!(
+                accepted.number(dimension.absent()) || accepted.text("") || accepted.address(None),
+                "{label}"
+            );
+        }
     }
 
     #[test]
@@ -267,8 +301,13 @@ mod tests {
             ("source_as", &[&["3", "1-2", "7"], &["AS1", "2-3", "7-7"]], "source_as=1-3,7"),
             (
                 "source_prefix/24",
-                &[&["192.0.2.0/25", "192.0.2.128/25"], &["192.0.2.9/24"]],
+                &[&["192.0.2.0/25", "192.0.2.128/25"], &["192.0.2.0/24"]],
                 "source_prefix/24,48=192.0.2.0/24",
+            ),
+            (
+                "exporter",
+                &[&["", "192.0.2.1"], &["192.0.2.1/32", ""]],
+                "exporter=192.0.2.1/32,\"\"",
             ),
             (
                 "field.zone",
@@ -284,17 +323,33 @@ mod tests {
 
     #[test]
     fn what_a_label_never_shows_is_refused() {
-        for (label, value) in [
-            ("protocol", "carrier-pigeon"),
-            ("source_port", "9-3"),
-            ("source_port", "-1"),
-            ("source_as", "ASx"),
-            ("source_address", "192.0.2.0/33"),
-            ("tcp_flags", "SYN|XMAS"),
-            ("direction", "in"),
+        for (label, value, expected) in [
+            ("protocol", "carrier-pigeon", "IANA's name of a protocol, or a number up to 255"),
+            ("protocol", "256", "a number up to 255"),
+            ("source_port", "9-3", "the range is reversed: write 3-9"),
+            ("source_port", "-1", "a number up to 65535"),
+            ("source_port", "+1", "a number up to 65535"),
+            ("service_port", "1-65536", "a number up to 65535"),
+            ("vlan", "65536", "a number up to 65535"),
+            ("dscp", "64", "a number up to 63"),
+            ("ip_version", "5", "give 4 or 6"),
+            ("ip_version", "4-6", "give 4 or 6"),
+            ("input_interface", "4294967294", "a number up to 4294967293"),
+            ("source_as", "ASx", "an AS number such as 64512, AS64512 or 1.10"),
+            ("source_as", "4294967296", "an AS number such as"),
+            ("source_address", "192.0.2.0/33", "a prefix such as 192.0.2.0/24"),
+            ("source_prefix/24", "192.0.2.1/24", "did you mean 192.0.2.0/24?"),
+            ("exporter", "::ffff:192.0.2.1", "without ::ffff:"),
+            ("tcp_flags", "SYN|XMAS", "flags such as SYN or SYN|ACK"),
+            ("tcp_flags", "256", "up to 255"),
+            ("direction", "in", "ingress or egress"),
+            ("remote_country", "de", "two capital letters"),
+            ("remote_country", "Germany", "two capital letters"),
         ] {
             let error = filter(label, &[value]).expect_err(value);
             assert!(matches!(error, FilterError::Value { .. }), "{error}");
+            let line = error.to_string();
+            assert!(line.contains(expected), "{label}: {line}");
         }
         assert!(matches!(filter("source_as_name", &["x"]), Err(FilterError::AsName(_))));
         assert!(matches!(filter("nonsense", &["x"]), Err(FilterError::Label(_))));

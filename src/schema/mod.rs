@@ -29,8 +29,8 @@ pub use class::{Class, UnknownClass};
 pub use decimal::{Decimal, write_digits};
 pub use definition::{Column, Definition, Value};
 pub use dimension::{
-    ABSENT, AsOf, Dimension, End, Label, MAX_VALUE_BYTES, OTHER, OTHER_NUMBER, PrefixLengths,
-    Shown, Side, UnknownLabel, truncated,
+    ABSENT, AsOf, Dimension, End, LARGEST_NUMBER, Label, LabelRequest, MAX_VALUE_BYTES, OTHER,
+    OTHER_NUMBER, PrefixLengths, Shown, Side, UnknownLabel, truncated,
 };
 pub use family::Family;
 pub use field::{EGRESS, Field, FieldType, INGRESS};

@@ -223,6 +223,9 @@ fn pmacct_spellings_of_one_value_are_one_label() {
         ("tcp_flags", r#""tcp_flags": 18"#, "SYN|ACK"),
         ("tcp_flags", r#""tcp_flags": ["SYN", "ACK"]"#, "SYN|ACK"),
         ("tcp_flags", r#""tcp_flags": []"#, ""),
+        ("tcp_flags", r#""tcp_flags": 274"#, "SYN|ACK"),
+        ("source_peer_as", r#""peer_as_src": 4294967294"#, "4294967294"),
+        ("direction", r#""sampling_direction": 1"#, "egress"),
         ("direction", r#""sampling_direction": "e""#, "egress"),
         ("direction", r#""sampling_direction": "u""#, ""),
         ("vlan", r#""vlan": 7"#, "7"),
@@ -240,6 +243,24 @@ fn pmacct_spellings_of_one_value_are_one_label() {
         ("service_port", r#""port_src": 443"#, ""),
     ] {
         assert_eq!(of(name, fields), value, "{fields}");
+    }
+}
+
+#[test]
+fn values_that_a_label_shows_alike_are_one_series() {
+    for (name, key, values) in [
+        ("tcp_flags", "tcp_flags", &["18", "274", r#"["SYN", "ACK"]"#][..]),
+        ("tcp_flags", "tcp_flags", &["0", "null", "256", "[]"]),
+        ("direction", "sampling_direction", &[r#""u""#, "2", "null"]),
+        ("source_peer_as", "peer_as_src", &["0", "null"]),
+        ("source_address", "ip_src", &[r#""""#, "null"]),
+    ] {
+        let message = |value: &&str| {
+            format!(r#"{{"as_src": 1, "as_dst": 64512, "bytes": 1, "{key}": {value}}}"#)
+        };
+        let messages: Vec<_> = values.iter().map(message).collect();
+        let messages: Vec<_> = messages.iter().map(String::as_str).collect();
+        assert_eq!(series(view(&[name]), &messages).len(), 1, "{name} of {values:?}");
     }
 }
 
@@ -282,10 +303,19 @@ fn a_view_counts_what_passes_all_of_its_filters() {
     // What the record lacks passes only where nothing is asked for.
     let bare = r#"{"as_src": 1, "as_dst": 64512, "bytes": 9000}"#;
     assert!(!passes(&[("service_port", &["0-65535"])], bare));
-    assert!(passes(&[("service_port", &[""]), ("hostname", &[""])], bare));
-    // An AS that is not known is shown as 0, whether the record says that or nothing.
-    assert!(passes(&[("source_peer_as", &["0"])], bare));
-    assert!(!passes(&[("source_peer_as", &["1-4294967295"])], bare));
+    assert!(!passes(&[("source_address", &["0.0.0.0/0", "::/0"])], bare));
+    let labels = Dimension::label_names();
+    for label in labels.filter(|label| !label.ends_with("_name") && *label != "destination_as") {
+        let is_there = ["source_as", "remote_as"].contains(&label);
+        assert_eq!(passes(&[(label, &[""])], bare), !is_there, "{label}");
+        // The neighbour's AS is 0.
+        let is_unknown = ["site", "destination_peer_as"].contains(&label);
+        assert_eq!(passes(&[(label, &[""])], WIDE), is_unknown, "{label}");
+    }
+    // As labels show it, a record without AS is one of AS 0.
+    let unknown = r#"{"as_dst": 64512, "bytes": 9000}"#;
+    assert!(passes(&[("source_as", &["0"]), ("source_peer_as", &["0"])], unknown));
+    assert!(!passes(&[("source_as", &["4294967295"])], unknown));
 }
 
 #[test]

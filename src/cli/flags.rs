@@ -84,7 +84,8 @@ pub struct DirectionFlags {
     ///
     /// Flows from it count as transmitted, flows to it as received. Several are separated by commas,
     /// or the flag is given several times. With 0, flows that lack an AS number at one end count as
-    /// its own, which is inaccurate.
+    /// its own, which is inaccurate. Where flows have no AS, interfaces may decide instead: see
+    /// `exporters` in the file of --config.
     #[arg(long, env = "FLOW_EXPORTER_ASN", default_value = "0", value_name = "ASN,…",
         value_delimiter = ',', value_parser = values::as_range)]
     pub asn: Vec<RangeInclusive<u32>>,
@@ -119,7 +120,8 @@ pub struct DirectionFlags {
     ///
     /// as-written counts them as they are: pmacct may have multiplied them already
     /// (`nfacctd_renormalize`, `sfacctd_renormalize`). multiply is for where it has not; records
-    /// without a rate, or with 0, count as they are, and in a metric.
+    /// without a rate, or with 0, count as they are, and in a metric. Rates of single exporters are
+    /// in the file of --config, under `exporters`.
     #[arg(
         long,
         env = "FLOW_EXPORTER_PMACCT_SAMPLING",
@@ -307,7 +309,7 @@ pub struct ViewFlags {
     /// The labels of the flow series, separated by commas.
     ///
     /// Without it, those of the original: number and name of both ASes, and the hostname.
-    /// docs/views.md lists all labels, and says how to have several views at once.
+    /// docs/views.md lists all labels. Several views at once are in the file of --config.
     #[arg(long, env = "FLOW_EXPORTER_LABELS", value_name = "LABEL,…", hide_short_help = true)]
     pub labels: Option<String>,
     /// What is counted: bytes, packets, flows [default: bytes].
@@ -315,6 +317,13 @@ pub struct ViewFlags {
     /// Separated by commas; each is a metric of its own.
     #[arg(long, env = "FLOW_EXPORTER_MEASURES", value_name = "MEASURE,…", hide_short_help = true)]
     pub measures: Option<String>,
+    /// Which way counted flows go [default: receive,transmit].
+    ///
+    /// receive, transmit, internal and transit, separated by commas; each is a metric of its own.
+    /// Without internal, internal flows count as transmitted; without transit, flows in transit are
+    /// not counted.
+    #[arg(long, env = "FLOW_EXPORTER_CLASSES", value_name = "CLASS,…", hide_short_help = true)]
+    pub classes: Option<String>,
     /// The largest number of flow series.
     ///
     /// Beyond it, further flows are counted in one series for each direction and hostname, with
@@ -374,12 +383,18 @@ pub struct NameFlags {
 #[command(next_help_heading = "Push")]
 #[allow(missing_docs)]
 pub struct PushFlags {
-    /// A file with views and further endpoints.
+    /// A file (YAML) with views, exporters and further endpoints.
     ///
-    /// It holds views (docs/views.md), and Prometheus' own `remote_write` section and
-    /// `global.external_labels`. Its endpoints come in addition to that of --remote-write-url. It is
-    /// read again on SIGHUP and POST /-/reload.
-    #[arg(long, env = "FLOW_EXPORTER_CONFIG", value_name = "FILE")]
+    /// Its keys are `views`; `exporters`, with `external_interfaces` and `sampling_rate` of single
+    /// ones (docs/views.md); and Prometheus' own `remote_write` and `global.external_labels`
+    /// (docs/endpoints.md). Its endpoints come in addition to that of --remote-write-url. It is read
+    /// again on SIGHUP and POST /-/reload.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_CONFIG",
+        value_name = "FILE",
+        help_heading = "Configuration file"
+    )]
     pub config: Option<PathBuf>,
     /// The remote-write endpoint to push to.
     ///

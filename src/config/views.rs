@@ -31,6 +31,7 @@ const LARGEST_MAX_SERIES: usize = 100_000_000;
 
 const LABELS: &str = "--labels";
 const MEASURES: &str = "--measures";
+const CLASSES: &str = "--classes";
 const MAX_SERIES: &str = "--max-series";
 
 /// A view as it is configured. What is not given is as in the original's.
@@ -57,7 +58,7 @@ pub(super) fn views(
     rule: &Rule,
     sources: &Sources,
 ) -> Result<Setting<Vec<View>>, ConfigError> {
-    let ViewFlags { labels, measures, max_series } = flags;
+    let ViewFlags { labels, measures, classes, max_series } = flags;
     let given = |flag| Origin::of_flag(flag, sources);
     let max_series_origin = given(MAX_SERIES);
     let (mut views, origin) = match of_file {
@@ -67,6 +68,7 @@ pub(super) fn views(
     let flags = [
         (labels.is_some(), LABELS),
         (measures.is_some(), MEASURES),
+        (classes.is_some(), CLASSES),
         (max_series_origin.is_given(), MAX_SERIES),
     ];
     match views.iter_mut().find(|view| view.name == View::ORIGINAL) {
@@ -81,6 +83,12 @@ pub(super) fn views(
                 let measures: Result<_, _> =
                     items(&measures).iter().map(|name| measure(name)).collect();
                 view.measures = Some(measures.map_err(|error| given(MEASURES).error(error))?);
+            }
+            if let Some(classes) = classes {
+                let classes: Result<_, _> =
+                    items(&classes).iter().map(|name| class(name)).collect();
+                view.classes = Some(classes.map_err(|error| given(CLASSES).error(error))?);
+                view.origin = given(CLASSES);
             }
             if max_series_origin.is_given() || view.max_series.is_none() {
                 view.max_series = Some(max_series as usize);

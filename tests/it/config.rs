@@ -28,7 +28,7 @@ use flow_exporter::{
         relabel,
         remote_write::StartTimestamps,
     },
-    schema::{Measure, View},
+    schema::{Class, Measure, View},
     traffic::Rule,
 };
 use rdkafka::{
@@ -582,13 +582,18 @@ fn views_of_the_file_and_of_the_flags_are_what_is_counted() {
     assert_eq!(found[2].filters().len(), 1);
 
     // Flags change the view flow, and need it.
-    let flags =
-        ["--labels=remote_as, source_prefix/24,48", "--measures=flows,bytes", "--max-series=7"];
+    let flags = [
+        "--labels=remote_as, source_prefix/24,48",
+        "--measures=flows,bytes",
+        "--classes=transit, receive",
+        "--max-series=7",
+    ];
     let [flow] = views("views: {flow: {max_series: 9}}", &flags).unwrap().try_into().unwrap();
     let labels: Vec<_> = flow.labels().iter().map(|label| &*label.name).collect();
     assert_eq!((labels, flow.max_series()), (vec!["remote_as", "source_prefix"], 7));
     assert_eq!(flow.measures(), [Measure::Bytes, Measure::Flows]);
-    for flag in ["--labels=vlan", "--measures=bytes", "--max-series=7"] {
+    assert_eq!(flow.classes(), [Class::Receive, Class::Transit]);
+    for flag in ["--labels=vlan", "--measures=bytes", "--classes=transit", "--max-series=7"] {
         let error = views("views: {a: {}}", &[flag]).unwrap_err().to_string();
         let (flag, _) = flag.split_once('=').unwrap();
         assert!(error.contains(&format!("{flag}: this flag is for the view flow")), "{error}");
@@ -650,6 +655,11 @@ fn what_is_wrong_with_views_is_said_with_its_line_and_its_cure() {
     for (flag, expected) in [
         ("--labels=hostnam", "--labels: there is no label hostnam: did you mean hostname?"),
         ("--measures=bits", "--measures: there is no measure bits"),
+        ("--classes=receive,both", "--classes: there is no class both"),
+        (
+            "--classes=",
+            "--classes: there is no class : give receive, transmit, internal or transit",
+        ),
     ] {
         let error = count(&["--brokers=a", "--topic=b", flag]).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");

@@ -157,6 +157,7 @@ impl Shard {
 
     /// Whether the ledger waits for this worker, or its table is full. Costs one relaxed load and two
     /// comparisons.
+    #[inline]
     pub fn hand_over_is_due(&self) -> bool {
         self.gate.is_after(self.epoch) || self.counts.bytes() >= FULL_BYTES
     }

@@ -39,7 +39,7 @@ pub trait Sink: Send + 'static {
     fn message(&mut self, message: Message<'_>);
 
     /// Which messages are wanted now; `None` if all are taken as they come. Asked before each
-    /// batch; a hand-over may move it on.
+    /// batch, and after each message for a later tick; a hand-over may move it on.
     fn bound(&self) -> Option<Bound>;
 
     /// No partition of this sink will give a message before this time, except for late ones (see
@@ -47,7 +47,8 @@ pub trait Sink: Send + 'static {
     fn advance_watermark(&mut self, time: UnixMs);
 
     /// Whether [`Sink::hand_over`] is wanted, for a snapshot or because the sink holds as much as
-    /// it may. Asked between batches, so it must cost nothing.
+    /// it may: then no message is given to it before that. Asked before each message, so it must cost
+    /// nothing.
     fn hand_over_is_due(&self) -> bool;
 
     /// All messages below these positions have been given to this sink. May wait until the ledger

@@ -27,6 +27,7 @@ mod queue;
 mod records;
 mod remote_write;
 mod sampling;
+mod sinks;
 mod supervision;
 mod tables;
 mod text;

@@ -15,15 +15,14 @@ use flow_exporter::{
     source::{
         Bound, Message, Position, Publication, Sink,
         input::InputSource,
-        kafka::{KafkaConfig, KafkaSource, PartitionChoice, StartOffset, Stored},
+        kafka::{
+            KafkaConfig, KafkaSource, PartitionChoice, RunningKafkaSource, StartOffset, Stored,
+        },
     },
     threads,
 };
-use rdkafka::{
-    ClientConfig,
-    mocking::MockCluster,
-    producer::{BaseProducer, BaseRecord, Producer as _},
-};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use testkit::cluster::{Cluster, TOPIC, client, cluster};
 use tokio::time::timeout;
 
 /// Ends a test that would hang.
@@ -131,6 +130,34 @@ impl Publication for NothingPublished {
     }
 }
 
+/// A source that gives the sink these messages of one partition, with their timestamps, until the
+/// cluster is dropped.
+pub(super) fn read<'m>(
+    messages: impl IntoIterator<Item = (&'m str, Option<i64>)>,
+    sink: impl Sink,
+    health: &Health,
+) -> (Cluster, RunningKafkaSource) {
+    let cluster = cluster(1);
+    let producer: BaseProducer = client(&cluster).create().unwrap();
+    for (payload, timestamp) in messages {
+        let record = BaseRecord::<(), str> { timestamp, ..BaseRecord::to(TOPIC).payload(payload) };
+        assert!(producer.send(record).is_ok());
+    }
+    producer.flush(PATIENCE).unwrap();
+    let config = KafkaConfig {
+        brokers: cluster.bootstrap_servers(),
+        topic: TOPIC.to_owned(),
+        partitions: PartitionChoice::All,
+        group: None,
+        start: StartOffset::Earliest,
+        settings: Vec::new(),
+    };
+    let (published, component) = (Arc::new(NothingPublished), health.register("source"));
+    let source = KafkaSource::new(config, Arc::default()).unwrap();
+    let running = source.start(vec![sink], Stored::default(), published, component, || {});
+    (cluster, running.unwrap())
+}
+
 /// Gives these results in turn, then the end.
 struct Script(VecDeque<io::Result<&'static str>>);
 
@@ -163,34 +190,9 @@ async fn an_input_that_panics_has_died_whichever_of_its_threads_did() {
 
 #[tokio::test]
 async fn a_worker_that_panics_is_the_death_of_the_kafka_source() {
-    let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic("flows", 1, 1).unwrap();
-    let brokers = cluster.bootstrap_servers();
-    let producer: BaseProducer =
-        ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
-    let message = BaseRecord::<(), str>::to("flows").payload("panic");
-    assert!(producer.send(message).is_ok());
-    producer.flush(PATIENCE).unwrap();
-    let config = KafkaConfig {
-        brokers,
-        topic: "flows".to_owned(),
-        partitions: PartitionChoice::All,
-        group: None,
-        start: StartOffset::Earliest,
-        settings: Vec::new(),
-    };
     let health = Health::new();
     let (messages, _kept) = mpsc::channel();
-    let running = KafkaSource::new(config, Arc::default())
-        .unwrap()
-        .start(
-            vec![Keeping(messages)],
-            Stored::default(),
-            Arc::new(NothingPublished),
-            health.register("source"),
-            || {},
-        )
-        .unwrap();
+    let (_cluster, running) = read([("panic", None)], Keeping(messages), &health);
     assert_eq!(death(&health).await, "source (kafka-0)");
     assert_eq!(state(&health), State::Died);
     running.stop();

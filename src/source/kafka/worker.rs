@@ -21,9 +21,8 @@ use super::{
     queue::{Batch, Item, PartitionQueue},
 };
 
-/// Messages taken from one partition before the next one's turn, and before the worker looks whether
-/// a hand-over is due: enough that the call into librdkafka costs nothing, few enough that a
-/// hand-over waits for about a millisecond.
+/// Messages taken from one partition before the next one's turn: enough that the call into librdkafka
+/// costs nothing.
 const BATCH_MESSAGES: usize = 1000;
 
 /// How long a worker sleeps at most if its bell is not rung, in case a wake-up is lost.
@@ -139,7 +138,7 @@ impl<S: Sink> Worker<S> {
     }
 
     fn read(&mut self, assigned: &mut Assigned) -> usize {
-        let bound = self.sink.bound();
+        let mut bound = self.sink.bound();
         assigned.held = None;
         if assigned.batch.is_empty() {
             assigned.queue.read(&mut assigned.batch);
@@ -169,6 +168,10 @@ impl<S: Sink> Worker<S> {
                         // It has been counted already.
                         return ControlFlow::Continue(());
                     }
+                    // Looked at for each message, since a few can fill what one of them may pass.
+                    if sink.hand_over_is_due() {
+                        return ControlFlow::Break(());
+                    }
                     let time = match bound.map(|bound| (bound, usable(time, now))) {
                         None => None,
                         Some((bound, Ok(time))) => {
@@ -194,6 +197,10 @@ impl<S: Sink> Worker<S> {
                     let origin = Origin { name: topic, partition, offset };
                     sink.message(Message { origin, time, sender: None, payload });
                     *next_offset = offset + 1;
+                    if time.is_some() && time >= bound.and_then(|bound| bound.tick) {
+                        // It is for a later tick, for which there may be no more room now.
+                        bound = sink.bound();
+                    }
                 }
                 Item::Error { error, offset } => {
                     on_error(partition, error, offset);

@@ -333,14 +333,14 @@ impl Store {
         delta.extra_samples = extra;
         let appended = match backend {
             Backend::Disk(journal) => {
-                let text = identity.text(cluster.as_deref(), table.schema());
                 let source = Checkpoint {
                     snapshot: before,
                     begun: *begun,
-                    identity: held.as_deref().unwrap_or(text.as_bytes()),
-                    topic: &identity.topic,
+                    identity,
+                    cluster: cluster.as_deref(),
+                    schema: table.schema(),
+                    held: held.as_deref(),
                     early_counts,
-                    width,
                 };
                 let appended = journal.append(delta, &source, now);
                 appended.map(|appended| {
@@ -403,27 +403,38 @@ struct Checkpoint<'s> {
     /// `None` before the first delta.
     snapshot: Option<&'s Snapshot>,
     begun: UnixMs,
-    identity: &'s [u8],
-    topic: &'s Arc<str>,
+    identity: &'s Identity,
+    cluster: Option<&'s str>,
+    /// What is counted now; the snapshot may be from before.
+    schema: &'s Schema,
+    /// See [`Store::held`].
+    held: Option<&'s [u8]>,
     early_counts: &'s [u8],
-    width: usize,
 }
 
 impl journal::CheckpointSource for Checkpoint<'_> {
     fn head(&self, visit: &mut dyn FnMut(CheckpointHead<'_>)) {
-        let Checkpoint { snapshot, begun, identity, topic, early_counts, width } = self;
+        let Checkpoint { snapshot, begun, identity, cluster, schema, held, early_counts } = *self;
+        // Made only here: rules and filters may be long, and most deltas need no checkpoint.
+        let text;
+        let identity_held = if let Some(held) = held {
+            held
+        } else {
+            text = identity.text(cluster, schema);
+            text.as_bytes()
+        };
         let positions: Vec<_> = snapshot
             .iter()
             .flat_map(|snapshot| snapshot.positions())
-            .map(|position| at(topic, position.partition, position.next_offset))
+            .map(|position| at(&identity.topic, position.partition, position.next_offset))
             .collect();
         visit(CheckpointHead {
-            identity,
+            identity: identity_held,
             sequence: snapshot.map_or(0, |snapshot| snapshot.sequence),
-            time: snapshot.map_or(*begun, recorded),
+            time: snapshot.map_or(begun, recorded),
             positions: &positions,
             early_counts,
-            width: *width,
+            width: schema.counts(),
             slots: snapshot.map_or(0, |snapshot| snapshot.slots() as u32),
             live: snapshot.map_or(0, |snapshot| snapshot.len() as u32),
         });
@@ -435,7 +446,6 @@ impl journal::CheckpointSource for Checkpoint<'_> {
         for series in snapshot.series() {
             definition.clear();
             series.define(&mut definition);
-            // The snapshot may be from before other views were taken up.
             let mut counts = [0; Measure::ALL.len()];
             counts.iter_mut().zip(series.counts).for_each(|(to, count)| *to = *count);
             visit(journal::Series {
@@ -443,7 +453,7 @@ impl journal::CheckpointSource for Checkpoint<'_> {
                 start: series.start,
                 changed: snapshot.changes.row(series.slot)[0],
                 definition: &definition,
-                counts: &counts[..self.width],
+                counts: &counts[..self.schema.counts()],
             });
         }
     }

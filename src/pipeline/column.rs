@@ -14,7 +14,7 @@ use crate::{
 };
 
 use super::{
-    ends::EndAddress,
+    ends::{EndAddress, address, mask, network},
     service_port::service_port,
     text::AddressText,
     values::{Facts, Values},
@@ -138,29 +138,6 @@ impl Column {
             Dimension::Named(name) => Text::field(Field::Named(name.clone()), plan),
         }
     }
-}
-
-fn address(side: Side, plan: &mut Plan) -> Slot {
-    plan.add(match side {
-        Side::Source => Field::SourceAddress,
-        Side::Destination => Field::DestinationAddress,
-    })
-}
-
-/// The slot of a network's first address.
-fn network(side: Side, plan: &mut Plan) -> Slot {
-    plan.add(match side {
-        Side::Source => Field::SourceNetwork,
-        Side::Destination => Field::DestinationNetwork,
-    })
-}
-
-/// The slot of a network's length.
-fn mask(side: Side, plan: &mut Plan) -> Slot {
-    plan.add(match side {
-        Side::Source => Field::SourceMask,
-        Side::Destination => Field::DestinationMask,
-    })
 }
 
 impl Number {

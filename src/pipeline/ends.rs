@@ -1,4 +1,4 @@
-//! The address of an end of a flow.
+//! Where records say which address an end of a flow has, and which network.
 
 use std::net::IpAddr;
 
@@ -19,11 +19,7 @@ pub(super) struct EndAddress {
 impl EndAddress {
     /// That of this end. Wants the fields from `plan`.
     pub(super) fn new(side: Side, plan: &mut Plan) -> Self {
-        let (address, network) = match side {
-            Side::Source => (Field::SourceAddress, Field::SourceNetwork),
-            Side::Destination => (Field::DestinationAddress, Field::DestinationNetwork),
-        };
-        EndAddress { address: plan.add(address), network: plan.add(network) }
+        EndAddress { address: address(side, plan), network: network(side, plan) }
     }
 
     /// The address; `None` if the record has neither.
@@ -31,4 +27,28 @@ impl EndAddress {
     pub(super) fn get(self, values: &impl Values) -> Option<IpAddr> {
         values.address(self.address).or_else(|| values.address(self.network))
     }
+}
+
+/// The slot of an address.
+pub(super) fn address(side: Side, plan: &mut Plan) -> Slot {
+    plan.add(match side {
+        Side::Source => Field::SourceAddress,
+        Side::Destination => Field::DestinationAddress,
+    })
+}
+
+/// The slot of a network's first address.
+pub(super) fn network(side: Side, plan: &mut Plan) -> Slot {
+    plan.add(match side {
+        Side::Source => Field::SourceNetwork,
+        Side::Destination => Field::DestinationNetwork,
+    })
+}
+
+/// The slot of a network's length.
+pub(super) fn mask(side: Side, plan: &mut Plan) -> Slot {
+    plan.add(match side {
+        Side::Source => Field::SourceMask,
+        Side::Destination => Field::DestinationMask,
+    })
 }

@@ -23,6 +23,16 @@ fn count_one(bench: &mut Bench, asn: u32, time_ms: i64, bytes: u64, next_offset:
     shard.hand_over(vec![Position { partition: 0, next_offset }]);
 }
 
+/// Another monitored AS.
+const NEXT: u32 = 64501;
+
+/// What is to be continued with [`NEXT`]: a flow of 5 bytes is counted at `T`.
+fn begin_with_one(directory: &Path) -> Bench {
+    let mut bench = begin(&schema(), OURS, directory);
+    count_one(&mut bench, OURS, T, 5, 1);
+    bench
+}
+
 /// The page as a scrape gets it.
 fn page(bench: &Bench) -> String {
     let schema = bench.reader.schema();
@@ -80,18 +90,15 @@ pub(super) fn replayed(directory: &Path) -> (Vec<u64>, usize) {
 
 #[test]
 fn another_as_ends_all_series_and_counts_on_from_the_same_positions() {
-    const NEXT: u32 = 64501;
     let directory = tempfile::tempdir().unwrap();
-    let schema = schema();
-    let mut bench = begin(&schema, OURS, directory.path());
-    count_one(&mut bench, OURS, T, 5, 1);
+    let mut bench = begin_with_one(directory.path());
     assert_eq!(tick(&mut bench, T + INTERVAL_MS).len(), 1);
     bench.end();
 
     let store = open_as(Rule::of_as(NEXT), directory.path());
     assert_eq!(store.positions().collect::<Vec<_>>(), [(0, 1)]);
     drop(store);
-    let mut bench = start(&schema, NEXT, directory.path());
+    let mut bench = start(&schema(), NEXT, directory.path());
     assert_eq!(lines(&bench), [""; 0], "the series of another AS are not shown");
     count_one(&mut bench, NEXT, T + INTERVAL_MS, 7, 2);
     let expected = "flow_receive_bytes_total{destination_as=\"64501\",destination_as_name=\"\",\
@@ -101,7 +108,7 @@ fn another_as_ends_all_series_and_counts_on_from_the_same_positions() {
     assert_eq!(replayed(directory.path()), (vec![12], 1));
 
     // Nothing has changed since.
-    let mut bench = start(&schema, NEXT, directory.path());
+    let mut bench = start(&schema(), NEXT, directory.path());
     assert_eq!(lines(&bench), [expected]);
     count_one(&mut bench, NEXT, T + 2 * INTERVAL_MS, 3, 3);
     assert_eq!(tick(&mut bench, T + 3 * INTERVAL_MS), [expected.replace("} 7", "} 10")]);
@@ -111,17 +118,14 @@ fn another_as_ends_all_series_and_counts_on_from_the_same_positions() {
 
 #[test]
 fn early_counts_of_another_as_are_in_its_series_before_they_end() {
-    const NEXT: u32 = 64501;
     let directory = tempfile::tempdir().unwrap();
-    let schema = schema();
-    let mut bench = begin(&schema, OURS, directory.path());
-    count_one(&mut bench, OURS, T, 5, 1);
+    let mut bench = begin_with_one(directory.path());
     count_one(&mut bench, OURS, T + INTERVAL_MS, 50, 2);
     assert_eq!(tick(&mut bench, T + INTERVAL_MS).len(), 1);
     bench.end();
     assert_eq!(replayed(directory.path()), (vec![5], 0), "the rest is early");
 
-    let mut bench = start(&schema, NEXT, directory.path());
+    let mut bench = start(&schema(), NEXT, directory.path());
     count_one(&mut bench, NEXT, T + INTERVAL_MS, 500, 3);
     let lines = tick(&mut bench, T + 2 * INTERVAL_MS);
     assert!(lines.len() == 1 && lines[0].ends_with(" 500"), "{lines:?}");

@@ -5,6 +5,7 @@ mod found;
 mod scrape;
 mod state;
 mod topic;
+mod views;
 
 use std::{
     io::{self, Write},
@@ -33,12 +34,21 @@ use found::Found;
 /// # Errors
 /// [`ConfigError`] for what is wrong in flags and files; others if the result can't be written.
 pub async fn run(config: CheckConfig, out: &mut impl Write) -> anyhow::Result<bool> {
-    let mut report = Report { out: &mut Unread(out), failed: Vec::new() };
+    let mut report =
+        Report { out: &mut Unread(out), failed: Vec::new(), unknown: Vec::new(), hints: 0 };
     try_all(config, &mut report).await?;
     Ok(report.finish()?)
 }
 
 async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result<()> {
+    if matches!(&config, CheckConfig::Endpoints(endpoints) if endpoints.is_empty()) {
+        return Err(ConfigError(
+            "nothing to check is given: give --brokers and --topic, --input, or an endpoint for \
+             remote write"
+                .to_owned(),
+        )
+        .into());
+    }
     let schema = match &config {
         CheckConfig::All(config) => Schema::new(config.views.value.clone()),
         CheckConfig::Endpoints(_) => Schema::original(),
@@ -81,9 +91,8 @@ async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result
         SourceConfig::Input { input: Setting { value: input, origin }, .. } => {
             let wrong = |error| ConfigError(format!("{origin} {input}: {error}"));
             InputSource::open(input, false).map_err(wrong)?;
-            let findings = vec!["it can be opened".to_owned()];
+            let findings = vec![flows.read(input).map_err(wrong)?];
             report.say(&Found { title: format!("input {input}"), works: Some(true), findings })?;
-            flows.read(input).map_err(wrong)?;
         }
         SourceConfig::Kafka(kafka) => {
             let lowered = kafka.lower();
@@ -103,7 +112,9 @@ async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result
             }
         }
     }
-    report.say(&flows.judge(&names))?;
+    let (found, hints) = flows.judge(&names);
+    report.say(&found)?;
+    report.hint(&hints)?;
     match &config.listen.value {
         None => report.line("scrape: --addr is none")?,
         Some(listen) => report.say(&scrape::look_at(listen).await)?,
@@ -150,6 +161,10 @@ struct Report<'o> {
     out: &'o mut dyn Write,
     /// Titles of what does not work.
     failed: Vec<String>,
+    /// Titles of what there was nothing to judge by.
+    unknown: Vec<String>,
+    /// How many hints were written.
+    hints: usize,
 }
 
 impl Report<'_> {
@@ -168,21 +183,37 @@ impl Report<'_> {
         for finding in findings {
             self.line(&format!("  {finding}"))?;
         }
-        if *works == Some(false) {
-            self.failed.push(title.clone());
+        match works {
+            Some(true) => {}
+            Some(false) => self.failed.push(title.clone()),
+            None => self.unknown.push(title.clone()),
         }
         Ok(())
+    }
+
+    /// Hints at what works and could be better.
+    fn hint(&mut self, hints: &[String]) -> io::Result<()> {
+        self.hints += hints.len();
+        hints.iter().try_for_each(|hint| self.line(&format!("  hint: {hint}")))
     }
 
     /// Says whether all of it works, in the last line.
     fn finish(mut self) -> io::Result<bool> {
         let works = self.failed.is_empty();
-        let result = if works {
-            "result: nothing is wrong".to_owned()
+        let mut results = vec![if works {
+            "nothing is wrong".to_owned()
         } else {
-            format!("result: DOES NOT WORK: {}", self.failed.join("; "))
-        };
-        self.line(&result)?;
+            format!("DOES NOT WORK: {}", self.failed.join("; "))
+        }];
+        if !self.unknown.is_empty() {
+            results.push(format!("not known: {}", self.unknown.join("; ")));
+        }
+        match self.hints {
+            0 => {}
+            1 => results.push("see the hint above".to_owned()),
+            hints => results.push(format!("see the {hints} hints above")),
+        }
+        self.line(&format!("result: {}", results.join("; ")))?;
         Ok(works)
     }
 }

@@ -137,7 +137,7 @@ pub async fn run(
     let (ledger, shards, reader, names) =
         Ledger::new(&ledger_config, as_names, workers, Arc::clone(&metrics), store, component)
             .map_err(refuse_state)?;
-    let ledger = ledger.with_observer(Diagnosis::new(rule.clone(), health.register("flows")));
+    let ledger = ledger.with_observer(Diagnosis::new((&counting).into(), health.register("flows")));
     let (end, ended) = watch::channel(false);
     let names_handle = refresher.handle();
     let refresh = refresh(

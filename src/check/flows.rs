@@ -8,14 +8,14 @@ use std::{
 
 use crate::{
     asn::AsNames,
-    diagnosis::{LabelTally, Tally},
+    diagnosis::{Gravity, Setup, Tally},
     pipeline::{Counting, Pipeline},
     schema::Schema,
     source::input::Input,
     traffic::{Counts, Rule},
 };
 
-use super::found::Found;
+use super::{found::Found, views::ViewTally};
 
 /// How much of a file is read, in bytes.
 const FILE_BYTES: u64 = 1 << 20;
@@ -26,19 +26,22 @@ pub(super) struct Flows {
     pipeline: Pipeline,
     counts: Counts,
     tally: Tally,
-    labels: LabelTally,
+    views: ViewTally,
+    /// Whether the input is one that can be read only once.
+    is_left: bool,
 }
 
 impl Flows {
     /// Without messages.
     pub(super) fn new(schema: Schema, counting: Counting) -> Self {
-        let rule = counting.rule.clone();
+        let schema = Arc::new(schema);
         Flows {
-            tally: Tally::new(rule.clone()),
-            rule,
+            tally: Tally::new(Setup::from(&counting)),
+            rule: counting.rule.clone(),
             pipeline: Pipeline::new(&schema, counting),
-            counts: Counts::new(Arc::new(schema)),
-            labels: LabelTally::default(),
+            counts: Counts::new(Arc::clone(&schema)),
+            views: ViewTally::new(schema),
+            is_left: false,
         }
     }
 
@@ -47,37 +50,49 @@ impl Flows {
         let counts = &mut self.counts;
         self.pipeline.message(payload, counts, |reason, _| malformed(reason.label()));
         self.tally.add(counts);
-        self.labels.add(counts);
+        self.views.add(counts);
         counts.clear();
     }
 
-    /// What was counted.
-    pub(super) fn tally(&self) -> &Tally {
-        &self.tally
+    /// How many records of each kind there were, in one line.
+    pub(super) fn records(&self) -> String {
+        format!(
+            "{} flows, {} records that are no flows, {} that can't be decoded",
+            self.tally.flows(),
+            self.tally.skipped(),
+            self.tally.malformed()
+        )
     }
 
-    /// Counts the first lines of a file. Standard input is left for the program to read.
-    pub(super) fn read(&mut self, input: &Input) -> io::Result<()> {
-        let Input::File(path) = input else { return Ok(()) };
-        // Opening a pipe would wait for its writer.
-        if !fs::metadata(path)?.is_file() {
-            return Ok(());
-        }
+    /// Counts the first lines of a file, and says what they are. Standard input and pipes are left for
+    /// the program to read.
+    pub(super) fn read(&mut self, input: &Input) -> io::Result<String> {
+        let path = match input {
+            // Opening a pipe would wait for its writer.
+            Input::File(path) if fs::metadata(path)?.is_file() => path,
+            _ => {
+                self.is_left = true;
+                return Ok("it can be opened".to_owned());
+            }
+        };
         let file = File::open(path)?;
         let mut text = Vec::new();
         file.take(FILE_BYTES).read_to_end(&mut text)?;
+        let mut part = "it";
         if text.len() as u64 == FILE_BYTES {
+            part = "its first MiB";
             // The last line is most likely incomplete.
             text.truncate(memchr::memrchr(b'\n', &text).map_or(0, |end| end + 1));
         }
         for line in text.split_inclusive(|&byte| byte == b'\n') {
             self.message(line, |_| {});
         }
-        Ok(())
+        Ok(format!("in {part}: {}", self.records()))
     }
 
-    /// Whether flows of the monitored networks were among them, and which labels they lack.
-    pub(super) fn judge(&self, names: &AsNames) -> Found {
+    /// Whether flows of the monitored networks were among them, what each view would count, and what
+    /// they lack; with hints at what works and could be better.
+    pub(super) fn judge(&self, names: &AsNames) -> (Found, Vec<String>) {
         let called = |asn| match names.get(asn) {
             "" => format!("AS {asn}"),
             name => format!("AS {asn} ({name})"),
@@ -86,25 +101,52 @@ impl Flows {
             Some(asn) => format!("flows of {}", called(asn)),
             None => format!("flows of {}", self.rule),
         };
-        let (records, flows, counted) =
-            (self.tally.records(), self.tally.flows(), self.tally.counted());
-        if records == 0 {
-            let finding = "there is no message yet, so whether --asn is right is unknown";
-            return Found { title, works: None, findings: vec![finding.to_owned()] };
+        let mut hints: Vec<String> = self.hint_at_as_zero().into_iter().collect();
+        if self.tally.records() == 0 {
+            let why = if self.is_left {
+                "the input can be read only once, and is left to the program"
+            } else {
+                "there is no message yet"
+            };
+            let findings = vec![format!("{why}, so whether any flow would be counted is unknown")];
+            return (Found { title, works: None, findings }, hints);
         }
-        match self.tally.verdict() {
-            None => {
-                let mut findings = vec![format!("{counted} of {flows} flows would be counted")];
-                findings.extend(self.labels.lacking());
-                Found { title, works: Some(true), findings }
+        let verdict = self.tally.verdict();
+        let mut works = verdict.is_none();
+        let mut findings: Vec<_> = verdict.iter().cloned().collect();
+        if !works {
+            let known = self.tally.named().into_iter().filter(|&asn| !names.get(asn).is_empty());
+            findings.extend(known.map(|asn| format!("AS {asn} is {}", names.get(asn))));
+        }
+        if self.tally.flows() > 0 {
+            findings.extend(self.views.lines());
+        }
+        let is_said = |text: &str| verdict.as_ref().is_some_and(|verdict| verdict.contains(text));
+        for lack in self.tally.labels().lacking() {
+            if is_said(&lack.text) {
+                continue;
             }
-            Some(verdict) => {
-                let mut findings = vec![verdict];
-                let frequent = self.tally.most_frequent().into_iter();
-                let known = frequent.filter(|&asn| !names.get(asn).is_empty());
-                findings.extend(known.map(called));
-                Found { title, works: Some(false), findings }
+            if lack.gravity == Gravity::Nothing {
+                works = false;
+                findings.push(lack.text);
+            } else {
+                hints.push(lack.text);
             }
         }
+        (Found { title, works: Some(works), findings }, hints)
+    }
+
+    /// What it means that AS 0 is monitored, if it is.
+    fn hint_at_as_zero(&self) -> Option<String> {
+        let which = match self.rule.only_as() {
+            Some(0) => "--asn is not given, or 0",
+            _ if self.rule.ases.contains(0) => "--asn has AS 0",
+            _ => return None,
+        };
+        Some(format!(
+            "{which}: every end without an AS number counts as your own, which is right only if no \
+             other network lacks one; give your AS with --asn, or name your networks with \
+             --local-network or --networks"
+        ))
     }
 }

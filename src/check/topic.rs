@@ -9,6 +9,9 @@ use crate::{
 
 use super::{flows::Flows, found::Found};
 
+/// Collectors write every few minutes at least, while there is traffic.
+const OLD_SECONDS: i64 = 3600;
+
 /// The topic works unless the newest message of a partition has records that can't be decoded.
 /// Its newest messages go to `flows`. Returns the id of its cluster too, if brokers name it.
 pub(super) fn look_at(
@@ -50,7 +53,8 @@ fn look_into(
         vec![format!("{} answers: {count} partitions with {messages} messages", config.brokers)];
     if let Some(newest_time) = newest_time {
         let age = UnixMs::now().get() / 1000 - newest_time.get() / 1000;
-        findings.push(format!("the newest message is {age} s old"));
+        let doubt = if age >= OLD_SECONDS { ": does anything write to it?" } else { "" };
+        findings.push(format!("the newest message is {age} s old{doubt}"));
     }
     let unread: Vec<String> = partitions
         .iter()
@@ -61,14 +65,7 @@ fn look_into(
         findings.push(format!("nothing could be read from partitions {}", unread.join(", ")));
     }
     if read > 0 {
-        let tally = flows.tally();
-        findings.push(format!(
-            "the newest {read} messages hold {} flows, {} records that are not flows, and {} that \
-             can't be decoded",
-            tally.flows(),
-            tally.skipped(),
-            tally.malformed()
-        ));
+        findings.push(format!("in the newest {read} messages: {}", flows.records()));
     }
     for (partition, malformed) in newest.iter().filter(|(_, malformed)| !malformed.is_empty()) {
         let reasons: Vec<&str> = malformed.iter().copied().collect();

@@ -1,88 +1,213 @@
-//! Finds out which labels stay empty because the records lack their fields.
+//! Finds out which labels stay empty, and which filters let nothing pass, because flows lack values.
 
 use std::sync::Arc;
 
 use crate::{
-    flow::{aggregate_key, json_keys},
-    pipeline::fields,
-    schema::{Dimension, Field, Schema},
-    traffic::Counts,
+    schema::{Measure, Schema, View},
+    traffic::{Counts, Ignored, Missing},
 };
+
+use super::{cure::Cure, setup::Setup};
 
 /// So many of the newest flows decide: from twice as many on, the older ones weigh less.
 const REMEMBERED: u64 = 1000;
-/// A label is lacking if less than one flow in this many has it.
+/// How many labels or AS numbers are named at once.
+pub(super) const NAMED: usize = 3;
+/// A value is lacking if less than one flow in this many has it.
 const FEW: u64 = 10;
 
-/// How many of the newest flows had the values of labels.
-#[derive(Debug, Default)]
+/// How many flows had the values that views ask for.
+#[derive(Debug)]
 pub struct LabelTally {
+    setup: Setup,
+    /// Whether older flows weigh less.
+    forgets: bool,
     /// `None` before the first table.
     schema: Option<Arc<Schema>>,
     /// By the dimension's place in [`Schema::dimensions`].
-    values: Vec<Values>,
+    labels: Vec<Asked>,
+    /// By the view's place in [`Schema::configured`], and by the filter's in the view.
+    filters: Vec<Vec<Asked>>,
+    packets: Asked,
 }
 
-/// Values of one label.
+/// How often a value was asked for.
 #[derive(Debug, Clone, Copy, Default)]
-struct Values {
-    /// Flows that were counted by it, once for each view.
+struct Asked {
+    /// Flows, once for each view.
     flows: u64,
-    /// Flows of these without a value.
-    missing: u64,
+    /// Those of these without a value.
+    missing: Missing,
+}
+
+/// Something that few flows have and a view asks for.
+#[derive(Debug)]
+pub struct Lack {
+    /// For people: what it is, and what to do.
+    pub text: String,
+    /// What it leads to.
+    pub gravity: Gravity,
+}
+
+/// What it leads to that flows lack a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gravity {
+    /// A label is empty, as it was in the original, or as the traffic is.
+    Hint,
+    /// What the operator asks for is empty, or nearly nothing passes a filter.
+    Trouble,
+    /// Nothing passes a filter.
+    Nothing,
+}
+
+impl Asked {
+    fn add(&mut self, flows: u64, missing: Missing, forgets: bool) {
+        self.flows += flows;
+        self.missing += missing;
+        while forgets && self.flows >= 2 * REMEMBERED {
+            self.flows /= 2;
+            self.missing.values /= 2;
+            self.missing.without_field /= 2;
+        }
+    }
+
+    /// How many have a value.
+    fn having(&self) -> u64 {
+        self.flows.saturating_sub(self.missing.values)
+    }
+
+    /// Whether no or few flows have a value.
+    fn is_lacking(&self) -> bool {
+        self.having() * FEW < self.flows
+    }
+
+    /// Whether most of those without a value have the field.
+    fn has_field(&self) -> bool {
+        self.missing.without_field * 2 < self.missing.values
+    }
 }
 
 impl LabelTally {
+    /// For the newest flows, counted with this setup.
+    pub fn of_newest(setup: Setup) -> Self {
+        LabelTally {
+            setup,
+            forgets: true,
+            schema: None,
+            labels: Vec::new(),
+            filters: Vec::new(),
+            packets: Asked::default(),
+        }
+    }
+
+    /// For all flows, counted with this setup.
+    pub fn of_all(setup: Setup) -> Self {
+        LabelTally { forgets: false, ..Self::of_newest(setup) }
+    }
+
     /// Adds what a table says; starts from zero if views have changed.
     pub fn add(&mut self, counts: &Counts) {
         let schema = counts.schema();
+        let views = schema.configured();
         if self.schema.as_ref().is_none_or(|known| !Arc::ptr_eq(known, schema)) {
-            self.values = vec![Values::default(); schema.dimensions().len()];
+            self.labels = vec![Asked::default(); schema.dimensions().len()];
+            self.filters =
+                views.iter().map(|view| vec![Asked::default(); view.filters().len()]).collect();
+            self.packets = Asked::default();
             self.schema = Some(Arc::clone(schema));
         }
-        for (place, dimension) in schema.dimensions().iter().enumerate() {
-            let views = schema.configured().iter().zip(&counts.flows_by_view);
-            let using = views.filter(|(view, _)| view.dimensions().contains(dimension));
-            let values = &mut self.values[place];
-            values.flows += using.map(|(_, flows)| flows).sum::<u64>();
-            values.missing += counts.values_missing[place].without_field;
-            while values.flows >= 2 * REMEMBERED {
-                values.flows /= 2;
-                values.missing /= 2;
+        let of_views = |asks: &dyn Fn(&View) -> bool| {
+            let views = views.iter().zip(&counts.flows_by_view);
+            views.filter(|(view, _)| asks(view)).map(|(_, flows)| flows).sum::<u64>()
+        };
+        for ((dimension, asked), missing) in
+            schema.dimensions().iter().zip(&mut self.labels).zip(&counts.values_missing)
+        {
+            let flows = of_views(&|view| view.dimensions().contains(dimension));
+            asked.add(flows, *missing, self.forgets);
+        }
+        for (place, asked) in self.filters.iter_mut().enumerate() {
+            let overflowed = counts.ignored_by_view[place][Ignored::Overflow.index()].flows;
+            let mut flows = counts.flows_by_view[place] + overflowed;
+            // A filter is asked about those that passed the ones before it.
+            for (asked, out) in asked.iter_mut().zip(&counts.filtered_out[place]).rev() {
+                flows += out.flows();
+                asked.add(flows, out.missing, self.forgets);
             }
         }
+        let missing =
+            Missing { values: counts.packets_missing, without_field: counts.packets_missing };
+        let flows = of_views(&|view| view.measures().contains(&Measure::Packets));
+        self.packets.add(flows, missing, self.forgets);
     }
 
-    /// What to do about each label that no or few flows have, in the order of
-    /// [`Schema::dimensions`].
-    pub fn lacking(&self) -> Vec<String> {
-        let dimensions = self.schema.iter().flat_map(|schema| schema.dimensions());
-        let lacking = dimensions.zip(&self.values).filter_map(|(dimension, values)| {
-            let having = values.flows.saturating_sub(values.missing);
-            (having * FEW < values.flows).then(|| {
-                let (label, cure) = (dimension.label(), cure(dimension));
-                format!("label {label}: {having} of {} flows have it; {cure}", values.flows)
-            })
-        });
-        lacking.collect()
+    /// Whether no or few flows have something that a view asks for.
+    pub fn is_lacking(&self) -> bool {
+        let filters = self.filters.iter().flatten();
+        self.labels.iter().chain(filters).chain([&self.packets]).any(Asked::is_lacking)
     }
-}
 
-/// What to do if records lack the value of a dimension.
-fn cure(dimension: &Dimension) -> String {
-    let fields = fields(dimension);
-    // Where an address will do, its network is not needed.
-    let needed = fields.iter().filter(|field| match field {
-        Field::SourceNetwork | Field::SourceMask => !fields.contains(&Field::SourceAddress),
-        Field::DestinationNetwork | Field::DestinationMask => {
-            !fields.contains(&Field::DestinationAddress)
+    /// What no or few flows have: what filters ask for, then labels in the order of
+    /// [`Schema::dimensions`], then packets.
+    pub fn lacking(&self) -> Vec<Lack> {
+        let mut lacking: Vec<_> = self.lacking_filters().collect();
+        lacking.extend(self.lacking_labels());
+        if self.packets.is_lacking() {
+            let (having, flows) = (self.packets.having(), self.packets.flows);
+            let text = format!(
+                "packets: {having} of {flows} flows have them; is there a field packets in the records?"
+            );
+            lacking.push(Lack { text, gravity: Gravity::Trouble });
         }
-        _ => true,
-    });
-    let keys: Vec<_> = needed.clone().filter_map(aggregate_key).collect();
-    if keys.is_empty() {
-        let names: Vec<_> = needed.flat_map(json_keys).collect();
-        return format!("is there a field {} in the records?", names.join(", "));
+        lacking
     }
-    format!("pmacct's aggregate needs {}", keys.join(", "))
+
+    /// Filters that let no or few flows pass because these lack the label.
+    pub fn lacking_filters(&self) -> impl Iterator<Item = Lack> {
+        let views = self.schema.iter().flat_map(|schema| schema.configured());
+        let filters = views.zip(&self.filters).flat_map(|(view, asked)| {
+            view.filters().iter().zip(asked).map(move |(filter, asked)| (view, filter, asked))
+        });
+        filters.filter(|(.., asked)| asked.is_lacking()).map(|(view, filter, asked)| {
+            let dimension = filter.dimension();
+            let Cure { text, is_needed } = Cure::of(dimension, asked.has_field(), &self.setup);
+            let gravity = match (is_needed, asked.having()) {
+                (false, _) => Gravity::Hint,
+                (true, 0) => Gravity::Nothing,
+                (true, _) => Gravity::Trouble,
+            };
+            let (view, label) = (view.name(), dimension.label());
+            let (having, flows) = (asked.having(), asked.flows);
+            let text = format!(
+                "view {view} filters by {label}: {having} of {flows} flows have it; {text}"
+            );
+            Lack { text, gravity }
+        })
+    }
+
+    fn lacking_labels(&self) -> impl Iterator<Item = Lack> {
+        let original = View::original();
+        let labels = self.schema.iter().flat_map(move |schema| {
+            // Labels that nobody chose were empty in the original as well.
+            let chosen = schema.configured().iter().filter({
+                let original = original.clone();
+                move |view| view.dimensions() != original.dimensions()
+            });
+            let chosen: Vec<_> = chosen.flat_map(View::dimensions).collect();
+            schema.dimensions().iter().map(move |each| (each, chosen.contains(&each)))
+        });
+        let lacking = labels.zip(&self.labels).filter(|(_, asked)| asked.is_lacking());
+        lacking.map(|((dimension, is_chosen), asked)| {
+            let Cure { text, is_needed } = Cure::of(dimension, asked.has_field(), &self.setup);
+            let (label, having, flows) = (dimension.label(), asked.having(), asked.flows);
+            let text = format!("label {label}: {having} of {flows} flows have it; {text}");
+            let gravity = if is_chosen && is_needed { Gravity::Trouble } else { Gravity::Hint };
+            Lack { text, gravity }
+        })
+    }
+
+    /// What flows are counted by; `None` before the first table.
+    pub(super) fn schema(&self) -> Option<&Schema> {
+        self.schema.as_deref()
+    }
 }

@@ -199,10 +199,14 @@ fn of_record(mut cursor: Cursor<'_>) -> Option<Foreign> {
         return Some(Foreign::AvroJson);
     }
     let routing = ["log", "dump", "update", "withdraw", "log_init", "log_close", "dump_init"];
-    if event.is_some_and(|event| routing.contains(&&*event)) || has(&["as_path", "bmp_msg_type"]) {
+    // Flows have AS paths as well.
+    let is_route = event.is_none() && has(&["as_path"]) && !has(&["bytes"]);
+    let is_event = event.is_some_and(|event| routing.contains(&&*event));
+    if is_event || is_route || has(&["bmp_msg_type"]) {
         return Some(Foreign::RoutingJson);
     }
-    if has(&["as_src", "as_dst", "event_type", "stamp_inserted"]) {
+    let of_pmacct = ["as_src", "as_dst", "event_type", "stamp_inserted", "ip_src", "ip_dst"];
+    if has(&of_pmacct) || has(&["net_src", "net_dst", "peer_ip_src", "peer_as_src", "iface_in"]) {
         return None;
     }
     Some(if has(&["sampler_address", "time_received_ns", "SamplerAddress", "TimeReceived"]) {

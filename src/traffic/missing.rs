@@ -38,6 +38,13 @@ pub struct FilteredOut {
     pub missing: Missing,
 }
 
+impl AddAssign for FilteredOut {
+    fn add_assign(&mut self, more: FilteredOut) {
+        self.other_value += more.other_value;
+        self.missing += more.missing;
+    }
+}
+
 impl FilteredOut {
     /// All of them.
     pub fn flows(&self) -> u64 {

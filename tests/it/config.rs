@@ -1087,12 +1087,12 @@ async fn check_looks_at_the_topic_and_what_is_newest_in_it() {
     );
     assert!(
         text.contains(
-            "the newest 3 messages hold 2 flows, 1 records that are not flows, and 1 that can't"
+            "in the newest 3 messages: 2 flows, 1 records that are no flows, 1 that can't be decoded"
         ),
         "{text}"
     );
     assert!(text.contains("flows of AS 1 (") && text.contains("): works"), "{text}");
-    assert!(text.contains("2 of 2 flows would be counted"), "{text}");
+    assert!(text.contains("view flow would count 2 of 2 flows\n"), "{text}");
     assert!(text.contains("scrape at 127.0.0.1:0: works"), "{text}");
     assert!(
         text.contains("state in flow-exporter-state/flows: works\n  it can be created"),
@@ -1109,7 +1109,7 @@ async fn check_looks_at_the_topic_and_what_is_newest_in_it() {
         text.contains("0 of 2 flows have AS 99 at either end; most frequent: 1, 15169"),
         "{text}"
     );
-    assert!(text.contains("  AS 15169 (Google LLC)"), "{text}");
+    assert!(text.contains("  AS 15169 is Google LLC"), "{text}");
     assert!(text.ends_with("\nresult: DOES NOT WORK: flows of AS 99\n"), "{text}");
     assert_eq!(code, Some(1), "{text}");
 
@@ -1315,9 +1315,10 @@ async fn check_finds_a_running_program_at_the_address_for_scrapes_well() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("a flow-exporter already listens there"), "{text}");
     let found = "): works
-  2 of 2 flows would be counted
-  label hostname: 0 of 2 flows have it; pmacct's aggregate needs label
-  label service_port: 0 of 2 flows have it; pmacct's aggregate needs src_port, dst_port, proto
+  flows by class: 2 transmit
+  view flow would count 2 of 2 flows
+  hint: label hostname: 0 of 2 flows have it; pmacct's aggregate needs label
+  hint: label service_port: 0 of 2 flows have it; pmacct's aggregate needs src_port, dst_port, proto
 ";
     assert!(text.contains(found), "{text}");
     assert_eq!(output.status.code(), Some(0), "{text}");

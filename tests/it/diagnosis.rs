@@ -6,11 +6,11 @@ use std::{
 };
 
 use flow_exporter::{
-    diagnosis::{Diagnosis, LabelTally, Tally},
+    diagnosis::{Diagnosis, Gravity, LabelTally, Lack, Setup, Tally},
     flow::Foreign,
     health::{Health, State},
     ledger::Observer as _,
-    pipeline::Pipeline,
+    pipeline::{Counting, Pipeline},
     schema::{Class, Filter, Measure, Schema, View},
     traffic::{Counts, Rule},
 };
@@ -31,9 +31,14 @@ fn table_of(schema: Arc<Schema>, asn: u32, messages: &[&[u8]]) -> Counts {
     counts
 }
 
+/// What is in use where flows are counted for this AS, and nothing is known of addresses.
+fn setup(asn: u32) -> Setup {
+    (&Counting::from(&Rule::of_as(asn))).into()
+}
+
 /// The verdict about these messages, counted for AS 99.
 fn verdict(messages: &[&[u8]]) -> Option<String> {
-    let mut tally = Tally::new(Rule::of_as(99));
+    let mut tally = Tally::new(setup(99));
     tally.add(&table(99, messages));
     tally.verdict()
 }
@@ -62,14 +67,14 @@ fn a_wrong_as_is_said_with_those_that_are_most_frequent() {
     let text = verdict(&[flow(0, 0).as_bytes()]).unwrap();
     assert!(text.contains("all 1 flows have AS 0 at both ends"), "{text}");
     assert!(text.contains("BGP or a networks_file"), "{text}");
-    let mut tally = Tally::new(Rule::of_as(0));
+    let mut tally = Tally::new(setup(0));
     tally.add(&table(0, &messages));
     assert!(tally.verdict().unwrap().contains("give --asn"));
 }
 
 #[test]
 fn what_is_frequent_is_found_among_any_number_of_as_numbers() {
-    let mut tally = Tally::new(Rule::of_as(99));
+    let mut tally = Tally::new(setup(99));
     for round in 0..200 {
         let others: Vec<_> =
             (0..30).map(|other| flow(100_000 + round * 30 + other, 64512)).collect();
@@ -184,6 +189,9 @@ fn what_pmacct_writes_is_not_taken_for_something_else() {
         br#"{"event_type": "purge", "tcp_flags": ["SYN"], "packets": 5}"#,
         b"{\"label\": \"M\xfcnchen\", \"as_src\": 1, \"as_dst\": 2, \"bytes\": 3}",
         br#"{"label": "a", "bytes": 3}"#,
+        br#"{"label": "a", "ip_src": "192.0.2.1", "ip_dst": "192.0.2.2", "packets": 1, "bytes": 3}"#,
+        br#"{"tag": 0, "net_dst": "192.0.2.0", "mask_dst": 24, "packets": 1, "bytes": 3}"#,
+        br#"{"event_type": "purge", "comms": "", "as_path": "1 2", "packets": 1, "bytes": 3}"#,
         br#"{"event_type": "purge_close", "writer_id": "x", "purged_entries": 3}"#,
         b"\xef\xbb\xbf{\"as_src\": 1}",
         b"",
@@ -219,7 +227,7 @@ struct Bench {
 impl Bench {
     fn new(asn: u32) -> Self {
         let health = Health::new();
-        let diagnosis = Diagnosis::new(Rule::of_as(asn), health.register("flows"));
+        let diagnosis = Diagnosis::new(setup(asn), health.register("flows"));
         Bench { diagnosis, health, now: Instant::now() }
     }
 
@@ -301,22 +309,27 @@ fn messages_that_all_come_late_are_said_to() {
 fn flows_that_pass_no_filter_are_said_to() {
     let filter = Filter::new("protocol", ["tcp"]).unwrap();
     let schema = Schema::new(vec![View::original().filtered(vec![filter])]);
-    let mut tally = Tally::new(Rule::of_as(99));
-    tally.add(&table_of(Arc::new(schema), 99, &[flow(99, 1).as_bytes(), flow(2, 3).as_bytes()]));
-    let text = tally.verdict().unwrap();
-    let said =
-        "0 of 2 records count: 1 pass the filters of no view; do the records have what where";
-    assert!(text.starts_with(said), "{text}");
+    let mut tally = Tally::new(setup(99));
+    let udp = r#"{"as_src": 1, "as_dst": 99, "ip_proto": "udp", "bytes": 1}"#;
+    let messages = [udp.as_bytes(), udp.as_bytes()];
+    tally.add(&table_of(Arc::new(schema), 99, &messages));
+    let said = "0 of 2 records count: 2 pass the filters of no view; are the values of protocol in \
+                where right?";
+    assert_eq!(tally.verdict().unwrap(), said);
 }
 
 /// What is said of the labels of these views, by records of received flows with these fields.
 fn lacking(views: &[&[&str]], records: &[&str]) -> Vec<String> {
+    lacks(views, records).into_iter().map(|Lack { text, .. }| text).collect()
+}
+
+fn lacks(views: &[&[&str]], records: &[&str]) -> Vec<Lack> {
     let views = views.iter().zip('a'..).map(|(labels, name)| {
         let dimensions = View::dimensions_of(labels.iter().copied()).unwrap();
         View::new(&name.to_string(), &dimensions, &[Class::Receive], &[Measure::Bytes])
     });
     let schema = Arc::new(Schema::new(views.collect()));
-    let mut tally = LabelTally::default();
+    let mut tally = LabelTally::of_newest(setup(99));
     for fields in records {
         let record = format!(r#"{{"as_src": 1, "as_dst": 99, "bytes": 1{fields}}}"#);
         tally.add(&table_of(Arc::clone(&schema), 99, &[record.as_bytes()]));
@@ -356,8 +369,45 @@ fn labels_that_records_cannot_fill_are_said_with_what_pmacct_lacks() {
     let dscp = "label dscp: 0 of 2 flows have it; pmacct's aggregate needs tos";
     assert_eq!(lacking(&[&["dscp", "remote_as"], &["dscp"]], &[""]), [dscp]);
     assert_eq!(lacking(&[&["dscp", "vlan"]], &[r#", "tos": 0, "vlan": 0"#]), [""; 0]);
-    // An AS that is 0 is no value either, but the record has it.
-    assert_eq!(lacking(&[&["source_peer_as"]], &[r#", "peer_as_src": 0"#]), [""; 0]);
+}
+
+#[test]
+fn a_field_without_content_is_told_from_one_that_is_absent() {
+    for (label, fields, said) in [
+        ("source_peer_as", r#", "peer_as_src": 0"#, "pmacct has it from BGP (bgp_daemon)"),
+        ("communities", r#", "comms": """#, "pmacct has it from BGP (bgp_daemon)"),
+        (
+            "hostname",
+            r#", "label": """#,
+            "the records have label without content: pmacct names devices by a pre_tag_map with \
+             set_label",
+        ),
+        ("field.zone", r#", "zone": """#, "the records have zone without content"),
+    ] {
+        let lacks = lacks(&[&[label]], &[fields]);
+        let shown = label.trim_start_matches("field.");
+        assert_eq!(lacks[0].text, format!("label {shown}: 0 of 1 flows have it; {said}"));
+        // The collector is as it was asked to be, and the traffic may be so.
+        assert_eq!(lacks[0].gravity, Gravity::Hint);
+    }
+    // Most of them decide.
+    let absent = lacking(&[&["hostname"]], &["", "", r#", "label": """#]);
+    assert_eq!(absent, ["label hostname: 0 of 3 flows have it; pmacct's aggregate needs label"]);
+}
+
+#[test]
+fn a_label_of_the_original_is_a_hint_and_one_that_was_chosen_is_trouble() {
+    let original: &[&str] =
+        &["source_as", "source_as_name", "destination_as", "destination_as_name", "hostname"];
+    for (views, gravity) in [
+        (&[original][..], Gravity::Hint),
+        (&[&["source_as", "hostname"]], Gravity::Trouble),
+        (&[original, &["hostname"]], Gravity::Trouble),
+    ] {
+        let lacks = lacks(views, &[""]);
+        assert_eq!(lacks.len(), 1, "{lacks:?}");
+        assert_eq!((lacks[0].gravity, lacks[0].text.contains("hostname")), (gravity, true));
+    }
 }
 
 #[test]
@@ -374,20 +424,55 @@ fn a_label_is_lacking_while_fewer_than_a_tenth_of_the_newest_flows_have_it() {
     assert_eq!(with(100_000, 500), [""; 0]);
 }
 
+/// A view by the label that shows the protocol, and one that counts TCP.
+fn protocols() -> Arc<Schema> {
+    let view = |name, labels: &[&str]| {
+        let dimensions = View::dimensions_of(labels.iter().copied()).unwrap();
+        View::new(name, &dimensions, &[Class::Transmit], &[Measure::Bytes])
+    };
+    let tcp = Filter::new("protocol", ["tcp"]).unwrap();
+    let views = vec![view("all", &["protocol"]), view("tcp", &["source_as"]).filtered(vec![tcp])];
+    Arc::new(Schema::new(views))
+}
+
 #[test]
-fn labels_that_stay_empty_are_reported_until_records_have_them() {
+fn labels_and_filters_that_records_cannot_fill_are_trouble_until_records_have_them() {
+    let (log, _guard) = Log::capture();
+    let mut bench = Bench::new(99);
+    let schema = protocols();
+    let mut pass = |seconds, fields: &str| {
+        let record = format!(r#"{{"as_src": 99, "as_dst": 1, "bytes": 1{fields}}}"#);
+        let messages = vec![record.as_bytes()];
+        bench.diagnosis.counted(&table_of(Arc::clone(&schema), 99, &messages), bench.now);
+        bench.now += Duration::from_secs(seconds);
+        bench.diagnosis.look(bench.now);
+        bench.state()
+    };
+    assert_eq!(pass(5, ""), State::Ready);
+    let text = "view tcp filters by protocol: 0 of 2 flows have it; pmacct's aggregate needs proto; \
+                label protocol: 0 of 2 flows have it; pmacct's aggregate needs proto";
+    assert_eq!(pass(10, ""), State::Degraded(text.to_owned()));
+    assert_eq!(log.lines("WARN"), [""; 0]);
+    let State::Degraded(text) = pass(60, "") else { panic!("it is forgotten") };
+    assert_eq!(log.lines("WARN").len(), 1, "{}", log.text());
+    assert!(log.text().contains(&text), "{}", log.text());
+    assert_eq!(pass(1, r#", "ip_proto": "tcp""#), State::Ready);
+}
+
+#[test]
+fn what_the_original_leaves_empty_as_well_is_logged_once_and_no_trouble() {
     let (log, _guard) = Log::capture();
     let mut bench = Bench::new(99);
     let bare: &[u8] = br#"{"as_src": 99, "as_dst": 1, "bytes": 1}"#;
-    let text = "label hostname: 0 of 1 flows have it; pmacct's aggregate needs label";
-    bench.pass(5, &[bare]);
-    assert_eq!(bench.state(), State::Ready);
-    bench.pass(10, &[]);
-    assert_eq!(bench.state(), State::Degraded(text.to_owned()));
+    bench.pass(30, &[bare]);
+    assert!(!log.text().contains("hostname"), "{}", log.text());
+    for _ in 0..100 {
+        bench.pass(100, &[bare]);
+        assert_eq!(bench.state(), State::Ready);
+    }
     assert_eq!(log.lines("WARN"), [""; 0]);
-    bench.pass(60, &[]);
-    assert_eq!(log.lines("WARN").len(), 1, "{}", log.text());
-    assert!(log.text().contains(text), "{}", log.text());
-    bench.pass(1, &[flow(99, 1).as_bytes()]);
-    assert_eq!(bench.state(), State::Ready);
+    let hints: Vec<_> =
+        log.lines("INFO").into_iter().filter(|line| line.contains("hostname")).collect();
+    assert_eq!(hints.len(), 1, "{}", log.text());
+    assert!(hints[0].contains("flows have it; pmacct's aggregate needs label"), "{hints:?}");
 }

@@ -121,7 +121,7 @@ fn help_that_can_not_be_written_is_no_panic() {
 
 #[test]
 fn findings_of_check_that_can_not_be_written_are_a_failure_in_a_line() {
-    let check = ["check", "--log-level=error"];
+    let check = ["check", "--log-level=error", "--input=/dev/null", "--addr=127.0.0.1:0"];
     let expected = "flow-exporter: standard output: No space left on device (os error 28)\n";
     assert_eq!(run(&check, Nowhere::FullDisk, None), (Some(1), expected.to_owned()));
     // As when it is piped to `head`: its exit code still tells what it found.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::{
     health::{Component, State},
     ledger::Observer,
-    traffic::Counts,
+    traffic::{Counts, Rule},
 };
 
 use labels::NAMED;
@@ -168,6 +168,12 @@ impl Observer for Diagnosis {
             self.component.set(State::Degraded(text.clone()));
             self.shown = Some(text);
         }
+    }
+
+    fn reclassified(&mut self, rule: &Rule) {
+        self.uncounted.reclassify(rule);
+        self.late.reclassify(rule);
+        (self.seen, self.late_since, self.has_counted) = (None, None, false);
     }
 
     fn ended(&mut self, now: Instant) {

@@ -91,10 +91,11 @@ impl Pipeline {
         Pipeline { counting, decoder, counter, datagrams: None, schema: schema.clone() }
     }
 
-    /// Counts for tables of another schema from now on. What exporters said stays known.
-    pub fn set_schema(&mut self, schema: &Schema) {
+    /// Counts for tables of another schema from now on, and in this way. What exporters said stays
+    /// known.
+    pub fn change(&mut self, schema: &Schema, counting: impl Into<Counting>) {
         let datagrams = self.datagrams.take();
-        *self = Pipeline::new(schema, self.counting.clone());
+        *self = Pipeline::new(schema, counting);
         self.datagrams = datagrams.map(|mut datagrams| {
             datagrams.counter = FlowCounter::new(schema, self.counting.multiplied());
             datagrams.decoder.set_plan(&datagrams.counter.plan);

@@ -1,5 +1,6 @@
 //! Wires the stages in the order in which data passes them, and runs them until they are drained.
 
+mod counted;
 mod endpoints;
 mod reload;
 mod running;
@@ -22,8 +23,8 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     clock::UnixMs,
-    config::{Config, ConfigError, KafkaSettings, SourceConfig},
-    demo::{Demo, DemoConfig},
+    config::{Config, ConfigError, SourceConfig},
+    demo::Demo,
     diagnosis::Diagnosis,
     files::{self, Exposed},
     health::{Component, Health, State},
@@ -32,7 +33,6 @@ use crate::{
     listen_addr::ListenAddr,
     metrics::Metrics,
     names::{self, Announcement, Refresher},
-    pipeline::Counting,
     publish::{
         pusher,
         server::{self, Listener, ServerConfig, ServerState},
@@ -46,11 +46,12 @@ use crate::{
     traffic::Rule,
 };
 
+use counted::{Counted, counting};
 use endpoints::{Idle, Needs};
 pub use reload::ReadConfig;
 use reload::{Reloader, names_config};
 use running::Running;
-use sink::{CountingSink, Published};
+use sink::Published;
 use source::Source;
 
 /// The entries of the state directory.
@@ -88,7 +89,6 @@ pub async fn run(
     let refuse_state =
         |error: StoreError| refuse(&config.state_dir.origin, &error, error.may_pass());
     let (counting, watch) = counting(&config)?;
-    let rule = &counting.rule;
     // Construct.
     let health = Health::new();
     let schema = Arc::new(Schema::new(config.views.value.clone()));
@@ -97,8 +97,8 @@ pub async fn run(
         SourceConfig::Kafka(_) | SourceConfig::Input { .. } => None,
     };
     let demo = demo.transpose().context("starting the demo")?;
-    let about = about(rule, &config.source, demo.as_ref());
-    let identity = identity(&config.source, rule.clone());
+    let counted = Counted::new(counting, &config.source, demo.as_ref());
+    let identity = identity(&config.source, counted.rule());
     let state_dir = state_dir(&config, &identity)?;
     let store = store(&config, &identity, &schema, state_dir.as_deref()).map_err(refuse_state)?;
     // The demo's topic is another one at each start, without any message.
@@ -137,7 +137,7 @@ pub async fn run(
     let (ledger, shards, reader, names) =
         Ledger::new(&ledger_config, as_names, workers, Arc::clone(&metrics), store, component)
             .map_err(refuse_state)?;
-    let ledger = ledger.with_observer(Diagnosis::new((&counting).into(), health.register("flows")));
+    let ledger = ledger.with_observer(Diagnosis::new(counted.setup(), health.register("flows")));
     let (end, ended) = watch::channel(false);
     let names_handle = refresher.handle();
     let refresh = refresh(
@@ -151,7 +151,7 @@ pub async fn run(
     let endpoints = endpoints.start(log, reader.clone())?;
     let serve = listener.map(|listener| {
         let state = ServerState {
-            about,
+            about: counted.about(),
             reader: reader.clone(),
             metrics: Arc::clone(&metrics),
             health: health.clone(),
@@ -165,7 +165,7 @@ pub async fn run(
     let ledger = threads::thread(ledger_lifeline, || ledger.run())
         .context("starting the ledger's thread")?;
     let (source_end, source_ended) = tokio::sync::oneshot::channel();
-    let sinks = shards.into_iter().map(|shard| CountingSink::new(shard, &counting)).collect();
+    let sinks = counted.sinks(shards);
     let source = source.start(sinks, stored, Arc::new(published), source_component, move || {
         if source_end.send(()).is_err() {
             tracing::debug!("the source has ended while the program was ending already");
@@ -178,7 +178,8 @@ pub async fn run(
         read: reload.read,
         requests: reload.requests,
         endpoints,
-        views: reader,
+        ledger: reader,
+        counted,
         names: names_handle,
         state_dir,
         metrics: Arc::clone(&metrics),
@@ -245,13 +246,6 @@ fn refresh(
     })
 }
 
-/// How flows are counted, with the tables of addresses; and what watches their files.
-fn counting(config: &Config) -> Result<(Counting, Option<Watch>), ConfigError> {
-    let loaded = config.address_sources().load();
-    let (tables, watch) = loaded.map_err(|error| ConfigError(error.to_string()))?;
-    Ok((config.counting(tables), watch))
-}
-
 /// Watches the files with tables of addresses.
 fn watch(
     watch: Watch,
@@ -264,27 +258,6 @@ fn watch(
         watch.run(shutdown).await;
         component.finish();
     })
-}
-
-/// What is counted, and from where, in one line. Warns about AS 0.
-fn about(rule: &Rule, source: &SourceConfig, demo: Option<&Demo>) -> String {
-    if rule.only_as() == Some(0) {
-        tracing::warn!(
-            "--asn is not given or 0: flows without an AS number at one end count as the monitored \
-             AS's own, so the data will be inaccurate"
-        );
-    }
-    match source {
-        SourceConfig::Kafka(kafka) => {
-            let KafkaSettings { topic, brokers, .. } = &**kafka;
-            format!("{rule}, from topic {} of {}", topic.value, brokers.value)
-        }
-        SourceConfig::Demo(DemoConfig { topic, .. }) => {
-            let brokers = demo.map(|demo| demo.brokers.as_str()).unwrap_or_default();
-            format!("{rule}, from topic {topic} of {brokers}")
-        }
-        SourceConfig::Input { input, .. } => format!("{rule}, from {}", input.value),
-    }
 }
 
 /// Logs how many series there may be, and the memory that they can take.

@@ -17,7 +17,10 @@ use crate::{
     schema::{Schema, View},
 };
 
-use super::endpoints::{ChangeError, Endpoints};
+use super::{
+    counted::Counted,
+    endpoints::{ChangeError, Endpoints},
+};
 
 /// Reads flags, environment and files again.
 pub type ReadConfig = Arc<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -30,7 +33,8 @@ pub(super) struct Reloader {
     pub(super) requests: ReloadRequests,
     pub(super) endpoints: Endpoints,
     /// Changes what is counted.
-    pub(super) views: Reader,
+    pub(super) ledger: Reader,
+    pub(super) counted: Counted,
     pub(super) names: NamesHandle,
     pub(super) state_dir: Option<PathBuf>,
     pub(super) metrics: Arc<Metrics>,
@@ -103,12 +107,15 @@ impl Reloader {
         })?;
         let mut done = Vec::new();
         let names = names_config(&new, self.state_dir.clone());
-        if self.config.views != new.views {
-            // Once other views are counted, nothing else may refuse.
+        if self.config.views != new.views || self.counted.differs(&new) {
+            // Once something else is counted, nothing else may refuse.
             check_names(names.clone()).await?;
-            let counted = self.views.change_views(schema).await;
-            counted.map_err(|error| ReloadError::NotNow(format!("views: {error}")))?;
-            done = views_changed(&self.config.views.value, &new.views.value);
+            let changed = self.counted.change(&new, schema, &self.ledger).await;
+            let (is_same_rule, lines) = changed.map_err(|error| {
+                ReloadError::NotNow(format!("what is counted stays as it is: {error}"))
+            })?;
+            done = lines;
+            done.extend(views_changed(&self.config.views.value, &new.views.value, is_same_rule));
             self.config.views = new.views.clone();
         }
         if let Err(error) = self.names.change(names).await {
@@ -144,14 +151,21 @@ async fn check_names(names: NamesConfig) -> Result<(), ReloadError> {
         .map_err(|error| ReloadError::Invalid(error.to_string()))
 }
 
-/// What became of the views, in lines for people.
-fn views_changed(before: &[View], after: &[View]) -> Vec<String> {
+/// What became of the views, in lines for people. Where the rule is not the same, no series continue,
+/// which is said already.
+fn views_changed(before: &[View], after: &[View], is_same_rule: bool) -> Vec<String> {
+    if before == after {
+        return Vec::new();
+    }
     let of = |views: &[View], name: &str| views.iter().find(|view| view.name() == name).cloned();
     let mut changed = Vec::new();
     for view in before {
         let name = view.name();
         match of(after, name) {
             None => changed.push(format!("view {name} removed: its series end")),
+            Some(next) if next != *view && !is_same_rule => {
+                changed.push(format!("view {name} changed"));
+            }
             Some(next) if !next.continues(view) => changed
                 .push(format!("view {name} changed: its series end, and others begin from zero")),
             Some(next) if next.keeps() != view.keeps() => changed.push(format!(

@@ -3,6 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::sync::watch;
+
 use crate::{
     clock::UnixMs,
     flow::{Malformed, datagram::Datagram},
@@ -22,16 +24,18 @@ static LOG_MALFORMED: LogLimit = LogLimit::new(Duration::from_secs(30));
 #[derive(Debug)]
 pub(super) struct CountingSink {
     shard: Shard,
+    /// How flows are counted: taken up with the next schema, so that all of it changes at once.
+    counting: watch::Receiver<Counting>,
     /// What the pipeline is for.
     schema: Arc<Schema>,
     pipeline: Pipeline,
 }
 
 impl CountingSink {
-    pub(super) fn new(shard: Shard, counting: &Counting) -> Self {
+    pub(super) fn new(shard: Shard, counting: watch::Receiver<Counting>) -> Self {
         let schema = Arc::clone(shard.schema());
-        let pipeline = Pipeline::new(&schema, counting.clone());
-        CountingSink { shard, schema, pipeline }
+        let pipeline = Pipeline::new(&schema, counting.borrow().clone());
+        CountingSink { shard, counting, schema, pipeline }
     }
 }
 
@@ -66,7 +70,7 @@ impl Sink for CountingSink {
         self.shard.hand_over(positions);
         if !Arc::ptr_eq(self.shard.schema(), &self.schema) {
             self.schema = Arc::clone(self.shard.schema());
-            self.pipeline.set_schema(&self.schema);
+            self.pipeline.change(&self.schema, self.counting.borrow().clone());
         }
     }
 

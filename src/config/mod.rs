@@ -238,12 +238,12 @@ impl Config {
         let Config {
             source,
             workers,
-            asn,
-            local_networks,
+            asn: _,
+            local_networks: _,
             networks,
             as_table,
-            exporters,
-            multiplies,
+            exporters: _,
+            multiplies: _,
             timestamps,
             series_ttl,
             views: _,
@@ -257,12 +257,8 @@ impl Config {
         let mut fixed = Fixed::default();
         fixed.compare_sources(source, &new.source);
         fixed.compare(workers, &new.workers);
-        fixed.compare(asn, &new.asn);
-        fixed.compare(local_networks, &new.local_networks);
         fixed.compare(networks, &new.networks);
         fixed.compare(as_table, &new.as_table);
-        fixed.compare(exporters, &new.exporters);
-        fixed.compare(multiplies, &new.multiplies);
         fixed.compare(timestamps, &new.timestamps);
         fixed.compare(series_ttl, &new.series_ttl);
         fixed.compare(state_dir, &new.state_dir);

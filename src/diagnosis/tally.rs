@@ -69,6 +69,11 @@ impl Tally {
         }
     }
 
+    /// Forgets everything, for flows that are classified by this rule.
+    pub(super) fn reclassify(&mut self, rule: &Rule) {
+        *self = Tally::new(Setup { rule: rule.clone(), ..self.setup.clone() });
+    }
+
     /// Forgets everything but the setup.
     pub(super) fn clear(&mut self) {
         let setup = self.setup.clone();

@@ -38,9 +38,9 @@ pub enum StoreError {
     EarlyCounts,
 }
 
-/// Why other views are not counted.
+/// Why nothing else is counted than before.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ViewsError {
+pub enum ChangeError {
     /// Nothing can be published, so series can't be ended properly.
     #[error("the journal can't be written: make room, or see to the disk; its error is in the log")]
     Disk,

@@ -7,9 +7,15 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::{asn::AsNames, clock::UnixMs, schema::Schema, source::Position, traffic::Counts};
+use crate::{
+    asn::AsNames,
+    clock::UnixMs,
+    schema::Schema,
+    source::Position,
+    traffic::{Counts, Rule},
+};
 
-use super::{bucketing::TickBound, error::ViewsError};
+use super::{bucketing::TickBound, error::ChangeError};
 
 /// What the ledger is told.
 pub(super) enum Request {
@@ -21,8 +27,8 @@ pub(super) enum Request {
     NamesFailed,
     /// What is counted from now on comes from the cluster with this id.
     Cluster(String),
-    /// Other views are to be counted.
-    Views(NewViews),
+    /// Something else is to be counted.
+    Change(Change),
     /// No message before this time is left in a worker's partitions, but for late ones.
     Watermark { worker: usize, time: UnixMs },
     /// What a worker has counted.
@@ -31,10 +37,13 @@ pub(super) enum Request {
     Left,
 }
 
-/// The views that are to be counted from now on, and where to say whether they are.
-pub(super) struct NewViews {
+/// What is to be counted from now on, and where to say whether it is.
+pub(super) struct Change {
+    /// The views.
     pub(super) schema: Arc<Schema>,
-    pub(super) answer: oneshot::Sender<Result<(), ViewsError>>,
+    /// How flows are classified; `None` if that is as before.
+    pub(super) rule: Option<Rule>,
+    pub(super) answer: oneshot::Sender<Result<(), ChangeError>>,
 }
 
 /// What was counted for one tick.

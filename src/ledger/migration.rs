@@ -1,4 +1,4 @@
-//! From the series of some views to those of others, while the program runs.
+//! From the series of what was counted to those of what is counted now, while the program runs.
 
 use std::sync::Arc;
 
@@ -24,13 +24,14 @@ struct Places {
 
 impl Migration {
     /// From what is configured in `from` to `to`; `None` if there are too many views. No series may
-    /// live of those that are retired in `from`.
-    pub(super) fn new(from: &Schema, to: &Schema) -> Option<Self> {
+    /// live of those that are retired in `from`. No view continues if the rule is not the same by which
+    /// flows are classified.
+    pub(super) fn new(from: &Schema, to: &Schema, is_same_rule: bool) -> Option<Self> {
         let configured = to.configured();
         let mut retired: Vec<View> = Vec::new();
         let mut places = Vec::new();
         for view in from.configured() {
-            let next = configured.iter().position(|next| next.continues(view));
+            let next = configured.iter().position(|next| is_same_rule && next.continues(view));
             let rest = next.filter(|&next| configured[next].keeps() == view.keeps());
             let behind = configured.len() + retired.len();
             if rest.is_none() {

@@ -33,7 +33,7 @@ mod thread;
 
 pub use admission::{OTHER_SERIES, Tally};
 pub use cluster::forget_cluster;
-pub use error::{StoreError, ViewsError};
+pub use error::{ChangeError, StoreError};
 pub use gate::Waker;
 pub use identity::Identity;
 pub use observer::Observer;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::traffic::Counts;
+use crate::traffic::{Counts, Rule};
 
 /// Sees what became of records, table by table. Called from the ledger's thread: must not block.
 pub trait Observer: Send + 'static {
@@ -11,6 +11,9 @@ pub trait Observer: Send + 'static {
 
     /// Called with each snapshot, and each second while nothing happens.
     fn look(&mut self, now: Instant);
+
+    /// Flows are classified by this rule from now on.
+    fn reclassified(&mut self, rule: &Rule);
 
     /// Everything is counted; no other call follows.
     fn ended(&mut self, now: Instant);
@@ -24,6 +27,8 @@ impl Observer for NoObserver {
     fn counted(&mut self, _: &Counts, _: Instant) {}
 
     fn look(&mut self, _: Instant) {}
+
+    fn reclassified(&mut self, _: &Rule) {}
 
     fn ended(&mut self, _: Instant) {}
 }

@@ -9,13 +9,13 @@ use std::{
 
 use tokio::sync::{oneshot, watch};
 
-use crate::{asn::AsNames, clock::UnixMs, schema::Schema};
+use crate::{asn::AsNames, clock::UnixMs, schema::Schema, traffic::Rule};
 
 use super::{
     bucketing::Bucketing,
-    error::ViewsError,
+    error::ChangeError,
     gate::EpochGate,
-    message::{NewViews, Request},
+    message::{Change, Request},
     snapshot::Snapshot,
 };
 
@@ -70,16 +70,18 @@ impl Reader {
         self.gate.schema()
     }
 
-    /// Replaces the views that are counted by those of `schema`. Series of views whose labels, counts
-    /// or filters differ end, and others begin from zero; all other series continue. The change is
-    /// durable when this returns `Ok`.
+    /// Replaces the views that are counted by those of `schema`, another value than before, with which
+    /// workers also take up what else decides how they count. Series of views whose labels, counts or
+    /// filters differ end, and others begin from zero; so do all series if workers classify flows by
+    /// another rule from then on. All other series continue. The change is durable when this returns
+    /// `Ok`.
     ///
     /// # Errors
     /// Nothing has changed then.
-    pub async fn change_views(&self, schema: Arc<Schema>) -> Result<(), ViewsError> {
+    pub async fn change(&self, schema: Arc<Schema>, rule: Option<Rule>) -> Result<(), ChangeError> {
         let (answer, answered) = oneshot::channel();
-        drop(self.requests.send(Request::Views(NewViews { schema, answer })));
-        answered.await.unwrap_or(Err(ViewsError::Stopping))
+        drop(self.requests.send(Request::Change(Change { schema, rule, answer })));
+        answered.await.unwrap_or(Err(ChangeError::Stopping))
     }
 
     /// Changes after each publication, and closes after the last.

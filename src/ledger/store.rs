@@ -11,6 +11,7 @@ use crate::{
         MemoryJournal, State,
     },
     schema::{Measure, Schema, View},
+    traffic::Rule,
 };
 
 use super::{
@@ -227,11 +228,15 @@ impl Store {
         Ok(Some(restored))
     }
 
-    /// Takes up other views: those of `schema`, which is the series table's, in the place of `before`.
-    /// The journal has the identity from before until series are [retired](Self::retire).
-    pub(super) fn migrate(&mut self, before: &Schema, schema: &Schema) {
+    /// Takes up other views, those of `schema`, which is the series table's, in the place of `before`;
+    /// and another rule, if one is given. The journal has the identity from before until series are
+    /// [retired](Self::retire).
+    pub(super) fn migrate(&mut self, before: &Schema, schema: &Schema, rule: Option<Rule>) {
         let cluster = self.cluster.as_deref();
         let held = self.identity.text(cluster, before);
+        if let Some(rule) = rule {
+            self.identity.rule = rule;
+        }
         if self.held.is_none() && held != self.identity.text(cluster, schema) {
             self.held = Some(held.into_bytes());
         }

@@ -16,15 +16,15 @@ use crate::{
     log_limit::LogLimit,
     metrics::{Family, Metrics},
     schema::{Schema, View},
-    traffic::{Counts, Ignored},
+    traffic::{Counts, Ignored, Rule},
 };
 
 use super::{
     bucketing::TickBound,
     early::EarlyCounts,
-    error::{StoreError, ViewsError},
+    error::{ChangeError, StoreError},
     gate::EpochGate,
-    message::{Bucket, HandOver, NewViews, Receipt, Request},
+    message::{Bucket, Change, HandOver, Receipt, Request},
     migration::Migration,
     observer::{NoObserver, Observer},
     reader::{Names, Reader},
@@ -96,8 +96,8 @@ pub struct Ledger {
     ending: Option<Vec<usize>>,
     /// What was handed over and can't be merged yet: not more than a worker may have unmerged.
     held: Vec<HandOver>,
-    /// Views that somebody wants counted.
-    new_views: Option<NewViews>,
+    /// What somebody wants counted.
+    change: Option<Change>,
     /// Makes snapshots durable; without one, counts live in memory only.
     store: Option<Store>,
     component: Component,
@@ -187,7 +187,7 @@ impl Ledger {
             schema: Arc::clone(&config.schema),
             ending: (has_retired || !ending.is_empty()).then_some(ending),
             held: Vec::new(),
-            new_views: None,
+            change: None,
             store,
             component,
             // While fresh names are on their way, series keep those under which they were counted.
@@ -242,9 +242,9 @@ impl Ledger {
                 self.take_snapshot(None);
             }
             if first_publication.is_none() {
-                if let Some(NewViews { schema, answer }) = self.new_views.take() {
+                if let Some(Change { schema, rule, answer }) = self.change.take() {
                     // Who asked may have gone.
-                    drop(answer.send(self.change_views(schema)));
+                    drop(answer.send(self.change(schema, rule)));
                     continue;
                 }
                 if self.asked.take() > self.last_snapshot {
@@ -282,7 +282,7 @@ impl Ledger {
                 Ok(Request::Watermark { worker, time }) => {
                     self.schedule.advance_watermark(worker, time);
                 }
-                Ok(Request::Views(views)) => self.new_views = Some(views),
+                Ok(Request::Change(change)) => self.change = Some(change),
                 Ok(Request::HandOver(handed)) => self.take(handed),
                 Ok(Request::Left) => self.attached -= 1,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
@@ -405,21 +405,22 @@ impl Ledger {
         self.receipts.clear();
     }
 
-    /// Has other views counted from now on, and says so in the journal.
-    fn change_views(&mut self, schema: Arc<Schema>) -> Result<(), ViewsError> {
+    /// Has these views counted from now on, by another rule if one is given, and says so in the journal.
+    fn change(&mut self, schema: Arc<Schema>, rule: Option<Rule>) -> Result<(), ChangeError> {
         // So little is left to go wrong, and the series of earlier changes have ended.
         self.take_snapshot(None);
         if self.is_refused {
-            return Err(ViewsError::Disk);
+            return Err(ChangeError::Disk);
         }
         if self.missing > 0 {
-            return Err(ViewsError::Worker);
+            return Err(ChangeError::Worker);
         }
-        let migration = Migration::new(&self.schema, &schema).ok_or(ViewsError::TooMany)?;
+        let migration =
+            Migration::new(&self.schema, &schema, rule.is_none()).ok_or(ChangeError::TooMany)?;
         let asked = Instant::now();
         self.missing = self.attached;
         self.gate.ask_for(Arc::clone(&schema), self.schedule.bound());
-        // From here on there is no way back, since flows are counted by the new views already. A
+        // From here on there is no way back, since flows are counted in the new way already. A
         // worker that answered a moment ago will again, or it leaves.
         while self.missing > 0 {
             self.collect(Instant::now() + HAND_OVER_LIMIT);
@@ -436,8 +437,11 @@ impl Ledger {
         }
         let before = Arc::clone(self.table.schema());
         self.table.migrate(&migration);
+        if let Some(rule) = &rule {
+            self.observer.reclassified(rule);
+        }
         if let Some(store) = &mut self.store {
-            store.migrate(&before, self.table.schema());
+            store.migrate(&before, self.table.schema(), rule);
         }
         self.metrics.begin_views(&schema);
         self.schema = schema;
@@ -445,7 +449,7 @@ impl Ledger {
         self.receipts.clear();
         self.retire(asked);
         if self.ending.is_some() {
-            return Err(ViewsError::Stopping);
+            return Err(ChangeError::Stopping);
         }
         self.publish(self.in_between(UnixMs::now()), false, asked);
         Ok(())
@@ -517,7 +521,7 @@ impl Ledger {
             }
             Ok(Request::Names(names)) => self.new_names = Some(names),
             Ok(Request::Freshen(asked)) => self.asked = self.asked.max(Some(asked)),
-            Ok(Request::Views(views)) => self.new_views = Some(views),
+            Ok(Request::Change(change)) => self.change = Some(change),
             Ok(Request::Cluster(id)) => self.note_cluster(id),
             Ok(Request::Watermark { worker, time }) => {
                 self.schedule.advance_watermark(worker, time);

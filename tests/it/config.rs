@@ -523,8 +523,9 @@ fn a_configuration_is_a_value_whose_settings_know_where_they_were_given() {
         assert!(!secret.contains("hunter"), "{secret}");
     }
     let one = count(&["--brokers=a", "--topic=b", "--asn=1"]).unwrap();
-    let other = count(&["--brokers=a", "--topic=b", "--asn=2", "--series-ttl=1h"]).unwrap();
-    assert_eq!(one.fixed_changes(&other).to_string(), "--asn; --series-ttl");
+    let other = ["--brokers=a", "--topic=c", "--asn=2", "--series-ttl=1h"];
+    let other = count(&other).unwrap();
+    assert_eq!(one.fixed_changes(&other).to_string(), "--topic; --series-ttl; --state-dir");
 }
 
 #[test]

@@ -28,7 +28,7 @@ use testkit::counting::{Record as _, schema};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::oneshot,
+    sync::{oneshot, watch},
     task::JoinHandle,
     time::timeout,
 };
@@ -131,7 +131,7 @@ impl Exporter {
         };
         let health = Health::new();
         let state = ServerState {
-            about: "AS 64500 <from> a test".to_owned(),
+            about: watch::channel("AS 64500 <from> a test".to_owned()).1,
             reader,
             metrics: Arc::clone(&metrics),
             health: health.clone(),

@@ -129,13 +129,13 @@ fn flows_of_datagrams_are_always_multiplied_and_by_the_rate_of_the_operator_firs
             sampling: sampling(false, overrides),
             ..Counting::default()
         };
-        let mut pipeline = Pipeline::new(&Schema::original(), counting);
+        let mut pipeline = Pipeline::new(&Schema::original(), counting.clone());
         // Another schema changes nothing of it.
         for dimension in [Dimension::DESTINATION_AS, Dimension::SOURCE_AS] {
             let measures = [Measure::Bytes, Measure::Packets];
             let view = View::new("test", &[dimension], &[Class::Transmit], &measures);
             let schema = Arc::new(Schema::new(vec![view]));
-            pipeline.set_schema(&schema);
+            pipeline.change(&schema, counting.clone());
             let mut counts = Counts::new(schema);
             pipeline.datagram(&datagram, &mut counts);
             let (_, series) = counts.series().next().expect("a series");

@@ -7,7 +7,7 @@ const STYLE: &str = include_str!("home.css");
 /// The page, in HTML that loads nothing else.
 pub(super) fn render(state: &ServerState) -> String {
     let version = env!("CARGO_PKG_VERSION");
-    let about = escaped(&state.about);
+    let about = escaped(&state.about.borrow());
     let snapshot = state.reader.newest();
     let (series, age) = match &snapshot {
         Some(snapshot) => (

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::sync::watch;
+
 use crate::{health::Health, ledger::Reader, metrics::Metrics, reload::ReloadHandle};
 
 /// The server's limits.
@@ -76,7 +78,7 @@ impl Default for ServerConfig {
 #[derive(Debug, Clone)]
 pub struct ServerState {
     /// What is counted, and from which source, in a line for the page at `/`.
-    pub about: String,
+    pub about: watch::Receiver<String>,
     /// The flow series.
     pub reader: Reader,
     /// The program's own metrics, those of the server among them.

@@ -1,11 +1,11 @@
-//! Other views while the ledger runs: what was counted before is in the series of before, what is
+//! Other views, or another rule, while the ledger runs: what was counted before is in the series of before, what is
 //! counted after in those of after, and nothing is lost or counted twice, whenever the process ends.
 
 use std::fs;
 
 use flow_exporter::{
     clock::UnixMs,
-    ledger::ViewsError,
+    ledger::ChangeError,
     schema::{Class, Dimension, Filter, Measure, Schema, View},
 };
 
@@ -28,14 +28,19 @@ fn of(views: &[View]) -> Arc<Schema> {
 }
 
 /// A change that somebody has asked for.
-struct Asked(mpsc::Receiver<Result<(), ViewsError>>);
+struct Asked(mpsc::Receiver<Result<(), ChangeError>>);
 
 impl Asked {
     fn new(bench: &Bench, schema: &Arc<Schema>) -> Self {
+        Asked::by(bench, schema, None)
+    }
+
+    /// One by which flows are classified by another rule.
+    fn by(bench: &Bench, schema: &Arc<Schema>, rule: Option<Rule>) -> Self {
         let (reader, schema) = (bench.reader.clone(), Arc::clone(schema));
         while bench.woken.try_recv().is_ok() {}
         let (answer, answered) = mpsc::channel();
-        std::thread::spawn(move || answer.send(block_on(reader.change_views(schema))));
+        std::thread::spawn(move || answer.send(block_on(reader.change(schema, rule))));
         Asked(answered)
     }
 
@@ -51,7 +56,7 @@ impl Asked {
     }
 
     /// Answers the ledger until it has.
-    fn outcome(&self, bench: &mut Bench) -> Result<(), ViewsError> {
+    fn outcome(&self, bench: &mut Bench) -> Result<(), ChangeError> {
         bench.answer_until(|_| self.0.try_recv().ok())
     }
 }
@@ -172,6 +177,30 @@ fn what_workers_count_by_either_views_is_in_the_series_of_these() {
 }
 
 #[test]
+fn by_another_rule_all_series_end_and_others_with_the_same_labels_begin() {
+    const NEXT: u32 = 64501;
+    let directory = tempfile::tempdir().unwrap();
+    let views = [View::original()];
+    let mut bench = begin(&of(&views), OURS, directory.path());
+    count_at(&mut bench.shards[0], T, 1, Some(1));
+    // For the next tick but one.
+    count_at(&mut bench.shards[0], T + INTERVAL_MS, 10, Some(2));
+    let asked = Asked::by(&bench, &of(&views), Some(Rule::of_as(NEXT)));
+    assert_eq!(asked.outcome(&mut bench), Ok(()));
+    assert_eq!(lines(&bench), [""; 0]);
+    count_at(&mut bench.shards[0], T, 100, Some(3));
+    assert_eq!(values(&tick(&mut bench, T + INTERVAL_MS)), [(FLOW, 100)]);
+    count_at(&mut bench.shards[0], T + INTERVAL_MS, 1_000, Some(4));
+    assert_eq!(values(&tick(&mut bench, T + 2 * INTERVAL_MS)), [(FLOW, 1_100)]);
+    bench.end();
+    assert_eq!(replayed(directory.path()), (vec![1_111], 1));
+    // The journal has the new rule.
+    let bench = start(&of(&views), NEXT, directory.path());
+    assert_eq!(values(&lines(&bench)), [(FLOW, 1_100)]);
+    bench.end();
+}
+
+#[test]
 fn while_the_disk_refuses_views_stay_as_they_are() {
     let directory = tempfile::tempdir().unwrap();
     let [journal, aside] = ["journal", "aside"].map(|name| directory.path().join(name));
@@ -181,7 +210,7 @@ fn while_the_disk_refuses_views_stay_as_they_are() {
     tick(&mut bench, T + INTERVAL_MS);
     fs::rename(&journal, &aside).unwrap();
     let asked = Asked::new(&bench, &of(&[View::original()]));
-    assert_eq!(asked.outcome(&mut bench), Err(ViewsError::Disk));
+    assert_eq!(asked.outcome(&mut bench), Err(ChangeError::Disk));
     fs::rename(&aside, &journal).unwrap();
     count_at(&mut bench.shards[0], T + INTERVAL_MS, 10, Some(2));
     let lines = tick(&mut bench, T + 2 * INTERVAL_MS);
@@ -236,7 +265,7 @@ fn a_change_that_the_disk_never_took_is_made_by_the_next_start_or_not_at_all() {
         let [journal, aside] = ["journal", "aside"].map(|name| directory.path().join(name));
         let (bench, asked) = stuck(&journal, &aside, &views);
         bench.end();
-        assert_eq!(asked.0.recv_timeout(PATIENCE).unwrap(), Err(ViewsError::Stopping));
+        assert_eq!(asked.0.recv_timeout(PATIENCE).unwrap(), Err(ChangeError::Stopping));
         fs::rename(&aside, &journal).unwrap();
 
         let store = open(&journal);

@@ -178,9 +178,12 @@ impl Observer for Diagnosis {
 
     fn ended(&mut self, now: Instant) {
         // A short run, such as that of a file, ends before the log is due.
-        if !self.has_counted
-            && let Some(text) = self.uncounted.verdict()
-        {
+        let text = if self.has_counted {
+            self.lacking(|gravity| gravity > Gravity::Hint)
+        } else {
+            self.uncounted.verdict()
+        };
+        if let Some(text) = text {
             self.log(&text, now);
         }
         self.component.set(State::Finished);

@@ -56,13 +56,17 @@ fn look_into(
         let doubt = if age >= OLD_SECONDS { ": does anything write to it?" } else { "" };
         findings.push(format!("the newest message is {age} s old{doubt}"));
     }
-    let unread: Vec<String> = partitions
-        .iter()
-        .filter(|(_, looked)| !looked.is_read)
-        .map(|(partition, _)| partition.to_string())
-        .collect();
+    let unread = partitions.iter().filter(|(_, looked)| !looked.is_read).map(|(&number, _)| number);
+    let (partial, unread): (Vec<_>, Vec<_>) =
+        unread.partition(|number| newest.contains_key(number));
     if !unread.is_empty() {
-        findings.push(format!("nothing could be read from partitions {}", unread.join(", ")));
+        findings.push(format!(
+            "nothing could be read from partitions {}: does their leader answer?",
+            list(&unread)
+        ));
+    }
+    if !partial.is_empty() {
+        findings.push(format!("there was no time for all of partitions {}", list(&partial)));
     }
     if read > 0 {
         findings.push(format!("in the newest {read} messages: {}", flows.records()));
@@ -70,10 +74,15 @@ fn look_into(
     for (partition, malformed) in newest.iter().filter(|(_, malformed)| !malformed.is_empty()) {
         let reasons: Vec<&str> = malformed.iter().copied().collect();
         findings.push(format!(
-            "the newest message of partition {partition} has records that can't be decoded: {}",
+            "the newest message of partition {partition} has records that can't be decoded ({}): have \
+             pmacct write JSON (kafka_output: json)",
             reasons.join(", ")
         ));
     }
     let well = unread.is_empty() && newest.values().all(BTreeSet::is_empty);
     Ok((well, findings, cluster))
+}
+
+fn list(partitions: &[i32]) -> String {
+    partitions.iter().map(i32::to_string).collect::<Vec<_>>().join(", ")
 }

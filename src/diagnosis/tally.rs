@@ -284,8 +284,8 @@ impl Tally {
             .filter(|(class, flows)| *flows > 0 && *class != Class::Transit && uncounted(class));
         let names: Vec<_> = found.map(|(class, _)| class.name()).collect();
         format!(
-            "0 of {} records count: {} are of the class {}, which no view counts; add it to classes \
-             in --config",
+            "0 of {} records count: {} are of the class {}, which no view counts; add it to \
+             --classes, or to classes in --config",
             self.records(),
             self.ignored[Ignored::OtherClass.index()],
             names.join(" or ")

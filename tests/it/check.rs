@@ -291,7 +291,7 @@ fn classes_that_no_view_counts_are_named() {
     let files = Files::new([("flows.json", sent.as_str()), ("config.yml", views)]);
     let (text, code) = files.check("--input=@flows.json --asn=64512 --config=@config.yml");
     let expected = "  0 of 1 records count: 1 are of the class transmit, which no view counts; add it \
-                    to classes in --config\n";
+                    to --classes, or to classes in --config\n";
     assert!(text.contains(expected) && code == Some(1), "{code:?}: {text}");
 }
 

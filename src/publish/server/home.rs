@@ -63,7 +63,7 @@ pub(super) fn render(state: &ServerState) -> String {
 <a href="/-/healthy">Healthy? <code>/-/healthy</code></a>
 </nav>
 </main>
-<footer>Names of autonomous systems: RouteViews, NRO, <a href="https://db-ip.com">IP Geolocation by DB-IP</a></footer>
+<footer>Autonomous systems, by number and by address: RouteViews, NRO, <a href="https://db-ip.com">IP Geolocation by DB-IP</a>; countries: NRO</footer>
 </body>
 </html>
 "#

@@ -72,3 +72,33 @@ fn another_format_is_called_what_it_is() {
     let said = log.lines().filter(|line| line.contains("the messages are goflow2's JSON"));
     assert_eq!(said.count(), 1, "{log}");
 }
+
+#[test]
+fn a_filter_on_what_no_record_has_is_shown_and_logged() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let record = format!(r#"{{"label": "r", "as_src": {ASN}, "as_dst": 1, "bytes": 5}}"#);
+    fs::write(path("flows.json"), format!("{record}\n{record}\n")).unwrap();
+    fs::write(path("views.yml"), "views: {flow: {}, tagged: {where: {vlan: 1-4094}}}").unwrap();
+    let arguments = [
+        format!("--input={}", path("flows.json").display()),
+        format!("--config={}", path("views.yml").display()),
+        format!("--asn={ASN}"),
+        "--as-names=none".to_owned(),
+    ];
+    let words = "view tagged filters by vlan: 0 of 2 flows have it; pmacct";
+    let exporter = Exporter::start(&arguments);
+    wait_for_words(&exporter, words);
+    let page = exporter.page();
+    assert_eq!(page.sum_with("flow_exporter_label_missing_total", "label", "vlan"), 2);
+    assert_eq!(page.sum_with("flow_exporter_label_missing_total", "label", "hostname"), 0);
+    drop(exporter);
+    let output = Command::new(program())
+        .args(&arguments)
+        .args(["--exit-at-end", "--addr=127.0.0.1:0", "--state-dir=none"])
+        .output()
+        .unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    let said = log.lines().filter(|line| line.contains("WARN") && line.contains(words));
+    assert_eq!(said.count(), 1, "{log}");
+}

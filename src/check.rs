@@ -112,6 +112,9 @@ async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result
             }
         }
     }
+    if let Some(formats) = flows.formats() {
+        report.line(&formats)?;
+    }
     let (found, hints) = flows.judge(&names);
     report.say(&found)?;
     report.hint(&hints)?;

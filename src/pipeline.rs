@@ -19,8 +19,9 @@ mod view;
 use crate::{
     address::Tables,
     flow::{
-        Decoder, Malformed, Plan, Record, Slot,
+        Decoder, Format, Formats, Malformed, PMACCT_NUMBER, Plan, Rates, Record, Slot,
         datagram::{Datagram, Datagrams, Settings},
+        quoted,
     },
     schema::{Class, Dimension, Field, Filter, Schema},
     traffic::{Counts, Ignored, Rule, Sampling},
@@ -38,6 +39,8 @@ use view::{CompiledView, Fate};
 /// How flows are counted, whatever the view.
 #[derive(Debug, Clone, Default)]
 pub struct Counting {
+    /// The formats that are read.
+    pub formats: Formats,
     /// Which way they go.
     pub rule: Rule,
     /// By what they are multiplied.
@@ -67,8 +70,9 @@ impl From<&Rule> for Counting {
 #[derive(Debug)]
 pub struct Pipeline {
     counting: Counting,
-    decoder: Decoder,
-    counter: FlowCounter,
+    pmacct: Reader,
+    /// Readers of other formats, by the format's number, each from its first message on.
+    others: Vec<Option<Reader>>,
     /// What datagrams need, from the first one on.
     datagrams: Option<Box<OfDatagrams>>,
     schema: Schema,
@@ -86,9 +90,13 @@ impl Pipeline {
     /// A pipeline for tables of this schema.
     pub fn new(schema: &Schema, counting: impl Into<Counting>) -> Self {
         let counting = counting.into();
-        let counter = FlowCounter::new(schema, counting.clone());
-        let decoder = Decoder::pmacct(&counter.plan);
-        Pipeline { counting, decoder, counter, datagrams: None, schema: schema.clone() }
+        Pipeline {
+            pmacct: Reader::new(&Format::Pmacct, schema, counting.clone()),
+            others: counting.formats.all().iter().map(|_| None).collect(),
+            counting,
+            datagrams: None,
+            schema: schema.clone(),
+        }
     }
 
     /// Counts for tables of another schema from now on, and in this way. What exporters said stays
@@ -130,10 +138,71 @@ impl Pipeline {
         counts: &mut Counts,
         mut malformed: impl FnMut(Malformed, &str),
     ) {
-        let Pipeline { decoder, counter, .. } = self;
-        counter.lookups.refresh();
         counts.messages += 1;
         counts.payload_bytes += payload.len() as u64;
+        let is_strange = if self.counting.formats.is_plainly_pmacct(payload) {
+            self.pmacct.message(payload, counts, &mut malformed);
+            true
+        } else {
+            self.recognised(payload, counts, &mut malformed)
+        };
+        if counts.counted.flows == 0 && is_strange {
+            counts.evidence.keep_message(payload);
+        }
+    }
+
+    /// The same for a message whose format has to be recognised. Returns whether it may be in another
+    /// one than it was decoded as.
+    #[inline(never)]
+    fn recognised(
+        &mut self,
+        payload: &[u8],
+        counts: &mut Counts,
+        malformed: &mut dyn FnMut(Malformed, &str),
+    ) -> bool {
+        let Pipeline { counting, pmacct, others, schema, .. } = self;
+        match counting.formats.of(payload) {
+            Some(PMACCT_NUMBER) => pmacct.message(payload, counts, malformed),
+            Some(number) => {
+                let make =
+                    || Reader::new(&counting.formats.all()[number], schema, counting.clone());
+                others[number].get_or_insert_with(make).message(payload, counts, malformed);
+                return counting.formats.is_pinned();
+            }
+            None => {
+                counts.malformed[Malformed::UnknownFormat.index()] += 1;
+                malformed(Malformed::UnknownFormat, &quoted(payload));
+            }
+        }
+        true
+    }
+}
+
+/// Decodes messages of one format and counts their flows.
+#[derive(Debug)]
+struct Reader {
+    decoder: Decoder,
+    counter: FlowCounter,
+}
+
+impl Reader {
+    fn new(format: &Format, schema: &Schema, mut counting: Counting) -> Self {
+        if let Some(rates) = format.rates() {
+            counting.sampling.multiplies = rates == Rates::Multiply;
+        }
+        let counter = FlowCounter::new(schema, counting);
+        Reader { decoder: Decoder::new(format, &counter.plan), counter }
+    }
+
+    #[inline]
+    fn message(
+        &mut self,
+        payload: &[u8],
+        counts: &mut Counts,
+        mut malformed: impl FnMut(Malformed, &str),
+    ) {
+        let Reader { decoder, counter } = self;
+        counter.lookups.refresh();
         decoder.decode(payload, &mut |record| match record {
             Record::Flow(row) => counter.flow(&row, counts),
             Record::Skipped(reason) => counts.skipped[reason.index()] += 1,
@@ -142,9 +211,6 @@ impl Pipeline {
                 malformed(reason, text);
             }
         });
-        if counts.counted.flows == 0 {
-            counts.evidence.keep_message(payload);
-        }
     }
 }
 
@@ -183,7 +249,7 @@ pub struct FlowCounter {
 impl FlowCounter {
     /// A counter for tables of this schema.
     pub fn new(schema: &Schema, counting: impl Into<Counting>) -> Self {
-        let Counting { rule, sampling, tables, table_says_as } = counting.into();
+        let Counting { formats: _, rule, sampling, tables, table_says_as } = counting.into();
         let mut plan = Plan::new([]);
         let (source_as, destination_as) =
             (plan.add(Field::SourceAs), plan.add(Field::DestinationAs));

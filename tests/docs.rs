@@ -1,9 +1,9 @@
-//! The tables of flags and metrics in docs/reference.md, and that of labels in docs/views.md, agree
-//! with the program.
+//! The tables of flags and metrics in docs/reference.md, that of labels in docs/views.md, and that of
+//! fields in docs/formats.md agree with the program.
 //!
 //! A binary of its own, since it is built and run in a moment before each commit.
 //!
-//! `UPDATE_DOCS=1 cargo test --test docs` writes those of the reference.
+//! `UPDATE_DOCS=1 cargo test --test docs` writes those of the reference and of formats.
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
@@ -19,21 +19,21 @@ use std::{
 use clap::CommandFactory;
 use flow_exporter::{
     cli::Cli,
-    flow::{aggregate_key, json_keys},
+    flow::{Formats, aggregate_key, json_keys},
     metrics::Metrics,
     pipeline::fields,
-    schema::{Dimension, View},
+    schema::{Dimension, Field, View},
 };
 
 /// Tests run in parallel, and both tables are in one file.
 static PAGE: Mutex<()> = Mutex::new(());
 
-fn check(marker: &str, table: &str) {
+fn check(page: &str, marker: &str, table: &str) {
     let _alone = PAGE.lock().unwrap_or_else(PoisonError::into_inner);
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/reference.md");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(page);
     let page = fs::read_to_string(&path).unwrap();
     let begin = format!("<!-- {marker} -->\n");
-    let start = page.find(&begin).expect("docs/reference.md has the table's marker") + begin.len();
+    let start = page.find(&begin).expect("the page has the table's marker") + begin.len();
     let end = start + page[start..].find("<!-- end -->").expect("the table's end is marked");
     if env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, format!("{}{table}{}", &page[..start], &page[end..])).unwrap();
@@ -67,7 +67,7 @@ fn the_reference_lists_every_flag_with_its_variable_and_default() {
         let help = one_line(&help.to_string());
         writeln!(table, "| `--{name}`<br>`{variable}` | {default} | {help} |").unwrap();
     }
-    check("flags", &table);
+    check("docs/reference.md", "flags", &table);
 }
 
 #[test]
@@ -85,7 +85,41 @@ fn the_reference_lists_every_metric_with_its_labels_and_help() {
         )
         .unwrap();
     }
-    check("metrics", &table);
+    check("docs/reference.md", "metrics", &table);
+}
+
+#[test]
+fn the_table_of_fields_says_where_each_format_has_them_and_which_labels_show_them() {
+    let formats = Formats::default();
+    let names: Vec<_> = formats.all().iter().map(|format| format!("`{}`", format.name())).collect();
+    let mut table = format!("| field | labels | {} |\n|---|---|", names.join(" | "));
+    table.push_str(&"---|".repeat(names.len()));
+    let labels: Vec<_> = Dimension::label_names().collect();
+    let mut shown = BTreeSet::new();
+    let listed = |names: &mut dyn Iterator<Item = String>| {
+        names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    };
+    for field in Field::TYPED {
+        let showing: Vec<_> = labels
+            .iter()
+            .filter(|label| {
+                let dimensions = View::dimensions_of([**label]);
+                dimensions.is_ok_and(|all| all.iter().any(|one| fields(one).contains(&field)))
+            })
+            .collect();
+        shown.extend(showing.iter().map(|label| **label));
+        write!(table, "\n| `{}` | ", field.name()).unwrap();
+        table.push_str(&listed(&mut showing.iter().map(ToString::to_string)));
+        for format in formats.all() {
+            write!(table, " | {}", listed(&mut format.names(&field).into_iter())).unwrap();
+        }
+        table.push_str(" |");
+    }
+    table.push('\n');
+    // Names of ASes are shown beside their numbers alone, and sites come from the operator's list.
+    let missing: Vec<_> = labels.iter().filter(|label| !shown.contains(**label)).collect();
+    assert!(missing.iter().all(|label| label.ends_with("_as_name")), "{missing:?}");
+    check("docs/formats.md", "fields", &table);
 }
 
 /// What stands between backticks.

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     asn::AsNames,
     diagnosis::{Gravity, Setup, Tally},
+    flow::Formats,
     pipeline::{Counting, Pipeline},
     schema::Schema,
     source::input::Input,
@@ -29,6 +30,9 @@ pub(super) struct Flows {
     views: ViewTally,
     /// Whether the input is one that can be read only once.
     is_left: bool,
+    formats: Formats,
+    /// Messages by the number of their format.
+    by_format: Vec<u64>,
 }
 
 impl Flows {
@@ -36,6 +40,8 @@ impl Flows {
     pub(super) fn new(schema: Schema, counting: Counting) -> Self {
         let schema = Arc::new(schema);
         Flows {
+            by_format: vec![0; counting.formats.all().len()],
+            formats: counting.formats.clone(),
             tally: Tally::new(Setup::from(&counting)),
             rule: counting.rule.clone(),
             pipeline: Pipeline::new(&schema, counting),
@@ -47,6 +53,9 @@ impl Flows {
 
     /// Counts a message. `malformed` is called with the reason for each record that can't be decoded.
     pub(super) fn message(&mut self, payload: &[u8], mut malformed: impl FnMut(&'static str)) {
+        if let Some(number) = self.formats.of(payload) {
+            self.by_format[number] += 1;
+        }
         let counts = &mut self.counts;
         self.pipeline.message(payload, counts, |reason, _| malformed(reason.label()));
         self.tally.add(counts);
@@ -62,6 +71,13 @@ impl Flows {
             self.tally.skipped(),
             self.tally.malformed()
         )
+    }
+
+    /// In which formats the messages are; `None` if there are none in a format that is known.
+    pub(super) fn formats(&self) -> Option<String> {
+        let found = self.formats.all().iter().zip(&self.by_format).filter(|(_, found)| **found > 0);
+        let listed: Vec<_> = found.map(|(format, found)| format!("{format} ({found})")).collect();
+        (!listed.is_empty()).then(|| format!("messages by format: {}", listed.join(", ")))
     }
 
     /// Counts the first lines of a file, and says what they are. Standard input and pipes are left for

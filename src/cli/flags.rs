@@ -131,6 +131,17 @@ pub struct DirectionFlags {
         value_name = "HOW"
     )]
     pub pmacct_sampling: SamplingChoice,
+    /// The format of the messages: auto, pmacct, goflow2-json, goflow2-protobuf and others.
+    ///
+    /// auto recognises the format of each message. docs/formats.md lists all formats.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_FORMAT",
+        default_value = "auto",
+        hide_short_help = true,
+        value_name = "NAME"
+    )]
+    pub format: String,
 }
 
 /// What is done with sampling rates in pmacct's records.

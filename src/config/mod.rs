@@ -12,6 +12,7 @@ mod endpoint;
 mod error;
 mod exporters;
 mod file;
+mod formats;
 mod labels;
 mod pairs;
 mod push;
@@ -30,6 +31,7 @@ use crate::{
         SourceFlags, Sources, TimeFlags, TimestampChoice,
     },
     demo::DemoConfig,
+    flow::Formats,
     ledger::Timestamps,
     listen_addr::ListenAddr,
     names::NamesSource,
@@ -67,7 +69,9 @@ pub struct Config {
     pub as_table: Setting<Option<TableSources>>,
     /// What is known of single exporters.
     pub exporters: Setting<Exporters>,
-    /// Whether flows are multiplied by the rates that records have.
+    /// The formats of messages that are read.
+    pub formats: Setting<Formats>,
+    /// Whether flows are multiplied by the rates that pmacct's records have.
     pub multiplies: Setting<bool>,
     /// To which sample flows belong.
     pub timestamps: Setting<Timestamps>,
@@ -129,6 +133,7 @@ impl Config {
             networks: None,
             as_table: Vec::new(),
             pmacct_sampling: SamplingChoice::AsWritten,
+            format: formats::AUTO.to_owned(),
         };
         Config::new(SourceConfig::Demo(demo), None, direction, common, NamesSource::Embedded)
     }
@@ -165,6 +170,7 @@ impl Config {
         };
         let multiplies = direction.pmacct_sampling == SamplingChoice::Multiply;
         let multiplies = Setting::of_flag(multiplies, "--pmacct-sampling", sources);
+        let format = Setting::of_flag(direction.format.clone(), "--format", sources);
         let networks = Setting::of_flag(direction.networks.clone(), "--networks", sources);
         let as_table = direction::as_table(&direction.as_table, sources)?;
         let (asn, local_networks) = direction::direction(direction, sources)?;
@@ -174,6 +180,7 @@ impl Config {
         let exporters = exporters.unwrap_or_else(no_exporters);
         let rule = direction::rule(&asn, &local_networks, &networks, &exporters);
         let views = views::views(views, view, &rule, sources)?;
+        let formats = formats::formats(format)?;
         if !series_ttl.is_zero() && series_ttl < push.interval.value {
             return Err(ConfigError(
                 "--series-ttl is shorter than --remote-write-interval: series would end before \
@@ -198,6 +205,7 @@ impl Config {
             networks,
             as_table,
             exporters,
+            formats,
             multiplies,
             timestamps: Setting::of_flag(timestamps, "--timestamps", sources),
             series_ttl: Setting::of_flag(ttl, "--series-ttl", sources),
@@ -229,7 +237,8 @@ impl Config {
         let sampling = Sampling { multiplies: self.multiplies.value, overrides };
         let table_says_as =
             self.as_table.value.as_ref().is_some_and(|TableSources(sources)| !sources.is_empty());
-        Counting { rule: self.rule(), sampling, tables, table_says_as }
+        let formats = self.formats.value.clone();
+        Counting { formats, rule: self.rule(), sampling, tables, table_says_as }
     }
 
     /// What differs in `new` and can't be changed while the program runs.
@@ -243,6 +252,7 @@ impl Config {
             networks,
             as_table,
             exporters: _,
+            formats,
             multiplies: _,
             timestamps,
             series_ttl,
@@ -259,6 +269,7 @@ impl Config {
         fixed.compare(workers, &new.workers);
         fixed.compare(networks, &new.networks);
         fixed.compare(as_table, &new.as_table);
+        fixed.compare(formats, &new.formats);
         fixed.compare(timestamps, &new.timestamps);
         fixed.compare(series_ttl, &new.series_ttl);
         fixed.compare(state_dir, &new.state_dir);

@@ -1,21 +1,34 @@
 //! One decoder for all formats.
 
-use super::{plan::Plan, pmacct::Pmacct, record::Record};
+use super::{
+    formats::Format, goflow2::Goflow2, mapped::Mapped, plan::Plan, pmacct::Pmacct, record::Record,
+};
 
 /// Reads records of one format, for one [`Plan`]. It keeps state from one payload to the next, such
 /// as the order of keys, so each worker has one.
 #[derive(Debug)]
-pub struct Decoder(Format);
+pub struct Decoder(Of);
 
 #[derive(Debug)]
-enum Format {
+enum Of {
     Pmacct(Pmacct),
+    Goflow2(Goflow2),
+    Mapped(Box<Mapped>),
 }
 
 impl Decoder {
     /// A decoder of pmacct's JSON.
     pub fn pmacct(plan: &Plan) -> Self {
-        Decoder(Format::Pmacct(Pmacct::new(plan)))
+        Decoder(Of::Pmacct(Pmacct::new(plan)))
+    }
+
+    /// A decoder of a format.
+    pub fn new(format: &Format, plan: &Plan) -> Self {
+        match format {
+            Format::Pmacct => Decoder::pmacct(plan),
+            Format::Goflow2Protobuf => Decoder(Of::Goflow2(Goflow2::new(plan))),
+            Format::Mapped(map) => Decoder(Of::Mapped(Box::new(Mapped::new(map, plan)))),
+        }
     }
 
     /// Decodes all records in `payload` and hands each to `sink`, in order; calls it at least once.
@@ -23,7 +36,9 @@ impl Decoder {
     #[inline]
     pub fn decode(&mut self, payload: &[u8], sink: &mut impl FnMut(Record<'_>)) {
         match &mut self.0 {
-            Format::Pmacct(decoder) => decoder.decode(payload, sink),
+            Of::Pmacct(decoder) => decoder.decode(payload, sink),
+            Of::Goflow2(decoder) => decoder.decode(payload, sink),
+            Of::Mapped(decoder) => decoder.decode(payload, sink),
         }
     }
 }

@@ -8,7 +8,8 @@ use super::json::Cursor;
 /// How many keys of a record are read.
 const KEYS: usize = 64;
 
-/// A message format that occurs on Kafka topics and is not decoded.
+/// A message format that occurs on Kafka topics and is not decoded, or not with the `--format` that is
+/// given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Foreign {
     /// The JSON of goflow2 1 and 2.
@@ -125,9 +126,8 @@ impl Foreign {
             Foreign::RoutingJson => "set --topic to the one that pmacct writes flows to",
             Foreign::Compressed => "leave compression to Kafka's producer (compression.type)",
             Foreign::Utf16 => "have them written in UTF-8",
-            Foreign::Goflow2Json
-            | Foreign::Goflow2Protobuf
-            | Foreign::NprobeJson
+            Foreign::Goflow2Json | Foreign::Goflow2Protobuf => "leave --format out",
+            Foreign::NprobeJson
             | Foreign::ElasticJson
             | Foreign::OtherJson
             | Foreign::Protobuf

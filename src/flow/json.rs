@@ -213,6 +213,13 @@ impl<'t> Cursor<'t> {
         }
     }
 
+    /// Consumes a literal or a number of any form, which begins here, and returns its text.
+    pub(super) fn scalar_text(&mut self) -> Result<&'t str, SyntaxError> {
+        let start = self.at;
+        self.scalar()?;
+        Ok(&self.text[start..self.at])
+    }
+
     /// Consumes a literal or a number of any form, which begins here.
     #[inline(always)]
     fn scalar(&mut self) -> Result<(), SyntaxError> {

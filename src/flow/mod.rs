@@ -10,19 +10,33 @@
 
 pub mod datagram;
 mod decoder;
+mod field_map;
 mod foreign;
+mod formats;
+mod goflow2;
 mod json;
+mod json_records;
+mod json_values;
 mod keys;
+mod mapped;
+mod maps;
+mod networks;
 mod plan;
 mod pmacct;
+mod protobuf;
+mod quote;
 mod reason;
 mod record;
 mod row;
 
 pub use decoder::Decoder;
+pub use field_map::{FieldMap, Pairs, Place, Rates, Unit};
 pub use foreign::Foreign;
+pub(crate) use formats::PMACCT_NUMBER;
+pub use formats::{Format, Formats};
 pub use plan::{Plan, Slot};
 pub use pmacct::{aggregate_key, field_called, is_typed, json_keys};
+pub(crate) use quote::quoted;
 pub use reason::{Malformed, Skipped};
 pub use record::{Decoded, Flow, Record};
 pub use row::Row;

@@ -37,7 +37,7 @@ impl Skipped {
 /// Why a record can't be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
-    /// It is not JSON, is truncated, or nests too deep.
+    /// It is not JSON, or not of its format otherwise, is truncated, or nests too deep.
     Syntax,
     /// It is JSON, but neither an object nor an array of objects.
     NotARecord,
@@ -45,15 +45,18 @@ pub enum Malformed {
     WrongType,
     /// A number that is used is negative, has a fraction, or is too large.
     NumberOutOfRange,
+    /// The whole message is in no format that is known.
+    UnknownFormat,
 }
 
 impl Malformed {
     /// All reasons, in the order of [`Malformed::index`].
-    pub const ALL: [Malformed; 4] = [
+    pub const ALL: [Malformed; 5] = [
         Malformed::Syntax,
         Malformed::NotARecord,
         Malformed::WrongType,
         Malformed::NumberOutOfRange,
+        Malformed::UnknownFormat,
     ];
 
     /// The reason as a label value.
@@ -63,6 +66,7 @@ impl Malformed {
             Malformed::NotARecord => "not_a_record",
             Malformed::WrongType => "wrong_type",
             Malformed::NumberOutOfRange => "number_out_of_range",
+            Malformed::UnknownFormat => "unknown_format",
         }
     }
 

@@ -148,6 +148,11 @@ impl RowBuffer {
         self.by_slot[slot.index()] = value;
     }
 
+    /// The value in a slot.
+    pub(super) fn get(&self, slot: Slot) -> &Value {
+        &self.by_slot[slot.index()]
+    }
+
     /// Sets that the value can't be used.
     #[cold]
     pub(super) fn set_malformed(&mut self, slot: Slot, reason: Malformed) {

@@ -130,6 +130,43 @@ impl Field {
         Field::SamplingRate,
     ];
 
+    /// Its name in the configuration; of a named field, what the format calls it.
+    pub fn name(&self) -> &str {
+        match self {
+            Field::SourceAs => "source_as",
+            Field::DestinationAs => "destination_as",
+            Field::Bytes => "bytes",
+            Field::Packets => "packets",
+            Field::Hostname => "hostname",
+            Field::Flows => "flows",
+            Field::SourcePeerAs => "source_peer_as",
+            Field::DestinationPeerAs => "destination_peer_as",
+            Field::SourceAddress => "source_address",
+            Field::DestinationAddress => "destination_address",
+            Field::SourceNetwork => "source_network",
+            Field::DestinationNetwork => "destination_network",
+            Field::SourceMask => "source_mask",
+            Field::DestinationMask => "destination_mask",
+            Field::SourcePort => "source_port",
+            Field::DestinationPort => "destination_port",
+            Field::Protocol => "protocol",
+            Field::TcpFlags => "tcp_flags",
+            Field::TrafficClass => "traffic_class",
+            Field::InputInterface => "input_interface",
+            Field::OutputInterface => "output_interface",
+            Field::Vlan => "vlan",
+            Field::FlowDirection => "flow_direction",
+            Field::Exporter => "exporter",
+            Field::Tag => "tag",
+            Field::Communities => "communities",
+            Field::AsPath => "as_path",
+            Field::SourceCountry => "source_country",
+            Field::DestinationCountry => "destination_country",
+            Field::SamplingRate => "sampling_rate",
+            Field::Named(name) => name,
+        }
+    }
+
     /// What its values are.
     pub const fn value_type(&self) -> FieldType {
         const fn up_to(max: u32) -> FieldType {

@@ -654,6 +654,10 @@ fn what_is_wrong_with_views_is_said_with_its_line_and_its_cure() {
         assert!(error.contains(expected), "{text}: {error}");
     }
     for (flag, expected) in [
+        (
+            "--format=goflow-json",
+            "--format: there is no format goflow-json: did you mean goflow2-json?",
+        ),
         ("--labels=hostnam", "--labels: there is no label hostnam: did you mean hostname?"),
         ("--measures=bits", "--measures: there is no measure bits"),
         ("--classes=receive,both", "--classes: there is no class both"),

@@ -7,7 +7,7 @@ use std::{
 
 use flow_exporter::{
     diagnosis::{Diagnosis, Gravity, LabelTally, Lack, Setup, Tally},
-    flow::Foreign,
+    flow::{Foreign, Formats},
     health::{Health, State},
     ledger::Observer as _,
     pipeline::{Counting, Pipeline},
@@ -23,8 +23,12 @@ fn table(asn: u32, messages: &[&[u8]]) -> Counts {
 }
 
 fn table_of(schema: Arc<Schema>, asn: u32, messages: &[&[u8]]) -> Counts {
+    table_with(schema, &Rule::of_as(asn), messages)
+}
+
+fn table_with(schema: Arc<Schema>, counting: impl Into<Counting>, messages: &[&[u8]]) -> Counts {
     let mut counts = Counts::new(schema);
-    let mut pipeline = Pipeline::new(counts.schema(), &Rule::of_as(asn));
+    let mut pipeline = Pipeline::new(counts.schema(), counting);
     for message in messages {
         pipeline.message(message, &mut counts, |_, _| {});
     }
@@ -34,6 +38,15 @@ fn table_of(schema: Arc<Schema>, asn: u32, messages: &[&[u8]]) -> Counts {
 /// What is in use where flows are counted for this AS, and nothing is known of addresses.
 fn setup(asn: u32) -> Setup {
     (&Counting::from(&Rule::of_as(asn))).into()
+}
+
+/// The verdict about these messages, counted for AS 99 and read as pmacct's.
+fn verdict_on_pmacct(messages: &[&[u8]]) -> Option<String> {
+    let formats = Formats::default().pinned("pmacct").unwrap();
+    let counting = Counting { formats, rule: Rule::of_as(99), ..Counting::default() };
+    let mut tally = Tally::new(setup(99));
+    tally.add(&table_with(schema(), counting, messages));
+    tally.verdict()
 }
 
 /// The verdict about these messages, counted for AS 99.
@@ -169,14 +182,19 @@ fn messages_in_another_form_are_called_what_they_are() {
         let shown = String::from_utf8_lossy(&message).into_owned();
         assert_eq!(Foreign::recognise(&message), Some(format), "{shown}");
         // goflow2's JSON has `bytes`, so it makes flows without AS numbers, which must not count for AS 0.
-        let text = verdict(&[&message]).unwrap();
-        assert!(
-            text.starts_with("0 of ")
-                && text.contains(" records count: the messages are ")
-                && text.contains(format.name())
-                && text.contains(format.cure()),
-            "{text}"
-        );
+        let mut verdicts = vec![verdict_on_pmacct(&[&message]).unwrap()];
+        if ![Foreign::Goflow2Json, Foreign::Goflow2Protobuf].contains(&format) {
+            verdicts.push(verdict(&[&message]).unwrap());
+        }
+        for text in verdicts {
+            assert!(
+                text.starts_with("0 of ")
+                    && text.contains(" records count: the messages are ")
+                    && text.contains(format.name())
+                    && text.contains(format.cure()),
+                "{text}"
+            );
+        }
     }
 }
 

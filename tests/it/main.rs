@@ -17,6 +17,7 @@ mod datagrams;
 mod diagnosis;
 mod direction;
 mod files;
+mod formats;
 mod http;
 mod journal;
 mod ledger;

@@ -57,8 +57,12 @@ fn another_format_is_called_what_it_is() {
     let record =
         r#"{"type":"IPFIX","sampler_address":"192.0.2.1","bytes":5,"src_as":1,"dst_as":2}"#;
     fs::write(&path, format!("{record}\n{record}\n")).unwrap();
-    let arguments =
-        [format!("--input={}", path.display()), format!("--asn={ASN}"), "--as-names=none".into()];
+    let mut arguments = vec![
+        format!("--input={}", path.display()),
+        format!("--asn={ASN}"),
+        "--as-names=none".into(),
+    ];
+    arguments.push("--format=pmacct".to_owned());
     let exporter = Exporter::start(&arguments);
     wait_for_words(&exporter, "0 of 2 records count: the messages are goflow2");
     drop(exporter);

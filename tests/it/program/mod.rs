@@ -9,6 +9,7 @@ mod death;
 mod diagnosis;
 mod direction;
 mod flags;
+mod formats;
 mod health;
 mod identity;
 mod input;

@@ -177,19 +177,24 @@ impl Producer {
     }
 
     /// Enqueues a message with the current time; waits while the queue is full.
-    pub fn send(&mut self, partition: i32, payload: &str) {
+    pub fn send(&mut self, partition: i32, payload: &(impl AsRef<[u8]> + ?Sized)) {
         self.send_at(partition, payload, None);
     }
 
     /// As [`Producer::send`], with a timestamp in milliseconds.
-    pub fn send_at(&mut self, partition: i32, payload: &str, time_ms: Option<i64>) {
+    pub fn send_at(
+        &mut self,
+        partition: i32,
+        payload: &(impl AsRef<[u8]> + ?Sized),
+        time_ms: Option<i64>,
+    ) {
         self.sent += 1;
         if self.sent.is_multiple_of(SENDS_PER_POLL) {
             self.client.poll(Duration::ZERO);
         }
         let end = Instant::now() + CONFIRM_LIMIT;
         let mut record =
-            BaseRecord::<(), str>::to(&self.topic).partition(partition).payload(payload);
+            BaseRecord::<(), [u8]>::to(&self.topic).partition(partition).payload(payload.as_ref());
         record.timestamp = time_ms;
         while let Err((error, refused)) = self.client.send(record) {
             let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);

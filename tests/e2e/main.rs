@@ -22,5 +22,6 @@ mod pmacct;
 mod positions;
 mod receivers;
 mod rights;
+mod routes;
 mod security;
 mod views;

@@ -21,7 +21,7 @@ use crate::{query::Exported, series::Totals};
 
 pub use kafka::{Kafka, Security};
 pub use mimir::Mimir;
-pub use pmacctd::Pmacctd;
+pub use pmacctd::{Nfacctd, Pmacctd};
 pub use process::Process;
 pub use prometheus::Settings as PrometheusSettings;
 pub use victoria_metrics::VictoriaMetrics;

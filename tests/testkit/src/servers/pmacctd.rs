@@ -1,10 +1,15 @@
-//! pmacctd, which observes the loopback interface.
+//! pmacct: pmacctd, which observes the loopback interface, and nfacctd, which exporters send to.
 
-use std::{fs, net::Ipv4Addr, process::Command};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use tempfile::TempDir;
 
-use super::{Kafka, Process, START_LIMIT, STOP_LIMIT, wait_for};
+use super::{Kafka, Process, START_LIMIT, STOP_LIMIT, unused_address, wait_for};
 
 /// A pmacctd that writes to a Kafka topic every two seconds.
 pub struct Pmacctd {
@@ -38,20 +43,12 @@ impl Pmacctd {
                 "daemonize: false\n\
                  pcap_interface: lo\n\
                  pcap_filter: udp and ({hosts})\n\
-                 plugins: kafka[k]\n\
-                 aggregate[k]: label, {aggregate}\n\
                  networks_file: {networks}\n\
                  pmacctd_as: longest\n\
                  pre_tag_map: {labels}\n\
-                 kafka_broker_host[k]: {broker}\n\
-                 kafka_broker_port[k]: 9092\n\
-                 kafka_topic[k]: {topic}\n\
-                 kafka_output[k]: json\n\
-                 kafka_refresh_time[k]: 2\n\
-                 kafka_history[k]: 1m\n\
-                 kafka_markers[k]: true\n",
+                 {plugin}",
                 hosts = hosts.join(" or "),
-                broker = kafka.address(),
+                plugin = plugin(kafka, topic, &format!("label, {aggregate}")),
             ),
         );
         let mut command = Command::new("pmacctd");
@@ -70,4 +67,93 @@ impl Pmacctd {
     pub fn stop(mut self) {
         self.process.terminate(STOP_LIMIT);
     }
+}
+
+/// An nfacctd that takes NetFlow and IPFIX, has a BGP table, and writes to a Kafka topic every two
+/// seconds.
+pub struct Nfacctd {
+    process: Process,
+    address: Ipv4Addr,
+    routes: PathBuf,
+    _directory: TempDir,
+}
+
+impl Nfacctd {
+    /// Takes everything at its own address. AS numbers, paths and networks are those of the BGP table,
+    /// countries those of the MaxMind database `countries`.
+    pub fn start(kafka: &Kafka, topic: &str, countries: &Path, aggregate: &str) -> Self {
+        let directory = TempDir::with_prefix("nfacctd-").expect("a temporary directory");
+        let address = unused_address();
+        let routes = directory.path().join("routes");
+        let configuration = directory.path().join("nfacctd.conf");
+        let text = format!(
+            "daemonize: false\n\
+             nfacctd_ip: {address}\n\
+             nfacctd_port: 9995\n\
+             nfacctd_as: bgp\n\
+             nfacctd_net: bgp\n\
+             bgp_daemon: true\n\
+             bgp_daemon_ip: {address}\n\
+             bgp_daemon_port: 1790\n\
+             bgp_peer_src_as_type: bgp\n\
+             bgp_daemon_msglog_file: {routes}\n\
+             geoipv2_countries_file: {countries}\n\
+             {plugin}",
+            routes = routes.display(),
+            countries = countries.display(),
+            plugin = plugin(kafka, topic, aggregate),
+        );
+        fs::write(&configuration, text).expect("nfacctd's file is written");
+        let mut command = Command::new("nfacctd");
+        command.arg("-f").arg(&configuration);
+        let mut process = Process::start("nfacctd", &mut command, directory.path().join("log"));
+        wait_for("nfacctd", START_LIMIT, || {
+            process.assert_running();
+            let log = process.log();
+            log.contains("waiting for NetFlow/IPFIX data").then_some(()).ok_or(log)
+        });
+        Nfacctd { process, address, routes, _directory: directory }
+    }
+
+    /// Where it takes datagrams.
+    pub fn datagrams(&self) -> SocketAddr {
+        (self.address, 9995).into()
+    }
+
+    /// Where it takes BGP sessions.
+    pub fn bgp(&self) -> SocketAddr {
+        (self.address, 1790).into()
+    }
+
+    /// Waits until its BGP table has a network.
+    pub fn wait_for_route(&self, network: &str) {
+        wait_for(&format!("route to {network}"), START_LIMIT, || {
+            let routes = fs::read_to_string(&self.routes).map_err(|error| error.to_string())?;
+            let route = format!("\"ip_prefix\": \"{network}\"");
+            routes.contains(&route).then_some(()).ok_or(routes)
+        });
+    }
+
+    /// Flushes its cache and stops.
+    pub fn stop(mut self) {
+        // SIGTERM ends it only with the next datagram.
+        self.process.signal("INT");
+        self.process.wait(STOP_LIMIT);
+    }
+}
+
+/// Writes the primitives of `aggregate` to a topic.
+fn plugin(kafka: &Kafka, topic: &str, aggregate: &str) -> String {
+    format!(
+        "plugins: kafka[k]\n\
+         aggregate[k]: {aggregate}\n\
+         kafka_broker_host[k]: {broker}\n\
+         kafka_broker_port[k]: 9092\n\
+         kafka_topic[k]: {topic}\n\
+         kafka_output[k]: json\n\
+         kafka_refresh_time[k]: 2\n\
+         kafka_history[k]: 1m\n\
+         kafka_markers[k]: true\n",
+        broker = kafka.address(),
+    )
 }

@@ -12,7 +12,7 @@ use crate::{
     schema::{KeyHead, Measure, Schema, View},
 };
 
-use super::space_saving::SpaceSaving;
+use super::{migration::Migration, space_saving::SpaceSaving};
 
 /// How many `other` series a view may have, in addition to [`View::max_series`]. They count what gets
 /// no series of its own: one for each class and combination of kept values while there is room.
@@ -85,6 +85,19 @@ impl Admission {
             begin: None,
             weights: Vec::new(),
             outweighed: Vec::new(),
+        }
+    }
+
+    /// Takes up other views. What is watched in those that go on is watched on, and windows go on. No
+    /// series is known to live of any view.
+    pub(super) fn migrate(&mut self, migration: &Migration) {
+        let views = migration.schema.views().iter().map(ViewAdmission::new).collect();
+        for (place, before) in std::mem::replace(&mut self.views, views).into_iter().enumerate() {
+            if let Some(next) = migration.goes_on(place as u8) {
+                let next = &mut self.views[usize::from(next)];
+                (next.watched, next.admitted, next.tally) =
+                    (before.watched, before.admitted, before.tally);
+            }
         }
     }
 

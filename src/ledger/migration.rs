@@ -52,9 +52,9 @@ impl Migration {
         if head.is_other { rest } else { own }
     }
 
-    /// The place of a view whose series go on; `None` if they end.
+    /// The place of a view whose series go on; `None` if they end, or have ended since it is retired.
     pub(super) fn goes_on(&self, view: u8) -> Option<u8> {
-        let Places { own, .. } = self.places[usize::from(view)];
+        let Places { own, .. } = *self.places.get(usize::from(view))?;
         (usize::from(own) < self.schema.configured().len()).then_some(own)
     }
 }

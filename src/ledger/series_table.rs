@@ -303,7 +303,7 @@ impl SeriesTable {
             index.insert_unique(hash(&slot), slot, hash);
         }
         (self.keys, self.counts) = (keys, counts);
-        self.admission = Admission::new(schema);
+        self.admission.migrate(migration);
         for slot in (0..self.keys.len()).filter(|&slot| self.slots.is_taken(slot)) {
             self.admission.begins(head(self.keys.row(slot)));
         }
@@ -582,12 +582,12 @@ impl<'c> Translated<'c> {
         Translated { counts, ids, hashes: Vec::new() }
     }
 
-    /// The hash of a key of the worker's table that is the same for all workers and at any time:
-    /// that of its numbers and of what its texts say.
+    /// The hash of a key of the worker's table that is the same for all workers and at any time, also
+    /// when the view is at another place: that of its class and numbers and of what its texts say.
     fn hash_key(&mut self, hasher: &RandomState, schema: &Schema, key: &[u32]) -> u64 {
         self.hashes.resize(self.ids.len(), None);
         let mut state = hasher.build_hasher();
-        state.write_u32(key[0]);
+        state.write_u8(head(key).class as u8);
         for (&column, dimension) in key[1..].iter().zip(schema.view(head(key)).dimensions()) {
             if dimension.is_text() {
                 let text = || hasher.hash_one(self.counts.texts().get(TextId(column)));

@@ -435,14 +435,10 @@ impl Ledger {
                 self.early.entry(tick).or_default().extend([goes_on, counts]);
             }
         }
-        let before = Arc::clone(self.table.schema());
-        self.table.migrate(&migration);
         if let Some(rule) = &rule {
             self.observer.reclassified(rule);
         }
-        if let Some(store) = &mut self.store {
-            store.migrate(&before, self.table.schema(), rule);
-        }
+        self.migrate(&migration, rule);
         self.metrics.begin_views(&schema);
         self.schema = schema;
         self.ending = Some(Vec::new());
@@ -453,6 +449,27 @@ impl Ledger {
         }
         self.publish(self.in_between(UnixMs::now()), false, asked);
         Ok(())
+    }
+
+    /// Moves the series to the places that their views have now, by another rule if one is given.
+    fn migrate(&mut self, migration: &Migration, rule: Option<Rule>) {
+        let before = Arc::clone(self.table.schema());
+        self.table.migrate(migration);
+        if let Some(store) = &mut self.store {
+            store.migrate(&before, self.table.schema(), rule);
+        }
+    }
+
+    /// Once it is published that the series of retired views have ended, rows need no room for theirs.
+    fn forget_retired(&mut self) {
+        let schema = self.table.schema();
+        let has_retired = schema.views().len() > schema.configured().len();
+        if has_retired
+            && self.ending.is_none()
+            && let Some(migration) = Migration::new(schema, &self.schema, true)
+        {
+            self.migrate(&migration, None);
+        }
     }
 
     /// Ends the series that can't continue, once all that was counted in them is published; nothing of
@@ -615,6 +632,7 @@ impl Ledger {
             }
         }
         self.table.settled();
+        self.forget_retired();
         self.report_others();
         if is_tick && let Some(tick) = snapshot.time {
             self.last_tick = Some(tick);

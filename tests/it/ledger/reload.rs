@@ -281,3 +281,59 @@ fn a_change_that_the_disk_never_took_is_made_by_the_next_start_or_not_at_all() {
         assert_eq!(replayed(&journal), (vec![2 * 1_011], ended));
     }
 }
+
+#[test]
+fn rows_are_only_as_wide_as_the_views_that_are_left_need() {
+    let [original, both] = [View::original(), device(&[Measure::Bytes, Measure::Flows])];
+    let (before, after) = (of(&[original.clone(), both]), of(&[original]));
+    for is_restarted in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut bench = begin(&before, OURS, directory.path());
+        count_at(&mut bench.shards[0], T, 10, Some(1));
+        assert_eq!(tick(&mut bench, T + INTERVAL_MS).len(), 3);
+        if is_restarted {
+            bench.end();
+            bench = start(&after, OURS, directory.path());
+        } else {
+            assert_eq!(Asked::new(&bench, &after).outcome(&mut bench), Ok(()));
+        }
+        for ticks in 1..3 {
+            count_at(&mut bench.shards[0], T + ticks * INTERVAL_MS, 1, Some(1 + ticks));
+            let lines = tick(&mut bench, T + (1 + ticks) * INTERVAL_MS);
+            assert_eq!(values(&lines), [(FLOW, 10 + ticks as u64)]);
+        }
+        bench.end();
+        assert_eq!(replayed(directory.path()), (vec![10 + 12, 1], 1));
+        let (_journal, recovered) =
+            Journal::open(directory.path(), JournalConfig::default()).unwrap();
+        let state = recovered.state.unwrap();
+        assert_eq!((state.width(), state.len()), (1, 1));
+    }
+}
+
+#[test]
+fn what_is_watched_at_the_bound_of_a_view_is_watched_on_while_others_change() {
+    const CHANGED_AT: i64 = 20;
+    let limited = View::original().limited(2);
+    // How many ticks it takes until the heavier key has the place of the lightest series.
+    let ticks = |changed: Option<Arc<Schema>>| {
+        let directory = tempfile::tempdir().unwrap();
+        let mut bench = begin(&of(std::slice::from_ref(&limited)), OURS, directory.path());
+        let ticks = (0..100).find(|ticks| {
+            if let Some(changed) = changed.as_ref().filter(|_| *ticks == CHANGED_AT) {
+                assert_eq!(Asked::new(&bench, changed).outcome(&mut bench), Ok(()));
+            }
+            for (source_as, bytes) in [(1, 1_000), (2, 100), (3, 126)] {
+                count(&mut bench.shards[0], T + ticks * INTERVAL_MS, source_as, bytes);
+            }
+            tick(&mut bench, T + (ticks + 1) * INTERVAL_MS);
+            sum(&bench.metrics, "flow_exporter_series_admitted_total") > 0.0
+        });
+        bench.end();
+        ticks.expect("it is admitted")
+    };
+    let undisturbed = ticks(None);
+    assert!(undisturbed > CHANGED_AT);
+    let both = device(&[Measure::Bytes, Measure::Flows]);
+    assert_eq!(ticks(Some(of(&[both, limited.clone()]))), undisturbed);
+}

@@ -135,9 +135,9 @@ impl Columns {
             (Some(country), None, None) if self::country(country).is_ok() => (None, Some(next)),
             _ => {
                 return Err(
-                    "expected a prefix, or the first and the last address; then an AS, an \
-                            AS and its name, an AS, its country and its name, or a country; or \
-                            name the columns in the first line"
+                    "begin the row with a prefix, or with the first and the last address, and go on \
+                     with an AS, an AS and its name, an AS, its country and its name, or a country; \
+                     or name the columns in the first line"
                         .to_owned(),
                 );
             }

@@ -1,4 +1,4 @@
-//! Why bytes are no table of addresses.
+//! Why bytes aren't a table of addresses.
 
 /// The largest file that is read as a table: the free ones are below 100 MB.
 pub const MAX_TABLE_BYTES: u64 = 256 << 20;

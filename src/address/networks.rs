@@ -13,7 +13,7 @@ pub const MAX_NETWORK_TEXT_BYTES: usize = 1024;
 /// The columns that a file may have.
 const COLUMNS: [&str; 4] = ["prefix", "as", "name", "site"];
 
-/// Why a text is no list of networks.
+/// Why a text isn't a list of networks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {what}")]
 pub struct NetworksError {

@@ -14,11 +14,10 @@ use super::{
     setting::{Origin, Setting},
 };
 
-/// There are no more local ASes and ranges of them than this, and no more local networks: the
-/// journal holds them.
+/// The most local ASes and ranges of them, and the most local networks: the journal holds them.
 const MOST: usize = 1000;
 
-/// There are no more tables of addresses than this.
+/// The most tables of addresses.
 const MOST_TABLES: usize = 8;
 
 /// The local ASes and networks.
@@ -28,9 +27,9 @@ pub(super) fn direction(
 ) -> Result<(Setting<RangeSet<u32>>, Setting<AddressSet>), ConfigError> {
     let DirectionFlags { asn, local_network, .. } = flags;
     let asn = Setting::of_flag(RangeSet::new(asn), "--asn", sources);
-    bounded(&asn.origin, asn.value.ranges().len())?;
+    bounded(&asn.origin, asn.value.ranges().len(), "ASes: give ranges of them")?;
     let networks = Setting::of_flag(AddressSet::new(local_network), "--local-network", sources);
-    bounded(&networks.origin, networks.value.networks().len())?;
+    bounded(&networks.origin, networks.value.networks().len(), "networks: give larger ones")?;
     Ok((asn, networks))
 }
 
@@ -51,11 +50,11 @@ pub(super) fn rule(
     Rule { ases, networks, has_list, external_interfaces }
 }
 
-fn bounded(origin: &Origin, count: usize) -> Result<(), ConfigError> {
+fn bounded(origin: &Origin, count: usize, what: &str) -> Result<(), ConfigError> {
     if count <= MOST {
         return Ok(());
     }
-    Err(origin.error(format!("there are more than {MOST}: give ranges, or larger networks")))
+    Err(origin.error(format!("there are more than {MOST} {what}")))
 }
 
 /// Where AS and country of addresses come from; an empty list for nowhere, `None` where nothing is
@@ -74,7 +73,7 @@ pub(super) fn as_table(
             let Ok(source) = text.trim().parse::<TableSource>();
             if source == TableSource::None {
                 if given.len() > 1 {
-                    return Err("none stands alone");
+                    return Err("none can't be given together with tables: leave it or them out");
                 }
                 continue;
             }
@@ -87,7 +86,7 @@ pub(super) fn as_table(
             tables.push(source);
         }
         if tables.len() > MOST_TABLES {
-            return Err("there are more than 8 tables");
+            return Err("there are more than 8 tables: leave some out");
         }
         Ok(Some(TableSources(tables)))
     })

@@ -13,7 +13,7 @@ use super::{
     yaml::{Field, Section},
 };
 
-/// There are no more exporters, and no more interfaces and ranges of them, than this.
+/// The most exporters, and the most interfaces and ranges of them.
 const MOST: usize = 1000;
 
 /// What the file says of exporters.
@@ -53,7 +53,9 @@ pub(super) fn of_file(field: &Field<'_>) -> Result<Setting<Exporters>, ConfigErr
         if let Some(external) = external {
             interfaces += external.ranges().len();
             if interfaces > MOST {
-                return Err(field.error(format!("there are more than {MOST} external interfaces")));
+                return Err(field.error(format!(
+                    "there are more than {MOST} external interfaces: give ranges"
+                )));
             }
             exporters.external_interfaces.insert(key.clone(), external);
         }
@@ -87,7 +89,7 @@ fn exporter(section: &Section<'_>) -> Result<Exporter, ConfigError> {
         items.iter().map(|item| item.parse(interfaces)).collect::<Result<Vec<_>, _>>()
     })?;
     let rate = section.get("sampling_rate", |field| {
-        field.parse(|text| text.parse().map_err(|_| "give a number from 1 on: 1 is unsampled"))
+        field.parse(|text| text.parse().map_err(|_| "give a number above 0; 1 means unsampled"))
     })?;
     Ok((external.map(RangeSet::new), rate))
 }

@@ -111,7 +111,7 @@ pub enum HealthConfig {
     Ask(Vec<String>),
 }
 
-/// What stands for no address.
+/// The word for no address.
 const NONE: &str = "none";
 
 impl Config {
@@ -317,7 +317,7 @@ impl HealthConfig {
             addr.from_here().iter().map(|addr| format!("http://{addr}/-/healthy")).collect();
         if urls.is_empty() {
             return Err(ConfigError(
-                "--addr: port 0 stands for any free port, so it is unknown where to ask: give --url"
+                "--addr: with port 0, the server has any free port, so give --url to say where to ask"
                     .to_owned(),
             ));
         }

@@ -8,6 +8,6 @@ pub(super) fn pair(text: &str, at: impl Fn() -> String) -> Result<(String, Strin
         Some((name, value)) if !name.trim().is_empty() => {
             Ok((name.trim().to_owned(), value.trim().to_owned()))
         }
-        _ => Err(ConfigError(format!("{}: expected NAME=VALUE", at()))),
+        _ => Err(ConfigError(format!("{}: write it as NAME=VALUE", at()))),
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::source::SourceConfig;
 
-/// What stands for no directory.
+/// The word for no directory.
 const NONE: &str = "none";
 /// The directory in which each topic has one by default.
 const DEFAULT_PARENT: &str = "flow-exporter-state";

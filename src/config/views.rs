@@ -14,7 +14,7 @@ use super::{
     yaml::{Field, Section},
 };
 
-/// There are no more views than this: a schema has room for as many again that are retired.
+/// The most views that there may be: a schema has room for as many again that are retired.
 const MAX_VIEWS: usize = 32;
 
 /// The longest name of a view, in bytes.
@@ -118,7 +118,7 @@ pub(super) fn of_file(field: &Field<'_>) -> Result<FileViews, ConfigError> {
     let mut views = Vec::new();
     for (name, field) in field.pairs()? {
         if views.len() == MAX_VIEWS {
-            return Err(field.error(format!("there are no more than {MAX_VIEWS} views")));
+            return Err(field.error(format!("there are more than {MAX_VIEWS} views: remove some")));
         }
         check_name(&name).map_err(|error| field.error(error))?;
         views.push(field.section(|section| view(&name, section))?);
@@ -203,7 +203,7 @@ fn view(name: &str, section: &Section<'_>) -> Result<ViewSettings, ConfigError> 
     Ok(settings)
 }
 
-/// One value, or a list of them. An empty text is a value, and nothing is none.
+/// One value, or a list of them. An empty text counts as a value.
 fn list(field: &Field<'_>) -> Result<Vec<String>, ConfigError> {
     let items = match field.text() {
         Ok(_) => vec![field.clone()],
@@ -303,7 +303,9 @@ impl ViewSettings {
             for label in &keep {
                 if !dimensions.iter().any(|dimension| dimension.label() == label) {
                     return Err(self.origin.error(format!(
-                        "keep: {label} is none of the view's labels: list it in labels as well"
+                        "keep: {label} isn't a label of the view, whose labels are {}: list it in labels \
+                         as well",
+                        labels.join(", ")
                     )));
                 }
             }
@@ -311,7 +313,7 @@ impl ViewSettings {
         }
         let twice = labels.iter().zip(labels.iter().skip(1)).find(|(one, next)| one == next);
         if let Some((label, _)) = twice {
-            let what = format!("the label {label} would be there twice: leave one out");
+            let what = format!("two labels would be called {label}: leave one out");
             return Err(self.origin.error(what));
         }
         Ok(view)

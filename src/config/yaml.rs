@@ -61,7 +61,10 @@ pub(super) fn parse(text: &str) -> Result<Node, (usize, String)> {
         let (node, anchor) = match event {
             Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
                 if open.len() == DEPTH_LIMIT {
-                    return Err((line, format!("is nested deeper than {DEPTH_LIMIT} levels")));
+                    return Err((
+                        line,
+                        format!("values are nested deeper than {DEPTH_LIMIT} levels"),
+                    ));
                 }
                 let value = match event {
                     Event::SequenceStart(..) => Value::Sequence(Vec::new()),
@@ -83,10 +86,8 @@ pub(super) fn parse(text: &str) -> Result<Node, (usize, String)> {
             Event::Alias(anchor) => {
                 // The parser rejects unknown anchors, so this one is not closed yet.
                 let node = anchors.get(&anchor).cloned();
-                let node = node.ok_or((
-                    line,
-                    "recursive alias: it refers to a node that contains it".to_owned(),
-                ))?;
+                let node =
+                    node.ok_or((line, "an alias refers to a value that contains it".to_owned()))?;
                 aliased += node.size();
                 if aliased > ALIAS_LIMIT {
                     let what = format!("aliases stand for more than {ALIAS_LIMIT} values");
@@ -97,7 +98,7 @@ pub(super) fn parse(text: &str) -> Result<Node, (usize, String)> {
             Event::DocumentStart(_) if document.is_some() => {
                 return Err((
                     line,
-                    "there is a second document: the file must hold one".to_owned(),
+                    "a second document begins here: the file must hold one".to_owned(),
                 ));
             }
             _ => continue,
@@ -127,7 +128,12 @@ impl Open {
                     }
                     self.key = Some((key, node.line));
                 }
-                (None, _) => return Err((node.line, "a key is not a word".to_owned())),
+                (None, _) => {
+                    return Err((
+                        node.line,
+                        "a key must be a word, not a list or a section".to_owned(),
+                    ));
+                }
             },
             Value::Null | Value::Scalar(_) => {}
         }

@@ -23,13 +23,13 @@ pub enum NamesSource {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
     /// The text is empty.
-    #[error("is empty; expected auto, embedded, none, a file or an http(s) URL")]
+    #[error("give auto, embedded, none, a file or an http(s) URL")]
     Empty,
     /// A URL with another scheme.
-    #[error("{0}:// is not supported; expected http:// or https://, or the plain path of a file")]
+    #[error("{0}:// is not supported: give http:// or https://, or the plain path of a file")]
     Scheme(String),
     /// An invalid URL.
-    #[error("is not a valid URL: {0}")]
+    #[error("this isn't a valid URL: {0}")]
     Url(String),
 }
 

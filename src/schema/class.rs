@@ -16,7 +16,7 @@ pub enum Class {
 
 /// A number that is not the code of a class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0} stands for no class of traffic")]
+#[error("{0} isn't the number of a class of traffic")]
 pub struct UnknownClass(pub u8);
 
 impl Class {

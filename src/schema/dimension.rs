@@ -210,7 +210,10 @@ pub enum UnknownLabel {
     )]
     Lengths(String),
     /// A name after `field.` that can't be a label's name.
-    #[error("{0}: after field. stands the name of a field in the records")]
+    #[error(
+        "{0}: name a field of the records after field., in letters, digits and underscores, without a \
+         digit first"
+    )]
     Field(String),
 }
 

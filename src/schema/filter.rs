@@ -43,7 +43,7 @@ pub enum FilterError {
     #[error(transparent)]
     Label(#[from] UnknownLabel),
     /// Names of ASes change.
-    #[error("{0} can't be filtered by, since names change: use the AS number")]
+    #[error("flows can't be filtered by {0}, since names change: use the AS number")]
     AsName(String),
     /// No value.
     #[error("{0}: list at least one value")]

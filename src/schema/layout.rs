@@ -24,7 +24,7 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// There are no more views than this.
+    /// The most views.
     pub const MAX_VIEWS: usize = 255;
 
     /// A schema of these views.

@@ -50,7 +50,7 @@ pub enum LabelsError {
     /// The name of an AS without its number: ASes of the same name, or without one, would have the
     /// same labels.
     #[error(
-        "{name} tells ASes of the same name apart only together with {number}: list that as well"
+        "{name} needs {number} beside it, since several ASes may have the same name: list that as well"
     )]
     NameAlone {
         /// The label with the name.
@@ -59,7 +59,7 @@ pub enum LabelsError {
         number: String,
     },
     /// More than a key holds.
-    #[error("a view has no more than {} labels (those with the name of an AS not counted)", MAX_KEY_WIDTH - 1)]
+    #[error("a view has at most {} labels, not counting names of ASes: list fewer", MAX_KEY_WIDTH - 1)]
     TooMany,
 }
 

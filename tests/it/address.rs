@@ -189,7 +189,7 @@ mod csv {
             ),
             (
                 "1.0.0.0,1.0.0.255,OC,AU,Queensland",
-                "line 1: expected a prefix, or the first and the last address; then an AS, an AS and its name, an AS, its country and its name, or a country; or name the columns in the first line",
+                "line 1: begin the row with a prefix, or with the first and the last address, and go on with an AS, an AS and its name, an AS, its country and its name, or a country; or name the columns in the first line",
             ),
             ("", "the table has no rows: was it cut short?"),
             ("network,asn\n", "the table has no rows: was it cut short?"),

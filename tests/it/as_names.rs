@@ -619,9 +619,9 @@ fn sources_are_told_apart() {
     let url = Url::parse("https://bgp.tools/asns.csv").unwrap();
     assert_eq!(parse("HTTPS://bgp.tools/asns.csv"), Ok(NamesSource::Url(url)));
     for (text, says) in [
-        ("", "expected auto, embedded, none, a file or an http(s) URL"),
+        ("", "give auto, embedded, none, a file or an http(s) URL"),
         ("file:///etc/asn.txt", "the plain path of a file"),
-        ("ftp://ftp.ripe.net/asn.txt", "expected http:// or https://"),
+        ("ftp://ftp.ripe.net/asn.txt", "give http:// or https://"),
         ("http://", "empty host"),
     ] {
         let message = parse(text).unwrap_err().to_string();

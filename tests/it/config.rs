@@ -352,8 +352,8 @@ fn what_is_wrong_in_the_file_is_said_with_its_line_and_its_path() {
             "line 3: global.external_labels.a: the environment variable NOT_SET_ANYWHERE is not set",
         ),
         ("remote_write: [\n".to_owned(), "line 2: "),
-        ("a: 1\n---\nb: 2".to_owned(), "there is a second document"),
-        (format!("a: {}", "[".repeat(100)), "line 1: is nested deeper than"),
+        ("a: 1\n---\nb: 2".to_owned(), "a second document begins here"),
+        (format!("a: {}", "[".repeat(100)), "line 1: values are nested deeper than"),
         (
             "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\n\
              c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\n\
@@ -547,10 +547,7 @@ fn local_ases_and_networks_make_one_rule_and_the_default_counts_only_without_the
     );
     let many: Vec<_> = (0..1001).map(|number| (2 * number).to_string()).collect();
     let error = count(&["--brokers=a", "--topic=b", "--asn", &many.join(",")]).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "--asn: there are more than 1000: give ranges, or larger networks"
-    );
+    assert_eq!(error.to_string(), "--asn: there are more than 1000 ASes: give ranges of them");
 }
 
 #[test]
@@ -638,7 +635,10 @@ fn what_is_wrong_with_views_is_said_with_its_line_and_its_cure() {
         ("  a: {measures: []}", "views.a.measures: list at least one"),
         ("  a: {classes: [both]}", "there is no class both"),
         ("  a: {max_series: 0}", "views.a.max_series: give a number from 1"),
-        ("  a: {keep: [vlan]}", "keep: vlan is none of the view's labels"),
+        (
+            "  a: {keep: [vlan]}",
+            "keep: vlan isn't a label of the view, whose labels are destination_as, destination_as_name",
+        ),
         ("  a: {where: {protocol: carrier-pigeon}}", "views.a.where.protocol: \"carrier-pigeon\""),
         ("  a: {where: {protocol: 256}}", "\"256\" isn't a value of protocol: give IANA's name"),
         ("  a: {where: {service_port: 9-3}}", "the range is reversed: write 3-9"),
@@ -647,7 +647,7 @@ fn what_is_wrong_with_views_is_said_with_its_line_and_its_cure() {
         ("  a: {where: {vlan: []}}", "vlan: list at least one value"),
         ("  a: {where: {vlan: }}", "line 2: views.a.where.vlan: a value is missing"),
         ("  a: {label: [vlan]}", "did you mean labels? docs/views.md"),
-        (&many, "there are no more than 32 views"),
+        (&many, "there are more than 32 views: remove some"),
     ] {
         let files = Files::new(&format!("views:\n{text}\n"));
         let error = count(&["--brokers=a", "--topic=b", &files.flag()]).unwrap_err().to_string();
@@ -750,7 +750,7 @@ fn exporters_have_interfaces_and_rates_and_what_is_wrong_with_them_is_said_with_
     assert_eq!(config.counting(Tables::default()).sampling.overrides.len(), 2);
     for (text, expected) in [
         ("a: {}", "line 2: exporters.a: give external_interfaces, sampling_rate, or both"),
-        ("a: {sampling_rate: 0}", "line 2: exporters.a.sampling_rate: give a number from 1 on"),
+        ("a: {sampling_rate: 0}", "line 2: exporters.a.sampling_rate: give a number above 0"),
         (
             "a: {external_interfaces: [1, x]}",
             "exporters.a.external_interfaces[1]: give SNMP indexes",

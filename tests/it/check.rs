@@ -1,5 +1,7 @@
 //! What `check` says about flows: which classes there are, what each view counts, and what is missing.
 
+pub(crate) mod places;
+
 use std::{fs, process::Command, time::Duration};
 
 use tempfile::TempDir;

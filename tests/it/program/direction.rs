@@ -24,15 +24,12 @@ const FLOWS: &str = r#"{"as_src": 64512, "as_dst": 1, "label": "edge1", "bytes":
 
 #[test]
 fn flows_of_several_ases_and_of_networks_without_one_are_counted_by_class() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name);
-    fs::write(path("flows.json"), FLOWS).unwrap();
+    let directory = KeptOnPanic::new("flow-exporter-direction-");
     let views = "views:\n  flow: {}\n  all:\n    labels: [hostname]\n    \
                  classes: [receive, transmit, internal, transit]\n";
-    fs::write(path("config.yml"), views).unwrap();
     let exporter = Exporter::start(&[
-        format!("--input={}", path("flows.json").display()),
-        format!("--config={}", path("config.yml").display()),
+        directory.file("--input", "flows.json", FLOWS),
+        directory.file("--config", "config.yml", views),
         "--asn=64512,65010-65019".to_owned(),
         "--local-network=192.0.2.0/24".to_owned(),
         "--as-names=none".to_owned(),

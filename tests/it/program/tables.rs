@@ -1,8 +1,11 @@
 //! AS and sites by address, as the program finds them.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
-use testkit::exporter::Exporter;
+use testkit::{
+    cluster::{TOPIC, cluster, producer},
+    exporter::{Exporter, KeptOnPanic, count},
+};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -13,13 +16,11 @@ const FLOWS: &str = r#"{"as_src": 0, "as_dst": 0, "ip_src": "192.0.2.1", "ip_dst
 
 #[test]
 fn a_collector_without_bgp_gives_named_ases_sites_and_countries() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name);
-    fs::write(path("flows.json"), FLOWS).unwrap();
-    fs::write(path("networks.csv"), "prefix,as,site\n192.0.2.0/24,64512,Berlin\n").unwrap();
+    let directory = KeptOnPanic::new("flow-exporter-tables-");
+    let networks = "prefix,as,site\n192.0.2.0/24,64512,Berlin\n";
     let exporter = Exporter::start(&[
-        format!("--input={}", path("flows.json").display()),
-        format!("--networks={}", path("networks.csv").display()),
+        directory.file("--input", "flows.json", FLOWS),
+        directory.file("--networks", "networks.csv", networks),
         "--as-table=embedded".to_owned(),
         "--as-names=embedded".to_owned(),
         "--labels=remote_as,remote_as_name,remote_country,site".to_owned(),
@@ -35,5 +36,50 @@ fn a_collector_without_bgp_gives_named_ases_sites_and_countries() {
     }
     assert_eq!(page.sum_with("flow_exporter_as_found_total", "by", "networks"), 2);
     assert_eq!(page.sum_with("flow_exporter_as_found_total", "by", "table"), 2);
+    assert!(exporter.stop().success());
+}
+
+#[test]
+fn a_list_of_networks_that_changes_counts_from_then_on_and_a_broken_one_changes_nothing() {
+    let (cluster, directory) = (cluster(1), KeptOnPanic::new("flow-exporter-tables-"));
+    let mut producer = producer(&cluster);
+    let mut send = || {
+        for record in FLOWS.lines() {
+            producer.send(0, record);
+        }
+        producer.flush();
+    };
+    let list = |text| directory.file("--networks", "networks.csv", text);
+    let mut arguments = count(&cluster.bootstrap_servers(), TOPIC);
+    arguments.retain(|argument| !argument.starts_with("--asn="));
+    arguments.extend([
+        list("prefix,as,site\n192.0.2.0/24,64512,Berlin\n"),
+        format!("--state-dir={}", directory.path().join("state").display()),
+        "--labels=source_as,site".to_owned(),
+    ]);
+    let exporter = Exporter::start(&arguments);
+    let received = "flow_receive_bytes_total";
+    let at = |site: &str| exporter.page().sum_with(received, "site", site);
+    send();
+    exporter.wait_for_sum(received, 50, LIMIT);
+    assert_eq!((at("Berlin"), at("Hamburg")), (50, 0));
+
+    list("prefix,as,site\n192.0.2.0/24,64512\n");
+    exporter.wait_for_log("networks have changed, and can't be used", LIMIT);
+    let why = "networks.csv: line 2: the row has 2 fields and the first line 3";
+    assert!(exporter.log().contains(why), "{}", exporter.log());
+    send();
+    exporter.wait_for_sum(received, 100, LIMIT);
+    assert_eq!((at("Berlin"), at("Hamburg")), (100, 0));
+
+    list("prefix,as,site\n192.0.2.0/25,64513,Hamburg\n");
+    exporter.wait_for_log("networks have changed, and are in use", LIMIT);
+    send();
+    exporter.wait_for_sum(received, 150, LIMIT);
+    // The series of the earlier list has not ended.
+    assert_eq!((at("Berlin"), at("Hamburg")), (100, 50));
+    let page = exporter.page();
+    let by_as = |asn: &str| page.sum_with("flow_transmit_bytes_total", "source_as", asn);
+    assert_eq!((by_as("64512"), by_as("64513")), (14, 7));
     assert!(exporter.stop().success());
 }

@@ -17,7 +17,7 @@ use testkit::{
     exporter::{Exporter, KeptOnPanic, count},
     http,
     page::Page,
-    produce::{Flows, unnamed},
+    produce::{ASN, Flows, unnamed},
     receiver::{Labels, Receiver},
     series::{Totals, whole},
 };
@@ -257,5 +257,61 @@ fn views_that_can_not_be_taken_up_change_nothing_and_the_answer_says_why() {
     configure(&config, BEFORE, &receiver);
     let answer = exporter.reload().unwrap();
     assert!(answer.contains("nothing has changed"), "{answer}");
+    assert!(exporter.stop().success());
+}
+
+#[test]
+fn a_cap_that_a_reload_raises_lets_series_begin_and_a_lower_one_ends_none() {
+    let (cluster, receiver) = (cluster(1), http::block_on(async { Receiver::new() }));
+    let mut producer = producer(&cluster);
+    let directory = KeptOnPanic::new("flow-exporter-views-");
+    let config = directory.path().join("config.yml");
+    let cap = |max_series: u32| {
+        let view = format!("{{labels: [hostname], keep: [], max_series: {max_series}}}");
+        configure(&config, &format!("views: {{flow: {{}}, device: {view}}}\n"), &receiver);
+    };
+    cap(2);
+    let exporter = Exporter::start(&arguments(&cluster, directory.path()));
+    let mut bytes = 0;
+    // One flow of each of these devices, and what is counted then.
+    let mut send = |devices: &[&str]| {
+        for device in devices {
+            let record =
+                format!(r#"{{"as_src": {ASN}, "as_dst": 1, "label": "{device}", "bytes": 100}}"#);
+            producer.send(0, &record);
+            bytes += 100;
+        }
+        producer.flush();
+        exporter.wait_for_sum("flow_transmit_bytes_total", bytes, LIMIT);
+        let page = exporter.page();
+        let samples = page.samples("flow_device_transmit_bytes_total");
+        let series = samples.map(|sample| {
+            (sample.labels["hostname"].clone(), sample.value.parse::<u64>().unwrap())
+        });
+        (
+            series.collect::<BTreeMap<_, _>>(),
+            page.sum_with("flow_exporter_series_limit", "view", "device"),
+        )
+    };
+    let expected = |series: &[(&str, u64)], limit| {
+        let series = series.iter().map(|(device, bytes)| ((*device).to_owned(), *bytes));
+        (series.collect::<BTreeMap<_, _>>(), limit)
+    };
+    send(&["a", "b"]);
+    let found = send(&["c", "d"]);
+    assert_eq!(found, expected(&[("a", 100), ("b", 100), ("other", 200)], 2));
+
+    cap(3);
+    let answer = exporter.reload().unwrap();
+    assert_eq!(answer, "Reloaded.\nview device changed: its series continue\n");
+    send(&["a", "c"]);
+    let found = send(&["d"]);
+    assert_eq!(found, expected(&[("a", 200), ("b", 100), ("c", 100), ("other", 300)], 3));
+
+    cap(1);
+    exporter.reload().unwrap();
+    let found = send(&["a", "b", "c", "d", "e"]);
+    assert_eq!(found, expected(&[("a", 300), ("b", 200), ("c", 200), ("other", 500)], 1));
+    exporter.wait_for_account(LIMIT);
     assert!(exporter.stop().success());
 }

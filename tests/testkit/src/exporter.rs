@@ -60,6 +60,16 @@ impl KeptOnPanic {
     pub fn path(&self) -> &Path {
         self.0.path()
     }
+
+    /// Writes a file, in the place of one of this name, and returns the flag that names it.
+    pub fn file(&self, flag: &str, name: &str, text: &str) -> String {
+        let path = self.path().join(name);
+        // Renamed into place: what is read at the same time is one of them as a whole.
+        let new = self.path().join(format!("{name}.new"));
+        fs::write(&new, text).expect("a file is written");
+        fs::rename(&new, &path).expect("a file is renamed");
+        format!("{flag}={}", path.display())
+    }
 }
 
 impl Drop for KeptOnPanic {

@@ -28,6 +28,8 @@ pub(super) struct Flows {
     counts: Counts,
     tally: Tally,
     views: ViewTally,
+    /// Flows without the sampling rate by which they are to be multiplied; `None` where they are not.
+    unsampled: Option<u64>,
     /// Whether the input is one that can be read only once.
     is_left: bool,
     formats: Formats,
@@ -43,6 +45,7 @@ impl Flows {
             by_format: vec![0; counting.formats.all().len()],
             formats: counting.formats.clone(),
             tally: Tally::new(Setup::from(&counting)),
+            unsampled: counting.sampling.multiplies.then_some(0),
             rule: counting.rule.clone(),
             pipeline: Pipeline::new(&schema, counting),
             counts: Counts::new(Arc::clone(&schema)),
@@ -60,6 +63,9 @@ impl Flows {
         self.pipeline.message(payload, counts, |reason, _| malformed(reason.label()));
         self.tally.add(counts);
         self.views.add(counts);
+        if let Some(unsampled) = &mut self.unsampled {
+            *unsampled += counts.unknown_rate;
+        }
         counts.clear();
     }
 
@@ -149,7 +155,19 @@ impl Flows {
                 hints.push(lack.text);
             }
         }
+        hints.extend(self.hint_at_sampling());
         (Found { title, works: Some(works), findings }, hints)
+    }
+
+    /// What it means that flows have no sampling rate, if they should.
+    fn hint_at_sampling(&self) -> Option<String> {
+        let unsampled = self.unsampled.filter(|&unsampled| unsampled > 0)?;
+        let flows = self.tally.flows();
+        Some(format!(
+            "--pmacct-sampling multiply: {unsampled} of {flows} flows have no sampling rate, and count \
+             as written; pmacct's aggregate needs sampling_rate, or give their exporters a \
+             sampling_rate in --config"
+        ))
     }
 
     /// What it means that AS 0 is monitored, if it is.

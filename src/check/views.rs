@@ -10,7 +10,7 @@ use crate::{
 /// Flows by view, and by the reason for which one does not count them.
 pub(super) struct ViewTally {
     schema: Arc<Schema>,
-    flows: u64,
+    /// All flows, in the order of [`Class::ALL`].
     classes: [u64; Class::ALL.len()],
     /// In the order of [`Schema::configured`].
     views: Vec<OfView>,
@@ -32,7 +32,6 @@ impl ViewTally {
             ..OfView::default()
         };
         ViewTally {
-            flows: 0,
             classes: Default::default(),
             views: schema.configured().iter().map(of_view).collect(),
             schema,
@@ -41,7 +40,6 @@ impl ViewTally {
 
     /// Adds what a table says.
     pub(super) fn add(&mut self, counts: &Counts) {
-        self.flows += counts.classes.iter().sum::<u64>();
         for (sum, more) in self.classes.iter_mut().zip(counts.classes) {
             *sum += more;
         }
@@ -60,9 +58,10 @@ impl ViewTally {
         let found: Vec<_> =
             found.map(|(class, flows)| format!("{flows} {}", class.name())).collect();
         let classes = format!("flows by class: {}", found.join(", "));
+        let flows: u64 = self.classes.iter().sum();
         let views = self.schema.configured().iter().zip(&self.views);
         let views = views.map(|(view, of_view)| {
-            let (name, counted, flows) = (view.name(), of_view.counted, self.flows);
+            let (name, counted) = (view.name(), of_view.counted);
             let mut line = format!("view {name} would count {counted} of {flows} flows");
             let uncounted = self.uncounted(view, of_view);
             if !uncounted.is_empty() {

@@ -94,18 +94,13 @@ impl Tally {
         self.sampled.add(counts);
     }
 
-    /// Flows that were counted.
-    pub fn counted(&self) -> u64 {
-        self.counted
-    }
-
     /// Flows, counted or not.
     pub fn flows(&self) -> u64 {
         self.counted + self.ignored.iter().sum::<u64>()
     }
 
     /// Flows, counted or not, by class.
-    pub fn classes(&self) -> impl Iterator<Item = (Class, u64)> {
+    fn classes(&self) -> impl Iterator<Item = (Class, u64)> {
         Class::ALL.into_iter().map(|class| (class, self.classes[class as usize]))
     }
 
@@ -131,8 +126,10 @@ impl Tally {
 
     /// The AS numbers that the verdict names.
     pub fn named(&self) -> Vec<u32> {
-        let names_some = self.main_reason() == Some(Ignored::OtherAs);
-        if names_some { self.most_frequent() } else { Vec::new() }
+        let is_about_ases = self.main_reason() == Some(Ignored::OtherAs);
+        // What is local by its address alone may be of any AS.
+        let are_telling = is_about_ases && !self.setup.rule.ases.is_empty();
+        if are_telling { self.most_frequent() } else { Vec::new() }
     }
 
     /// Why most records are not counted, if they are flows.
@@ -212,9 +209,8 @@ impl Tally {
             }
         });
         interfaces.into_iter().for_each(&mut say);
-        let ases: Vec<_> = self.most_frequent().iter().map(u32::to_string).collect();
-        let are_telling = !rule.ases.is_empty() || !lacks_addresses;
-        if are_telling && !ases.is_empty() {
+        let ases: Vec<_> = self.named().iter().map(u32::to_string).collect();
+        if !ases.is_empty() {
             say(&format!("most frequent: {}", ases.join(", ")));
         }
         if rule.only_as() == Some(0) {

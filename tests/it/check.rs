@@ -212,7 +212,7 @@ fn advice_about_interfaces_names_what_they_need() {
         let files = Files::new([("flows.json", records.as_str()), ("config.yml", config)]);
         let (text, code) = files.check("--input=@flows.json --config=@config.yml");
         let expected =
-            format!("  0 of 1 flows are from or to interfaces of 1 exporters; {expected}; most");
+            format!("  0 of 1 flows are from or to interfaces of 1 exporters; {expected}\n");
         assert!(text.contains(&expected) && code == Some(1), "{code:?}: {text}");
     }
 }
@@ -332,6 +332,20 @@ fn what_can_not_be_judged_is_said_to_be_unknown_and_nothing_to_check_is_an_error
     let (text, code) = files.check("");
     assert!(text.contains("nothing to check is given: give --brokers"), "{text}");
     assert_eq!((text.lines().count(), code), (1, Some(2)), "{text}");
+}
+
+#[test]
+fn flows_without_the_rate_by_which_they_are_multiplied_are_a_hint() {
+    let flow = |rate: &str| record(&format!("\"as_src\": 64512, \"as_dst\": 1{rate}"));
+    let records = [flow(""), flow(r#", "sampling_rate": 0"#), flow(r#", "sampling_rate": 100"#)];
+    let hint = "hint: --pmacct-sampling multiply: 2 of 3 flows have no sampling rate, and count as \
+                written; pmacct's aggregate needs sampling_rate, or give their exporters a \
+                sampling_rate in --config";
+    for (flag, hints) in [("--pmacct-sampling=multiply", 1), ("--pmacct-sampling=as-written", 0)] {
+        let (said, code) = judged(&records.concat(), &format!("--asn=64512 {flag}"));
+        let found = said.iter().filter(|line| **line == hint).count();
+        assert_eq!((found, code), (hints, Some(0)), "{flag}: {said:#?}");
+    }
 }
 
 /// The commands of a document, each with what it says there to be written; `…` stands for any lines.

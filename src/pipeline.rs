@@ -16,11 +16,13 @@ mod text;
 mod values;
 mod view;
 
+use std::net::IpAddr;
+
 use crate::{
     address::Tables,
     flow::{
         Decoder, Format, Formats, Malformed, PMACCT_NUMBER, Plan, Rates, Record, Slot,
-        datagram::{Datagram, Datagrams, Settings},
+        datagram::{Activity, Datagram, Datagrams, Settings},
         quoted,
     },
     schema::{Class, Dimension, Field, Filter, Schema},
@@ -127,6 +129,13 @@ impl Pipeline {
             Record::Skipped(reason) => counts.skipped[reason.index()] += 1,
             Record::Malformed(reason, _) => counts.malformed[reason.index()] += 1,
         });
+    }
+
+    /// Takes what exporters did since this was last called, as [`Datagrams::take_activity`] does.
+    pub fn take_activity(&mut self, each: impl FnMut(Option<IpAddr>, Activity)) {
+        if let Some(datagrams) = &mut self.datagrams {
+            datagrams.decoder.take_activity(each);
+        }
     }
 
     /// Decodes a message and counts what is in it. Calls `malformed` for each record that can't be

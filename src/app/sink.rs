@@ -1,13 +1,16 @@
 //! What a worker does with each message: passes it through the pipeline into its shard of the
 //! ledger.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
 use crate::{
     clock::UnixMs,
-    flow::{Malformed, datagram::Datagram},
+    flow::{
+        Malformed,
+        datagram::{Activity, Datagram, Refused},
+    },
     ledger::{Reader, Shard},
     log_limit::LogLimit,
     pipeline::{Counting, Pipeline},
@@ -17,6 +20,9 @@ use crate::{
 
 /// How much of a record that can't be decoded is logged, in characters.
 const QUOTE_CHARACTERS: usize = 300;
+
+/// Of how many exporters is logged what they sent.
+const EXPORTERS: usize = 20;
 
 static LOG_MALFORMED: LogLimit = LogLimit::new(Duration::from_secs(30));
 
@@ -74,6 +80,19 @@ impl Sink for CountingSink {
         }
     }
 
+    fn end_of_input(&mut self) {
+        let mut exporters = 0;
+        self.pipeline.take_activity(|exporter, activity| {
+            exporters += 1;
+            if exporters <= EXPORTERS {
+                log_activity(exporter, &activity);
+            }
+        });
+        if exporters > EXPORTERS {
+            tracing::info!("{} more exporters sent datagrams", exporters - EXPORTERS);
+        }
+    }
+
     fn wake_with(&mut self, waker: Arc<dyn Fn() + Send + Sync>) {
         self.shard.wake_with(waker);
     }
@@ -90,6 +109,29 @@ fn log_malformed(origin: Origin<'_>, reason: Malformed, record: &str, held_back:
         offset = origin.offset,
         held_back,
         "a record can't be decoded and is not counted; it begins with {quote:?}"
+    );
+}
+
+/// Logs what an exporter sent, besides flows.
+fn log_activity(exporter: Option<IpAddr>, activity: &Activity) {
+    let exporter = exporter.map_or("nobody known".to_owned(), |address| address.to_string());
+    let refused: Vec<_> = Refused::ALL
+        .into_iter()
+        .filter(|reason| activity.refused[reason.index()] > 0)
+        .map(|reason| format!("{}: {}", reason.label(), activity.refused[reason.index()]))
+        .collect();
+    tracing::info!(
+        exporter,
+        datagrams = activity.datagrams,
+        flows = activity.flows,
+        bytes = activity.bytes,
+        unknown_rate_flows = activity.unknown_rate_flows,
+        missing_datagrams = activity.missing_datagrams,
+        missing_flows = activity.missing_flows,
+        late = activity.late,
+        truncated_parts = activity.truncated_parts,
+        refused = refused.join(", "),
+        "datagrams of an exporter"
     );
 }
 

@@ -114,7 +114,10 @@ impl Running {
     pub(super) fn join(self) -> anyhow::Result<()> {
         match self {
             Running::Kafka(source) => source.join().context("consuming from Kafka"),
-            Running::Input(source) => source.join().context("reading the input"),
+            // Errors of I/O as such are those of standard output.
+            Running::Input(source) => {
+                source.join().map_err(|error| anyhow::anyhow!("reading the input: {error}"))
+            }
         }
     }
 }

@@ -1,18 +1,18 @@
 //! Counts the newest flows in a table of its own, to say whether they would be counted.
 
-use std::{
-    fs::{self, File},
-    io::{self, Read as _},
-    sync::Arc,
-};
+use std::{io, sync::Arc};
 
 use crate::{
     asn::AsNames,
+    clock::UnixMs,
     diagnosis::{Gravity, Setup, Tally},
-    flow::Formats,
+    flow::{
+        Formats,
+        datagram::{Datagram, Refused},
+    },
     pipeline::{Counting, Pipeline},
     schema::Schema,
-    source::input::Input,
+    source::input::{self, Beginning, Input, Unread},
     traffic::{Counts, Rule},
 };
 
@@ -35,6 +35,9 @@ pub(super) struct Flows {
     formats: Formats,
     /// Messages by the number of their format.
     by_format: Vec<u64>,
+    datagrams: u64,
+    /// What was not read of the input, if it is a capture.
+    unread: Option<Unread>,
 }
 
 impl Flows {
@@ -51,6 +54,8 @@ impl Flows {
             counts: Counts::new(Arc::clone(&schema)),
             views: ViewTally::new(schema),
             is_left: false,
+            datagrams: 0,
+            unread: None,
         }
     }
 
@@ -59,14 +64,8 @@ impl Flows {
         if let Some(number) = self.formats.of(payload) {
             self.by_format[number] += 1;
         }
-        let counts = &mut self.counts;
-        self.pipeline.message(payload, counts, |reason, _| malformed(reason.label()));
-        self.tally.add(counts);
-        self.views.add(counts);
-        if let Some(unsampled) = &mut self.unsampled {
-            *unsampled += counts.unknown_rate;
-        }
-        counts.clear();
+        self.pipeline.message(payload, &mut self.counts, |reason, _| malformed(reason.label()));
+        self.add();
     }
 
     /// How many records of each kind there were, in one line.
@@ -86,35 +85,65 @@ impl Flows {
         (!listed.is_empty()).then(|| format!("messages by format: {}", listed.join(", ")))
     }
 
-    /// Counts the first lines of a file, and says what they are. Standard input and pipes are left for
-    /// the program to read.
+    /// Counts the first messages of a file, and says what they are. Standard input and pipes are left
+    /// for the program to read.
     pub(super) fn read(&mut self, input: &Input) -> io::Result<String> {
-        let path = match input {
-            // Opening a pipe would wait for its writer.
-            Input::File(path) if fs::metadata(path)?.is_file() => path,
-            _ => {
-                self.is_left = true;
-                return Ok("it can be opened".to_owned());
+        let beginning = input::beginning(input, FILE_BYTES, &mut |message| {
+            if let Some(sender) = message.sender {
+                let received = message.time.unwrap_or(UnixMs::EPOCH);
+                self.datagram(&Datagram::new(message.payload, sender, received));
+            } else {
+                self.message(message.payload, |_| {});
             }
+        })?;
+        let Some(Beginning { is_whole, unread }) = beginning else {
+            self.is_left = true;
+            return Ok("it can be opened".to_owned());
         };
-        let file = File::open(path)?;
-        let mut text = Vec::new();
-        file.take(FILE_BYTES).read_to_end(&mut text)?;
-        let mut part = "it";
-        if text.len() as u64 == FILE_BYTES {
-            part = "its first MiB";
-            // The last line is most likely incomplete.
-            text.truncate(memchr::memrchr(b'\n', &text).map_or(0, |end| end + 1));
+        self.unread = unread;
+        let part = if is_whole { "it" } else { "its first MiB" };
+        if unread.is_none() {
+            return Ok(format!("in {part}: {}", self.records()));
         }
-        for line in text.split_inclusive(|&byte| byte == b'\n') {
-            self.message(line, |_| {});
+        let (datagrams, flows) = (self.datagrams, self.tally.flows());
+        Ok(format!("in {part}: a capture of {datagrams} datagrams with {flows} flows"))
+    }
+
+    fn datagram(&mut self, datagram: &Datagram<'_>) {
+        self.datagrams += 1;
+        self.pipeline.datagram(datagram, &mut self.counts);
+        self.add();
+    }
+
+    /// Adds what was counted of a message.
+    fn add(&mut self) {
+        self.tally.add(&self.counts);
+        self.views.add(&self.counts);
+        if let Some(unsampled) = &mut self.unsampled {
+            *unsampled += self.counts.unknown_rate;
         }
-        Ok(format!("in {part}: {}", self.records()))
+        self.counts.clear();
+    }
+
+    /// Why nothing was found in a capture.
+    fn judge_capture(&mut self, unread: Unread) -> String {
+        if self.datagrams == 0 {
+            return format!("there is no UDP datagram in its first packets: {unread}");
+        }
+        let mut unknown = 0;
+        self.pipeline.take_activity(|_, activity| {
+            unknown += activity.refused[Refused::Protocol.index()];
+        });
+        let of = format!("no flow is in its first {} datagrams", self.datagrams);
+        if unknown == self.datagrams {
+            return format!("{of}: they are not of NetFlow v5 or v9, IPFIX or sFlow v5");
+        }
+        format!("{of}; {unknown} are not of NetFlow v5 or v9, IPFIX or sFlow v5")
     }
 
     /// Whether flows of the monitored networks were among them, what each view would count, and what
     /// they lack; with hints at what works and could be better.
-    pub(super) fn judge(&self, names: &AsNames) -> (Found, Vec<String>) {
+    pub(super) fn judge(&mut self, names: &AsNames) -> (Found, Vec<String>) {
         let called = |asn| match names.get(asn) {
             "" => format!("AS {asn}"),
             name => format!("AS {asn} ({name})"),
@@ -124,6 +153,10 @@ impl Flows {
             None => format!("flows of {}", self.rule),
         };
         let mut hints: Vec<String> = self.hint_at_as_zero().into_iter().collect();
+        if let (0, Some(unread)) = (self.tally.records(), self.unread) {
+            let findings = vec![self.judge_capture(unread)];
+            return (Found { title, works: Some(false), findings }, hints);
+        }
         if self.tally.records() == 0 {
             let why = if self.is_left {
                 "the input can be read only once, and is left to the program"

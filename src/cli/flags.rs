@@ -211,7 +211,8 @@ pub struct SourceFlags {
     pub workers: Option<u16>,
     /// Read records from a file or standard input (-) instead of Kafka.
     ///
-    /// One record a line.
+    /// One record a line; or a capture (pcap, pcapng) of NetFlow, IPFIX and sFlow as exporters send
+    /// them.
     #[arg(long, env = "FLOW_EXPORTER_INPUT", value_name = "FILE|-")]
     pub input: Option<Input>,
     /// Exit at the end of the input.

@@ -55,6 +55,10 @@ pub trait Sink: Send + 'static {
     /// has merged what was handed over before.
     fn hand_over(&mut self, positions: Vec<Position>);
 
+    /// The input has ended or can't be read further, and all messages of it have been given to this
+    /// sink.
+    fn end_of_input(&mut self) {}
+
     /// Gives the sink the means to wake its thread when a hand-over is due.
     fn wake_with(&mut self, waker: Arc<dyn Fn() + Send + Sync>);
 }

@@ -11,6 +11,7 @@
 mod address;
 mod as_names;
 mod auth;
+mod captures;
 mod check;
 mod config;
 mod datagrams;

@@ -27,6 +27,8 @@ pub struct Packet {
     pub vlan: Option<u16>,
     /// Which part of a larger packet it is; `None` if it is whole.
     pub fragment: Option<Fragment>,
+    /// Where the IP header begins in the bytes that were read.
+    pub start: usize,
     /// Where what is behind the IP headers begins in the bytes that were read. It may be behind their
     /// end.
     pub payload: usize,
@@ -73,7 +75,8 @@ const LEAST_ETHERNET_TYPE: u16 = 0x0600;
 const HOP_BY_HOP: u8 = 0;
 /// The protocol TCP.
 pub(super) const TCP: u8 = 6;
-const UDP: u8 = 17;
+/// The protocol UDP.
+pub const UDP: u8 = 17;
 const DCCP: u8 = 33;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
@@ -265,6 +268,7 @@ impl Bytes<'_> {
             length: self.length_or_rest(length.into(), at, header_length),
             vlan: None,
             fragment: (flags & 0x3fff != 0).then_some(fragment),
+            start: at,
             payload: at + header_length,
         };
         Ok(self.with_transport(packet))
@@ -301,6 +305,7 @@ impl Bytes<'_> {
             length: self.length_or_rest(length, at, HEADER),
             vlan: None,
             fragment: None,
+            start: at,
             payload: at + HEADER,
         };
         Ok(self.with_extensions(packet, self.bytes[at + 6]))

@@ -472,6 +472,7 @@ fn ip_record(input: &mut Input<'_>, format: u32) -> Option<Packet> {
         length,
         vlan: None,
         fragment: None,
+        start: 0,
         payload: 0,
     })
 }

@@ -22,6 +22,11 @@ impl Progress {
         Progress { total_bytes, read_bytes: 0, logged: Instant::now(), logged_bytes: 0 }
     }
 
+    /// How much was read and counted.
+    pub(super) fn read_bytes(&self) -> i64 {
+        self.read_bytes as i64
+    }
+
     /// Adds the number of bytes that were read and counted.
     pub(super) fn add(&mut self, name: &str, bytes: usize) {
         self.read_bytes += bytes as u64;

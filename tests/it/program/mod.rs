@@ -2,6 +2,7 @@
 //! on command, and on files. What only real servers can show is in `tests/e2e`.
 
 mod bounds;
+mod captures;
 mod clock;
 mod cluster;
 mod crash;

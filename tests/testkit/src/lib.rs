@@ -4,7 +4,7 @@
 //! |---|---|
 //! | the stages, in this process | [`receiver`], [`log`], [`accounting`], [`fake_ledger`], [`definitions`], [`counting`], [`snapshots`], [`faults`] |
 //! | the program, as a child | [`exporter`], [`child`], [`page`], [`http`] |
-//! | Kafka and flows | [`cluster`] (librdkafka's mock), [`produce`], [`series`], [`netflow`], [`sflow`], [`packet`] |
+//! | Kafka and flows | [`cluster`] (librdkafka's mock), [`produce`], [`series`], [`netflow`], [`sflow`], [`packet`], [`capture`] |
 //! | real servers (`scripts/e2e`) | [`servers`], [`query`] |
 //!
 //! Helpers panic on errors: a step that fails is a test that fails.
@@ -19,6 +19,7 @@
 )]
 
 pub mod accounting;
+pub mod capture;
 pub mod child;
 pub mod cluster;
 pub mod counting;

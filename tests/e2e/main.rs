@@ -10,6 +10,7 @@ mod history;
 mod link;
 
 mod backlog;
+mod captures;
 mod compose;
 mod crash;
 mod databases;

@@ -13,6 +13,7 @@ use flow_exporter::{
 
 mod packets;
 mod sflow;
+mod sflow_parser;
 mod v5;
 
 /// A decoder and what has come out of it.

@@ -111,13 +111,6 @@ fn label_of(field: &Field) -> Option<&'static str> {
 
 /// The labels that have the same words in whatever order, or else those that have all of them.
 fn of_words(name: &str) -> Option<String> {
-    let words = |name: &'_ str| -> BTreeSet<String> {
-        let word = |word: &str| {
-            let found = SYNONYMS.iter().find(|(other, _)| *other == word);
-            found.map_or(word, |(_, ours)| ours).to_owned()
-        };
-        name.to_ascii_lowercase().split(['_', '-', '.', ' ']).map(word).collect()
-    };
     let asked = words(name);
     let having: Vec<_> =
         Dimension::label_names().filter(|label| words(label).is_superset(&asked)).collect();
@@ -125,6 +118,24 @@ fn of_words(name: &str) -> Option<String> {
         Some(label) => Some(meant(&[label])),
         None => (1..=MOST_MEANT).contains(&having.len()).then(|| meant(&having)),
     }
+}
+
+/// The words of a name, as our labels call them: `SrcPort` has two as well.
+fn words(name: &str) -> BTreeSet<String> {
+    let mut separated = String::new();
+    let mut follows_lower = false;
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && follows_lower {
+            separated.push('_');
+        }
+        follows_lower = letter.is_ascii_lowercase();
+        separated.push(letter.to_ascii_lowercase());
+    }
+    let ours = |word: &str| {
+        let found = SYNONYMS.iter().find(|(other, _)| *other == word);
+        found.map_or(word, |(_, ours)| ours).to_owned()
+    };
+    separated.split(['_', '-', '.', ' ']).map(ours).collect()
 }
 
 fn meant(labels: &[&str]) -> String {
@@ -166,6 +177,10 @@ mod tests {
             ("country_ip_dst", "did you mean destination_country?"),
             ("port", "did you mean source_port, destination_port or service_port?"),
             ("Source-AS", "did you mean source_as?"),
+            ("SrcAddr", "did you mean source_address?"),
+            ("DstAS", "did you mean destination_as?"),
+            ("ip_tos", "did you mean dscp?"),
+            ("bgp_communities", "did you mean communities?"),
             ("hostnam", "did you mean hostname?"),
             ("packets", "packets is a measure: list packets in measures"),
             ("zzzzzzzz", "docs/views.md lists all labels"),

@@ -14,7 +14,7 @@ use super::{
     goflow2::{self, Goflow2},
     json::Cursor,
     maps,
-    pmacct::json_keys,
+    pmacct::{aggregate_key, json_keys},
 };
 
 /// A format of messages.
@@ -123,6 +123,17 @@ const GOFLOW2_NUMBER: usize = 1;
 
 /// All formats that are always there, told apart by message.
 static READY: LazyLock<Formats> = LazyLock::new(|| Formats::new([]));
+
+/// The field with a meaning of its own that one of these formats calls by this name, or pmacct's
+/// `aggregate`.
+pub fn field_called(name: &str) -> Option<Field> {
+    let is_called = |field: &&Field| {
+        let in_formats = READY.all.iter().flat_map(|format| format.names(field));
+        let mut names = in_formats.chain(aggregate_key(field).map(str::to_owned));
+        names.any(|known| known == name)
+    };
+    Field::TYPED.iter().find(is_called).cloned()
+}
 
 impl Default for Formats {
     fn default() -> Self {

@@ -127,13 +127,6 @@ pub fn aggregate_key(field: &Field) -> Option<&'static str> {
     names(field).1
 }
 
-/// The field with a meaning of its own that pmacct calls by this name, in its JSON or in `aggregate`.
-pub fn field_called(name: &str) -> Option<Field> {
-    let is_called =
-        |field: &&Field| json_keys(field).chain(aggregate_key(field)).any(|known| known == name);
-    Field::TYPED.iter().find(is_called).cloned()
-}
-
 /// Whether a key is that of a field with a meaning of its own.
 pub fn is_typed(key: &str) -> bool {
     key == EVENT_TYPE || Field::TYPED.iter().any(|field| json_keys(field).any(|name| name == key))

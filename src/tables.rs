@@ -13,7 +13,7 @@ mod error;
 mod refresher;
 mod source;
 
-pub use addresses::{AddressSources, Watch};
+pub use addresses::{AddressSources, Watch, WatchHandle};
 pub use error::TablesError;
 pub use refresher::{LOOK_EVERY, Refresher, load};
 pub use source::{NetworksFile, Source, TableSource, TableSources};

@@ -12,7 +12,7 @@ use crate::{
     ledger::{ChangeError, Reader, Shard},
     pipeline::Counting,
     schema::Schema,
-    tables::Watch,
+    tables::{TablesError, Watch, WatchHandle},
     traffic::Rule,
 };
 
@@ -26,6 +26,8 @@ pub(super) struct Counted {
     about: watch::Sender<String>,
     /// Where flows come from.
     origin: String,
+    /// Reads files with tables of addresses again, if there are any.
+    files: Option<WatchHandle>,
 }
 
 /// What is configured, with the tables of addresses; and what watches their files.
@@ -36,10 +38,28 @@ pub(super) fn counting(config: &Config) -> Result<(Counting, Option<Watch>), Con
 }
 
 impl Counted {
-    pub(super) fn new(counting: Counting, source: &SourceConfig, demo: Option<&Demo>) -> Self {
+    /// By `counting`, of which `files` watches the files.
+    pub(super) fn new(
+        counting: Counting,
+        files: Option<&Watch>,
+        source: &SourceConfig,
+        demo: Option<&Demo>,
+    ) -> Self {
         let origin = origin(source, demo);
         let about = watch::Sender::new(about(&counting.rule, &origin));
-        Counted { counting: watch::Sender::new(counting), about, origin }
+        let files = files.map(Watch::handle);
+        Counted { counting: watch::Sender::new(counting), about, origin, files }
+    }
+
+    /// Takes up files with tables of addresses that have changed. Says which, in lines for people.
+    ///
+    /// # Errors
+    /// If one can't be used. What was in use of it stays.
+    pub(super) async fn read_files(&self) -> Result<Vec<String>, TablesError> {
+        match &self.files {
+            Some(files) => files.read().await,
+            None => Ok(Vec::new()),
+        }
     }
 
     pub(super) fn rule(&self) -> Rule {

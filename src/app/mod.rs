@@ -97,7 +97,7 @@ pub async fn run(
         SourceConfig::Kafka(_) | SourceConfig::Input { .. } => None,
     };
     let demo = demo.transpose().context("starting the demo")?;
-    let counted = Counted::new(counting, &config.source, demo.as_ref());
+    let counted = Counted::new(counting, watch.as_ref(), &config.source, demo.as_ref());
     let identity = identity(&config.source, counted.rule());
     let state_dir = state_dir(&config, &identity)?;
     let store = store(&config, &identity, &schema, state_dir.as_deref()).map_err(refuse_state)?;

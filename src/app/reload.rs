@@ -105,6 +105,9 @@ impl Reloader {
                 ReloadError::NeedsRestart(error.to_string())
             }
         })?;
+        // These files are read again by themselves as well, whatever becomes of the rest.
+        let files_read = self.counted.read_files().await;
+        let files_read = files_read.map_err(|error| ReloadError::Invalid(error.to_string()))?;
         let mut done = Vec::new();
         let names = names_config(&new, self.state_dir.clone());
         if self.config.views != new.views || self.counted.differs(&new) {
@@ -126,10 +129,11 @@ impl Reloader {
             });
         }
         let (endpoints_done, failed) = self.endpoints.apply(change).await;
-        if endpoints_done.is_empty() && done.is_empty() {
+        done.extend(files_read);
+        done.extend(endpoints_done);
+        if done.is_empty() {
             done.push("nothing has changed".to_owned());
         }
-        done.extend(endpoints_done);
         // An endpoint that could not be started is not in use: the next reload tries it again.
         let endpoints = self.endpoints.configured();
         self.config = Config { push: PushConfig { endpoints, ..new.push }, ..new };

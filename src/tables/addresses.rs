@@ -1,10 +1,17 @@
 //! All that counting knows of addresses, and the files that it comes from.
 
-use crate::address::{Networks, Shared, Table, Tables};
+use std::sync::Arc;
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time,
+};
+
+use crate::address::{Shared, Tables};
 
 use super::{
     error::TablesError,
-    refresher::{self, Refresher},
+    refresher::{self, LOOK_EVERY, Refresher},
     source::{NetworksFile, Source, TableSource, TableSources},
 };
 
@@ -20,8 +27,24 @@ pub struct AddressSources {
 /// Reads files again when they change.
 #[derive(Debug)]
 pub struct Watch {
-    networks: Option<(Refresher<NetworksFile>, Shared<Networks>)>,
-    table: Option<(Refresher<TableSources>, Shared<Table>)>,
+    networks: Option<Watched<NetworksFile>>,
+    table: Option<Watched<TableSources>>,
+    asked: mpsc::Receiver<Asked>,
+    handle: WatchHandle,
+}
+
+/// Where to say what files have changed and are in use, in lines for people.
+type Asked = oneshot::Sender<Result<Vec<String>, TablesError>>;
+
+/// Has files read again at once.
+#[derive(Debug, Clone)]
+pub struct WatchHandle(mpsc::Sender<Asked>);
+
+/// What files say, as it is in use.
+#[derive(Debug)]
+struct Watched<S: Source> {
+    refresher: Refresher<S>,
+    shared: Shared<S::Value>,
 }
 
 impl AddressSources {
@@ -33,11 +56,13 @@ impl AddressSources {
         let networks = self.networks.clone().map(load).transpose()?;
         let table = self.table.clone().map(load).transpose()?;
         let tables = Tables {
-            networks: networks.as_ref().map(|(_, networks)| networks.clone()),
-            table: table.as_ref().map(|(_, table)| table.clone()),
+            networks: networks.as_ref().map(|networks| networks.shared.clone()),
+            table: table.as_ref().map(|table| table.shared.clone()),
             has_embedded_countries: self.table.is_none(),
         };
-        Ok((tables, self.has_files().then_some(Watch { networks, table })))
+        let (ask, asked) = mpsc::channel(1);
+        let watch = Watch { networks, table, asked, handle: WatchHandle(ask) };
+        Ok((tables, self.has_files().then_some(watch)))
     }
 
     /// Whether there are files to be read again.
@@ -48,27 +73,95 @@ impl AddressSources {
     }
 }
 
+impl WatchHandle {
+    /// Has files that have changed, or that can't be used, read again. Says in lines for people which
+    /// of them are in use from now on.
+    ///
+    /// # Errors
+    /// If one can't be used. What was in use of it stays.
+    pub async fn read(&self) -> Result<Vec<String>, TablesError> {
+        let (answer, answered) = oneshot::channel();
+        // Without an answer, the program is stopping.
+        drop(self.0.send(answer).await);
+        answered.await.unwrap_or_else(|_| Ok(Vec::new()))
+    }
+}
+
 impl Watch {
+    /// Has the files read again at once, while this runs.
+    pub fn handle(&self) -> WatchHandle {
+        self.handle.clone()
+    }
+
     /// Looks at the files again and again, and replaces what has changed. Returns at `shutdown`.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
         let looks = async {
-            tokio::join!(look(self.networks), look(self.table));
-            std::future::pending::<()>().await;
+            loop {
+                tokio::select! {
+                    () = time::sleep(LOOK_EVERY) => self.look().await,
+                    Some(answer) = self.asked.recv() => {
+                        // Who asked may have gone.
+                        drop(answer.send(self.look_again().await));
+                    }
+                }
+            }
         };
         tokio::select! {
             () = shutdown => {}
             () = looks => {}
         }
     }
-}
 
-fn load<S: Source>(source: S) -> Result<(Refresher<S>, Shared<S::Value>), TablesError> {
-    let (value, refresher) = refresher::load(source)?;
-    Ok((refresher, Shared::new(value)))
-}
-
-async fn look<S: Source>(watched: Option<(Refresher<S>, Shared<S::Value>)>) {
-    if let Some((refresher, shared)) = watched {
-        refresher.run(std::future::pending(), |value| shared.replace(value)).await;
+    async fn look(&mut self) {
+        if let Some(networks) = &mut self.networks {
+            networks.look().await;
+        }
+        if let Some(table) = &mut self.table {
+            table.look().await;
+        }
     }
+
+    async fn look_again(&mut self) -> Result<Vec<String>, TablesError> {
+        let networks = match &mut self.networks {
+            Some(networks) => networks.look_again().await?,
+            None => None,
+        };
+        let table = match &mut self.table {
+            Some(table) => table.look_again().await?,
+            None => None,
+        };
+        Ok(networks.into_iter().chain(table).collect())
+    }
+}
+
+impl<S: Source> Watched<S> {
+    /// Replaces what has changed.
+    async fn look(&mut self) {
+        match self.refresher.look().await {
+            Some(Ok(value)) => drop(self.replace(value)),
+            Some(Err(error)) => tracing::warn!(
+                "{} have changed, and can't be used; those in use stay. Correct this: {error}",
+                S::WHAT
+            ),
+            None => {}
+        }
+    }
+
+    /// Replaces what has changed, and says so.
+    async fn look_again(&mut self) -> Result<Option<String>, TablesError> {
+        let value = self.refresher.look_again().await.transpose()?;
+        Ok(value.map(|value| self.replace(value)))
+    }
+
+    fn replace(&self, value: Arc<S::Value>) -> String {
+        self.shared.replace(value);
+        let said = format!("{} have changed, and are in use", S::WHAT);
+        tracing::info!("{said}");
+        said
+    }
+}
+
+fn load<S: Source>(source: S) -> Result<Watched<S>, TablesError> {
+    let (value, refresher) = refresher::load(source)?;
+    Ok(Watched { refresher, shared: Shared::new(value) })
 }

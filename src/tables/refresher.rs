@@ -16,6 +16,8 @@ pub struct Refresher<S> {
     /// The state of each file when it was last read, whether or not it could be; `None` if there
     /// was none.
     stamps: Vec<Option<Stamp>>,
+    /// Whether it could not be used then.
+    is_refused: bool,
 }
 
 /// Reads all files for the first time.
@@ -25,50 +27,31 @@ pub struct Refresher<S> {
 pub fn load<S: Source>(source: S) -> Result<(Arc<S::Value>, Refresher<S>), TablesError> {
     let stamps = stamps(&source);
     let value = source.read()?;
-    Ok((Arc::new(value), Refresher { source, stamps }))
+    Ok((Arc::new(value), Refresher { source, stamps, is_refused: false }))
 }
 
 impl<S: Source> Refresher<S> {
-    /// Looks at the files again and again, and passes on each new value. Returns at `shutdown`; at
-    /// once, if there are no files.
-    pub async fn run(
-        mut self,
-        shutdown: impl Future<Output = ()>,
-        mut replace: impl FnMut(Arc<S::Value>),
-    ) {
-        let look = async {
-            while !self.stamps.is_empty() {
-                tokio::time::sleep(LOOK_EVERY).await;
-                match self.look().await {
-                    Some(Ok(value)) => {
-                        tracing::info!("{} have changed, and are in use", S::WHAT);
-                        replace(value);
-                    }
-                    Some(Err(error)) => tracing::warn!(
-                        "{} have changed, and can't be used; those in use stay. Correct this: {error}",
-                        S::WHAT
-                    ),
-                    None => {}
-                }
-            }
-        };
-        tokio::select! {
-            () = shutdown => {}
-            () = look => {}
-        }
-    }
-
     /// Reads all files, if one has changed since they were read, or comes or goes. A file that
     /// can't be used is not read again before it changes.
     pub async fn look(&mut self) -> Option<Result<Arc<S::Value>, TablesError>> {
+        self.read(false).await
+    }
+
+    /// The same for somebody who waits for the result: what can't be used is read again.
+    pub async fn look_again(&mut self) -> Option<Result<Arc<S::Value>, TablesError>> {
+        self.read(self.is_refused).await
+    }
+
+    async fn read(&mut self, at_any_rate: bool) -> Option<Result<Arc<S::Value>, TablesError>> {
         let (source, known) = (self.source.clone(), self.stamps.clone());
         let look = tokio::task::spawn_blocking(move || {
             let stamps = stamps(&source);
-            (stamps != known).then(|| (stamps, source.read().map(Arc::new)))
+            (at_any_rate || stamps != known).then(|| (stamps, source.read().map(Arc::new)))
         });
         // It fails only if the runtime is going down.
         let (stamps, read) = look.await.ok()??;
         self.stamps = stamps;
+        self.is_refused = read.is_err();
         Some(read)
     }
 }

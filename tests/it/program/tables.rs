@@ -71,9 +71,14 @@ fn a_list_of_networks_that_changes_counts_from_then_on_and_a_broken_one_changes_
     send();
     exporter.wait_for_sum(received, 100, LIMIT);
     assert_eq!((at("Berlin"), at("Hamburg")), (100, 0));
+    let answer = exporter.reload().expect_err("it is still broken");
+    assert!(answer.contains("400") && answer.contains(why), "{answer}");
 
     list("prefix,as,site\n192.0.2.0/25,64513,Hamburg\n");
-    exporter.wait_for_log("networks have changed, and are in use", LIMIT);
+    // A reload does not wait until somebody looks.
+    let answer = exporter.reload().unwrap();
+    assert_eq!(answer, "Reloaded.\nnetworks have changed, and are in use\n");
+    assert_eq!(exporter.reload().unwrap(), "Reloaded.\nnothing has changed\n");
     send();
     exporter.wait_for_sum(received, 150, LIMIT);
     // The series of the earlier list has not ended.

@@ -148,9 +148,10 @@ impl RowBuffer {
         self.by_slot[slot.index()] = value;
     }
 
-    /// The value in a slot.
-    pub(super) fn get(&self, slot: Slot) -> &Value {
-        &self.by_slot[slot.index()]
+    /// The value of a slot.
+    #[inline(always)]
+    pub(super) fn value(&self, slot: Slot) -> Value {
+        self.by_slot[slot.index()]
     }
 
     /// Sets that the value can't be used.

@@ -10,10 +10,19 @@ use flow_exporter::{
     },
     schema::{Field, FieldType},
 };
+use testkit::netflow::Message;
 
+mod captures;
+mod fields;
+mod firewalls;
+mod others;
 mod packets;
+mod rates;
+mod sequences;
 mod sflow;
 mod sflow_parser;
+mod state;
+mod templates;
 mod v5;
 
 /// A decoder and what has come out of it.
@@ -23,6 +32,8 @@ struct Decoding {
     flows: Vec<Flow>,
     skipped: Vec<Skipped>,
     malformed: u64,
+    /// How many messages [`Decoding::send`] has sent.
+    sent: u32,
 }
 
 /// The fields of a flow that it has, as text.
@@ -56,7 +67,7 @@ impl Decoding {
 
     fn with(plan: Plan, settings: Settings) -> Self {
         let datagrams = Datagrams::new(&plan, settings);
-        Decoding { plan, datagrams, flows: Vec::new(), skipped: Vec::new(), malformed: 0 }
+        Decoding { plan, datagrams, flows: Vec::new(), skipped: Vec::new(), malformed: 0, sent: 0 }
     }
 
     /// Decodes a datagram of `sender` (`address:port`).
@@ -68,7 +79,7 @@ impl Decoding {
     fn at(&mut self, time: i64, sender: &str, payload: &[u8]) {
         let sender: SocketAddr = sender.parse().unwrap();
         let datagram = Datagram::new(payload, sender, UnixMs::new(time));
-        let Decoding { plan, datagrams, flows, skipped, malformed } = self;
+        let Decoding { plan, datagrams, flows, skipped, malformed, .. } = self;
         datagrams.decode(&datagram, &mut |record| match record {
             Record::Flow(row) => flows.push(Flow::of(plan, &row)),
             Record::Skipped(reason) => skipped.push(reason),
@@ -79,6 +90,13 @@ impl Decoding {
     /// Decodes a datagram of the exporter 203.0.113.1.
     fn decode(&mut self, payload: &[u8]) {
         self.from("203.0.113.1:2055", payload);
+    }
+
+    /// Decodes a message of the exporter 203.0.113.1, with the number behind that of the last one.
+    fn send(&mut self, message: Message) {
+        let message = message.sequence(self.sent);
+        self.sent += 1;
+        self.decode(&message.bytes());
     }
 
     /// Takes the flows up to now.

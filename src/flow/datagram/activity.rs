@@ -4,7 +4,7 @@ use std::num::NonZero;
 
 use crate::clock::Millis;
 
-use super::sflow_activity::SflowActivity;
+use super::{sflow_activity::SflowActivity, stream_key::StreamKey};
 
 /// Why nothing of a datagram was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,17 @@ impl Refused {
 pub struct Activity {
     /// Datagrams that were used, at least in part.
     pub datagrams: u64,
+    /// Sets of records without the template that says what is in them. They wait for it.
+    pub sets_without_template: u64,
+    /// Sets that had waited, and were decoded when their template came.
+    pub replayed_sets: u64,
+    /// Sets whose records don't have the lengths that their template says, as after it was defined
+    /// anew and the new definition is missing. Nothing of them is decoded.
+    pub mismatches: u64,
+    /// Templates with too many fields, or for which there is no room.
+    pub refused_templates: u64,
+    /// Records of options.
+    pub options_records: u64,
     /// Flows that were handed over.
     pub flows: u64,
     /// Their bytes, as they were reported.
@@ -67,8 +78,21 @@ pub struct Activity {
     pub rate: Option<NonZero<u32>>,
     /// How far the exporter's clock was ahead of ours in the last datagram that has a time.
     pub clock_skew: Option<Millis>,
+    /// How long the longest flow was seen when it was reported: about the exporter's active timeout.
+    pub longest_flow: Millis,
+    /// Some of the templates that are awaited now: data has come without them.
+    pub awaited: Vec<Awaited>,
     /// What sFlow agents said besides flows.
     pub sflow: SflowActivity,
+}
+
+/// A template that is awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Awaited {
+    /// In which stream.
+    pub stream: StreamKey,
+    /// Its number.
+    pub template: u16,
 }
 
 impl Activity {
@@ -80,6 +104,11 @@ impl Activity {
     /// Adds the counts of `other`; what is not a sum is that of `other`, if it has any.
     pub fn add(&mut self, other: &Activity) {
         self.datagrams += other.datagrams;
+        self.sets_without_template += other.sets_without_template;
+        self.replayed_sets += other.replayed_sets;
+        self.mismatches += other.mismatches;
+        self.refused_templates += other.refused_templates;
+        self.options_records += other.options_records;
         self.flows += other.flows;
         self.bytes = self.bytes.saturating_add(other.bytes);
         self.unknown_rate_flows += other.unknown_rate_flows;
@@ -92,6 +121,7 @@ impl Activity {
             *sum += refused;
         }
         self.sflow.add(&other.sflow);
+        self.longest_flow = self.longest_flow.max(other.longest_flow);
         self.rate = other.rate.or(self.rate);
         self.clock_skew = other.clock_skew.or(self.clock_skew);
     }

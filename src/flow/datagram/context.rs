@@ -2,11 +2,13 @@
 
 use crate::clock::UnixMs;
 
-use super::{activity::Activity, exporter::Known, rows::Rows};
+use super::{activity::Activity, known::Known, rows::Rows};
 
 /// What the decoder of a protocol works with, beside the state that it keeps by exporter.
 #[derive(Debug)]
 pub(super) struct Context<'c> {
+    /// The port that the datagram came from.
+    pub(super) port: u16,
     /// When the datagram arrived.
     pub(super) received: UnixMs,
     /// What is known of the sender.

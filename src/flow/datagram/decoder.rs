@@ -9,11 +9,12 @@ use super::{
     context::Context,
     exporter::Exporter,
     input::Datagram,
-    netflow5,
+    netflow::{self, ExporterSnapshot, Message, Named, Size, Snapshot, SnapshotError},
     recent::Recent,
     rows::Rows,
     settings::Settings,
     sflow::{self, Agents},
+    stream_key::Version,
 };
 
 /// How many exporters are known at once: senders of datagrams that could be read.
@@ -26,6 +27,11 @@ pub struct Datagrams {
     settings: Settings,
     rows: Rows,
     exporters: Recent<IpAddr, Exporter>,
+    netflow: netflow::Shared,
+    /// What is known of all exporters takes.
+    size: Size,
+    /// See [`Datagrams::revision`].
+    revision: u64,
     agents: Agents,
     /// What senders did that are not known as exporters, or no longer.
     others: Activity,
@@ -38,6 +44,9 @@ impl Datagrams {
             settings,
             rows: Rows::new(plan),
             exporters: Recent::new(MAX_EXPORTERS),
+            netflow: netflow::Shared::new(plan),
+            size: Size::default(),
+            revision: 0,
             agents: Agents::new(),
             others: Activity::default(),
         }
@@ -46,50 +55,132 @@ impl Datagrams {
     /// Has the records that follow decoded for another plan. What exporters said stays known.
     pub fn set_plan(&mut self, plan: &Plan) {
         self.rows = Rows::new(plan);
+        self.netflow.set_plan(plan);
     }
 
     /// Decodes a datagram and hands each record of a flow to `sink`, in order. Calls it not at all
     /// for a datagram without flows.
     pub fn decode(&mut self, datagram: &Datagram<'_>, sink: &mut impl FnMut(Record<'_>)) {
         let sender = datagram.address();
-        let Some(protocol) = Protocol::of(datagram.payload) else {
-            let activity = match self.exporters.get_mut(&sender) {
-                Some(exporter) => &mut exporter.activity,
-                None => &mut self.others,
-            };
-            activity.refuse(Refused::Protocol);
-            return;
+        let protocol = match Protocol::of(datagram.payload) {
+            Ok(protocol) => protocol,
+            Err(reason) => {
+                let exporter = self.exporters.get_mut(&sender);
+                exporter.map_or(&mut self.others, |known| &mut known.activity).refuse(reason);
+                return;
+            }
         };
-        let Datagrams { settings, rows, exporters, agents, others } = self;
         let address = match protocol {
-            Protocol::Sflow if !settings.sflow_exporter_is_sender => {
+            Protocol::Sflow if !self.settings.sflow_exporter_is_sender => {
                 sflow::agent(datagram.payload).unwrap_or(sender)
             }
             _ => sender,
         };
+        let Datagrams { settings, rows, exporters, netflow: shared, agents, others, .. } = self;
+        let mut forgotten = Size::default();
         let exporter = exporters.get_or_insert_with(
             address,
             || Exporter::new(address, settings),
-            |_, forgotten| others.add(&forgotten.activity),
+            |_, exporter| {
+                others.add(&exporter.activity);
+                forgotten += exporter.netflow.size();
+            },
         );
-        let Exporter { known, activity } = exporter;
+        exporter.last_received = datagram.received;
+        let Exporter { known, netflow, activity, .. } = exporter;
         rows.set_exporter(known.address, &known.hostname);
-        let mut context = Context { received: datagram.received, known, rows, activity };
+        let port = datagram.sender.port();
+        let mut context = Context { port, received: datagram.received, known, rows, activity };
         let decoded = match protocol {
-            Protocol::NetFlow5 => netflow5::decode(datagram.payload, &mut context, sink),
+            Protocol::NetFlow(message) => netflow.decode(&message, shared, &mut context, sink),
             Protocol::Sflow => agents.decode(datagram.payload, &mut context, sink),
         };
         match decoded {
             Ok(()) => context.activity.datagrams += 1,
             Err(reason) => context.activity.refuse(reason),
         }
+        let change = netflow.take_change();
+        self.resize(forgotten, change);
+    }
+
+    /// Notes that what is known takes another size: exporters were forgotten, and that of one has
+    /// changed. What is too much is forgotten.
+    fn resize(&mut self, forgotten: Size, change: Option<(Size, Size)>) {
+        self.size -= forgotten;
+        if forgotten != Size::default() || change.is_some() {
+            self.revision += 1;
+        }
+        let Some((before, now)) = change else { return };
+        self.size -= before;
+        self.size += now;
+        while self.size.exceeds(&Size::OF_ALL) {
+            let Datagrams { exporters, others, size, .. } = self;
+            exporters.forget_eighth(|_, exporter| {
+                others.add(&exporter.activity);
+                *size -= exporter.netflow.size();
+            });
+        }
+    }
+
+    /// The name that an exporter has for something.
+    pub fn name(&mut self, exporter: IpAddr, named: Named) -> Option<&str> {
+        self.exporters.get_mut(&exporter).and_then(|exporter| exporter.netflow.name(named))
+    }
+
+    /// Changes when anything has changed that [`Datagrams::definitions`] would have.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// What exporters said in templates and options, for [`Datagrams::restore`] of a later process.
+    pub fn definitions(&self) -> Vec<u8> {
+        self.snapshot(|exporter, snapshot| exporter.netflow.save_definitions(snapshot))
+    }
+
+    /// Which datagram comes next from each exporter, for [`Datagrams::restore`] of a later process.
+    pub fn places(&self) -> Vec<u8> {
+        self.snapshot(|exporter, snapshot| exporter.netflow.save_places(snapshot))
+    }
+
+    fn snapshot(&self, save: impl Fn(&Exporter, &mut ExporterSnapshot)) -> Vec<u8> {
+        let exporters = self.exporters.iter().map(|(address, exporter)| {
+            let mut snapshot = ExporterSnapshot::new(address);
+            save(exporter, &mut snapshot);
+            snapshot
+        });
+        Snapshot::new(exporters.collect()).to_bytes()
+    }
+
+    /// Adds what [`Datagrams::definitions`] or [`Datagrams::places`] of an earlier process has, as
+    /// far as there is room.
+    pub fn restore(&mut self, snapshot: &[u8]) -> Result<(), SnapshotError> {
+        let snapshot = Snapshot::from_bytes(snapshot)?;
+        for said in snapshot.exporters.iter().take(MAX_EXPORTERS) {
+            let Some(address) = said.address() else { continue };
+            let Datagrams { settings, exporters, others, .. } = self;
+            let mut forgotten = Size::default();
+            let exporter = exporters.get_or_insert_with(
+                address,
+                || Exporter::new(address, settings),
+                |_, exporter| {
+                    others.add(&exporter.activity);
+                    forgotten += exporter.netflow.size();
+                },
+            );
+            exporter.netflow.restore(said);
+            let change = exporter.netflow.take_change();
+            self.resize(forgotten, change);
+        }
+        Ok(())
     }
 
     /// Takes what exporters did since this was last called. `None` are all senders that are not
     /// known as exporters, or no longer.
     pub fn take_activity(&mut self, mut each: impl FnMut(Option<IpAddr>, Activity)) {
-        let known = self.exporters.iter_mut();
-        let known = known.map(|(address, exporter)| (Some(address), &mut exporter.activity));
+        let known = self.exporters.iter_mut().map(|(address, exporter)| {
+            exporter.activity.awaited = exporter.netflow.awaited(exporter.last_received);
+            (Some(address), &mut exporter.activity)
+        });
         for (address, activity) in known.chain([(None, &mut self.others)]) {
             if *activity != Activity::default() {
                 each(address, std::mem::take(activity));
@@ -99,18 +190,21 @@ impl Datagrams {
 }
 
 /// The protocols, as the first bytes of a datagram tell them apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Protocol {
-    NetFlow5,
+#[derive(Debug, Clone, Copy)]
+enum Protocol<'d> {
+    NetFlow(Message<'d>),
     Sflow,
 }
 
-impl Protocol {
-    fn of(payload: &[u8]) -> Option<Self> {
-        match payload {
-            [0, 0, 0, 5, ..] => Some(Protocol::Sflow),
-            [0, 5, ..] => Some(Protocol::NetFlow5),
-            _ => None,
-        }
+impl<'d> Protocol<'d> {
+    fn of(datagram: &'d [u8]) -> Result<Self, Refused> {
+        let version = match datagram {
+            [0, 0, 0, 5, ..] => return Ok(Protocol::Sflow),
+            [0, 5, ..] => Version::NetFlow5,
+            [0, 9, ..] => Version::NetFlow9,
+            [0, 10, ..] => Version::Ipfix,
+            _ => return Err(Refused::Protocol),
+        };
+        Message::new(version, datagram).map(Protocol::NetFlow)
     }
 }

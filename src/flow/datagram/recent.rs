@@ -64,6 +64,11 @@ impl<K: Hash + Eq + Copy, V> Recent<K, V> {
     }
 
     /// All keys and values, in any order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (K, &V)> {
+        self.entries.iter().map(|(key, entry)| (*key, &entry.value))
+    }
+
+    /// The same, to be changed.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (K, &mut V)> {
         self.entries.iter_mut().map(|(key, entry)| (*key, &mut entry.value))
     }

@@ -1,6 +1,6 @@
 //! The row that decoders of datagrams fill.
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, num::NonZero};
 
 use ipnet::IpNet;
 
@@ -10,7 +10,7 @@ use crate::flow::{
     row::{RowBuffer, Value},
 };
 
-use super::{activity::Activity, slots::Slots};
+use super::{activity::Activity, packet::Packet, slots::Slots};
 
 /// The row that decoders fill again and again. What is the same in all rows of an exporter is set
 /// once.
@@ -61,6 +61,30 @@ impl Rows {
         }
     }
 
+    /// Sets a value.
+    #[inline]
+    pub(super) fn set(&mut self, slot: Slot, value: Value) {
+        match value {
+            Value::Malformed(reason) => self.buffer.set_malformed(slot, reason),
+            value => self.buffer.set(slot, value),
+        }
+    }
+
+    /// The value that is set.
+    pub(super) fn value(&self, slot: Slot) -> Value {
+        self.buffer.value(slot)
+    }
+
+    /// Whether a slot has nothing, or zero.
+    #[inline]
+    pub(super) fn is_empty(&self, slot: Slot) -> bool {
+        match self.buffer.value(slot) {
+            Value::Absent | Value::Number(0) => true,
+            Value::Address(address) => address.is_unspecified(),
+            _ => false,
+        }
+    }
+
     /// Sets the network of an address and its length, if an address can have it.
     #[inline]
     pub(super) fn network(
@@ -90,14 +114,43 @@ impl Rows {
         }
     }
 
-    /// Hands the row over as a flow; or says why it is none. Counts it.
+    /// Sets what the headers of a packet say, except for the VLAN.
+    pub(super) fn packet(&mut self, packet: &Packet) {
+        let slots = self.slots;
+        self.number(Some(Slot::BYTES), packet.length);
+        self.address(slots.source_address, packet.source);
+        self.address(slots.destination_address, packet.destination);
+        self.number(slots.traffic_class, packet.traffic_class);
+        if let Some(protocol) = packet.protocol {
+            self.number(slots.protocol, protocol);
+        }
+        if let Some((source, destination)) = packet.ports {
+            self.number(slots.source_port, source);
+            self.number(slots.destination_port, destination);
+        }
+        if let Some(flags) = packet.tcp_flags {
+            self.number(slots.tcp_flags, flags);
+        }
+    }
+
+    /// Hands the row over as a flow, or says why it is none; counts it with its sampling rate.
     #[inline]
-    pub(super) fn emit(&self, activity: &mut Activity, sink: &mut impl FnMut(Record<'_>)) {
+    pub(super) fn emit(
+        &mut self,
+        rate: Option<NonZero<u32>>,
+        activity: &mut Activity,
+        sink: &mut impl FnMut(Record<'_>),
+    ) {
+        if let Some(rate) = rate {
+            self.number(self.slots.sampling_rate, rate.get());
+        }
         sink(match self.buffer.check() {
             Ok(None) => {
                 let row = self.buffer.row("");
                 activity.flows += 1;
                 activity.bytes = activity.bytes.saturating_add(row.bytes());
+                activity.unknown_rate_flows += u64::from(rate.is_none());
+                activity.rate = rate;
                 Record::Flow(row)
             }
             Ok(Some(reason)) => Record::Skipped(reason),

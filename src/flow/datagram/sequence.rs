@@ -3,6 +3,8 @@
 //! What the numbers count differs by protocol: datagrams, or the records in them. Here a datagram has
 //! the number of the first thing that it brings, and a span, which is how many things it brings.
 
+use crate::clock::UnixMs;
+
 /// How many datagrams behind the newest one are awaited. What is missing counts as such only when it
 /// is further behind: so what arrives late was never missing.
 const WINDOW: u32 = 64;
@@ -16,7 +18,7 @@ const CONVINCING_STEPS: u8 = 16;
 
 /// An uptime that falls by more than this, in milliseconds, is that of a new start, and not one of a
 /// datagram that arrives late.
-const LONGEST_DELAY: u32 = 5_000;
+const LONGEST_DELAY: i64 = 5_000;
 
 /// No more ranges of missing numbers than this are awaited.
 const MOST_GAPS: usize = 64;
@@ -32,6 +34,8 @@ pub(super) struct Numbered {
     pub mistaken_span: Option<u32>,
     /// How long the exporter has been up, in milliseconds, where the protocol says it.
     pub uptime: Option<u32>,
+    /// When the exporter sent it by its own clock, where the protocol says it.
+    pub sent: Option<UnixMs>,
 }
 
 /// What is found, since it was last taken.
@@ -115,7 +119,6 @@ struct Identity {
 
 impl Sequence {
     /// Continues where an earlier process was.
-    #[cfg_attr(not(test), expect(dead_code, reason = "snapshots of decoders hold it"))]
     pub(super) fn resume(place: Place) -> Self {
         let Place { next, uptime, awaited, is_mistaken } = place;
         Sequence {
@@ -129,7 +132,6 @@ impl Sequence {
     }
 
     /// Where the stream is; `None` in the beginning.
-    #[cfg_attr(not(test), expect(dead_code, reason = "snapshots of decoders hold it"))]
     pub(super) fn place(&self) -> Option<Place> {
         Some(Place {
             next: self.next?,
@@ -227,8 +229,13 @@ impl Sequence {
 
     /// Whether the exporter was started between the last datagram and this one, as far as it says so.
     fn has_restarted(&self, datagram: Numbered) -> bool {
-        let uptimes = datagram.uptime.zip(self.last.uptime);
-        uptimes.is_some_and(|(now, before)| before.saturating_sub(now) > LONGEST_DELAY)
+        let Some((now, before)) = datagram.uptime.zip(self.last.uptime) else { return false };
+        // One that was sent before the last one has a lower uptime as well.
+        let earlier = match datagram.sent.zip(self.last.sent) {
+            Some((now, before)) => (before - now).get().max(0),
+            None => 0,
+        };
+        i64::from(before.saturating_sub(now)) - earlier > LONGEST_DELAY
     }
 
     fn restart(&mut self, datagram: Numbered) {

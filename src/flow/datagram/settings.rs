@@ -26,6 +26,15 @@ pub struct ExporterSettings {
     pub swapped_sampling_rate: bool,
 }
 
+impl ExporterSettings {
+    /// A rate as the exporter means it.
+    pub(super) fn in_order(&self, rate: u64) -> u64 {
+        let swapped = u32::try_from(rate).map_or(u32::MAX, u32::swap_bytes);
+        let is_swapped = rate > u16::MAX.into() && swapped <= u16::MAX.into();
+        if self.swapped_sampling_rate && is_swapped { swapped.into() } else { rate }
+    }
+}
+
 impl Settings {
     /// Settings by prefix.
     pub fn new(exporters: impl IntoIterator<Item = (IpNet, ExporterSettings)>) -> Self {

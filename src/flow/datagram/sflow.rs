@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    flow::{plan::Slot, reason::Skipped, record::Record},
+    flow::{reason::Skipped, record::Record},
     schema::{EGRESS, INGRESS},
 };
 
@@ -194,21 +194,16 @@ impl Agents {
         let settings = &context.known.settings;
         let rate = settings.sampling_rate.or(NonZero::new(sample.rate));
         let rate = rate.or(settings.default_sampling_rate);
-        context.activity.rate = rate;
         let rows = &mut *context.rows;
         rows.begin();
-        match rate {
-            Some(rate) => rows.number(rows.slots.sampling_rate, rate.get()),
-            None => context.activity.unknown_rate_flows += 1,
-        }
         sample.write(rows);
-        write_packet(&packet, rows);
+        rows.packet(&packet);
         let direction = sample.direction();
         if let Some(direction) = direction {
             rows.number(rows.slots.flow_direction, direction);
         }
         records.write(&packet, direction, rows);
-        rows.emit(context.activity, sink);
+        rows.emit(rate, context.activity, sink);
     }
 }
 
@@ -239,7 +234,7 @@ fn address(input: &mut Input<'_>) -> Result<IpAddr, Refused> {
 }
 
 fn numbered(number: u32, uptime: u32) -> Numbered {
-    Numbered { number, span: Some(1), mistaken_span: None, uptime: Some(uptime) }
+    Numbered { number, span: Some(1), uptime: Some(uptime), ..Numbered::default() }
 }
 
 impl SampleHeader {
@@ -475,24 +470,6 @@ fn ip_record(input: &mut Input<'_>, format: u32) -> Option<Packet> {
         start: 0,
         payload: 0,
     })
-}
-
-fn write_packet(packet: &Packet, rows: &mut Rows) {
-    let slots = rows.slots;
-    rows.number(Some(Slot::BYTES), packet.length);
-    rows.address(slots.source_address, packet.source);
-    rows.address(slots.destination_address, packet.destination);
-    rows.number(slots.traffic_class, packet.traffic_class);
-    if let Some(protocol) = packet.protocol {
-        rows.number(slots.protocol, protocol);
-    }
-    if let Some((source, destination)) = packet.ports {
-        rows.number(slots.source_port, source);
-        rows.number(slots.destination_port, destination);
-    }
-    if let Some(flags) = packet.tcp_flags {
-        rows.number(slots.tcp_flags, flags);
-    }
 }
 
 impl<'d> Gateway<'d> {

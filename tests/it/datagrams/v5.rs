@@ -17,6 +17,8 @@ fn every_field_of_a_record_goes_where_it_belongs() {
         (Field::Hostname, "203.0.113.1"),
         (Field::SourceAddress, "192.0.2.1"),
         (Field::DestinationAddress, "198.51.100.2"),
+        (Field::SourceNetwork, "192.0.2.0"),
+        (Field::DestinationNetwork, "198.51.100.0"),
         (Field::SourceMask, "24"),
         (Field::DestinationMask, "25"),
         (Field::SourcePort, "900"),

@@ -104,7 +104,7 @@ fn a_step_too_large_to_be_a_loss_is_a_jump() {
 /// A datagram whose exporter may count in either unit.
 fn either(number: u32, span: u32, mistaken_span: u32) -> Numbered {
     let (span, mistaken_span) = (Some(span), Some(mistaken_span));
-    Numbered { number, span, mistaken_span, uptime: None }
+    Numbered { number, span, mistaken_span, ..Numbered::default() }
 }
 
 #[test]
@@ -231,7 +231,7 @@ proptest! {
         let mut sequence = place.map(Sequence::resume).unwrap_or_default();
         for (number, span, mistaken_span, uptime) in datagrams {
             sequence.is_duplicate(number, &number.to_be_bytes());
-            sequence.follow(Numbered { number, span, mistaken_span, uptime });
+            sequence.follow(Numbered { number, span, mistaken_span, uptime, sent: None });
             prop_assert!(sequence.gaps.len() <= MOST_GAPS + usize::from(CONVINCING_STEPS));
             prop_assert!(sequence.newest.datagrams.len() <= WINDOW as usize);
         }

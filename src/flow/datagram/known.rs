@@ -1,0 +1,24 @@
+//! What is known of an exporter before it says anything.
+
+use std::net::IpAddr;
+
+use super::settings::{ExporterSettings, Settings};
+
+/// What is known of an exporter before it says anything.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) address: IpAddr,
+    /// Its host name, or its address.
+    pub(super) hostname: Box<str>,
+    /// What the operator says of it.
+    pub(super) settings: ExporterSettings,
+}
+
+impl Known {
+    /// What the settings say of an address.
+    pub(super) fn new(address: IpAddr, settings: &Settings) -> Self {
+        let settings = settings.of(address);
+        let hostname = settings.hostname.clone().unwrap_or_else(|| address.to_string().into());
+        Known { address, hostname, settings }
+    }
+}

@@ -1,0 +1,82 @@
+//! Records of options: what exporters say of samplers, interfaces and other things, beside flows.
+
+use super::{
+    element as ie,
+    layout::{Layout, Places, number_of},
+    names::Named,
+    rates::{Said, Sampler, SamplerKind},
+    template::Template,
+};
+
+/// What a record of options says, as far as it is used.
+#[derive(Debug, Default)]
+pub(super) struct Options<'r> {
+    /// Of rates.
+    pub(super) said: Said,
+    /// Of a name: of what, and the name.
+    pub(super) name: Option<(Named, &'r [u8])>,
+}
+
+impl<'r> Options<'r> {
+    /// Reads a record of this template.
+    pub(super) fn read(template: &Template, record: &'r impl Places) -> Self {
+        let mut said = Said::default();
+        let (mut interface, mut vrf, mut application) = (None, None, None);
+        let (mut short, mut long): (&[u8], &[u8]) = (&[], &[]);
+        let (mut vrf_name, mut application_name): (&[u8], &[u8]) = (&[], &[]);
+        for (field, place) in template.fields.iter().zip(Layout::places(template)) {
+            let bytes = record.bytes(place);
+            let number = number_of(bytes);
+            match field.element {
+                ie::INGRESS_INTERFACE
+                | ie::INGRESS_PHYSICAL_INTERFACE
+                | ie::EGRESS_INTERFACE
+                | ie::EGRESS_PHYSICAL_INTERFACE
+                | ie::SCOPE_INTERFACE => interface = interface.or(number),
+                ie::INTERFACE_NAME => short = bytes,
+                ie::INTERFACE_DESCRIPTION => long = bytes,
+                ie::INGRESS_VRF_ID | ie::EGRESS_VRF_ID => vrf = vrf.or(number),
+                ie::VRF_NAME => vrf_name = bytes,
+                ie::APPLICATION_ID => application = number,
+                ie::APPLICATION_NAME => application_name = bytes,
+                ie::TEMPLATE_ID | ie::SCOPE_TEMPLATE => {
+                    said.template = number.and_then(|number| u16::try_from(number).ok());
+                }
+                ie::SELECTOR_ID => {
+                    let kind = SamplerKind::Selector;
+                    said.sampler = number.map(|id| Sampler { kind, id });
+                }
+                // Of both, the selector's parameters are more.
+                ie::SAMPLER_ID if said.sampler.is_none() => {
+                    let kind = SamplerKind::Sampler;
+                    said.sampler = number.map(|id| Sampler { kind, id });
+                }
+                ie::SAMPLING_INTERVAL => said.interval = number,
+                ie::SAMPLER_RANDOM_INTERVAL => said.random_interval = number,
+                ie::SELECTOR_ALGORITHM => said.algorithm = number,
+                ie::SAMPLING_PACKET_INTERVAL => said.chosen = number,
+                ie::SAMPLING_PACKET_SPACE => said.skipped = number,
+                ie::SAMPLING_SIZE => said.size = number,
+                ie::SAMPLING_POPULATION => said.population = number,
+                ie::SAMPLING_PROBABILITY => said.probability = float_of(bytes),
+                _ => {}
+            }
+        }
+        said.is_of_interface = interface.is_some();
+        let name = [
+            (interface.map(Named::Interface), if short.is_empty() { long } else { short }),
+            (vrf.map(Named::Vrf), vrf_name),
+            (application.map(Named::Application), application_name),
+        ];
+        let name = name
+            .into_iter()
+            .find_map(|(named, name)| Some((named?, name)).filter(|(_, name)| !name.is_empty()));
+        Options { said, name }
+    }
+}
+
+/// The number that these bytes are; `None` unless there are 4 or 8.
+fn float_of(bytes: &[u8]) -> Option<f64> {
+    let single = bytes.try_into().map(|bytes| f64::from(f32::from_be_bytes(bytes)));
+    single.or_else(|_| bytes.try_into().map(f64::from_be_bytes)).ok()
+}

@@ -1,0 +1,207 @@
+//! What is known of exporters: names, what outlives a process, and how much there may be.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use flow_exporter::{
+    flow::datagram::{Named, SnapshotError},
+    schema::Field,
+};
+use testkit::netflow::{Message, Template, VARIABLE, Value};
+
+use super::Decoding;
+
+fn exporter() -> IpAddr {
+    Ipv4Addr::new(203, 0, 113, 1).into()
+}
+
+/// Says names in records of options: numbers and names.
+fn say_names(decoding: &mut Decoding, message: Message, options: &Template, names: &[(u64, &str)]) {
+    let records = names.iter().map(|(number, name)| [Value::Number(*number), (*name).into()]);
+    decoding.send(message.template(options).data(options, records));
+}
+
+#[test]
+fn options_name_interfaces_routing_tables_and_applications() {
+    let mut decoding = Decoding::new();
+    let cases = [
+        (Message::v9(), (2, 4), (82, 16), Named::Interface(7)),
+        (Message::v9(), (10, 4), (83, 16), Named::Interface(7)),
+        (Message::ipfix(), (10, 4), (82, VARIABLE), Named::Interface(7)),
+        (Message::ipfix(), (252, 4), (82, VARIABLE), Named::Interface(7)),
+        (Message::ipfix(), (253, 4), (83, VARIABLE), Named::Interface(7)),
+        (Message::ipfix(), (234, 4), (236, VARIABLE), Named::Vrf(7)),
+        (Message::v9(), (95, 4), (96, 24), Named::Application(7)),
+    ];
+    for (place, (message, scope, name, named)) in cases.into_iter().enumerate() {
+        let said = format!("name {place}");
+        let options = Template::options(512 + place as u16, [scope], [name]);
+        say_names(&mut decoding, message, &options, &[(7, &said), (8, "other")]);
+        assert_eq!(decoding.datagrams.name(exporter(), named), Some(&said[..]));
+    }
+    let others = Ipv4Addr::new(203, 0, 113, 2).into();
+    assert_eq!(decoding.datagrams.name(others, Named::Interface(7)), None);
+    assert_eq!(decoding.datagrams.name(exporter(), Named::Interface(9)), None);
+}
+
+#[test]
+fn what_exporters_said_outlives_a_process() {
+    let flows = Template::new(256, [(1, 4), (48, 1), (7, VARIABLE)]);
+    let of_template = Template::options(513, [(5, 2)], [(34, 4)]);
+    let samplers = Template::options(512, [(1, 4)], [(48, 1), (50, 4)]);
+    let names = Template::options(514, [(2, 4)], [(82, 16)]);
+    let mut before = Decoding::new();
+    before.send(
+        Message::v9()
+            .template(&flows)
+            .template(&samplers)
+            .data(&samplers, [[0, 1, 100].map(Value::Number)])
+            .template(&of_template)
+            .data(&of_template, [[256, 30].map(Value::Number)]),
+    );
+    say_names(&mut before, Message::v9(), &names, &[(7, "Te0/0/7")]);
+    let (definitions, places) = (before.datagrams.definitions(), before.datagrams.places());
+
+    let mut after = Decoding::new();
+    after.datagrams.restore(&definitions).unwrap();
+    after.datagrams.restore(&places).unwrap();
+    assert_eq!(after.datagrams.definitions(), definitions);
+    assert_eq!(after.datagrams.places(), places);
+    // Datagrams 2 to 4 were sent meanwhile.
+    let records = [[600, 1, 443], [700, 2, 443]].map(|record| record.map(Value::Number));
+    after.decode(&Message::v9().sequence(5).data(&flows, records).bytes());
+    let flows = after.take();
+    let found = flows.iter().map(|flow| {
+        [Field::Bytes, Field::SamplingRate, Field::SourcePort].map(|field| flow.get(&field))
+    });
+    assert_eq!(found.collect::<Vec<_>>(), [["600", "100", "443"], ["700", "30", "443"]]);
+    assert_eq!(after.datagrams.name(exporter(), Named::Interface(7)), Some("Te0/0/7"));
+    let activity = after.activity();
+    assert_eq!((activity.missing_datagrams, activity.sets_without_template), (3, 0));
+}
+
+#[test]
+fn a_firewall_that_reports_updates_is_known_as_one_after_a_restart() {
+    let template = Template::new(256, [(233, 1), (33002, 2), (231, 4), (232, 4)]);
+    let mut before = Decoding::new();
+    before.send(Message::v9().template(&template));
+    let mut after = Decoding::new();
+    after.datagrams.restore(&before.datagrams.definitions()).unwrap();
+    let records = [[5, 0, 100, 0], [2, 0, 100, 0]].map(|record| record.map(Value::Number));
+    after.send(Message::v9().data(&template, records));
+    assert_eq!(after.take().len(), 1);
+}
+
+#[test]
+fn the_revision_changes_with_what_exporters_say_and_not_with_data() {
+    let flows = Template::new(256, [(1, 4), (7, 2)]);
+    let options = Template::options(512, [(1, 4)], [(34, 4)]);
+    let mut decoding = Decoding::new();
+    let mut changes = |message: Message| {
+        let before = decoding.datagrams.revision();
+        decoding.send(message);
+        decoding.datagrams.revision() != before
+    };
+    let data = || Message::v9().data(&flows, [[600, 1].map(Value::Number)]);
+    let rate = |rate| Message::v9().data(&options, [[0, rate].map(Value::Number)]);
+    assert!(changes(Message::v9().template(&flows)));
+    assert!(!changes(Message::v9().template(&flows)), "nothing new");
+    assert!(!changes(data()));
+    assert!(changes(Message::v9().template(&options)));
+    assert!(changes(rate(100)));
+    assert!(!changes(rate(100)));
+    assert!(changes(rate(200)));
+}
+
+#[test]
+fn other_bytes_are_no_snapshot() {
+    let mut decoding = Decoding::new();
+    let restore = |decoding: &mut Decoding, bytes: &[u8]| decoding.datagrams.restore(bytes);
+    assert_eq!(restore(&mut decoding, b""), Err(SnapshotError::Damaged));
+    assert_eq!(restore(&mut decoding, &[0xff; 50]), Err(SnapshotError::Damaged));
+    assert_eq!(restore(&mut decoding, &[8, 2]), Err(SnapshotError::Version(2)));
+    let whole = decoding.datagrams.definitions();
+    assert_eq!(restore(&mut decoding, &whole), Ok(()));
+}
+
+/// The address with this number.
+fn sender(number: u32) -> String {
+    format!("{}:2055", Ipv4Addr::from(0x0a00_0000 + number))
+}
+
+#[test]
+fn spoofed_senders_have_the_quietest_forgotten_and_not_one_that_sends() {
+    let template = Template::new(256, [(1, 4), (7, 2)]);
+    let records = [[600, 1].map(Value::Number)];
+    let mut decoding = Decoding::new();
+    let setup = Message::v9().template(&template);
+    decoding.from(&sender(0), &setup.clone().data(&template, &records).bytes());
+    let payload = setup.bytes();
+    for number in 1..=100_000 {
+        decoding.from(&sender(number), &payload);
+        if number % 1000 == 0 {
+            let message = Message::v9().sequence(number / 1000);
+            decoding.from(&sender(0), &message.data(&template, &records).bytes());
+        }
+    }
+    assert_eq!(decoding.take().len(), 101, "the exporter's template is still known");
+    let known = decoding.datagrams.places();
+    let exporter_bytes = 50;
+    assert!(known.len() <= 4096 * exporter_bytes, "{} bytes", known.len());
+    let (mut datagrams, mut exporters) = (0, 0);
+    decoding.datagrams.take_activity(|exporter, activity| {
+        datagrams += activity.datagrams;
+        exporters += u64::from(exporter.is_some());
+    });
+    assert_eq!(datagrams, 100_101, "what the forgotten did still counts");
+    assert!(exporters <= 4096, "{exporters}");
+}
+
+#[test]
+fn an_exporter_may_define_many_templates_and_not_without_end() {
+    let mut decoding = Decoding::new();
+    // Some 350 templates of one field to a datagram.
+    for domain in 0..16 {
+        for ids in (256..=u16::MAX).collect::<Vec<_>>().chunks(350).take(20) {
+            let content =
+                ids.iter().flat_map(|id| [&id.to_be_bytes()[..], &[0, 1, 0, 1, 0, 4]].concat());
+            let content: Vec<_> = content.collect();
+            decoding.send(Message::v9().domain(domain).set(0, &content));
+        }
+    }
+    let activity = decoding.activity();
+    let sent = 16 * 20 * 350;
+    // A quarter of 65,536, and what was in the last datagram.
+    let taken = sent - activity.refused_templates;
+    assert!((16_384..=16_384 + 350).contains(&taken), "{taken}");
+}
+
+#[test]
+fn a_stream_has_no_more_than_4096_templates_of_1024_fields() {
+    let mut decoding = Decoding::new();
+    let fields = |count: u16| Template::new(300, (1..=count).map(|number| (number, 1)));
+    decoding.send(Message::v9().template(&fields(1024)));
+    assert_eq!(decoding.activity().refused_templates, 0);
+    decoding.send(Message::v9().template(&fields(1025)));
+    assert_eq!(decoding.activity().refused_templates, 1);
+    for id in 1000..6000 {
+        decoding.send(Message::v9().template(&Template::new(id, [(1, 4)])));
+    }
+    assert_eq!(decoding.activity().refused_templates, 5000 - 4095);
+}
+
+#[test]
+fn data_that_waits_is_forgotten_from_the_oldest_when_there_is_too_much() {
+    let mut decoding = Decoding::new();
+    let template = Template::new(256, [(1, 4), (96, 1396)]);
+    let count = 8000;
+    for number in 0..count {
+        decoding.send(Message::v9().data(&template, [[Value::Number(number)]]));
+    }
+    decoding.send(Message::v9().template(&template));
+    let flows = decoding.take();
+    let kept = flows.len();
+    // 8 MiB of 1,400 bytes each, and some for each.
+    assert!((5000..6000).contains(&kept), "{kept}");
+    let bytes = |at: usize| flows[at].get(&Field::Bytes).parse::<usize>().unwrap();
+    assert_eq!((bytes(0), bytes(kept - 1)), (count as usize - kept, count as usize - 1));
+}

@@ -35,8 +35,8 @@ impl Networks {
     #[inline]
     pub(super) fn cut(&self, values: &mut RowBuffer) {
         for &(network, length) in &self.0 {
-            let value = match (values.get(network), length.map(|slot| values.get(slot))) {
-                (&Value::Address(address), Some(&Value::Number(length))) => {
+            let value = match (values.value(network), length.map(|slot| values.value(slot))) {
+                (Value::Address(address), Some(Value::Number(length))) => {
                     // Lengths of fields fit.
                     IpNet::new(address, length as u8)
                         .map_or(Value::Absent, |network| Value::Address(network.network()))

@@ -4,7 +4,7 @@ use std::num::NonZero;
 
 use crate::clock::Millis;
 
-use super::{sflow_activity::SflowActivity, stream_key::StreamKey};
+use super::{sequence::Found, sflow_activity::SflowActivity, stream_key::StreamKey};
 
 /// Why nothing of a datagram was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,10 +66,20 @@ pub struct Activity {
     pub missing_datagrams: u64,
     /// Flows that are missing, by the protocols that number these (v5, sFlow; IPFIX: data records).
     pub missing_flows: u64,
+    /// Datagrams that are missing because they were sent when nobody received them, before this process.
+    pub datagrams_missed_before: u64,
+    /// The same of flows.
+    pub flows_missed_before: u64,
     /// Datagrams that came after ones that were sent later.
     pub late: u64,
     /// How often the exporter began from the start.
     pub restarts: u64,
+    /// How often its numbers jumped, so that nothing is known of what is between.
+    pub jumps: u64,
+    /// Datagrams with numbers of others: probably, several processes number theirs as one.
+    pub conflicts: u64,
+    /// How often it turned out to number something else than its protocol says, or than before.
+    pub unit_changes: u64,
     /// Parts of datagrams that could not be read, because they end early or a length is wrong.
     pub truncated_parts: u64,
     /// Datagrams of which nothing was used, by [`Refused::index`].
@@ -84,6 +94,15 @@ pub struct Activity {
     pub awaited: Vec<Awaited>,
     /// What sFlow agents said besides flows.
     pub sflow: SflowActivity,
+}
+
+/// What an exporter numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Numbered {
+    /// Datagrams.
+    Datagrams,
+    /// Flows; IPFIX: records of data.
+    Flows,
 }
 
 /// A template that is awaited.
@@ -101,6 +120,21 @@ impl Activity {
         self.refused[reason.index()] += 1;
     }
 
+    /// Counts what was found by the numbers of datagrams.
+    pub(super) fn note(&mut self, found: Found, numbered: Numbered) {
+        let (missing, missed_before) = match numbered {
+            Numbered::Datagrams => (&mut self.missing_datagrams, &mut self.datagrams_missed_before),
+            Numbered::Flows => (&mut self.missing_flows, &mut self.flows_missed_before),
+        };
+        *missing += found.missing;
+        *missed_before += found.missing_while_down;
+        self.late += found.late;
+        self.restarts += found.restarts;
+        self.jumps += found.jumps;
+        self.conflicts += found.conflicts;
+        self.unit_changes += u64::from(found.unit_changed);
+    }
+
     /// Adds the counts of `other`; what is not a sum is that of `other`, if it has any.
     pub fn add(&mut self, other: &Activity) {
         self.datagrams += other.datagrams;
@@ -114,8 +148,13 @@ impl Activity {
         self.unknown_rate_flows += other.unknown_rate_flows;
         self.missing_datagrams += other.missing_datagrams;
         self.missing_flows += other.missing_flows;
+        self.datagrams_missed_before += other.datagrams_missed_before;
+        self.flows_missed_before += other.flows_missed_before;
         self.late += other.late;
         self.restarts += other.restarts;
+        self.jumps += other.jumps;
+        self.conflicts += other.conflicts;
+        self.unit_changes += other.unit_changes;
         self.truncated_parts += other.truncated_parts;
         for (sum, refused) in self.refused.iter_mut().zip(other.refused) {
             *sum += refused;

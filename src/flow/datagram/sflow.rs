@@ -17,7 +17,7 @@ use crate::{
 };
 
 use super::{
-    activity::{Activity, Refused},
+    activity::{self, Activity, Refused},
     context::Context,
     packet::{self, NoPacket, Packet},
     recent::Recent,
@@ -142,10 +142,7 @@ impl Agents {
             return Err(Refused::Duplicate);
         }
         stream.follow(numbered(header.number, header.uptime));
-        let found = stream.take();
-        context.activity.late += found.late;
-        context.activity.restarts += found.restarts;
-        context.activity.missing_datagrams += found.missing + found.missing_while_down;
+        context.activity.note(stream.take(), activity::Numbered::Datagrams);
         for _ in 0..header.samples {
             let (Some(format), Some(length)) = (input.u32(), input.u32()) else {
                 context.activity.truncated_parts += 1;

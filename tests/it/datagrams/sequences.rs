@@ -165,6 +165,7 @@ fn an_exporter_that_counts_in_another_unit_is_found_out() {
     }
     let activity = decoding.activity();
     assert_eq!((activity.missing_datagrams, activity.missing_flows), (0, 0));
+    assert_eq!(activity.unit_changes, 1);
     send(&mut decoding, 30);
     for _ in 0..WINDOW + 40 {
         send(&mut decoding, 0);

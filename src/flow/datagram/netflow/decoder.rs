@@ -6,10 +6,10 @@ use crate::{
     clock::UnixMs,
     flow::{
         datagram::{
-            activity::{Activity, Awaited, Refused},
+            activity::{self, Awaited, Refused},
             context::Context,
             recent::Recent,
-            sequence::{Found, Numbered},
+            sequence::Numbered,
             settings::ExporterSettings,
             stream_key::{StreamKey, Version},
         },
@@ -31,7 +31,7 @@ use super::{
     snapshot,
     stream::Stream,
     v5,
-    waiting::{Waiting, WaitingSet},
+    waiting::{self, Waiting, WaitingSet},
 };
 
 /// How many streams of an exporter are known at once.
@@ -123,7 +123,7 @@ impl NetFlow {
             return Err(Refused::Duplicate);
         }
         if let Some(mut retired) = retired {
-            note(retired.take(), header.stream.version, false, context.activity);
+            context.activity.note(retired.take(), numbered(header.stream.version, false));
         }
         context.activity.clock_skew = Some(header.time - context.received);
         let mut reading = Reading {
@@ -156,7 +156,7 @@ impl NetFlow {
             sent: Some(header.time),
         });
         let is_mistaken = sequence.place().is_some_and(|place| place.is_mistaken);
-        note(sequence.take(), header.stream.version, is_mistaken, context.activity);
+        context.activity.note(sequence.take(), numbered(header.stream.version, is_mistaken));
         Ok(())
     }
 
@@ -246,16 +246,13 @@ impl NetFlow {
     }
 }
 
-/// Counts what was found of sequence numbers.
-fn note(found: Found, version: Version, is_mistaken: bool, activity: &mut Activity) {
-    let missing = found.missing + found.missing_while_down;
+/// What exporters number, who may be mistaken.
+fn numbered(version: Version, is_mistaken: bool) -> activity::Numbered {
     if (version == Version::NetFlow9) == is_mistaken {
-        activity.missing_flows += missing;
+        activity::Numbered::Flows
     } else {
-        activity.missing_datagrams += missing;
+        activity::Numbered::Datagrams
     }
-    activity.late += found.late;
-    activity.restarts += found.restarts;
 }
 
 /// A datagram that is being read.
@@ -353,14 +350,16 @@ impl Reading<'_, '_> {
 
     /// Decodes the data that has waited for a template.
     fn replay(&mut self, template: u16, sink: &mut impl FnMut(Record<'_>)) {
-        let Context { known, received, .. } = self.context;
-        let stream = self.header.stream;
-        let sets = self.shared.waiting.take(known.address, stream, template, *received);
-        for set in sets {
+        for set in self.shared.waiting.take(self.awaited(template), self.context.received) {
             self.context.activity.replayed_sets += 1;
-            // Their records are not of this datagram.
+            // Its records are not of this datagram.
             self.data(template, set.port, &set.content, sink);
         }
+    }
+
+    fn awaited(&self, template: u16) -> waiting::Awaited {
+        let (exporter, stream) = (self.context.known.address, self.header.stream);
+        waiting::Awaited { exporter, stream, template }
     }
 
     /// Decodes the records of a set, if its template is known. Returns how many it has, if they can
@@ -413,17 +412,12 @@ impl Reading<'_, '_> {
 
     /// Keeps data until its template comes.
     fn keep(&mut self, template: u16, content: &[u8]) {
-        let Context { known, received, port, activity, .. } = &mut *self.context;
+        let awaited = self.awaited(template);
+        let Context { received, port, activity, .. } = &mut *self.context;
         activity.sets_without_template += 1;
         self.stream.wait_for(template, *received);
-        self.shared.waiting.keep(WaitingSet {
-            exporter: known.address,
-            stream: self.header.stream,
-            port: *port,
-            template,
-            received: *received,
-            content: content.into(),
-        });
+        let set = WaitingSet { port: *port, received: *received, content: content.into() };
+        self.shared.waiting.keep(awaited, set);
     }
 }
 

@@ -348,7 +348,7 @@ impl Program {
             event: event(&fields),
             frame: Frame::new(|element| fields.place(element))
                 .filter(|_| fields.counters(OF_BYTES, Way::Forward).is_empty()),
-            rate: fields.first([ie::SAMPLING_INTERVAL]),
+            rate: fields.first([ie::SAMPLING_INTERVAL, ie::SAMPLER_RANDOM_INTERVAL]),
             sampler: sampler(SamplerKind::Selector, ie::SELECTOR_ID)
                 .or_else(|| sampler(SamplerKind::Sampler, ie::SAMPLER_ID)),
             duration: Duration::new(|element| fields.place(element)),

@@ -1,10 +1,14 @@
 //! Data whose template has not come yet.
 
-use std::{collections::VecDeque, net::IpAddr};
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    net::IpAddr,
+};
 
-use crate::clock::{Millis, UnixMs};
-
-use crate::flow::datagram::stream_key::StreamKey;
+use crate::{
+    clock::{Millis, UnixMs},
+    flow::datagram::stream_key::StreamKey,
+};
 
 /// How much data waits, in bytes.
 const MAX_BYTES: usize = 8 << 20;
@@ -13,26 +17,40 @@ const MAX_BYTES: usize = 8 << 20;
 const LONGEST_WAIT: Millis = Millis::new(15 * 60 * 1000);
 
 /// What is added to the length of a set: about what it takes in memory beside its bytes.
-const SET_BYTES: usize = 128;
+const SET_BYTES: usize = 192;
 
-/// Data whose template has not come yet, the oldest first.
-#[derive(Debug, Default)]
-pub(super) struct Waiting {
-    sets: VecDeque<WaitingSet>,
-    bytes: usize,
+/// Places in the order that may be of sets which are not there any more.
+const MAX_STALE: usize = 4096;
+
+/// For what a set waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Awaited {
+    pub(super) exporter: IpAddr,
+    pub(super) stream: StreamKey,
+    pub(super) template: u16,
 }
 
 /// A set whose template has not come yet.
 #[derive(Debug)]
 pub(super) struct WaitingSet {
-    pub(super) exporter: IpAddr,
-    pub(super) stream: StreamKey,
     /// From which port it was sent.
     pub(super) port: u16,
-    pub(super) template: u16,
     pub(super) received: UnixMs,
     /// What is behind the set's header.
     pub(super) content: Box<[u8]>,
+}
+
+/// Data whose template has not come yet.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    /// The oldest first.
+    sets: HashMap<Awaited, VecDeque<(u64, WaitingSet)>>,
+    /// The numbers of all sets, the oldest first; also of some that were taken.
+    order: VecDeque<(u64, Awaited)>,
+    /// How many sets there have been.
+    number: u64,
+    len: usize,
+    bytes: usize,
 }
 
 impl WaitingSet {
@@ -43,33 +61,49 @@ impl WaitingSet {
 
 impl Waiting {
     /// Keeps a set. The oldest ones make room.
-    pub(super) fn keep(&mut self, set: WaitingSet) {
-        self.bytes += set.bytes();
+    pub(super) fn keep(&mut self, awaited: Awaited, set: WaitingSet) {
         let now = set.received;
-        self.sets.push_back(set);
-        while let Some(oldest) = self.sets.front()
-            && (self.bytes > MAX_BYTES || now - oldest.received > LONGEST_WAIT)
-        {
-            self.bytes -= oldest.bytes();
-            self.sets.pop_front();
+        self.number += 1;
+        self.len += 1;
+        self.bytes += set.bytes();
+        self.order.push_back((self.number, awaited));
+        self.sets.entry(awaited).or_default().push_back((self.number, set));
+        while let Some(&(number, oldest)) = self.order.front() {
+            if let Entry::Occupied(mut sets) = self.sets.entry(oldest)
+                && let Some((first, set)) = sets.get().front()
+                && *first == number
+            {
+                if self.bytes <= MAX_BYTES && now - set.received <= LONGEST_WAIT {
+                    break;
+                }
+                self.len -= 1;
+                self.bytes -= set.bytes();
+                sets.get_mut().pop_front();
+                if sets.get().is_empty() {
+                    sets.remove();
+                }
+            }
+            self.order.pop_front();
         }
     }
 
     /// Takes all that waits for a template, unless it has waited for too long.
     pub(super) fn take(
         &mut self,
-        exporter: IpAddr,
-        stream: StreamKey,
-        template: u16,
+        awaited: Awaited,
         now: UnixMs,
-    ) -> Vec<WaitingSet> {
-        let is_for = |set: &WaitingSet| {
-            (set.exporter, set.stream, set.template) == (exporter, stream, template)
-        };
-        let sets = std::mem::take(&mut self.sets);
-        let (taken, left): (VecDeque<_>, VecDeque<_>) = sets.into_iter().partition(is_for);
-        self.sets = left;
-        self.bytes -= taken.iter().map(WaitingSet::bytes).sum::<usize>();
-        taken.into_iter().filter(|set| now - set.received <= LONGEST_WAIT).collect()
+    ) -> impl Iterator<Item = WaitingSet> + use<> {
+        let taken = self.sets.remove(&awaited).unwrap_or_default();
+        self.len -= taken.len();
+        self.bytes -= taken.iter().map(|(_, set)| set.bytes()).sum::<usize>();
+        if self.order.len() > 2 * self.len + MAX_STALE {
+            let sets = &self.sets;
+            self.order.retain(|(number, awaited)| {
+                let first = sets.get(awaited).and_then(|sets| sets.front());
+                first.is_some_and(|(first, _)| number >= first)
+            });
+        }
+        let sets = taken.into_iter().map(|(_, set)| set);
+        sets.filter(move |set| now - set.received <= LONGEST_WAIT)
     }
 }

@@ -89,9 +89,10 @@ pub struct Family {
 /// Where metrics are registered.
 #[derive(Default)]
 struct Registries {
-    /// What is shown as it is at the moment.
+    /// What is shown as it is at the moment. Messages are among it, so that they are seen to arrive while
+    /// a disk keeps what was counted from being published.
     momentary: Registry,
-    /// What the ledger tells of what it has counted, which is shown once that is published.
+    /// What the ledger tells of flows and series, which is shown once these are published.
     counted: Registry,
 }
 
@@ -199,10 +200,6 @@ metrics! {
     momentary {
         /// A constant 1, labelled with the version that runs.
         build_info: IntGaugeVec("flow_exporter_build_info", ["version"]);
-        /// Messages with an unusable timestamp, by reason; their arrival time is used.
-        untimed_messages: IntCounterVec("flow_exporter_untimed_messages_total", ["reason"]);
-    }
-    counted {
         /// Messages taken from the source.
         messages: IntCounter("flow_exporter_messages_total");
         /// Payload bytes of these messages.
@@ -210,6 +207,10 @@ metrics! {
         /// Messages that arrived too late for the tick of their timestamp; they are counted in the next
         /// one.
         late_messages: IntCounter("flow_exporter_late_messages_total");
+        /// Messages with an unusable timestamp, by reason; their arrival time is used.
+        untimed_messages: IntCounterVec("flow_exporter_untimed_messages_total", ["reason"]);
+    }
+    counted {
         /// Flow records counted in a series.
         flows: IntCounter("flow_exporter_flows_total");
         /// Bytes reported by the counted flow records.
@@ -439,7 +440,7 @@ impl Metrics {
         }
     }
 
-    /// Adds the counts of a worker. They are shown once they are [published](Self::publish).
+    /// Adds the counts of a worker. What is told of flows is shown once it is [published](Self::publish).
     pub fn add_counts(&self, counts: &Counts) {
         self.messages.inc_by(counts.messages);
         self.message_bytes.inc_by(counts.payload_bytes);
@@ -528,8 +529,7 @@ impl Metrics {
         });
     }
 
-    /// What is told of what is counted, as it is now; it is shown once it is
-    /// [published](Self::publish).
+    /// What is told of flows and series, as it is now; it is shown once it is [published](Self::publish).
     pub fn counted(&self) -> Arc<[Family]> {
         self.registries.counted.gather().iter().filter_map(family).collect()
     }

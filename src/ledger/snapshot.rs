@@ -32,7 +32,7 @@ pub struct Snapshot {
     pub(super) changes: Columns<UnixMs>,
     pub(super) live: usize,
     pub(super) positions: Arc<BTreeMap<i32, i64>>,
-    /// What the program's own metrics say of what is counted in it.
+    /// What the program's own metrics say of flows and series.
     pub(super) own: Arc<[OwnFamily]>,
 }
 
@@ -102,7 +102,7 @@ impl Snapshot {
         &self.schema
     }
 
-    /// What the program's own metrics say of what is counted, as of this snapshot: so all on a page is
+    /// What the program's own metrics say of flows and series, as of this snapshot: so all on a page is
     /// of one moment. Empty if no ledger has published it.
     pub fn own(&self) -> &[OwnFamily] {
         &self.own

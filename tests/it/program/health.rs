@@ -59,7 +59,7 @@ fn health_without_a_server_to_ask_is_well_and_says_so() {
 
 #[test]
 fn health_at_an_address_that_cannot_be_asked_is_a_wrong_configuration() {
-    for (addr, expected) in [(":0", "--url"), ("9590", "has no port")] {
+    for (addr, expected) in [(":0", "--url"), ("9590", "no colon before the port")] {
         let output = health(&[], Some(addr));
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         let error = String::from_utf8(output.stderr).unwrap();

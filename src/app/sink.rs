@@ -9,7 +9,7 @@ use crate::{
     clock::UnixMs,
     flow::{
         Malformed,
-        datagram::{Activity, Datagram, Refused},
+        datagram::{Activity, Awaited, Datagram, Refused},
     },
     ledger::{Reader, Shard},
     log_limit::LogLimit,
@@ -120,6 +120,10 @@ fn log_activity(exporter: Option<IpAddr>, activity: &Activity) {
         .filter(|reason| activity.refused[reason.index()] > 0)
         .map(|reason| format!("{}: {}", reason.label(), activity.refused[reason.index()]))
         .collect();
+    let awaited = activity.awaited.iter();
+    let awaited: Vec<_> = awaited
+        .map(|Awaited { stream, template }| format!("{template} of domain {}", stream.domain))
+        .collect();
     tracing::info!(
         exporter,
         datagrams = activity.datagrams,
@@ -129,6 +133,10 @@ fn log_activity(exporter: Option<IpAddr>, activity: &Activity) {
         missing_datagrams = activity.missing_datagrams,
         missing_flows = activity.missing_flows,
         late = activity.late,
+        sets_without_template =
+            activity.sets_without_template.saturating_sub(activity.replayed_sets),
+        awaited_templates = awaited.join(", "),
+        mismatched_sets = activity.mismatches,
         truncated_parts = activity.truncated_parts,
         refused = refused.join(", "),
         "datagrams of an exporter"

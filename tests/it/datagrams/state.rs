@@ -158,6 +158,23 @@ fn spoofed_senders_have_the_quietest_forgotten_and_not_one_that_sends() {
 }
 
 #[test]
+fn spoofed_domains_are_forgotten_as_well() {
+    let mut decoding = Decoding::new();
+    for exporter in 0..40 {
+        for domain in 0..1500 {
+            decoding.from(&sender(exporter), &Message::ipfix().domain(domain).bytes());
+        }
+    }
+    // Of each exporter, there are at most 1,024, and of all 16,384; each takes some 20 bytes.
+    let known = decoding.datagrams.places();
+    assert!(known.len() <= 16_384 * 20, "{} bytes", known.len());
+    decoding.from(&sender(39), &Message::ipfix().domain(1499).sequence(7).bytes());
+    decoding.from(&sender(39), &Message::ipfix().domain(1499).sequence(8).bytes());
+    let activity = decoding.activity_of(Some("10.0.0.39".parse().unwrap()));
+    assert_eq!(activity.datagrams, 1502, "it was not forgotten");
+}
+
+#[test]
 fn an_exporter_may_define_many_templates_and_not_without_end() {
     let mut decoding = Decoding::new();
     // Some 350 templates of one field to a datagram.

@@ -84,7 +84,7 @@ pub(in crate::flow::datagram) struct NetFlow {
     reports_updates: bool,
     /// What all that takes.
     size: Size,
-    /// Whether anything of it has changed except for sequence numbers.
+    /// Whether anything has changed but sequence numbers, among which is what streams there are.
     has_changed: bool,
 }
 
@@ -111,12 +111,15 @@ impl NetFlow {
         sink: &mut impl FnMut(Record<'_>),
     ) -> Result<(), Refused> {
         let Message { header, content, datagram } = *message;
-        let NetFlow { streams, .. } = self;
-        let mut forgotten = false;
-        let stream = streams.get_or_insert_with(header.stream, Stream::default, |_, _| {
-            forgotten = true;
-        });
-        self.has_changed |= forgotten;
+        let NetFlow { streams, has_changed, .. } = self;
+        let stream = streams.get_or_insert_with(
+            header.stream,
+            || {
+                *has_changed = true;
+                Stream::default()
+            },
+            |_, _| {},
+        );
         let mut retired = None;
         let sequence = stream.sequence(context.port, header.sequence, |old| retired = Some(old));
         if sequence.is_duplicate(header.sequence, datagram) {

@@ -21,9 +21,9 @@ use std::net::IpAddr;
 use crate::{
     address::Tables,
     flow::{
-        Decoder, Format, Formats, Malformed, PMACCT_NUMBER, Plan, Rates, Record, Slot,
+        Decoder, Format, Formats, Malformed, Plan, Rates, Record, Slot,
         datagram::{Activity, Datagram, Datagrams, Settings},
-        quoted,
+        datagram_of, quoted,
     },
     schema::{Class, Dimension, Field, Filter, Schema},
     traffic::{Counts, Ignored, Rule, Sampling},
@@ -115,6 +115,12 @@ impl Pipeline {
 
     /// Decodes a datagram and counts the flows in it.
     pub fn datagram(&mut self, datagram: &Datagram<'_>, counts: &mut Counts) {
+        counts.messages += 1;
+        counts.payload_bytes += datagram.payload.len() as u64;
+        self.flows_of(datagram, counts);
+    }
+
+    fn flows_of(&mut self, datagram: &Datagram<'_>, counts: &mut Counts) {
         let Pipeline { counting, datagrams, schema, .. } = self;
         let OfDatagrams { decoder, counter } = &mut **datagrams.get_or_insert_with(|| {
             let counter = FlowCounter::new(schema, counting.multiplied());
@@ -122,8 +128,6 @@ impl Pipeline {
             Box::new(OfDatagrams { decoder, counter })
         });
         counter.lookups.refresh();
-        counts.messages += 1;
-        counts.payload_bytes += datagram.payload.len() as u64;
         decoder.decode(datagram, &mut |record| match record {
             Record::Flow(row) => counter.flow(&row, counts),
             Record::Skipped(reason) => counts.skipped[reason.index()] += 1,
@@ -170,20 +174,32 @@ impl Pipeline {
         malformed: &mut dyn FnMut(Malformed, &str),
     ) -> bool {
         let Pipeline { counting, pmacct, others, schema, .. } = self;
-        match counting.formats.of(payload) {
-            Some(PMACCT_NUMBER) => pmacct.message(payload, counts, malformed),
-            Some(number) => {
-                let make =
-                    || Reader::new(&counting.formats.all()[number], schema, counting.clone());
-                others[number].get_or_insert_with(make).message(payload, counts, malformed);
-                return counting.formats.is_pinned();
+        let Some(number) = counting.formats.of(payload) else {
+            counts.malformed[Malformed::UnknownFormat.index()] += 1;
+            malformed(Malformed::UnknownFormat, &quoted(payload));
+            return true;
+        };
+        let format = &counting.formats.all()[number];
+        let is_pinned = counting.formats.is_pinned();
+        match format {
+            Format::Pmacct => {
+                pmacct.message(payload, counts, malformed);
+                return true;
             }
-            None => {
-                counts.malformed[Malformed::UnknownFormat.index()] += 1;
-                malformed(Malformed::UnknownFormat, &quoted(payload));
+            Format::Akvorado => {
+                if let Some(datagram) = datagram_of(payload) {
+                    self.flows_of(&datagram, counts);
+                } else {
+                    counts.malformed[Malformed::Syntax.index()] += 1;
+                    malformed(Malformed::Syntax, &quoted(payload));
+                }
+            }
+            Format::Goflow2Protobuf | Format::Mapped(_) => {
+                let make = || Reader::new(format, schema, counting.clone());
+                others[number].get_or_insert_with(make).message(payload, counts, malformed);
             }
         }
-        true
+        is_pinned
     }
 }
 

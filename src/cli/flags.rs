@@ -133,7 +133,8 @@ pub struct DirectionFlags {
     pub pmacct_sampling: SamplingChoice,
     /// The format of the messages: auto, pmacct, goflow2-json, goflow2-protobuf and others.
     ///
-    /// auto recognises the format of each message. docs/formats.md lists all formats.
+    /// auto recognises the format of each message. docs/formats.md lists all formats; the file of
+    /// --config may have further ones.
     #[arg(
         long,
         env = "FLOW_EXPORTER_FORMAT",

@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    flow::FieldMap,
     publish::{
         pusher::{
             Auth, AwsEnvironment, CompressionChoice, OAuth2Config, Order, ProtocolChoice,
@@ -23,6 +24,7 @@ use super::{
     endpoint::{self, Endpoint},
     error::ConfigError,
     exporters::{self, Exporters},
+    formats,
     setting::Setting,
     views::{self, FileViews},
     yaml::{self, Field, Section},
@@ -49,6 +51,8 @@ pub(super) struct OfFile {
     pub(super) views: Option<FileViews>,
     /// What is known of exporters, if it says something.
     pub(super) exporters: Option<Setting<Exporters>>,
+    /// The operator's formats of messages.
+    pub(super) formats: Option<Vec<FieldMap>>,
 }
 
 /// Reads the file. Relative paths in it start from its directory. `interval` is the time between two
@@ -69,17 +73,19 @@ pub(super) fn read(file: &Path, interval: Duration) -> Result<File, ConfigError>
         }
         let views = top.get("views", views::of_file)?;
         let exporters = top.get("exporters", exporters::of_file)?;
-        let is_empty = endpoints.is_none() && views.is_none() && exporters.is_none();
+        let formats = top.get("formats", formats::of_file)?;
+        let is_empty =
+            endpoints.is_none() && views.is_none() && exporters.is_none() && formats.is_none();
         let file = File {
             endpoints: endpoints.unwrap_or_default(),
             external_labels,
-            others: OfFile { views, exporters },
+            others: OfFile { views, exporters, formats },
         };
         Ok((!is_empty).then_some(file))
     })?;
     // After the keys, so that a misspelt one is named.
     read.ok_or_else(|| {
-        top.error("give remote_write, views or exporters in it, or leave --config out")
+        top.error("give remote_write, views, exporters or formats in it, or leave --config out")
     })
 }
 

@@ -175,12 +175,12 @@ impl Config {
         let as_table = direction::as_table(&direction.as_table, sources)?;
         let (asn, local_networks) = direction::direction(direction, sources)?;
         let listen = listen(addr, sources)?;
-        let (push, OfFile { views, exporters }) = PushConfig::new(push, sources)?;
+        let (push, OfFile { views, exporters, formats }) = PushConfig::new(push, sources)?;
         let no_exporters = || Setting::of_flag(Exporters::default(), "--config", sources);
         let exporters = exporters.unwrap_or_else(no_exporters);
         let rule = direction::rule(&asn, &local_networks, &networks, &exporters);
         let views = views::views(views, view, &rule, sources)?;
-        let formats = formats::formats(format)?;
+        let formats = formats::formats(format, formats.unwrap_or_default())?;
         if !series_ttl.is_zero() && series_ttl < push.interval.value {
             return Err(ConfigError(
                 "--series-ttl is shorter than --remote-write-interval: series would end before \

@@ -303,6 +303,7 @@ impl<'a> Field<'a> {
                 let pages = match self.path.split(['.', '[']).next() {
                     Some("") => "docs/views.md and docs/endpoints.md list",
                     Some("views" | "exporters") => "docs/views.md lists",
+                    Some("formats") => "docs/formats.md lists",
                     _ => "docs/endpoints.md lists",
                 };
                 Err(field.error(format!("there is no such key: {advice} {pages} all keys")))

@@ -23,8 +23,12 @@ impl Decoder {
     }
 
     /// A decoder of a format.
+    ///
+    /// # Panics
+    /// If it is [`Format::Akvorado`], whose datagrams `datagram` decodes.
     pub fn new(format: &Format, plan: &Plan) -> Self {
         match format {
+            Format::Akvorado => panic!("its messages have datagrams rather than records"),
             Format::Pmacct => Decoder::pmacct(plan),
             Format::Goflow2Protobuf => Decoder(Of::Goflow2(Goflow2::new(plan))),
             Format::Mapped(map) => Decoder(Of::Mapped(Box::new(Mapped::new(map, plan)))),

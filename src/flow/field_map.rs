@@ -1,7 +1,9 @@
 //! What a JSON format calls the fields, and where in its records they are: formats that are described
 //! rather than programmed.
 
-use crate::schema::Field;
+use std::net::IpAddr;
+
+use crate::schema::{Field, FieldType, protocol};
 
 /// A JSON format.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub struct FieldMap {
     pub pairs: Option<Pairs>,
     /// Where the values of fields are; the first one that a record has counts.
     pub fields: Vec<(Field, Vec<Place>)>,
+    /// Where bytes and packets are that went the other way, which are a flow of their own.
+    pub reverse: Vec<(Field, Vec<Place>)>,
     /// What sampling rates mean.
     pub rates: Rates,
     /// Whether keys are compared without case and underscores, as in `SrcAddr` and `src_addr`.
@@ -28,15 +32,15 @@ impl FieldMap {
     /// The places of a field's values; none if the format doesn't have it. Networks that it doesn't
     /// have are made of addresses and lengths of prefixes.
     pub fn places(&self, field: &Field) -> &[Place] {
-        match (self.own(field), field) {
-            ([], Field::SourceNetwork) => self.own(&Field::SourceAddress),
-            ([], Field::DestinationNetwork) => self.own(&Field::DestinationAddress),
+        match (self.own_places(field), field) {
+            ([], Field::SourceNetwork) => self.own_places(&Field::SourceAddress),
+            ([], Field::DestinationNetwork) => self.own_places(&Field::DestinationAddress),
             (places, _) => places,
         }
     }
 
     /// The places of the field itself.
-    pub(super) fn own(&self, field: &Field) -> &[Place] {
+    pub fn own_places(&self, field: &Field) -> &[Place] {
         let places = self.fields.iter().find(|(mapped, _)| mapped == field);
         places.map_or(&[], |(_, places)| places)
     }
@@ -50,13 +54,13 @@ impl FieldMap {
     }
 }
 
-/// The keys of objects that each hold one value of a record.
+/// The keys of objects that each hold one value of a record; one of each is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pairs {
-    /// The key whose value names the field.
-    pub key: Box<str>,
-    /// The key of the field's value.
-    pub value: Box<str>,
+    /// Keys whose value names the field.
+    pub keys: Vec<Box<str>>,
+    /// Keys of the field's value.
+    pub values: Vec<Box<str>>,
 }
 
 /// Where a value is.
@@ -76,6 +80,20 @@ pub enum Place {
 }
 
 impl Place {
+    /// Whether a constant is a value of a field. Paths are of any.
+    pub fn is_value_of(&self, field: &Field) -> bool {
+        let Place::Constant(text) = self else { return true };
+        let is_number = |max: u64| text.parse().is_ok_and(|number: u64| number <= max);
+        match field.value_type() {
+            FieldType::Text => !text.is_empty(),
+            FieldType::Number { max } => is_number(max),
+            FieldType::Protocol => protocol(text).is_some(),
+            FieldType::TcpFlags => is_number(u16::MAX.into()),
+            FieldType::FlowDirection => is_number(1),
+            FieldType::Address => text.parse::<IpAddr>().is_ok(),
+        }
+    }
+
     /// The place at a path, of a number as it is.
     pub fn path(path: &str) -> Self {
         Place::Path { path: path.into(), unit: Unit::ONE }

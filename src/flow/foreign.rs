@@ -126,13 +126,15 @@ impl Foreign {
             Foreign::RoutingJson => "set --topic to the one that pmacct writes flows to",
             Foreign::Compressed => "leave compression to Kafka's producer (compression.type)",
             Foreign::Utf16 => "have them written in UTF-8",
-            Foreign::Goflow2Json | Foreign::Goflow2Protobuf => "leave --format out",
-            Foreign::NprobeJson
-            | Foreign::ElasticJson
-            | Foreign::OtherJson
-            | Foreign::Protobuf
-            | Foreign::Packet
-            | Foreign::Text => "only pmacct's JSON is read (kafka_output: json)",
+            Foreign::Goflow2Json | Foreign::Goflow2Protobuf | Foreign::NprobeJson => {
+                "leave --format out"
+            }
+            Foreign::ElasticJson | Foreign::OtherJson => {
+                "say in --config, under formats, what its fields are called (docs/formats.md)"
+            }
+            Foreign::Protobuf | Foreign::Packet | Foreign::Text => {
+                "docs/formats.md lists the formats that are read"
+            }
         }
     }
 }

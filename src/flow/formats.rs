@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use crate::schema::Field;
 
 use super::{
+    akvorado,
     field_map::{FieldMap, Rates},
     goflow2::{self, Goflow2},
     json::Cursor,
@@ -24,6 +25,8 @@ pub enum Format {
     Pmacct,
     /// goflow2's protobuf.
     Goflow2Protobuf,
+    /// Datagrams of NetFlow, IPFIX and sFlow in the messages of akvorado's inlet.
+    Akvorado,
     /// JSON that a map describes.
     Mapped(Arc<FieldMap>),
 }
@@ -32,6 +35,8 @@ pub enum Format {
 const PMACCT: &str = "pmacct";
 /// The name of goflow2's protobuf.
 const GOFLOW2_PROTOBUF: &str = "goflow2-protobuf";
+/// The name of akvorado's format.
+const AKVORADO: &str = "akvorado";
 /// The first bytes of all records that pmacct writes.
 const PMACCT_BEGINS: &[u8] = b"{\"event_type\"";
 
@@ -70,6 +75,7 @@ impl Format {
         match self {
             Format::Pmacct => PMACCT,
             Format::Goflow2Protobuf => GOFLOW2_PROTOBUF,
+            Format::Akvorado => AKVORADO,
             Format::Mapped(map) => &map.name,
         }
     }
@@ -78,7 +84,7 @@ impl Format {
     pub fn rates(&self) -> Option<Rates> {
         match self {
             Format::Pmacct => None,
-            Format::Goflow2Protobuf => Some(Rates::Multiply),
+            Format::Goflow2Protobuf | Format::Akvorado => Some(Rates::Multiply),
             Format::Mapped(map) => Some(map.rates),
         }
     }
@@ -90,6 +96,8 @@ impl Format {
             Format::Goflow2Protobuf => {
                 goflow2::numbers(field).map(|number| number.to_string()).collect()
             }
+            // What exporters send, as `datagram` reads it.
+            Format::Akvorado => Vec::new(),
             Format::Mapped(map) => map.paths(field).map(str::to_owned).collect(),
         }
     }
@@ -101,6 +109,7 @@ impl fmt::Display for Format {
         match self {
             Format::Pmacct => f.write_str("pmacct's JSON"),
             Format::Goflow2Protobuf => f.write_str("goflow2's protobuf"),
+            Format::Akvorado => f.write_str("datagrams from akvorado's inlet"),
             Format::Mapped(map) => write!(f, "JSON of the format {}", map.name),
         }
     }
@@ -117,9 +126,11 @@ pub struct Formats {
 }
 
 /// The number of pmacct's JSON.
-pub(crate) const PMACCT_NUMBER: usize = 0;
+const PMACCT_NUMBER: usize = 0;
 /// The number of goflow2's protobuf.
 const GOFLOW2_NUMBER: usize = 1;
+/// The number of akvorado's datagrams.
+const AKVORADO_NUMBER: usize = 2;
 
 /// All formats that are always there, told apart by message.
 static READY: LazyLock<Formats> = LazyLock::new(|| Formats::new([]));
@@ -145,7 +156,7 @@ impl Formats {
     /// The operator's formats, which come first, and those that are always there, told apart by
     /// message.
     pub fn new(own: impl IntoIterator<Item = FieldMap>) -> Self {
-        let mut all = vec![Format::Pmacct, Format::Goflow2Protobuf];
+        let mut all = vec![Format::Pmacct, Format::Goflow2Protobuf, Format::Akvorado];
         all.extend(own.into_iter().chain(maps::ready()).map(|map| Format::Mapped(Arc::new(map))));
         let mut marks: HashMap<Box<str>, usize> =
             PMACCT_KEYS.iter().map(|&key| (key.into(), PMACCT_NUMBER)).collect();
@@ -189,17 +200,19 @@ impl Formats {
         if self.pinned.is_some() {
             return self.pinned;
         }
-        // Where JSON can't have this byte, goflow2 begins with the number of its first field, if
-        // need be behind the length.
-        if payload.iter().take(3).any(|&byte| byte == 8) && Goflow2::is_mine(payload) {
-            return Some(GOFLOW2_NUMBER);
+        // Where JSON can't have this byte, protobuf begins with the number of its first field, if need
+        // be behind the length.
+        if payload.iter().take(3).any(|&byte| byte == 8)
+            && let Some(number) = of_protobuf(payload)
+        {
+            return Some(number);
         }
         let valid = payload.utf8_chunks().next().map_or("", |chunk| chunk.valid());
         if let Some(record) = first_record(valid) {
             return Some(self.of_record(record));
         }
-        if Goflow2::is_mine(payload) {
-            return Some(GOFLOW2_NUMBER);
+        if let Some(number) = of_protobuf(payload) {
+            return Some(number);
         }
         let is_control = |each: char| each.is_control() && !each.is_whitespace();
         let is_text = valid.len() == payload.len() && !valid.contains(is_control);
@@ -231,6 +244,15 @@ impl Formats {
             }
         }
         marked.unwrap_or(PMACCT_NUMBER)
+    }
+}
+
+/// The number of the format of a protobuf message.
+fn of_protobuf(payload: &[u8]) -> Option<usize> {
+    if Goflow2::is_mine(payload) {
+        Some(GOFLOW2_NUMBER)
+    } else {
+        akvorado::is_mine(payload).then_some(AKVORADO_NUMBER)
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) struct Mapped {
     /// What is the same in all records, by rank.
     constants: Vec<(Leaf, Box<str>)>,
     networks: Networks,
+    reverse: Reverse,
     /// Of the arrays of records in the object that is read, the first one in the map's order.
     array: Option<(u8, usize)>,
 }
@@ -174,9 +175,21 @@ fn is_same_word(one: &str, other: &str) -> bool {
 impl Mapped {
     /// A decoder for the fields of a plan.
     pub(super) fn new(map: &Arc<FieldMap>, plan: &Plan) -> Self {
+        let mut plan = plan.clone();
+        let reverse = Reverse::new(map, &mut plan);
+        let plan = &plan;
         let mut paths = Vec::new();
         let mut constants = Vec::new();
-        for (slot, field) in plan.fields() {
+        for (field, slot) in reverse.counts() {
+            let places = map.reverse.iter().filter(|(reversed, _)| *reversed == field);
+            for (rank, place) in places.flat_map(|(_, places)| places).enumerate() {
+                if let Place::Path { path, unit } = place {
+                    let leaf = Leaf { unit: *unit, ..Leaf::new(&field, slot, rank as u8) };
+                    paths.push((path.clone(), Target::Leaf(leaf)));
+                }
+            }
+        }
+        for (slot, field) in plan.fields().filter(|(slot, _)| !reverse.is_count(*slot)) {
             let named = [Place::path(field.name())];
             let places = match (map.places(field), field) {
                 ([], Field::Named(_)) => &named,
@@ -205,7 +218,8 @@ impl Mapped {
             start_ranks: ranks.clone(),
             ranks,
             constants,
-            networks: Networks::of(plan, |network| map.own(network).is_empty()),
+            reverse,
+            networks: Networks::of(plan, |network| map.own_places(network).is_empty()),
             array: None,
         };
         mapped.begin_message();
@@ -249,12 +263,23 @@ impl Mapped {
         cursor: &Cursor<'_>,
         sink: &mut impl FnMut(Record<'_>),
     ) {
-        self.networks.cut(&mut self.values);
-        sink(match self.values.check() {
-            Ok(None) => Record::Flow(self.values.row(text)),
-            Ok(Some(reason)) => Record::Skipped(reason),
-            Err(reason) => Record::Malformed(reason, text[start..cursor.position()].trim()),
-        });
+        let Mapped { networks, reverse, values, .. } = self;
+        networks.cut(values);
+        let mut emit = |values: &RowBuffer| {
+            sink(match values.check() {
+                Ok(None) => Record::Flow(values.row(text)),
+                Ok(Some(reason)) => Record::Skipped(reason),
+                Err(reason) => Record::Malformed(reason, text[start..cursor.position()].trim()),
+            });
+        };
+        let goes_both_ways = reverse.bytes(values) > 0;
+        if !goes_both_ways || !matches!(values.value(Slot::BYTES), Value::Number(0)) {
+            emit(values);
+        }
+        if goes_both_ways {
+            reverse.turn(values);
+            emit(values);
+        }
     }
 
     /// Consumes the object that is a record, or has records, and keeps its values.
@@ -280,11 +305,11 @@ impl Mapped {
             let mut value = None;
             if cursor.peek() == Some(b'{') {
                 each_pair(cursor, |name, cursor| {
-                    if *name == *pairs.key {
+                    if pairs.keys.iter().any(|known| **known == *name) {
                         key = word(cursor)?;
                         return Ok(());
                     }
-                    if *name == *pairs.value {
+                    if pairs.values.iter().any(|known| **known == *name) {
                         value = Some(*cursor);
                     }
                     cursor.skip_value()
@@ -358,6 +383,88 @@ impl RecordReader for Mapped {
         let mut elements = Cursor::new(text);
         elements.move_to(array);
         self.elements(text, &mut elements, sink)
+    }
+}
+
+/// Records of flows with what went the other way.
+#[derive(Debug)]
+struct Reverse {
+    /// Slots of bytes and packets that did; `None` if the format doesn't have them.
+    counts: Option<[Slot; 2]>,
+    packets: Option<Slot>,
+    direction: Option<Slot>,
+    /// Slots of what belongs to the ends.
+    ends: Vec<(Slot, Slot)>,
+}
+
+/// Fields of the source, with those of the destination.
+const ENDS: [(Field, Field); 8] = [
+    (Field::SourceAs, Field::DestinationAs),
+    (Field::SourcePeerAs, Field::DestinationPeerAs),
+    (Field::SourceAddress, Field::DestinationAddress),
+    (Field::SourceNetwork, Field::DestinationNetwork),
+    (Field::SourceMask, Field::DestinationMask),
+    (Field::SourcePort, Field::DestinationPort),
+    (Field::InputInterface, Field::OutputInterface),
+    (Field::SourceCountry, Field::DestinationCountry),
+];
+
+impl Reverse {
+    /// For a plan, to which fields are added that are needed besides.
+    fn new(map: &FieldMap, plan: &mut Plan) -> Self {
+        if map.reverse.is_empty() {
+            return Reverse { counts: None, packets: None, direction: None, ends: Vec::new() };
+        }
+        let ends = ENDS.iter().filter_map(|(source, destination)| {
+            let is_wanted = plan.slot(source).or(plan.slot(destination)).is_some();
+            is_wanted.then(|| (plan.add(source.clone()), plan.add(destination.clone())))
+        });
+        let ends = ends.collect();
+        // Names that no label can have.
+        let counts =
+            ["reverse bytes", "reverse packets"].map(|name| plan.add(Field::Named(name.into())));
+        Reverse {
+            counts: Some(counts),
+            packets: plan.slot(&Field::Packets),
+            direction: plan.slot(&Field::FlowDirection),
+            ends,
+        }
+    }
+
+    /// What is counted of the other way, with the slots.
+    fn counts(&self) -> impl Iterator<Item = (Field, Slot)> {
+        let counts =
+            self.counts.map(|[bytes, packets]| [(Field::Bytes, bytes), (Field::Packets, packets)]);
+        counts.into_iter().flatten()
+    }
+
+    fn is_count(&self, slot: Slot) -> bool {
+        self.counts.is_some_and(|counts| counts.contains(&slot))
+    }
+
+    /// The bytes that went the other way.
+    fn bytes(&self, values: &RowBuffer) -> u64 {
+        match self.counts.map(|[bytes, _]| values.value(bytes)) {
+            Some(Value::Number(bytes)) => bytes,
+            _ => 0,
+        }
+    }
+
+    /// Makes a record one of the other way.
+    fn turn(&self, values: &mut RowBuffer) {
+        let Some([bytes, packets]) = self.counts else { return };
+        for &(source, destination) in &self.ends {
+            let (of_source, of_destination) = (values.value(source), values.value(destination));
+            values.set(source, of_destination);
+            values.set(destination, of_source);
+        }
+        values.set(Slot::BYTES, values.value(bytes));
+        if let Some(slot) = self.packets {
+            values.set(slot, values.value(packets));
+        }
+        if let Some(slot) = self.direction {
+            values.set(slot, Value::Absent);
+        }
     }
 }
 

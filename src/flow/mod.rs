@@ -8,6 +8,7 @@
 //! [`datagram`] decodes what exporters send themselves, which needs to be remembered from one
 //! datagram to the next.
 
+mod akvorado;
 pub mod datagram;
 mod decoder;
 mod field_map;
@@ -29,10 +30,10 @@ mod reason;
 mod record;
 mod row;
 
+pub(crate) use akvorado::datagram as datagram_of;
 pub use decoder::Decoder;
 pub use field_map::{FieldMap, Pairs, Place, Rates, Unit};
 pub use foreign::Foreign;
-pub(crate) use formats::PMACCT_NUMBER;
 pub use formats::{Format, Formats, field_called};
 pub use plan::{Plan, Slot};
 pub use pmacct::{aggregate_key, is_typed, json_keys};

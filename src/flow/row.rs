@@ -89,6 +89,8 @@ pub(super) struct RowBuffer {
     start: Vec<Value>,
     /// Bytes of `made` that are their texts.
     start_bytes: usize,
+    /// Whether one of them is malformed.
+    start_is_malformed: bool,
 }
 
 impl RowBuffer {
@@ -104,6 +106,7 @@ impl RowBuffer {
             any_malformed: false,
             start: vec![Value::Absent; plan.fields().len()],
             start_bytes: 0,
+            start_is_malformed: false,
         }
     }
 
@@ -111,13 +114,14 @@ impl RowBuffer {
     pub(super) fn keep_as_start(&mut self) {
         self.start.copy_from_slice(&self.by_slot);
         self.start_bytes = self.made.len();
+        self.start_is_malformed = self.any_malformed;
     }
 
     /// Begins a row with the values of [`RowBuffer::keep_as_start`].
     #[inline(always)]
     pub(super) fn restart(&mut self) {
         self.by_slot.copy_from_slice(&self.start);
-        self.any_malformed = false;
+        self.any_malformed = self.start_is_malformed;
         if self.made.len() > self.start_bytes {
             self.made.truncate(self.start_bytes);
             self.made.shrink_to(KEPT_BYTES);

@@ -2,6 +2,7 @@
 
 mod direction;
 mod file;
+mod formats;
 mod push;
 mod views;
 

@@ -183,7 +183,8 @@ fn messages_in_another_form_are_called_what_they_are() {
         assert_eq!(Foreign::recognise(&message), Some(format), "{shown}");
         // goflow2's JSON has `bytes`, so it makes flows without AS numbers, which must not count for AS 0.
         let mut verdicts = vec![verdict_on_pmacct(&[&message]).unwrap()];
-        if ![Foreign::Goflow2Json, Foreign::Goflow2Protobuf].contains(&format) {
+        let read = [Foreign::Goflow2Json, Foreign::Goflow2Protobuf, Foreign::NprobeJson];
+        if !read.contains(&format) {
             verdicts.push(verdict(&[&message]).unwrap());
         }
         for text in verdicts {

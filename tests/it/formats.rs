@@ -1,6 +1,8 @@
 //! Formats of Kafka messages other than pmacct's JSON, and how they are told apart.
 
+mod akvorado;
 mod goflow2;
+mod maps;
 pub(crate) mod protobuf;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -111,9 +113,17 @@ fn recognised(payload: &[u8]) -> Option<String> {
     formats.of(payload).map(|number| formats.all()[number].name().to_owned())
 }
 
+/// Messages of all formats but pmacct's, with the names of these.
+fn messages() -> Vec<(&'static str, Vec<u8>)> {
+    let mut all = goflow2::messages();
+    all.push(("akvorado", akvorado::message(1000).0));
+    all.extend(maps::messages().map(|(name, text)| (name, text.into())));
+    all
+}
+
 #[test]
 fn formats_are_recognised_by_message() {
-    for (name, message) in goflow2::messages() {
+    for (name, message) in messages() {
         assert_eq!(recognised(&message).as_deref(), Some(name), "{}", message.escape_ascii());
     }
 }
@@ -184,13 +194,14 @@ proptest! {
         byte in any::<u8>(),
         cut in any::<prop::sample::Index>(),
     ) {
-        let messages = goflow2::messages();
+        let messages = messages();
         let (name, mut message) = messages[place.index(messages.len())].clone();
         let at = at.index(message.len());
         message[at] = byte;
         // As what it is recognised, and as what it was.
         let (counts, _) = count(counting(), &[&message, &message[..cut.index(message.len())]]);
         prop_assert_eq!(counts.messages, 2);
-        decode(&format(&Formats::default(), name), &message);
+        let formats = Formats::default().pinned(name).expect("a format");
+        count(Counting { formats, ..counting() }, &[&message]);
     }
 }

@@ -130,13 +130,20 @@ impl Flows {
         if self.datagrams == 0 {
             return format!("there is no UDP datagram in its first packets: {unread}");
         }
-        let mut unknown = 0;
+        let (mut unknown, mut waiting) = (0, 0);
         self.pipeline.take_activity(|_, activity| {
             unknown += activity.refused[Refused::Protocol.index()];
+            waiting += activity.sets_without_template.saturating_sub(activity.replayed_sets);
         });
         let of = format!("no flow is in its first {} datagrams", self.datagrams);
         if unknown == self.datagrams {
             return format!("{of}: they are not of NetFlow v5 or v9, IPFIX or sFlow v5");
+        }
+        if waiting > 0 {
+            return format!(
+                "{of}: {waiting} sets of records lack their template, which exporters repeat now and \
+                 then; capture for longer, or have them repeat it each minute"
+            );
         }
         format!("{of}; {unknown} are not of NetFlow v5 or v9, IPFIX or sFlow v5")
     }

@@ -92,3 +92,19 @@ fn samples_of_real_agents_count_what_the_manifest_says() {
         assert_eq!(page.sum("flow_exporter_records_skipped_total"), 0, "{files:?}");
     }
 }
+
+#[test]
+fn captures_of_real_routers_count_what_pmacct_states() {
+    // By pmacct's own tests: records, bytes and packets, renormalized.
+    for (file, datagrams, expected) in [
+        ("ipfix-iosxr.pcap", 6, [12, 34_172, 34]),
+        ("nf9-iosxr-mpls.pcap", 40, [51, 4500, 56]),
+        ("nf9-iosxr-two-domains.pcap", 25, [35, 7594, 107]),
+        ("ipfix-iosxr-sampler.pcap", 5, [3, 2_721_792, 30_976]),
+    ] {
+        let capture = fs::read(folder().join(file)).expect("a capture");
+        let page = page(&capture, datagrams);
+        let sums = ["flows", "bytes", "packets"].map(|measure| all(&page, measure));
+        assert_eq!(sums, expected, "{file}");
+    }
+}

@@ -9,11 +9,13 @@ use super::{
     context::Context,
     exporter::Exporter,
     input::Datagram,
-    netflow::{self, ExporterSnapshot, Message, Named, Size, Snapshot, SnapshotError},
+    netflow::{
+        self, ExporterSnapshot, Message, Named, SflowSnapshot, Size, Snapshot, SnapshotError,
+    },
     recent::Recent,
     rows::Rows,
     settings::Settings,
-    sflow::{self, Agents},
+    sflow::{self, Agents, StreamKey},
     stream_key::Version,
 };
 
@@ -134,21 +136,32 @@ impl Datagrams {
 
     /// What exporters said in templates and options, for [`Datagrams::restore`] of a later process.
     pub fn definitions(&self) -> Vec<u8> {
-        self.snapshot(|exporter, snapshot| exporter.netflow.save_definitions(snapshot))
+        let save =
+            |exporter: &Exporter, snapshot: &mut _| exporter.netflow.save_definitions(snapshot);
+        self.snapshot(save, Vec::new())
     }
 
     /// Which datagram comes next from each exporter, for [`Datagrams::restore`] of a later process.
     pub fn places(&self) -> Vec<u8> {
-        self.snapshot(|exporter, snapshot| exporter.netflow.save_places(snapshot))
+        let agents = self.agents.places();
+        let agents = agents.map(|(StreamKey { agent, sub_agent }, place)| {
+            SflowSnapshot::new(agent, sub_agent, place)
+        });
+        let save = |exporter: &Exporter, snapshot: &mut _| exporter.netflow.save_places(snapshot);
+        self.snapshot(save, agents.collect())
     }
 
-    fn snapshot(&self, save: impl Fn(&Exporter, &mut ExporterSnapshot)) -> Vec<u8> {
+    fn snapshot(
+        &self,
+        save: impl Fn(&Exporter, &mut ExporterSnapshot),
+        agents: Vec<SflowSnapshot>,
+    ) -> Vec<u8> {
         let exporters = self.exporters.iter().map(|(address, exporter)| {
             let mut snapshot = ExporterSnapshot::new(address);
             save(exporter, &mut snapshot);
             snapshot
         });
-        Snapshot::new(exporters.collect()).to_bytes()
+        Snapshot::new(exporters.collect(), agents).to_bytes()
     }
 
     /// Adds what [`Datagrams::definitions`] or [`Datagrams::places`] of an earlier process has, as
@@ -170,6 +183,9 @@ impl Datagrams {
             exporter.netflow.restore(said);
             let change = exporter.netflow.take_change();
             self.resize(forgotten, change);
+        }
+        for (agent, sub_agent, place) in snapshot.agents.iter().filter_map(SflowSnapshot::read) {
+            self.agents.resume(StreamKey { agent, sub_agent }, place);
         }
         Ok(())
     }

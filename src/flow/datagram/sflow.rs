@@ -22,7 +22,7 @@ use super::{
     packet::{self, NoPacket, Packet},
     recent::Recent,
     rows::Rows,
-    sequence::{Numbered, Sequence},
+    sequence::{Numbered, Place, Sequence},
     wire::Input,
 };
 
@@ -126,6 +126,16 @@ impl Agents {
     /// None yet.
     pub(super) fn new() -> Self {
         Agents { streams: Recent::new(MAX_STREAMS), sources: Recent::new(MAX_SOURCES) }
+    }
+
+    /// Where each stream is.
+    pub(super) fn places(&self) -> impl Iterator<Item = (StreamKey, Place)> {
+        self.streams.iter().filter_map(|(key, sequence)| Some((key, sequence.place()?)))
+    }
+
+    /// Continues a stream where an earlier process was.
+    pub(super) fn resume(&mut self, stream: StreamKey, place: Place) {
+        self.streams.get_or_insert_with(stream, || Sequence::resume(place), |_, _| {});
     }
 
     /// Decodes a datagram.

@@ -523,3 +523,25 @@ proptest! {
         prop_assert!(decoding.take().len() <= bytes.len() / 8);
     }
 }
+
+#[test]
+fn what_was_sent_while_the_process_was_down_is_missing() {
+    let mut before = Decoding::new();
+    for sub_agent in [0, 7] {
+        before.decode(&Sflow { sub_agent, ..numbered(1, 1, &[3]) }.bytes());
+    }
+    let places = before.datagrams.places();
+    let mut after = Decoding::new();
+    after.datagrams.restore(&places).unwrap();
+    let mut again = after.datagrams.places();
+    // In any order.
+    let mut places = places;
+    places.sort_unstable();
+    again.sort_unstable();
+    assert_eq!(again, places);
+    after.decode(&numbered(5, 5, &[3]).bytes());
+    after.decode(&Sflow { sub_agent: 7, ..numbered(2, 2, &[3]) }.bytes());
+    let activity = after.activity();
+    assert_eq!((activity.datagrams_missed_before, activity.missing_datagrams), (3, 0));
+    assert_eq!(activity.datagrams, 2);
+}

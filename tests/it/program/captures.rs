@@ -12,7 +12,7 @@ use testkit::{
     capture::{Pcap, Pcapng},
     exporter::{Exporter, program},
     http,
-    netflow::{V5, V5Flow},
+    netflow::{Message, Template, V5, V5Flow, Value},
     packet::{self, IPV4, Ipv4, TCP, tcp, udp},
     page::Page,
     produce::ASN,
@@ -150,12 +150,15 @@ fn check_says_whether_flows_of_a_capture_would_be_counted() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("flows.pcap");
     let elsewhere = V5::new([V5Flow { asns: (1, 2), ..V5Flow::default() }]).bytes();
+    let template = Template::new(256, [(1, 4)]);
+    let without_template = Message::v9().data(&template, [[Value::Number(1)]]).bytes();
     let arp = packet::ethernet(0x0806, &[0; 46]);
     for (frames, code, expected) in [
         (samples(3), 0, "view flow would count 3 of 3 flows"),
         (vec![sent(&elsewhere)], 1, "0 of 1 flows have AS 64500 at either end"),
         (vec![sent(b"x"), sent(b"y")], 1, "no flow is in its first 2 datagrams: they are not of"),
         (vec![sent(&Sflow::new([]).bytes()), sent(b"y")], 1, "2 datagrams; 1 are not of NetFlow"),
+        (vec![sent(&without_template)], 1, "1 sets of records lack their template"),
         (vec![arp], 1, "there is no UDP datagram in its first packets: 1 not UDP"),
     ] {
         fs::write(&path, Pcap::default().bytes(&frames)).unwrap();

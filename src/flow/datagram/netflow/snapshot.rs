@@ -42,6 +42,20 @@ pub(in crate::flow::datagram) struct Snapshot {
     version: u32,
     #[prost(message, repeated, tag = "2")]
     pub(in crate::flow::datagram) exporters: Vec<Exporter>,
+    #[prost(message, repeated, tag = "3")]
+    pub(in crate::flow::datagram) agents: Vec<SflowStream>,
+}
+
+/// A stream of an sFlow agent.
+#[derive(Clone, PartialEq, Message)]
+pub(in crate::flow::datagram) struct SflowStream {
+    #[prost(bytes = "vec", tag = "1")]
+    address: Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    sub_agent: u32,
+    /// Its port is not used.
+    #[prost(message, optional, tag = "3")]
+    place: Option<Place>,
 }
 
 /// What is known of an exporter.
@@ -127,8 +141,11 @@ pub(super) struct Name {
 }
 
 impl Snapshot {
-    pub(in crate::flow::datagram) fn new(exporters: Vec<Exporter>) -> Self {
-        Snapshot { version: VERSION, exporters }
+    pub(in crate::flow::datagram) fn new(
+        exporters: Vec<Exporter>,
+        agents: Vec<SflowStream>,
+    ) -> Self {
+        Snapshot { version: VERSION, exporters, agents }
     }
 
     pub(in crate::flow::datagram) fn to_bytes(&self) -> Vec<u8> {
@@ -148,18 +165,41 @@ impl Snapshot {
 
 impl Exporter {
     pub(in crate::flow::datagram) fn new(address: IpAddr) -> Self {
-        let address = match address {
-            IpAddr::V4(address) => address.octets().to_vec(),
-            IpAddr::V6(address) => address.octets().to_vec(),
-        };
-        Exporter { address, ..Exporter::default() }
+        Exporter { address: octets(address), ..Exporter::default() }
     }
 
     /// Its address, if it is one.
     pub(in crate::flow::datagram) fn address(&self) -> Option<IpAddr> {
-        let v4 = <[u8; 4]>::try_from(&self.address[..]).map(IpAddr::from);
-        v4.or_else(|_| <[u8; 16]>::try_from(&self.address[..]).map(IpAddr::from)).ok()
+        address(&self.address)
     }
+}
+
+impl SflowStream {
+    pub(in crate::flow::datagram) fn new(
+        address: IpAddr,
+        sub_agent: u32,
+        place: sequence::Place,
+    ) -> Self {
+        SflowStream { address: octets(address), sub_agent, place: Some(Place::new((0, place))) }
+    }
+
+    /// Its address, its sub-agent and where it is; `None` if one is missing.
+    pub(in crate::flow::datagram) fn read(&self) -> Option<(IpAddr, u32, sequence::Place)> {
+        let (_, place) = self.place.as_ref()?.read();
+        Some((address(&self.address)?, self.sub_agent, place))
+    }
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+fn address(octets: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
 }
 
 impl Stream {

@@ -207,7 +207,7 @@ impl Formats {
         {
             return Some(number);
         }
-        let valid = payload.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+        let valid = valid_beginning(payload);
         if let Some(record) = first_record(valid) {
             return Some(self.of_record(record));
         }
@@ -245,6 +245,14 @@ impl Formats {
         }
         marked.unwrap_or(PMACCT_NUMBER)
     }
+}
+
+/// The beginning of a message that is UTF-8: faster than by chunks, since nearly all of them are.
+fn valid_beginning(payload: &[u8]) -> &str {
+    std::str::from_utf8(payload).unwrap_or_else(|error| {
+        let valid = &payload[..error.valid_up_to()];
+        std::str::from_utf8(valid).unwrap_or_default()
+    })
 }
 
 /// The number of the format of a protobuf message.

@@ -1,5 +1,6 @@
 //! The command `check`: tries everything that flags and files name, and changes nothing.
 
+mod collector;
 mod flows;
 mod found;
 mod scrape;
@@ -16,8 +17,8 @@ use anyhow::Context as _;
 
 use crate::{
     asn::AsNames,
-    config::{CheckConfig, ConfigError, Setting, SourceConfig},
-    ledger::Identity,
+    config::{CheckConfig, Config, ConfigError, Setting, SourceConfig},
+    ledger::{COLLECTOR, Identity},
     names::{self, NamesConfig, NamesSource},
     publish::pusher,
     schema::Schema,
@@ -69,25 +70,11 @@ async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result
     let tables = config.address_sources().load();
     let (tables, _) = tables.map_err(|error| ConfigError(error.to_string()))?;
     let counting = config.counting(tables);
-    let names = NamesConfig {
-        source: config.names.value,
-        refresh: config.names_refresh.value,
-        cache_dir: None,
-    };
-    let names = match names.source {
-        // Names that are fetched: the program starts with the embedded ones.
-        NamesSource::Auto | NamesSource::Url(_) | NamesSource::Embedded => {
-            Arc::new(AsNames::embedded())
-        }
-        NamesSource::File(_) | NamesSource::None => {
-            let loaded = names::load_initial(names);
-            loaded.map_err(|error| ConfigError(error.to_string()))?.0
-        }
-    };
+    let names = names_of(&config)?;
     let mut flows = Flows::new(schema, counting.clone());
     let mut cluster = None;
     match &config.source {
-        SourceConfig::Demo(_) => {}
+        SourceConfig::Demo(_) | SourceConfig::Collector => {}
         SourceConfig::Input { input: Setting { value: input, origin }, .. } => {
             let wrong = |error| ConfigError(format!("{origin} {input}: {error}"));
             InputSource::open(input, false).map_err(wrong)?;
@@ -112,6 +99,11 @@ async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result
             }
         }
     }
+    if let Some(settings) = &config.collector {
+        let (found, seen) = collector::look_at(settings.clone(), flows).await?;
+        report.say(&found)?;
+        flows = seen;
+    }
     if let Some(formats) = flows.formats() {
         report.line(&formats)?;
     }
@@ -134,12 +126,28 @@ async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result
     Ok(())
 }
 
+/// The names of ASes, as far as they are here: where they are fetched, the program starts with the
+/// embedded ones.
+fn names_of(config: &Config) -> Result<Arc<AsNames>, ConfigError> {
+    match config.names.value.clone() {
+        NamesSource::Auto | NamesSource::Url(_) | NamesSource::Embedded => {
+            Ok(Arc::new(AsNames::embedded()))
+        }
+        source @ (NamesSource::File(_) | NamesSource::None) => {
+            let refresh = config.names_refresh.value;
+            let loaded = names::load_initial(NamesConfig { source, refresh, cache_dir: None });
+            loaded.map(|(names, _)| names).map_err(|error| ConfigError(error.to_string()))
+        }
+    }
+}
+
 /// The topic that the state is about.
 fn topic_of(source: &SourceConfig) -> &str {
     match source {
         SourceConfig::Kafka(kafka) => &kafka.topic.value,
         SourceConfig::Demo(demo) => &demo.topic,
         SourceConfig::Input { .. } => "",
+        SourceConfig::Collector => COLLECTOR,
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Millis(i64);
 impl UnixMs {
     /// Before all other times.
     pub const MIN: UnixMs = UnixMs(i64::MIN);
+    /// Later than any time.
+    pub const MAX: UnixMs = UnixMs(i64::MAX);
 
     /// 1970-01-01T00:00:00Z.
     pub const EPOCH: UnixMs = UnixMs(0);

@@ -5,6 +5,7 @@
 //! [`LabelTally`] tells which labels stay empty.
 
 mod cure;
+mod exporters;
 mod labels;
 mod setup;
 mod tally;
@@ -17,6 +18,7 @@ use crate::{
     traffic::{Counts, Rule},
 };
 
+pub use exporters::ExporterTally;
 use labels::NAMED;
 pub use labels::{Gravity, LabelTally, Lack};
 pub use setup::Setup;
@@ -30,6 +32,9 @@ const LOGGED_AFTER: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How long until the log reports it again.
 const LOGGED_AGAIN_AFTER: Duration = Duration::from_secs(3600);
+
+/// How long exporters are looked at before their component says what is wrong with them.
+const EXPORTERS_WINDOW: Duration = Duration::from_secs(60);
 
 /// Watches what is counted, and reports in health and log if nothing is.
 #[derive(Debug)]
@@ -51,6 +56,42 @@ pub struct Diagnosis {
     /// What the component says.
     shown: Option<String>,
     logged: Option<Instant>,
+    exporters: Option<Exporters>,
+}
+
+/// Watches exporters of datagrams.
+#[derive(Debug)]
+struct Exporters {
+    component: Component,
+    tally: ExporterTally,
+    since: Instant,
+    /// Whether it was logged that something is wrong.
+    is_logged: bool,
+}
+
+impl Exporters {
+    /// Says what is wrong with exporters, if a window is over.
+    fn look(&mut self, now: Instant) {
+        if now.duration_since(self.since) < EXPORTERS_WINDOW {
+            return;
+        }
+        let mut losses = self.tally.losses();
+        self.tally.clear();
+        self.since = now;
+        if losses.is_empty() {
+            self.is_logged = false;
+            return self.component.set(State::Ready);
+        }
+        if let Some(more) = losses.len().checked_sub(NAMED).filter(|&more| more > 0) {
+            losses.truncate(NAMED);
+            losses.push(format!("{more} more: flow-exporter check names them"));
+        }
+        let text = losses.join("; ");
+        if !std::mem::replace(&mut self.is_logged, true) {
+            tracing::warn!("{text}");
+        }
+        self.component.set(State::Degraded(text));
+    }
 }
 
 impl Diagnosis {
@@ -69,7 +110,18 @@ impl Diagnosis {
             has_hinted: false,
             shown: None,
             logged: None,
+            exporters: None,
         }
+    }
+
+    /// Has this component say what is wrong with exporters of datagrams.
+    #[must_use]
+    pub fn with_exporters(self, component: Component) -> Self {
+        component.set(State::Ready);
+        let since = Instant::now();
+        let exporters =
+            Exporters { component, tally: ExporterTally::default(), since, is_logged: false };
+        Diagnosis { exporters: Some(exporters), ..self }
     }
 
     /// What is wrong, and whether it has lasted long enough for the log.
@@ -126,6 +178,11 @@ impl Diagnosis {
 
 impl Observer for Diagnosis {
     fn counted(&mut self, counts: &Counts, now: Instant) {
+        if let Some(exporters) = &mut self.exporters {
+            for (exporter, did) in &counts.exporters {
+                exporters.tally.add(*exporter, did);
+            }
+        }
         if counts.messages == 0 {
             return;
         }
@@ -154,6 +211,9 @@ impl Observer for Diagnosis {
     }
 
     fn look(&mut self, now: Instant) {
+        if let Some(exporters) = &mut self.exporters {
+            exporters.look(now);
+        }
         self.hint(now);
         let Some((text, is_certain)) = self.trouble(now) else {
             if self.shown.take().is_some() {
@@ -187,6 +247,9 @@ impl Observer for Diagnosis {
             self.log(&text, now);
         }
         self.component.set(State::Finished);
+        if let Some(exporters) = &self.exporters {
+            exporters.component.set(State::Finished);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod wide;
 use std::{
     collections::{HashMap, HashSet},
     fmt,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -19,9 +20,12 @@ use prometheus::{
 };
 
 use crate::{
-    flow::{Malformed, Skipped},
+    flow::{
+        Malformed, Skipped,
+        datagram::{Activity, Refused},
+    },
     process,
-    schema::Schema,
+    schema::{self, Schema},
     traffic::{AsSource, Counts, Ignored, SamplingRates},
 };
 
@@ -108,6 +112,8 @@ macro_rules! metrics {
             push_moves: Mutex<()>,
             /// Exporters whose sampling rate is shown.
             sampled: Mutex<HashSet<String>>,
+            /// Exporters of datagrams that are shown.
+            exporters: Mutex<HashSet<IpAddr>>,
             /// In seconds since the epoch; `None` if the system does not say.
             process_start: Option<f64>,
             $($($(#[doc = $help])+ pub $field: $kind,)*)*
@@ -131,6 +137,7 @@ macro_rules! metrics {
                     published: Mutex::default(),
                     push_moves: Mutex::new(()),
                     sampled: Mutex::default(),
+                    exporters: Mutex::default(),
                     process_start: process::usage().ok().and_then(|usage| process::start_time(&usage)),
                 }.with_known_labels();
                 metrics.publish(metrics.counted());
@@ -193,6 +200,9 @@ macro_rules! new_metric {
 
 const SECONDS: [f64; 9] = [0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0];
 
+/// No more exporters of datagrams are shown than this; those beyond are `other`.
+const MOST_EXPORTERS: usize = 1000;
+
 /// Why timestamps are unusable: missing, of another era, or ahead of the clock.
 const UNTIMED: [&str; 3] = ["absent", "past", "future"];
 
@@ -238,6 +248,36 @@ metrics! {
         /// Flow records that were to be multiplied by their sampling rate and have none; they are
         /// counted as they are.
         flows_unknown_rate: IntCounter("flow_exporter_flows_unknown_sampling_rate_total");
+        /// Datagrams of an exporter that were decoded, at least in part; of exporters beyond 1,000, as
+        /// those of the exporter other.
+        exporter_datagrams: IntCounterVec("flow_exporter_collector_datagrams_total", ["exporter"]);
+        /// Flows in these datagrams.
+        exporter_flows: IntCounterVec("flow_exporter_collector_flows_total", ["exporter"]);
+        /// Bytes of these flows as the exporter reported them, not multiplied by its sampling rate.
+        exporter_bytes: WideCounterVec("flow_exporter_collector_flow_bytes_total", ["exporter"]);
+        /// Of these flows, those whose sampling rate is unknown; they are counted as they are.
+        exporter_unknown_rate: IntCounterVec("flow_exporter_collector_unknown_sampling_rate_flows_total", ["exporter"]);
+        /// Datagrams of an exporter that are missing according to its sequence numbers (NetFlow v9,
+        /// sFlow), by cause: lost in transit, in the exporter or here (lost), or sent while this program
+        /// did not run (downtime).
+        exporter_missing_datagrams: IntCounterVec("flow_exporter_collector_missing_datagrams_total", ["exporter", "cause"]);
+        /// Flows of an exporter that are missing according to its sequence numbers (NetFlow v5, IPFIX,
+        /// sFlow), by the same causes.
+        exporter_missing_flows: IntCounterVec("flow_exporter_collector_missing_flows_total", ["exporter", "cause"]);
+        /// What an exporter's sequence numbers say besides, by event: a datagram came late, it began from
+        /// the start (restart), its numbers jumped, several processes number theirs as one (conflict),
+        /// or it numbers something else than its protocol says (`unit_change`).
+        exporter_sequence: IntCounterVec("flow_exporter_collector_sequence_events_total", ["exporter", "event"]);
+        /// Parts of datagrams that could not be decoded, by exporter and reason. Those without a template
+        /// wait for it, and count as replayed when it comes.
+        exporter_undecoded: IntCounterVec("flow_exporter_collector_undecoded_total", ["exporter", "reason"]);
+        /// Samples of sFlow that are no flows, by exporter and kind: of counters, of discarded packets, of
+        /// vendors (foreign), or taken and dropped by the agent.
+        exporter_samples: IntCounterVec("flow_exporter_collector_sflow_samples_total", ["exporter", "kind"]);
+        /// How far an exporter's clock is ahead of ours, in seconds.
+        exporter_skew: GaugeVec("flow_exporter_collector_clock_skew_seconds", ["exporter"]);
+        /// Duration of the longest flow that an exporter reported, in seconds: about its active timeout.
+        exporter_longest_flow: GaugeVec("flow_exporter_collector_longest_flow_seconds", ["exporter"]);
         /// Valid flow records that a view does not count, by view and reason.
         view_flows_ignored: IntCounterVec("flow_exporter_view_flows_ignored_total", ["view", "reason"]);
         /// Bytes reported by the flow records that a view does not count, by view and reason.
@@ -297,6 +337,11 @@ metrics! {
         kafka_errors: IntCounterVec("flow_exporter_kafka_errors_total", ["error"]);
         /// Rebalances of the consumer group, by event.
         kafka_rebalances: IntCounterVec("flow_exporter_kafka_rebalances_total", ["event"]);
+        /// Datagrams that the kernel dropped before they were taken, because the receive buffer of a
+        /// socket was full.
+        datagrams_dropped: IntCounter("flow_exporter_collector_socket_drops_total");
+        /// Datagrams that were taken and not decoded, by reason.
+        datagrams_refused: IntCounterVec("flow_exporter_collector_datagrams_refused_total", ["reason"]);
         /// Whether the last attempt to load the configuration was successful.
         config_reload_successful: IntGauge("flow_exporter_config_last_reload_successful");
         /// Time of the last successful load of the configuration, in seconds since the epoch.
@@ -474,6 +519,9 @@ impl Metrics {
             self.as_found.with_label_values(&[found.label()]).inc_by(ends);
         }
         self.flows_unknown_rate.inc_by(counts.unknown_rate);
+        for (exporter, did) in &counts.exporters {
+            self.add_activity(*exporter, did);
+        }
         let mut sampled = self.sampled.lock().unwrap_or_else(PoisonError::into_inner);
         counts.sampling_rates.each(|exporter, rate| {
             if sampled.contains(exporter) || sampled.len() < SamplingRates::MOST {
@@ -497,6 +545,63 @@ impl Metrics {
                 let label = [filter.dimension().label()];
                 self.label_missing.with_label_values(&label).inc_by(flows.missing.values);
             }
+        }
+    }
+
+    /// Adds what an exporter of datagrams did; `None` is all senders that are not known as such.
+    fn add_activity(&self, exporter: Option<IpAddr>, did: &Activity) {
+        for reason in Refused::ALL {
+            let refused = did.refused[reason.index()];
+            self.datagrams_refused.with_label_values(&[reason.label()]).inc_by(refused);
+        }
+        let Some(exporter) = exporter else { return };
+        let mut shown = self.exporters.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_shown =
+            shown.contains(&exporter) || shown.len() < MOST_EXPORTERS && shown.insert(exporter);
+        drop(shown);
+        let name = if is_shown { exporter.to_string() } else { schema::OTHER.to_owned() };
+        let label = [name.as_str()];
+        for (counter, count) in [
+            (&self.exporter_datagrams, did.datagrams),
+            (&self.exporter_flows, did.flows),
+            (&self.exporter_unknown_rate, did.unknown_rate_flows),
+        ] {
+            counter.with_label_values(&label).inc_by(count);
+        }
+        self.exporter_bytes.with_label_values(&label).inc_by(u128::from(did.bytes).into());
+        let (undecoded, sequence) = (&self.exporter_undecoded, &self.exporter_sequence);
+        let (datagrams, flows) = (&self.exporter_missing_datagrams, &self.exporter_missing_flows);
+        for (counter, reason, count) in [
+            (datagrams, "lost", did.missing_datagrams),
+            (datagrams, "downtime", did.datagrams_missed_before),
+            (flows, "lost", did.missing_flows),
+            (flows, "downtime", did.flows_missed_before),
+            (sequence, "late", did.late),
+            (sequence, "restart", did.restarts),
+            (sequence, "jump", did.jumps),
+            (sequence, "conflict", did.conflicts),
+            (sequence, "unit_change", did.unit_changes),
+            (undecoded, "no_template", did.sets_without_template),
+            (undecoded, "replayed", did.replayed_sets),
+            (undecoded, "template_mismatch", did.mismatches),
+            (undecoded, "template_refused", did.refused_templates),
+            (undecoded, "truncated", did.truncated_parts),
+            (&self.exporter_samples, "counter", did.sflow.counter_samples),
+            (&self.exporter_samples, "discarded", did.sflow.discarded_packets),
+            (&self.exporter_samples, "foreign", did.sflow.foreign_samples),
+            (&self.exporter_samples, "dropped", did.sflow.dropped_samples),
+        ] {
+            // What never happened has no series, but what is missing does: 0 is good to know.
+            if count > 0 || reason == "lost" {
+                counter.with_label_values(&[&name, reason]).inc_by(count);
+            }
+        }
+        if let Some(skew) = did.clock_skew.filter(|_| is_shown) {
+            self.exporter_skew.with_label_values(&label).set(skew.get() as f64 / 1e3);
+        }
+        if is_shown {
+            let longest = self.exporter_longest_flow.with_label_values(&label);
+            longest.set(longest.get().max(did.longest_flow.get() as f64 / 1e3));
         }
     }
 

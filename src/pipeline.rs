@@ -51,6 +51,8 @@ pub struct Counting {
     pub tables: Tables,
     /// Whether an AS that the record does not have is that of the address in [`Tables::table`].
     pub table_says_as: bool,
+    /// What is known of exporters that send datagrams.
+    pub exporters: Settings,
 }
 
 impl Counting {
@@ -113,6 +115,21 @@ impl Pipeline {
         });
     }
 
+    /// What datagrams need.
+    fn of_datagrams(&mut self) -> &mut OfDatagrams {
+        let Pipeline { counting, datagrams, schema, .. } = self;
+        datagrams.get_or_insert_with(|| {
+            let counter = FlowCounter::new(schema, counting.multiplied());
+            let decoder = Datagrams::new(&counter.plan, counting.exporters.clone());
+            Box::new(OfDatagrams { decoder, counter })
+        })
+    }
+
+    /// What is remembered of exporters.
+    pub fn exporters(&mut self) -> &mut Datagrams {
+        &mut self.of_datagrams().decoder
+    }
+
     /// Decodes a datagram and counts the flows in it.
     pub fn datagram(&mut self, datagram: &Datagram<'_>, counts: &mut Counts) {
         counts.messages += 1;
@@ -121,12 +138,7 @@ impl Pipeline {
     }
 
     fn flows_of(&mut self, datagram: &Datagram<'_>, counts: &mut Counts) {
-        let Pipeline { counting, datagrams, schema, .. } = self;
-        let OfDatagrams { decoder, counter } = &mut **datagrams.get_or_insert_with(|| {
-            let counter = FlowCounter::new(schema, counting.multiplied());
-            let decoder = Datagrams::new(&counter.plan, Settings::default());
-            Box::new(OfDatagrams { decoder, counter })
-        });
+        let OfDatagrams { decoder, counter } = self.of_datagrams();
         counter.lookups.refresh();
         decoder.decode(datagram, &mut |record| match record {
             Record::Flow(row) => counter.flow(&row, counts),
@@ -274,7 +286,7 @@ pub struct FlowCounter {
 impl FlowCounter {
     /// A counter for tables of this schema.
     pub fn new(schema: &Schema, counting: impl Into<Counting>) -> Self {
-        let Counting { formats: _, rule, sampling, tables, table_says_as } = counting.into();
+        let Counting { rule, sampling, tables, table_says_as, .. } = counting.into();
         let mut plan = Plan::new([]);
         let (source_as, destination_as) =
             (plan.add(Field::SourceAs), plan.add(Field::DestinationAs));

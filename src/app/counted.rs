@@ -42,10 +42,10 @@ impl Counted {
     pub(super) fn new(
         counting: Counting,
         files: Option<&Watch>,
-        source: &SourceConfig,
+        config: &Config,
         demo: Option<&Demo>,
     ) -> Self {
-        let origin = origin(source, demo);
+        let origin = origin(config, demo);
         let about = watch::Sender::new(about(&counting.rule, &origin));
         let files = files.map(Watch::handle);
         Counted { counting: watch::Sender::new(counting), about, origin, files }
@@ -84,9 +84,9 @@ impl Counted {
 
     /// Whether another configuration counts flows in another way. It has the same tables of addresses.
     pub(super) fn differs(&self, config: &Config) -> bool {
-        let Counting { rule, sampling, tables, .. } = &*self.counting.borrow();
+        let Counting { rule, sampling, tables, exporters, .. } = &*self.counting.borrow();
         let new = config.counting(tables.clone());
-        *rule != new.rule || *sampling != new.sampling
+        *rule != new.rule || *sampling != new.sampling || *exporters != new.exporters
     }
 
     /// Has flows counted as another configuration has it, in the views of `schema`. Returns whether
@@ -131,8 +131,8 @@ fn about(rule: &Rule, origin: &str) -> String {
     format!("{rule}, from {origin}")
 }
 
-fn origin(source: &SourceConfig, demo: Option<&Demo>) -> String {
-    match source {
+fn origin(config: &Config, demo: Option<&Demo>) -> String {
+    let source = match &config.source {
         SourceConfig::Kafka(kafka) => {
             let KafkaSettings { topic, brokers, .. } = &**kafka;
             format!("topic {} of {}", topic.value, brokers.value)
@@ -142,5 +142,10 @@ fn origin(source: &SourceConfig, demo: Option<&Demo>) -> String {
             format!("topic {topic} of {brokers}")
         }
         SourceConfig::Input { input, .. } => input.value.to_string(),
-    }
+        SourceConfig::Collector => String::new(),
+    };
+    let Some(collector) = &config.collector else { return source };
+    let listen: Vec<_> = collector.listen.value.iter().map(ToString::to_string).collect();
+    let exporters = format!("exporters at {}", listen.join(", "));
+    if source.is_empty() { exporters } else { format!("{source} and {exporters}") }
 }

@@ -1,7 +1,9 @@
 //! Wires the stages in the order in which data passes them, and runs them until they are drained.
 
+mod collected;
 mod counted;
 mod endpoints;
+mod refusal;
 mod reload;
 mod running;
 mod sink;
@@ -9,7 +11,7 @@ mod source;
 mod totals;
 
 use std::{
-    fmt::{self, Display},
+    fmt,
     io::{self, ErrorKind},
     num::NonZero,
     path::{Path, PathBuf},
@@ -29,7 +31,9 @@ use crate::{
     files::{self, Exposed},
     health::{Component, Health, State},
     journal,
-    ledger::{Identity, Ledger, LedgerConfig, Names, SeriesTable, Store, StoreError},
+    ledger::{
+        COLLECTOR, Identity, Ledger, LedgerConfig, Names, SeriesTable, Shard, Store, StoreError,
+    },
     listen_addr::ListenAddr,
     metrics::Metrics,
     names::{self, Announcement, Refresher},
@@ -48,15 +52,22 @@ use crate::{
 
 use counted::{Counted, counting};
 use endpoints::{Idle, Needs};
+use refusal::refuse;
 pub use reload::ReadConfig;
 use reload::{Reloader, names_config};
 use running::Running;
-use sink::Published;
-use source::Source;
+use sink::{CountingSink, Published};
+use source::Sources;
 
 /// The entries of the state directory.
-const STATE_ENTRIES: [&str; 5] =
-    [journal::DIRECTORY, pusher::ENDPOINTS, pusher::QUARANTINE, names::TABLE, names::ORIGIN];
+const STATE_ENTRIES: [&str; 6] = [
+    journal::DIRECTORY,
+    pusher::ENDPOINTS,
+    pusher::QUARANTINE,
+    names::TABLE,
+    names::ORIGIN,
+    collected::EXPORTERS,
+];
 
 /// What reloading needs.
 pub struct Reload {
@@ -94,17 +105,16 @@ pub async fn run(
     let schema = Arc::new(Schema::new(config.views.value.clone()));
     let demo = match &config.source {
         SourceConfig::Demo(demo) => Some(Demo::start(demo.clone(), health.register("demo"))),
-        SourceConfig::Kafka(_) | SourceConfig::Input { .. } => None,
+        SourceConfig::Kafka(_) | SourceConfig::Input { .. } | SourceConfig::Collector => None,
     };
     let demo = demo.transpose().context("starting the demo")?;
-    let counted = Counted::new(counting, watch.as_ref(), &config.source, demo.as_ref());
+    let counted = Counted::new(counting, watch.as_ref(), &config, demo.as_ref());
     let identity = identity(&config.source, counted.rule());
     let state_dir = state_dir(&config, &identity)?;
     let store = store(&config, &identity, &schema, state_dir.as_deref()).map_err(refuse_state)?;
     // The demo's topic is another one at each start, without any message.
     let stored = store.as_ref().filter(|_| demo.is_none()).map(stored).unwrap_or_default();
-    let source_component = health.register("source");
-    let source = Source::new(&config.source, demo.as_ref(), &metrics)?;
+    let places = store.as_ref().map(|store| store.places().to_owned()).unwrap_or_default();
     let (as_names, mut refresher) = names::load_initial(names_config(&config, state_dir.clone()))
         .map_err(|error| ConfigError(error.to_string()))?;
     let log = store.as_ref().map(Store::log);
@@ -117,6 +127,7 @@ pub async fn run(
     let endpoints = Idle::new(&config.push.endpoints, needs)?;
 
     // Bind.
+    let sources = Sources::new(&config, demo.as_ref(), &metrics)?;
     let listener = config.listen.value.as_ref().map(bind).transpose()?;
     if let Some(listener) = &listener {
         let address = listener.local_addr();
@@ -137,7 +148,7 @@ pub async fn run(
     let (ledger, shards, reader, names) =
         Ledger::new(&ledger_config, as_names, workers, Arc::clone(&metrics), store, component)
             .map_err(refuse_state)?;
-    let ledger = ledger.with_observer(Diagnosis::new(counted.setup(), health.register("flows")));
+    let ledger = ledger.with_observer(diagnosis(&config, &counted, &health));
     let (end, ended) = watch::channel(false);
     let names_handle = refresher.handle();
     let refresh = refresh(
@@ -165,8 +176,8 @@ pub async fn run(
     let ledger = threads::thread(ledger_lifeline, || ledger.run())
         .context("starting the ledger's thread")?;
     let (source_end, source_ended) = tokio::sync::oneshot::channel();
-    let sinks = counted.sinks(shards);
-    let source = source.start(sinks, stored, Arc::new(published), source_component, move || {
+    let sinks = sinks(&config, &counted, shards, state_dir.clone(), &places);
+    let source = sources.start(sinks, stored, Arc::new(published), &health, move || {
         if source_end.send(()).is_err() {
             tracing::debug!("the source has ended while the program was ending already");
         }
@@ -192,11 +203,31 @@ pub async fn run(
     Ok(())
 }
 
-/// Why the program does not start. What may pass is not a [`ConfigError`], so that a supervisor tries
-/// again.
-fn refuse(at: &dyn Display, error: &dyn Display, may_pass: bool) -> anyhow::Error {
-    let line = format!("{at}: {error}");
-    if may_pass { anyhow::Error::msg(line) } else { ConfigError(line).into() }
+/// What watches how flows are counted.
+fn diagnosis(config: &Config, counted: &Counted, health: &Health) -> Diagnosis {
+    let diagnosis = Diagnosis::new(counted.setup(), health.register("flows"));
+    match config.collector {
+        Some(_) => diagnosis.with_exporters(health.register("exporters")),
+        None => diagnosis,
+    }
+}
+
+/// What workers do with messages. The last one is the collector's if there is one, and takes up what is
+/// known of exporters: from the state directory, and from the journal, which datagrams come next.
+fn sinks(
+    config: &Config,
+    counted: &Counted,
+    shards: Vec<Shard>,
+    state_dir: Option<PathBuf>,
+    places: &[u8],
+) -> Vec<CountingSink> {
+    let mut sinks = counted.sinks(shards);
+    if config.collector.is_some()
+        && let Some(sink) = sinks.last_mut()
+    {
+        sink.remember(state_dir, places);
+    }
+    sinks
 }
 
 /// Binds the address for scrapes.
@@ -282,18 +313,21 @@ fn ledger_config(config: &Config, schema: Arc<Schema>, names_wait: Duration) -> 
         timestamps: config.timestamps.value,
         series_ttl: config.series_ttl.value,
         names_wait,
+        keeps_interims: config.collector.is_some(),
     }
 }
 
 /// Threads that decode and count.
 fn workers(config: &Config) -> usize {
-    match config.source {
+    let of_source = match config.source {
+        SourceConfig::Collector => 0,
         SourceConfig::Input { .. } => 1,
         SourceConfig::Kafka(_) | SourceConfig::Demo(_) => config
             .workers
             .value
             .unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get)),
-    }
+    };
+    of_source + usize::from(config.collector.is_some())
 }
 
 /// What is counted.
@@ -302,6 +336,7 @@ fn identity(source: &SourceConfig, rule: Rule) -> Identity {
         SourceConfig::Kafka(kafka) => kafka.topic.value.as_str().into(),
         SourceConfig::Demo(demo) => demo.topic.as_str().into(),
         SourceConfig::Input { input, .. } => input.value.to_string().into(),
+        SourceConfig::Collector => COLLECTOR.into(),
     };
     Identity { topic, rule }
 }

@@ -1,16 +1,14 @@
 //! What a worker does with each message: passes it through the pipeline into its shard of the
 //! ledger.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
 use crate::{
     clock::UnixMs,
-    flow::{
-        Malformed,
-        datagram::{Activity, Awaited, Datagram, Refused},
-    },
+    diagnosis::ExporterTally,
+    flow::{Malformed, datagram::Datagram},
     ledger::{Reader, Shard},
     log_limit::LogLimit,
     pipeline::{Counting, Pipeline},
@@ -18,11 +16,13 @@ use crate::{
     source::{Bound, Message, Origin, Position, Publication, Sink},
 };
 
+use super::collected::Collected;
+
 /// How much of a record that can't be decoded is logged, in characters.
 const QUOTE_CHARACTERS: usize = 300;
 
-/// Of how many exporters is logged what they sent.
-const EXPORTERS: usize = 20;
+/// How much is said of the exporters of an input, in lines.
+const MOST_LINES: usize = 40;
 
 static LOG_MALFORMED: LogLimit = LogLimit::new(Duration::from_secs(30));
 
@@ -35,13 +35,41 @@ pub(super) struct CountingSink {
     /// What the pipeline is for.
     schema: Arc<Schema>,
     pipeline: Pipeline,
+    /// What is kept of exporters, if this is the collector's.
+    collected: Option<Collected>,
+    /// What the exporters of an input did, to be said at its end.
+    exporters: ExporterTally,
 }
 
 impl CountingSink {
     pub(super) fn new(shard: Shard, counting: watch::Receiver<Counting>) -> Self {
         let schema = Arc::clone(shard.schema());
         let pipeline = Pipeline::new(&schema, counting.borrow().clone());
-        CountingSink { shard, counting, schema, pipeline }
+        CountingSink {
+            shard,
+            counting,
+            schema,
+            pipeline,
+            collected: None,
+            exporters: ExporterTally::default(),
+        }
+    }
+
+    /// Counts what exporters did since this was last called.
+    fn count_activity(&mut self) {
+        let CountingSink { shard, pipeline, collected, exporters, .. } = self;
+        let counts = shard.counts(None);
+        pipeline.take_activity(|exporter, did| {
+            if collected.is_none() {
+                exporters.add(exporter, &did);
+            }
+            counts.exporters.push((exporter, did));
+        });
+    }
+
+    /// Takes up what is known of exporters from an earlier process, and keeps it for a later one.
+    pub(super) fn remember(&mut self, state_dir: Option<PathBuf>, places: &[u8]) {
+        self.collected = Some(Collected::restore(state_dir, places, self.pipeline.exporters()));
     }
 }
 
@@ -73,6 +101,12 @@ impl Sink for CountingSink {
     }
 
     fn hand_over(&mut self, positions: Vec<Position>) {
+        self.count_activity();
+        if let Some(collected) = &mut self.collected {
+            let exporters = self.pipeline.exporters();
+            self.shard.set_places(exporters.places());
+            collected.keep(exporters, false);
+        }
         self.shard.hand_over(positions);
         if !Arc::ptr_eq(self.shard.schema(), &self.schema) {
             self.schema = Arc::clone(self.shard.schema());
@@ -81,20 +115,27 @@ impl Sink for CountingSink {
     }
 
     fn end_of_input(&mut self) {
-        let mut exporters = 0;
-        self.pipeline.take_activity(|exporter, activity| {
-            exporters += 1;
-            if exporters <= EXPORTERS {
-                log_activity(exporter, &activity);
-            }
-        });
-        if exporters > EXPORTERS {
-            tracing::info!("{} more exporters sent datagrams", exporters - EXPORTERS);
+        self.count_activity();
+        let losses = self.exporters.losses();
+        for line in self.exporters.lines().iter().chain(&losses).take(MOST_LINES) {
+            tracing::info!("{line}");
         }
+    }
+
+    fn ask_for_snapshot(&mut self) {
+        self.shard.ask_for_snapshot();
     }
 
     fn wake_with(&mut self, waker: Arc<dyn Fn() + Send + Sync>) {
         self.shard.wake_with(waker);
+    }
+}
+
+impl Drop for CountingSink {
+    fn drop(&mut self) {
+        if let Some(collected) = &mut self.collected {
+            collected.keep(self.pipeline.exporters(), true);
+        }
     }
 }
 
@@ -109,37 +150,6 @@ fn log_malformed(origin: Origin<'_>, reason: Malformed, record: &str, held_back:
         offset = origin.offset,
         held_back,
         "a record can't be decoded and is not counted; it begins with {quote:?}"
-    );
-}
-
-/// Logs what an exporter sent, besides flows.
-fn log_activity(exporter: Option<IpAddr>, activity: &Activity) {
-    let exporter = exporter.map_or("nobody known".to_owned(), |address| address.to_string());
-    let refused: Vec<_> = Refused::ALL
-        .into_iter()
-        .filter(|reason| activity.refused[reason.index()] > 0)
-        .map(|reason| format!("{}: {}", reason.label(), activity.refused[reason.index()]))
-        .collect();
-    let awaited = activity.awaited.iter();
-    let awaited: Vec<_> = awaited
-        .map(|Awaited { stream, template }| format!("{template} of domain {}", stream.domain))
-        .collect();
-    tracing::info!(
-        exporter,
-        datagrams = activity.datagrams,
-        flows = activity.flows,
-        bytes = activity.bytes,
-        unknown_rate_flows = activity.unknown_rate_flows,
-        missing_datagrams = activity.missing_datagrams,
-        missing_flows = activity.missing_flows,
-        late = activity.late,
-        sets_without_template =
-            activity.sets_without_template.saturating_sub(activity.replayed_sets),
-        awaited_templates = awaited.join(", "),
-        mismatched_sets = activity.mismatches,
-        truncated_parts = activity.truncated_parts,
-        refused = refused.join(", "),
-        "datagrams of an exporter"
     );
 }
 

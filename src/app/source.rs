@@ -1,16 +1,17 @@
-//! The configured source of flows: Kafka, an input, or the demo's topic.
+//! The configured sources of flows: Kafka, an input or the demo's topic, and the collector.
 
-use std::sync::Arc;
+use std::{io::ErrorKind, sync::Arc};
 
 use anyhow::Context as _;
 
 use crate::{
-    config::{ConfigError, Setting, SourceConfig},
+    config::{CollectorSettings, Config, ConfigError, Setting, SourceConfig},
     demo::{Demo, DemoConfig},
-    health::Component,
+    health::{Component, Health},
     metrics::Metrics,
     source::{
         Publication,
+        collector::{CollectorSource, PassedSockets, RunningCollectorSource},
         input::{InputSource, RunningInputSource},
         kafka::{
             InvalidKafkaConfig, KafkaConfig, KafkaSource, PartitionChoice, RunningKafkaSource,
@@ -19,10 +20,16 @@ use crate::{
     },
 };
 
-use super::sink::CountingSink;
+use super::{refusal::refuse, sink::CountingSink};
 
-/// A source that has not started yet.
-pub(super) enum Source {
+/// Sources that have not started yet.
+pub(super) struct Sources {
+    main: Option<Source>,
+    collector: Option<CollectorSource>,
+}
+
+/// A source besides the collector that has not started yet.
+enum Source {
     Kafka(KafkaSource),
     Input { source: InputSource, exit_at_end: bool },
 }
@@ -39,21 +46,87 @@ fn of_demo(config: &DemoConfig, brokers: String) -> KafkaConfig {
     }
 }
 
-/// A running source.
-pub(super) enum Running {
+/// Running sources.
+pub(super) struct Running {
+    main: Option<RunningSource>,
+    collector: Option<RunningCollectorSource>,
+}
+
+enum RunningSource {
     Kafka(RunningKafkaSource),
     Input(RunningInputSource),
 }
 
-impl Source {
+impl Sources {
     /// Checks and opens what can be checked and opened before anything runs. The demo's topic is on
     /// the broker of `demo`.
     pub(super) fn new(
+        config: &Config,
+        demo: Option<&Demo>,
+        metrics: &Arc<Metrics>,
+    ) -> anyhow::Result<Self> {
+        let main = Source::new(&config.source, demo, metrics)?;
+        let by_arrival = main.is_some();
+        let collector =
+            config.collector.as_ref().map(|settings| bind(settings, by_arrival, metrics));
+        Ok(Sources { main, collector: collector.transpose()? })
+    }
+
+    /// Starts a worker for each sink, the last of which is the collector's if there is one. Partitions
+    /// continue from their `stored` positions. `on_end` is called if the program is to end with the
+    /// source.
+    pub(super) fn start(
+        self,
+        mut sinks: Vec<CountingSink>,
+        stored: Stored,
+        publication: Arc<dyn Publication>,
+        health: &Health,
+        on_end: impl FnOnce() + Send + 'static,
+    ) -> anyhow::Result<Running> {
+        let collector = match self.collector {
+            None => None,
+            Some(collector) => {
+                let sink = sinks.pop().context("the collector needs a worker")?;
+                let started = collector.start(sink, health.register("collector"));
+                Some(started.context("starting the collector's thread")?)
+            }
+        };
+        let main = match self.main {
+            None => None,
+            Some(source) => {
+                let component = health.register("source");
+                Some(source.start(sinks, stored, publication, component, on_end)?)
+            }
+        };
+        Ok(Running { main, collector })
+    }
+}
+
+/// Binds the collector's sockets.
+fn bind(
+    settings: &CollectorSettings,
+    by_arrival: bool,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<CollectorSource> {
+    let bound = PassedSockets::from_env().and_then(|passed| {
+        CollectorSource::bind(settings.lower(by_arrival), passed, Arc::clone(metrics))
+    });
+    bound.map_err(|error| {
+        // Another process may release an address, and an interface may come up.
+        let may_pass = matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable);
+        refuse(&settings.listen.origin, &error, may_pass)
+    })
+}
+
+impl Source {
+    /// `None` if there is none but the collector.
+    fn new(
         config: &SourceConfig,
         demo: Option<&Demo>,
         metrics: &Arc<Metrics>,
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Option<Self>, ConfigError> {
         let (kafka, error): (_, Box<dyn Fn(InvalidKafkaConfig) -> ConfigError>) = match config {
+            SourceConfig::Collector => return Ok(None),
             SourceConfig::Kafka(kafka) => (kafka.lower(), Box::new(|error| kafka.error(&error))),
             SourceConfig::Demo(config) => {
                 let brokers = demo.map(|demo| demo.brokers.clone()).unwrap_or_default();
@@ -63,27 +136,26 @@ impl Source {
             SourceConfig::Input { input: Setting { value: input, origin }, exit_at_end } => {
                 let exit_at_end = exit_at_end.value;
                 return InputSource::open(input, exit_at_end)
-                    .map(|source| Source::Input { source, exit_at_end })
+                    .map(|source| Some(Source::Input { source, exit_at_end }))
                     .map_err(|error| ConfigError(format!("{origin} {input}: {error}")));
             }
         };
-        KafkaSource::new(kafka, Arc::clone(metrics)).map(Source::Kafka).map_err(error)
+        let source = KafkaSource::new(kafka, Arc::clone(metrics)).map(Source::Kafka);
+        source.map(Some).map_err(error)
     }
 
-    /// Starts a worker for each sink. Partitions continue from their `stored` positions. `on_end` is
-    /// called if the program is to end with the source.
-    pub(super) fn start(
+    fn start(
         self,
         mut sinks: Vec<CountingSink>,
         stored: Stored,
         publication: Arc<dyn Publication>,
         component: Component,
         on_end: impl FnOnce() + Send + 'static,
-    ) -> anyhow::Result<Running> {
+    ) -> anyhow::Result<RunningSource> {
         match self {
             Source::Kafka(source) => source
                 .start(sinks, stored, publication, component, on_end)
-                .map(Running::Kafka)
+                .map(RunningSource::Kafka)
                 .context("starting the Kafka source's threads"),
             Source::Input { source, exit_at_end } => {
                 let sink = sinks.pop().context("an input needs a worker")?;
@@ -94,7 +166,7 @@ impl Source {
                 };
                 source
                     .start(sink, component, on_end)
-                    .map(Running::Input)
+                    .map(RunningSource::Input)
                     .context("starting the input's threads")
             }
         }
@@ -104,20 +176,27 @@ impl Source {
 impl Running {
     /// Has the workers hand over and end. Does not wait for them.
     pub(super) fn stop(&self) {
-        match self {
-            Running::Kafka(source) => source.stop(),
-            Running::Input(source) => source.stop(),
+        match &self.main {
+            Some(RunningSource::Kafka(source)) => source.stop(),
+            Some(RunningSource::Input(source)) => source.stop(),
+            None => {}
+        }
+        if let Some(collector) = &self.collector {
+            collector.stop();
         }
     }
 
     /// Waits for the end.
     pub(super) fn join(self) -> anyhow::Result<()> {
-        match self {
-            Running::Kafka(source) => source.join().context("consuming from Kafka"),
+        let ended = match self.main {
+            Some(RunningSource::Kafka(source)) => source.join().context("consuming from Kafka"),
             // Errors of I/O as such are those of standard output.
-            Running::Input(source) => {
+            Some(RunningSource::Input(source)) => {
                 source.join().map_err(|error| anyhow::anyhow!("reading the input: {error}"))
             }
-        }
+            None => Ok(()),
+        };
+        let collected = self.collector.map(RunningCollectorSource::join).transpose();
+        ended.and(collected.map(drop).context("collecting datagrams"))
     }
 }

@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 use crate::{
     asn::AsNames,
     clock::UnixMs,
-    diagnosis::{Gravity, Setup, Tally},
+    diagnosis::{ExporterTally, Gravity, Setup, Tally},
     flow::{
         Formats,
         datagram::{Datagram, Refused},
@@ -20,6 +20,9 @@ use super::{found::Found, views::ViewTally};
 
 /// How much of a file is read, in bytes.
 const FILE_BYTES: u64 = 1 << 20;
+
+/// Of how many exporters something is said, and how much of what is wrong with them.
+const MOST_EXPORTERS: usize = 20;
 
 /// Messages, decoded and counted as the program does, without publishing the counts.
 pub(super) struct Flows {
@@ -109,10 +112,22 @@ impl Flows {
         Ok(format!("in {part}: a capture of {datagrams} datagrams with {flows} flows"))
     }
 
-    fn datagram(&mut self, datagram: &Datagram<'_>) {
+    pub(super) fn datagram(&mut self, datagram: &Datagram<'_>) {
         self.datagrams += 1;
         self.pipeline.datagram(datagram, &mut self.counts);
         self.add();
+    }
+
+    /// Who sent datagrams, and what is wrong with them.
+    pub(super) fn exporters(&mut self) -> Vec<String> {
+        let mut exporters = ExporterTally::default();
+        self.pipeline.take_activity(|exporter, did| exporters.add(exporter, &did));
+        let (losses, hints) = (exporters.losses(), exporters.hints());
+        let hints = hints.into_iter().map(|hint| format!("hint: {hint}"));
+        let mut said = exporters.lines();
+        said.truncate(MOST_EXPORTERS);
+        said.extend(losses.into_iter().chain(hints).take(MOST_EXPORTERS));
+        said
     }
 
     /// Adds what was counted of a message.

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use crate::{
+    listen_addr::ListenAddr,
     notation,
     source::{
         input::Input,
@@ -165,6 +166,13 @@ pub struct SourceFlags {
     /// The Kafka topic with the flows.
     #[arg(long, env = "FLOW_EXPORTER_TOPIC", value_parser = values::topic)]
     pub topic: Option<String>,
+    /// Collect NetFlow, IPFIX and sFlow sent to this UDP address.
+    ///
+    /// The protocol is told by each datagram. `:2055` stands for all addresses. Several are separated by
+    /// commas, or the flag is given several times. In place of --brokers and --topic, or beside them;
+    /// the collector section of --config says more.
+    #[arg(long, env = "FLOW_EXPORTER_COLLECT", value_name = "ADDR:PORT,…", value_delimiter = ',')]
+    pub collect: Vec<ListenAddr>,
     /// The partitions to consume.
     ///
     /// All of them, new ones included, or numbers separated by commas.
@@ -392,7 +400,7 @@ pub struct NameFlags {
 }
 
 /// Remote write.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Push")]
 #[allow(missing_docs)]
 pub struct PushFlags {
@@ -471,7 +479,7 @@ pub struct PushFlags {
 
 /// How to push to the endpoint of `--remote-write-url`. Rarer settings are in the file of
 /// `--config`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Push")]
 pub struct EndpointFlags {
     /// How long a request may take.

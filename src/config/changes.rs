@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fmt};
 
 use super::{
+    collector::CollectorSettings,
     setting::Setting,
     source::{KafkaSettings, SourceConfig},
 };
@@ -42,6 +43,24 @@ impl Fixed {
                     self.0.push("the source of flows".to_owned());
                 }
             }
+        }
+    }
+
+    /// Notes what differs between two collectors.
+    pub(super) fn compare_collectors(
+        &mut self,
+        old: Option<&CollectorSettings>,
+        new: Option<&CollectorSettings>,
+    ) {
+        match (old, new) {
+            (Some(old), Some(new)) => {
+                let CollectorSettings { listen, allow, receive_buffer } = old;
+                self.compare(listen, &new.listen);
+                self.compare(allow, &new.allow);
+                self.compare(receive_buffer, &new.receive_buffer);
+            }
+            (Some(one), None) | (None, Some(one)) => self.0.push(one.listen.origin.to_string()),
+            (None, None) => {}
         }
     }
 

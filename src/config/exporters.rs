@@ -2,8 +2,12 @@
 
 use std::{net::Ipv6Addr, num::NonZero, ops::RangeInclusive};
 
+use ipnet::IpNet;
+
 use crate::{
+    flow::datagram::ExporterSettings,
     notation,
+    schema::MAX_VALUE_BYTES,
     traffic::{ByExporter, ExporterKey, RangeSet},
 };
 
@@ -23,6 +27,8 @@ pub struct Exporters {
     pub external_interfaces: ByExporter<RangeSet<u32>>,
     /// By what bytes and packets are multiplied.
     pub sampling_rates: ByExporter<NonZero<u32>>,
+    /// What is known of those that send datagrams.
+    pub collected: Vec<(IpNet, ExporterSettings)>,
 }
 
 /// The `exporters` section of the file.
@@ -41,14 +47,26 @@ pub(super) fn of_file(field: &Field<'_>) -> Result<Setting<Exporters>, ConfigErr
         check_address(&name).map_err(|error| field.error(error))?;
         let key = ExporterKey::from(&*name);
         let is_known = |key: &ExporterKey| {
-            exporters.external_interfaces.has(key) || exporters.sampling_rates.has(key)
+            exporters.external_interfaces.has(key)
+                || exporters.sampling_rates.has(key)
+                || exporters.collected.iter().any(|(of, _)| ExporterKey::Network(*of) == *key)
         };
         if is_known(&key) {
             return Err(field.error(format!("{key} is given twice: give it once")));
         }
-        let (external, rate) = field.section(exporter)?;
-        if external.is_none() && rate.is_none() {
-            return Err(field.error("give external_interfaces, sampling_rate, or both"));
+        let Exporter { external, rate, collected } = field.section(exporter)?;
+        if external.is_none() && rate.is_none() && collected == ExporterSettings::default() {
+            return Err(field.error("give hostname, sampling_rate, external_interfaces or others"));
+        }
+        match key {
+            _ if collected == ExporterSettings::default() => {}
+            ExporterKey::Network(network) => exporters.collected.push((network, collected)),
+            ExporterKey::Hostname(_) => {
+                return Err(field.error(
+                    "only sampling_rate and external_interfaces go by a host name: give an address or a \
+                     prefix",
+                ));
+            }
         }
         if let Some(external) = external {
             interfaces += external.ranges().len();
@@ -78,7 +96,12 @@ fn check_address(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-type Exporter = (Option<RangeSet<u32>>, Option<NonZero<u32>>);
+/// What the file says of one exporter.
+struct Exporter {
+    external: Option<RangeSet<u32>>,
+    rate: Option<NonZero<u32>>,
+    collected: ExporterSettings,
+}
 
 fn exporter(section: &Section<'_>) -> Result<Exporter, ConfigError> {
     let external = section.get("external_interfaces", |field| {
@@ -88,10 +111,37 @@ fn exporter(section: &Section<'_>) -> Result<Exporter, ConfigError> {
         };
         items.iter().map(|item| item.parse(interfaces)).collect::<Result<Vec<_>, _>>()
     })?;
-    let rate = section.get("sampling_rate", |field| {
-        field.parse(|text| text.parse().map_err(|_| "give a number above 0; 1 means unsampled"))
-    })?;
-    Ok((external.map(RangeSet::new), rate))
+    let rate = |key| {
+        section.get(key, |field| {
+            field.parse(|text| text.parse().map_err(|_| "give a number above 0; 1 means unsampled"))
+        })
+    };
+    let collected = ExporterSettings {
+        hostname: section.get("hostname", |field| field.parse(hostname))?,
+        // The pipeline has those that take the place of the exporter's.
+        sampling_rate: None,
+        default_sampling_rate: rate("default_sampling_rate")?,
+        swapped_sampling_rate: section
+            .get("sampling_byte_order", |field| {
+                field.parse(|text| match text {
+                    "big" => Ok(false),
+                    "little" => Ok(true),
+                    _ => Err("give big, which is the protocols', or little"),
+                })
+            })?
+            .unwrap_or_default(),
+    };
+    let rate = rate("sampling_rate")?;
+    Ok(Exporter { external: external.map(RangeSet::new), rate, collected })
+}
+
+fn hostname(text: &str) -> Result<Box<str>, String> {
+    if text.is_empty() || text.len() > MAX_VALUE_BYTES || text.contains(char::is_control) {
+        return Err(format!(
+            "give a name of 1 to {MAX_VALUE_BYTES} bytes without control characters"
+        ));
+    }
+    Ok(text.into())
 }
 
 /// The index of an interface, or a range of them.

@@ -21,6 +21,7 @@ use crate::{
 };
 
 use super::{
+    collector::{self, FileCollector},
     endpoint::{self, Endpoint},
     error::ConfigError,
     exporters::{self, Exporters},
@@ -53,6 +54,8 @@ pub(super) struct OfFile {
     pub(super) exporters: Option<Setting<Exporters>>,
     /// The operator's formats of messages.
     pub(super) formats: Option<Vec<FieldMap>>,
+    /// Which datagrams are collected, if it says something.
+    pub(super) collector: Option<FileCollector>,
 }
 
 /// Reads the file. Relative paths in it start from its directory. `interval` is the time between two
@@ -74,18 +77,21 @@ pub(super) fn read(file: &Path, interval: Duration) -> Result<File, ConfigError>
         let views = top.get("views", views::of_file)?;
         let exporters = top.get("exporters", exporters::of_file)?;
         let formats = top.get("formats", formats::of_file)?;
-        let is_empty =
-            endpoints.is_none() && views.is_none() && exporters.is_none() && formats.is_none();
+        let collector = top.get("collector", collector::of_file)?;
+        let has_others = views.is_some() || exporters.is_some() || formats.is_some();
+        let is_empty = endpoints.is_none() && !has_others && collector.is_none();
         let file = File {
             endpoints: endpoints.unwrap_or_default(),
             external_labels,
-            others: OfFile { views, exporters, formats },
+            others: OfFile { views, exporters, formats, collector },
         };
         Ok((!is_empty).then_some(file))
     })?;
     // After the keys, so that a misspelt one is named.
     read.ok_or_else(|| {
-        top.error("give remote_write, views, exporters or formats in it, or leave --config out")
+        top.error(
+            "give remote_write, views, exporters, formats or collector in it, or leave --config out",
+        )
     })
 }
 

@@ -6,6 +6,7 @@
 //! know is taken from here when it is started.
 
 mod changes;
+mod collector;
 mod contradiction;
 mod direction;
 mod endpoint;
@@ -31,7 +32,7 @@ use crate::{
         SourceFlags, Sources, TimeFlags, TimestampChoice,
     },
     demo::DemoConfig,
-    flow::Formats,
+    flow::{Formats, datagram::Settings},
     ledger::Timestamps,
     listen_addr::ListenAddr,
     names::NamesSource,
@@ -42,6 +43,7 @@ use crate::{
 };
 
 pub use changes::Fixed;
+pub use collector::CollectorSettings;
 pub use endpoint::Endpoint;
 pub use error::ConfigError;
 pub use exporters::Exporters;
@@ -50,6 +52,7 @@ pub use setting::{Origin, Setting};
 pub use source::{KafkaSetting, KafkaSettings, SourceConfig};
 pub use state::{StateDir, default_state_parent};
 
+use collector::FileCollector;
 use file::OfFile;
 
 /// What the program is to do, checked as far as that is possible without doing it.
@@ -57,6 +60,8 @@ use file::OfFile;
 pub struct Config {
     /// Where flows come from.
     pub source: SourceConfig,
+    /// Which datagrams are collected, if any; beside the source, or alone.
+    pub collector: Option<CollectorSettings>,
     /// Threads that decode and count; `None` for one per core.
     pub workers: Setting<Option<usize>>,
     /// The local ASes.
@@ -117,10 +122,14 @@ const NONE: &str = "none";
 impl Config {
     /// What the flags for counting ask for.
     pub fn count(flags: CountFlags) -> Result<Self, ConfigError> {
-        let CountFlags { source, direction, common } = flags;
+        let CountFlags { mut source, direction, common } = flags;
         let workers = source.workers.map(usize::from);
-        let source = source::source(source, &common.sources)?;
-        Config::new(source, workers, direction, common, NamesSource::Auto)
+        let collect = std::mem::take(&mut source.collect);
+        let sources = |of_file, sources: &Sources| {
+            let collector = collector::collector(collect, of_file, sources)?;
+            Ok((source::source(source, collector.is_some(), sources)?, collector))
+        };
+        Config::new(sources, workers, direction, common, NamesSource::Auto)
     }
 
     /// What the flags for the demo ask for.
@@ -135,11 +144,18 @@ impl Config {
             pmacct_sampling: SamplingChoice::AsWritten,
             format: formats::AUTO.to_owned(),
         };
-        Config::new(SourceConfig::Demo(demo), None, direction, common, NamesSource::Embedded)
+        let sources = |of_file: Option<FileCollector>, _: &Sources| match of_file {
+            None => Ok((SourceConfig::Demo(demo), None)),
+            Some(collector) => Err(collector.refuse("the demo makes its own flows: leave it out")),
+        };
+        Config::new(sources, None, direction, common, NamesSource::Embedded)
     }
 
     fn new(
-        source: SourceConfig,
+        source: impl FnOnce(
+            Option<FileCollector>,
+            &Sources,
+        ) -> Result<(SourceConfig, Option<CollectorSettings>), ConfigError>,
         workers: Option<usize>,
         direction: DirectionFlags,
         flags: CommonFlags,
@@ -158,11 +174,6 @@ impl Config {
         } = flags;
         let sources = &sources;
         let TimeFlags { timestamps, max_lateness, series_ttl } = time;
-        let timestamps = match (&source, timestamps) {
-            // Lines have no timestamps.
-            (SourceConfig::Input { .. }, _) | (_, TimestampChoice::Arrival) => Timestamps::Arrival,
-            (_, TimestampChoice::Event) => Timestamps::Event { max_lateness },
-        };
         let names_source = match names.as_names {
             Some(text) => Setting::of_flag(text, "--as-names", sources)
                 .try_map(|text| text.parse::<NamesSource>())?,
@@ -175,7 +186,14 @@ impl Config {
         let as_table = direction::as_table(&direction.as_table, sources)?;
         let (asn, local_networks) = direction::direction(direction, sources)?;
         let listen = listen(addr, sources)?;
-        let (push, OfFile { views, exporters, formats }) = PushConfig::new(push, sources)?;
+        let (push, OfFile { views, exporters, formats, collector }) =
+            PushConfig::new(push, sources)?;
+        let (source, collector) = source(collector, sources)?;
+        let timestamps = match (&source, timestamps) {
+            // Lines have no timestamps.
+            (SourceConfig::Input { .. }, _) | (_, TimestampChoice::Arrival) => Timestamps::Arrival,
+            (_, TimestampChoice::Event) => Timestamps::Event { max_lateness },
+        };
         let no_exporters = || Setting::of_flag(Exporters::default(), "--config", sources);
         let exporters = exporters.unwrap_or_else(no_exporters);
         let rule = direction::rule(&asn, &local_networks, &networks, &exporters);
@@ -199,6 +217,7 @@ impl Config {
         let ttl = Some(series_ttl).filter(|ttl| !ttl.is_zero());
         Ok(Config {
             source,
+            collector,
             workers: Setting::of_flag(workers, "--workers", sources),
             asn,
             local_networks,
@@ -238,7 +257,8 @@ impl Config {
         let table_says_as =
             self.as_table.value.as_ref().is_some_and(|TableSources(sources)| !sources.is_empty());
         let formats = self.formats.value.clone();
-        Counting { formats, rule: self.rule(), sampling, tables, table_says_as }
+        let exporters = Settings::new(self.exporters.value.collected.iter().cloned());
+        Counting { formats, rule: self.rule(), sampling, tables, table_says_as, exporters }
     }
 
     /// What differs in `new` and can't be changed while the program runs.
@@ -246,6 +266,7 @@ impl Config {
         // All fields are named here, so that a new one is not forgotten.
         let Config {
             source,
+            collector,
             workers,
             asn: _,
             local_networks: _,
@@ -266,6 +287,7 @@ impl Config {
         } = self;
         let mut fixed = Fixed::default();
         fixed.compare_sources(source, &new.source);
+        fixed.compare_collectors(collector.as_ref(), new.collector.as_ref());
         fixed.compare(workers, &new.workers);
         fixed.compare(networks, &new.networks);
         fixed.compare(as_table, &new.as_table);
@@ -286,11 +308,14 @@ impl CheckConfig {
     /// What the flags for counting ask for. A command line without a source of flows is for checking
     /// endpoints alone.
     pub fn new(flags: CountFlags) -> Result<Self, ConfigError> {
-        let SourceFlags { brokers, topic, input, .. } = &flags.source;
-        if brokers.is_none() && topic.is_none() && input.is_none() {
-            let CommonFlags { push, sources, .. } = flags.common;
-            return PushConfig::new(push, &sources)
-                .map(|(push, _)| CheckConfig::Endpoints(push.endpoints));
+        let SourceFlags { brokers, topic, input, collect, .. } = &flags.source;
+        let has_none = brokers.is_none() && topic.is_none() && input.is_none();
+        if has_none && collect.is_empty() {
+            let (push, of_file) =
+                PushConfig::new(flags.common.push.clone(), &flags.common.sources)?;
+            if of_file.collector.is_none() {
+                return Ok(CheckConfig::Endpoints(push.endpoints));
+            }
         }
         Config::count(flags).map(|config| CheckConfig::All(Box::new(config)))
     }

@@ -32,6 +32,8 @@ pub enum SourceConfig {
     },
     /// Generated traffic, on a broker in this process.
     Demo(DemoConfig),
+    /// None but the collector.
+    Collector,
 }
 
 /// A Kafka topic and how to read it.
@@ -100,17 +102,25 @@ const CONFIG: &str = "--kafka-config";
 const CONFIG_FILE: &str = "--kafka-config-file";
 
 /// What the flags ask for.
-pub(super) fn source(flags: SourceFlags, sources: &Sources) -> Result<SourceConfig, ConfigError> {
+pub(super) fn source(
+    flags: SourceFlags,
+    has_collector: bool,
+    sources: &Sources,
+) -> Result<SourceConfig, ConfigError> {
     if let Some(input) = flags.input {
-        if flags.brokers.is_some() || flags.topic.is_some() {
+        if flags.brokers.is_some() || flags.topic.is_some() || has_collector {
             return Err(ConfigError(
-                "--input and --brokers or --topic: give one source of flows".to_owned(),
+                "--input and --brokers, --topic or --collect: give one source of flows, or --collect \
+                 beside Kafka".to_owned(),
             ));
         }
         return Ok(SourceConfig::Input {
             input: Setting::of_flag(input, "--input", sources),
             exit_at_end: Setting::of_flag(flags.exit_at_end, "--exit-at-end", sources),
         });
+    }
+    if has_collector && flags.brokers.is_none() && flags.topic.is_none() {
+        return Ok(SourceConfig::Collector);
     }
     let required = |value: Option<String>, flag: &'static str, example: &str| match value {
         Some(value) if !value.trim().is_empty() => Ok(Setting::of_flag(value, flag, sources)),

@@ -8,6 +8,8 @@ use super::source::SourceConfig;
 const NONE: &str = "none";
 /// The directory in which each topic has one by default.
 const DEFAULT_PARENT: &str = "flow-exporter-state";
+/// The directory there of the collector alone. A topic of the same name has another journal.
+const COLLECTOR: &str = "collector";
 
 /// The directory for what is kept across restarts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +35,9 @@ impl StateDir {
             (Some(directory), _) => StateDir::Named(directory),
             (None, SourceConfig::Kafka(kafka)) => {
                 StateDir::Default(default_state_parent().join(&kafka.topic.value))
+            }
+            (None, SourceConfig::Collector) => {
+                StateDir::Default(default_state_parent().join(COLLECTOR))
             }
             // An input can't be read again from where it was, so there are no positions to keep.
             (None, SourceConfig::Input { .. } | SourceConfig::Demo(_)) => StateDir::None,

@@ -20,6 +20,7 @@
 //!   another one, so old ones can be deleted whole.
 //! - A delta is one record, or several if it is too large for one, and only one delta is unsynced
 //!   at any time. A crash can therefore leave at most one broken delta, the last one.
+//! - Between two deltas, an interim (`interim.rs`) has what changed since the last one.
 //! - A delta beyond the sequence number at which the next segment begins is void: its sync failed,
 //!   and the next segment has its counts.
 
@@ -36,6 +37,7 @@ mod frame;
 mod fs;
 mod header;
 mod inspect;
+mod interim;
 mod live;
 mod log;
 mod memory;

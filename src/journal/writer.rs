@@ -25,6 +25,7 @@ use super::{
     frame::FORMAT_VERSION,
     fs::{Directory, DirectoryLock, unfinished},
     header::{self, Header},
+    interim::{self, InterimFiles},
     live::LiveSet,
     position::Totals,
     published_end::{self, PUBLISHED_END, PublishedEnd},
@@ -88,6 +89,7 @@ pub struct Journal {
     undeleted: Vec<u64>,
     /// The records of the delta being written; the buffer is reused.
     records: Records,
+    interim: InterimFiles,
 }
 
 impl fmt::Debug for Journal {
@@ -128,7 +130,10 @@ impl Journal {
         let newest = segments.keys().next_back().copied();
         let (state, active, torn_bytes) = match newest {
             Some(number) => {
-                let (state, active, torn_bytes) = recover(directory, number, acknowledged)?;
+                let (mut state, mut active, torn_bytes) = recover(directory, number, acknowledged)?;
+                if append_interim(directory, &active)? {
+                    (state, active, _) = recover(directory, number, acknowledged)?;
+                }
                 (Some(state), Some(active), torn_bytes)
             }
             None => match published_end::missing(directory, acknowledged, 0, PUBLISHED_END, 0) {
@@ -162,6 +167,7 @@ impl Journal {
             external_changes: Vec::new(),
             undeleted: Vec::new(),
             records: Records::default(),
+            interim: InterimFiles::default(),
         };
         Ok((journal, Recovered { state, torn_bytes }))
     }
@@ -260,6 +266,41 @@ impl Journal {
         let (lost, external_changes) =
             (self.lost.take(), std::mem::take(&mut self.external_changes));
         Ok(Appended { bytes, checkpoint_bytes, lost, external_changes })
+    }
+
+    /// Makes durable what has changed since the newest delta, without appending it: the next delta has
+    /// to have all of it, and takes its place. Returns the bytes that were written; `None`, with nothing
+    /// done, where that delta is to be appended at once.
+    ///
+    /// # Errors
+    /// As those of [`Journal::append`].
+    pub fn keep_interim(&mut self, delta: &mut Delta, now: UnixMs) -> Result<Option<u64>, Error> {
+        if !delta.sort() {
+            return Err(Error::Unfit("one series ends, starts or counts twice"));
+        }
+        let Some(active) = &self.active else { return Ok(None) };
+        if !record::fits(delta) || delta.width != self.width || self.new_segment_is_due(now) {
+            return Ok(None);
+        }
+        self.directory_lock.check()?;
+        if !self.is_in_place(active)? {
+            return Ok(None);
+        }
+        self.records.clear();
+        self.record_writer
+            .delta(&mut self.records, delta)
+            .map_err(io_error("can't compress for", self.log.directory().path()))?;
+        if self.records.len() > interim::MAX_BYTES {
+            return Ok(None);
+        }
+        // A start could not read it.
+        self.live.clone().after(delta).map_err(Error::Unfit)?;
+        let place = (active.header.number, active.end);
+        let records = self.records.place(place.0, place.1);
+        let directory = self.log.directory();
+        let bytes = self.interim.write(directory, place, delta.sequence, records)?;
+        self.directory_lock.check()?;
+        Ok(Some(bytes))
     }
 
     /// Whether the newest segment is as it was left.
@@ -533,6 +574,22 @@ impl Journal {
         let directory = self.log.directory();
         self.undeleted.retain(|&number| directory.remove(&header::file_name(number)).is_err());
     }
+}
+
+/// Appends the interim that follows the log, if there is one. Returns whether there was.
+fn append_interim(directory: &Directory, active: &ActiveSegment) -> Result<bool, Error> {
+    let Some(records) = interim::read(directory, (active.header.number, active.end))? else {
+        return Ok(false);
+    };
+    let append = || -> io::Result<()> {
+        active.file.write_all_at(&records, active.end)?;
+        active.file.sync_all()
+    };
+    append().map(|()| true).map_err(|error| {
+        // The next start tries again.
+        drop(active.file.set_len(active.end));
+        io_error("can't append the newest counts to", directory.path_of(&active.name))(error)
+    })
 }
 
 /// Whether something made at `made` is older than `age`; never if the clock was set back.

@@ -7,6 +7,9 @@ use crate::{
     traffic::Rule,
 };
 
+/// What stands for the topic in a journal of datagrams alone. A topic can't be called so.
+pub const COLLECTOR: &str = "(collector)";
+
 /// What a journal's counts are of. The origin, which is the topic together with its cluster, must be
 /// the same in all runs with a journal, since the journal's positions are offsets in it. The cluster
 /// is known only once its brokers answer, so it is not part of this. The rule may change: then all

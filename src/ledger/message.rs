@@ -62,6 +62,8 @@ pub(super) struct HandOver {
     pub(super) buckets: Vec<Bucket>,
     /// Up to where the worker has counted.
     pub(super) positions: Vec<Position>,
+    /// Which datagrams come next, if the worker says so.
+    pub(super) places: Option<Vec<u8>>,
     pub(super) receipt: Receipt,
 }
 

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, mpsc},
+    time::Instant,
 };
 
 use crate::{
@@ -51,6 +52,8 @@ pub struct Shard {
     receipts_out: mpsc::Receiver<Option<Box<Counts>>>,
     /// What all tables are of that are not handed over.
     schema: Arc<Schema>,
+    /// To be handed over next.
+    places: Option<Vec<u8>>,
 }
 
 impl fmt::Debug for Shard {
@@ -83,6 +86,7 @@ impl Shard {
             receipts_in,
             receipts_out,
             schema,
+            places: None,
         }
     }
 
@@ -162,6 +166,16 @@ impl Shard {
         self.gate.is_after(self.epoch) || self.counts.bytes() >= FULL_BYTES
     }
 
+    /// Has the next hand-over say which datagrams come next: the journal has that beside the counts.
+    pub fn set_places(&mut self, places: Vec<u8>) {
+        self.places = Some(places);
+    }
+
+    /// Asks for a snapshot soon.
+    pub fn ask_for_snapshot(&self) {
+        drop(self.requests.send(Request::Freshen(Instant::now())));
+    }
+
     /// Hands over everything that was counted, with the positions up to which it was, and continues
     /// with empty tables, which are of another schema if the ledger wants that. Waits if the ledger has not merged what was handed over before.
     pub fn hand_over(&mut self, positions: Vec<Position>) {
@@ -190,6 +204,7 @@ impl Shard {
             epoch,
             buckets,
             positions,
+            places: self.places.take(),
             receipt,
         })));
     }

@@ -164,6 +164,13 @@ impl Store {
         positions.map(|(&(_, partition), &next_offset)| (partition, next_offset))
     }
 
+    /// Which datagrams come next, as a worker said when it handed over what was recovered.
+    pub fn places(&self) -> &[u8] {
+        let recorded = self.recovered.as_ref();
+        let split = recorded.and_then(|state| early::split_places(&state.early_counts));
+        split.map(|(places, _)| places).unwrap_or_default()
+    }
+
     /// The id of the cluster whose positions were recovered, if it was recorded.
     pub fn cluster(&self) -> Option<&str> {
         self.cluster.as_deref()
@@ -275,9 +282,10 @@ impl Store {
         snapshot: &Arc<Snapshot>,
         table: &SeriesTable,
         early: &EarlyCounts,
-        is_sample: bool,
+        places: &[u8],
+        kind: Kind,
         now: UnixMs,
-    ) -> Result<u64, journal::Error> {
+    ) -> Result<Kept, journal::Error> {
         let Store { backend, begun, identity, cluster, held, durable, early_counts, delta, .. } =
             self;
         let mut extra = self.extra_measures;
@@ -288,14 +296,14 @@ impl Store {
             *delta = Delta::new(width);
         }
         if matches!(backend, Backend::Disk(_)) {
-            early::write(early, &mut delta.early_counts);
+            early::write(early, places, &mut delta.early_counts);
         }
         if delta.early_counts == *early_counts {
             delta.early_counts.clear();
         }
         delta.sequence = snapshot.sequence;
         delta.time = recorded(snapshot);
-        delta.is_tick = is_sample;
+        delta.is_tick = matches!(kind, Kind::Tick(_));
         let before = durable.as_deref();
         for position in snapshot.positions() {
             let known = before.and_then(|before| before.positions.get(&position.partition));
@@ -336,6 +344,12 @@ impl Store {
             }
         }
         delta.extra_samples = extra;
+        if kind == Kind::Interim
+            && let Backend::Disk(journal) = backend
+            && let Some(bytes) = journal.keep_interim(delta, now)?
+        {
+            return Ok(Kept { bytes, is_appended: false });
+        }
         let appended = match backend {
             Backend::Disk(journal) => {
                 let source = Checkpoint {
@@ -368,11 +382,32 @@ impl Store {
                 if !changed.is_empty() {
                     *early_counts = changed;
                 }
-                Ok(bytes)
+                Ok(Kept { bytes, is_appended: true })
             }
             Err(error) => Err(error),
         }
     }
+}
+
+/// How a snapshot is made durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Appended to the log as the tick at this time.
+    Tick(UnixMs),
+    /// Appended to the log.
+    Between,
+    /// Kept beside the log until the next one is, unless it has to be appended.
+    Interim,
+}
+
+/// How a snapshot was made durable.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// The bytes that were written.
+    pub(super) bytes: u64,
+    /// Whether the log has it. If not, the next snapshot must have all that changed since the last one
+    /// that the log has.
+    pub(super) is_appended: bool,
 }
 
 /// How many measures a series has beyond the first.

@@ -33,7 +33,7 @@ use super::{
     series_table::SeriesTable,
     shard::Shard,
     snapshot::Snapshot,
-    store::Store,
+    store::{Kind, Store},
 };
 
 /// How long a snapshot waits for the workers. They answer between two batches, so only a thread that
@@ -77,11 +77,15 @@ pub struct LedgerConfig {
     /// How long the first publication may wait for AS names that are being fetched; zero if none
     /// are.
     pub names_wait: Duration,
+    /// Whether the source can't give anything twice, so that snapshots are asked for every second. Those
+    /// that are no ticks are kept as interims then.
+    pub keeps_interims: bool,
 }
 
 /// Merges what the workers counted and publishes it. Runs on a thread of its own.
 pub struct Ledger {
     names_wait: Duration,
+    keeps_interims: bool,
     series_ttl: Option<Millis>,
     schedule: Schedule,
     /// Messages before this time belong in the series table; see [`Schedule::bound`].
@@ -89,6 +93,8 @@ pub struct Ledger {
     table: SeriesTable,
     /// What was counted for later ticks than the next one.
     early: EarlyCounts,
+    /// Which datagrams come next, as the collector's worker says.
+    places: Vec<u8>,
     /// What workers are to count by. Their tables are merged if they are of this schema.
     schema: Arc<Schema>,
     /// Series can't continue: those in these slots, and all of retired views. They end once everything
@@ -143,6 +149,7 @@ impl Ledger {
         component: Component,
     ) -> Result<(Ledger, Vec<Shard>, Reader, Names), StoreError> {
         let (send, requests) = mpsc::channel();
+        let places = store.as_ref().map(|store| store.places().to_owned()).unwrap_or_default();
         let restored = match &mut store {
             Some(store) => store.load(&config.schema, &names)?,
             None => None,
@@ -179,11 +186,13 @@ impl Ledger {
         };
         let mut ledger = Ledger {
             names_wait: config.names_wait,
+            keeps_interims: config.keeps_interims,
             series_ttl: config.series_ttl.map(Millis::from),
             bound: schedule.bound(),
             schedule,
             table,
             early,
+            places,
             schema: Arc::clone(&config.schema),
             ending: (has_retired || !ending.is_empty()).then_some(ending),
             held: Vec::new(),
@@ -239,7 +248,7 @@ impl Ledger {
                 && (at <= Instant::now() || self.table.begun() >= LARGE_SNAPSHOT_SERIES)
             {
                 first_publication = None;
-                self.take_snapshot(None);
+                self.take_snapshot(Kind::Between);
             }
             if first_publication.is_none() {
                 if let Some(Change { schema, rule, answer }) = self.change.take() {
@@ -248,7 +257,8 @@ impl Ledger {
                     continue;
                 }
                 if self.asked.take() > self.last_snapshot {
-                    self.take_snapshot(None);
+                    let interim = self.keeps_interims.then_some(Kind::Interim);
+                    self.take_snapshot(interim.unwrap_or(Kind::Between));
                 }
                 let now = UnixMs::now();
                 if let Some(from) = self.schedule.begin(now) {
@@ -257,12 +267,12 @@ impl Ledger {
                     self.gate.ask(self.bound);
                 }
                 if let Some(tick) = self.schedule.due(now) {
-                    self.take_snapshot(Some(tick));
+                    self.take_snapshot(Kind::Tick(tick));
                     continue;
                 }
                 // If the disk refuses, the next snapshot that it takes has all new series.
                 if self.table.begun() >= LARGE_SNAPSHOT_SERIES && !self.is_refused {
-                    self.take_snapshot(None);
+                    self.take_snapshot(Kind::Between);
                 }
             }
             match self.requests.recv_timeout(self.wait(first_publication)) {
@@ -270,12 +280,12 @@ impl Ledger {
                 Ok(Request::Names(names)) => {
                     self.new_names = Some(names);
                     if first_publication.take().is_some() {
-                        self.take_snapshot(None);
+                        self.take_snapshot(Kind::Between);
                     }
                 }
                 Ok(Request::NamesFailed) => {
                     if first_publication.take().is_some() {
-                        self.take_snapshot(None);
+                        self.take_snapshot(Kind::Between);
                     }
                 }
                 Ok(Request::Cluster(id)) => self.note_cluster(id),
@@ -349,7 +359,8 @@ impl Ledger {
             }
         }
         let time = if is_tick { Some(now) } else { self.in_between(now) };
-        self.publish(time, is_tick, Instant::now());
+        let kind = time.filter(|_| is_tick).map_or(Kind::Between, Kind::Tick);
+        self.publish(time, kind, Instant::now());
     }
 
     /// The time of a snapshot that is not a tick: before the next tick.
@@ -359,7 +370,11 @@ impl Ledger {
 
     /// Asks all workers for what they have counted, merges it and publishes it: as the tick at this
     /// time, or without one for a reader that asked.
-    fn take_snapshot(&mut self, tick: Option<UnixMs>) {
+    fn take_snapshot(&mut self, kind: Kind) {
+        let tick = match kind {
+            Kind::Tick(tick) => Some(tick),
+            Kind::Between | Kind::Interim => None,
+        };
         let taken = Instant::now();
         // The journal can end only series that it knows, so series end while everything that was
         // counted is published.
@@ -369,7 +384,7 @@ impl Ledger {
         if ends_series && !self.table.touched().is_empty() && !self.is_refused {
             // Workers with full tables have handed over since the last snapshot.
             let last = self.last_snapshot.unwrap_or(taken);
-            self.publish(self.in_between(UnixMs::now()), false, last);
+            self.publish(self.in_between(UnixMs::now()), Kind::Between, last);
         }
         if self.table.touched().is_empty() {
             if let Some(names) = self.new_names.take() {
@@ -400,7 +415,7 @@ impl Ledger {
             }
         }
         let time = tick.or_else(|| self.in_between(UnixMs::now()));
-        self.publish(time, tick.is_some(), taken);
+        self.publish(time, kind, taken);
         self.bound = self.schedule.bound();
         self.receipts.clear();
     }
@@ -408,7 +423,7 @@ impl Ledger {
     /// Has these views counted from now on, by another rule if one is given, and says so in the journal.
     fn change(&mut self, schema: Arc<Schema>, rule: Option<Rule>) -> Result<(), ChangeError> {
         // So little is left to go wrong, and the series of earlier changes have ended.
-        self.take_snapshot(None);
+        self.take_snapshot(Kind::Between);
         if self.is_refused {
             return Err(ChangeError::Disk);
         }
@@ -447,7 +462,7 @@ impl Ledger {
         if self.ending.is_some() {
             return Err(ChangeError::Stopping);
         }
-        self.publish(self.in_between(UnixMs::now()), false, asked);
+        self.publish(self.in_between(UnixMs::now()), Kind::Between, asked);
         Ok(())
     }
 
@@ -478,7 +493,7 @@ impl Ledger {
     /// would leave both in the journal.
     fn retire(&mut self, taken: Instant) {
         while !self.table.touched().is_empty() {
-            self.publish(self.in_between(UnixMs::now()), false, taken);
+            self.publish(self.in_between(UnixMs::now()), Kind::Between, taken);
             if self.table.touched().is_empty() {
                 break;
             }
@@ -562,8 +577,11 @@ impl Ledger {
         }
     }
 
-    fn merge(&mut self, HandOver { buckets, positions, receipt, .. }: HandOver) {
+    fn merge(&mut self, HandOver { buckets, positions, places, receipt, .. }: HandOver) {
         self.table.advance(&positions);
+        if let Some(places) = places {
+            self.places = places;
+        }
         let mut merged = None;
         for Bucket { bound, mut counts } in buckets {
             if let TickBound::Before(tick) = bound
@@ -590,16 +608,19 @@ impl Ledger {
         self.observer.counted(counts, Instant::now());
     }
 
-    fn publish(&mut self, time: Option<UnixMs>, is_tick: bool, taken: Instant) {
+    fn publish(&mut self, time: Option<UnixMs>, kind: Kind, taken: Instant) {
         self.look_at_clock();
         self.observer.look(Instant::now());
         let snapshot = self.table.take_snapshot(time, taken);
         let snapshot = Arc::new(Snapshot { own: told(&self.metrics, &self.table), ..snapshot });
         self.last_snapshot = Some(taken);
+        let mut is_appended = true;
         if let Some(store) = &mut self.store {
-            match store.append(&snapshot, &self.table, &self.early, is_tick, UnixMs::now()) {
-                Ok(bytes) => {
-                    self.metrics.journal_written.inc_by(bytes);
+            let now = UnixMs::now();
+            match store.append(&snapshot, &self.table, &self.early, &self.places, kind, now) {
+                Ok(kept) => {
+                    is_appended = kept.is_appended;
+                    self.metrics.journal_written.inc_by(kept.bytes);
                     self.metrics.journal_bytes.set(store.bytes() as i64);
                     self.is_refused = false;
                 }
@@ -631,10 +652,12 @@ impl Ledger {
                 }
             }
         }
-        self.table.settled();
-        self.forget_retired();
+        if is_appended {
+            self.table.settled();
+            self.forget_retired();
+        }
         self.report_others();
-        if is_tick && let Some(tick) = snapshot.time {
+        if let Kind::Tick(tick) = kind {
             self.last_tick = Some(tick);
             self.metrics.last_tick.set(tick.seconds());
         }

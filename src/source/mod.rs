@@ -5,6 +5,7 @@
 //! source's own buffer: a message costs no copy, no channel and no lock. Sources know nothing of
 //! JSON or series.
 
+pub mod collector;
 pub mod input;
 pub mod kafka;
 mod message;

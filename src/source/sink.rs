@@ -59,6 +59,10 @@ pub trait Sink: Send + 'static {
     /// sink.
     fn end_of_input(&mut self) {}
 
+    /// Asks for a snapshot soon, of which the hand-over is a part. For sources that can't give anything
+    /// twice: what is not published yet is lost in a crash.
+    fn ask_for_snapshot(&mut self) {}
+
     /// Gives the sink the means to wake its thread when a hand-over is due.
     fn wake_with(&mut self, waker: Arc<dyn Fn() + Send + Sync>);
 }

@@ -2,13 +2,14 @@
 
 use std::{
     hash::{BuildHasher, Hasher},
+    net::IpAddr,
     sync::Arc,
 };
 
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 
 use crate::{
-    flow::{Malformed, Skipped},
+    flow::{Malformed, Skipped, datagram::Activity},
     schema::{Class, KeyHead, MAX_KEY_WIDTH, Measure, Schema},
 };
 
@@ -83,6 +84,8 @@ pub struct Counts {
     pub sampling_rates: SamplingRates,
     /// Flows that were to be multiplied by the record's rate, and count as they are without one.
     pub unknown_rate: u64,
+    /// What exporters of datagrams did; `None` are senders that are not known as such.
+    pub exporters: Vec<(Option<IpAddr>, Activity)>,
     /// What tells why nothing is counted, where that is so.
     pub evidence: Evidence,
     /// Label values of counted flows that were longer than
@@ -127,6 +130,7 @@ impl Counts {
             as_found: Default::default(),
             sampling_rates: SamplingRates::default(),
             unknown_rate: 0,
+            exporters: Vec::new(),
             evidence: Evidence::default(),
         }
     }
@@ -225,6 +229,7 @@ impl Counts {
     pub fn clear(&mut self) {
         self.clear_series();
         self.messages = 0;
+        self.exporters.clear();
         self.payload_bytes = 0;
         self.late_messages = 0;
         self.classes = Default::default();

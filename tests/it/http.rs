@@ -86,6 +86,7 @@ impl Exporter {
                 timestamps: Timestamps::Arrival,
                 series_ttl: None,
                 names_wait: Duration::ZERO,
+                keeps_interims: false,
             },
             Arc::new(AsNames::default()),
             1,

@@ -49,6 +49,7 @@ fn config() -> LedgerConfig {
         timestamps: Timestamps::Event { max_lateness: Duration::from_millis(LATENESS_MS as u64) },
         series_ttl: None,
         names_wait: Duration::ZERO,
+        keeps_interims: false,
     }
 }
 

@@ -662,6 +662,7 @@ async fn what_the_ledger_counted_last_arrives() {
         timestamps: Timestamps::Arrival,
         series_ttl: None,
         names_wait: Duration::ZERO,
+        keeps_interims: false,
     };
     let identity = Identity { topic: "flows".into(), rule: Rule::of_as(ASN) };
     let store = Store::in_memory(&identity, &schema(), UnixMs::EPOCH, u64::MAX);

@@ -121,8 +121,6 @@ fn the_rate_in_force_is_shown_for_a_bounded_number_of_exporters() {
 #[test]
 fn flows_of_datagrams_are_always_multiplied_and_by_the_rate_of_the_operator_first() {
     let sender = "203.0.113.1:2055".parse().unwrap();
-    let payload = V5 { sampling: 100, ..V5::new([V5Flow::default()]) }.bytes();
-    let datagram = Datagram::new(&payload, sender, UnixMs::new(1_700_000_000_000));
     for (overrides, factor) in [(&[][..], 100), (&[("203.0.113.0/24", 7)], 7)] {
         let counting = Counting {
             rule: Rule::of_as(ASN),
@@ -131,7 +129,12 @@ fn flows_of_datagrams_are_always_multiplied_and_by_the_rate_of_the_operator_firs
         };
         let mut pipeline = Pipeline::new(&Schema::original(), counting.clone());
         // Another schema changes nothing of it.
-        for dimension in [Dimension::DESTINATION_AS, Dimension::SOURCE_AS] {
+        for (sequence, dimension) in
+            [Dimension::DESTINATION_AS, Dimension::SOURCE_AS].into_iter().enumerate()
+        {
+            let sequence = sequence as u32;
+            let payload = V5 { sampling: 100, sequence, ..V5::new([V5Flow::default()]) }.bytes();
+            let datagram = Datagram::new(&payload, sender, UnixMs::new(1_700_000_000_000));
             let measures = [Measure::Bytes, Measure::Packets];
             let view = View::new("test", &[dimension], &[Class::Transmit], &measures);
             let schema = Arc::new(Schema::new(vec![view]));

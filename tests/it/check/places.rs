@@ -319,6 +319,7 @@ async fn check_looks_at_the_address_for_scrapes_and_at_the_state() {
         timestamps: Timestamps::Arrival,
         series_ttl: None,
         names_wait: Duration::ZERO,
+        keeps_interims: false,
     };
     let names = Arc::new(AsNames::none());
     let metrics = Arc::new(Metrics::new());

@@ -194,6 +194,60 @@ fn whichever_call_fails_while_an_interrupted_write_is_truncated_no_whole_delta_i
     }
 }
 
+/// An interim that could not be kept leaves the one before, or is there after all.
+fn keep_interims(run: &Run, journal: &mut Journal, model: &Model) -> Vec<Model> {
+    let mut may_be = vec![model.clone()];
+    let mut all = Vec::new();
+    for nth in 1..4 {
+        all.extend(changes(nth));
+        let (mut delta, next) = model.interim(&all, nth);
+        let end = journal.log().end();
+        match journal.keep_interim(&mut delta, next.time) {
+            Ok(kept) => {
+                assert!(kept.is_some(), "there is a segment with room");
+                may_be = vec![next];
+            }
+            Err(error) => {
+                check(run, &error);
+                may_be.push(next);
+            }
+        }
+        assert_eq!(journal.log().end(), end, "no reader of the log sees it");
+    }
+    may_be
+}
+
+#[test]
+fn whichever_call_fails_the_newest_interim_that_was_kept_is_found_by_a_start() {
+    let config = JournalConfig { segment_bytes: 1 << 20, ..SMALL };
+    let directory = tempfile::tempdir().expect("a directory");
+    for crashes in [false, true] {
+        each_fault(&format!("interims, {crashes}"), &directory.path().join(""), |run| {
+            let dir = run.directory.join("journal");
+            let files = run.faults.files();
+            let mut model = Model::default();
+            for number in 1..3 {
+                let (mut journal, recovered) =
+                    retried(run, || Journal::open_with(&files, &dir, config));
+                assert_eq!(recovered.state.as_ref().map(Model::from).unwrap_or_default(), model);
+                append(run, &mut journal, &mut model, &changes(number));
+                // These are void: the log went on.
+                keep_interims(run, &mut journal, &model);
+                append(run, &mut journal, &mut model, &changes(number));
+                let may_be = keep_interims(run, &mut journal, &model);
+                drop(journal);
+                if crashes {
+                    run.faults.crash();
+                }
+                let (_, recovered) = retried(run, || Journal::open_with(&files, &dir, config));
+                model = Model::from(&recovered.state.expect("published"));
+                assert!(may_be.contains(&model), "{model:?} is none of {may_be:?}");
+            }
+            assert_kept(&dir, &mut model);
+        });
+    }
+}
+
 #[test]
 fn whichever_call_fails_a_repair_can_be_run_again() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -178,6 +178,14 @@ impl Model {
         (delta, next)
     }
 
+    /// What follows if these changes are kept as the `nth` interim since the newest delta.
+    pub(crate) fn interim(&self, changes: &[(u32, u64)], nth: u64) -> (Delta, Model) {
+        let (mut delta, mut next) = self.next(changes, false);
+        delta.sequence += nth;
+        next.sequence += nth;
+        (delta, next)
+    }
+
     /// Appends these changes, and moves the model on.
     pub(crate) fn append(
         &mut self,

@@ -5,6 +5,7 @@ mod bounds;
 mod captures;
 mod clock;
 mod cluster;
+mod collector;
 mod crash;
 mod death;
 mod diagnosis;

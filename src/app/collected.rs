@@ -1,0 +1,83 @@
+//! What is remembered of exporters across restarts.
+//!
+//! Templates and sampling rates come again, so they are kept in a file that is written now and then.
+//! Which datagram comes next must fit what was counted, so the journal has it.
+
+use std::{
+    io::ErrorKind,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use crate::{files::Files, flow::datagram::Datagrams};
+
+/// The file, in the state directory.
+pub(super) const EXPORTERS: &str = "exporters";
+
+/// The most that is read of it.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// How often it is written at most.
+const WRITE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Keeps what exporters said.
+#[derive(Debug)]
+pub(super) struct Collected {
+    /// `None` where nothing is kept.
+    file: Option<PathBuf>,
+    /// What the file has.
+    revision: u64,
+    written: Instant,
+}
+
+impl Collected {
+    /// Gives the decoder what an earlier process kept in this state directory, and which datagrams come
+    /// next according to the journal.
+    pub(super) fn restore(
+        state_dir: Option<PathBuf>,
+        places: &[u8],
+        exporters: &mut Datagrams,
+    ) -> Self {
+        let file = state_dir.map(|directory| directory.join(EXPORTERS));
+        if let Some(file) = &file {
+            match Files::default().read_up_to(file, MAX_BYTES) {
+                Ok(definitions) => {
+                    tell(exporters.restore(&definitions), &file.display().to_string());
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => tracing::warn!(
+                    "{}: {error}: exporters have to send their templates again",
+                    file.display()
+                ),
+            }
+        }
+        if !places.is_empty() {
+            tell(exporters.restore(places), "the journal");
+        }
+        Collected { file, revision: exporters.revision(), written: Instant::now() }
+    }
+
+    /// Writes what exporters said, if it has changed; unless `is_last`, no sooner than ten seconds after
+    /// the last time. If it fails, the next process has to wait for templates.
+    pub(super) fn keep(&mut self, exporters: &Datagrams, is_last: bool) {
+        let Some(file) = &self.file else { return };
+        let is_due = is_last || self.written.elapsed() >= WRITE_INTERVAL;
+        if !is_due || exporters.revision() == self.revision {
+            return;
+        }
+        self.written = Instant::now();
+        self.revision = exporters.revision();
+        if let Err(error) = Files::default().replace_unsynced(file, &exporters.definitions()) {
+            tracing::warn!(
+                "{}: {error}: after a restart, exporters have to send their templates again",
+                file.display()
+            );
+        }
+    }
+}
+
+fn tell<E: std::fmt::Display>(restored: Result<(), E>, from: &str) {
+    if let Err(error) = restored {
+        tracing::warn!("what is known of exporters can't be read from {from}: {error}");
+    }
+}

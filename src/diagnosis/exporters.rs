@@ -1,0 +1,152 @@
+//! What is wrong with exporters of datagrams, and what to do.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use crate::flow::datagram::{Activity, Awaited, Refused};
+
+/// A share of missing flows or datagrams that is worth a word: one of so many.
+const MISSING_SHARE: u64 = 100;
+
+/// A flow that was reported after this is of a long active timeout.
+const LONG_FLOW: Duration = Duration::from_secs(120);
+
+/// No more exporters than this are kept in mind; they come from anybody.
+const MOST: usize = 4096;
+
+/// What exporters did.
+#[derive(Debug, Default)]
+pub struct ExporterTally {
+    exporters: BTreeMap<IpAddr, Activity>,
+    /// Of senders that are not known as exporters.
+    others: Activity,
+}
+
+/// How grave something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gravity {
+    /// Flows are lost, or not counted.
+    Loss,
+    /// It may be as it should.
+    Hint,
+}
+
+impl ExporterTally {
+    /// Adds what an exporter did, or senders that are not known as such.
+    pub fn add(&mut self, exporter: Option<IpAddr>, did: &Activity) {
+        let Some(exporter) = exporter else { return self.others.add(did) };
+        if self.exporters.len() < MOST || self.exporters.contains_key(&exporter) {
+            let known = self.exporters.entry(exporter).or_default();
+            known.add(did);
+            known.awaited.clone_from(&did.awaited);
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        *self = ExporterTally::default();
+    }
+
+    /// Each exporter with what it sent, in one line.
+    pub fn lines(&self) -> Vec<String> {
+        let line = |(exporter, did): (&IpAddr, &Activity)| {
+            let Activity { datagrams, flows, rate, .. } = did;
+            let rate = rate.map_or_else(
+                || "sampling rate unknown".to_owned(),
+                |rate| format!("sampling rate {rate}"),
+            );
+            format!("{exporter}: {datagrams} datagrams with {flows} flows, {rate}")
+        };
+        self.exporters.iter().map(line).collect()
+    }
+
+    /// For what flows are lost or not counted, in one line each.
+    pub fn losses(&self) -> Vec<String> {
+        self.advice(Gravity::Loss)
+    }
+
+    /// What may be as it should, in one line each.
+    pub fn hints(&self) -> Vec<String> {
+        self.advice(Gravity::Hint)
+    }
+
+    fn advice(&self, of: Gravity) -> Vec<String> {
+        let mut advice = Vec::new();
+        for (exporter, did) in &self.exporters {
+            let texts = advice_for(did).into_iter().filter(|(gravity, _)| *gravity == of);
+            advice.extend(texts.map(|(_, text)| format!("exporter {exporter} {text}")));
+        }
+        let strange = self.others.refused[Refused::Protocol.index()];
+        if of == Gravity::Loss && strange > 0 {
+            advice.push(format!(
+                "{strange} datagrams are none of NetFlow v5 or v9, IPFIX and sFlow v5: find out who sends \
+                 them, or have collector.allow in --config list your exporters"
+            ));
+        }
+        advice
+    }
+}
+
+/// What is wrong with one exporter.
+fn advice_for(did: &Activity) -> Vec<(Gravity, String)> {
+    let mut advice = Vec::new();
+    if let [Awaited { stream, template }, ..] = did.awaited[..] {
+        advice.push((
+            Gravity::Loss,
+            format!(
+                "has not sent the template of its data (template {template}, domain {}{}): they are not \
+                 counted before it comes. Have it send templates every minute",
+                stream.domain,
+                if did.awaited.len() > 1 { ", and others" } else { "" }
+            ),
+        ));
+    }
+    if did.mismatches > 0 {
+        advice.push((
+            Gravity::Loss,
+            "sends data that its templates don't explain, so they are not counted: it may have changed \
+             them without saying so. Have it send templates every minute"
+                .to_owned(),
+        ));
+    }
+    for (missing, came, what) in [
+        (did.missing_flows, did.flows, "flows"),
+        (did.missing_datagrams, did.datagrams, "datagrams"),
+    ] {
+        if missing > 0 && missing.saturating_mul(MISSING_SHARE) > came {
+            advice.push((
+                Gravity::Loss,
+                format!(
+                    "has sent {missing} {what} that did not arrive, beside {came} that did: look for drops \
+                     in flow_exporter_collector_socket_drops_total, in the network and on the device"
+                ),
+            ));
+        }
+    }
+    if did.conflicts > 0 {
+        advice.push((
+            Gravity::Hint,
+            "numbers its datagrams as several processes with one source ID do, so what is missing of \
+             them is unknown: give each a source ID of its own"
+                .to_owned(),
+        ));
+    }
+    if did.unknown_rate_flows > 0 {
+        advice.push((
+            Gravity::Hint,
+            "does not say its sampling rate: its flows are counted as they are. If it samples, have it \
+             export the rate, or give its sampling_rate in exporters of --config"
+                .to_owned(),
+        ));
+    }
+    let longest = did.longest_flow.to_duration();
+    if longest > LONG_FLOW {
+        advice.push((
+            Gravity::Hint,
+            format!(
+                "reports flows of {} s at once, so rates have spikes: set its active timeout to 60 s",
+                longest.as_secs()
+            ),
+        ));
+    }
+    advice
+}

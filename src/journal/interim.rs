@@ -1,0 +1,132 @@
+//! The interim: what has changed since the newest delta, made durable beside the log.
+//!
+//! A source that can't give anything twice loses what is not durable when the process ends. Its counts
+//! are therefore made durable every second, but as a delta each time they would fill the disk many
+//! times faster than the ticks that push needs. So they are kept in a file apart, and each interim
+//! takes the place of the one before, since it has all of that. The next delta has all of it as well.
+//! There are two files, written in turn, so that an interrupted write leaves the interim before.
+//!
+//! An interim is a delta's records, as they would stand at the end of the log. A start appends those
+//! that follow the log as it is; any other interim is void, since the log went on.
+
+use std::io::{self, ErrorKind};
+
+use crate::files::OpenFile;
+
+use super::{
+    error::{Error, io_error},
+    fs::Directory,
+    header::array,
+};
+
+const NAMES: [&str; 2] = ["interim.0", "interim.1"];
+
+const MAGIC: [u8; 8] = *b"FLOWINTR";
+
+/// Magic bytes, the segment's number, the offset there, the delta's sequence number, the records'
+/// length, and a checksum of all of that and of the records.
+const HEADER_BYTES: usize = 44;
+
+/// An interim is no longer than this: a larger delta is appended to the log.
+pub(super) const MAX_BYTES: usize = 16 << 20;
+
+/// A place in the log: a segment's number and an offset.
+pub(super) type Place = (u64, u64);
+
+/// The files, open.
+#[derive(Debug, Default)]
+pub(super) struct InterimFiles {
+    files: [Option<OpenFile>; 2],
+    /// The one whose turn it is.
+    next: usize,
+    /// What is written, with its header.
+    bytes: Vec<u8>,
+}
+
+impl InterimFiles {
+    /// Makes these records durable, which would stand at `place`, no more than [`MAX_BYTES`].
+    pub(super) fn write(
+        &mut self,
+        directory: &Directory,
+        place: Place,
+        sequence: u64,
+        records: &[u8],
+    ) -> Result<u64, Error> {
+        self.bytes.clear();
+        self.bytes.extend(MAGIC);
+        for number in [place.0, place.1, sequence, records.len() as u64] {
+            self.bytes.extend(number.to_le_bytes());
+        }
+        let sum = checksum(&self.bytes, records);
+        self.bytes.extend(sum.to_le_bytes());
+        self.bytes.extend(records);
+        let name = NAMES[self.next];
+        let is_in_place = |file: &OpenFile| directory.has(file, name).unwrap_or(false);
+        let file = self.files[self.next].take().filter(is_in_place);
+        let is_new = file.is_none();
+        let write = || -> Result<OpenFile, io::Error> {
+            let file = match file {
+                Some(file) => file,
+                None => directory.open_or_create(name)?,
+            };
+            file.write_all_at(&self.bytes, 0)?;
+            file.set_len(self.bytes.len() as u64)?;
+            file.sync_data()?;
+            Ok(file)
+        };
+        let file = write().map_err(|error| {
+            // It is unknown what of it is on disk, and a later sync proves nothing. The next try begins
+            // with an empty file; the other one stays.
+            drop(directory.remove(name));
+            io_error("can't write", directory.path_of(name))(error)
+        })?;
+        if is_new {
+            directory.sync("")?;
+        }
+        self.files[self.next] = Some(file);
+        self.next = 1 - self.next;
+        Ok(self.bytes.len() as u64)
+    }
+}
+
+/// The records of the newest interim that follows this place in the log.
+pub(super) fn read(directory: &Directory, place: Place) -> Result<Option<Vec<u8>>, Error> {
+    let mut newest = None;
+    for name in NAMES {
+        let found = match read_one(directory, name, place) {
+            // An interrupted write, or none yet.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) =>
+            {
+                None
+            }
+            found => found.map_err(io_error("can't read", directory.path_of(name)))?,
+        };
+        newest = newest.max(found);
+    }
+    Ok(newest.map(|(_, records)| records))
+}
+
+/// A file's sequence number and records, if it is whole and of this place. Anything else is an
+/// interrupted write, or void.
+fn read_one(directory: &Directory, name: &str, place: Place) -> io::Result<Option<(u64, Vec<u8>)>> {
+    let file = directory.read(name)?;
+    let mut header = [0; HEADER_BYTES];
+    file.read_exact_at(&mut header, 0)?;
+    let number = |at: usize| u64::from_le_bytes(array(&header[at..at + 8]));
+    let (sequence, length) = (number(24), number(32));
+    if header[..8] != MAGIC || (number(8), number(16)) != place || length > MAX_BYTES as u64 {
+        return Ok(None);
+    }
+    let mut records = vec![0; length as usize];
+    file.read_exact_at(&mut records, HEADER_BYTES as u64)?;
+    let sum = checksum(&header[..HEADER_BYTES - 4], &records);
+    Ok((sum.to_le_bytes() == header[HEADER_BYTES - 4..]).then_some((sequence, records)))
+}
+
+fn checksum(header: &[u8], records: &[u8]) -> u32 {
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(header);
+    sum.update(records);
+    sum.finalize()
+}

@@ -1,0 +1,221 @@
+//! The thread that takes datagrams.
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    clock::{Millis, UnixMs},
+    health::{Component, State},
+    log_limit::LogLimit,
+    metrics::Metrics,
+    source::{Message, Origin, Sink},
+};
+
+use super::{
+    bell::Bell,
+    config::CollectorConfig,
+    receive::{BATCH_DATAGRAMS, Buffers, Received, Taken},
+    socket::Socket,
+};
+
+/// How long the thread waits for a datagram at most, in case a wake-up is lost or the clock is set.
+const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+
+/// The time between two snapshots while flows come: what a crash loses at most.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the thread goes on taking what sockets hold when it is to end: senders may be faster.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+
+/// How long a socket that can't be read rests.
+const REST: Duration = Duration::from_millis(100);
+
+/// Why a datagram is refused before anybody looks into it.
+const NOT_ALLOWED: &str = "not_allowed";
+
+static LOG_TROUBLE: LogLimit = LogLimit::new(Duration::from_secs(30));
+static LOG_DROPPED: LogLimit = LogLimit::new(Duration::from_secs(60));
+static LOG_REFUSED: LogLimit = LogLimit::new(Duration::from_secs(300));
+
+/// Takes datagrams from all sockets into one sink.
+pub(super) struct Worker<S> {
+    config: CollectorConfig,
+    sockets: Vec<Socket>,
+    /// The addresses of the sockets, as log lines show them.
+    names: Vec<String>,
+    sink: S,
+    bell: Arc<Bell>,
+    metrics: Arc<Metrics>,
+    buffers: Buffers,
+    /// Datagrams that were taken so far, for log lines.
+    count: i64,
+    /// Whether the sink was given something since a snapshot was last asked for.
+    has_news: bool,
+    /// When that was.
+    asked: Instant,
+}
+
+impl<S: Sink> Worker<S> {
+    pub(super) fn new(
+        config: CollectorConfig,
+        sockets: Vec<Socket>,
+        sink: S,
+        bell: Arc<Bell>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let names = sockets.iter().map(|socket| socket.address.to_string()).collect();
+        Worker {
+            config,
+            sockets,
+            names,
+            sink,
+            bell,
+            metrics,
+            buffers: Buffers::new(),
+            count: 0,
+            has_news: false,
+            asked: Instant::now(),
+        }
+    }
+
+    /// Runs until it is stopped, and hands over what it took.
+    pub(super) fn run(mut self, component: Component) {
+        let mut until = None;
+        loop {
+            if self.sink.hand_over_is_due() {
+                self.sink.hand_over(Vec::new());
+            }
+            let is_stopped = self.bell.is_stopped();
+            if is_stopped {
+                until.get_or_insert_with(|| Instant::now() + LAST_LOOK);
+            }
+            let looked = UnixMs::now();
+            match self.look(looked) {
+                Ok(passed) => {
+                    self.pass(passed);
+                    let is_empty = passed >= looked;
+                    if is_stopped && (is_empty || until <= Some(Instant::now())) {
+                        break;
+                    }
+                    component.set(State::Ready);
+                    if is_empty && let Err(error) = self.wait() {
+                        self.tell_trouble(&component, &error);
+                    }
+                }
+                Err(error) => {
+                    if is_stopped {
+                        break;
+                    }
+                    self.tell_trouble(&component, &error);
+                }
+            }
+        }
+        self.sink.hand_over(Vec::new());
+        component.finish();
+    }
+
+    /// Takes a batch from each socket. Returns up to which time all datagrams are taken, if the sockets
+    /// were asked at `looked`.
+    fn look(&mut self, looked: UnixMs) -> io::Result<UnixMs> {
+        let mut passed = looked;
+        for index in 0..self.sockets.len() {
+            let taken = self.take(index)?;
+            if taken.datagrams > 0 {
+                self.has_news = true;
+            }
+            if taken.datagrams == BATCH_DATAGRAMS {
+                passed = passed.min(taken.newest.unwrap_or(looked) - Millis::new(1));
+            }
+            if let Some(total) = taken.dropped {
+                self.tell_dropped(index, total);
+            }
+        }
+        if self.has_news && self.asked.elapsed() >= SNAPSHOT_INTERVAL {
+            self.has_news = false;
+            self.asked = Instant::now();
+            self.sink.ask_for_snapshot();
+        }
+        Ok(passed)
+    }
+
+    fn take(&mut self, index: usize) -> io::Result<Taken> {
+        let Worker { config, sockets, names, sink, buffers, count, metrics, .. } = self;
+        let name = &names[index];
+        buffers.receive(&sockets[index].udp, |Received { sender, time, payload }| {
+            if config.allow.as_ref().is_some_and(|allow| !allow.contains(sender.ip())) {
+                metrics.datagrams_refused.with_label_values(&[NOT_ALLOWED]).inc();
+                if let Some(held_back) = LOG_REFUSED.permit() {
+                    tracing::warn!(
+                        %sender,
+                        held_back,
+                        "a datagram is not taken: allow does not have its sender"
+                    );
+                }
+                return;
+            }
+            *count += 1;
+            let origin = Origin { name, partition: 0, offset: *count };
+            let time = time.filter(|_| !config.by_arrival);
+            sink.message(Message { origin, time, sender: Some(sender), payload });
+            if sink.hand_over_is_due() {
+                sink.hand_over(Vec::new());
+            }
+        })
+    }
+
+    /// Tells the sink that all datagrams up to this time are taken, if a sample waits for that. None
+    /// comes late, so there is no lateness to wait for.
+    fn pass(&mut self, passed: UnixMs) {
+        let Some(bound) = self.sink.bound() else { return };
+        let watermark = if self.config.by_arrival {
+            // Samples wait for the other source alone.
+            UnixMs::MAX
+        } else {
+            passed + bound.lateness
+        };
+        if bound.target().is_none_or(|target| watermark >= target) {
+            self.sink.advance_watermark(watermark);
+        }
+    }
+
+    /// Waits for a datagram, for something to do, or for the next tick.
+    fn wait(&self) -> io::Result<()> {
+        let tick = self.sink.bound().and_then(|bound| bound.tick);
+        let until_tick = tick.map(|tick| tick - UnixMs::now());
+        // Once it is reached, the sink has been told.
+        let until_tick = until_tick.filter(|&until| until > Millis::ZERO).map(Millis::to_duration);
+        let limit = until_tick.map_or(LONGEST_SLEEP, |until| until.min(LONGEST_SLEEP));
+        self.bell.wait(&self.sockets, limit)
+    }
+
+    fn tell_dropped(&mut self, index: usize, total: u32) {
+        let dropped = self.sockets[index].newly_dropped(total);
+        if dropped == 0 {
+            return;
+        }
+        self.metrics.datagrams_dropped.inc_by(dropped.into());
+        if let Some(held_back) = LOG_DROPPED.permit() {
+            tracing::warn!(
+                address = self.names[index],
+                dropped,
+                held_back,
+                "the kernel dropped datagrams because the receive buffer was full: raise \
+                 net.core.rmem_max and the collector's receive_buffer"
+            );
+        }
+    }
+
+    /// Reports a failed call, and lets the sockets rest.
+    fn tell_trouble(&self, component: &Component, error: &io::Error) {
+        let text = format!("taking datagrams: {error}");
+        if LOG_TROUBLE.permit().is_some() {
+            tracing::error!("{text}");
+        }
+        component.set(State::Failing(text));
+        // A wait for datagrams might fail at once.
+        drop(self.bell.wait(&[], REST));
+    }
+}

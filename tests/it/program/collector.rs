@@ -1,0 +1,332 @@
+//! The collector from outside: exporters send datagrams, and nothing else is there.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use testkit::{
+    child::Child,
+    exporter::Exporter,
+    netflow::{Message, Template, V5, V5Flow, Value},
+    page::Page,
+    servers::{unused_address, wait_for},
+};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+const BYTES: &str = "flow_transmit_bytes_total";
+const MESSAGES: &str = "flow_exporter_messages_total";
+
+/// An exporter with an address of its own, which sends to a collector.
+struct Router {
+    socket: UdpSocket,
+    collector: SocketAddr,
+    sequence: u32,
+}
+
+impl Router {
+    fn new(collector: SocketAddr) -> Self {
+        let socket = UdpSocket::bind((unused_address(), 0)).unwrap();
+        Router { socket, collector, sequence: 0 }
+    }
+
+    /// Sends a datagram with one flow of so many bytes.
+    fn send(&mut self, bytes: u32) {
+        let flow = V5Flow { bytes, ..V5Flow::default() };
+        let datagram = V5 { sequence: self.sequence, ..V5::new([flow]) };
+        self.sequence += 1;
+        self.send_bytes(&datagram.bytes());
+    }
+
+    fn send_bytes(&self, datagram: &[u8]) {
+        self.socket.send_to(datagram, self.collector).unwrap();
+    }
+
+    fn address(&self) -> Ipv4Addr {
+        match self.socket.local_addr().unwrap() {
+            SocketAddr::V4(address) => *address.ip(),
+            SocketAddr::V6(address) => panic!("{address}"),
+        }
+    }
+}
+
+/// Where a test's collector listens.
+fn address() -> SocketAddr {
+    (unused_address(), 2055).into()
+}
+
+fn arguments(collector: SocketAddr) -> Vec<String> {
+    vec![format!("--collect={collector}"), "--asn=64512".to_owned(), "--as-names=none".to_owned()]
+}
+
+#[test]
+fn flows_of_several_exporters_are_counted_by_the_address_of_each() {
+    let collector = address();
+    let exporter = Exporter::start(&arguments(collector));
+    let mut routers = [Router::new(collector), Router::new(collector)];
+    for (router, bytes) in routers.iter_mut().zip([100, 30]) {
+        router.send(bytes);
+        router.send(1);
+    }
+    exporter.wait_for_sum(BYTES, 132, LIMIT);
+    let page = exporter.page();
+    for (router, bytes) in routers.iter().zip([101, 31]) {
+        assert_eq!(page.sum_with(BYTES, "hostname", &router.address().to_string()), bytes);
+    }
+    assert_eq!(page.sum(MESSAGES), 4);
+    assert!(exporter.stop().success());
+}
+
+#[test]
+fn what_was_counted_is_there_after_a_crash_and_a_restart() {
+    let (collector, directory) = (address(), tempfile::tempdir().unwrap());
+    let mut arguments = arguments(collector);
+    arguments.push(format!("--state-dir={}", directory.path().display()));
+    let mut router = Router::new(collector);
+    let exporter = Exporter::start(&arguments);
+    for _ in 0..100 {
+        router.send(1000);
+    }
+    // A page shows what the journal has.
+    exporter.wait_for_sum(BYTES, 100_000, LIMIT);
+    exporter.kill();
+    let exporter = Exporter::start(&arguments);
+    assert_eq!(exporter.page().sum(BYTES), 100_000);
+    router.send(1);
+    exporter.wait_for_sum(BYTES, 100_001, LIMIT);
+    assert!(exporter.stop().success());
+}
+
+/// Nobody looks at the page, so nothing else asks for a snapshot.
+#[test]
+fn a_crash_loses_no_more_than_the_last_second() {
+    let (collector, directory) = (address(), tempfile::tempdir().unwrap());
+    let mut arguments = arguments(collector);
+    arguments.push(format!("--state-dir={}", directory.path().display()));
+    arguments.push("--remote-write-interval=1h".to_owned());
+    let mut router = Router::new(collector);
+    let exporter = Exporter::start(&arguments);
+    router.send(1000);
+    wait_for("an interim in the journal", LIMIT, || {
+        let interim = directory.path().join("journal/interim.0");
+        interim.exists().then_some(()).ok_or_else(|| "none".to_owned())
+    });
+    exporter.kill();
+    let exporter = Exporter::start(&arguments);
+    assert_eq!(exporter.page().sum(BYTES), 1000);
+    assert!(exporter.stop().success());
+}
+
+#[test]
+fn senders_that_are_not_allowed_are_counted_and_dropped() {
+    let (collector, directory) = (address(), tempfile::tempdir().unwrap());
+    let (mut friend, mut stranger) = (Router::new(collector), Router::new(collector));
+    let file = directory.path().join("flow-exporter.yml");
+    let text = format!("collector:\n  listen: {collector}\n  allow: [{}]\n", friend.address());
+    std::fs::write(&file, text).unwrap();
+    let exporter = Exporter::start(&[
+        format!("--config={}", file.display()),
+        "--asn=64512".to_owned(),
+        "--as-names=none".to_owned(),
+    ]);
+    stranger.send(5);
+    friend.send(7);
+    exporter.wait_for_sum(BYTES, 7, LIMIT);
+    let refused = "flow_exporter_collector_datagrams_refused_total";
+    assert_eq!(exporter.page().sum_with(refused, "reason", "not_allowed"), 1);
+    exporter.wait_for_log(&stranger.address().to_string(), LIMIT);
+    assert!(exporter.stop().success());
+}
+
+/// The kernel drops what does not fit the buffer of a program that does not run, and says so with the
+/// next datagram that does.
+#[test]
+fn datagrams_that_the_kernel_drops_are_counted_exactly() {
+    let (collector, directory) = (address(), tempfile::tempdir().unwrap());
+    let file = directory.path().join("flow-exporter.yml");
+    let text = format!("collector:\n  listen: [\"{collector}\"]\n  receive_buffer: 64KiB\n");
+    std::fs::write(&file, text).unwrap();
+    let arguments = [
+        format!("--config={}", file.display()),
+        "--asn=64512".to_owned(),
+        "--as-names=none".to_owned(),
+    ];
+    let exporter = Exporter::start(&arguments);
+    let mut router = Router::new(collector);
+    router.send(1);
+    exporter.wait_for_sum(MESSAGES, 1, LIMIT);
+    exporter.pause();
+    for _ in 0..5000 {
+        router.send(1);
+    }
+    exporter.resume();
+    // The buffer is empty again once something else has been counted.
+    let drops = "flow_exporter_collector_socket_drops_total";
+    wait_for("all datagrams, counted or dropped", LIMIT, || {
+        router.send(1);
+        let page = exporter.page();
+        let (counted, dropped) = (page.sum(MESSAGES), page.sum(drops));
+        let sent = u64::from(router.sequence);
+        if counted + dropped == sent && dropped > 0 {
+            Ok(())
+        } else {
+            Err(format!("{counted} counted, {dropped} dropped of {sent}"))
+        }
+    });
+    assert!(exporter.stop().success());
+}
+
+#[test]
+fn ticks_are_taken_as_they_are_due_whether_datagrams_come_or_not() {
+    let mut arguments = arguments(address());
+    arguments.push("--remote-write-interval=1s".to_owned());
+    let exporter = Exporter::start(&arguments);
+    let tick = "flow_exporter_last_tick_timestamp_seconds";
+    let mut last = exporter.wait_for_more(tick, 0, LIMIT);
+    for _ in 0..3 {
+        last = exporter.wait_for_more(tick, last, LIMIT);
+    }
+    assert!(exporter.stop().success());
+}
+
+/// systemd keeps the socket open while the program is not there.
+#[test]
+fn a_socket_that_a_supervisor_passes_loses_nothing_between_two_processes() {
+    let (collector, directory) = (address(), tempfile::tempdir().unwrap());
+    let socket = UdpSocket::bind(collector).unwrap();
+    let mut router = Router::new(collector);
+    let arguments = [
+        format!("--collect={collector}"),
+        "--asn=64512".to_owned(),
+        "--as-names=none".to_owned(),
+        format!("--state-dir={}", directory.path().display()),
+    ];
+    let pass = |command: &mut Command| {
+        let program = command.get_program().to_owned();
+        let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        let directory = command.get_current_dir().unwrap().to_owned();
+        *command = Command::new("sh");
+        // The shell becomes the program, so the process is the one that the variable names.
+        command
+            .args(["-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\" 3<&0 </dev/null"])
+            .arg(program)
+            .args(arguments)
+            .current_dir(directory)
+            .stdin(Stdio::from(std::os::fd::OwnedFd::from(socket.try_clone().unwrap())))
+            .stderr(Stdio::null());
+    };
+    for run in 1..=2 {
+        router.send(10);
+        let child = Child::start(&arguments, pass);
+        child.wait_for_sum(BYTES, run * 20 - 10);
+        router.send(10);
+        child.wait_for_sum(BYTES, run * 20);
+        assert!(child.stop().success());
+    }
+}
+
+#[test]
+fn an_address_that_is_taken_ends_the_start_with_what_to_do() {
+    let collector = address();
+    let _taken = UdpSocket::bind(collector).unwrap();
+    let output = Command::new(testkit::exporter::program())
+        .args(arguments(collector))
+        .args(["--addr=none", "--remote-write-url=http://127.0.0.1:9/", "--state-dir=none"])
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert!(log.contains("--collect: can't listen on"), "{log}");
+    assert!(log.contains("stop the process that listens there"), "{log}");
+}
+
+/// What was sent, and what the page says of it.
+fn account(page: &Page, metric: &str, cause: &str) -> u64 {
+    page.sum_with(&format!("flow_exporter_collector_{metric}"), "cause", cause)
+}
+
+/// The journal has which flow comes next, so a restart knows what it missed.
+#[test]
+fn what_was_sent_is_what_was_counted_and_what_is_missing_whenever_the_process_is_killed() {
+    let (collector, directory) = (address(), tempfile::tempdir().unwrap());
+    let mut arguments = arguments(collector);
+    arguments.push(format!("--state-dir={}", directory.path().display()));
+    arguments.push("--remote-write-interval=1h".to_owned());
+    let mut router = Router::new(collector);
+    let mut exporter = Exporter::start(&arguments);
+    let mut missed = 0;
+    for crash in 1..=3 {
+        for _ in 0..500 {
+            router.send(1);
+        }
+        // Some is published, and the rest is lost with the process.
+        exporter.wait_for_more(BYTES, 0, LIMIT);
+        for _ in 0..crash * 10 {
+            router.send(1);
+        }
+        exporter.kill();
+        for _ in 0..7 {
+            // Nobody is there.
+            router.send(1);
+        }
+        exporter = Exporter::start(&arguments);
+        router.send(1);
+        wait_for("an account of all flows", LIMIT, || {
+            let page = exporter.page();
+            let now = account(&page, "missing_flows_total", "downtime");
+            let counted = page.sum(BYTES);
+            let sent = u64::from(router.sequence);
+            if now >= 7 && counted + missed + now == sent {
+                missed += now;
+                return Ok(());
+            }
+            Err(format!("{counted} counted, {missed} + {now} missing of {sent}"))
+        });
+        assert_eq!(account(&exporter.page(), "missing_flows_total", "lost"), 0);
+    }
+    assert!(exporter.stop().success());
+}
+
+#[test]
+fn templates_outlive_a_restart() {
+    let (collector, directory) = (address(), tempfile::tempdir().unwrap());
+    let mut arguments = arguments(collector);
+    arguments.push(format!("--state-dir={}", directory.path().display()));
+    let router = Router::new(collector);
+    let template = Template::new(256, [(1, 4), (16, 4), (17, 4)]);
+    let flow = |bytes: u64| [Value::from(bytes), Value::from(64512_u64), Value::from(15169_u64)];
+    let message = |sequence| Message::ipfix().sequence(sequence);
+    let exporter = Exporter::start(&arguments);
+    let first = message(0).template(&template).data(&template, [flow(100)]);
+    router.send_bytes(&first.bytes());
+    exporter.wait_for_sum(BYTES, 100, LIMIT);
+    assert!(exporter.stop().success());
+    let exporter = Exporter::start(&arguments);
+    router.send_bytes(&message(1).data(&template, [flow(23)]).bytes());
+    exporter.wait_for_sum(BYTES, 123, LIMIT);
+    let page = exporter.page();
+    assert_eq!(page.sum("flow_exporter_collector_undecoded_total"), 0);
+    assert_eq!(page.sum("flow_exporter_collector_missing_flows_total"), 0);
+    assert!(exporter.stop().success());
+}
+
+#[test]
+fn an_exporter_has_the_name_and_the_rate_that_it_is_given() {
+    let (collector, directory) = (address(), tempfile::tempdir().unwrap());
+    let mut router = Router::new(collector);
+    let file = directory.path().join("flow-exporter.yml");
+    let text = format!(
+        "exporters:\n  {}:\n    hostname: edge1\n    default_sampling_rate: 10\n",
+        router.address()
+    );
+    std::fs::write(&file, text).unwrap();
+    let mut arguments = arguments(collector);
+    arguments.push(format!("--config={}", file.display()));
+    let exporter = Exporter::start(&arguments);
+    router.send(7);
+    exporter.wait_for_sum(BYTES, 70, LIMIT);
+    assert_eq!(exporter.page().sum_with(BYTES, "hostname", "edge1"), 70);
+    assert!(exporter.stop().success());
+}

@@ -171,7 +171,6 @@ fn labels_of_routes_countries_and_interfaces_are_those_of_the_bgp_table_and_the_
     let socket = UdpSocket::bind((router, 0)).expect("an address");
     socket.send_to(&datagram(), nfacctd.datagrams()).expect("a datagram is sent");
     exporter.wait_for_sum("flow_exporter_flows_total", 1, LIMIT);
-    nfacctd.stop();
 
     let page = exporter.page();
     let router = router.to_string();

@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -105,7 +106,7 @@ impl Nfacctd {
         );
         fs::write(&configuration, text).expect("nfacctd's file is written");
         let mut command = Command::new("nfacctd");
-        command.arg("-f").arg(&configuration);
+        command.arg("-f").arg(&configuration).process_group(0);
         let mut process = Process::start("nfacctd", &mut command, directory.path().join("log"));
         wait_for("nfacctd", START_LIMIT, || {
             process.assert_running();
@@ -133,12 +134,14 @@ impl Nfacctd {
             routes.contains(&route).then_some(()).ok_or(routes)
         });
     }
+}
 
-    /// Flushes its cache and stops.
-    pub fn stop(mut self) {
-        // SIGTERM ends it only with the next datagram.
-        self.process.signal("INT");
-        self.process.wait(STOP_LIMIT);
+impl Drop for Nfacctd {
+    /// Kills it with its plugins: asked to stop, it may wait for more datagrams.
+    fn drop(&mut self) {
+        let group = format!("-{}", self.process.id());
+        // An error means that all of them have exited already.
+        Command::new("kill").args(["-s", "KILL", "--", &group]).status().ok();
     }
 }
 

@@ -9,6 +9,7 @@ mod exporters;
 mod labels;
 mod setup;
 mod tally;
+mod writer;
 
 use std::time::{Duration, Instant};
 

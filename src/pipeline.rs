@@ -133,6 +133,7 @@ impl Pipeline {
     /// Decodes a datagram and counts the flows in it.
     pub fn datagram(&mut self, datagram: &Datagram<'_>, counts: &mut Counts) {
         counts.messages += 1;
+        counts.messages_of_others += 1;
         counts.payload_bytes += datagram.payload.len() as u64;
         self.flows_of(datagram, counts);
     }
@@ -193,6 +194,9 @@ impl Pipeline {
         };
         let format = &counting.formats.all()[number];
         let is_pinned = counting.formats.is_pinned();
+        if *format != Format::Pmacct {
+            counts.messages_of_others += 1;
+        }
         match format {
             Format::Pmacct => {
                 pmacct.message(payload, counts, malformed);

@@ -1,12 +1,11 @@
 //! What to do about labels that stay empty.
 
 use crate::{
-    flow::{aggregate_key, json_keys},
     pipeline::fields,
     schema::{AsOf, Dimension, End, Field},
 };
 
-use super::setup::Setup;
+use super::{setup::Setup, writer::Writer};
 
 /// What to do so that flows have a value.
 #[derive(Debug)]
@@ -26,43 +25,55 @@ fn perhaps(text: impl Into<String>) -> Cure {
     Cure { text: text.into(), is_needed: false }
 }
 
+/// The addresses of both ends.
+pub(super) const ADDRESSES: [Field; 2] = [Field::SourceAddress, Field::DestinationAddress];
+
 impl Cure {
     /// For a dimension whose values are missing. `has_field` says whether records have the fields that
     /// it comes from, without content or with an address that is in no table.
-    pub(super) fn of(dimension: &Dimension, has_field: bool, setup: &Setup) -> Cure {
+    pub(super) fn of(
+        dimension: &Dimension,
+        has_field: bool,
+        writer: Writer,
+        setup: &Setup,
+    ) -> Cure {
         match dimension {
-            Dimension::As { of, .. } => of_as(*of, dimension, has_field, setup),
-            Dimension::Country(end) => of_country(*end, dimension, has_field, setup),
-            Dimension::Site => of_site(has_field, setup),
-            _ if !has_field => of_fields(dimension),
-            Dimension::Hostname => perhaps(
+            Dimension::As { of, .. } => of_as(*of, dimension, has_field, writer, setup),
+            Dimension::Country(end) => of_country(*end, dimension, has_field, writer, setup),
+            Dimension::Site => of_site(has_field, writer, setup),
+            _ if !has_field => of_fields(dimension, writer),
+            Dimension::Hostname if writer == Writer::Pmacct => perhaps(
                 "the records have label without content: pmacct names devices by a pre_tag_map with \
                  set_label",
             ),
-            Dimension::Communities | Dimension::AsPath => {
-                perhaps("pmacct has it from BGP (bgp_daemon)")
-            }
+            Dimension::Communities | Dimension::AsPath => of_bgp(writer),
             _ => {
-                let names = json_names(&fields(dimension)).join(", ");
+                let names = writer.names(&fields(dimension));
                 perhaps(format!("the records have {names} without content"))
             }
         }
     }
 }
 
-/// What pmacct needs for an AS, and for the address by which it can be found.
-fn of_as(of: AsOf, dimension: &Dimension, has_field: bool, setup: &Setup) -> Cure {
+/// For what comes from BGP, and is there without content.
+fn of_bgp(writer: Writer) -> Cure {
+    perhaps(match writer {
+        Writer::Pmacct => "pmacct has it from BGP (bgp_daemon)",
+        Writer::Other => "exporters have it from BGP",
+    })
+}
+
+/// For an AS, which can be found by address.
+fn of_as(of: AsOf, dimension: &Dimension, has_field: bool, writer: Writer, setup: &Setup) -> Cure {
     let hosts = match of {
-        AsOf::SourcePeer | AsOf::DestinationPeer if has_field => {
-            return perhaps("pmacct has it from BGP (bgp_daemon)");
-        }
-        AsOf::SourcePeer | AsOf::DestinationPeer => return of_fields(dimension),
-        AsOf::Source => hosts(End::Source),
-        AsOf::Destination => hosts(End::Destination),
-        AsOf::Remote => hosts(End::Remote),
+        AsOf::SourcePeer | AsOf::DestinationPeer if has_field => return of_bgp(writer),
+        AsOf::SourcePeer | AsOf::DestinationPeer => return of_fields(dimension, writer),
+        AsOf::Source => addresses(End::Source),
+        AsOf::Destination => addresses(End::Destination),
+        AsOf::Remote => addresses(End::Remote),
     };
     if setup.finds_as() && !has_field {
-        return needed(format!("to find it by address, pmacct's aggregate needs {hosts}"));
+        return needed(format!("to find it by address, {}", writer.needs(hosts)));
     }
     if setup.table_says_as {
         return perhaps(
@@ -75,64 +86,66 @@ fn of_as(of: AsOf, dimension: &Dimension, has_field: bool, setup: &Setup) -> Cur
             "the list of --networks has no AS for their addresses: add --as-table embedded",
         );
     }
-    needed(if has_field {
-        format!(
-            "pmacct knows no AS without BGP or a networks_file: give it one, or give --as-table \
-             embedded, which needs {hosts} in pmacct's aggregate"
-        )
-    } else {
-        let keys = aggregate_keys(&fields(dimension)).join(", ");
-        format!(
-            "pmacct's aggregate needs {keys}, or {hosts} if --as-table embedded is to find it by \
-             address"
-        )
+    let by_address = format!("give --as-table embedded, for which {}", writer.needs(hosts));
+    needed(match (writer, has_field) {
+        (Writer::Pmacct, true) => format!(
+            "pmacct knows no AS without BGP or a networks_file: give it one, or {by_address}"
+        ),
+        (Writer::Other, true) => format!("exporters know no AS without BGP; {by_address}"),
+        (_, false) => format!("{}; or {by_address}", writer.needs(&fields(dimension))),
     })
 }
 
-fn of_country(end: End, dimension: &Dimension, has_field: bool, setup: &Setup) -> Cure {
-    let hosts = hosts(end);
+fn of_country(
+    end: End,
+    dimension: &Dimension,
+    has_field: bool,
+    writer: Writer,
+    setup: &Setup,
+) -> Cure {
+    let hosts = addresses(end);
     if setup.table_says_country {
         return if has_field {
             perhaps("no table has a country for their addresses, as for private ones")
         } else {
-            needed(format!("pmacct's aggregate needs {hosts}"))
+            needed(writer.needs(hosts))
         };
     }
-    let countries = fields(dimension)
-        .into_iter()
-        .filter(|field| matches!(field, Field::SourceCountry | Field::DestinationCountry));
-    let keys = aggregate_keys(&countries.collect::<Vec<_>>()).join(", ");
+    let is_country =
+        |field: &Field| matches!(field, Field::SourceCountry | Field::DestinationCountry);
+    let countries: Vec<_> = fields(dimension).into_iter().filter(is_country).collect();
     needed(format!(
-        "pmacct's aggregate needs {keys}; or give --as-table embedded, which needs {hosts} there"
+        "{}; or give --as-table embedded, for which {}",
+        writer.needs(&countries),
+        writer.needs(hosts)
     ))
 }
 
-fn of_site(has_field: bool, setup: &Setup) -> Cure {
-    let hosts = hosts(End::Remote);
+fn of_site(has_field: bool, writer: Writer, setup: &Setup) -> Cure {
+    let needs = writer.needs(&ADDRESSES);
     match (setup.has_list, has_field) {
         (true, true) => perhaps(
             "the list of --networks has neither a site nor a name for the addresses of local ends",
         ),
-        (true, false) => needed(format!("pmacct's aggregate needs {hosts}")),
+        (true, false) => needed(needs),
         (false, true) => needed("sites are those of your list of networks: give --networks"),
         (false, false) => needed(format!(
-            "sites are those of your list of networks: give --networks, which needs {hosts} in \
-             pmacct's aggregate"
+            "sites are those of your list of networks: give --networks, for which {needs}"
         )),
     }
 }
 
-/// What pmacct's `aggregate` needs for addresses.
-fn hosts(end: End) -> &'static str {
+/// The fields of an end's address.
+fn addresses(end: End) -> &'static [Field] {
     match end {
-        End::Source => "src_host",
-        End::Destination => "dst_host",
-        End::Remote => "src_host, dst_host",
+        End::Source => &ADDRESSES[..1],
+        End::Destination => &ADDRESSES[1..],
+        End::Remote => &ADDRESSES,
     }
 }
 
-/// What pmacct needs for the fields themselves.
-fn of_fields(dimension: &Dimension) -> Cure {
+/// For the fields themselves.
+fn of_fields(dimension: &Dimension, writer: Writer) -> Cure {
     let fields = fields(dimension);
     // Where an address will do, its network is not needed.
     let is_needed = |field: &Field| match field {
@@ -143,18 +156,5 @@ fn of_fields(dimension: &Dimension) -> Cure {
         _ => true,
     };
     let fields: Vec<_> = fields.iter().filter(|field| is_needed(field)).cloned().collect();
-    let keys = aggregate_keys(&fields);
-    needed(if keys.is_empty() {
-        format!("is there a field {} in the records?", json_names(&fields).join(", "))
-    } else {
-        format!("pmacct's aggregate needs {}", keys.join(", "))
-    })
-}
-
-fn aggregate_keys(fields: &[Field]) -> Vec<&'static str> {
-    fields.iter().filter_map(aggregate_key).collect()
-}
-
-fn json_names(fields: &[Field]) -> Vec<&str> {
-    fields.iter().flat_map(json_keys).collect()
+    needed(writer.needs(&fields))
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::{
-    schema::{Measure, Schema, View},
+    schema::{Dimension, Field, Measure, Schema, View},
     traffic::{Counts, Ignored, Missing},
 };
 
-use super::{cure::Cure, setup::Setup};
+use super::{cure::Cure, setup::Setup, writer::Writer};
 
 /// So many of the newest flows decide: from twice as many on, the older ones weigh less.
 const REMEMBERED: u64 = 1000;
@@ -29,6 +29,9 @@ pub struct LabelTally {
     /// By the view's place in [`Schema::configured`], and by the filter's in the view.
     filters: Vec<Vec<Asked>>,
     packets: Asked,
+    messages: u64,
+    /// Those of these that pmacct did not write.
+    messages_of_others: u64,
 }
 
 /// How often a value was asked for.
@@ -97,6 +100,8 @@ impl LabelTally {
             labels: Vec::new(),
             filters: Vec::new(),
             packets: Asked::default(),
+            messages: 0,
+            messages_of_others: 0,
         }
     }
 
@@ -115,6 +120,12 @@ impl LabelTally {
                 views.iter().map(|view| vec![Asked::default(); view.filters().len()]).collect();
             self.packets = Asked::default();
             self.schema = Some(Arc::clone(schema));
+        }
+        self.messages += counts.messages;
+        self.messages_of_others += counts.messages_of_others;
+        while self.forgets && self.messages >= 2 * REMEMBERED {
+            self.messages /= 2;
+            self.messages_of_others /= 2;
         }
         let of_views = |asks: &dyn Fn(&View) -> bool| {
             let views = views.iter().zip(&counts.flows_by_view);
@@ -154,9 +165,8 @@ impl LabelTally {
         lacking.extend(self.lacking_labels());
         if self.packets.is_lacking() {
             let (having, flows) = (self.packets.having(), self.packets.flows);
-            let text = format!(
-                "packets: {having} of {flows} flows have them; is there a field packets in the records?"
-            );
+            let needs = self.writer().needs(&[Field::Packets]);
+            let text = format!("packets: {having} of {flows} flows have them; {needs}");
             lacking.push(Lack { text, gravity: Gravity::Trouble });
         }
         lacking
@@ -170,7 +180,7 @@ impl LabelTally {
         });
         filters.filter(|(.., asked)| asked.is_lacking()).map(|(view, filter, asked)| {
             let dimension = filter.dimension();
-            let Cure { text, is_needed } = Cure::of(dimension, asked.has_field(), &self.setup);
+            let Cure { text, is_needed } = self.cure(dimension, asked);
             let gravity = match (is_needed, asked.having()) {
                 (false, _) => Gravity::Hint,
                 (true, 0) => Gravity::Nothing,
@@ -198,12 +208,21 @@ impl LabelTally {
         });
         let lacking = labels.zip(&self.labels).filter(|(_, asked)| asked.is_lacking());
         lacking.map(|((dimension, is_chosen), asked)| {
-            let Cure { text, is_needed } = Cure::of(dimension, asked.has_field(), &self.setup);
+            let Cure { text, is_needed } = self.cure(dimension, asked);
             let (label, having, flows) = (dimension.label(), asked.having(), asked.flows);
             let text = format!("label {label}: {having} of {flows} flows have it; {text}");
             let gravity = if is_chosen && is_needed { Gravity::Trouble } else { Gravity::Hint };
             Lack { text, gravity }
         })
+    }
+
+    fn cure(&self, dimension: &Dimension, asked: &Asked) -> Cure {
+        Cure::of(dimension, asked.has_field(), self.writer(), &self.setup)
+    }
+
+    /// Who writes most of the records.
+    pub(super) fn writer(&self) -> Writer {
+        if self.messages_of_others * 2 > self.messages { Writer::Other } else { Writer::Pmacct }
     }
 
     /// What flows are counted by; `None` before the first table.

@@ -9,8 +9,10 @@ use crate::{
 };
 
 use super::{
+    cure::ADDRESSES,
     labels::{LabelTally, Lack, NAMED},
     setup::Setup,
+    writer::Writer,
 };
 
 /// AS numbers whose flows are counted; if there are more, the rare ones are forgotten.
@@ -176,7 +178,7 @@ impl Tally {
 
     fn of_other_ases(&self) -> String {
         let Tally { setup, sampled, .. } = self;
-        let rule = &setup.rule;
+        let (rule, writer) = (&setup.rule, self.labels.writer());
         let foreign = self.ignored[Ignored::OtherAs.index()];
         if !rule.ases.is_empty() && sampled.all(sampled.unnumbered) {
             return format!("all {foreign} flows have AS 0 at both ends: {}", self.of_no_as());
@@ -193,22 +195,26 @@ impl Tally {
         };
         let lacks_addresses = sampled.all(sampled.unaddressed);
         if lacks_addresses {
-            say(
-                "to find out which are in your networks, pmacct's aggregate needs src_host, dst_host",
-            );
+            let needs = writer.needs(&ADDRESSES);
+            say(&format!("to find out which are in your networks, {needs}"));
         }
         let interfaces = sampled.interfaces().map(|used| match used {
-            InterfaceUse::Decides => "most come in and go out by external interfaces",
-            InterfaceUse::NoExporter => {
-                "to find out which are of the exporters in --config, pmacct's aggregate needs \
-                 peer_src_ip, or label with their host names"
+            InterfaceUse::Decides => "most come in and go out by external interfaces".to_owned(),
+            InterfaceUse::NoExporter => format!(
+                "to find out which are of the exporters in --config, {}",
+                writer.needs(&[Field::Exporter])
+            ),
+            InterfaceUse::OtherExporter => {
+                "most are of exporters without interfaces in --config".to_owned()
             }
-            InterfaceUse::OtherExporter => "most are of exporters without interfaces in --config",
-            InterfaceUse::NoInterfaces => {
-                "for external interfaces, pmacct's aggregate needs in_iface, out_iface"
-            }
+            InterfaceUse::NoInterfaces => format!(
+                "for external interfaces, {}",
+                writer.needs(&[Field::InputInterface, Field::OutputInterface])
+            ),
         });
-        interfaces.into_iter().for_each(&mut say);
+        if let Some(interfaces) = &interfaces {
+            say(interfaces);
+        }
         let ases: Vec<_> = self.named().iter().map(u32::to_string).collect();
         if !ases.is_empty() {
             say(&format!("most frequent: {}", ases.join(", ")));
@@ -216,16 +222,14 @@ impl Tally {
         if rule.only_as() == Some(0) {
             say("give --asn");
         } else if sampled.half_numbered * 2 > sampled.flows && !rule.ases.is_empty() {
-            say(match (setup.table_says_as, is_by_as) {
-                (true, true) => {
-                    "most have AS 0 at the other end, which is in no table: name your networks with \
-                     --local-network or --networks"
-                }
-                (false, true) => {
-                    "most have AS 0 at the other end, as your own prefixes have over iBGP: see \
-                     docs/pmacct/networks.lst, or name them with --local-network"
-                }
-                (_, false) => "most have AS 0 at the other end: are all of your networks named?",
+            say(if !is_by_as {
+                "most have AS 0 at the other end: are all of your networks named?"
+            } else if setup.table_says_as || writer == Writer::Other {
+                "most have AS 0 at the other end: name your networks with --local-network or \
+                 --networks"
+            } else {
+                "most have AS 0 at the other end, as your own prefixes have over iBGP: see \
+                 docs/pmacct/networks.lst, or name them with --local-network"
             });
         } else if !lacks_addresses && interfaces.is_none() {
             let given = [
@@ -242,21 +246,31 @@ impl Tally {
     }
 
     /// What to do if no flow has an AS at either end.
-    fn of_no_as(&self) -> &'static str {
+    fn of_no_as(&self) -> String {
         let Tally { setup, sampled, as_found, .. } = self;
+        let writer = self.labels.writer();
+        let by_address = writer.needs(&ADDRESSES);
+        if as_found[AsSource::NoAddress.index()] > as_found[AsSource::Unknown.index()] {
+            return format!("to find it by address, {by_address}");
+        }
+        if !setup.finds_as() && writer == Writer::Other {
+            return format!(
+                "exporters without BGP have no AS numbers; give --as-table embedded to find them by \
+                 address, for which {by_address}"
+            );
+        }
         if !setup.finds_as() && sampled.all_messages(sampled.with_addresses) {
             return "pmacct has no AS numbers; give --as-table embedded to find them by address, or \
-                    give pmacct BGP or a networks_file";
+                    give pmacct BGP or a networks_file"
+                .to_owned();
         }
         if !setup.finds_as() {
             return "pmacct has no AS numbers; give it BGP or a networks_file, and src_as and dst_as \
                     in its aggregate; or give --as-table embedded, and pmacct src_host and dst_host \
-                    in its aggregate";
+                    in its aggregate"
+                .to_owned();
         }
-        if as_found[AsSource::NoAddress.index()] > as_found[AsSource::Unknown.index()] {
-            return "to find it by address, pmacct's aggregate needs src_host, dst_host";
-        }
-        match (setup.table_says_as, setup.has_list) {
+        let text = match (setup.table_says_as, setup.has_list) {
             (true, false) => {
                 "their addresses are in no table, as private ones; name your own with \
                  --local-network or --networks"
@@ -269,7 +283,8 @@ impl Tally {
                 "their addresses are not in the list of --networks, or have no AS there; add your own, \
                  and --as-table embedded for those of others"
             }
-        }
+        };
+        text.to_owned()
     }
 
     fn of_other_classes(&self) -> String {

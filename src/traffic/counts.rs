@@ -58,6 +58,8 @@ pub struct Counts {
     texts: Texts,
     /// Messages that were decoded, whatever they held.
     pub messages: u64,
+    /// Those of these that pmacct did not write.
+    pub messages_of_others: u64,
     /// The size of their payloads in bytes.
     pub payload_bytes: u64,
     /// Messages of these that came after the tick to which they belong.
@@ -120,6 +122,7 @@ impl Counts {
             rows: Vec::new(),
             texts: Texts::default(),
             messages: 0,
+            messages_of_others: 0,
             payload_bytes: 0,
             late_messages: 0,
             classes: Default::default(),
@@ -230,6 +233,7 @@ impl Counts {
         self.clear_series();
         self.messages = 0;
         self.exporters.clear();
+        self.messages_of_others = 0;
         self.payload_bytes = 0;
         self.late_messages = 0;
         self.classes = Default::default();

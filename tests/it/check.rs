@@ -96,7 +96,7 @@ fn advice_where_nothing_is_counted_names_what_is_missing_here() {
             both(NO_AS, HOSTS),
             "--asn=64512 --as-table=embedded",
             "0 of 1 flows have AS 64512 at either end; most frequent: 15169; most have AS 0 at the \
-             other end, which is in no table: name your networks with --local-network or --networks",
+             other end: name your networks with --local-network or --networks",
         ),
         (
             record(NO_AS),
@@ -130,14 +130,14 @@ fn advice_about_empty_labels_names_what_is_missing_here() {
             both(NO_AS, HOSTS),
             format!("{local} --labels=remote_as"),
             "label remote_as: 0 of 1 flows have it; pmacct knows no AS without BGP or a \
-             networks_file: give it one, or give --as-table embedded, which needs src_host, dst_host \
-             in pmacct's aggregate",
+             networks_file: give it one, or give --as-table embedded, for which pmacct's aggregate \
+             needs src_host, dst_host",
         ),
         (
             record(HOSTS),
             format!("{local} --labels=remote_as"),
-            "label remote_as: 0 of 1 flows have it; pmacct's aggregate needs src_as, dst_as, or \
-             src_host, dst_host if --as-table embedded is to find it by address",
+            "label remote_as: 0 of 1 flows have it; pmacct's aggregate needs src_as, dst_as; or give \
+             --as-table embedded, for which pmacct's aggregate needs src_host, dst_host",
         ),
         (
             record(PRIVATE),
@@ -172,7 +172,8 @@ fn advice_about_empty_labels_names_what_is_missing_here() {
             record(HOSTS),
             format!("{local} --labels=remote_country --as-table=none"),
             "label remote_country: 0 of 1 flows have it; pmacct's aggregate needs src_host_country, \
-             dst_host_country; or give --as-table embedded, which needs src_host, dst_host there",
+             dst_host_country; or give --as-table embedded, for which pmacct's aggregate needs \
+             src_host, dst_host",
         ),
         (
             record(PRIVATE),
@@ -197,7 +198,7 @@ fn advice_about_interfaces_names_what_they_need() {
         (
             flow("").replace("edge1", ""),
             "to find out which are of the exporters in --config, pmacct's aggregate needs \
-             peer_src_ip, or label with their host names",
+             peer_src_ip",
         ),
         (flow(""), "most are of exporters without interfaces in --config"),
         (
@@ -345,6 +346,40 @@ fn flows_without_the_rate_by_which_they_are_multiplied_are_a_hint() {
         let (said, code) = judged(&records.concat(), &format!("--asn=64512 {flag}"));
         let found = said.iter().filter(|line| **line == hint).count();
         assert_eq!((found, code), (hints, Some(0)), "{flag}: {said:#?}");
+    }
+}
+
+#[test]
+fn advice_about_what_another_collector_writes_is_none_for_pmacct() {
+    let goflow2 = |fields: &str| {
+        format!(
+            "{{\"type\": \"IPFIX\", \"sampler_address\": \"192.0.2.9\", \"bytes\": 5{fields}}}\n"
+        )
+    };
+    let ases = r#", "src_as": 64512, "dst_as": 1"#;
+    for (records, arguments, expected) in [
+        (
+            goflow2(ases),
+            "--asn=64512 --labels=vlan",
+            "hint: label vlan: 0 of 1 flows have it; the records need vlan",
+        ),
+        (
+            goflow2(""),
+            "--asn=64512",
+            "all 1 flows have AS 0 at both ends: exporters without BGP have no AS numbers; give \
+             --as-table embedded to find them by address, for which the records need \
+             source_address, destination_address",
+        ),
+        (
+            goflow2(""),
+            "--local-network=192.0.2.0/24",
+            "0 of 1 flows are from or to networks 192.0.2.0/24; to find out which are in your \
+             networks, the records need source_address, destination_address",
+        ),
+    ] {
+        let (said, _) = judged(&records, arguments);
+        assert!(said.iter().any(|line| line == expected), "{arguments}: {said:#?}");
+        assert!(!said.iter().any(|line| line.contains("pmacct")), "{arguments}: {said:#?}");
     }
 }
 

@@ -217,6 +217,16 @@ fn a_capture_that_ends_within_a_packet_is_read_up_to_it_and_a_damaged_one_is_an_
     damaged[last] = 0x55;
     let error = read(&damaged).unwrap_err().to_string();
     assert!(error.starts_with("a block is damaged at byte "), "{error}");
+    // A block shorter than what frames it, of a kind that nobody needs.
+    let [mut little, mut big] = [false, true]
+        .map(|is_big_endian| Pcapng { is_big_endian, ..pcapng.clone() }.bytes(&frames));
+    let length = little.len();
+    little.extend([0x8000_0001_u32, 8, 0].map(u32::to_le_bytes).as_flattened());
+    big.extend([0x8000_0001_u32, 8, 0].map(u32::to_be_bytes).as_flattened());
+    for short in [little, big] {
+        let error = read(&short).unwrap_err().to_string();
+        assert_eq!(error, format!("a block is damaged at byte {length} of the capture"));
+    }
     let mut long = Pcap::default().bytes(&frames);
     long[32..36].copy_from_slice(&u32::MAX.to_le_bytes());
     assert_eq!(whole(&long), [], "it may have been cut off");

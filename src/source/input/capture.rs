@@ -14,6 +14,8 @@ use super::udp::{Datagrams, Link, Unread};
 
 /// A longer block is refused. Packets are far shorter; other blocks hold keys and names.
 pub(super) const LONGEST_BLOCK: usize = 4 << 20;
+/// The length of a block of pcapng without content.
+const EMPTY_BLOCK: u32 = 12;
 /// Of no more interfaces is known what their packets begin with.
 const MOST_INTERFACES: usize = 1024;
 
@@ -164,6 +166,9 @@ impl Capture {
                 Ok(behind)
             }
             Some(Format::Pcapng(pcapng)) => {
+                if pcapng.is_too_short(bytes) {
+                    return Err(nom::Err::Error(PcapError::HeaderNotRecognized));
+                }
                 let parse = if pcapng.is_big_endian { parse_block_be } else { parse_block_le };
                 let (behind, block) = parse(bytes)?;
                 match block {
@@ -207,6 +212,19 @@ fn per_second(resolution: u8) -> i128 {
 }
 
 impl Pcapng {
+    /// Whether the block states a length below that of a block without content, which the parser of
+    /// some kinds of blocks can't take. A section's first block has its own order of bytes.
+    fn is_too_short(&self, block: &[u8]) -> bool {
+        let Some([.., l0, l1, l2, l3]) = block.first_chunk::<8>() else { return false };
+        let length = [*l0, *l1, *l2, *l3];
+        let length = if self.is_big_endian {
+            u32::from_be_bytes(length)
+        } else {
+            u32::from_le_bytes(length)
+        };
+        length < EMPTY_BLOCK && !block.starts_with(&PCAPNG)
+    }
+
     fn interface(&self, id: u32) -> Interface {
         let unknown = Interface { link: Link::Other, per_second: 1, offset: 0 };
         self.interfaces.get(id as usize).copied().unwrap_or(unknown)

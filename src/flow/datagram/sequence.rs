@@ -133,10 +133,12 @@ impl Sequence {
 
     /// Where the stream is; `None` in the beginning.
     pub(super) fn place(&self) -> Option<Place> {
+        // What an earlier process awaited is found as missing until the next datagram comes.
+        let found = u32::try_from(self.found.missing).unwrap_or(u32::MAX);
         Some(Place {
             next: self.next?,
             uptime: self.last.uptime,
-            awaited: self.gaps.iter().fold(0, |sum, gap| sum.saturating_add(gap.len)),
+            awaited: self.gaps.iter().fold(found, |sum, gap| sum.saturating_add(gap.len)),
             is_mistaken: self.is_mistaken,
         })
     }

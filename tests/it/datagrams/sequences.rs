@@ -122,6 +122,22 @@ fn records_that_cant_be_told_apart_are_not_missing() {
 }
 
 #[test]
+fn what_is_awaited_stays_known_through_processes_that_receive_nothing() {
+    let mut decoding = Decoding::new();
+    for sequence in [0, 3] {
+        decoding.decode(&data(Message::v9().sequence(sequence), 1));
+    }
+    assert_eq!(decoding.activity().missing_datagrams, 0, "they may come late");
+    for _ in 0..2 {
+        let places = decoding.datagrams.places();
+        decoding = Decoding::new();
+        decoding.datagrams.restore(&places).unwrap();
+    }
+    decoding.decode(&data(Message::v9().sequence(4), 1));
+    assert_eq!(decoding.activity().missing_datagrams, 2);
+}
+
+#[test]
 fn a_restart_is_no_loss() {
     let mut decoding = Decoding::new();
     let started = |uptime, time, sequence| Message::v9().sent(time, uptime).sequence(sequence);

@@ -156,10 +156,10 @@ impl Datagrams {
         save: impl Fn(&Exporter, &mut ExporterSnapshot),
         agents: Vec<SflowSnapshot>,
     ) -> Vec<u8> {
-        let exporters = self.exporters.iter().map(|(address, exporter)| {
+        let exporters = self.exporters.iter().filter_map(|(address, exporter)| {
             let mut snapshot = ExporterSnapshot::new(address);
             save(exporter, &mut snapshot);
-            snapshot
+            (!snapshot.says_nothing()).then_some(snapshot)
         });
         Snapshot::new(exporters.collect(), agents).to_bytes()
     }

@@ -6,7 +6,10 @@ use flow_exporter::{
     flow::datagram::{Named, SnapshotError},
     schema::Field,
 };
-use testkit::netflow::{Message, Template, VARIABLE, Value};
+use testkit::{
+    netflow::{Message, Template, V5, V5Flow, VARIABLE, Value},
+    sflow::Sflow,
+};
 
 use super::Decoding;
 
@@ -111,6 +114,25 @@ fn the_revision_changes_with_what_exporters_say_and_not_with_data() {
     assert!(changes(rate(100)));
     assert!(!changes(rate(100)));
     assert!(changes(rate(200)));
+    for (sequence, port, is_new) in [(20, 2056, true), (21, 2056, false), (22, 2055, false)] {
+        let before = decoding.datagrams.revision();
+        let template = Message::v9().sequence(sequence).template(&flows).bytes();
+        decoding.from(&format!("203.0.113.1:{port}"), &template);
+        let has_changed = decoding.datagrams.revision() != before;
+        assert_eq!(has_changed, is_new, "which ports send it is known as well");
+    }
+}
+
+#[test]
+fn definitions_have_only_exporters_that_said_something() {
+    let mut decoding = Decoding::new();
+    let nothing = decoding.datagrams.definitions();
+    decoding.from("203.0.113.1:2055", &V5::new([V5Flow::default()]).bytes());
+    decoding.from("203.0.113.2:2055", &Message::ipfix().bytes());
+    decoding.from("203.0.113.3:6343", &Sflow::new([]).bytes());
+    assert_eq!(decoding.datagrams.definitions(), nothing);
+    decoding.decode(&Message::v9().template(&Template::new(256, [(1, 4)])).bytes());
+    assert_ne!(decoding.datagrams.definitions(), nothing);
 }
 
 #[test]

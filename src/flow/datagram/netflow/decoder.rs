@@ -199,7 +199,11 @@ impl NetFlow {
     /// Adds what was said in templates and options to a snapshot.
     pub(in crate::flow::datagram) fn save_definitions(&self, to: &mut snapshot::Exporter) {
         for (key, stream) in self.streams.iter() {
-            let templates = stream.definitions.iter();
+            let mut templates = stream.definitions.iter().peekable();
+            // A stream may come without any, which is no change of what is known.
+            if templates.peek().is_none() {
+                continue;
+            }
             let templates =
                 templates.map(|(id, template, ports)| snapshot::Template::new(id, template, ports));
             to.streams.push(snapshot::Stream::new(key, templates, []));

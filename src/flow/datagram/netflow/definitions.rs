@@ -63,7 +63,9 @@ impl Definitions {
         }
         let variants = self.by_number.entry(id).or_default();
         self.size -= size_of(variants);
-        let is_newest = same.is_some_and(|same| same + 1 == variants.len());
+        // A port that is new to it is a change, also because older definitions lose that port.
+        let is_known = same
+            .is_some_and(|same| same + 1 == variants.len() && variants[same].ports.contains(&port));
         let newest = match same {
             Some(same) => variants.remove(same),
             None => Variant::new(template),
@@ -78,7 +80,7 @@ impl Definitions {
         }
         variants.push(newest.sent_from(port));
         self.size += size_of(variants);
-        if is_newest { Defined::Known } else { Defined::New }
+        if is_known { Defined::Known } else { Defined::New }
     }
 
     /// Forgets the definition that [`Definitions::find`] finds.

@@ -168,6 +168,11 @@ impl Exporter {
         Exporter { address: octets(address), ..Exporter::default() }
     }
 
+    /// Whether nothing is known but its address.
+    pub(in crate::flow::datagram) fn says_nothing(&self) -> bool {
+        self.streams.is_empty() && self.rates.is_empty() && self.names.is_empty()
+    }
+
     /// Its address, if it is one.
     pub(in crate::flow::datagram) fn address(&self) -> Option<IpAddr> {
         address(&self.address)

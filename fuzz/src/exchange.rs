@@ -110,7 +110,9 @@ impl Exchange {
     fn restart(&mut self) {
         same_when_restored(&self.decoder);
         let snapshots = [self.decoder.definitions(), self.decoder.places()];
-        self.successor = Some(restored(&snapshots));
+        let mut successor = restored(&snapshots);
+        successor.set_plan(self.plans().0);
+        self.successor = Some(successor);
     }
 
     fn swap_plans(&mut self) {

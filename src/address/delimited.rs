@@ -24,7 +24,7 @@ pub(super) fn fields(
 ) -> impl Iterator<Item = Result<Cow<'_, str>, String>> {
     let mut rest = Some(line);
     iter::from_fn(move || {
-        let text = rest.take()?.trim_ascii_start();
+        let text = after_space(rest.take()?, delimiter);
         let Some(quoted) = text.strip_prefix(b"\"") else {
             let end = memchr::memchr(delimiter, text);
             rest = end.map(|end| &text[end + 1..]);
@@ -38,7 +38,7 @@ pub(super) fn fields(
                     .to_owned(),
             ));
         };
-        match quoted[length + 1..].trim_ascii_start() {
+        match after_space(&quoted[length + 1..], delimiter) {
             [] => {}
             [first, after @ ..] if *first == delimiter => rest = Some(after),
             _ => {
@@ -50,6 +50,13 @@ pub(super) fn fields(
         }
         Some(Ok(undouble(String::from_utf8_lossy(&quoted[..length]))))
     })
+}
+
+/// What follows white space; a tab that separates fields is none.
+fn after_space(text: &[u8], delimiter: u8) -> &[u8] {
+    let is_space = |byte: &u8| byte.is_ascii_whitespace() && *byte != delimiter;
+    let begin = text.iter().position(|byte| !is_space(byte)).unwrap_or(text.len());
+    &text[begin..]
 }
 
 /// How long a field is up to its closing quote, the first one that is not doubled; `None` if there is
@@ -87,6 +94,7 @@ mod tests {
         assert_eq!(of(" a , b ,"), ["a", "b", ""]);
         assert_eq!(of(""), [""]);
         assert_eq!(of("a, x\tb,y\t"), ["a, x", "b,y", ""]);
+        assert_eq!(of("\ta\t\t \"b\" \t"), ["", "a", "", "b", ""]);
         assert_eq!(of(r#"1,"Some Org, Inc.",x"#), ["1", "Some Org, Inc.", "x"]);
         assert_eq!(of(r#""say ""hello""" ,x"#), [r#"say "hello""#, "x"]);
         assert_eq!(of(r#"a "quoted" word,x"#), [r#"a "quoted" word"#, "x"]);

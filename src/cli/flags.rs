@@ -132,7 +132,7 @@ pub struct DirectionFlags {
         value_name = "HOW"
     )]
     pub pmacct_sampling: SamplingChoice,
-    /// The format of the messages: auto, pmacct, goflow2-json, goflow2-protobuf and others.
+    /// The format of the messages: auto, pmacct, goflow2-protobuf and others.
     ///
     /// auto recognises the format of each message. docs/formats.md lists all formats; the file of
     /// --config may have further ones.

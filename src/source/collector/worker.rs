@@ -120,9 +120,13 @@ impl<S: Sink> Worker<S> {
     /// Takes a batch from each socket. Returns up to which time all datagrams are taken, if the sockets
     /// were asked at `looked`.
     fn look(&mut self, looked: UnixMs) -> io::Result<UnixMs> {
-        let mut passed = looked;
+        let (mut passed, mut failed) = (looked, None);
         for index in 0..self.sockets.len() {
-            let taken = self.take(index)?;
+            let taken = self.take(index).unwrap_or_else(|error| {
+                // The others can be read.
+                failed = Some(error);
+                Taken::default()
+            });
             if taken.datagrams > 0 {
                 self.has_news = true;
             }
@@ -138,7 +142,7 @@ impl<S: Sink> Worker<S> {
             self.asked = Instant::now();
             self.sink.ask_for_snapshot();
         }
-        Ok(passed)
+        failed.map_or(Ok(passed), Err)
     }
 
     fn take(&mut self, index: usize) -> io::Result<Taken> {

@@ -8,7 +8,8 @@ use std::{
 
 use testkit::{
     child::Child,
-    exporter::Exporter,
+    cluster::{TOPIC, cluster, producer},
+    exporter::{Exporter, program},
     netflow::{Message, Template, V5, V5Flow, Value},
     page::Page,
     servers::{unused_address, wait_for},
@@ -231,7 +232,7 @@ fn a_socket_that_a_supervisor_passes_loses_nothing_between_two_processes() {
 fn an_address_that_is_taken_ends_the_start_with_what_to_do() {
     let collector = address();
     let _taken = UdpSocket::bind(collector).unwrap();
-    let output = Command::new(testkit::exporter::program())
+    let output = Command::new(program())
         .args(arguments(collector))
         .args(["--addr=none", "--remote-write-url=http://127.0.0.1:9/", "--state-dir=none"])
         .output()
@@ -329,4 +330,79 @@ fn an_exporter_has_the_name_and_the_rate_that_it_is_given() {
     exporter.wait_for_sum(BYTES, 70, LIMIT);
     assert_eq!(exporter.page().sum_with(BYTES, "hostname", "edge1"), 70);
     assert!(exporter.stop().success());
+}
+
+/// Kafka's messages say when samples are due.
+#[test]
+fn datagrams_and_a_topic_are_counted_together_also_after_a_restart() {
+    let (collector, directory) = (address(), tempfile::tempdir().unwrap());
+    let cluster = cluster(1);
+    let mut arguments = arguments(collector);
+    arguments.push(format!("--brokers={}", cluster.bootstrap_servers()));
+    arguments.push(format!("--topic={TOPIC}"));
+    arguments.push("--start=earliest".to_owned());
+    arguments.push("--remote-write-interval=1s".to_owned());
+    arguments.push(format!("--state-dir={}", directory.path().display()));
+    let mut router = Router::new(collector);
+    let mut producer = producer(&cluster);
+    for run in 1..=2 {
+        let exporter = Exporter::start(&arguments);
+        producer.send(0, r#"{"as_src": 64512, "as_dst": 1, "label": "edge1", "bytes": 1000}"#);
+        producer.flush();
+        router.send(7);
+        exporter.wait_for_sum(BYTES, 1007 * run, LIMIT);
+        let tick = "flow_exporter_last_tick_timestamp_seconds";
+        let last = exporter.page().sum(tick);
+        exporter.wait_for_more(tick, last, LIMIT);
+        assert_eq!(exporter.page().sum(BYTES), 1007 * run);
+        exporter.kill();
+    }
+}
+
+#[test]
+fn check_says_who_sends_and_what_is_missing() {
+    let collector = address();
+    let mut check = Command::new(program())
+        .arg("check")
+        .args(arguments(collector))
+        .args(["--addr=none", "--remote-write-url=http://127.0.0.1:9/", "--state-dir=none"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut router = Router::new(collector);
+    let template = Template::new(300, [(1, 4)]);
+    // Of a template that is never sent.
+    let stranger = Router::new(collector);
+    let unknown = Message::ipfix().domain(5).data(&template, [[Value::from(1_u64)]]).bytes();
+    wait_for("end of check", LIMIT, || {
+        router.send(100);
+        stranger.send_bytes(&unknown);
+        check.try_wait().unwrap().ok_or_else(|| "it listens".to_owned())
+    });
+    let output = check.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    for expected in [
+        format!("collect at {collector}: works"),
+        format!("{}: ", router.address()),
+        format!("exporter {} does not say its sampling rate", router.address()),
+        format!("exporter {} has not sent the template of its data", stranger.address()),
+        "template 300, domain 5".to_owned(),
+    ] {
+        assert!(text.contains(&expected), "no {expected:?} in {text}");
+    }
+    assert_eq!(output.status.code(), Some(1), "the endpoint does not work: {text}");
+}
+
+#[test]
+fn check_says_what_to_do_if_nothing_comes() {
+    let output = Command::new(program())
+        .arg("check")
+        .args(arguments(address()))
+        .args(["--addr=127.0.0.1:0", "--state-dir=none"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("no datagram came within 10 s: check the address and port"), "{text}");
+    assert_eq!(output.status.code(), Some(1), "{text}");
 }

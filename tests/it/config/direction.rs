@@ -39,7 +39,10 @@ fn exporters_have_interfaces_and_rates_and_what_is_wrong_with_them_is_said_with_
     assert_eq!(format!("{:#}", config.rule()), whole);
     assert_eq!(config.counting(Tables::default()).sampling.overrides.len(), 2);
     for (text, expected) in [
-        ("a: {}", "line 2: exporters.a: give external_interfaces, sampling_rate, or both"),
+        (
+            "a: {}",
+            "line 2: exporters.a: give hostname, sampling_rate, external_interfaces or others",
+        ),
         ("a: {sampling_rate: 0}", "line 2: exporters.a.sampling_rate: give a number above 0"),
         (
             "a: {external_interfaces: [1, x]}",

@@ -270,7 +270,10 @@ fn what_is_wrong_in_the_file_is_said_with_its_line_and_its_path() {
             "line 1: remote_writes: there is no such key: did you mean remote_write?",
         ),
         ("view: {a: {}}".to_owned(), "line 1: view: there is no such key: did you mean views?"),
-        (String::new(), "line 1: the file: give remote_write, views, exporters or formats in it"),
+        (
+            String::new(),
+            "line 1: the file: give remote_write, views, exporters, formats or collector in it",
+        ),
         (
             "remote_write: []\nscrape_configs: []".to_owned(),
             "scrape_configs: this is for Prometheus",

@@ -1,0 +1,92 @@
+//! `--collect`, the `collector` section of the file, and what the file says of exporters that send
+//! datagrams.
+
+use std::num::NonZero;
+
+use flow_exporter::config::{CollectorSettings, SourceConfig};
+
+use super::{count, count_with};
+
+fn listen(collector: &CollectorSettings) -> Vec<String> {
+    collector.listen.value.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_flag_or_the_file_say_where_datagrams_are_collected_beside_a_topic_or_alone() {
+    let alone = count(&["--collect=:2055,[::1]:6343", "--collect=h:1"]).unwrap();
+    assert_eq!(alone.source, SourceConfig::Collector);
+    let collector = alone.collector.unwrap();
+    assert_eq!(listen(&collector), [":2055", "[::1]:6343", "h:1"]);
+    assert_eq!((collector.allow.value, collector.receive_buffer.value), (None, 32 << 20));
+
+    let text =
+        "collector: {listen: ':9995', allow: [192.0.2.0/24, '2001:db8::1'], receive_buffer: 1MiB}";
+    let both = count_with(text, &[]).unwrap();
+    assert!(matches!(both.source, SourceConfig::Kafka(_)));
+    let collector = both.collector.unwrap();
+    assert_eq!(listen(&collector), [":9995"]);
+    let allow = collector.allow.value.unwrap();
+    let is_allowed = |address: &str| allow.contains(address.parse().unwrap());
+    assert!(is_allowed("192.0.2.7") && is_allowed("2001:db8::1"));
+    assert!(!is_allowed("192.0.3.7") && !is_allowed("2001:db8::2"));
+    assert_eq!(collector.receive_buffer.value, 1 << 20);
+
+    // The flag takes the place of the file's addresses alone.
+    let flag = count_with(text, &["--collect=:1"]).unwrap().collector.unwrap();
+    assert_eq!((listen(&flag), flag.receive_buffer.value), (vec![":1".to_owned()], 1 << 20));
+}
+
+#[test]
+fn what_is_wrong_with_a_collector_is_said_with_its_line_and_its_cure() {
+    for (text, flags, expected) in [
+        (
+            "collector: {}",
+            &[][..],
+            "line 1: collector: the address to listen on is missing: give listen, or --collect",
+        ),
+        (
+            "collector: {listen: []}",
+            &[],
+            "collector.listen: the list is empty: give addresses such as :2055",
+        ),
+        ("collector: {listen: 2055}", &[], "has no colon before the port: write :2055"),
+        ("collector: {listen: [':1', ':1']}", &[], ":1 is there twice: give it once"),
+        ("collector: {listen: ':1', allow: []}", &[], "collector.allow: the list is empty"),
+        ("collector: {listen: ':1', allow: 192.0.2.1/24}", &[], "did you mean 192.0.2.0/24?"),
+        (
+            "collector: {listen: ':1', receive_buffer: 1KiB}",
+            &[],
+            "give 64KiB to 1GiB, such as 32MiB",
+        ),
+        ("collector: {listn: ':1'}", &[], "did you mean listen?"),
+        ("exporters: {edge1: {hostname: a}}", &["--collect=:1"], "give an address or a prefix"),
+        (
+            "exporters: {192.0.2.1: {hostname: ''}}",
+            &["--collect=:1"],
+            "exporters.192.0.2.1.hostname",
+        ),
+        (
+            "exporters: {192.0.2.1: {sampling_byte_order: middle}}",
+            &["--collect=:1"],
+            "give big, which is the protocols', or little",
+        ),
+    ] {
+        let error = count_with(text, flags).unwrap_err().to_string();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+    let error = count(&["--input=-", "--collect=:1"]).unwrap_err().to_string();
+    assert!(error.contains("give one source of flows"), "{error}");
+}
+
+#[test]
+fn exporters_have_names_and_rates_of_their_own() {
+    let text = "exporters: {192.0.2.0/24: {hostname: edge1, default_sampling_rate: 7, sampling_byte_order: little}}";
+    let config = count_with(text, &["--collect=:1"]).unwrap();
+    let [(prefix, settings)] = &config.exporters.value.collected[..] else {
+        panic!("one exporter")
+    };
+    assert_eq!(prefix.to_string(), "192.0.2.0/24");
+    assert_eq!(settings.hostname.as_deref(), Some("edge1"));
+    assert_eq!(settings.default_sampling_rate, NonZero::new(7));
+    assert!(settings.swapped_sampling_rate && settings.sampling_rate.is_none());
+}

@@ -167,10 +167,13 @@ fn a_rate_may_be_that_of_a_template() {
 }
 
 #[test]
-fn the_rate_of_an_interface_is_not_that_of_a_domain() {
+fn the_rate_of_an_interface_is_not_that_of_a_domain_unless_it_is_none() {
     let mut decoding = Decoding::new();
     say(&mut decoding, Message::v9(), [INTERFACE], &[(34, 4)], &numbers([7, 100]));
     assert_eq!(rate(&mut decoding, Message::v9(), &flows(&[]), &[]), "");
+    // softflowd, whose number of an interface is 0 unless it is told one.
+    say(&mut decoding, Message::v9(), [INTERFACE], &[(34, 4)], &numbers([0, 100]));
+    assert_eq!(rate(&mut decoding, Message::v9(), &flows(&[]), &[]), "100");
 }
 
 #[test]

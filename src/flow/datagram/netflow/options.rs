@@ -62,7 +62,8 @@ impl<'r> Options<'r> {
                 _ => {}
             }
         }
-        said.is_of_interface = interface.is_some();
+        // Interface 0 is no interface: softflowd says so the rate of all that it sees.
+        said.is_of_interface = interface.is_some_and(|number| number > 0);
         let name = [
             (interface.map(Named::Interface), if short.is_empty() { long } else { short }),
             (vrf.map(Named::Vrf), vrf_name),

@@ -25,7 +25,7 @@ need() {
     as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends "${missing[@]}"
     # Debian starts services on installation, which would occupy their ports on all addresses.
-    for each in prometheus victoria-metrics pmacctd; do
+    for each in prometheus victoria-metrics pmacctd softflowd fprobe nfdump; do
         if as_root service "$each" status >/dev/null 2>&1; then
             echo "stopping the service $each"
             as_root service "$each" stop

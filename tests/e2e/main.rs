@@ -1,6 +1,6 @@
-//! Tests with real servers: Apache Kafka, pmacctd, Prometheus and VictoriaMetrics, with the program
-//! between them as users run it. `scripts/e2e` installs what they need and runs them. Ignored tests
-//! need newer versions of the servers, and Mimir, which `scripts/e2e all` builds in minutes.
+//! Tests with real servers: Apache Kafka, pmacctd, softflowd, fprobe, Prometheus and VictoriaMetrics,
+//! with the program between them as users run it. `scripts/e2e` installs what they need and runs
+//! them. Ignored tests need newer versions of the servers, and Mimir, which `scripts/e2e all` builds in minutes.
 //!
 //! Each test starts its own servers (`testkit::servers`), produces known flows
 //! (`testkit::produce`), and compares all series (`testkit::series`) on the page (`testkit::page`)
@@ -11,6 +11,7 @@ mod link;
 
 mod backlog;
 mod captures;
+mod collector;
 mod compose;
 mod crash;
 mod databases;

@@ -3,7 +3,9 @@
 
 mod kafka;
 mod mimir;
+mod nfcapd;
 mod pmacctd;
+mod probe;
 mod process;
 mod prometheus;
 mod victoria_metrics;
@@ -21,7 +23,9 @@ use crate::{query::Exported, series::Totals};
 
 pub use kafka::{Kafka, Security};
 pub use mimir::Mimir;
+pub use nfcapd::{Counts, Nfcapd};
 pub use pmacctd::{Nfacctd, Pmacctd};
+pub use probe::Probe;
 pub use process::Process;
 pub use prometheus::Settings as PrometheusSettings;
 pub use victoria_metrics::VictoriaMetrics;

@@ -14,35 +14,11 @@ use flow_exporter::{
 };
 use netflow_parser::NetflowParser;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use testkit::netflow::{Field as TemplateField, Message, Template, V5, V5Flow, Value};
+use testkit::netflow::{EDGE, Field as TemplateField, Message, Template, V5, V5Flow, Value};
 
 const DATAGRAMS: usize = 1000;
 
-/// What an edge router says of a flow: 20 fields of IPv4, as IOS XE does.
-const EDGE: [(u16, u16); 20] = [
-    (8, 4),
-    (12, 4),
-    (15, 4),
-    (10, 4),
-    (14, 4),
-    (1, 8),
-    (2, 8),
-    (22, 4),
-    (21, 4),
-    (7, 2),
-    (11, 2),
-    (4, 1),
-    (5, 1),
-    (6, 1),
-    (16, 4),
-    (17, 4),
-    (9, 1),
-    (13, 1),
-    (61, 1),
-    (48, 1),
-];
-
-/// The same with a name in the middle, which has a length of its own.
+/// What an edge router says of a flow, with a name in the middle, which has a length of its own.
 const NAMED: [(u16, u16); 21] = {
     let mut fields = [(96, u16::MAX); 21];
     let mut place = 0;

@@ -22,6 +22,7 @@ use testkit::{
     exporter::{Exporter, count, program},
     produce::{Flows, Producer},
     servers::{Kafka, Process, unused_address},
+    usage::{self, mib, read, status_bytes},
 };
 
 const TOPIC: &str = "pmacct.acct";
@@ -341,19 +342,10 @@ fn loopback_bytes() -> u64 {
     received.expect("a count of received bytes")
 }
 
-/// Processor time of a process' current threads except the ledger's, with a finer resolution than
-/// clock ticks. The ledger works at each snapshot, even long after the last record.
+/// Processor time of a process' threads except the ledger's, which works at each snapshot, even long
+/// after the last record.
 fn threads_time(id: u32) -> Duration {
-    let tasks = fs::read_dir(format!("/proc/{id}/task")).expect("the process runs");
-    let tasks = tasks.flatten().map(|task| task.path());
-    // A thread may end between two looks at it.
-    let others =
-        tasks.filter(|task| fs::read(task.join("comm")).is_ok_and(|name| name != b"ledger\n"));
-    let files = others.filter_map(|task| fs::read(task.join("schedstat")).ok());
-    let nanoseconds = files.filter_map(|file| {
-        String::from_utf8_lossy(&file).split_whitespace().next()?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(nanoseconds.sum())
+    usage::threads_time(id, |name| name != "ledger")
 }
 
 /// Processor time that a process has used, in user and in system mode.
@@ -363,22 +355,6 @@ fn processor_ticks(id: u32) -> u64 {
     let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
     let times = fields.split_whitespace().skip(11).take(2);
     times.map(|ticks| ticks.parse::<u64>().expect("ticks")).sum()
-}
-
-/// A line of a process' status, in KiB.
-fn status_bytes(id: u32, name: &str) -> u64 {
-    let status = read(&format!("/proc/{id}/status"));
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.expect("a size in KiB") * 1024
-}
-
-fn read(file: &str) -> String {
-    fs::read_to_string(file).unwrap_or_else(|error| panic!("reading {file}: {error}"))
-}
-
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }
 
 /// The minimum that a consumer can do.

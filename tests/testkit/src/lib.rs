@@ -3,7 +3,7 @@
 //! | for | modules |
 //! |---|---|
 //! | the stages, in this process | [`receiver`], [`log`], [`accounting`], [`fake_ledger`], [`definitions`], [`counting`], [`snapshots`], [`faults`] |
-//! | the program, as a child | [`exporter`], [`child`], [`page`], [`http`] |
+//! | the program, as a child | [`exporter`], [`child`], [`page`], [`http`], [`usage`] |
 //! | Kafka and flows | [`cluster`] (librdkafka's mock), [`produce`], [`series`], [`netflow`], [`sflow`], [`packet`], [`capture`] |
 //! | real servers (`scripts/e2e`) | [`servers`], [`query`] |
 //!
@@ -39,3 +39,4 @@ pub mod series;
 pub mod servers;
 pub mod sflow;
 pub mod snapshots;
+pub mod usage;

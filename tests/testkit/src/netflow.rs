@@ -122,6 +122,30 @@ impl From<(u32, u16, u16)> for Field {
     }
 }
 
+/// What an edge router says of a flow: 20 fields of IPv4, as IOS XE does. Numbers and lengths.
+pub const EDGE: [(u16, u16); 20] = [
+    (8, 4),
+    (12, 4),
+    (15, 4),
+    (10, 4),
+    (14, 4),
+    (1, 8),
+    (2, 8),
+    (22, 4),
+    (21, 4),
+    (7, 2),
+    (11, 2),
+    (4, 1),
+    (5, 1),
+    (6, 1),
+    (16, 4),
+    (17, 4),
+    (9, 1),
+    (13, 1),
+    (61, 1),
+    (48, 1),
+];
+
 /// A template of flows, or of options if it has scopes.
 #[derive(Debug, Clone)]
 pub struct Template {

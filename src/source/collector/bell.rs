@@ -55,8 +55,10 @@ impl Bell {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        // Rings from now on count as new.
-        read(&self.event, &mut [0; 8]).ok();
+        if waits.last().is_some_and(|event| event.revents().contains(PollFlags::IN)) {
+            // Rings from now on count as new.
+            read(&self.event, &mut [0; 8]).ok();
+        }
         Ok(())
     }
 }

@@ -24,6 +24,11 @@ use super::{
 /// How long the thread waits for a datagram at most, in case a wake-up is lost or the clock is set.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
+/// While datagrams come closer together than this, so long a pause lets several of them gather: waking
+/// up costs more than decoding one. At 1,000,000 flows/s, a quarter of the kernel's smallest usual receive
+/// buffer fills meanwhile.
+const GATHERING: Duration = Duration::from_millis(1);
+
 /// The time between two snapshots while flows come: what a crash loses at most.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -192,7 +197,12 @@ impl<S: Sink> Worker<S> {
         // Once it is reached, the sink has been told.
         let until_tick = until_tick.filter(|&until| until > Millis::ZERO).map(Millis::to_duration);
         let limit = until_tick.map_or(LONGEST_SLEEP, |until| until.min(LONGEST_SLEEP));
-        self.bell.wait(&self.sockets, limit)
+        let began = Instant::now();
+        self.bell.wait(&self.sockets, limit)?;
+        match GATHERING.checked_sub(began.elapsed()) {
+            Some(rest) => self.bell.wait(&[], rest),
+            None => Ok(()),
+        }
     }
 
     fn tell_dropped(&mut self, index: usize, total: u32) {

@@ -75,7 +75,8 @@ impl ExporterTally {
             let texts = advice_for(did).into_iter().filter(|(gravity, _)| *gravity == of);
             advice.extend(texts.map(|(_, text)| format!("exporter {exporter} {text}")));
         }
-        let strange = self.others.refused[Refused::Protocol.index()];
+        let all = self.exporters.values().chain([&self.others]);
+        let strange: u64 = all.map(|did| did.refused[Refused::Protocol.index()]).sum();
         if of == Gravity::Loss && strange > 0 {
             advice.push(format!(
                 "{strange} datagrams are none of NetFlow v5 or v9, IPFIX and sFlow v5: find out who sends \

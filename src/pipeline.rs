@@ -111,6 +111,7 @@ impl Pipeline {
         self.datagrams = datagrams.map(|mut datagrams| {
             datagrams.counter = FlowCounter::new(schema, self.counting.multiplied());
             datagrams.decoder.set_plan(&datagrams.counter.plan);
+            datagrams.decoder.set_settings(self.counting.exporters.clone());
             datagrams
         });
     }

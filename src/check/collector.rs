@@ -84,7 +84,16 @@ pub(super) async fn look_at(
 fn look(settings: &CollectorSettings, flows: &mut Flows) -> Found {
     let listen: Vec<_> = settings.listen.value.iter().map(ToString::to_string).collect();
     let title = format!("collect at {}", listen.join(", "));
-    match listen_for(settings, flows) {
+    let metrics = Arc::new(Metrics::new());
+    match listen_for(settings, flows, &metrics) {
+        Ok(0) if CollectorSource::refused(&metrics) > 0 => {
+            let finding = format!(
+                "{} datagrams came, all from senders that collector.allow in --config does not list: add \
+                 them there, or correct their addresses; the log names one",
+                CollectorSource::refused(&metrics)
+            );
+            Found { title, works: Some(false), findings: vec![finding] }
+        }
         Ok(0) => {
             let finding = format!(
                 "no datagram came within {} s: check the address and port in the exporters' \
@@ -97,24 +106,32 @@ fn look(settings: &CollectorSettings, flows: &mut Flows) -> Found {
         Ok(datagrams) => {
             let mut findings = vec![format!("{datagrams} datagrams came; {}", flows.records())];
             findings.extend(flows.exporters());
-            Found { title, works: Some(true), findings }
+            findings.push(
+                "templates and sampling rates come about once a minute: if one is missing that should \
+                 come, check again then"
+                    .to_owned(),
+            );
+            Found { title, works: Some(flows.has_flows()), findings }
         }
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            let finding =
-                format!("{error}, or ask it, if it is a flow-exporter: flow-exporter health");
+            let finding = format!(
+                "{error}. If it is a flow-exporter, its /-/ready says what is wrong, and \
+                 flow_exporter_collector_datagrams_total on its page who sends"
+            );
             Found { title, works: Some(false), findings: vec![finding] }
         }
         Err(error) => Found { title, works: Some(false), findings: vec![error.to_string()] },
     }
 }
 
-fn listen_for(settings: &CollectorSettings, flows: &mut Flows) -> io::Result<usize> {
+fn listen_for(
+    settings: &CollectorSettings,
+    flows: &mut Flows,
+    metrics: &Arc<Metrics>,
+) -> io::Result<usize> {
     // A socket of systemd's goes to the service, and nothing else can be bound to its address.
-    let source = CollectorSource::bind(
-        settings.lower(true),
-        PassedSockets::default(),
-        Arc::new(Metrics::new()),
-    )?;
+    let source =
+        CollectorSource::bind(settings.lower(true), PassedSockets::default(), Arc::clone(metrics))?;
     let (send, kept) = mpsc::sync_channel(WAITING);
     let running = source.start(Keeping(send), Health::new().register("collector"))?;
     let (mut count, until) = (0, Instant::now() + LISTEN);

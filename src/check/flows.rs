@@ -118,6 +118,11 @@ impl Flows {
         self.add();
     }
 
+    /// Whether there was any flow.
+    pub(super) fn has_flows(&self) -> bool {
+        self.tally.flows() > 0
+    }
+
     /// Who sent datagrams, and what is wrong with them.
     pub(super) fn exporters(&mut self) -> Vec<String> {
         let mut exporters = ExporterTally::default();

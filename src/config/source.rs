@@ -122,6 +122,13 @@ pub(super) fn source(
     if has_collector && flags.brokers.is_none() && flags.topic.is_none() {
         return Ok(SourceConfig::Collector);
     }
+    if flags.brokers.is_none() && flags.topic.is_none() {
+        return Err(ConfigError(
+            "no source of flows is given: give --collect=:2055 for what routers send, --brokers and \
+             --topic for Kafka, or --input"
+                .to_owned(),
+        ));
+    }
     let required = |value: Option<String>, flag: &'static str, example: &str| match value {
         Some(value) if !value.trim().is_empty() => Ok(Setting::of_flag(value, flag, sources)),
         _ => Err(ConfigError(format!("{flag} is missing: give it as in {flag}={example}"))),

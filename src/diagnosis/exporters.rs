@@ -94,8 +94,8 @@ fn advice_for(did: &Activity) -> Vec<(Gravity, String)> {
         advice.push((
             Gravity::Loss,
             format!(
-                "has not sent the template of its data (template {template}, domain {}{}): they are not \
-                 counted before it comes. Have it send templates every minute",
+                "has not sent the template of its data (template {template}, domain {}{}): its flows are \
+                 not counted until it comes. Have it send templates every minute",
                 stream.domain,
                 if did.awaited.len() > 1 { ", and others" } else { "" }
             ),
@@ -127,7 +127,8 @@ fn advice_for(did: &Activity) -> Vec<(Gravity, String)> {
         advice.push((
             Gravity::Hint,
             "numbers its datagrams as several processes with one source ID do, so what is missing of \
-             them is unknown: give each a source ID of its own"
+             them is unknown: give each a source ID of its own; softflowd does so with IPFIX, have it \
+             send version 9"
                 .to_owned(),
         ));
     }

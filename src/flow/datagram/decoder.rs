@@ -9,6 +9,7 @@ use super::{
     context::Context,
     exporter::Exporter,
     input::Datagram,
+    known::Known,
     netflow::{
         self, ExporterSnapshot, Message, Named, SflowSnapshot, Size, Snapshot, SnapshotError,
     },
@@ -58,6 +59,14 @@ impl Datagrams {
     pub fn set_plan(&mut self, plan: &Plan) {
         self.rows = Rows::new(plan);
         self.netflow.set_plan(plan);
+    }
+
+    /// Has other settings apply from the next datagram on. What exporters said stays known.
+    pub fn set_settings(&mut self, settings: Settings) {
+        for (address, exporter) in self.exporters.iter_mut() {
+            exporter.known = Known::new(address, &settings);
+        }
+        self.settings = settings;
     }
 
     /// Decodes a datagram and hands each record of a flow to `sink`, in order. Calls it not at all

@@ -28,7 +28,7 @@ use bell::Bell;
 pub use config::CollectorConfig;
 pub use socket::PassedSockets;
 use socket::Socket;
-use worker::Worker;
+use worker::{NOT_ALLOWED, Worker};
 
 /// Sockets that are bound: datagrams can come, and wait until they are taken.
 pub struct CollectorSource {
@@ -97,6 +97,11 @@ impl CollectorSource {
                 Err(error) => tracing::warn!(%address, "the receive buffer is unknown: {error}"),
             }
         }
+    }
+
+    /// How many datagrams were refused because of their sender, according to these metrics.
+    pub fn refused(metrics: &Metrics) -> u64 {
+        metrics.datagrams_refused.with_label_values(&[NOT_ALLOWED]).get()
     }
 
     /// Starts to take datagrams into a sink.

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -35,15 +36,61 @@ const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the thread goes on taking what sockets hold when it is to end: senders may be faster.
 const LAST_LOOK: Duration = Duration::from_secs(1);
 
+/// After the start, and after the last datagram, it is worth a word that none has come for so long.
+const SILENT_AT_FIRST: Duration = Duration::from_secs(60);
+const SILENT: Duration = Duration::from_secs(300);
+
 /// How long a socket that can't be read rests.
 const REST: Duration = Duration::from_millis(100);
 
 /// Why a datagram is refused before anybody looks into it.
-const NOT_ALLOWED: &str = "not_allowed";
+pub(super) const NOT_ALLOWED: &str = "not_allowed";
 
 static LOG_TROUBLE: LogLimit = LogLimit::new(Duration::from_secs(30));
 static LOG_DROPPED: LogLimit = LogLimit::new(Duration::from_secs(60));
 static LOG_REFUSED: LogLimit = LogLimit::new(Duration::from_secs(300));
+
+/// For how long nothing has been taken.
+struct Silence {
+    /// When something was last taken, or the start.
+    since: Instant,
+    is_first: bool,
+    /// Whether something was taken since this was last looked at.
+    has_taken: bool,
+    /// The last sender since then that is not allowed.
+    refused: Option<IpAddr>,
+}
+
+impl Silence {
+    /// Since the start.
+    fn new() -> Self {
+        Silence { since: Instant::now(), is_first: true, has_taken: false, refused: None }
+    }
+
+    /// What the component says of it.
+    fn state(&mut self) -> State {
+        if self.has_taken {
+            *self = Silence { is_first: false, ..Silence::new() };
+            return State::Ready;
+        }
+        if let Some(sender) = self.refused {
+            return State::Degraded(format!(
+                "datagrams of {sender} are refused, and none of others come: collector.allow in \
+                 --config does not list it"
+            ));
+        }
+        let silent = self.since.elapsed();
+        if silent < if self.is_first { SILENT_AT_FIRST } else { SILENT } {
+            return State::Ready;
+        }
+        let since = if self.is_first { "since the start" } else { "any more" };
+        State::Degraded(format!(
+            "no datagram has come {since}, for {} minutes: check the address and port in the \
+             exporters' configuration, and firewalls between",
+            silent.as_secs() / 60
+        ))
+    }
+}
 
 /// Takes datagrams from all sockets into one sink.
 pub(super) struct Worker<S> {
@@ -61,6 +108,7 @@ pub(super) struct Worker<S> {
     has_news: bool,
     /// When that was.
     asked: Instant,
+    silence: Silence,
 }
 
 impl<S: Sink> Worker<S> {
@@ -83,6 +131,7 @@ impl<S: Sink> Worker<S> {
             count: 0,
             has_news: false,
             asked: Instant::now(),
+            silence: Silence::new(),
         }
     }
 
@@ -105,7 +154,7 @@ impl<S: Sink> Worker<S> {
                     if is_stopped && (is_empty || until <= Some(Instant::now())) {
                         break;
                     }
-                    component.set(State::Ready);
+                    component.set(self.silence.state());
                     if is_empty && let Err(error) = self.wait() {
                         self.tell_trouble(&component, &error);
                     }
@@ -151,11 +200,12 @@ impl<S: Sink> Worker<S> {
     }
 
     fn take(&mut self, index: usize) -> io::Result<Taken> {
-        let Worker { config, sockets, names, sink, buffers, count, metrics, .. } = self;
+        let Worker { config, sockets, names, sink, buffers, count, metrics, silence, .. } = self;
         let name = &names[index];
         buffers.receive(&sockets[index].udp, |Received { sender, time, payload }| {
             if config.allow.as_ref().is_some_and(|allow| !allow.contains(sender.ip())) {
                 metrics.datagrams_refused.with_label_values(&[NOT_ALLOWED]).inc();
+                silence.refused = Some(sender.ip());
                 if let Some(held_back) = LOG_REFUSED.permit() {
                     tracing::warn!(
                         %sender,
@@ -166,6 +216,7 @@ impl<S: Sink> Worker<S> {
                 return;
             }
             *count += 1;
+            silence.has_taken = true;
             let origin = Origin { name, partition: 0, offset: *count };
             let time = time.filter(|_| !config.by_arrival);
             sink.message(Message { origin, time, sender: Some(sender), payload });

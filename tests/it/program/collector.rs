@@ -10,6 +10,7 @@ use testkit::{
     child::Child,
     cluster::{TOPIC, cluster, producer},
     exporter::{Exporter, program},
+    http,
     netflow::{Message, Template, V5, V5Flow, Value},
     page::Page,
     servers::{unused_address, wait_for},
@@ -133,6 +134,12 @@ fn senders_that_are_not_allowed_are_counted_and_dropped() {
         "--as-names=none".to_owned(),
     ]);
     stranger.send(5);
+    let ready = exporter.page_url().replace("/metrics", "/-/ready");
+    wait_for("word of senders that are refused", LIMIT, || {
+        let answer = http::get(&ready)?;
+        let says_so = answer.contains("are refused, and none of others come");
+        if says_so { Ok(()) } else { Err(answer) }
+    });
     friend.send(7);
     exporter.wait_for_sum(BYTES, 7, LIMIT);
     let refused = "flow_exporter_collector_datagrams_refused_total";
@@ -322,13 +329,19 @@ fn an_exporter_has_the_name_and_the_rate_that_it_is_given() {
         "exporters:\n  {}:\n    hostname: edge1\n    default_sampling_rate: 10\n",
         router.address()
     );
-    std::fs::write(&file, text).unwrap();
+    std::fs::write(&file, &text).unwrap();
     let mut arguments = arguments(collector);
     arguments.push(format!("--config={}", file.display()));
     let exporter = Exporter::start(&arguments);
     router.send(7);
     exporter.wait_for_sum(BYTES, 70, LIMIT);
     assert_eq!(exporter.page().sum_with(BYTES, "hostname", "edge1"), 70);
+    // A reload takes up other ones.
+    std::fs::write(&file, text.replace("edge1", "edge2").replace("rate: 10", "rate: 3")).unwrap();
+    exporter.reload().unwrap();
+    router.send(2);
+    exporter.wait_for_sum(BYTES, 76, LIMIT);
+    assert_eq!(exporter.page().sum_with(BYTES, "hostname", "edge2"), 6);
     assert!(exporter.stop().success());
 }
 
@@ -392,6 +405,39 @@ fn check_says_who_sends_and_what_is_missing() {
         assert!(text.contains(&expected), "no {expected:?} in {text}");
     }
     assert_eq!(output.status.code(), Some(1), "the endpoint does not work: {text}");
+}
+
+#[test]
+fn check_says_that_all_senders_are_refused_and_that_nothing_could_be_decoded() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("flow-exporter.yml");
+    for (section, sent, expected) in [
+        ("collector: {allow: [192.0.2.0/24], listen: ", 1, "all from senders that collector.allow"),
+        ("collector: {listen: ", 2, "are none of NetFlow v5 or v9, IPFIX and sFlow v5"),
+    ] {
+        let collector = address();
+        std::fs::write(&file, format!("{section}'{collector}'}}\n")).unwrap();
+        let mut check = Command::new(program())
+            .args(["check", "--asn=64512", "--addr=127.0.0.1:0", "--state-dir=none"])
+            .arg(format!("--config={}", file.display()))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut router = Router::new(collector);
+        wait_for("end of check", LIMIT, || {
+            if sent == 1 {
+                router.send(100);
+            } else {
+                router.send_bytes(b"<13>Nov 27 syslog");
+            }
+            check.try_wait().unwrap().ok_or_else(|| "it listens".to_owned())
+        });
+        let output = check.wait_with_output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains(expected) && text.contains("DOES NOT WORK"), "{text}");
+        assert_eq!(output.status.code(), Some(1), "{text}");
+    }
 }
 
 #[test]

@@ -98,7 +98,8 @@ fn standard_input_is_counted_as_it_comes() {
 #[test]
 fn what_is_wrong_with_the_flags_is_one_line_and_exit_code_2() {
     for (arguments, expected) in [
-        (&[][..], "--brokers is missing"),
+        (&[][..], "no source of flows is given: give --collect=:2055"),
+        (&["--topic=t"], "--brokers is missing"),
         (&["--brokers=a:1"], "--topic is missing"),
         (&["--input=/does/not/exist", "--as-names=none"], "--input /does/not/exist"),
         (&["--input=-", "--topic=t"], "one source"),

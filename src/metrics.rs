@@ -548,18 +548,25 @@ impl Metrics {
         }
     }
 
-    /// Adds what an exporter of datagrams did; `None` is all senders that are not known as such.
+    /// Whether an exporter has series of its own.
+    fn shows(&self, exporter: IpAddr) -> bool {
+        let mut shown = self.exporters.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.contains(&exporter) || shown.len() < MOST_EXPORTERS && shown.insert(exporter)
+    }
+
+    /// Adds what an exporter of datagrams did; `None` is all senders that are not known as such, or no
+    /// longer.
     fn add_activity(&self, exporter: Option<IpAddr>, did: &Activity) {
         for reason in Refused::ALL {
             let refused = did.refused[reason.index()];
             self.datagrams_refused.with_label_values(&[reason.label()]).inc_by(refused);
         }
-        let Some(exporter) = exporter else { return };
-        let mut shown = self.exporters.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_shown =
-            shown.contains(&exporter) || shown.len() < MOST_EXPORTERS && shown.insert(exporter);
-        drop(shown);
-        let name = if is_shown { exporter.to_string() } else { schema::OTHER.to_owned() };
+        let own = exporter.filter(|&exporter| self.shows(exporter));
+        if exporter.is_none() && did.datagrams == 0 {
+            return;
+        }
+        let is_shown = own.is_some();
+        let name = own.map_or_else(|| schema::OTHER.to_owned(), |exporter| exporter.to_string());
         let label = [name.as_str()];
         for (counter, count) in [
             (&self.exporter_datagrams, did.datagrams),
@@ -591,8 +598,8 @@ impl Metrics {
             (&self.exporter_samples, "foreign", did.sflow.foreign_samples),
             (&self.exporter_samples, "dropped", did.sflow.dropped_samples),
         ] {
-            // What never happened has no series, but what is missing does: 0 is good to know.
-            if count > 0 || reason == "lost" {
+            // What never happened has no series, but what is missing does: an increase shows only after 0.
+            if count > 0 || matches!(reason, "lost" | "downtime") {
                 counter.with_label_values(&[&name, reason]).inc_by(count);
             }
         }

@@ -15,7 +15,7 @@ use crate::{files::Files, flow::datagram::Datagrams};
 pub(super) const EXPORTERS: &str = "exporters";
 
 /// The most that is read of it.
-const MAX_BYTES: u64 = 64 << 20;
+const MAX_BYTES: u64 = 8 << 20;
 
 /// How often it is written at most.
 const WRITE_INTERVAL: Duration = Duration::from_secs(10);

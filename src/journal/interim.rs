@@ -11,27 +11,43 @@
 
 use std::io::{self, ErrorKind};
 
-use crate::files::OpenFile;
+use crate::{clock::UnixMs, files::OpenFile};
 
 use super::{
+    active::ActiveSegment,
     error::{Error, io_error},
     fs::Directory,
-    header::array,
+    header::{Header, array},
 };
 
 const NAMES: [&str; 2] = ["interim.0", "interim.1"];
 
 const MAGIC: [u8; 8] = *b"FLOWINTR";
 
-/// Magic bytes, the segment's number, the offset there, the delta's sequence number, the records'
-/// length, and a checksum of all of that and of the records.
-const HEADER_BYTES: usize = 44;
+/// Magic bytes, the segment's number and when it was made, the offset there, the delta's sequence number,
+/// the records' length, and a checksum of all of that and of the records.
+const HEADER_BYTES: usize = 52;
 
 /// An interim is no longer than this: a larger delta is appended to the log.
 pub(super) const MAX_BYTES: usize = 16 << 20;
 
-/// A place in the log: a segment's number and an offset.
-pub(super) type Place = (u64, u64);
+/// A place in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The segment's number.
+    pub(super) number: u64,
+    /// When the segment was made: another journal has one of the same number.
+    pub(super) created: UnixMs,
+    pub(super) offset: u64,
+}
+
+impl Place {
+    /// Behind what a segment has.
+    pub(super) fn end_of(active: &ActiveSegment) -> Self {
+        let Header { number, created, .. } = active.header;
+        Place { number, created, offset: active.end }
+    }
+}
 
 /// The files, open.
 #[derive(Debug, Default)]
@@ -54,7 +70,10 @@ impl InterimFiles {
     ) -> Result<u64, Error> {
         self.bytes.clear();
         self.bytes.extend(MAGIC);
-        for number in [place.0, place.1, sequence, records.len() as u64] {
+        let Place { number, created, offset } = place;
+        for number in
+            [number, created.get().cast_unsigned(), offset, sequence, records.len() as u64]
+        {
             self.bytes.extend(number.to_le_bytes());
         }
         let sum = checksum(&self.bytes, records);
@@ -114,8 +133,10 @@ fn read_one(directory: &Directory, name: &str, place: Place) -> io::Result<Optio
     let mut header = [0; HEADER_BYTES];
     file.read_exact_at(&mut header, 0)?;
     let number = |at: usize| u64::from_le_bytes(array(&header[at..at + 8]));
-    let (sequence, length) = (number(24), number(32));
-    if header[..8] != MAGIC || (number(8), number(16)) != place || length > MAX_BYTES as u64 {
+    let created = UnixMs::new(number(16) as i64);
+    let found = Place { number: number(8), created, offset: number(24) };
+    let (sequence, length) = (number(32), number(40));
+    if header[..8] != MAGIC || found != place || length > MAX_BYTES as u64 {
         return Ok(None);
     }
     let mut records = vec![0; length as usize];

@@ -25,7 +25,7 @@ use super::{
     frame::FORMAT_VERSION,
     fs::{Directory, DirectoryLock, unfinished},
     header::{self, Header},
-    interim::{self, InterimFiles},
+    interim::{self, InterimFiles, Place},
     live::LiveSet,
     position::Totals,
     published_end::{self, PUBLISHED_END, PublishedEnd},
@@ -295,8 +295,8 @@ impl Journal {
         }
         // A start could not read it.
         self.live.clone().after(delta).map_err(Error::Unfit)?;
-        let place = (active.header.number, active.end);
-        let records = self.records.place(place.0, place.1);
+        let place = Place::end_of(active);
+        let records = self.records.place(place.number, place.offset);
         let directory = self.log.directory();
         let bytes = self.interim.write(directory, place, delta.sequence, records)?;
         self.directory_lock.check()?;
@@ -578,7 +578,7 @@ impl Journal {
 
 /// Appends the interim that follows the log, if there is one. Returns whether there was.
 fn append_interim(directory: &Directory, active: &ActiveSegment) -> Result<bool, Error> {
-    let Some(records) = interim::read(directory, (active.header.number, active.end))? else {
+    let Some(records) = interim::read(directory, Place::end_of(active))? else {
         return Ok(false);
     };
     let append = || -> io::Result<()> {

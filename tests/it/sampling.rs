@@ -4,7 +4,7 @@ use std::{num::NonZero, sync::Arc};
 
 use flow_exporter::{
     clock::UnixMs,
-    flow::datagram::Datagram,
+    flow::datagram::{Activity, Datagram},
     metrics::Metrics,
     pipeline::{Counting, Pipeline},
     schema::{Class, Dimension, Measure, Schema, View},
@@ -145,5 +145,22 @@ fn flows_of_datagrams_are_always_multiplied_and_by_the_rate_of_the_operator_firs
             assert_eq!(series.iter().collect::<Vec<_>>(), [600 * factor, 5 * factor]);
             assert_eq!((counts.messages, counts.payload_bytes), (1, payload.len() as u64));
         }
+    }
+}
+
+/// Spoofed senders make exporters be forgotten: what these did still counts.
+#[test]
+fn what_forgotten_exporters_did_counts_as_that_of_others() {
+    let schema = Arc::new(Schema::original());
+    let mut counts = Counts::new(schema);
+    let did = |flows| Activity { datagrams: 1, flows, missing_flows: 3, ..Activity::default() };
+    counts.exporters.push((Some("192.0.2.1".parse().unwrap()), did(5)));
+    counts.exporters.push((None, did(70)));
+    let metrics = Metrics::new();
+    metrics.add_counts(&counts);
+    for (exporter, flows) in [("192.0.2.1", 5), ("other", 70)] {
+        assert_eq!(metrics.exporter_flows.with_label_values(&[exporter]).get(), flows);
+        let missing = metrics.exporter_missing_flows.with_label_values(&[exporter, "lost"]);
+        assert_eq!(missing.get(), 3);
     }
 }

@@ -64,6 +64,8 @@ impl Directory {
     }
 
     pub(super) fn open_at(&self, name: &str, flags: OFlags) -> io::Result<OpenFile> {
+        // No file of ours is a link to one of others, and opening a pipe must not wait for its writer.
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         self.files.open_at(self.handle.file(), name.as_ref(), flags)
     }
 

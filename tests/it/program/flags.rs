@@ -70,7 +70,7 @@ fn switches_take_yes_and_no_in_any_words() {
     // Without --input, the switch alone would be refused.
     for no in ["0", "false", "No", "off"] {
         let line = refusal(&run(&[], &[("FLOW_EXPORTER_EXIT_AT_END", no)]));
-        assert!(line.contains("--brokers is missing"), "{line}");
+        assert!(line.contains("no source of flows is given"), "{line}");
     }
     let line = refusal(&run(&TO_THE_END, &[("FLOW_EXPORTER_EXIT_AT_END", "perhaps")]));
     assert!(line.contains("--exit-at-end") && line.contains("perhaps"), "{line}");

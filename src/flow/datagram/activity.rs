@@ -50,7 +50,7 @@ pub struct Activity {
     /// Sets that had waited, and were decoded when their template came.
     pub replayed_sets: u64,
     /// Sets whose records don't have the lengths that their template says, as after it was defined
-    /// anew and the new definition is missing. Nothing of them is decoded.
+    /// again and the new definition is missing. Nothing of them is decoded.
     pub mismatches: u64,
     /// Templates with too many fields, or for which there is no room.
     pub refused_templates: u64,

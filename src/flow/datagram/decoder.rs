@@ -88,15 +88,7 @@ impl Datagrams {
             _ => sender,
         };
         let Datagrams { settings, rows, exporters, netflow: shared, agents, others, .. } = self;
-        let mut forgotten = Size::default();
-        let exporter = exporters.get_or_insert_with(
-            address,
-            || Exporter::new(address, settings),
-            |_, exporter| {
-                others.add(&exporter.activity);
-                forgotten += exporter.netflow.size();
-            },
-        );
+        let (exporter, forgotten) = known_exporter(address, settings, exporters, others);
         exporter.last_received = datagram.received;
         let Exporter { known, netflow, activity, .. } = exporter;
         rows.set_exporter(known.address, &known.hostname);
@@ -180,15 +172,7 @@ impl Datagrams {
         for said in snapshot.exporters.iter().take(MAX_EXPORTERS) {
             let Some(address) = said.address() else { continue };
             let Datagrams { settings, exporters, others, .. } = self;
-            let mut forgotten = Size::default();
-            let exporter = exporters.get_or_insert_with(
-                address,
-                || Exporter::new(address, settings),
-                |_, exporter| {
-                    others.add(&exporter.activity);
-                    forgotten += exporter.netflow.size();
-                },
-            );
+            let (exporter, forgotten) = known_exporter(address, settings, exporters, others);
             exporter.netflow.restore(said);
             let change = exporter.netflow.take_change();
             self.resize(forgotten, change);
@@ -212,6 +196,26 @@ impl Datagrams {
             }
         }
     }
+}
+
+/// The exporter with this address, which is known from now on; and the size of what is forgotten for it.
+/// What that did is added to `others`.
+fn known_exporter<'e>(
+    address: IpAddr,
+    settings: &Settings,
+    exporters: &'e mut Recent<IpAddr, Exporter>,
+    others: &mut Activity,
+) -> (&'e mut Exporter, Size) {
+    let mut forgotten = Size::default();
+    let exporter = exporters.get_or_insert_with(
+        address,
+        || Exporter::new(address, settings),
+        |_, exporter| {
+            others.add(&exporter.activity);
+            forgotten += exporter.netflow.size();
+        },
+    );
+    (exporter, forgotten)
 }
 
 /// The protocols, as the first bytes of a datagram tell them apart.

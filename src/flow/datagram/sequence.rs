@@ -13,7 +13,7 @@ const WINDOW: u32 = 64;
 const LARGEST_STEP: u32 = 1 << 16;
 
 /// So many steps in a row show that an exporter counts in another unit than its protocol says, or
-/// that it has begun anew somewhere behind.
+/// that it has restarted somewhere behind.
 const CONVINCING_STEPS: u8 = 16;
 
 /// An uptime that falls by more than this, in milliseconds, is that of a new start, and not one of a
@@ -49,7 +49,7 @@ pub(super) struct Found {
     pub late: u64,
     /// Datagrams with numbers of others: probably, several processes number theirs as one.
     pub conflicts: u64,
-    /// How often the exporter began anew.
+    /// How often the exporter restarted.
     pub restarts: u64,
     /// How often numbers jumped, so that nothing is known of what is between.
     pub jumps: u64,

@@ -60,7 +60,7 @@ impl Buffers {
         socket: &UdpSocket,
         mut each: impl FnMut(Received<'_>),
     ) -> io::Result<Taken> {
-        // Made anew each time: the kernel writes into it how much of it was used, and recvmmsg does
+        // Made for each call: the kernel writes into it how much of it was used, and recvmmsg does
         // not reset that, so a later message would have no room for what this one did not need.
         let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(
             BATCH_DATAGRAMS,

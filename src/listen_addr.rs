@@ -59,6 +59,12 @@ impl FromStr for ListenAddr {
     }
 }
 
+impl From<SocketAddr> for ListenAddr {
+    fn from(address: SocketAddr) -> Self {
+        ListenAddr { host: Some(address.ip().to_string()), port: address.port() }
+    }
+}
+
 impl ListenAddr {
     /// Has `bind` make a socket for each address of the host, all on the same port. Without a host, one
     /// for IPv6 and IPv4, or for IPv4 alone if there is no IPv6. A host name is resolved, which may

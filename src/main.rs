@@ -20,7 +20,7 @@ use flow_exporter::{
     check,
     cli::{self, Cli, Command, LogFlags, LogFormat, Refusal, StateAction},
     config::{CheckConfig, Config, ConfigError, HealthConfig},
-    demo::{Demo, DemoConfig},
+    demo::{Demo, DemoConfig, Traffic},
     health::Health,
     log::{self, Log},
     metrics::Metrics,
@@ -108,8 +108,8 @@ fn run(log: &Log, metrics: Arc<Metrics>) -> ExitCode {
             .map_err(Into::into)
             .and_then(|()| match flags.brokers {
                 Some(brokers) => {
-                    let (asn, rate, topic) = (flags.asn, flags.rate, flags.topic);
-                    let config = DemoConfig { asn, rate, topic, brokers: Some(brokers) };
+                    let traffic = Traffic { asn: flags.asn, rate: flags.rate };
+                    let config = DemoConfig { traffic, topic: flags.topic, brokers: Some(brokers) };
                     produce(&runtime, log, signals, config)
                 }
                 None => Config::demo(*flags)

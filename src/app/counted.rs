@@ -145,6 +145,9 @@ fn origin(config: &Config, demo: Option<&Demo>) -> String {
         SourceConfig::Collector => String::new(),
     };
     let Some(collector) = &config.collector else { return source };
+    if collector.demo.is_some() {
+        return "the demo's exporters".to_owned();
+    }
     let listen: Vec<_> = collector.listen.value.iter().map(ToString::to_string).collect();
     let exporters = format!("exporters at {}", listen.join(", "));
     if source.is_empty() { exporters } else { format!("{source} and {exporters}") }

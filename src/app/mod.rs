@@ -130,8 +130,8 @@ pub async fn run(
     let sources = Sources::new(&config, demo.as_ref(), &metrics)?;
     let listener = config.listen.value.as_ref().map(bind).transpose()?;
     if let Some(listener) = &listener {
-        let address = listener.local_addr();
-        tracing::info!(%address, made_up = demo.is_some(), "look at {}", listener.link());
+        let of_what = if is_demo(&config) { ": all traffic is generated" } else { "" };
+        tracing::info!(address = %listener.local_addr(), "look at {}{of_what}", listener.link());
     }
 
     // Run. Nothing on disk is changed before everything is bound.
@@ -182,7 +182,7 @@ pub async fn run(
             tracing::debug!("the source has ended while the program was ending already");
         }
     })?;
-    let is_input = matches!(config.source, SourceConfig::Input { .. });
+    let is_finite = is_demo(&config) || matches!(config.source, SourceConfig::Input { .. });
     reload::count_success(&metrics);
     let reloader = Reloader {
         config,
@@ -197,10 +197,17 @@ pub async fn run(
     };
     let running = Running { source, ledger, reloader, end, serve, refresh, watch, demo };
     running.until(stop, source_ended, &health).await?;
-    if is_input {
+    if is_finite {
         totals::tell(&metrics);
     }
     Ok(())
+}
+
+/// Whether all traffic is generated.
+fn is_demo(config: &Config) -> bool {
+    let collector = config.collector.as_ref();
+    matches!(config.source, SourceConfig::Demo(_))
+        || collector.is_some_and(|settings| settings.demo.is_some())
 }
 
 /// What watches how flows are counted.

@@ -76,7 +76,7 @@ impl Running {
     /// pushers when the ledger has published its last snapshot. A failure does not keep the others
     /// from ending.
     async fn drain(self) -> anyhow::Result<()> {
-        let Running { source, ledger, reloader, end, serve, refresh, watch, demo } = self;
+        let Running { mut source, ledger, reloader, end, serve, refresh, watch, demo } = self;
         // From now on, reloads are refused.
         let Reloader { endpoints, requests, .. } = reloader;
         drop(requests);

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use crate::{
     config::{CollectorSettings, Config, ConfigError, Setting, SourceConfig},
-    demo::{Demo, DemoConfig},
+    demo::{Demo, DemoConfig, Exporters, Traffic},
     health::{Component, Health},
     metrics::Metrics,
     source::{
@@ -26,6 +26,8 @@ use super::{refusal::refuse, sink::CountingSink};
 pub(super) struct Sources {
     main: Option<Source>,
     collector: Option<CollectorSource>,
+    /// What the demo's exporters send to the collector.
+    traffic: Option<Traffic>,
 }
 
 /// A source besides the collector that has not started yet.
@@ -50,6 +52,7 @@ fn of_demo(config: &DemoConfig, brokers: String) -> KafkaConfig {
 pub(super) struct Running {
     main: Option<RunningSource>,
     collector: Option<RunningCollectorSource>,
+    exporters: Option<Exporters>,
 }
 
 enum RunningSource {
@@ -69,7 +72,8 @@ impl Sources {
         let by_arrival = main.is_some();
         let collector =
             config.collector.as_ref().map(|settings| bind(settings, by_arrival, metrics));
-        Ok(Sources { main, collector: collector.transpose()? })
+        let traffic = config.collector.as_ref().and_then(|settings| settings.demo);
+        Ok(Sources { main, collector: collector.transpose()?, traffic })
     }
 
     /// Starts a worker for each sink, the last of which is the collector's if there is one. Partitions
@@ -83,10 +87,15 @@ impl Sources {
         health: &Health,
         on_end: impl FnOnce() + Send + 'static,
     ) -> anyhow::Result<Running> {
+        let mut exporters = None;
         let collector = match self.collector {
             None => None,
             Some(collector) => {
                 let sink = sinks.pop().context("the collector needs a worker")?;
+                if let Some((traffic, address)) = self.traffic.zip(collector.local_addrs().next()) {
+                    let started = Exporters::start(traffic, address, health.register("demo"));
+                    exporters = Some(started.context("starting the demo's exporters")?);
+                }
                 let started = collector.start(sink, health.register("collector"));
                 Some(started.context("starting the collector's thread")?)
             }
@@ -98,7 +107,7 @@ impl Sources {
                 Some(source.start(sinks, stored, publication, component, on_end)?)
             }
         };
-        Ok(Running { main, collector })
+        Ok(Running { main, collector, exporters })
     }
 }
 
@@ -175,7 +184,11 @@ impl Source {
 
 impl Running {
     /// Has the workers hand over and end. Does not wait for them.
-    pub(super) fn stop(&self) {
+    pub(super) fn stop(&mut self) {
+        // All that they have sent is in the collector's sockets then.
+        if let Some(exporters) = self.exporters.take() {
+            exporters.stop();
+        }
         match &self.main {
             Some(RunningSource::Kafka(source)) => source.stop(),
             Some(RunningSource::Input(source)) => source.stop(),

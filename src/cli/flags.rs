@@ -45,7 +45,8 @@ pub struct Cli {
 pub enum Command {
     /// Run with generated traffic; needs nothing else.
     ///
-    /// A Kafka broker inside this process, realistic flows, and their metrics.
+    /// A Kafka broker inside this process, realistic flows, and their metrics. With --collect, routers
+    /// send them as IPFIX instead.
     Demo(Box<DemoFlags>),
     /// Try endpoints, topic, address and state; changes nothing.
     ///
@@ -704,6 +705,11 @@ pub struct DemoFlags {
     #[arg(long, default_value_t = 2000, value_name = "N", help_heading = "Demo",
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: u32,
+    /// Collect the flows from generated exporters, without Kafka.
+    ///
+    /// Six routers send IPFIX with sampled flows to the collector, over UDP within this machine.
+    #[arg(long, conflicts_with_all = ["produce_only", "topic"], help_heading = "Demo")]
+    pub collect: bool,
     /// Only produce, to the topic of a real broker.
     #[arg(long, requires = "brokers", help_heading = "Demo")]
     pub produce_only: bool,

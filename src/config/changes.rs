@@ -54,7 +54,8 @@ impl Fixed {
     ) {
         match (old, new) {
             (Some(old), Some(new)) => {
-                let CollectorSettings { listen, allow, receive_buffer } = old;
+                // The demo's is no setting of the collector's.
+                let CollectorSettings { listen, allow, receive_buffer, demo: _ } = old;
                 self.compare(listen, &new.listen);
                 self.compare(allow, &new.allow);
                 self.compare(receive_buffer, &new.receive_buffer);

@@ -1,10 +1,12 @@
 //! The collector of datagrams: `--collect`, and the `collector` section of the file.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use ipnet::IpNet;
 
 use crate::{
-    cli::Sources, listen_addr::ListenAddr, notation, source::collector::CollectorConfig,
-    traffic::AddressSet, units,
+    cli::Sources, demo::Traffic, listen_addr::ListenAddr, notation,
+    source::collector::CollectorConfig, traffic::AddressSet, units,
 };
 
 use super::{
@@ -36,9 +38,23 @@ pub struct CollectorSettings {
     pub allow: Setting<Option<AddressSet>>,
     /// The size of each socket's receive buffer, in bytes.
     pub receive_buffer: Setting<usize>,
+    /// What the demo's exporters send to it, if they do.
+    pub demo: Option<Traffic>,
 }
 
 impl CollectorSettings {
+    /// The demo's: on any free port, for this machine alone.
+    pub(super) fn of_demo(traffic: Traffic) -> Self {
+        let origin = || Origin::Default(COLLECT);
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into();
+        CollectorSettings {
+            listen: Setting { value: vec![any], origin: origin() },
+            allow: Setting { value: None, origin: origin() },
+            receive_buffer: Setting { value: RECEIVE_BUFFER_BYTES, origin: origin() },
+            demo: Some(traffic),
+        }
+    }
+
     /// What the collector needs to know. `by_arrival` if another source says when samples are due.
     pub fn lower(&self, by_arrival: bool) -> CollectorConfig {
         CollectorConfig {
@@ -160,5 +176,6 @@ pub(super) fn collector(
             .map_or_else(|| Setting { value: None, origin: default() }, |allow| allow.map(Some)),
         receive_buffer: receive_buffer
             .unwrap_or_else(|| Setting { value: RECEIVE_BUFFER_BYTES, origin: default() }),
+        demo: None,
     }))
 }

@@ -31,6 +31,19 @@ pub struct Exporters {
     pub collected: Vec<(IpNet, ExporterSettings)>,
 }
 
+impl Exporters {
+    /// Names exporters that send datagrams, unless something is known of them.
+    pub(super) fn name(&mut self, names: impl Iterator<Item = (IpNet, &'static str)>) {
+        for (network, name) in names {
+            if self.collected.iter().all(|(known, _)| *known != network) {
+                let settings =
+                    ExporterSettings { hostname: Some(name.into()), ..ExporterSettings::default() };
+                self.collected.push((network, settings));
+            }
+        }
+    }
+}
+
 /// The `exporters` section of the file.
 pub(super) fn of_file(field: &Field<'_>) -> Result<Setting<Exporters>, ConfigError> {
     let mut exporters = Exporters::default();

@@ -31,7 +31,7 @@ use crate::{
         CommonFlags, CountFlags, DemoFlags, DirectionFlags, HealthFlags, SamplingChoice,
         SourceFlags, Sources, TimeFlags, TimestampChoice,
     },
-    demo::DemoConfig,
+    demo::{self, DemoConfig, Traffic},
     flow::{Formats, datagram::Settings},
     ledger::Timestamps,
     listen_addr::ListenAddr,
@@ -134,8 +134,8 @@ impl Config {
 
     /// What the flags for the demo ask for.
     pub fn demo(flags: DemoFlags) -> Result<Self, ConfigError> {
-        let DemoFlags { asn, rate, topic, common, .. } = flags;
-        let demo = DemoConfig { asn, rate, topic, brokers: None };
+        let DemoFlags { asn, rate, topic, collect, mut common, .. } = flags;
+        let traffic = Traffic { asn, rate };
         let direction = DirectionFlags {
             asn: vec![asn..=asn],
             local_network: Vec::new(),
@@ -144,11 +144,19 @@ impl Config {
             pmacct_sampling: SamplingChoice::AsWritten,
             format: formats::AUTO.to_owned(),
         };
+        common.state_dir.get_or_insert_with(|| NONE.into());
         let sources = |of_file: Option<FileCollector>, _: &Sources| match of_file {
-            None => Ok((SourceConfig::Demo(demo), None)),
             Some(collector) => Err(collector.refuse("the demo makes its own flows: leave it out")),
+            None if collect => {
+                Ok((SourceConfig::Collector, Some(CollectorSettings::of_demo(traffic))))
+            }
+            None => Ok((SourceConfig::Demo(DemoConfig { traffic, topic, brokers: None }), None)),
         };
-        Config::new(sources, None, direction, common, NamesSource::Embedded)
+        let mut config = Config::new(sources, None, direction, common, NamesSource::Embedded)?;
+        if collect {
+            config.exporters.value.name(demo::router_names());
+        }
+        Ok(config)
     }
 
     fn new(

@@ -39,7 +39,8 @@ impl StateDir {
             (None, SourceConfig::Collector) => {
                 StateDir::Default(default_state_parent().join(COLLECTOR))
             }
-            // An input can't be read again from where it was, so there are no positions to keep.
+            // An input can't be read again from where it was, so there are no positions to keep. The
+            // demo's flows are others at each start.
             (None, SourceConfig::Input { .. } | SourceConfig::Demo(_)) => StateDir::None,
         }
     }

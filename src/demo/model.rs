@@ -1,4 +1,4 @@
-//! A model of one network's traffic, written as pmacct would report it.
+//! A model of one network's traffic, and how pmacct would write it.
 //!
 //! It is not based on measurements; the shape is the one that operators know from their own graphs. A
 //! few networks carry most of the bytes, most flows are small and a few are huge, content comes in
@@ -8,6 +8,7 @@
 use std::{
     f64::consts::TAU,
     io::Write as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -72,15 +73,49 @@ const NETWORKS: [(u32, Kind); 40] = [
     (4713, Eyeball),
 ];
 
-/// Edge routers: the label, and the address that exports the flows.
-const ROUTERS: [(&str, &str); 6] = [
-    ("edge1.fra.example.net", "203.0.113.1"),
-    ("edge2.fra.example.net", "203.0.113.2"),
-    ("edge1.ams.example.net", "203.0.113.3"),
-    ("edge1.lon.example.net", "203.0.113.4"),
-    ("edge1.par.example.net", "203.0.113.5"),
-    ("edge1.nyc.example.net", "203.0.113.6"),
+/// Edge routers.
+pub const ROUTERS: [&str; 6] = [
+    "edge1.fra.example.net",
+    "edge2.fra.example.net",
+    "edge1.ams.example.net",
+    "edge1.lon.example.net",
+    "edge1.par.example.net",
+    "edge1.nyc.example.net",
 ];
+
+/// IP protocol numbers.
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// A flow of the model.
+#[derive(Debug, Clone, Copy)]
+pub struct Generated {
+    /// Which of [`ROUTERS`] reports it.
+    pub router: usize,
+    /// Where it comes from.
+    pub source: End,
+    /// Where it goes.
+    pub destination: End,
+    /// The IP protocol number.
+    pub protocol: u8,
+    /// TCP flags, all packets' together.
+    pub tcp_flags: u8,
+    /// Packets since the last report.
+    pub packets: u64,
+    /// Bytes of these packets.
+    pub bytes: u64,
+}
+
+/// An end of a flow. Both have the same version of IP.
+#[derive(Debug, Clone, Copy)]
+pub struct End {
+    /// The number of its AS.
+    pub asn: u32,
+    /// Its address, from a range for documentation.
+    pub address: IpAddr,
+    /// Its TCP or UDP port.
+    pub port: u16,
+}
 
 /// Records of a purge, between the two markers.
 const PURGE_RECORDS: u32 = 500;
@@ -151,7 +186,39 @@ impl Model {
             return marker("purge_close", out);
         }
         self.set_time(unix_seconds);
+        let flow = self.flow(unix_seconds);
+        let Generated { router, source, destination, packets, bytes, tcp_flags, .. } = flow;
+        let (hostname, number) = (ROUTERS[router], router + 1);
+        let protocol = if flow.protocol == UDP { "udp" } else { "tcp" };
+        write!(
+            out,
+            "{{\"event_type\": \"purge\", \"label\": \"{hostname}\", \"as_src\": {}, \
+             \"as_dst\": {}, \"peer_ip_src\": \"203.0.113.{number}\", \
+             \"ip_src\": \"{}\", \"ip_dst\": \"{}\", \
+             \"port_src\": {}, \"port_dst\": {}, \
+             \"tcp_flags\": \"{tcp_flags}\", \"ip_proto\": \"{protocol}\", \
+             \"stamp_inserted\": \"{}\", \"stamp_updated\": \"{}\", \
+             \"packets\": {packets}, \"bytes\": {bytes}}}",
+            source.asn,
+            destination.asn,
+            source.address,
+            destination.address,
+            source.port,
+            destination.port,
+            self.inserted,
+            self.updated,
+        )
+        .expect("memory can be written to");
+        Decoded::Flow(Flow {
+            source_as: source.asn,
+            destination_as: destination.asn,
+            bytes,
+            hostname: hostname.into(),
+        })
+    }
 
+    /// A flow that is reported at the time `unix_seconds`.
+    pub fn flow(&mut self, unix_seconds: u64) -> Generated {
         let (index, network, kind) = self.network();
         let inbound = self.random.random::<bool>();
         let (near, heavy) = if self.random.random_ratio(1, FOREIGN_ONE_IN) {
@@ -164,43 +231,41 @@ impl Model {
             };
             (self.asn, heavy)
         };
-        let (source_as, destination_as) = if inbound { (network, near) } else { (near, network) };
-
         // A network is reached through two routers.
-        let (label, exporter) = ROUTERS[(index + self.random.random_range(0..2)) % ROUTERS.len()];
+        let router = (index + self.random.random_range(0..2)) % ROUTERS.len();
         let packets = self.packets(unix_seconds);
         let size = if heavy {
             self.random.random_range(1100..=1480)
         } else {
             self.random.random_range(52..=120)
         };
-        let bytes = packets * size;
 
-        let host = self.random.random::<u8>();
-        let (ours, theirs) = if self.random.random_ratio(1, 4) {
-            ("2001:db8:1::", "2001:db8:2::")
+        let (ours, theirs) = (self.random.random::<u8>(), index as u8);
+        let [ours, theirs] = if self.random.random_ratio(1, 4) {
+            [(1, ours), (2, theirs)].map(|(network, host)| {
+                Ipv6Addr::new(0x2001, 0xdb8, network, 0, 0, 0, 0, host.into()).into()
+            })
         } else {
-            ("192.0.2.", "198.51.100.")
+            [Ipv4Addr::new(192, 0, 2, ours).into(), Ipv4Addr::new(198, 51, 100, theirs).into()]
         };
-        let (source_net, destination_net) = if inbound { (theirs, ours) } else { (ours, theirs) };
+        // A server sends the heavy part.
         let client_port = self.random.random_range(32768..=60999_u16);
         let (source_port, destination_port) =
-            if inbound == heavy { (443, client_port) } else { (client_port, 443) };
+            if heavy { (443, client_port) } else { (client_port, 443) };
         let (protocol, tcp_flags) =
-            if self.random.random_ratio(1, 3) { ("udp", 0) } else { ("tcp", 24) };
-        write!(
-            out,
-            "{{\"event_type\": \"purge\", \"label\": \"{label}\", \"as_src\": {source_as}, \
-             \"as_dst\": {destination_as}, \"peer_ip_src\": \"{exporter}\", \
-             \"ip_src\": \"{source_net}{host}\", \"ip_dst\": \"{destination_net}{index}\", \
-             \"port_src\": {source_port}, \"port_dst\": {destination_port}, \
-             \"tcp_flags\": \"{tcp_flags}\", \"ip_proto\": \"{protocol}\", \
-             \"stamp_inserted\": \"{}\", \"stamp_updated\": \"{}\", \
-             \"packets\": {packets}, \"bytes\": {bytes}}}",
-            self.inserted, self.updated,
-        )
-        .expect("memory can be written to");
-        Decoded::Flow(Flow { source_as, destination_as, bytes, hostname: label.into() })
+            if self.random.random_ratio(1, 3) { (UDP, 0) } else { (TCP, 24) };
+        let (ours, theirs) = ((near, ours), (network, theirs));
+        let (source, destination) = if inbound { (theirs, ours) } else { (ours, theirs) };
+        let end = |(asn, address), port| End { asn, address, port };
+        Generated {
+            router,
+            source: end(source, source_port),
+            destination: end(destination, destination_port),
+            protocol,
+            tcp_flags,
+            packets,
+            bytes: packets * size,
+        }
     }
 
     /// A network, by its share of the flows.

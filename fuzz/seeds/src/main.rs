@@ -13,6 +13,14 @@ use sflow::{FlowSample, Sflow};
 #[allow(dead_code)]
 #[path = "../../../tests/testkit/src/capture.rs"]
 mod capture;
+// The test kit's file takes the program's encoder from where it is in the program's crate.
+extern crate self as flow_exporter;
+mod demo {
+    pub(crate) use crate::encoder as netflow;
+}
+#[allow(dead_code)]
+#[path = "../../../src/demo/netflow.rs"]
+mod encoder;
 #[allow(dead_code)]
 #[path = "../../../tests/testkit/src/netflow.rs"]
 mod netflow;

@@ -85,7 +85,9 @@ impl CollectorSource {
         let wanted = self.config.buffer_bytes;
         for socket in &self.sockets {
             let Socket { address, is_passed, .. } = socket;
-            tracing::info!(%address, passed = is_passed, "collecting flows");
+            let whose =
+                if *is_passed { ", on the socket that the supervisor has passed" } else { "" };
+            tracing::info!(%address, "collecting flows{whose}");
             match socket.buffer_bytes() {
                 Ok(granted) if granted < wanted => tracing::warn!(
                     %address,

@@ -8,6 +8,7 @@ mod cluster;
 mod collector;
 mod crash;
 mod death;
+mod demo;
 mod diagnosis;
 mod direction;
 mod flags;

@@ -8,6 +8,7 @@ mod classifier;
 mod column;
 mod ends;
 mod exporter;
+mod interface;
 mod known;
 mod resolver;
 mod sampling;
@@ -16,7 +17,7 @@ mod text;
 mod values;
 mod view;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use crate::{
     address::Tables,
@@ -26,11 +27,11 @@ use crate::{
         datagram_of, quoted,
     },
     schema::{Class, Dimension, Field, Filter, Schema},
-    traffic::{Counts, Ignored, Rule, Sampling},
+    traffic::{Counts, Ignored, Interfaces, Rule, Sampling},
 };
 
 use classifier::Classifier;
-use column::Column;
+use column::{Column, Given};
 use known::Lookups;
 use resolver::Resolver;
 use sampling::Sampler;
@@ -53,6 +54,8 @@ pub struct Counting {
     pub table_says_as: bool,
     /// What is known of exporters that send datagrams.
     pub exporters: Settings,
+    /// What the operator says of exporters' interfaces.
+    pub interfaces: Arc<Interfaces>,
 }
 
 impl Counting {
@@ -269,7 +272,7 @@ fn shows_country(schema: &Schema) -> bool {
 pub fn fields(dimension: &Dimension) -> Vec<Field> {
     let mut plan = Plan::new([]);
     for class in Class::ALL {
-        Column::new(dimension, class, &Tables::default(), &mut plan);
+        Column::new(dimension, class, &Given::default(), &mut plan);
     }
     // Every plan has the bytes.
     plan.fields().map(|(_, field)| field.clone()).filter(|field| *field != Field::Bytes).collect()
@@ -291,7 +294,7 @@ pub struct FlowCounter {
 impl FlowCounter {
     /// A counter for tables of this schema.
     pub fn new(schema: &Schema, counting: impl Into<Counting>) -> Self {
-        let Counting { rule, sampling, tables, table_says_as, .. } = counting.into();
+        let Counting { rule, sampling, tables, table_says_as, interfaces, .. } = counting.into();
         let mut plan = Plan::new([]);
         let (source_as, destination_as) =
             (plan.add(Field::SourceAs), plan.add(Field::DestinationAs));
@@ -301,9 +304,10 @@ impl FlowCounter {
         let lookups = Lookups::new(&tables);
         let resolver = (table_says_as || tables.networks.is_some())
             .then(|| Resolver::new(table_says_as, &mut plan));
+        let given = Given { tables, interfaces };
         let views = schema.configured().iter().enumerate();
         let views =
-            views.map(|(place, view)| CompiledView::new(schema, place, view, &tables, &mut plan));
+            views.map(|(place, view)| CompiledView::new(schema, place, view, &given, &mut plan));
         let views = views.collect();
         FlowCounter {
             plan,

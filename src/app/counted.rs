@@ -84,9 +84,13 @@ impl Counted {
 
     /// Whether another configuration counts flows in another way. It has the same tables of addresses.
     pub(super) fn differs(&self, config: &Config) -> bool {
-        let Counting { rule, sampling, tables, exporters, .. } = &*self.counting.borrow();
+        let Counting { rule, sampling, tables, exporters, interfaces, .. } =
+            &*self.counting.borrow();
         let new = config.counting(tables.clone());
-        *rule != new.rule || *sampling != new.sampling || *exporters != new.exporters
+        *rule != new.rule
+            || *sampling != new.sampling
+            || *exporters != new.exporters
+            || *interfaces != new.interfaces
     }
 
     /// Has flows counted as another configuration has it, in the views of `schema`. Returns whether
@@ -106,6 +110,9 @@ impl Counted {
         let rule = (counting.rule != before.rule).then(|| counting.rule.clone());
         let resampled = (counting.sampling != before.sampling)
             .then(|| "sampling rates changed: series continue".to_owned());
+        let renamed = (counting.interfaces != before.interfaces).then(|| {
+            "names of interfaces changed: series with other names begin from zero".to_owned()
+        });
         // Workers look at it when the ledger wants another schema, and not before.
         self.counting.send_replace(counting);
         if let Err(error) = ledger.change(schema, rule.clone()).await {
@@ -116,7 +123,7 @@ impl Counted {
             self.about.send_replace(about(rule, &self.origin));
             format!("flows are classified by {rule}: all series end, and others begin from zero")
         });
-        Ok((rule.is_none(), reclassified.into_iter().chain(resampled).collect()))
+        Ok((rule.is_none(), reclassified.into_iter().chain(resampled).chain(renamed).collect()))
     }
 }
 

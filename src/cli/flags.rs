@@ -407,7 +407,7 @@ pub struct NameFlags {
 pub struct PushFlags {
     /// A file (YAML) with views, exporters and further endpoints.
     ///
-    /// Its keys are `views`; `exporters`, with `external_interfaces` and `sampling_rate` of single
+    /// Its keys are `views`; `exporters`, with `external_interfaces`, `interfaces` and `sampling_rate` of single
     /// ones (docs/views.md); and Prometheus' own `remote_write` and `global.external_labels`
     /// (docs/endpoints.md). Its endpoints come in addition to that of --remote-write-url. It is read
     /// again on SIGHUP and POST /-/reload.

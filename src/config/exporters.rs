@@ -1,6 +1,6 @@
 //! What is known of single exporters: the `exporters` section of the file.
 
-use std::{net::Ipv6Addr, num::NonZero, ops::RangeInclusive};
+use std::{collections::BTreeMap, net::Ipv6Addr, num::NonZero, ops::RangeInclusive};
 
 use ipnet::IpNet;
 
@@ -8,7 +8,7 @@ use crate::{
     flow::datagram::ExporterSettings,
     notation,
     schema::MAX_VALUE_BYTES,
-    traffic::{ByExporter, ExporterKey, RangeSet},
+    traffic::{ByExporter, ExporterKey, Interface, Interfaces, RangeSet},
 };
 
 use super::{
@@ -19,6 +19,8 @@ use super::{
 
 /// The most exporters, and the most interfaces and ranges of them.
 const MOST: usize = 1000;
+/// The most interfaces that are named.
+const MOST_NAMED: usize = 16_384;
 
 /// What the file says of exporters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub struct Exporters {
     pub external_interfaces: ByExporter<RangeSet<u32>>,
     /// By what bytes and packets are multiplied.
     pub sampling_rates: ByExporter<NonZero<u32>>,
+    /// Names and descriptions of interfaces.
+    pub interfaces: Interfaces,
     /// What is known of those that send datagrams.
     pub collected: Vec<(IpNet, ExporterSettings)>,
 }
@@ -47,7 +51,7 @@ impl Exporters {
 /// The `exporters` section of the file.
 pub(super) fn of_file(field: &Field<'_>) -> Result<Setting<Exporters>, ConfigError> {
     let mut exporters = Exporters::default();
-    let mut interfaces = 0;
+    let (mut interfaces, mut all_named) = (0, 0);
     for (place, (name, field)) in field.pairs()?.into_iter().enumerate() {
         if place == MOST {
             return Err(
@@ -62,13 +66,15 @@ pub(super) fn of_file(field: &Field<'_>) -> Result<Setting<Exporters>, ConfigErr
         let is_known = |key: &ExporterKey| {
             exporters.external_interfaces.has(key)
                 || exporters.sampling_rates.has(key)
+                || exporters.interfaces.has(key)
                 || exporters.collected.iter().any(|(of, _)| ExporterKey::Network(*of) == *key)
         };
         if is_known(&key) {
             return Err(field.error(format!("{key} is given twice: give it once")));
         }
-        let Exporter { external, rate, collected } = field.section(exporter)?;
-        if external.is_none() && rate.is_none() && collected == ExporterSettings::default() {
+        let Exporter { external, rate, interfaces: names, collected } = field.section(exporter)?;
+        let says_nothing = external.is_none() && rate.is_none() && names.is_empty();
+        if says_nothing && collected == ExporterSettings::default() {
             return Err(field.error("give hostname, sampling_rate, external_interfaces or others"));
         }
         match key {
@@ -76,8 +82,8 @@ pub(super) fn of_file(field: &Field<'_>) -> Result<Setting<Exporters>, ConfigErr
             ExporterKey::Network(network) => exporters.collected.push((network, collected)),
             ExporterKey::Hostname(_) => {
                 return Err(field.error(
-                    "only sampling_rate and external_interfaces go by a host name: give an address or a \
-                     prefix",
+                    "only sampling_rate, interfaces and external_interfaces go by a host name: give an \
+                     address or a prefix",
                 ));
             }
         }
@@ -89,6 +95,13 @@ pub(super) fn of_file(field: &Field<'_>) -> Result<Setting<Exporters>, ConfigErr
                 )));
             }
             exporters.external_interfaces.insert(key.clone(), external);
+        }
+        if !names.is_empty() {
+            all_named += names.len();
+            if all_named > MOST_NAMED {
+                return Err(field.error(format!("more than {MOST_NAMED} interfaces are named")));
+            }
+            exporters.interfaces.insert(key.clone(), names);
         }
         if let Some(rate) = rate {
             exporters.sampling_rates.insert(key, rate);
@@ -113,6 +126,7 @@ fn check_address(name: &str) -> Result<(), String> {
 struct Exporter {
     external: Option<RangeSet<u32>>,
     rate: Option<NonZero<u32>>,
+    interfaces: BTreeMap<u32, Interface>,
     collected: ExporterSettings,
 }
 
@@ -130,7 +144,7 @@ fn exporter(section: &Section<'_>) -> Result<Exporter, ConfigError> {
         })
     };
     let collected = ExporterSettings {
-        hostname: section.get("hostname", |field| field.parse(hostname))?,
+        hostname: section.get("hostname", |field| field.parse(label_value))?,
         // The pipeline has those that take the place of the exporter's.
         sampling_rate: None,
         default_sampling_rate: rate("default_sampling_rate")?,
@@ -145,10 +159,38 @@ fn exporter(section: &Section<'_>) -> Result<Exporter, ConfigError> {
             .unwrap_or_default(),
     };
     let rate = rate("sampling_rate")?;
-    Ok(Exporter { external: external.map(RangeSet::new), rate, collected })
+    let interfaces = section.get("interfaces", named_interfaces)?.unwrap_or_default();
+    Ok(Exporter { external: external.map(RangeSet::new), rate, interfaces, collected })
 }
 
-fn hostname(text: &str) -> Result<Box<str>, String> {
+/// Names of interfaces by SNMP index, or sections with a name, a description or both.
+fn named_interfaces(field: &Field<'_>) -> Result<BTreeMap<u32, Interface>, ConfigError> {
+    let mut interfaces = BTreeMap::new();
+    for (index, field) in field.pairs()? {
+        let Some(index) = notation::digits(&index) else {
+            return Err(field.error("give names by SNMP index, such as 3: xe-0/0/0"));
+        };
+        let interface = if field.text().is_ok() {
+            Interface { name: field.parse(label_value)?, ..Interface::default() }
+        } else {
+            let (name, description) = field.section(|section| {
+                let text = |key| section.get(key, |field| field.parse(label_value));
+                Ok((text("name")?, text("description")?))
+            })?;
+            if name.is_none() && description.is_none() {
+                return Err(field.error("give a name, or a section with name, description or both"));
+            }
+            let (name, description) = (name.unwrap_or_default(), description.unwrap_or_default());
+            Interface { name, description }
+        };
+        if interfaces.insert(index, interface).is_some() {
+            return Err(field.error(format!("interface {index} is given twice: give it once")));
+        }
+    }
+    Ok(interfaces)
+}
+
+fn label_value(text: &str) -> Result<Box<str>, String> {
     if text.is_empty() || text.len() > MAX_VALUE_BYTES || text.contains(char::is_control) {
         return Err(format!(
             "give a name of 1 to {MAX_VALUE_BYTES} bytes without control characters"

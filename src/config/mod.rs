@@ -23,7 +23,7 @@ mod state;
 mod views;
 mod yaml;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     address::Tables,
@@ -266,7 +266,16 @@ impl Config {
             self.as_table.value.as_ref().is_some_and(|TableSources(sources)| !sources.is_empty());
         let formats = self.formats.value.clone();
         let exporters = Settings::new(self.exporters.value.collected.iter().cloned());
-        Counting { formats, rule: self.rule(), sampling, tables, table_says_as, exporters }
+        let interfaces = Arc::new(self.exporters.value.interfaces.clone());
+        Counting {
+            formats,
+            rule: self.rule(),
+            sampling,
+            tables,
+            table_says_as,
+            exporters,
+            interfaces,
+        }
     }
 
     /// What differs in `new` and can't be changed while the program runs.

@@ -41,6 +41,9 @@ impl Cure {
             Dimension::As { of, .. } => of_as(*of, dimension, has_field, writer, setup),
             Dimension::Country(end) => of_country(*end, dimension, has_field, writer, setup),
             Dimension::Site => of_site(has_field, writer, setup),
+            Dimension::InterfaceName(_) | Dimension::InterfaceDescription(_) => {
+                of_interface(has_field, dimension, writer)
+            }
             _ if !has_field => of_fields(dimension, writer),
             Dimension::Hostname if writer == Writer::Pmacct => perhaps(
                 "the records have label without content: pmacct names devices by a pre_tag_map with \
@@ -60,6 +63,26 @@ fn of_bgp(writer: Writer) -> Cure {
     perhaps(match writer {
         Writer::Pmacct => "pmacct has it from BGP (bgp_daemon)",
         Writer::Other => "exporters have it from BGP",
+    })
+}
+
+/// For what is said of an interface, which the operator can say.
+fn of_interface(has_index: bool, dimension: &Dimension, writer: Writer) -> Cure {
+    if !has_index {
+        let is_index =
+            |field: &Field| matches!(field, Field::InputInterface | Field::OutputInterface);
+        let index: Vec<_> = fields(dimension).into_iter().filter(is_index).collect();
+        return needed(writer.needs(&index));
+    }
+    needed(match writer {
+        Writer::Pmacct => {
+            "pmacct writes no names: give interfaces of exporters in --config, by its peer_ip_src or \
+             label"
+        }
+        Writer::Other => {
+            "the exporters have not said any: have them export their interface table (Cisco: option \
+             interface-table), or give interfaces of exporters in --config"
+        }
     })
 }
 

@@ -74,9 +74,10 @@ impl Fields {
 }
 
 /// What pmacct calls a field: the key of its JSON (`src/plugin_cmn_json.c`), and what its configuration
-/// key `aggregate` needs for that (`CONFIG-KEYS`), unless it is always written.
-fn names(field: &Field) -> (&str, Option<&'static str>) {
-    match field {
+/// key `aggregate` needs for that (`CONFIG-KEYS`), unless it is always written. `None` for what it
+/// does not write.
+fn names(field: &Field) -> Option<(&str, Option<&'static str>)> {
+    Some(match field {
         Field::Bytes => ("bytes", None),
         Field::Packets => ("packets", None),
         Field::Flows => ("flows", Some("flows")),
@@ -107,8 +108,12 @@ fn names(field: &Field) -> (&str, Option<&'static str>) {
         Field::SourceCountry => ("country_ip_src", Some("src_host_country")),
         Field::DestinationCountry => ("country_ip_dst", Some("dst_host_country")),
         Field::SamplingRate => ("sampling_rate", Some("sampling_rate")),
+        Field::InputInterfaceName
+        | Field::OutputInterfaceName
+        | Field::InputInterfaceDescription
+        | Field::OutputInterfaceDescription => return None,
         Field::Named(name) => (name, None),
-    }
+    })
 }
 
 /// The keys of pmacct's JSON that have the value of a field, those of older versions last.
@@ -118,13 +123,13 @@ pub fn json_keys(field: &Field) -> impl Iterator<Item = &str> {
         Field::Vlan => Some("vlan"),
         _ => None,
     };
-    once(names(field).0).chain(old)
+    names(field).map(|(key, _)| key).into_iter().chain(old)
 }
 
 /// What pmacct's `aggregate` must have for records to have a field; `None` if they always do, or if
 /// that is not known.
 pub fn aggregate_key(field: &Field) -> Option<&'static str> {
-    names(field).1
+    names(field)?.1
 }
 
 /// Whether a key is that of a field with a meaning of its own.

@@ -1,6 +1,6 @@
 //! Where the value in a column of a key comes from.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
@@ -10,15 +10,23 @@ use crate::{
     schema::{
         AsOf, Class, Dimension, EGRESS, End, Field, INGRESS, LARGEST_NUMBER, PrefixLengths, Side,
     },
-    traffic::AsSource,
+    traffic::{AsSource, Interfaces},
 };
 
 use super::{
     ends::{EndAddress, address, mask, network},
+    interface::InterfaceText,
     service_port::service_port,
     text::AddressText,
     values::{Facts, Values},
 };
+
+/// What is known besides records.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Given {
+    pub(super) tables: Tables,
+    pub(super) interfaces: Arc<Interfaces>,
+}
 
 /// Where the value of a dimension comes from, for flows of one class.
 #[derive(Debug)]
@@ -64,6 +72,8 @@ pub(super) enum Text {
     Country(Slot, EndAddress),
     /// The site of the operator's network that the address is in.
     Site(EndAddress),
+    /// What is said of an interface.
+    Interface(InterfaceText),
     /// A network and its length.
     Network(Slot, Slot),
     /// An address, or else the first one of its network, cut to a length.
@@ -72,12 +82,7 @@ pub(super) enum Text {
 
 impl Column {
     /// Where a dimension's value comes from for flows of a class. Wants the fields from `plan`.
-    pub(super) fn new(
-        dimension: &Dimension,
-        class: Class,
-        tables: &Tables,
-        plan: &mut Plan,
-    ) -> Self {
+    pub(super) fn new(dimension: &Dimension, class: Class, given: &Given, plan: &mut Plan) -> Self {
         // What is received comes from the remote end, everything else goes there.
         let remote = if class == Class::Receive { Side::Source } else { Side::Destination };
         let local = if class == Class::Receive { Side::Destination } else { Side::Source };
@@ -113,6 +118,12 @@ impl Column {
             Dimension::TcpFlags => Column::Number(Number::TcpFlags(plan.add(Field::TcpFlags))),
             Dimension::Interface(Side::Source) => Number::field(Field::InputInterface, plan),
             Dimension::Interface(Side::Destination) => Number::field(Field::OutputInterface, plan),
+            Dimension::InterfaceName(side) => {
+                Column::Text(Text::Interface(InterfaceText::name(*side, &given.interfaces, plan)))
+            }
+            Dimension::InterfaceDescription(side) => Column::Text(Text::Interface(
+                InterfaceText::description(*side, &given.interfaces, plan),
+            )),
             Dimension::Vlan => Number::field(Field::Vlan, plan),
             Dimension::FlowDirection => {
                 Column::Number(Number::FlowDirection(plan.add(Field::FlowDirection)))
@@ -128,7 +139,7 @@ impl Column {
                     Side::Source => Field::SourceCountry,
                     Side::Destination => Field::DestinationCountry,
                 });
-                Column::Text(if tables.table.is_some() {
+                Column::Text(if given.tables.table.is_some() {
                     Text::Country(country, EndAddress::new(side, plan))
                 } else {
                     Text::Field(country)
@@ -216,13 +227,14 @@ impl Text {
     /// The text, which is not empty; `None` if it is not known.
     #[inline]
     pub(super) fn get<'v>(
-        &self,
+        &'v self,
         facts: Facts<'v>,
         values: &'v impl Values,
         buffer: &'v mut AddressText,
     ) -> Option<&'v str> {
         match *self {
             Text::Field(slot) => values.text(slot).filter(|text| !text.is_empty()),
+            Text::Interface(ref interface) => interface.get(values),
             Text::Address(slot) => Some(buffer.set(values.address(slot)?).as_str()),
             Text::Country(slot, end) => {
                 values.text(slot).filter(|country| !country.is_empty()).or_else(|| {
@@ -261,6 +273,7 @@ impl Text {
     pub(super) fn has_field(&self, values: &impl Values) -> bool {
         match *self {
             Text::Field(slot) => values.text(slot).is_some(),
+            Text::Interface(ref interface) => interface.has_index(values),
             Text::Country(_, end) | Text::Site(end) => end.get(values).is_some(),
             // Whatever address there is is known.
             Text::Address(_) | Text::Network(..) | Text::Cut(..) => false,
@@ -270,7 +283,7 @@ impl Text {
     /// The address of which it is a text; `None` if it is of none, or the record has none.
     pub(super) fn address(&self, values: &impl Values) -> Option<IpAddr> {
         match *self {
-            Text::Field(_) | Text::Country(..) | Text::Site(_) => None,
+            Text::Field(_) | Text::Interface(_) | Text::Country(..) | Text::Site(_) => None,
             Text::Address(slot) | Text::Network(slot, _) => values.address(slot),
             Text::Cut(address, _) => address.get(values),
         }

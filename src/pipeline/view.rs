@@ -1,7 +1,6 @@
 //! What is done with a flow in one view.
 
 use crate::{
-    address::Tables,
     flow::{Plan, Slot},
     schema::{
         Accepted, Class, KeyHead, MAX_KEY_WIDTH, MAX_VALUE_BYTES, Measure, Schema, View, truncated,
@@ -10,7 +9,7 @@ use crate::{
 };
 
 use super::{
-    column::{Column, Text},
+    column::{Column, Given, Text},
     text::AddressText,
     values::{Facts, Values},
 };
@@ -72,14 +71,14 @@ impl CompiledView {
         schema: &Schema,
         place: usize,
         view: &View,
-        tables: &Tables,
+        given: &Given,
         plan: &mut Plan,
     ) -> Self {
         CompiledView {
             classes: Class::ALL.map(|class| {
                 schema
                     .head(place, class)
-                    .map(|head| ClassCount::new(schema, head, view, tables, plan))
+                    .map(|head| ClassCount::new(schema, head, view, given, plan))
             }),
             measures: view
                 .measures()
@@ -144,15 +143,15 @@ impl CompiledView {
 }
 
 impl ClassCount {
-    fn new(schema: &Schema, head: KeyHead, view: &View, tables: &Tables, plan: &mut Plan) -> Self {
+    fn new(schema: &Schema, head: KeyHead, view: &View, given: &Given, plan: &mut Plan) -> Self {
         let columns = view.dimensions().iter().map(|dimension| CompiledColumn {
-            column: Column::new(dimension, head.class, tables, plan),
+            column: Column::new(dimension, head.class, given, plan),
             absent: dimension.absent(),
             dimension: schema.dimensions().iter().position(|each| each == dimension).unwrap_or(0),
         });
         let columns = columns.collect();
         let filters = view.filters().iter().map(|filter| CompiledFilter {
-            column: Column::new(filter.dimension(), head.class, tables, plan),
+            column: Column::new(filter.dimension(), head.class, given, plan),
             absent: filter.dimension().absent(),
             accepted: filter.accepted().clone(),
         });
@@ -185,7 +184,7 @@ impl CompiledFilter {
             Column::Text(Text::Field(slot)) => {
                 accepted.text(values.text(*slot).unwrap_or_default())
             }
-            Column::Text(text @ (Text::Country(..) | Text::Site(_))) => {
+            Column::Text(text @ (Text::Country(..) | Text::Site(_) | Text::Interface(_))) => {
                 let mut buffer = AddressText::new();
                 accepted.text(text.get(facts, values, &mut buffer).unwrap_or_default())
             }

@@ -66,6 +66,10 @@ pub enum Dimension {
     TcpFlags,
     /// The SNMP index of the interface on which the flow came in (source) or went out.
     Interface(Side),
+    /// The name of that interface.
+    InterfaceName(Side),
+    /// What its operator wrote about that interface.
+    InterfaceDescription(Side),
     /// The VLAN ID.
     Vlan,
     /// Whether the exporter saw the flow coming in or going out.
@@ -238,7 +242,7 @@ const FIELD: &str = "field.";
 
 /// The dimensions without parameters, with the numbers that stand for them in the journal (not 0,
 /// and below 128) and the names of their labels.
-const SIMPLE: [(u8, Dimension, &str); 23] = [
+const SIMPLE: [(u8, Dimension, &str); 27] = [
     (3, Dimension::Hostname, "hostname"),
     (20, Dimension::Address(End::Source), "source_address"),
     (21, Dimension::Address(End::Destination), "destination_address"),
@@ -252,6 +256,10 @@ const SIMPLE: [(u8, Dimension, &str); 23] = [
     (35, Dimension::TcpFlags, "tcp_flags"),
     (36, Dimension::Interface(Side::Source), "input_interface"),
     (37, Dimension::Interface(Side::Destination), "output_interface"),
+    (49, Dimension::InterfaceName(Side::Source), "input_interface_name"),
+    (50, Dimension::InterfaceName(Side::Destination), "output_interface_name"),
+    (51, Dimension::InterfaceDescription(Side::Source), "input_interface_description"),
+    (52, Dimension::InterfaceDescription(Side::Destination), "output_interface_description"),
     (38, Dimension::Vlan, "vlan"),
     (39, Dimension::FlowDirection, "direction"),
     (40, Dimension::Exporter, "exporter"),
@@ -286,6 +294,8 @@ impl Dimension {
             self,
             Dimension::Address(_)
                 | Dimension::Prefix(..)
+                | Dimension::InterfaceName(_)
+                | Dimension::InterfaceDescription(_)
                 | Dimension::Exporter
                 | Dimension::Hostname
                 | Dimension::Tag

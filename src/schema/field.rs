@@ -47,6 +47,14 @@ pub enum Field {
     InputInterface,
     /// SNMP index of the interface on which the flow went out.
     OutputInterface,
+    /// Name of the interface on which the flow came in (`ifName`).
+    InputInterfaceName,
+    /// Name of the interface on which the flow went out.
+    OutputInterfaceName,
+    /// What the operator of the device wrote about the interface on which the flow came in.
+    InputInterfaceDescription,
+    /// The same of the interface on which it went out.
+    OutputInterfaceDescription,
     /// VLAN ID.
     Vlan,
     /// Whether the device saw the flow come in or go out: [`INGRESS`] or [`EGRESS`] (IPFIX:
@@ -97,7 +105,7 @@ pub enum FieldType {
 
 impl Field {
     /// All fields that have a meaning of their own.
-    pub const TYPED: [Field; 30] = [
+    pub const TYPED: [Field; 34] = [
         Field::SourceAs,
         Field::DestinationAs,
         Field::Bytes,
@@ -119,6 +127,10 @@ impl Field {
         Field::TrafficClass,
         Field::InputInterface,
         Field::OutputInterface,
+        Field::InputInterfaceName,
+        Field::OutputInterfaceName,
+        Field::InputInterfaceDescription,
+        Field::OutputInterfaceDescription,
         Field::Vlan,
         Field::FlowDirection,
         Field::Exporter,
@@ -154,6 +166,10 @@ impl Field {
             Field::TrafficClass => "traffic_class",
             Field::InputInterface => "input_interface",
             Field::OutputInterface => "output_interface",
+            Field::InputInterfaceName => "input_interface_name",
+            Field::OutputInterfaceName => "output_interface_name",
+            Field::InputInterfaceDescription => "input_interface_description",
+            Field::OutputInterfaceDescription => "output_interface_description",
             Field::Vlan => "vlan",
             Field::FlowDirection => "flow_direction",
             Field::Exporter => "exporter",
@@ -196,6 +212,10 @@ impl Field {
             | Field::DestinationNetwork
             | Field::Exporter => FieldType::Address,
             Field::Hostname
+            | Field::InputInterfaceName
+            | Field::OutputInterfaceName
+            | Field::InputInterfaceDescription
+            | Field::OutputInterfaceDescription
             | Field::Tag
             | Field::Communities
             | Field::AsPath

@@ -15,6 +15,7 @@ use testkit::netflow::Message;
 mod captures;
 mod fields;
 mod firewalls;
+mod names;
 mod others;
 mod packets;
 mod rates;

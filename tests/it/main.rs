@@ -20,6 +20,7 @@ mod direction;
 mod files;
 mod formats;
 mod http;
+mod interfaces;
 mod journal;
 mod ledger;
 mod origins;

@@ -94,9 +94,13 @@ fn every_label_shows_what_the_record_has() {
         ("exporter", "203.0.113.1"),
         ("hostname", "edge1"),
         ("input_interface", "12"),
+        ("input_interface_description", ""),
+        ("input_interface_name", ""),
         ("ip_version", "4"),
         // The two largest numbers stand for no index.
         ("output_interface", "4294967293"),
+        ("output_interface_description", ""),
+        ("output_interface_name", ""),
         ("protocol", "tcp"),
         ("remote_address", "198.51.100.77"),
         ("remote_as", "15169"),
@@ -305,11 +309,12 @@ fn a_view_counts_what_passes_all_of_its_filters() {
     assert!(!passes(&[("service_port", &["0-65535"])], bare));
     assert!(!passes(&[("source_address", &["0.0.0.0/0", "::/0"])], bare));
     let labels = Dimension::label_names();
-    for label in labels.filter(|label| !label.ends_with("_name") && *label != "destination_as") {
+    for label in labels.filter(|label| !label.ends_with("_as_name") && *label != "destination_as") {
         let is_there = ["source_as", "remote_as"].contains(&label);
         assert_eq!(passes(&[(label, &[""])], bare), !is_there, "{label}");
-        // The neighbour's AS is 0.
-        let is_unknown = ["site", "destination_peer_as"].contains(&label);
+        // The neighbour's AS is 0, and nobody names interfaces.
+        let is_unknown =
+            ["site", "destination_peer_as"].contains(&label) || label.contains("_interface_");
         assert_eq!(passes(&[(label, &[""])], WIDE), is_unknown, "{label}");
     }
     // As labels show it, a record without AS is one of AS 0.

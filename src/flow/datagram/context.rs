@@ -2,7 +2,7 @@
 
 use crate::clock::UnixMs;
 
-use super::{activity::Activity, known::Known, rows::Rows};
+use super::{activity::Activity, known::Known, names::Names, rows::Rows};
 
 /// What the decoder of a protocol works with, beside the state that it keeps by exporter.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub(super) struct Context<'c> {
     pub(super) received: UnixMs,
     /// What is known of the sender.
     pub(super) known: &'c Known,
+    /// What it calls its interfaces and others.
+    pub(super) names: &'c mut Names,
     /// Where flows are written; the exporter is the sender until somebody says otherwise.
     pub(super) rows: &'c mut Rows,
     /// What is counted.

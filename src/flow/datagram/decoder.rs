@@ -10,9 +10,8 @@ use super::{
     exporter::Exporter,
     input::Datagram,
     known::Known,
-    netflow::{
-        self, ExporterSnapshot, Message, Named, SflowSnapshot, Size, Snapshot, SnapshotError,
-    },
+    names::Named,
+    netflow::{self, ExporterSnapshot, Message, SflowSnapshot, Size, Snapshot, SnapshotError},
     recent::Recent,
     rows::Rows,
     settings::Settings,
@@ -90,10 +89,11 @@ impl Datagrams {
         let Datagrams { settings, rows, exporters, netflow: shared, agents, others, .. } = self;
         let (exporter, forgotten) = known_exporter(address, settings, exporters, others);
         exporter.last_received = datagram.received;
-        let Exporter { known, netflow, activity, .. } = exporter;
+        let Exporter { known, names, netflow, activity, .. } = exporter;
         rows.set_exporter(known.address, &known.hostname);
         let port = datagram.sender.port();
-        let mut context = Context { port, received: datagram.received, known, rows, activity };
+        let mut context =
+            Context { port, received: datagram.received, known, names, rows, activity };
         let decoded = match protocol {
             Protocol::NetFlow(message) => netflow.decode(&message, shared, &mut context, sink),
             Protocol::Sflow => agents.decode(datagram.payload, &mut context, sink),
@@ -102,7 +102,7 @@ impl Datagrams {
             Ok(()) => context.activity.datagrams += 1,
             Err(reason) => context.activity.refuse(reason),
         }
-        let change = netflow.take_change();
+        let change = exporter.take_change();
         self.resize(forgotten, change);
     }
 
@@ -127,7 +127,7 @@ impl Datagrams {
 
     /// The name that an exporter has for something.
     pub fn name(&mut self, exporter: IpAddr, named: Named) -> Option<&str> {
-        self.exporters.get_mut(&exporter).and_then(|exporter| exporter.netflow.name(named))
+        self.exporters.get_mut(&exporter).and_then(|exporter| exporter.names.get(named))
     }
 
     /// Changes when anything has changed that [`Datagrams::definitions`] would have.
@@ -137,8 +137,9 @@ impl Datagrams {
 
     /// What exporters said in templates and options, for [`Datagrams::restore`] of a later process.
     pub fn definitions(&self) -> Vec<u8> {
-        let save =
-            |exporter: &Exporter, snapshot: &mut _| exporter.netflow.save_definitions(snapshot);
+        let save = |exporter: &Exporter, snapshot: &mut _| {
+            exporter.netflow.save_definitions(&exporter.names, snapshot);
+        };
         self.snapshot(save, Vec::new())
     }
 
@@ -173,8 +174,8 @@ impl Datagrams {
             let Some(address) = said.address() else { continue };
             let Datagrams { settings, exporters, others, .. } = self;
             let (exporter, forgotten) = known_exporter(address, settings, exporters, others);
-            exporter.netflow.restore(said);
-            let change = exporter.netflow.take_change();
+            exporter.netflow.restore(&mut exporter.names, said);
+            let change = exporter.take_change();
             self.resize(forgotten, change);
         }
         for (agent, sub_agent, place) in snapshot.agents.iter().filter_map(SflowSnapshot::read) {

@@ -4,12 +4,20 @@ use std::net::IpAddr;
 
 use crate::clock::UnixMs;
 
-use super::{activity::Activity, known::Known, netflow::NetFlow, settings::Settings};
+use super::{
+    activity::Activity,
+    known::Known,
+    names::Names,
+    netflow::{NetFlow, Size},
+    settings::Settings,
+};
 
 /// What is known of an exporter, by the address that it sends from.
 #[derive(Debug)]
 pub(super) struct Exporter {
     pub(super) known: Known,
+    /// What it calls its interfaces and others.
+    pub(super) names: Names,
     /// What it said of its NetFlow.
     pub(super) netflow: NetFlow,
     pub(super) activity: Activity,
@@ -22,9 +30,15 @@ impl Exporter {
     pub(super) fn new(address: IpAddr, settings: &Settings) -> Self {
         Exporter {
             known: Known::new(address, settings),
+            names: Names::default(),
             netflow: NetFlow::default(),
             activity: Activity::default(),
             last_received: UnixMs::MIN,
         }
+    }
+
+    /// If anything has changed but sequence numbers: what is known takes, before and now.
+    pub(super) fn take_change(&mut self) -> Option<(Size, Size)> {
+        self.netflow.take_change(&mut self.names)
     }
 }

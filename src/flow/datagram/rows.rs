@@ -4,13 +4,24 @@ use std::{fmt, net::IpAddr, num::NonZero};
 
 use ipnet::IpNet;
 
-use crate::flow::{
-    plan::{Plan, Slot},
-    record::Record,
-    row::{RowBuffer, Value},
+use crate::{
+    flow::{
+        plan::{Plan, Slot},
+        record::Record,
+        row::{RowBuffer, Value},
+    },
+    schema::Field,
 };
 
-use super::{activity::Activity, packet::Packet, slots::Slots};
+use super::{
+    activity::Activity,
+    names::{Named, Names},
+    packet::Packet,
+    slots::Slots,
+};
+
+/// What a number names.
+type Naming = fn(u64) -> Named;
 
 /// The row that decoders fill again and again. What is the same in all rows of an exporter is set
 /// once.
@@ -19,12 +30,15 @@ pub(super) struct Rows {
     buffer: RowBuffer,
     /// Where fields go.
     pub(super) slots: Slots,
+    /// The slots that are filled with numbers, in whose place their names are handed over.
+    named: Box<[(Slot, Naming)]>,
 }
 
 impl Rows {
     /// Rows for the fields of a plan.
     pub(super) fn new(plan: &Plan) -> Self {
-        Rows { buffer: RowBuffer::new(plan), slots: Slots::new(plan) }
+        let named = plan.fields().filter_map(|(slot, field)| Some((slot, named(field)?)));
+        Rows { buffer: RowBuffer::new(plan), slots: Slots::new(plan), named: named.collect() }
     }
 
     /// Sets which exporter the rows that follow are from.
@@ -133,14 +147,29 @@ impl Rows {
         }
     }
 
+    /// Puts names in the place of numbers.
+    fn name(&mut self, names: &Names) {
+        for (slot, named) in &self.named {
+            let Value::Number(number) = self.buffer.value(*slot) else { continue };
+            match names.get(named(number)) {
+                Some(name) => self.buffer.set_text(*slot, name),
+                None => self.buffer.set(*slot, Value::Absent),
+            }
+        }
+    }
+
     /// Hands the row over as a flow, or says why it is none; counts it with its sampling rate.
     #[inline]
     pub(super) fn emit(
         &mut self,
         rate: Option<NonZero<u32>>,
+        names: &Names,
         activity: &mut Activity,
         sink: &mut impl FnMut(Record<'_>),
     ) {
+        if !self.named.is_empty() {
+            self.name(names);
+        }
         if let Some(rate) = rate {
             self.number(self.slots.sampling_rate, rate.get());
         }
@@ -156,5 +185,16 @@ impl Rows {
             Ok(Some(reason)) => Record::Skipped(reason),
             Err(reason) => Record::Malformed(reason, ""),
         });
+    }
+}
+
+/// What the number names with which a field is filled first; `None` if it is no name.
+fn named(field: &Field) -> Option<Naming> {
+    match field {
+        Field::InputInterfaceName | Field::OutputInterfaceName => Some(Named::Interface),
+        Field::InputInterfaceDescription | Field::OutputInterfaceDescription => {
+            Some(Named::InterfaceDescription)
+        }
+        _ => None,
     }
 }

@@ -23,6 +23,7 @@ use super::{
     recent::Recent,
     rows::Rows,
     sequence::{Numbered, Place, Sequence},
+    sflow_names,
     wire::Input,
 };
 
@@ -165,6 +166,10 @@ impl Agents {
                 }
                 COUNTERS_SAMPLE | EXPANDED_COUNTERS_SAMPLE => {
                     context.activity.sflow.counter_samples += 1;
+                    let named = sflow_names::name(sample, format == EXPANDED_COUNTERS_SAMPLE);
+                    if let Some((named, name)) = named {
+                        context.names.learn(named, name);
+                    }
                 }
                 DISCARDED_PACKET => context.activity.sflow.discarded_packets += 1,
                 _ => context.activity.sflow.foreign_samples += 1,
@@ -210,7 +215,7 @@ impl Agents {
             rows.number(rows.slots.flow_direction, direction);
         }
         records.write(&packet, direction, rows);
-        rows.emit(rate, context.activity, sink);
+        rows.emit(rate, context.names, context.activity, sink);
     }
 }
 
@@ -290,6 +295,14 @@ impl SampleHeader {
         rows.number(rows.slots.packets, 1_u32);
         rows.number(rows.slots.input_interface, self.input);
         rows.number(rows.slots.output_interface, self.output);
+        for (slot, index) in [
+            (rows.slots.input_interface_name, self.input),
+            (rows.slots.output_interface_name, self.output),
+            (rows.slots.input_interface_description, self.input),
+            (rows.slots.output_interface_description, self.output),
+        ] {
+            rows.number(slot, index);
+        }
     }
 }
 

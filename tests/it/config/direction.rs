@@ -48,6 +48,12 @@ fn exporters_have_interfaces_and_rates_and_what_is_wrong_with_them_is_said_with_
             "a: {external_interfaces: [1, x]}",
             "exporters.a.external_interfaces[1]: give SNMP indexes",
         ),
+        ("a: {interfaces: {eth0: a}}", "exporters.a.interfaces.eth0: give names by SNMP index"),
+        ("a: {interfaces: {3: ''}}", "exporters.a.interfaces.3: give a name of 1 to 1024 bytes"),
+        ("a: {interfaces: {3: {}}}", "exporters.a.interfaces.3: give a name, or a section with"),
+        ("a: {interfaces: {3: {nam: a}}}", "did you mean name?"),
+        ("a: {interfaces: {3: a, 03: b}}", "interface 3 is given twice: give it once"),
+        ("a: {interfaces: {3: \"a\\nb\"}}", "without control characters"),
         ("a: {sampling_rat: 1}", "did you mean sampling_rate?"),
         ("192.0.2.1: {sampling_rate: 1}\n  192.0.2.1/32: {sampling_rate: 1}", "line 3: "),
         ("a: {external_interfaces: 9-3}", "the range is reversed: write 3-9"),
@@ -59,4 +65,27 @@ fn exporters_have_interfaces_and_rates_and_what_is_wrong_with_them_is_said_with_
         let error = count_with(&format!("exporters:\n  {text}\n"), &[]).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
+}
+
+#[test]
+fn exporters_have_interfaces_with_names_and_descriptions_by_any_key() {
+    let text = "exporters:\n  edge1:\n    interfaces: {3: xe-0/0/0, 10: \"Transit Foo\"}\n  \
+        192.0.2.0/24:\n    interfaces:\n      7: {name: ae1, description: 'Peering: Bar'}\n      \
+        8: {description: Core}\n";
+    let config = count_with(text, &[]).unwrap();
+    let interfaces = config.counting(Tables::default()).interfaces;
+    let of = |hostname, address: &str, index| {
+        let exporter = interfaces.get(hostname, Some(address.parse().unwrap())).unwrap();
+        let interface = exporter.get(&index).unwrap();
+        [&*interface.name, &*interface.description]
+    };
+    assert_eq!(of(Some("edge1"), "192.0.2.1", 3), ["xe-0/0/0", ""]);
+    assert_eq!(of(Some("edge1"), "192.0.2.1", 10), ["Transit Foo", ""]);
+    assert_eq!(of(None, "192.0.2.1", 7), ["ae1", "Peering: Bar"]);
+    assert_eq!(of(None, "192.0.2.1", 8), ["", "Core"]);
+
+    let many: Vec<_> = (0..=16_384).map(|index| format!("{index}: a")).collect();
+    let text = format!("exporters: {{a: {{interfaces: {{{}}}}}}}", many.join(", "));
+    let error = count_with(&text, &[]).unwrap_err().to_string();
+    assert!(error.contains("more than 16384 interfaces are named"), "{error}");
 }

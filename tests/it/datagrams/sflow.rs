@@ -26,7 +26,7 @@ fn segment() -> Vec<u8> {
     Ipv4 { protocol: TCP, ..Ipv4::default() }.bytes(&payload)
 }
 
-fn segment_frame() -> (u32, Vec<u8>) {
+pub(super) fn segment_frame() -> (u32, Vec<u8>) {
     frame(&packet::ethernet(IPV4, &segment()))
 }
 

@@ -28,10 +28,10 @@ fn options_name_interfaces_routing_tables_and_applications() {
     let mut decoding = Decoding::new();
     let cases = [
         (Message::v9(), (2, 4), (82, 16), Named::Interface(7)),
-        (Message::v9(), (10, 4), (83, 16), Named::Interface(7)),
+        (Message::v9(), (10, 4), (83, 16), Named::InterfaceDescription(7)),
         (Message::ipfix(), (10, 4), (82, VARIABLE), Named::Interface(7)),
         (Message::ipfix(), (252, 4), (82, VARIABLE), Named::Interface(7)),
-        (Message::ipfix(), (253, 4), (83, VARIABLE), Named::Interface(7)),
+        (Message::ipfix(), (253, 4), (83, VARIABLE), Named::InterfaceDescription(7)),
         (Message::ipfix(), (234, 4), (236, VARIABLE), Named::Vrf(7)),
         (Message::v9(), (95, 4), (96, 24), Named::Application(7)),
     ];
@@ -52,6 +52,7 @@ fn what_exporters_said_outlives_a_process() {
     let of_template = Template::options(513, [(5, 2)], [(34, 4)]);
     let samplers = Template::options(512, [(1, 4)], [(48, 1), (50, 4)]);
     let names = Template::options(514, [(2, 4)], [(82, 16)]);
+    let descriptions = Template::options(515, [(2, 4)], [(83, 16)]);
     let mut before = Decoding::new();
     before.send(
         Message::v9()
@@ -62,6 +63,7 @@ fn what_exporters_said_outlives_a_process() {
             .data(&of_template, [[256, 30].map(Value::Number)]),
     );
     say_names(&mut before, Message::v9(), &names, &[(7, "Te0/0/7")]);
+    say_names(&mut before, Message::v9(), &descriptions, &[(7, "Transit")]);
     let (definitions, places) = (before.datagrams.definitions(), before.datagrams.places());
 
     let mut after = Decoding::new();
@@ -69,15 +71,17 @@ fn what_exporters_said_outlives_a_process() {
     after.datagrams.restore(&places).unwrap();
     assert_eq!(after.datagrams.definitions(), definitions);
     assert_eq!(after.datagrams.places(), places);
-    // Datagrams 2 to 4 were sent meanwhile.
+    // Datagrams 3 to 5 were sent meanwhile.
     let records = [[600, 1, 443], [700, 2, 443]].map(|record| record.map(Value::Number));
-    after.decode(&Message::v9().sequence(5).data(&flows, records).bytes());
+    after.decode(&Message::v9().sequence(6).data(&flows, records).bytes());
     let flows = after.take();
     let found = flows.iter().map(|flow| {
         [Field::Bytes, Field::SamplingRate, Field::SourcePort].map(|field| flow.get(&field))
     });
     assert_eq!(found.collect::<Vec<_>>(), [["600", "100", "443"], ["700", "30", "443"]]);
     assert_eq!(after.datagrams.name(exporter(), Named::Interface(7)), Some("Te0/0/7"));
+    let description = Named::InterfaceDescription(7);
+    assert_eq!(after.datagrams.name(exporter(), description), Some("Transit"));
     let activity = after.activity();
     assert_eq!((activity.datagrams_missed_before, activity.missing_datagrams), (3, 0));
     assert_eq!(activity.sets_without_template, 0);

@@ -156,6 +156,21 @@ impl IpRecord {
     }
 }
 
+/// A sample of the counters of an interface, which has a name.
+pub fn named_counters(is_expanded: bool, index: u32, name: &str) -> Vec<u8> {
+    let mut port_name = Vec::new();
+    put(&mut port_name, &[name.len() as u32]);
+    port_name.extend(name.as_bytes());
+    port_name.resize(port_name.len().next_multiple_of(4), 0);
+    let mut data = Vec::new();
+    put(&mut data, &[1]);
+    put(&mut data, &[0, index][usize::from(!is_expanded)..]);
+    // Something else before it.
+    put(&mut data, &[2, 2, 4, 99, 1005, port_name.len() as u32]);
+    data.extend(port_name);
+    sample(if is_expanded { 4 } else { 2 }, &data)
+}
+
 /// The VLANs from which and to which a frame goes.
 pub fn switch(source_vlan: u32, destination_vlan: u32) -> (u32, Vec<u8>) {
     let mut out = Vec::new();

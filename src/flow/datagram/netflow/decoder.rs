@@ -8,6 +8,7 @@ use crate::{
         datagram::{
             activity::{self, Awaited, Refused},
             context::Context,
+            names::Names,
             recent::Recent,
             sequence::Numbered,
             settings::ExporterSettings,
@@ -23,7 +24,6 @@ use super::{
     flows::{self, Facts, Output},
     layout::{Layout, Mismatch, Span},
     message::{Definition, Definitions, Header, Message, Set, Sets},
-    names::{Named, Names},
     options::Options,
     program::{self, Program},
     rates::{Rates, Said, rate},
@@ -79,7 +79,6 @@ fn compile_v5(plan: &Plan) -> (Layout, Program) {
 pub(in crate::flow::datagram) struct NetFlow {
     streams: Recent<StreamKey, Stream>,
     rates: Rates,
-    names: Names,
     /// Whether it is a firewall that reports what flows had since its last report.
     reports_updates: bool,
     /// What all that takes.
@@ -93,7 +92,6 @@ impl Default for NetFlow {
         NetFlow {
             streams: Recent::new(MAX_STREAMS),
             rates: Rates::default(),
-            names: Names::default(),
             reports_updates: false,
             size: Size::default(),
             has_changed: false,
@@ -133,7 +131,6 @@ impl NetFlow {
             header,
             stream,
             rates: &mut self.rates,
-            names: &mut self.names,
             reports_updates: &mut self.reports_updates,
             has_changed: &mut self.has_changed,
             is_full: self.size.exceeds(&Size::OF_EXPORTER),
@@ -163,11 +160,6 @@ impl NetFlow {
         Ok(())
     }
 
-    /// The name that the exporter has for something.
-    pub(in crate::flow::datagram) fn name(&self, named: Named) -> Option<&str> {
-        self.names.get(named)
-    }
-
     /// The templates that are awaited.
     pub(in crate::flow::datagram) fn awaited(&mut self, now: UnixMs) -> Vec<Awaited> {
         let streams = self.streams.iter_mut();
@@ -179,11 +171,14 @@ impl NetFlow {
     }
 
     /// If anything has changed but sequence numbers: what is known takes, before and now.
-    pub(in crate::flow::datagram) fn take_change(&mut self) -> Option<(Size, Size)> {
-        if !std::mem::take(&mut self.has_changed) {
+    pub(in crate::flow::datagram) fn take_change(
+        &mut self,
+        names: &mut Names,
+    ) -> Option<(Size, Size)> {
+        if !(std::mem::take(&mut self.has_changed) | names.take_change()) {
             return None;
         }
-        let mut size = Size { rates: self.rates.len(), names: self.names.len(), ..Size::default() };
+        let mut size = Size { rates: self.rates.len(), names: names.len(), ..Size::default() };
         for (_, stream) in self.streams.iter() {
             size += stream.definitions.size();
             size.streams += 1;
@@ -197,7 +192,11 @@ impl NetFlow {
     }
 
     /// Adds what was said in templates and options to a snapshot.
-    pub(in crate::flow::datagram) fn save_definitions(&self, to: &mut snapshot::Exporter) {
+    pub(in crate::flow::datagram) fn save_definitions(
+        &self,
+        names: &Names,
+        to: &mut snapshot::Exporter,
+    ) {
         for (key, stream) in self.streams.iter() {
             let mut templates = stream.definitions.iter().peekable();
             // A stream may come without any, which is no change of what is known.
@@ -209,7 +208,7 @@ impl NetFlow {
             to.streams.push(snapshot::Stream::new(key, templates, []));
         }
         to.rates = self.rates.iter().map(snapshot::Rate::new).collect();
-        to.names = self.names.iter().map(snapshot::Name::new).collect();
+        to.names = names.iter().map(snapshot::Name::new).collect();
     }
 
     /// Adds which numbers come next to a snapshot.
@@ -221,8 +220,12 @@ impl NetFlow {
     }
 
     /// Adds what is in a snapshot, as far as it makes sense and there is room.
-    pub(in crate::flow::datagram) fn restore(&mut self, from: &snapshot::Exporter) {
-        let NetFlow { streams, rates, names, reports_updates, .. } = self;
+    pub(in crate::flow::datagram) fn restore(
+        &mut self,
+        names: &mut Names,
+        from: &snapshot::Exporter,
+    ) {
+        let NetFlow { streams, rates, reports_updates, .. } = self;
         let mut room = Size::OF_EXPORTER;
         for said in from.streams.iter().take(MAX_STREAMS) {
             let Some(key) = said.key() else { continue };
@@ -244,9 +247,9 @@ impl NetFlow {
             let (scope, domain, rate) = said.read();
             rates.learn(domain, scope, rate, false);
         }
-        for said in from.names.iter().take(room.names) {
+        for said in &from.names {
             if let Some(named) = said.named() {
-                names.learn(named, said.text.as_bytes(), false);
+                names.learn(named, said.text.as_bytes());
             }
         }
         self.has_changed = true;
@@ -267,7 +270,6 @@ struct Reading<'r, 'c> {
     header: Header,
     stream: &'r mut Stream,
     rates: &'r mut Rates,
-    names: &'r mut Names,
     reports_updates: &'r mut bool,
     has_changed: &'r mut bool,
     /// Whether there is no room for more of anything.
@@ -290,7 +292,8 @@ impl Reading<'_, '_> {
             reports_updates: false,
         };
         let Shared { v5: (layout, program), spans, .. } = &mut *self.shared;
-        let mut output = Output { rows: self.context.rows, activity: self.context.activity, sink };
+        let Context { names, rows, activity, .. } = &mut *self.context;
+        let mut output = Output { names, rows, activity, sink };
         self.records = flows::decode((layout, program), records, &facts, spans, &mut output).ok();
     }
 
@@ -383,7 +386,7 @@ impl Reading<'_, '_> {
             return None;
         };
         let domain = self.header.stream.domain;
-        let Context { known, rows, activity, .. } = &mut *self.context;
+        let Context { known, names, rows, activity, .. } = &mut *self.context;
         let spans = &mut self.shared.spans;
         let records = if variant.template.is_options {
             let mut learning = Learning {
@@ -391,7 +394,7 @@ impl Reading<'_, '_> {
                 settings: &known.settings,
                 is_full: self.is_full,
                 rates: self.rates,
-                names: self.names,
+                names,
             };
             let records = learning.all(variant, content, spans);
             activity.options_records += u64::from(records.map_or(0, |(records, _)| records));
@@ -409,7 +412,8 @@ impl Reading<'_, '_> {
                 reports_updates: *self.reports_updates,
             };
             let program = variant.program(self.shared.plan_number, &self.shared.plan);
-            flows::decode(program, content, &facts, spans, &mut Output { rows, activity, sink })
+            let mut output = Output { names, rows, activity, sink };
+            flows::decode(program, content, &facts, spans, &mut output)
         };
         if records.is_err() {
             activity.mismatches += 1;
@@ -439,7 +443,7 @@ struct Learning<'l> {
 }
 
 impl Learning<'_> {
-    /// Learns from all records of a set. Returns how many there are, and whether anything changed.
+    /// Learns from all records of a set. Returns how many there are, and whether a rate has changed.
     fn all(
         &mut self,
         variant: &Variant,
@@ -456,13 +460,13 @@ impl Learning<'_> {
     }
 
     fn one(&mut self, options: &Options<'_>) -> bool {
-        let Options { said, name } = options;
-        let is_renamed =
-            name.is_some_and(|(named, name)| self.names.learn(named, name, self.is_full));
+        for (named, name) in options.names() {
+            self.names.learn(named, name);
+        }
+        let said = options.said;
         let interval = said.interval.map(|interval| self.settings.in_order(interval));
-        let said = Said { interval, ..*said };
+        let said = Said { interval, ..said };
         said.scope()
             .is_some_and(|scope| self.rates.learn(self.domain, scope, said.rate(), self.is_full))
-            || is_renamed
     }
 }

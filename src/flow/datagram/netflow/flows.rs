@@ -1,7 +1,7 @@
 //! From the records of a set to flows.
 
 use crate::flow::{
-    datagram::{activity::Activity, rows::Rows, settings::ExporterSettings},
+    datagram::{activity::Activity, names::Names, rows::Rows, settings::ExporterSettings},
     reason::Skipped,
     record::Record,
 };
@@ -34,6 +34,8 @@ pub(super) struct Facts<'f> {
 
 /// Where flows go.
 pub(super) struct Output<'o, S> {
+    /// What the exporter calls its interfaces and others.
+    pub(super) names: &'o Names,
     pub(super) rows: &'o mut Rows,
     pub(super) activity: &'o mut Activity,
     pub(super) sink: &'o mut S,
@@ -113,7 +115,7 @@ impl<S: FnMut(Record<'_>)> Output<'_, S> {
     /// Hands over the row.
     #[inline]
     fn flow(&mut self, rate: Option<Rate>) {
-        self.rows.emit(rate, self.activity, self.sink);
+        self.rows.emit(rate, self.names, self.activity, self.sink);
     }
 }
 

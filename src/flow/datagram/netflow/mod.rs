@@ -12,7 +12,6 @@ mod flows;
 mod frame;
 mod layout;
 mod message;
-mod names;
 mod options;
 mod program;
 mod rates;
@@ -23,7 +22,6 @@ mod template;
 mod v5;
 mod waiting;
 
-pub use names::Named;
 pub use snapshot::SnapshotError;
 
 pub(super) use decoder::{NetFlow, Shared};

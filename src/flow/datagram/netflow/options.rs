@@ -1,9 +1,10 @@
 //! Records of options: what exporters say of samplers, interfaces and other things, beside flows.
 
+use crate::flow::datagram::names::Named;
+
 use super::{
     element as ie,
     layout::{Layout, Places, number_of},
-    names::Named,
     rates::{Said, Sampler, SamplerKind},
     template::Template,
 };
@@ -13,17 +14,20 @@ use super::{
 pub(super) struct Options<'r> {
     /// Of rates.
     pub(super) said: Said,
-    /// Of a name: of what, and the name.
-    pub(super) name: Option<(Named, &'r [u8])>,
+    interface: Option<u64>,
+    interface_name: &'r [u8],
+    interface_description: &'r [u8],
+    vrf: Option<u64>,
+    vrf_name: &'r [u8],
+    application: Option<u64>,
+    application_name: &'r [u8],
 }
 
 impl<'r> Options<'r> {
     /// Reads a record of this template.
     pub(super) fn read(template: &Template, record: &'r impl Places) -> Self {
-        let mut said = Said::default();
-        let (mut interface, mut vrf, mut application) = (None, None, None);
-        let (mut short, mut long): (&[u8], &[u8]) = (&[], &[]);
-        let (mut vrf_name, mut application_name): (&[u8], &[u8]) = (&[], &[]);
+        let mut options = Options::default();
+        let said = &mut options.said;
         for (field, place) in template.fields.iter().zip(Layout::places(template)) {
             let bytes = record.bytes(place);
             let number = number_of(bytes);
@@ -32,13 +36,13 @@ impl<'r> Options<'r> {
                 | ie::INGRESS_PHYSICAL_INTERFACE
                 | ie::EGRESS_INTERFACE
                 | ie::EGRESS_PHYSICAL_INTERFACE
-                | ie::SCOPE_INTERFACE => interface = interface.or(number),
-                ie::INTERFACE_NAME => short = bytes,
-                ie::INTERFACE_DESCRIPTION => long = bytes,
-                ie::INGRESS_VRF_ID | ie::EGRESS_VRF_ID => vrf = vrf.or(number),
-                ie::VRF_NAME => vrf_name = bytes,
-                ie::APPLICATION_ID => application = number,
-                ie::APPLICATION_NAME => application_name = bytes,
+                | ie::SCOPE_INTERFACE => options.interface = options.interface.or(number),
+                ie::INTERFACE_NAME => options.interface_name = bytes,
+                ie::INTERFACE_DESCRIPTION => options.interface_description = bytes,
+                ie::INGRESS_VRF_ID | ie::EGRESS_VRF_ID => options.vrf = options.vrf.or(number),
+                ie::VRF_NAME => options.vrf_name = bytes,
+                ie::APPLICATION_ID => options.application = number,
+                ie::APPLICATION_NAME => options.application_name = bytes,
                 ie::TEMPLATE_ID | ie::SCOPE_TEMPLATE => {
                     said.template = number.and_then(|number| u16::try_from(number).ok());
                 }
@@ -63,16 +67,19 @@ impl<'r> Options<'r> {
             }
         }
         // Interface 0 is no interface: softflowd says so the rate of all that it sees.
-        said.is_of_interface = interface.is_some_and(|number| number > 0);
-        let name = [
-            (interface.map(Named::Interface), if short.is_empty() { long } else { short }),
-            (vrf.map(Named::Vrf), vrf_name),
-            (application.map(Named::Application), application_name),
+        said.is_of_interface = options.interface.is_some_and(|number| number > 0);
+        options
+    }
+
+    /// What is named, and its name.
+    pub(super) fn names(&self) -> impl Iterator<Item = (Named, &'r [u8])> {
+        let names = [
+            (self.interface.map(Named::Interface), self.interface_name),
+            (self.interface.map(Named::InterfaceDescription), self.interface_description),
+            (self.vrf.map(Named::Vrf), self.vrf_name),
+            (self.application.map(Named::Application), self.application_name),
         ];
-        let name = name
-            .into_iter()
-            .find_map(|(named, name)| Some((named?, name)).filter(|(_, name)| !name.is_empty()));
-        Options { said, name }
+        names.into_iter().filter_map(|(named, name)| Some((named?, name)))
     }
 }
 

@@ -154,10 +154,10 @@ fn sources(field: &Field) -> &'static [Source] {
         Field::TrafficClass => {
             &[(ie::IP_CLASS_OF_SERVICE, Number), (ie::IP_DIFF_SERV_CODE_POINT, Dscp)]
         }
-        Field::InputInterface => {
+        Field::InputInterface | Field::InputInterfaceName | Field::InputInterfaceDescription => {
             &[(ie::INGRESS_INTERFACE, Number), (ie::INGRESS_PHYSICAL_INTERFACE, Number)]
         }
-        Field::OutputInterface => {
+        Field::OutputInterface | Field::OutputInterfaceName | Field::OutputInterfaceDescription => {
             &[(ie::EGRESS_INTERFACE, Number), (ie::EGRESS_PHYSICAL_INTERFACE, Number)]
         }
         Field::Vlan => &[(ie::VLAN_ID, Number), (ie::DOT1Q_VLAN_ID, Number)],
@@ -208,6 +208,10 @@ fn opposite(field: &Field) -> &Field {
         Field::DestinationPort => &Field::SourcePort,
         Field::InputInterface => &Field::OutputInterface,
         Field::OutputInterface => &Field::InputInterface,
+        Field::InputInterfaceName => &Field::OutputInterfaceName,
+        Field::OutputInterfaceName => &Field::InputInterfaceName,
+        Field::InputInterfaceDescription => &Field::OutputInterfaceDescription,
+        Field::OutputInterfaceDescription => &Field::InputInterfaceDescription,
         field => field,
     }
 }
@@ -401,6 +405,8 @@ impl Step {
     fn new(slot: Slot, field: &Field, operation: Operation, place: Place) -> Self {
         let max = match field.value_type() {
             FieldType::Number { max } => max,
+            // The number of what has a name.
+            FieldType::Text => u64::MAX,
             _ => u8::MAX.into(),
         };
         Step { place, slot, operation, is_fallback: false, max }

@@ -2,6 +2,8 @@
 
 use std::ops::{AddAssign, SubAssign};
 
+use crate::flow::datagram::names::MAX_NAMES;
+
 /// How much is known of one exporter, or of all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::flow::datagram) struct Size {
@@ -28,8 +30,13 @@ impl Size {
     };
 
     /// How much may be known of one: a quarter, so that one alone can't have others forgotten.
-    pub(super) const OF_EXPORTER: Size =
-        Size { streams: 4_096, templates: 16_384, fields: 262_144, rates: 16_384, names: 16_384 };
+    pub(super) const OF_EXPORTER: Size = Size {
+        streams: 4_096,
+        templates: 16_384,
+        fields: 262_144,
+        rates: 16_384,
+        names: MAX_NAMES,
+    };
 
     /// Whether any of it is more than in `bound`.
     pub(in crate::flow::datagram) fn exceeds(&self, bound: &Size) -> bool {

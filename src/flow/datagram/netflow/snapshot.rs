@@ -7,13 +7,13 @@ use std::net::IpAddr;
 use prost::Message;
 
 use crate::flow::datagram::{
+    names::Named,
     sequence,
     stream_key::{StreamKey, Version},
 };
 
 use super::{
     element::Element,
-    names::Named,
     rates::{Sampler, SamplerKind, Scope},
     template,
 };
@@ -129,7 +129,7 @@ pub(super) struct Rate {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Name {
-    /// One of these is there.
+    /// One of the numbers is there.
     #[prost(uint64, optional, tag = "1")]
     interface: Option<u64>,
     #[prost(uint64, optional, tag = "2")]
@@ -138,6 +138,8 @@ pub(super) struct Name {
     application: Option<u64>,
     #[prost(string, tag = "4")]
     pub(super) text: String,
+    #[prost(uint64, optional, tag = "5")]
+    interface_description: Option<u64>,
 }
 
 impl Snapshot {
@@ -296,6 +298,7 @@ impl Name {
         let mut said = Name { text: name.to_owned(), ..Name::default() };
         match named {
             Named::Interface(id) => said.interface = Some(id),
+            Named::InterfaceDescription(id) => said.interface_description = Some(id),
             Named::Vrf(id) => said.vrf = Some(id),
             Named::Application(id) => said.application = Some(id),
         }
@@ -304,6 +307,8 @@ impl Name {
 
     pub(super) fn named(&self) -> Option<Named> {
         let interface = self.interface.map(Named::Interface);
-        interface.or(self.vrf.map(Named::Vrf)).or(self.application.map(Named::Application))
+        let described = self.interface_description.map(Named::InterfaceDescription);
+        let vrf = self.vrf.map(Named::Vrf);
+        interface.or(described).or(vrf).or(self.application.map(Named::Application))
     }
 }

@@ -1,0 +1,85 @@
+//! Names that exporters have for their numbers, as they say them in options and counters.
+
+use std::collections::HashMap;
+
+/// Of what a name is, by its number at the exporter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Named {
+    /// An interface, by its SNMP index.
+    Interface(u64),
+    /// What the operator of the exporter wrote about an interface, by its SNMP index.
+    InterfaceDescription(u64),
+    /// A routing table (VRF).
+    Vrf(u64),
+    /// An application, as the exporter classifies flows.
+    Application(u64),
+}
+
+/// The longest name, in bytes: that of `ifDescr` (RFC 2863) and of sFlow's `port_name`.
+const MAX_BYTES: usize = 255;
+
+/// The most names of one exporter.
+pub(super) const MAX_NAMES: usize = 16_384;
+
+/// The names of an exporter.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    known: HashMap<Named, Box<str>>,
+    has_changed: bool,
+}
+
+impl Names {
+    /// Learns a name as it is in a record: with zeros behind it, where the field is longer. One that is
+    /// empty changes nothing, and with [`MAX_NAMES`] no further ones are learnt.
+    pub(super) fn learn(&mut self, named: Named, name: &[u8]) {
+        let name = text(name);
+        let known = self.known.get(&named);
+        let is_full = known.is_none() && self.known.len() >= MAX_NAMES;
+        if name.is_empty() || is_full || known.is_some_and(|known| **known == *name) {
+            return;
+        }
+        self.known.insert(named, name.into());
+        self.has_changed = true;
+    }
+
+    pub(super) fn get(&self, named: Named) -> Option<&str> {
+        self.known.get(&named).map(|name| &**name)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether one has changed since this was last called.
+    pub(super) fn take_change(&mut self) -> bool {
+        std::mem::take(&mut self.has_changed)
+    }
+
+    /// All names.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Named, &str)> {
+        self.known.iter().map(|(named, name)| (*named, &**name))
+    }
+}
+
+/// What a field of text says, up to [`MAX_BYTES`], without what no label should have: bytes that are no
+/// UTF-8 and control characters are replaced.
+fn text(field: &[u8]) -> String {
+    let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
+    let shown = &field[..end.min(MAX_BYTES)];
+    let mut text = String::with_capacity(shown.len());
+    let mut chunks = shown.utf8_chunks().peekable();
+    while let Some(chunk) = chunks.next() {
+        text.extend(
+            chunk
+                .valid()
+                .chars()
+                .map(|each| if each.is_control() { char::REPLACEMENT_CHARACTER } else { each }),
+        );
+        // What is behind the last valid character of a text that is cut is the beginning of another.
+        let is_cut = end > MAX_BYTES && chunks.peek().is_none();
+        if !chunk.invalid().is_empty() && !is_cut {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    text.trim().to_owned()
+}

@@ -1,0 +1,148 @@
+//! What exporters call their interfaces: fields of flows.
+
+use flow_exporter::schema::Field;
+use testkit::{
+    netflow::{Message, Template, VARIABLE, Value},
+    sflow::{FlowSample, Sflow, named_counters},
+};
+
+use super::{Decoding, Flow, sflow::segment_frame};
+
+const NAMES: [Field; 4] = [
+    Field::InputInterfaceName,
+    Field::OutputInterfaceName,
+    Field::InputInterfaceDescription,
+    Field::OutputInterfaceDescription,
+];
+
+/// Flows with both interfaces.
+fn flows() -> Template {
+    Template::new(256, [(10, 4), (14, 4), (1, 4)])
+}
+
+/// A flow from one interface to another.
+fn from_to(input: u64, output: u64) -> [Value; 3] {
+    [input, output, 100].map(Value::Number)
+}
+
+/// Both names and both descriptions.
+fn names(flow: &Flow) -> [&str; 4] {
+    NAMES.each_ref().map(|field| flow.get(field))
+}
+
+/// What the interfaces of a flow from 3 to 10 are called.
+fn called(decoding: &mut Decoding) -> [String; 4] {
+    decoding.send(Message::ipfix().template(&flows()).data(&flows(), [from_to(3, 10)]));
+    let [flow] = &decoding.take()[..] else { panic!("one flow") };
+    names(flow).map(str::to_owned)
+}
+
+#[test]
+fn interfaces_have_the_names_and_descriptions_that_options_say() {
+    let both = Template::options(512, [(10, 4)], [(82, VARIABLE), (83, VARIABLE)]);
+    let mut decoding = Decoding::new();
+    let records = [(3, "xe-0/0/0", "Transit: Example"), (10, "ae1", "")]
+        .map(|(index, name, about)| [Value::Number(index), name.into(), about.into()]);
+    decoding.send(Message::ipfix().template(&both).data(&both, records));
+    decoding
+        .send(Message::ipfix().template(&flows()).data(&flows(), [from_to(3, 10), from_to(10, 4)]));
+    let found = decoding.take();
+    let found: Vec<_> = found.iter().map(names).collect();
+    assert_eq!(
+        found,
+        [["xe-0/0/0", "ae1", "Transit: Example", ""], ["ae1", "", "", ""]],
+        "what is not named is empty"
+    );
+}
+
+#[test]
+fn names_count_from_the_next_flow_on_and_so_do_others_that_replace_them() {
+    let options = Template::options(512, [(10, 4)], [(82, 16)]);
+    let say = |decoding: &mut Decoding, name: &str| {
+        let record = [Value::Number(3), name.into()];
+        decoding.send(Message::ipfix().template(&options).data(&options, [record]));
+    };
+    let mut decoding = Decoding::new();
+    assert_eq!(called(&mut decoding), [""; 4]);
+    say(&mut decoding, "Gi0/3");
+    assert_eq!(called(&mut decoding)[0], "Gi0/3");
+    say(&mut decoding, "Te0/3");
+    assert_eq!(called(&mut decoding)[0], "Te0/3");
+    say(&mut decoding, "");
+    assert_eq!(called(&mut decoding)[0], "Te0/3", "an empty name says nothing");
+}
+
+#[test]
+fn the_other_direction_of_a_flow_has_the_names_of_the_other_interfaces() {
+    let options = Template::options(512, [(10, 4)], [(82, 16)]);
+    let records = [(3, "in"), (10, "out")].map(|(index, name)| [Value::Number(index), name.into()]);
+    // RFC 5103: bytes in the other direction.
+    let flows = Template::new(256, [(0_u32, 10_u16, 4_u16), (0, 14, 4), (0, 1, 4), (29305, 1, 4)]);
+    let mut decoding = Decoding::new();
+    let flow = [3, 10, 100, 50].map(Value::Number);
+    let message = Message::ipfix().template(&options).data(&options, records);
+    decoding.send(message.template(&flows).data(&flows, [flow]));
+    let found = decoding.take();
+    let found: Vec<_> = found.iter().map(|flow| names(flow)[..2].to_vec()).collect();
+    assert_eq!(found, [["in", "out"], ["out", "in"]]);
+}
+
+/// What an exporter's name is shown as.
+fn shown(name: &[u8]) -> String {
+    let options = Template::options(512, [(10, 4)], [(82, VARIABLE)]);
+    let mut decoding = Decoding::new();
+    let record = [Value::Number(3), Value::LongBytes(name.to_vec())];
+    decoding.send(Message::ipfix().template(&options).data(&options, [record]));
+    called(&mut decoding)[0].clone()
+}
+
+#[test]
+fn names_are_bounded_and_without_what_no_label_should_have() {
+    assert_eq!(shown(b"  Gi0/1 \0\0garbage"), "Gi0/1", "zeros end it");
+    assert_eq!(shown(b"a\nb\x1b[31m\x7f"), "a\u{fffd}b\u{fffd}[31m\u{fffd}");
+    assert_eq!(shown(b"caf\xe9 \xff\xfe!"), "caf\u{fffd} \u{fffd}\u{fffd}!");
+    assert_eq!(shown("Köln".as_bytes()), "Köln");
+    assert_eq!(shown(&vec![b'x'; 60_000]), "x".repeat(255));
+    let cut_within = [&[b'x'; 254][..], "é and more".as_bytes()].concat();
+    assert_eq!(shown(&cut_within), "x".repeat(254), "half a character is none");
+    assert_eq!(shown(b" \0"), "");
+}
+
+#[test]
+fn an_exporter_has_a_bounded_number_of_names_and_may_change_those_that_it_has() {
+    let options = Template::options(512, [(10, 4)], [(82, 8)]);
+    let mut decoding = Decoding::new();
+    decoding.send(Message::ipfix().template(&options));
+    let say = |decoding: &mut Decoding, indexes: std::ops::Range<u64>, name: &str| {
+        let records: Vec<_> = indexes.map(|index| [Value::Number(index), name.into()]).collect();
+        for records in records.chunks(1000) {
+            decoding.send(Message::ipfix().data(&options, records));
+        }
+    };
+    say(&mut decoding, 0..65_536, "first");
+    say(&mut decoding, 0..65_536, "second");
+    let flows = flows();
+    decoding.send(
+        Message::ipfix()
+            .template(&flows)
+            .data(&flows, [from_to(16_383, 16_384), from_to(65_535, 0)]),
+    );
+    let found = decoding.take();
+    let found: Vec<_> = found.iter().map(|flow| names(flow)[..2].to_vec()).collect();
+    assert_eq!(found, [["second", ""], ["", "second"]]);
+}
+
+#[test]
+fn agents_of_sflow_say_names_beside_counters() {
+    for is_expanded in [false, true] {
+        let mut decoding = Decoding::new();
+        let samples = [
+            named_counters(is_expanded, 3, "swp3"),
+            named_counters(is_expanded, 5, "swp5"),
+            FlowSample::new([segment_frame()]).bytes(),
+        ];
+        decoding.decode(&Sflow::new(samples).bytes());
+        let [flow] = &decoding.take()[..] else { panic!("one flow") };
+        assert_eq!(names(flow), ["swp3", "", "", ""]);
+    }
+}

@@ -10,8 +10,9 @@ mod values;
 
 pub use flags::{
     Cli, Command, CommonFlags, CountFlags, DemoFlags, DirectionFlags, EndpointFlags, HealthFlags,
-    LogFlags, LogFormat, NameFlags, PushFlags, SamplingChoice, SourceFlags, StateAction, StateFlag,
-    StateFlags, TimeFlags, TimestampChoice, ViewFlags, WriteOrder, WriteProtocol,
+    LogFlags, LogFormat, NameFlags, PushFlags, SamplingChoice, SchemaFlags, SourceFlags,
+    StateAction, StateFlag, StateFlags, TimeFlags, TimestampChoice, ViewFlags, WriteOrder,
+    WriteProtocol,
 };
 pub use read::{Refusal, unknown_variables};
 pub use sources::{Given, Sources};

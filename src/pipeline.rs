@@ -22,7 +22,7 @@ use std::{net::IpAddr, sync::Arc};
 use crate::{
     address::Tables,
     flow::{
-        Decoder, Format, Formats, Malformed, Plan, Rates, Record, Slot,
+        AvroSource, Decoder, Format, Formats, Malformed, Plan, Rates, Record, Slot,
         datagram::{Activity, Datagram, Datagrams, Settings},
         datagram_of, quoted,
     },
@@ -44,6 +44,8 @@ use view::{CompiledView, Fate};
 pub struct Counting {
     /// The formats that are read.
     pub formats: Formats,
+    /// Where the schemas of messages of Avro come from.
+    pub avro: AvroSource,
     /// Which way they go.
     pub rule: Rule,
     /// By what they are multiplied.
@@ -159,6 +161,26 @@ impl Pipeline {
         }
     }
 
+    /// Whether a message can't be decoded yet, because nothing is known of its schema. It is wanted
+    /// then; the message must not be given to [`Pipeline::message`] before.
+    #[inline]
+    pub fn awaits(&mut self, payload: &[u8]) -> bool {
+        matches!(self.counting.avro, AvroSource::Registry(_)) && self.awaits_schema(payload)
+    }
+
+    #[inline(never)]
+    fn awaits_schema(&mut self, payload: &[u8]) -> bool {
+        let Pipeline { counting, others, schema, .. } = self;
+        let number = counting.formats.of(payload);
+        let Some(number) =
+            number.filter(|&number| counting.formats.all()[number] == Format::PmacctAvro)
+        else {
+            return false;
+        };
+        let make = || Reader::new(&Format::PmacctAvro, schema, counting.clone());
+        others[number].get_or_insert_with(make).decoder.awaits(payload)
+    }
+
     /// Decodes a message and counts what is in it. Calls `malformed` for each record that can't be
     /// decoded, with the reason and the record's text.
     #[inline]
@@ -198,7 +220,7 @@ impl Pipeline {
         };
         let format = &counting.formats.all()[number];
         let is_pinned = counting.formats.is_pinned();
-        if *format != Format::Pmacct {
+        if !matches!(format, Format::Pmacct | Format::PmacctAvro) {
             counts.messages_of_others += 1;
         }
         match format {
@@ -214,7 +236,7 @@ impl Pipeline {
                     malformed(Malformed::Syntax, &quoted(payload));
                 }
             }
-            Format::Goflow2Protobuf | Format::Mapped(_) => {
+            Format::Goflow2Protobuf | Format::PmacctAvro | Format::Mapped(_) => {
                 let make = || Reader::new(format, schema, counting.clone());
                 others[number].get_or_insert_with(make).message(payload, counts, malformed);
             }
@@ -235,8 +257,13 @@ impl Reader {
         if let Some(rates) = format.rates() {
             counting.sampling.multiplies = rates == Rates::Multiply;
         }
+        let avro = counting.avro.clone();
         let counter = FlowCounter::new(schema, counting);
-        Reader { decoder: Decoder::new(format, &counter.plan), counter }
+        let decoder = match format {
+            Format::PmacctAvro => Decoder::avro(&avro, &counter.plan),
+            format => Decoder::new(format, &counter.plan),
+        };
+        Reader { decoder, counter }
     }
 
     #[inline]

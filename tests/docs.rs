@@ -91,8 +91,9 @@ fn the_reference_lists_every_metric_with_its_labels_and_help() {
 #[test]
 fn the_table_of_fields_says_where_each_format_has_them_and_which_labels_show_them() {
     let formats = Formats::default();
-    // Datagrams have what exporters send.
-    let with_names = formats.all().iter().filter(|format| **format != Format::Akvorado);
+    // Datagrams have what exporters send, and Avro has the names of pmacct's JSON.
+    let has_names = |format: &&Format| !matches!(format, Format::Akvorado | Format::PmacctAvro);
+    let with_names = formats.all().iter().filter(has_names);
     let formats: Vec<_> = with_names.collect();
     let names: Vec<_> = formats.iter().map(|format| format!("`{}`", format.name())).collect();
     let mut table = format!("| field | labels | {} |\n|---|---|", names.join(" | "));

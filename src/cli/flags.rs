@@ -215,6 +215,8 @@ pub struct SourceFlags {
     /// The place for passwords. --kafka-config overrides what it says.
     #[arg(long, env = "FLOW_EXPORTER_KAFKA_CONFIG_FILE", value_name = "FILE")]
     pub kafka_config_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub schemas: SchemaFlags,
     /// Threads that decode and count [default: one per core].
     #[arg(long, env = "FLOW_EXPORTER_WORKERS", value_name = "N", hide_short_help = true,
         value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -230,6 +232,18 @@ pub struct SourceFlags {
     /// Without it, the program keeps serving what it counted.
     #[arg(long, env = "FLOW_EXPORTER_EXIT_AT_END", requires = "input", hide_short_help = true)]
     pub exit_at_end: bool,
+}
+
+/// Where the schemas of messages of Avro come from.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Source")]
+pub struct SchemaFlags {
+    /// The Avro schema of messages that pmacct writes without a registry.
+    ///
+    /// The file that pmacct's `avro_schema_file` names, with `-acct_data` behind it. Messages that are no
+    /// JSON are then records of this schema.
+    #[arg(long, env = "FLOW_EXPORTER_AVRO_SCHEMA", value_name = "FILE", hide_short_help = true)]
+    pub avro_schema: Option<PathBuf>,
 }
 
 /// Flags that counting and the demo share.

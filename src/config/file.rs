@@ -21,6 +21,7 @@ use crate::{
 };
 
 use super::{
+    avro::{self, AvroConfig},
     collector::{self, FileCollector},
     endpoint::{self, Endpoint},
     error::ConfigError,
@@ -54,6 +55,8 @@ pub(super) struct OfFile {
     pub(super) exporters: Option<Setting<Exporters>>,
     /// The operator's formats of messages.
     pub(super) formats: Option<Vec<FieldMap>>,
+    /// Where the schemas of messages of Avro come from, if it says so.
+    pub(super) avro: Option<Setting<AvroConfig>>,
     /// Which datagrams are collected, if it says something.
     pub(super) collector: Option<FileCollector>,
 }
@@ -77,20 +80,23 @@ pub(super) fn read(file: &Path, interval: Duration) -> Result<File, ConfigError>
         let views = top.get("views", views::of_file)?;
         let exporters = top.get("exporters", exporters::of_file)?;
         let formats = top.get("formats", formats::of_file)?;
+        let avro = top.get("avro", |field| avro::of_file(field, directory))?;
         let collector = top.get("collector", collector::of_file)?;
-        let has_others = views.is_some() || exporters.is_some() || formats.is_some();
-        let is_empty = endpoints.is_none() && !has_others && collector.is_none();
+        let counts = views.is_some() || exporters.is_some();
+        let reads = formats.is_some() || avro.is_some() || collector.is_some();
+        let is_empty = endpoints.is_none() && !counts && !reads;
         let file = File {
             endpoints: endpoints.unwrap_or_default(),
             external_labels,
-            others: OfFile { views, exporters, formats, collector },
+            others: OfFile { views, exporters, formats, avro, collector },
         };
         Ok((!is_empty).then_some(file))
     })?;
     // After the keys, so that a misspelt one is named.
     read.ok_or_else(|| {
         top.error(
-            "give remote_write, views, exporters, formats or collector in it, or leave --config out",
+            "give remote_write, views, exporters, formats, avro or collector in it, or leave --config \
+             out",
         )
     })
 }

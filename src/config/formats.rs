@@ -7,6 +7,7 @@ use crate::{
 };
 
 use super::{
+    avro::AvroConfig,
     error::ConfigError,
     setting::Setting,
     yaml::{Field, Section},
@@ -41,8 +42,23 @@ const UNITS: [(&str, Unit); 9] = [
 pub(super) fn formats(
     chosen: Setting<String>,
     own: Vec<FieldMap>,
+    avro: &Setting<AvroConfig>,
 ) -> Result<Setting<Formats>, ConfigError> {
+    let framing = avro.value.framing();
+    let is_avro = chosen.value == Format::PmacctAvro.name();
+    if is_avro && framing.is_none() {
+        return Err(chosen
+            .origin
+            .error(format_args!("{} needs a schema: give --avro-schema", chosen.value)));
+    }
+    if framing.is_some() && !is_avro && chosen.value != AUTO {
+        return Err(avro.origin.error(format_args!(
+            "no Avro is read with --format {}: leave one of the two out",
+            chosen.value
+        )));
+    }
     let formats = Formats::new(own);
+    let formats = framing.into_iter().fold(formats, Formats::with_avro);
     chosen.try_map(|name| match formats.pinned(&name) {
         _ if name == AUTO => Ok(formats),
         Some(pinned) => Ok(pinned),

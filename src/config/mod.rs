@@ -5,6 +5,7 @@
 //! reads all of it again and compares two values ([`Config::fixed_changes`]). What a stage needs to
 //! know is taken from here when it is started.
 
+mod avro;
 mod changes;
 mod collector;
 mod contradiction;
@@ -29,7 +30,7 @@ use crate::{
     address::Tables,
     cli::{
         CommonFlags, CountFlags, DemoFlags, DirectionFlags, HealthFlags, SamplingChoice,
-        SourceFlags, Sources, TimeFlags, TimestampChoice,
+        SchemaFlags, SourceFlags, Sources, TimeFlags, TimestampChoice,
     },
     demo::{self, DemoConfig, Traffic},
     flow::{Formats, datagram::Settings},
@@ -42,6 +43,7 @@ use crate::{
     traffic::{AddressSet, RangeSet, Rule, Sampling},
 };
 
+pub use avro::AvroConfig;
 pub use changes::Fixed;
 pub use collector::CollectorSettings;
 pub use endpoint::Endpoint;
@@ -76,6 +78,8 @@ pub struct Config {
     pub exporters: Setting<Exporters>,
     /// The formats of messages that are read.
     pub formats: Setting<Formats>,
+    /// Where the schemas of messages of Avro come from.
+    pub avro: Setting<AvroConfig>,
     /// Whether flows are multiplied by the rates that pmacct's records have.
     pub multiplies: Setting<bool>,
     /// To which sample flows belong.
@@ -125,11 +129,12 @@ impl Config {
         let CountFlags { mut source, direction, common } = flags;
         let workers = source.workers.map(usize::from);
         let collect = std::mem::take(&mut source.collect);
+        let schemas = std::mem::take(&mut source.schemas);
         let sources = |of_file, sources: &Sources| {
             let collector = collector::collector(collect, of_file, sources)?;
             Ok((source::source(source, collector.is_some(), sources)?, collector))
         };
-        Config::new(sources, workers, direction, common, NamesSource::Auto)
+        Config::new(sources, workers, direction, schemas, common, NamesSource::Auto)
     }
 
     /// What the flags for the demo ask for.
@@ -152,7 +157,9 @@ impl Config {
             }
             None => Ok((SourceConfig::Demo(DemoConfig { traffic, topic, brokers: None }), None)),
         };
-        let mut config = Config::new(sources, None, direction, common, NamesSource::Embedded)?;
+        let schemas = SchemaFlags::default();
+        let names = NamesSource::Embedded;
+        let mut config = Config::new(sources, None, direction, schemas, common, names)?;
         if collect {
             config.exporters.value.name(demo::router_names());
         }
@@ -166,6 +173,7 @@ impl Config {
         ) -> Result<(SourceConfig, Option<CollectorSettings>), ConfigError>,
         workers: Option<usize>,
         direction: DirectionFlags,
+        schemas: SchemaFlags,
         flags: CommonFlags,
         default_names: NamesSource,
     ) -> Result<Self, ConfigError> {
@@ -194,7 +202,7 @@ impl Config {
         let as_table = direction::as_table(&direction.as_table, sources)?;
         let (asn, local_networks) = direction::direction(direction, sources)?;
         let listen = listen(addr, sources)?;
-        let (push, OfFile { views, exporters, formats, collector }) =
+        let (push, OfFile { views, exporters, formats, avro, collector }) =
             PushConfig::new(push, sources)?;
         let (source, collector) = source(collector, sources)?;
         let timestamps = match (&source, timestamps) {
@@ -206,7 +214,8 @@ impl Config {
         let exporters = exporters.unwrap_or_else(no_exporters);
         let rule = direction::rule(&asn, &local_networks, &networks, &exporters);
         let views = views::views(views, view, &rule, sources)?;
-        let formats = formats::formats(format, formats.unwrap_or_default())?;
+        let avro = avro::avro(schemas, avro, &source, sources)?;
+        let formats = formats::formats(format, formats.unwrap_or_default(), &avro)?;
         if !series_ttl.is_zero() && series_ttl < push.interval.value {
             return Err(ConfigError(
                 "--series-ttl is shorter than --remote-write-interval: series would end before \
@@ -233,6 +242,7 @@ impl Config {
             as_table,
             exporters,
             formats,
+            avro,
             multiplies,
             timestamps: Setting::of_flag(timestamps, "--timestamps", sources),
             series_ttl: Setting::of_flag(ttl, "--series-ttl", sources),
@@ -269,6 +279,7 @@ impl Config {
         let interfaces = Arc::new(self.exporters.value.interfaces.clone());
         Counting {
             formats,
+            avro: self.avro.value.lower(),
             rule: self.rule(),
             sampling,
             tables,
@@ -291,6 +302,7 @@ impl Config {
             as_table,
             exporters: _,
             formats,
+            avro,
             multiplies: _,
             timestamps,
             series_ttl,
@@ -309,6 +321,7 @@ impl Config {
         fixed.compare(networks, &new.networks);
         fixed.compare(as_table, &new.as_table);
         fixed.compare(formats, &new.formats);
+        fixed.compare(avro, &new.avro);
         fixed.compare(timestamps, &new.timestamps);
         fixed.compare(series_ttl, &new.series_ttl);
         fixed.compare(state_dir, &new.state_dir);

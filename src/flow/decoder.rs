@@ -1,7 +1,13 @@
 //! One decoder for all formats.
 
 use super::{
-    formats::Format, goflow2::Goflow2, mapped::Mapped, plan::Plan, pmacct::Pmacct, record::Record,
+    avro::{Avro, AvroSource},
+    formats::Format,
+    goflow2::Goflow2,
+    mapped::Mapped,
+    plan::Plan,
+    pmacct::Pmacct,
+    record::Record,
 };
 
 /// Reads records of one format, for one [`Plan`]. It keeps state from one payload to the next, such
@@ -14,6 +20,7 @@ enum Of {
     Pmacct(Pmacct),
     Goflow2(Goflow2),
     Mapped(Box<Mapped>),
+    Avro(Box<Avro>),
 }
 
 impl Decoder {
@@ -22,7 +29,12 @@ impl Decoder {
         Decoder(Of::Pmacct(Pmacct::new(plan)))
     }
 
-    /// A decoder of a format.
+    /// A decoder of pmacct's Avro.
+    pub fn avro(source: &AvroSource, plan: &Plan) -> Self {
+        Decoder(Of::Avro(Box::new(Avro::new(source, plan))))
+    }
+
+    /// A decoder of a format. One of pmacct's Avro has no schema.
     ///
     /// # Panics
     /// If it is [`Format::Akvorado`], whose datagrams `datagram` decodes.
@@ -30,8 +42,18 @@ impl Decoder {
         match format {
             Format::Akvorado => panic!("its messages have datagrams rather than records"),
             Format::Pmacct => Decoder::pmacct(plan),
+            Format::PmacctAvro => Decoder::avro(&AvroSource::None, plan),
             Format::Goflow2Protobuf => Decoder(Of::Goflow2(Goflow2::new(plan))),
             Format::Mapped(map) => Decoder(Of::Mapped(Box::new(Mapped::new(map, plan)))),
+        }
+    }
+
+    /// Whether `payload` can't be decoded yet, because nothing is known of its schema. It is wanted
+    /// then.
+    pub fn awaits(&mut self, payload: &[u8]) -> bool {
+        match &mut self.0 {
+            Of::Avro(decoder) => decoder.awaits(payload),
+            Of::Pmacct(_) | Of::Goflow2(_) | Of::Mapped(_) => false,
         }
     }
 
@@ -43,6 +65,7 @@ impl Decoder {
             Of::Pmacct(decoder) => decoder.decode(payload, sink),
             Of::Goflow2(decoder) => decoder.decode(payload, sink),
             Of::Mapped(decoder) => decoder.decode(payload, sink),
+            Of::Avro(decoder) => decoder.decode(payload, sink),
         }
     }
 }

@@ -16,8 +16,6 @@ pub enum Foreign {
     Goflow2Json,
     /// goflow2's protobuf, with or without a length prefix.
     Goflow2Protobuf,
-    /// pmacct's `avro_json`: JSON in which values are wrapped in an object that names their type.
-    AvroJson,
     /// JSON that Kafka Connect has wrapped together with its schema.
     Connect,
     /// JSON in a JSON string.
@@ -92,7 +90,6 @@ impl Foreign {
         match self {
             Foreign::Goflow2Json => "goflow2's JSON",
             Foreign::Goflow2Protobuf => "goflow2's protobuf",
-            Foreign::AvroJson => "Avro in its JSON encoding (pmacct's kafka_output: avro_json)",
             Foreign::Connect => "wrapped by Kafka Connect in an object of schema and payload",
             Foreign::Quoted => "JSON in a JSON string",
             Foreign::RoutingJson => "of a BGP, BMP or telemetry daemon, not flows",
@@ -100,7 +97,7 @@ impl Foreign {
             Foreign::ElasticJson => "JSON as Elastic's tools write it",
             Foreign::OtherJson => "JSON of another program, without pmacct's fields",
             Foreign::Registry => "in the wire format of a schema registry, such as Avro",
-            Foreign::AvroFile => "Avro",
+            Foreign::AvroFile => "Avro's container files",
             Foreign::Protobuf => "protobuf, as akvorado writes it",
             Foreign::Compressed => "compressed by their writer, in addition to Kafka",
             Foreign::Packet => "NetFlow, IPFIX or sFlow packets, as routers send them",
@@ -114,8 +111,9 @@ impl Foreign {
     /// What to do about it.
     pub const fn cure(self) -> &'static str {
         match self {
-            Foreign::AvroJson | Foreign::AvroFile | Foreign::Csv | Foreign::Binary => {
-                "set kafka_output: json in pmacct"
+            Foreign::AvroFile | Foreign::Csv => "set kafka_output: json in pmacct",
+            Foreign::Binary => {
+                "give --avro-schema if they are pmacct's Avro, or set kafka_output: json"
             }
             Foreign::Registry => "have the records written as plain JSON (kafka_output: json)",
             Foreign::Connect => "set value.converter.schemas.enable=false in the connector",
@@ -170,7 +168,6 @@ fn of_lines(text: &str) -> Foreign {
 /// The format of an object, which may be truncated; `None` if it is pmacct's JSON.
 fn of_record(mut cursor: Cursor<'_>) -> Option<Foreign> {
     let mut keys: Vec<Cow<'_, str>> = Vec::new();
-    let mut has_typed_value = false;
     let mut event = None;
     cursor.take(b'{');
     while keys.len() < KEYS {
@@ -178,13 +175,7 @@ fn of_record(mut cursor: Cursor<'_>) -> Option<Foreign> {
         if !cursor.take(b':') {
             break;
         }
-        let value = cursor.peek();
-        if value == Some(b'{') {
-            let mut inside = cursor;
-            inside.take(b'{');
-            let types = ["long", "int", "string", "double", "float", "boolean", "bytes", "map"];
-            has_typed_value |= inside.string().is_ok_and(|name| types.contains(&&*name));
-        } else if value == Some(b'"') && key == "event_type" {
+        if cursor.peek() == Some(b'"') && key == "event_type" {
             event = cursor.clone().string().ok();
         }
         keys.push(key);
@@ -196,9 +187,6 @@ fn of_record(mut cursor: Cursor<'_>) -> Option<Foreign> {
     // A long schema leaves no room for the payload behind it.
     if has(&["schema"]) && (has(&["payload"]) || keys.len() == 1) {
         return Some(Foreign::Connect);
-    }
-    if has_typed_value && has(&["as_src", "as_dst", "bytes", "event_type", "label"]) {
-        return Some(Foreign::AvroJson);
     }
     let routing = ["log", "dump", "update", "withdraw", "log_init", "log_close", "dump_init"];
     // Flows have AS paths as well.

@@ -11,6 +11,7 @@ use crate::schema::Field;
 
 use super::{
     akvorado,
+    avro::framed_id,
     field_map::{FieldMap, Rates},
     goflow2::{self, Goflow2},
     json::Cursor,
@@ -27,8 +28,19 @@ pub enum Format {
     Goflow2Protobuf,
     /// Datagrams of NetFlow, IPFIX and sFlow in the messages of akvorado's inlet.
     Akvorado,
+    /// pmacct's Avro.
+    PmacctAvro,
     /// JSON that a map describes.
     Mapped(Arc<FieldMap>),
+}
+
+/// How messages of Avro are told from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AvroFraming {
+    /// They are records alone: every message that can't be JSON is one.
+    Bare,
+    /// They begin with the id of a registry's schema.
+    Registry,
 }
 
 /// The name of pmacct's JSON.
@@ -37,6 +49,8 @@ const PMACCT: &str = "pmacct";
 const GOFLOW2_PROTOBUF: &str = "goflow2-protobuf";
 /// The name of akvorado's format.
 const AKVORADO: &str = "akvorado";
+/// The name of pmacct's Avro.
+const PMACCT_AVRO: &str = "pmacct-avro";
 /// The first bytes of all records that pmacct writes.
 const PMACCT_BEGINS: &[u8] = b"{\"event_type\"";
 
@@ -76,6 +90,7 @@ impl Format {
             Format::Pmacct => PMACCT,
             Format::Goflow2Protobuf => GOFLOW2_PROTOBUF,
             Format::Akvorado => AKVORADO,
+            Format::PmacctAvro => PMACCT_AVRO,
             Format::Mapped(map) => &map.name,
         }
     }
@@ -83,7 +98,7 @@ impl Format {
     /// What sampling rates mean; `None` where that is asked of the operator.
     pub fn rates(&self) -> Option<Rates> {
         match self {
-            Format::Pmacct => None,
+            Format::Pmacct | Format::PmacctAvro => None,
             Format::Goflow2Protobuf | Format::Akvorado => Some(Rates::Multiply),
             Format::Mapped(map) => Some(map.rates),
         }
@@ -92,7 +107,7 @@ impl Format {
     /// What it calls a field, for people.
     pub fn names(&self, field: &Field) -> Vec<String> {
         match self {
-            Format::Pmacct => json_keys(field).map(str::to_owned).collect(),
+            Format::Pmacct | Format::PmacctAvro => json_keys(field).map(str::to_owned).collect(),
             Format::Goflow2Protobuf => {
                 goflow2::numbers(field).map(|number| number.to_string()).collect()
             }
@@ -110,6 +125,7 @@ impl fmt::Display for Format {
             Format::Pmacct => f.write_str("pmacct's JSON"),
             Format::Goflow2Protobuf => f.write_str("goflow2's protobuf"),
             Format::Akvorado => f.write_str("datagrams from akvorado's inlet"),
+            Format::PmacctAvro => f.write_str("pmacct's Avro"),
             Format::Mapped(map) => write!(f, "JSON of the format {}", map.name),
         }
     }
@@ -121,6 +137,8 @@ pub struct Formats {
     all: Arc<[Format]>,
     /// The format of all messages; `None` if each is recognised.
     pinned: Option<usize>,
+    /// How Avro is told from others; `None` if no schema is known, so that none is read.
+    avro: Option<AvroFraming>,
     /// Keys that tell formats, with the format's number.
     marks: Arc<HashMap<Box<str>, usize>>,
 }
@@ -131,6 +149,8 @@ const PMACCT_NUMBER: usize = 0;
 const GOFLOW2_NUMBER: usize = 1;
 /// The number of akvorado's datagrams.
 const AKVORADO_NUMBER: usize = 2;
+/// The number of pmacct's Avro.
+const PMACCT_AVRO_NUMBER: usize = 3;
 
 /// All formats that are always there, told apart by message.
 static READY: LazyLock<Formats> = LazyLock::new(|| Formats::new([]));
@@ -156,7 +176,8 @@ impl Formats {
     /// The operator's formats, which come first, and those that are always there, told apart by
     /// message.
     pub fn new(own: impl IntoIterator<Item = FieldMap>) -> Self {
-        let mut all = vec![Format::Pmacct, Format::Goflow2Protobuf, Format::Akvorado];
+        let mut all =
+            vec![Format::Pmacct, Format::Goflow2Protobuf, Format::Akvorado, Format::PmacctAvro];
         all.extend(own.into_iter().chain(maps::ready()).map(|map| Format::Mapped(Arc::new(map))));
         let mut marks: HashMap<Box<str>, usize> =
             PMACCT_KEYS.iter().map(|&key| (key.into(), PMACCT_NUMBER)).collect();
@@ -166,7 +187,13 @@ impl Formats {
                 marks.entry(mark.clone()).or_insert(number);
             }
         }
-        Formats { all: all.into(), pinned: None, marks: Arc::new(marks) }
+        Formats { all: all.into(), pinned: None, avro: None, marks: Arc::new(marks) }
+    }
+
+    /// The same with messages of Avro, whose schemas are known.
+    #[must_use]
+    pub fn with_avro(self, framing: AvroFraming) -> Self {
+        Formats { avro: Some(framing), ..self }
     }
 
     /// Only the format with this name; `None` if there is none.
@@ -199,6 +226,9 @@ impl Formats {
     pub fn of(&self, payload: &[u8]) -> Option<usize> {
         if self.pinned.is_some() {
             return self.pinned;
+        }
+        if self.avro.is_some_and(|framing| is_avro(framing, payload)) {
+            return Some(PMACCT_AVRO_NUMBER);
         }
         // Where JSON can't have this byte, protobuf begins with the number of its first field, if need
         // be behind the length.
@@ -244,6 +274,17 @@ impl Formats {
             }
         }
         marked.unwrap_or(PMACCT_NUMBER)
+    }
+}
+
+/// Whether a message is Avro. JSON's first byte would be a negative length or number.
+fn is_avro(framing: AvroFraming, payload: &[u8]) -> bool {
+    match framing {
+        AvroFraming::Bare => {
+            let text = payload.strip_prefix("\u{feff}".as_bytes()).unwrap_or(payload);
+            !matches!(text.trim_ascii_start().first(), None | Some(b'{' | b'['))
+        }
+        AvroFraming::Registry => framed_id(payload).is_some(),
     }
 }
 

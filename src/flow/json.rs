@@ -315,11 +315,16 @@ fn container_end(text: &str, at: usize) -> Result<usize, SyntaxError> {
 #[cold]
 pub(super) fn repaired(payload: &[u8]) -> String {
     let mut text = String::with_capacity(payload.len() + 64);
-    for chunk in payload.utf8_chunks() {
+    push_repaired(payload, &mut text);
+    text
+}
+
+/// Appends the same to a text.
+pub(super) fn push_repaired(bytes: &[u8], text: &mut String) {
+    for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
         text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
     }
-    text
 }
 
 const fn is_space(byte: u8) -> bool {

@@ -59,18 +59,38 @@ pub(super) fn integer(cursor: &mut Cursor<'_>) -> Result<Option<u64>, Malformed>
             Number::Unsigned(number) => Ok(Some(number)),
             Number::Other => Err(Malformed::NumberOutOfRange),
         },
-        Some(b'"') => {
-            let text = cursor.string()?;
-            if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(Malformed::WrongType);
-            }
-            text.parse().map(Some).map_err(|_| Malformed::NumberOutOfRange)
-        }
+        Some(b'"') => digits(cursor.string()?.as_bytes()).map(Some),
+        Some(b'{') => wrapped(cursor),
         first => {
             cursor.skip_value()?;
             if first == Some(b'n') { Ok(None) } else { Err(Malformed::WrongType) }
         }
     }
+}
+
+/// Consumes the number of a union in Avro's JSON encoding, which names its type: `{"long": 5}`.
+#[cold]
+fn wrapped(cursor: &mut Cursor<'_>) -> Result<Option<u64>, Malformed> {
+    let mut inside = Cursor::new(cursor.container()?);
+    inside.take(b'{');
+    let is_number = inside.string().is_ok_and(|name| matches!(&*name, "long" | "int"));
+    if !is_number || !inside.take(b':') || !matches!(inside.peek(), Some(b'0'..=b'9' | b'-')) {
+        return Err(Malformed::WrongType);
+    }
+    let Number::Unsigned(number) = inside.number().map_err(|SyntaxError| Malformed::WrongType)?
+    else {
+        return Err(Malformed::NumberOutOfRange);
+    };
+    if inside.take(b'}') { Ok(Some(number)) } else { Err(Malformed::WrongType) }
+}
+
+/// The number that a text of digits says.
+pub(super) fn digits(text: &[u8]) -> Result<u64, Malformed> {
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return Err(Malformed::WrongType);
+    }
+    let text = std::str::from_utf8(text).unwrap_or_default();
+    text.parse().map_err(|_| Malformed::NumberOutOfRange)
 }
 
 /// Reads a value for a slot of texts, other than a string without escapes, and returns the cursor
@@ -154,11 +174,7 @@ pub(super) fn code<'t>(
     let number = match cursor.peek() {
         Some(b'"') => {
             let text = cursor.string()?;
-            match kind {
-                Kind::Protocol => protocol(&text),
-                Kind::TcpFlags => text.parse().ok(),
-                _ => direction(&text),
-            }
+            code_of(kind, &text)
         }
         Some(b'[') => {
             let mut array = Cursor::new(cursor.container()?);
@@ -178,11 +194,24 @@ pub(super) fn code<'t>(
             }
         },
     };
-    let largest = if matches!(kind, Kind::TcpFlags) { u16::MAX.into() } else { 255 };
-    if let Some(number) = number.filter(|&number| number <= largest) {
+    if let Some(number) = number.filter(|&number| number <= largest_code(kind)) {
         values.set(slot, Value::Number(number.into()));
     }
     Ok(cursor)
+}
+
+/// The number that a text stands for where formats spell numbers in several ways.
+pub(super) fn code_of(kind: Kind, text: &str) -> Option<u32> {
+    match kind {
+        Kind::Protocol => protocol(text),
+        Kind::TcpFlags => text.parse().ok(),
+        _ => direction(text),
+    }
+}
+
+/// The largest of these numbers.
+pub(super) const fn largest_code(kind: Kind) -> u32 {
+    if matches!(kind, Kind::TcpFlags) { u16::MAX as u32 } else { 255 }
 }
 
 /// The direction of a flow, as pmacct writes it (`i` and `e`), or in words.

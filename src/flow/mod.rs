@@ -9,6 +9,7 @@
 //! datagram to the next.
 
 mod akvorado;
+mod avro;
 pub mod datagram;
 mod decoder;
 mod field_map;
@@ -31,10 +32,11 @@ mod record;
 mod row;
 
 pub(crate) use akvorado::datagram as datagram_of;
+pub use avro::{AvroSchema, AvroSource, KnownSchema, SchemaError, Schemas, framed_id};
 pub use decoder::Decoder;
 pub use field_map::{FieldMap, Pairs, Place, Rates, Unit};
 pub use foreign::Foreign;
-pub use formats::{Format, Formats, field_called};
+pub use formats::{AvroFraming, Format, Formats, field_called};
 pub use plan::{Plan, Slot};
 pub use pmacct::{aggregate_key, is_typed, json_keys};
 pub(crate) use quote::quoted;

@@ -47,16 +47,22 @@ pub enum Malformed {
     NumberOutOfRange,
     /// The whole message is in no format that is known.
     UnknownFormat,
+    /// The schema registry does not know the schema of the whole message.
+    UnknownSchema,
+    /// The schema of the whole message is none of records, or too large.
+    UnusableSchema,
 }
 
 impl Malformed {
     /// All reasons, in the order of [`Malformed::index`].
-    pub const ALL: [Malformed; 5] = [
+    pub const ALL: [Malformed; 7] = [
         Malformed::Syntax,
         Malformed::NotARecord,
         Malformed::WrongType,
         Malformed::NumberOutOfRange,
         Malformed::UnknownFormat,
+        Malformed::UnknownSchema,
+        Malformed::UnusableSchema,
     ];
 
     /// The reason as a label value.
@@ -67,6 +73,8 @@ impl Malformed {
             Malformed::WrongType => "wrong_type",
             Malformed::NumberOutOfRange => "number_out_of_range",
             Malformed::UnknownFormat => "unknown_format",
+            Malformed::UnknownSchema => "unknown_schema",
+            Malformed::UnusableSchema => "unusable_schema",
         }
     }
 

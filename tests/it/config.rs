@@ -1,5 +1,6 @@
 //! The configuration that flags and the file of `--config` lead to, and their errors.
 
+mod avro;
 mod collector;
 mod direction;
 mod file;

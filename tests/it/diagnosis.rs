@@ -139,10 +139,6 @@ fn foreign() -> Vec<(Foreign, Vec<u8>)> {
             r#"{"Type":"IPFIX","TimeReceived":1,"SamplerAddress":"192.0.2.1","Bytes":10,"SrcAS":1,"DstAS":2}"#,
         ),
         text(
-            Foreign::AvroJson,
-            r#"{"label":{"string":"a"},"as_src":{"long":64512},"as_dst":{"long":15169},"packets":{"long":1},"bytes":{"long":40}}"#,
-        ),
-        text(
             Foreign::Connect,
             r#"{"schema":{"type":"string","optional":false},"payload":"{\"as_src\":1,\"as_dst\":2,\"bytes\":3}"}"#,
         ),

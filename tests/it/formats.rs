@@ -1,6 +1,7 @@
 //! Formats of Kafka messages other than pmacct's JSON, and how they are told apart.
 
 mod akvorado;
+mod avro;
 mod goflow2;
 mod maps;
 pub(crate) mod protobuf;
@@ -31,25 +32,32 @@ fn format(formats: &Formats, name: &str) -> Format {
     formats.all().iter().find(|format| format.name() == name).expect("a format").clone()
 }
 
+/// All fields, and these ones of the format's own.
+fn plan(named: &[&str]) -> Plan {
+    let named = named.iter().map(|&name| Field::Named(name.into()));
+    Plan::new(Field::TYPED.into_iter().chain(named))
+}
+
+/// What a decoder makes of a message.
+fn run(decoder: &mut Decoder, plan: &Plan, payload: &[u8]) -> Vec<Decoded> {
+    let mut records = Vec::new();
+    decoder.decode(payload, &mut |record| {
+        records.push(match record {
+            Record::Flow(row) => Decoded::Flow(fields(plan, &row)),
+            Record::Skipped(reason) => Decoded::Skipped(reason),
+            Record::Malformed(reason, _) => Decoded::Malformed(reason),
+        });
+    });
+    assert!(!records.is_empty(), "a message never vanishes without a trace");
+    records
+}
+
 /// Decodes a message for all fields, and these ones of the format's own.
 fn decode_with(format: &Format, named: &[&str], payload: &[u8]) -> Vec<Decoded> {
-    let named = named.iter().map(|&name| Field::Named(name.into()));
-    let plan = Plan::new(Field::TYPED.into_iter().chain(named));
+    let plan = plan(named);
     let mut decoder = Decoder::new(format, &plan);
-    let decode = |decoder: &mut Decoder| {
-        let mut records = Vec::new();
-        decoder.decode(payload, &mut |record| {
-            records.push(match record {
-                Record::Flow(row) => Decoded::Flow(fields(&plan, &row)),
-                Record::Skipped(reason) => Decoded::Skipped(reason),
-                Record::Malformed(reason, _) => Decoded::Malformed(reason),
-            });
-        });
-        records
-    };
-    let records = decode(&mut decoder);
-    assert!(!records.is_empty(), "a message never vanishes without a trace");
-    assert_eq!(decode(&mut decoder), records, "what came before makes no difference");
+    let records = run(&mut decoder, &plan, payload);
+    assert_eq!(run(&mut decoder, &plan, payload), records, "what came before makes no difference");
     records
 }
 

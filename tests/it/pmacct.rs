@@ -251,6 +251,30 @@ fn a_value_that_is_no_number_has_the_wrong_type() {
 }
 
 #[test]
+fn a_number_may_name_its_type_as_in_avro_json() {
+    for (value, expected) in [
+        (r#"{"long": 26400}"#, "26400"),
+        (r#"{ "int" : 7 }"#, "7"),
+        (r#"{"long": -1}"#, "-1"),
+        (r#"{"long": 1.5}"#, "1.5"),
+    ] {
+        assert_eq!(
+            decode(with("bytes", value).as_bytes()),
+            decode(with("bytes", expected).as_bytes())
+        );
+    }
+    for value in
+        [r#"{"string": "5"}"#, r#"{"long": "5"}"#, r#"{"long": 5, "int": 6}"#, r#"{"a": 5}"#]
+    {
+        assert_eq!(decode(with("bytes", value).as_bytes()), [malformed(WrongType)], "{value}");
+    }
+    // One after another, as pmacct writes it.
+    let records = br#"{"as_src": 1, "bytes": {"long": 2}}{"as_src": 1, "bytes": null}"#;
+    assert_eq!(decode(records).len(), 2);
+    assert_eq!(decode(records)[1], NO_BYTES);
+}
+
+#[test]
 fn a_label_is_a_string() {
     for (value, label) in [
         (r#""""#, ""),

@@ -398,7 +398,7 @@ struct Reverse {
 }
 
 /// Fields of the source, with those of the destination.
-const ENDS: [(Field, Field); 8] = [
+const ENDS: [(Field, Field); 11] = [
     (Field::SourceAs, Field::DestinationAs),
     (Field::SourcePeerAs, Field::DestinationPeerAs),
     (Field::SourceAddress, Field::DestinationAddress),
@@ -406,6 +406,9 @@ const ENDS: [(Field, Field); 8] = [
     (Field::SourceMask, Field::DestinationMask),
     (Field::SourcePort, Field::DestinationPort),
     (Field::InputInterface, Field::OutputInterface),
+    (Field::InputInterfaceName, Field::OutputInterfaceName),
+    (Field::InputInterfaceDescription, Field::OutputInterfaceDescription),
+    (Field::InputVrf, Field::OutputVrf),
     (Field::SourceCountry, Field::DestinationCountry),
 ];
 

@@ -102,6 +102,7 @@ fn names(field: &Field) -> Option<(&str, Option<&'static str>)> {
         Field::FlowDirection => ("sampling_direction", Some("sampling_direction")),
         Field::Exporter => ("peer_ip_src", Some("peer_src_ip")),
         Field::Hostname => ("label", Some("label")),
+        Field::Application => ("class", Some("class")),
         Field::Tag => ("tag", Some("tag")),
         Field::Communities => ("comms", Some("std_comm")),
         Field::AsPath => ("as_path", Some("as_path")),
@@ -111,7 +112,9 @@ fn names(field: &Field) -> Option<(&str, Option<&'static str>)> {
         Field::InputInterfaceName
         | Field::OutputInterfaceName
         | Field::InputInterfaceDescription
-        | Field::OutputInterfaceDescription => return None,
+        | Field::OutputInterfaceDescription
+        | Field::InputVrf
+        | Field::OutputVrf => return None,
         Field::Named(name) => (name, None),
     })
 }

@@ -124,6 +124,9 @@ impl Column {
             Dimension::InterfaceDescription(side) => Column::Text(Text::Interface(
                 InterfaceText::description(*side, &given.interfaces, plan),
             )),
+            Dimension::Vrf(Side::Source) => Text::field(Field::InputVrf, plan),
+            Dimension::Vrf(Side::Destination) => Text::field(Field::OutputVrf, plan),
+            Dimension::Application => Text::field(Field::Application, plan),
             Dimension::Vlan => Number::field(Field::Vlan, plan),
             Dimension::FlowDirection => {
                 Column::Number(Number::FlowDirection(plan.add(Field::FlowDirection)))

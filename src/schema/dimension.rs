@@ -70,6 +70,8 @@ pub enum Dimension {
     InterfaceName(Side),
     /// What its operator wrote about that interface.
     InterfaceDescription(Side),
+    /// The routing table (VRF) of that interface.
+    Vrf(Side),
     /// The VLAN ID.
     Vlan,
     /// Whether the exporter saw the flow coming in or going out.
@@ -78,6 +80,8 @@ pub enum Dimension {
     Exporter,
     /// The host name of the exporting device.
     Hostname,
+    /// The application, as the exporter classifies flows.
+    Application,
     /// The collector's tag.
     Tag,
     /// BGP communities.
@@ -242,7 +246,7 @@ const FIELD: &str = "field.";
 
 /// The dimensions without parameters, with the numbers that stand for them in the journal (not 0,
 /// and below 128) and the names of their labels.
-const SIMPLE: [(u8, Dimension, &str); 27] = [
+const SIMPLE: [(u8, Dimension, &str); 30] = [
     (3, Dimension::Hostname, "hostname"),
     (20, Dimension::Address(End::Source), "source_address"),
     (21, Dimension::Address(End::Destination), "destination_address"),
@@ -260,9 +264,12 @@ const SIMPLE: [(u8, Dimension, &str); 27] = [
     (50, Dimension::InterfaceName(Side::Destination), "output_interface_name"),
     (51, Dimension::InterfaceDescription(Side::Source), "input_interface_description"),
     (52, Dimension::InterfaceDescription(Side::Destination), "output_interface_description"),
+    (53, Dimension::Vrf(Side::Source), "input_vrf"),
+    (54, Dimension::Vrf(Side::Destination), "output_vrf"),
     (38, Dimension::Vlan, "vlan"),
     (39, Dimension::FlowDirection, "direction"),
     (40, Dimension::Exporter, "exporter"),
+    (55, Dimension::Application, "application"),
     (41, Dimension::Tag, "tag"),
     (42, Dimension::Communities, "communities"),
     (43, Dimension::AsPath, "as_path"),
@@ -296,6 +303,8 @@ impl Dimension {
                 | Dimension::Prefix(..)
                 | Dimension::InterfaceName(_)
                 | Dimension::InterfaceDescription(_)
+                | Dimension::Vrf(_)
+                | Dimension::Application
                 | Dimension::Exporter
                 | Dimension::Hostname
                 | Dimension::Tag

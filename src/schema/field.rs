@@ -55,6 +55,10 @@ pub enum Field {
     InputInterfaceDescription,
     /// The same of the interface on which it went out.
     OutputInterfaceDescription,
+    /// Routing table (VRF) of the interface on which the flow came in: its name, or else its number.
+    InputVrf,
+    /// The same of the interface on which it went out.
+    OutputVrf,
     /// VLAN ID.
     Vlan,
     /// Whether the device saw the flow come in or go out: [`INGRESS`] or [`EGRESS`] (IPFIX:
@@ -62,6 +66,8 @@ pub enum Field {
     FlowDirection,
     /// IP address of the device that exported the flow.
     Exporter,
+    /// Application, as the exporter or the collector classifies the flow: its name, or else its number.
+    Application,
     /// A number or text that the collector attached to the flow.
     Tag,
     /// BGP communities.
@@ -105,7 +111,7 @@ pub enum FieldType {
 
 impl Field {
     /// All fields that have a meaning of their own.
-    pub const TYPED: [Field; 34] = [
+    pub const TYPED: [Field; 37] = [
         Field::SourceAs,
         Field::DestinationAs,
         Field::Bytes,
@@ -131,9 +137,12 @@ impl Field {
         Field::OutputInterfaceName,
         Field::InputInterfaceDescription,
         Field::OutputInterfaceDescription,
+        Field::InputVrf,
+        Field::OutputVrf,
         Field::Vlan,
         Field::FlowDirection,
         Field::Exporter,
+        Field::Application,
         Field::Tag,
         Field::Communities,
         Field::AsPath,
@@ -170,9 +179,12 @@ impl Field {
             Field::OutputInterfaceName => "output_interface_name",
             Field::InputInterfaceDescription => "input_interface_description",
             Field::OutputInterfaceDescription => "output_interface_description",
+            Field::InputVrf => "input_vrf",
+            Field::OutputVrf => "output_vrf",
             Field::Vlan => "vlan",
             Field::FlowDirection => "flow_direction",
             Field::Exporter => "exporter",
+            Field::Application => "application",
             Field::Tag => "tag",
             Field::Communities => "communities",
             Field::AsPath => "as_path",
@@ -216,6 +228,9 @@ impl Field {
             | Field::OutputInterfaceName
             | Field::InputInterfaceDescription
             | Field::OutputInterfaceDescription
+            | Field::InputVrf
+            | Field::OutputVrf
+            | Field::Application
             | Field::Tag
             | Field::Communities
             | Field::AsPath

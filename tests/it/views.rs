@@ -26,7 +26,7 @@ const WIDE: &str = r#"{"event_type": "purge", "tag": 7000000001, "label": "edge1
     "net_dst": "2001:db8:1::", "mask_src": 25, "mask_dst": 48, "port_src": 443,
     "port_dst": 51044, "tcp_flags": "26", "ip_proto": "tcp", "tos": 184, "vlan_in": 100,
     "sampling_direction": "i", "country_ip_src": "US", "country_ip_dst": "DE",
-    "mpls_vpn_rd": "0:64512:1", "packets": 10, "flows": 2, "bytes": 9000}"#;
+    "mpls_vpn_rd": "0:64512:1", "class": "TLS", "packets": 10, "flows": 2, "bytes": 9000}"#;
 
 /// A view whose series show all these labels.
 fn view(labels: &[&str]) -> View {
@@ -79,6 +79,7 @@ fn labels(labels: &[&str], message: &str) -> BTreeMap<String, String> {
 #[test]
 fn every_label_shows_what_the_record_has() {
     let expected = [
+        ("application", "TLS"),
         ("as_path", "3356 15169"),
         ("communities", "64512:1 64512:2"),
         ("destination_address", "2001:db8:1:2::9"),
@@ -96,11 +97,13 @@ fn every_label_shows_what_the_record_has() {
         ("input_interface", "12"),
         ("input_interface_description", ""),
         ("input_interface_name", ""),
+        ("input_vrf", ""),
         ("ip_version", "4"),
         // The two largest numbers stand for no index.
         ("output_interface", "4294967293"),
         ("output_interface_description", ""),
         ("output_interface_name", ""),
+        ("output_vrf", ""),
         ("protocol", "tcp"),
         ("remote_address", "198.51.100.77"),
         ("remote_as", "15169"),
@@ -139,7 +142,7 @@ fn one(name: &str, value: &str) -> BTreeMap<String, String> {
 
 #[test]
 fn what_a_record_lacks_is_an_empty_label_and_counted_by_label() {
-    let asked: Vec<_> = Dimension::label_names().chain(["field.class"]).collect();
+    let asked: Vec<_> = Dimension::label_names().chain(["field.mpls_label"]).collect();
     let bare = r#"{"as_src": 1, "as_dst": 64512, "bytes": 5}"#;
     // All of them are more than one view can have.
     for some in asked.chunks(20) {
@@ -312,9 +315,10 @@ fn a_view_counts_what_passes_all_of_its_filters() {
     for label in labels.filter(|label| !label.ends_with("_as_name") && *label != "destination_as") {
         let is_there = ["source_as", "remote_as"].contains(&label);
         assert_eq!(passes(&[(label, &[""])], bare), !is_there, "{label}");
-        // The neighbour's AS is 0, and nobody names interfaces.
-        let is_unknown =
-            ["site", "destination_peer_as"].contains(&label) || label.contains("_interface_");
+        // The neighbour's AS is 0, and pmacct says no names.
+        let is_unknown = ["site", "destination_peer_as", "input_vrf", "output_vrf"]
+            .contains(&label)
+            || label.contains("_interface_");
         assert_eq!(passes(&[(label, &[""])], WIDE), is_unknown, "{label}");
     }
     // As labels show it, a record without AS is one of AS 0.

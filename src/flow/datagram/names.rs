@@ -11,7 +11,8 @@ pub enum Named {
     InterfaceDescription(u64),
     /// A routing table (VRF).
     Vrf(u64),
-    /// An application, as the exporter classifies flows.
+    /// An application, as the exporter classifies flows: the engine (RFC 6759) in the highest byte, and its
+    /// number for the application.
     Application(u64),
 }
 
@@ -32,7 +33,9 @@ impl Names {
     /// Learns a name as it is in a record: with zeros behind it, where the field is longer. One that is
     /// empty changes nothing, and with [`MAX_NAMES`] no further ones are learnt.
     pub(super) fn learn(&mut self, named: Named, name: &[u8]) {
-        let name = text(name);
+        let mut text = String::new();
+        push_text(name, MAX_BYTES, &mut text);
+        let name = text;
         let known = self.known.get(&named);
         let is_full = known.is_none() && self.known.len() >= MAX_NAMES;
         if name.is_empty() || is_full || known.is_some_and(|known| **known == *name) {
@@ -61,12 +64,12 @@ impl Names {
     }
 }
 
-/// What a field of text says, up to [`MAX_BYTES`], without what no label should have: bytes that are no
-/// UTF-8 and control characters are replaced.
-fn text(field: &[u8]) -> String {
+/// Writes what a field of text says, up to a number of bytes and to the first zero, without what no
+/// label should have: bytes that are no UTF-8 and control characters are replaced.
+pub(super) fn push_text(field: &[u8], most: usize, text: &mut String) {
     let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
-    let shown = &field[..end.min(MAX_BYTES)];
-    let mut text = String::with_capacity(shown.len());
+    let field = field[..end].trim_ascii();
+    let shown = &field[..field.len().min(most)];
     let mut chunks = shown.utf8_chunks().peekable();
     while let Some(chunk) = chunks.next() {
         text.extend(
@@ -76,10 +79,9 @@ fn text(field: &[u8]) -> String {
                 .map(|each| if each.is_control() { char::REPLACEMENT_CHARACTER } else { each }),
         );
         // What is behind the last valid character of a text that is cut is the beginning of another.
-        let is_cut = end > MAX_BYTES && chunks.peek().is_none();
+        let is_cut = field.len() > most && chunks.peek().is_none();
         if !chunk.invalid().is_empty() && !is_cut {
             text.push(char::REPLACEMENT_CHARACTER);
         }
     }
-    text.trim().to_owned()
 }

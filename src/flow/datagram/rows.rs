@@ -1,6 +1,10 @@
 //! The row that decoders of datagrams fill.
 
-use std::{fmt, net::IpAddr, num::NonZero};
+use std::{
+    fmt::{self, Write as _},
+    net::IpAddr,
+    num::NonZero,
+};
 
 use ipnet::IpNet;
 
@@ -89,12 +93,13 @@ impl Rows {
         self.buffer.value(slot)
     }
 
-    /// Whether a slot has nothing, or zero.
+    /// Whether a slot has nothing, zero, or an empty text.
     #[inline]
     pub(super) fn is_empty(&self, slot: Slot) -> bool {
         match self.buffer.value(slot) {
             Value::Absent | Value::Number(0) => true,
             Value::Address(address) => address.is_unspecified(),
+            Value::MadeText(start, end) => start == end,
             _ => false,
         }
     }
@@ -153,7 +158,7 @@ impl Rows {
             let Value::Number(number) = self.buffer.value(*slot) else { continue };
             match names.get(named(number)) {
                 Some(name) => self.buffer.set_text(*slot, name),
-                None => self.buffer.set(*slot, Value::Absent),
+                None => set_number(&mut self.buffer, *slot, named(number)),
             }
         }
     }
@@ -195,6 +200,19 @@ fn named(field: &Field) -> Option<Naming> {
         Field::InputInterfaceDescription | Field::OutputInterfaceDescription => {
             Some(Named::InterfaceDescription)
         }
+        Field::InputVrf | Field::OutputVrf => Some(Named::Vrf),
+        Field::Application => Some(Named::Application),
         _ => None,
     }
+}
+
+/// Sets what is shown of something without a name.
+fn set_number(buffer: &mut RowBuffer, slot: Slot, named: Named) {
+    let written = buffer.set_made(slot, |text| match named {
+        // The index has a label of its own, and would look like a name here.
+        Named::Interface(_) | Named::InterfaceDescription(_) => Ok(()),
+        Named::Vrf(id) => write!(text, "{id}"),
+        Named::Application(id) => write!(text, "{}:{}", id >> 56, id & (u64::MAX >> 8)),
+    });
+    written.expect("strings take all that is written");
 }

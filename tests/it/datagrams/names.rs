@@ -1,4 +1,4 @@
-//! What exporters call their interfaces: fields of flows.
+//! What exporters call their interfaces, routing tables and applications: fields of flows.
 
 use flow_exporter::schema::Field;
 use testkit::{
@@ -145,4 +145,65 @@ fn agents_of_sflow_say_names_beside_counters() {
         let [flow] = &decoding.take()[..] else { panic!("one flow") };
         assert_eq!(names(flow), ["swp3", "", "", ""]);
     }
+}
+
+/// Says a name in options, and a flow.
+fn one_flow(options: &Template, name: &[Value], flows: &Template, flow: &[Value]) -> Flow {
+    let found = [Message::v9(), Message::ipfix()].map(|message| {
+        let mut decoding = Decoding::new();
+        let message = message.template(options).data(options, [name]);
+        decoding.send(message.template(flows).data(flows, [flow]));
+        let [flow] = &decoding.take()[..] else { panic!("one flow") };
+        flow.clone()
+    });
+    assert_eq!(found[0], found[1]);
+    found[0].clone()
+}
+
+#[test]
+fn routing_tables_have_their_names_or_else_their_numbers() {
+    let options = Template::options(512, [(234, 4)], [(236, 16)]);
+    let flows = Template::new(256, [(234, 4), (235, 4), (1, 4)]);
+    let flow = [7, 4_294_967_295, 100].map(Value::Number);
+    let flow = one_flow(&options, &[Value::Number(7), "customers".into()], &flows, &flow);
+    assert_eq!(flow.get(&Field::InputVrf), "customers");
+    assert_eq!(flow.get(&Field::OutputVrf), "4294967295");
+    assert_eq!(flow.get(&Field::InputInterface), "", "it is no interface");
+}
+
+#[test]
+fn applications_have_their_names_or_else_engine_and_number_however_long_they_are() {
+    let shown = |app: Value, length: u16| {
+        let options = Template::options(512, [(95, 4)], [(96, 24)]);
+        let http = [id(&[3, 0, 0, 80]), "http".into()];
+        let flows = Template::new(256, [(95, length), (1, 4)]);
+        let flow = one_flow(&options, &http, &flows, &[app, Value::Number(100)]);
+        flow.get(&Field::Application).to_owned()
+    };
+    assert_eq!(shown(id(&[3, 0, 0, 80]), 4), "http");
+    assert_eq!(shown(id(&[3, 80]), 2), "http", "leading zeros change nothing");
+    assert_eq!(shown(id(&[13, 0, 1, 197]), 4), "13:453");
+    assert_eq!(shown(id(&[20, 0, 0, 0, 9, 1, 2, 3]), 8), "20:151060995");
+    for (bytes, length) in [(&[3][..], 1), (&[0; 9], 9)] {
+        assert_eq!(shown(id(bytes), length), "", "{length} bytes are no application");
+    }
+}
+
+fn id(bytes: &[u8]) -> Value {
+    Value::Bytes(bytes.to_vec())
+}
+
+#[test]
+fn a_record_may_name_its_application_itself() {
+    let flows = Template::new(256, [(95, 4), (96, 16), (1, 4)]);
+    let shown = |name: &str| {
+        let options = Template::options(512, [(234, 4)], [(236, 16)]);
+        let name_of_vrf = [Value::Number(7), "customers".into()];
+        let flow = [id(&[3, 0, 0, 80]), name.into(), Value::Number(100)];
+        let flow = one_flow(&options, &name_of_vrf, &flows, &flow);
+        flow.get(&Field::Application).to_owned()
+    };
+    assert_eq!(shown("web\n"), "web");
+    assert_eq!(shown("we\tb"), "we\u{fffd}b");
+    assert_eq!(shown(""), "3:80");
 }

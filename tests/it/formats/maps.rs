@@ -11,12 +11,12 @@ const RECORDS: [(&str, &str); 9] = [
         r#"{"IPV4_SRC_ADDR":"198.51.100.77","IPV4_DST_ADDR":"203.0.113.9","IPV6_SRC_ADDR":"::",
             "IPV6_DST_ADDR":"::","IN_BYTES":9000,"IN_PKTS":10,"L4_SRC_PORT":443,
             "L4_DST_PORT":51044,"PROTOCOL":6,"SRC_AS":15169,"DST_AS":64512,
-            "EXPORTER_IPV4_ADDRESS":"192.0.2.1","L7_PROTO_NAME":"TLS"}"#,
+            "EXPORTER_IPV4_ADDRESS":"192.0.2.1"}"#,
     ),
     (
         "nprobe",
         r#"{"8":"198.51.100.77","12":"203.0.113.9","1":9000,"2":10,"7":443,"11":51044,"4":6,
-            "16":15169,"17":64512,"130":"192.0.2.1","57590":91}"#,
+            "16":15169,"17":64512,"130":"192.0.2.1","57592":91}"#,
     ),
     (
         "elastiflow",
@@ -102,18 +102,76 @@ fn ready_formats_agree_on_a_flow() {
 }
 
 #[test]
+fn names_of_interfaces_routing_tables_and_applications_are_read_where_formats_have_them() {
+    for (name, text, expected) in [
+        (
+            "nprobe",
+            r#"{"IN_BYTES":1,"L7_PROTO_NAME":"TLS","L7_PROTO":91}"#,
+            &[("application", "TLS")][..],
+        ),
+        ("nprobe", r#"{"1":1,"57590":91}"#, &[("application", "91")]),
+        (
+            "nprobe",
+            r#"{"IN_BYTES":1,"INGRESS_VRFID":7,"235":8}"#,
+            &[("input_vrf", "7"), ("output_vrf", "8")],
+        ),
+        (
+            "elastiflow",
+            r#"{"flow.bytes":1,"app.name":"TLS","flow.in.netif.name":"ae1",
+                "flow.in.netif.alias":"Transit","flow.out.netif.name":"ae2"}"#,
+            &[
+                ("application", "TLS"),
+                ("input_interface_description", "Transit"),
+                ("input_interface_name", "ae1"),
+                ("output_interface_name", "ae2"),
+            ],
+        ),
+        (
+            "ecs",
+            r#"{"network":{"bytes":1,"application":"tls"},"observer":{"ingress":{"interface":
+                {"name":"ae1","alias":"Transit"}},"egress":{"interface":{"name":"ae2"}}},
+                "netflow":{"ingress_vrfid":7,"egress_vrfid":8}}"#,
+            &[
+                ("application", "tls"),
+                ("input_interface_description", "Transit"),
+                ("input_interface_name", "ae1"),
+                ("input_vrf", "7"),
+                ("output_interface_name", "ae2"),
+                ("output_vrf", "8"),
+            ],
+        ),
+        (
+            "vflow",
+            r#"{"AgentID":"192.0.2.1","DataSets":[[{"I":1,"V":1},{"I":234,"V":7},{"I":96,"V":"tls"}]]}"#,
+            &[
+                ("application", "tls"),
+                ("exporter", "192.0.2.1"),
+                ("hostname", "192.0.2.1"),
+                ("input_vrf", "7"),
+            ],
+        ),
+    ] {
+        let records = decode(&format(&Formats::default(), name), text.as_bytes());
+        let fields: Vec<_> = expected.iter().copied().chain([("bytes", "1")]).collect();
+        assert_eq!(records, [flow(&fields)], "{text}");
+    }
+}
+
+#[test]
 fn what_nprobe_saw_the_other_way_is_a_flow_of_its_own() {
     let nprobe = format(&Formats::default(), "nprobe");
     let record = |bytes: u32, reverse: u32| {
         format!(
             r#"{{"IPV4_SRC_ADDR":"198.51.100.77","IPV4_DST_ADDR":"203.0.113.9","SRC_AS":1,"DST_AS":2,
-                "L4_SRC_PORT":443,"IN_BYTES":{bytes},"IN_PKTS":3,"OUT_BYTES":{reverse},"OUT_PKTS":4}}"#
+                "L4_SRC_PORT":443,"INGRESS_VRFID":5,"EGRESS_VRFID":6,"IN_BYTES":{bytes},"IN_PKTS":3,"OUT_BYTES":{reverse},"OUT_PKTS":4}}"#
         )
     };
     let there = flow(&[
         ("bytes", "7"),
         ("destination_address", "203.0.113.9"),
         ("destination_as", "2"),
+        ("input_vrf", "5"),
+        ("output_vrf", "6"),
         ("packets", "3"),
         ("source_address", "198.51.100.77"),
         ("source_as", "1"),
@@ -124,6 +182,8 @@ fn what_nprobe_saw_the_other_way_is_a_flow_of_its_own() {
         ("destination_address", "198.51.100.77"),
         ("destination_as", "1"),
         ("destination_port", "443"),
+        ("input_vrf", "6"),
+        ("output_vrf", "5"),
         ("packets", "4"),
         ("source_address", "203.0.113.9"),
         ("source_as", "2"),

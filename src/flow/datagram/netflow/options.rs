@@ -4,7 +4,7 @@ use crate::flow::datagram::names::Named;
 
 use super::{
     element as ie,
-    layout::{Layout, Places, number_of},
+    layout::{Layout, Places, application_of, number_of},
     rates::{Said, Sampler, SamplerKind},
     template::Template,
 };
@@ -41,7 +41,7 @@ impl<'r> Options<'r> {
                 ie::INTERFACE_DESCRIPTION => options.interface_description = bytes,
                 ie::INGRESS_VRF_ID | ie::EGRESS_VRF_ID => options.vrf = options.vrf.or(number),
                 ie::VRF_NAME => options.vrf_name = bytes,
-                ie::APPLICATION_ID => options.application = number,
+                ie::APPLICATION_ID => options.application = application_of(bytes),
                 ie::APPLICATION_NAME => options.application_name = bytes,
                 ie::TEMPLATE_ID | ie::SCOPE_TEMPLATE => {
                     said.template = number.and_then(|number| u16::try_from(number).ok());

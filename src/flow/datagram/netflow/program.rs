@@ -6,19 +6,19 @@ use ipnet::IpNet;
 
 use crate::{
     flow::{
-        datagram::rows::Rows,
+        datagram::{names::push_text, rows::Rows},
         plan::{Plan, Slot},
         reason::Malformed,
         row::Value,
     },
-    schema::{EGRESS, Field, FieldType, INGRESS},
+    schema::{EGRESS, Field, FieldType, INGRESS, MAX_VALUE_BYTES},
 };
 
 use super::{
     duration::Duration,
     element::{self as ie, Element},
     frame::Frame,
-    layout::{Layout, Place, Places, number_of},
+    layout::{Layout, Place, Places, application_of, number_of},
     rates::SamplerKind,
     template::{Template, VARIABLE},
 };
@@ -76,6 +76,10 @@ enum Operation {
     Dscp,
     /// The direction, unless it is unknown.
     Direction,
+    /// An application's engine and number.
+    Application,
+    /// A text.
+    Text,
     Ipv4,
     Ipv6,
     /// The length of the network that is in the slot as an address, if it is of IPv4.
@@ -85,6 +89,9 @@ enum Operation {
     /// The slot has nothing.
     Nothing,
 }
+
+/// The most bytes that are read of a text: more than a label has, so that it is counted that it is cut.
+const MAX_TEXT_BYTES: usize = MAX_VALUE_BYTES + 4;
 
 /// Where a field comes from.
 type Source = (Element, Operation);
@@ -160,6 +167,11 @@ fn sources(field: &Field) -> &'static [Source] {
         Field::OutputInterface | Field::OutputInterfaceName | Field::OutputInterfaceDescription => {
             &[(ie::EGRESS_INTERFACE, Number), (ie::EGRESS_PHYSICAL_INTERFACE, Number)]
         }
+        Field::InputVrf => &[(ie::INGRESS_VRF_ID, Number)],
+        Field::OutputVrf => &[(ie::EGRESS_VRF_ID, Number)],
+        Field::Application => {
+            &[(ie::APPLICATION_NAME, Operation::Text), (ie::APPLICATION_ID, Operation::Application)]
+        }
         Field::Vlan => &[(ie::VLAN_ID, Number), (ie::DOT1Q_VLAN_ID, Number)],
         Field::FlowDirection => &[(ie::FLOW_DIRECTION, Operation::Direction)],
         _ => &[],
@@ -208,6 +220,8 @@ fn opposite(field: &Field) -> &Field {
         Field::DestinationPort => &Field::SourcePort,
         Field::InputInterface => &Field::OutputInterface,
         Field::OutputInterface => &Field::InputInterface,
+        Field::InputVrf => &Field::OutputVrf,
+        Field::OutputVrf => &Field::InputVrf,
         Field::InputInterfaceName => &Field::OutputInterfaceName,
         Field::OutputInterfaceName => &Field::InputInterfaceName,
         Field::InputInterfaceDescription => &Field::OutputInterfaceDescription,
@@ -332,6 +346,7 @@ impl Operation {
         match self {
             Ipv4 => length == 4,
             Ipv6 => length == 16,
+            Operation::Text => true,
             // A number of any length may have one of its own.
             _ => length == VARIABLE || length <= 8,
         }
@@ -440,12 +455,25 @@ impl Step {
                 Some(octets) => Value::Address(Ipv6Addr::from(*octets).into()),
                 None => Value::Absent,
             },
+            Operation::Application => application_of(bytes).map_or(Value::Absent, Value::Number),
+            Operation::Text => return self.text(bytes, rows),
             Ipv4Network | Ipv6Network => return self.cut(bytes, rows),
             Operation::Nothing => Value::Absent,
         };
         if !self.is_fallback || rows.is_empty(self.slot) {
             rows.set(self.slot, value);
         }
+    }
+
+    /// Sets the text that a field is.
+    fn text(&self, bytes: &[u8], rows: &mut Rows) {
+        if self.is_fallback && !rows.is_empty(self.slot) {
+            return;
+        }
+        rows.text(Some(self.slot), |text| {
+            push_text(bytes, MAX_TEXT_BYTES, text);
+            Ok(())
+        });
     }
 
     /// Makes a network of the address in the slot.

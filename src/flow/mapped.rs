@@ -641,9 +641,14 @@ fn number(
         }
         Some(b'"') => {
             let text = cursor.string()?;
-            match text.trim() {
-                "" => return Ok(Ok(None)),
-                text => of_text(text, leaf.unit),
+            match (text.trim(), leaf.meaning) {
+                ("", _) => return Ok(Ok(None)),
+                // goflow2 writes the network as well, or words if it has no address.
+                (text, Meaning::Length) => {
+                    let length = text.rsplit_once('/').map_or(text, |(_, length)| length);
+                    of_text(length, leaf.unit).or(Ok(0))
+                }
+                (text, _) => of_text(text, leaf.unit),
             }
         }
         _ => {

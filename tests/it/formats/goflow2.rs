@@ -127,6 +127,19 @@ fn versions_and_formats_agree_on_a_flow() {
     }
 }
 
+/// As version 2.2 does; where a flow has no address, it says so in words.
+#[test]
+fn the_length_of_a_prefix_may_be_written_behind_its_network() {
+    let json = format(&Formats::default(), "goflow2-json");
+    let with = |net: &str| decode(&json, JSON_2.replace("\"src_net\":25", net).as_bytes());
+    assert_eq!(with(r#""src_net":"198.51.100.0/25""#), [flow(&FLOW)]);
+    let rest = FLOW.iter().filter(|(field, _)| !["source_mask", "source_network"].contains(field));
+    let rest = flow(&rest.copied().collect::<Vec<_>>());
+    for unknown in [r#""src_net":"0.0.0.0/0""#, r#""src_net":"invalid Prefix""#] {
+        assert_eq!(with(unknown), std::slice::from_ref(&rest), "{unknown}");
+    }
+}
+
 #[test]
 fn etypes_and_protocols_may_be_text_or_numbers() {
     let json = format(&Formats::default(), "goflow2-json");

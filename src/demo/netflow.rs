@@ -142,6 +142,8 @@ pub struct Message {
     pub sequence: u32,
     /// The source ID, or the observation domain.
     pub domain: u32,
+    /// How many records and templates there are, which v9 says.
+    records: u16,
     sets: Vec<u8>,
 }
 
@@ -154,6 +156,7 @@ impl Message {
             time: 1_700_000_000,
             sequence: 0,
             domain: 0,
+            records: 0,
             sets: Vec::new(),
         }
     }
@@ -178,8 +181,9 @@ impl Message {
         Message { uptime, time, ..self }
     }
 
-    /// Adds a set with this content as it is.
+    /// Adds a set with this content as it is, which counts as one record.
     pub fn set(mut self, id: u16, content: &[u8]) -> Self {
+        self.records = self.records.wrapping_add(1);
         self.sets.extend(id.to_be_bytes());
         self.sets.extend((content.len() as u16 + 4).to_be_bytes());
         self.sets.extend(content);
@@ -227,16 +231,20 @@ impl Message {
         template: &Template,
         records: impl IntoIterator<Item = R>,
     ) -> Self {
-        let records = records.into_iter().flat_map(|values| template.record(values.as_ref()));
-        self.set(template.id, &records.collect::<Vec<_>>())
+        let (mut count, mut content) = (0, Vec::new());
+        for values in records {
+            content.extend(template.record(values.as_ref()));
+            count += 1;
+        }
+        let records = self.records.wrapping_add(count);
+        Message { records, ..self.set(template.id, &content) }
     }
 
     /// The datagram.
     pub fn bytes(&self) -> Vec<u8> {
         let mut out = Vec::from(self.version.to_be_bytes());
         if self.version == 9 {
-            // How many records there are, which nobody relies on.
-            out.extend([0, 1]);
+            out.extend(self.records.to_be_bytes());
             out.extend(self.uptime.to_be_bytes());
         } else {
             out.extend((self.sets.len() as u16 + 16).to_be_bytes());

@@ -1,4 +1,4 @@
-//! Tests with real servers: Apache Kafka, pmacctd, softflowd, fprobe, Prometheus and VictoriaMetrics,
+//! Tests with real servers: Apache Kafka, pmacctd, goflow2, softflowd, fprobe, Prometheus and VictoriaMetrics,
 //! with the program between them as users run it. `scripts/e2e` installs what they need and runs
 //! them. Ignored tests need newer versions of the servers, and Mimir, which `scripts/e2e all` builds in minutes.
 //!
@@ -7,6 +7,7 @@
 //! and in databases (`testkit::query`) with what it produced.
 
 mod history;
+mod hosts;
 mod link;
 
 mod backlog;
@@ -17,6 +18,7 @@ mod crash;
 mod databases;
 mod disk;
 mod drop_in;
+mod goflow2;
 mod kafka;
 mod labels;
 mod outage;

@@ -1,6 +1,7 @@
 //! Real servers. Each is a process with its own directory and loopback address, so that all of them
 //! can use their usual ports at the same time.
 
+mod goflow2;
 mod kafka;
 mod mimir;
 mod nfcapd;
@@ -21,6 +22,7 @@ use std::{
 
 use crate::{query::Exported, series::Totals};
 
+pub use goflow2::Goflow2;
 pub use kafka::{Kafka, Security};
 pub use mimir::Mimir;
 pub use nfcapd::{Counts, Nfcapd};

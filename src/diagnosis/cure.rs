@@ -44,6 +44,9 @@ impl Cure {
             Dimension::InterfaceName(_) | Dimension::InterfaceDescription(_) => {
                 of_interface(has_field, dimension, writer)
             }
+            Dimension::Vrf(_) | Dimension::Application if !has_field => {
+                of_classification(dimension, writer)
+            }
             _ if !has_field => of_fields(dimension, writer),
             Dimension::Hostname if writer == Writer::Pmacct => perhaps(
                 "the records have label without content: pmacct names devices by a pre_tag_map with \
@@ -82,6 +85,24 @@ fn of_interface(has_index: bool, dimension: &Dimension, writer: Writer) -> Cure 
         Writer::Other => {
             "the exporters have not said any: have them export their interface table (Cisco: option \
              interface-table), or give interfaces of exporters in --config"
+        }
+    })
+}
+
+/// For what exporters tell flows apart by if they are told to.
+fn of_classification(dimension: &Dimension, writer: Writer) -> Cure {
+    let is_application = *dimension == Dimension::Application;
+    needed(match (writer, is_application) {
+        (Writer::Pmacct, false) => "pmacct does not write routing tables".to_owned(),
+        (Writer::Pmacct, true) => writer.needs(&fields(dimension)),
+        (Writer::Other, _) => {
+            let (cisco, table) = if is_application {
+                ("match application name", "application-table")
+            } else {
+                ("match routing vrf input", "vrf-table")
+            };
+            let needs = writer.needs(&fields(dimension));
+            format!("{needs} (Cisco: {cisco} in the flow record, and option {table} for the names)")
         }
     })
 }

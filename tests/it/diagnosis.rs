@@ -6,8 +6,9 @@ use std::{
 };
 
 use flow_exporter::{
+    clock::UnixMs,
     diagnosis::{Diagnosis, Gravity, LabelTally, Lack, Setup, Tally},
-    flow::{Foreign, Formats},
+    flow::{Foreign, Formats, datagram::Datagram},
     health::{Health, State},
     ledger::Observer as _,
     pipeline::{Counting, Pipeline},
@@ -15,7 +16,11 @@ use flow_exporter::{
     traffic::{Counts, Rule},
 };
 
-use testkit::{counting::schema, log::Log};
+use testkit::{
+    counting::schema,
+    log::Log,
+    netflow::{V5, V5Flow},
+};
 
 /// A table that has counted these messages.
 fn table(asn: u32, messages: &[&[u8]]) -> Counts {
@@ -384,6 +389,58 @@ fn labels_that_records_cannot_fill_are_said_with_what_pmacct_lacks() {
     let dscp = "label dscp: 0 of 2 flows have it; pmacct's aggregate needs tos";
     assert_eq!(lacking(&[&["dscp", "remote_as"], &["dscp"]], &[""]), [dscp]);
     assert_eq!(lacking(&[&["dscp", "vlan"]], &[r#", "tos": 0, "vlan": 0"#]), [""; 0]);
+}
+
+#[test]
+fn names_that_nobody_says_are_missing_with_what_would_say_them() {
+    let with_interface = r#", "iface_in": 3"#;
+    for (label, fields, said) in [
+        ("input_interface_name", "", "pmacct's aggregate needs in_iface"),
+        ("output_interface_description", with_interface, "pmacct's aggregate needs out_iface"),
+        (
+            "input_interface_name",
+            with_interface,
+            "pmacct writes no names: give interfaces of exporters in --config, by its peer_ip_src or \
+             label",
+        ),
+        ("output_vrf", "", "pmacct does not write routing tables"),
+        ("application", "", "pmacct's aggregate needs class"),
+    ] {
+        let lacks = lacks(&[&[label]], &[fields]);
+        assert_eq!(lacks[0].text, format!("label {label}: 0 of 1 flows have it; {said}"));
+        assert_eq!(lacks[0].gravity, Gravity::Trouble);
+    }
+    // Of exporters themselves.
+    for (label, said) in [
+        (
+            "input_interface_description",
+            "the exporters have not said any: have them export their interface table (Cisco: option \
+             interface-table), or give interfaces of exporters in --config",
+        ),
+        (
+            "input_vrf",
+            "the records need input_vrf (Cisco: match routing vrf input in the flow record, and option \
+             vrf-table for the names)",
+        ),
+        (
+            "application",
+            "the records need application (Cisco: match application name in the flow record, and \
+             option application-table for the names)",
+        ),
+    ] {
+        let dimensions = View::dimensions_of([label]).unwrap();
+        let view = View::new("a", &dimensions, &[Class::Transmit], &[Measure::Bytes]);
+        let schema = Arc::new(Schema::new(vec![view]));
+        let mut pipeline = Pipeline::new(&schema, &Rule::of_as(64512));
+        let mut counts = Counts::new(schema);
+        let payload = V5::new([V5Flow::default()]).bytes();
+        let sender = "203.0.113.1:2055".parse().unwrap();
+        pipeline.datagram(&Datagram::new(&payload, sender, UnixMs::new(0)), &mut counts);
+        let mut tally = LabelTally::of_newest(setup(64512));
+        tally.add(&counts);
+        let lacks = tally.lacking();
+        assert_eq!(lacks[0].text, format!("label {label}: 0 of 1 flows have it; {said}"));
+    }
 }
 
 #[test]

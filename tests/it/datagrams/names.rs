@@ -184,8 +184,12 @@ fn applications_have_their_names_or_else_engine_and_number_however_long_they_are
     assert_eq!(shown(id(&[3, 80]), 2), "http", "leading zeros change nothing");
     assert_eq!(shown(id(&[13, 0, 1, 197]), 4), "13:453");
     assert_eq!(shown(id(&[20, 0, 0, 0, 9, 1, 2, 3]), 8), "20:151060995");
-    for (bytes, length) in [(&[3][..], 1), (&[0; 9], 9)] {
-        assert_eq!(shown(id(bytes), length), "", "{length} bytes are no application");
+    // As Palo Alto's SD-WAN numbers them.
+    let nine = [6, 0, 0x33, 0xd1, 0xce, 0x85, 0x82, 0xbf, 0x7f];
+    assert_eq!(shown(id(&nine), 9), "6:14585908745650047");
+    for bytes in [&[3][..], &[6, 1, 0, 0, 0, 0, 0, 0, 0], &[0; 10]] {
+        let shown = shown(id(bytes), bytes.len() as u16);
+        assert_eq!(shown, "", "{bytes:?} are no application");
     }
 }
 

@@ -187,9 +187,9 @@ pub(super) fn number_of(bytes: &[u8]) -> Option<u64> {
 
 /// The application that these bytes name (RFC 6759): its engine in the highest byte, and its number
 /// there. So it is the same in however many bytes it is written; `None` if there are fewer than 2, or
-/// more than 8.
+/// if the number has more than 7.
 pub(super) fn application_of(bytes: &[u8]) -> Option<u64> {
     let (engine, number) = bytes.split_first()?;
-    let number = if number.len() < 8 { number_of(number)? } else { return None };
+    let number = number_of(number).filter(|number| number >> 56 == 0)?;
     Some(u64::from(*engine) << 56 | number)
 }

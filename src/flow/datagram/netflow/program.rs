@@ -346,7 +346,7 @@ impl Operation {
         match self {
             Ipv4 => length == 4,
             Ipv6 => length == 16,
-            Operation::Text => true,
+            Operation::Text | Operation::Application => true,
             // A number of any length may have one of its own.
             _ => length == VARIABLE || length <= 8,
         }

@@ -36,6 +36,7 @@ pub mod flow;
 pub mod health;
 pub mod health_check;
 mod hex;
+pub mod history;
 pub mod journal;
 pub mod ledger;
 pub mod listen_addr;

@@ -1,6 +1,6 @@
 //! Tables that are cheap to copy: the copy shares what neither side changes.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use crate::slots::give_back;
 
@@ -46,6 +46,23 @@ impl<T: Clone> Columns<T> {
     pub(super) fn row_mut(&mut self, row: usize) -> &mut [T] {
         let start = row % BLOCK_ROWS * self.stride;
         &mut block_mut(&mut self.blocks[row / BLOCK_ROWS], self.stride)[start..start + self.stride]
+    }
+
+    /// The rows that may differ from those of `other`: all of each block that the two don't share, and
+    /// those that only one of them has.
+    pub(super) fn unshared<'c>(
+        &'c self,
+        other: &'c Self,
+    ) -> impl Iterator<Item = Range<usize>> + 'c {
+        let blocks = self.blocks.len().max(other.blocks.len());
+        let end = self.rows.max(other.rows);
+        (0..blocks).filter_map(move |block| {
+            let is_shared = match (self.blocks.get(block), other.blocks.get(block)) {
+                (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+                _ => false,
+            };
+            (!is_shared).then(|| block * BLOCK_ROWS..end.min((block + 1) * BLOCK_ROWS))
+        })
     }
 
     /// Appends a row.
@@ -106,6 +123,24 @@ mod tests {
         assert_eq!(columns.row(1023), [1023, 7]);
         assert_eq!(columns.row(2500), [1, 1]);
         assert_eq!(columns.row(2499), [2499, 4998]);
+    }
+
+    #[test]
+    fn only_blocks_that_changed_are_unshared() {
+        let mut columns = Columns::new(1);
+        for row in 0..2500_u32 {
+            columns.push(&[row]);
+        }
+        let before = columns.clone();
+        let unshared = |one: &Columns<u32>, other| one.unshared(other).collect::<Vec<_>>();
+        assert!(unshared(&columns, &before).is_empty());
+        columns.row_mut(1030)[0] = 7;
+        let second = 1024..2048;
+        assert_eq!(unshared(&columns, &before), std::slice::from_ref(&second));
+        columns.truncate(2048);
+        let both = [second, 2048..2500];
+        assert_eq!(unshared(&columns, &before), both);
+        assert_eq!(unshared(&before, &columns), both);
     }
 
     #[test]

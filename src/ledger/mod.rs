@@ -42,6 +42,6 @@ pub use restore::check;
 pub use schedule::Timestamps;
 pub use series_table::SeriesTable;
 pub use shard::Shard;
-pub use snapshot::{Series, Snapshot};
+pub use snapshot::{Cell, Series, Snapshot};
 pub use store::{Examined, Store};
 pub use thread::{Ledger, LedgerConfig};

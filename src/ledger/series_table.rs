@@ -376,6 +376,7 @@ impl SeriesTable {
         Snapshot {
             sequence: self.sequence,
             time: self.time,
+            is_complete: true,
             taken: Instant::now(),
             schema: Arc::clone(&self.schema),
             names: Arc::clone(&self.names),

@@ -21,6 +21,9 @@ pub struct Snapshot {
     /// Its time: never before that of another published one, and after it where both are ticks.
     /// `None` while the time of the first data is not known.
     pub time: Option<UnixMs>,
+    /// Whether it counts what is from before its time, as far as that has come. Not so between two
+    /// ticks while the next one is overdue: then it is of no time in particular.
+    pub is_complete: bool,
     /// When it was taken, on the monotonic clock.
     pub taken: Instant,
     pub(super) schema: Arc<Schema>,
@@ -38,7 +41,7 @@ pub struct Snapshot {
 
 /// Start time of the series in a slot, if there is one; in 8 bytes, so the earliest of all times
 /// stands for none.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Start(UnixMs);
 
 impl Start {
@@ -87,6 +90,34 @@ impl Snapshot {
         })
     }
 
+    /// The slots whose series is another one than in an earlier snapshot, or that are vacant in one of
+    /// the two. What did not change is not looked at.
+    pub fn replaced<'s>(&'s self, before: &'s Snapshot) -> impl Iterator<Item = usize> + 's {
+        let has_same_keys = Arc::ptr_eq(&self.schema, &before.schema);
+        let start = |of: &Snapshot, slot| {
+            if slot < of.slots() { of.starts.row(slot)[0] } else { Start::VACANT }
+        };
+        self.starts.unshared(&before.starts).flatten().filter(move |&slot| {
+            let starts = (start(self, slot), start(before, slot));
+            let is_same = starts.0 == starts.1
+                && (starts.0 == Start::VACANT
+                    || !has_same_keys
+                    || self.keys.row(slot) == before.keys.row(slot));
+            !is_same
+        })
+    }
+
+    /// The series that may have counted something since an earlier snapshot, in the order of their
+    /// slots. What did not change is not looked at.
+    pub fn grown<'s>(&'s self, before: &'s Snapshot) -> impl Iterator<Item = Series<'s>> + 's {
+        self.counts.unshared(&before.counts).flatten().filter_map(|slot| self.get(slot))
+    }
+
+    /// The name of an AS; empty if it has none.
+    pub fn as_name(&self, asn: u32) -> &str {
+        self.names.get(asn)
+    }
+
     /// How many texts it holds for the labels of its series.
     pub fn texts(&self) -> usize {
         self.texts.len()
@@ -118,6 +149,17 @@ impl Snapshot {
 /// Whether a kept column of an `other` series stands for any value.
 fn is_any(shown: Shown, column: u32) -> bool {
     shown != Shown::Text && column == OTHER_NUMBER
+}
+
+/// What a series has in a dimension.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cell {
+    /// Any value, in a series for the rest.
+    Other,
+    /// A number, to be shown as its dimension's label does.
+    Number(u32),
+    /// A text.
+    Text(Arc<str>),
 }
 
 /// One series of a [`Snapshot`].
@@ -168,6 +210,25 @@ impl<'s> Series<'s> {
         let names = |asn| names.get(asn);
         let texts = |text: u32| &*texts.row(text as usize)[0];
         Definition::write(schema.view(self.head), self.head, self.columns(), names, texts, out);
+    }
+
+    /// What it has in one of its view's dimensions, by the dimension's place there.
+    pub fn cell(&self, place: usize) -> Cell {
+        let view = self.snapshot.schema.view(self.head);
+        let (column, is_text) = (self.columns()[place], view.dimensions()[place].is_text());
+        let is_kept = view.keeps()[place] && (is_text || column != OTHER_NUMBER);
+        if self.head.is_other && !is_kept {
+            Cell::Other
+        } else if is_text {
+            Cell::Text(Arc::clone(&self.snapshot.texts.row(column as usize)[0]))
+        } else {
+            Cell::Number(column)
+        }
+    }
+
+    /// The time of the snapshot that first had its present counts.
+    pub fn changed(&self) -> UnixMs {
+        self.snapshot.changes.row(self.slot)[0]
     }
 
     /// The series' key without the head: a column for each of its view's dimensions, and zeros.

@@ -82,6 +82,9 @@ pub struct LedgerConfig {
     pub keeps_interims: bool,
 }
 
+/// Hears of each snapshot that is published.
+type Listener = dyn FnMut(&Arc<Snapshot>) + Send;
+
 /// Merges what the workers counted and publishes it. Runs on a thread of its own.
 pub struct Ledger {
     names_wait: Duration,
@@ -125,6 +128,7 @@ pub struct Ledger {
     /// Whether the clock was set when it was last looked at.
     clock_is_set: bool,
     observer: Box<dyn Observer>,
+    listener: Box<Listener>,
     /// Time of the newest tick; the next one is later.
     last_tick: Option<UnixMs>,
     /// A reader asked for a snapshot that is not older than this, while one was being taken.
@@ -213,6 +217,7 @@ impl Ledger {
             last_snapshot: None,
             clock_is_set: true,
             observer: Box::new(NoObserver),
+            listener: Box::new(|_| {}),
             last_tick: last,
             asked: None,
         };
@@ -233,6 +238,14 @@ impl Ledger {
     #[must_use]
     pub fn with_observer(self, observer: impl Observer) -> Self {
         Ledger { observer: Box::new(observer), ..self }
+    }
+
+    /// Has `listener` hear of each snapshot that is published, and first of what is there before anything
+    /// is counted. Called from the ledger's thread: must not block.
+    #[must_use]
+    pub fn with_listener(self, mut listener: impl FnMut(&Arc<Snapshot>) + Send + 'static) -> Self {
+        listener(&Arc::new(self.table.snapshot()));
+        Ledger { listener: Box::new(listener), ..self }
     }
 
     /// Takes snapshots until all workers have left, then a last one with all that they counted.
@@ -366,6 +379,11 @@ impl Ledger {
     /// The time of a snapshot that is not a tick: before the next tick.
     fn in_between(&self, now: UnixMs) -> Option<UnixMs> {
         self.schedule.open().map(|open| now.min(open - Millis::new(1)))
+    }
+
+    /// Whether a snapshot has the time of [`Self::in_between`] only because the next tick is overdue.
+    fn is_overdue(&self, time: Option<UnixMs>) -> bool {
+        self.schedule.open().is_some_and(|open| time >= Some(open - Millis::new(1)))
     }
 
     /// Asks all workers for what they have counted, merges it and publishes it: as the tick at this
@@ -612,7 +630,9 @@ impl Ledger {
         self.look_at_clock();
         self.observer.look(Instant::now());
         let snapshot = self.table.take_snapshot(time, taken);
-        let snapshot = Arc::new(Snapshot { own: told(&self.metrics, &self.table), ..snapshot });
+        let own = told(&self.metrics, &self.table);
+        let is_complete = matches!(kind, Kind::Tick(_)) || !self.is_overdue(time);
+        let snapshot = Arc::new(Snapshot { is_complete, own, ..snapshot });
         self.last_snapshot = Some(taken);
         let mut is_appended = true;
         if let Some(store) = &mut self.store {
@@ -662,6 +682,7 @@ impl Ledger {
             self.metrics.last_tick.set(tick.seconds());
         }
         self.metrics.publish(Arc::clone(&snapshot.own));
+        (self.listener)(&snapshot);
         self.newest.send_replace(Some(snapshot));
         self.news.send_replace(());
         self.metrics.snapshots.inc();

@@ -19,6 +19,7 @@ mod diagnosis;
 mod direction;
 mod files;
 mod formats;
+mod history;
 mod http;
 mod interfaces;
 mod journal;

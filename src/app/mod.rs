@@ -3,6 +3,7 @@
 mod collected;
 mod counted;
 mod endpoints;
+mod last_hour;
 mod refusal;
 mod reload;
 mod running;
@@ -30,6 +31,7 @@ use crate::{
     diagnosis::Diagnosis,
     files::{self, Exposed},
     health::{Component, Health, State},
+    history::History,
     journal,
     ledger::{
         COLLECTOR, Identity, Ledger, LedgerConfig, Names, SeriesTable, Shard, Store, StoreError,
@@ -148,7 +150,7 @@ pub async fn run(
     let (ledger, shards, reader, names) =
         Ledger::new(&ledger_config, as_names, workers, Arc::clone(&metrics), store, component)
             .map_err(refuse_state)?;
-    let ledger = ledger.with_observer(diagnosis(&config, &counted, &health));
+    let (ledger, history) = heard(ledger, &config, &counted, &health)?;
     let (end, ended) = watch::channel(false);
     let names_handle = refresher.handle();
     let refresh = refresh(
@@ -165,19 +167,19 @@ pub async fn run(
             about: counted.about(),
             reader: reader.clone(),
             metrics: Arc::clone(&metrics),
+            history,
             health: health.clone(),
             reload: Some(reload.handle),
         };
         let config = ServerConfig { created: config.created.value, ..ServerConfig::default() };
         serve(listener, config, state, health.register("server"), until_end(ended))
     });
-    let published =
-        Published { reader: reader.clone(), runtime: tokio::runtime::Handle::current() };
+    let published = Arc::new(Published::new(&reader));
     let ledger = threads::thread(ledger_lifeline, || ledger.run())
         .context("starting the ledger's thread")?;
     let (source_end, source_ended) = tokio::sync::oneshot::channel();
     let sinks = sinks(&config, &counted, shards, state_dir.clone(), &places);
-    let source = sources.start(sinks, stored, Arc::new(published), &health, move || {
+    let source = sources.start(sinks, stored, published, &health, move || {
         if source_end.send(()).is_err() {
             tracing::debug!("the source has ended while the program was ending already");
         }
@@ -208,6 +210,17 @@ fn is_demo(config: &Config) -> bool {
     let collector = config.collector.as_ref();
     matches!(config.source, SourceConfig::Demo(_))
         || collector.is_some_and(|settings| settings.demo.is_some())
+}
+
+/// Has the ledger tell what it counts and publishes.
+fn heard(
+    ledger: Ledger,
+    config: &Config,
+    counted: &Counted,
+    health: &Health,
+) -> anyhow::Result<(Ledger, Option<History>)> {
+    let ledger = ledger.with_observer(diagnosis(config, counted, health));
+    last_hour::keep(ledger, config, health)
 }
 
 /// What watches how flows are counted.

@@ -156,8 +156,15 @@ fn log_malformed(origin: Origin<'_>, reason: Malformed, record: &str, held_back:
 /// Answers a source's questions about publication, on the source's own threads.
 #[derive(Debug)]
 pub(super) struct Published {
-    pub(super) reader: Reader,
-    pub(super) runtime: tokio::runtime::Handle,
+    reader: Reader,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Published {
+    /// What this reader reads. Called in the runtime.
+    pub(super) fn new(reader: &Reader) -> Self {
+        Published { reader: reader.clone(), runtime: tokio::runtime::Handle::current() }
+    }
 }
 
 impl Publication for Published {

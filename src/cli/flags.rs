@@ -277,6 +277,19 @@ pub struct CommonFlags {
         hide_short_help = true
     )]
     pub openmetrics_created: bool,
+    /// Memory for the traffic of the last hour; 0 for none.
+    ///
+    /// The page at / and /api/v1/traffic show it. Where that is not enough, less than an hour is kept.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_HISTORY_MAX_BYTES",
+        default_value = "32MiB",
+        value_name = "BYTES",
+        help_heading = "Scrape",
+        hide_short_help = true,
+        value_parser = units::bytes
+    )]
+    pub history_max_bytes: u64,
     #[command(flatten)]
     pub push: PushFlags,
     /// The directory for counts and positions; none to keep nothing.

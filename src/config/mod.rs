@@ -98,6 +98,8 @@ pub struct Config {
     pub listen: Setting<Option<ListenAddr>>,
     /// Whether `OpenMetrics` pages say when series began.
     pub created: Setting<bool>,
+    /// How much memory the last hour may take, for those who look at it; 0 for none.
+    pub history_max_bytes: Setting<u64>,
     /// The push side.
     pub push: PushConfig,
 }
@@ -183,6 +185,7 @@ impl Config {
             names,
             addr,
             openmetrics_created,
+            history_max_bytes,
             push,
             state_dir,
             sources,
@@ -252,6 +255,7 @@ impl Config {
             state_dir: Setting::of_flag(state_dir, "--state-dir", sources),
             listen,
             created: Setting::of_flag(openmetrics_created, "--openmetrics-created", sources),
+            history_max_bytes: Setting::of_flag(history_max_bytes, "--history-max-bytes", sources),
             push,
         })
     }
@@ -312,6 +316,7 @@ impl Config {
             state_dir,
             listen,
             created,
+            history_max_bytes,
             push: PushConfig { file: _, interval, endpoints: _, queue_max_bytes, queue_max_age },
         } = self;
         let mut fixed = Fixed::default();
@@ -327,6 +332,7 @@ impl Config {
         fixed.compare(state_dir, &new.state_dir);
         fixed.compare(listen, &new.listen);
         fixed.compare(created, &new.created);
+        fixed.compare(history_max_bytes, &new.history_max_bytes);
         fixed.compare(interval, &new.push.interval);
         fixed.compare(queue_max_bytes, &new.push.queue_max_bytes);
         fixed.compare(queue_max_age, &new.push.queue_max_age);

@@ -1,5 +1,6 @@
 //! The server through real sockets.
 
+mod api;
 mod limits;
 mod reload;
 
@@ -16,7 +17,8 @@ use flow_exporter::{
     asn::AsNames,
     flow::{Decoded, Flow},
     health::{Health, State},
-    ledger::{Ledger, LedgerConfig, Timestamps},
+    history::History,
+    ledger::{Ledger, LedgerConfig, Reader, Timestamps},
     listen_addr::ListenAddr,
     metrics::Metrics,
     publish::server::{Listener, ServerConfig, ServerState, bind, serve},
@@ -52,6 +54,7 @@ struct Exporter {
     addr: SocketAddr,
     metrics: Arc<Metrics>,
     health: Health,
+    reader: Reader,
     worker: mpsc::Sender<Order>,
     shutdown: Option<oneshot::Sender<()>>,
     server: JoinHandle<std::io::Result<()>>,
@@ -95,6 +98,11 @@ impl Exporter {
             Health::new().register("ledger"),
         )
         .expect("there is no journal to refuse it");
+        let history = History::new(1 << 20);
+        let ledger = ledger.with_listener({
+            let history = history.clone();
+            move |snapshot| history.take(snapshot)
+        });
         let (worker, orders) = mpsc::channel();
         let mut shard = shards.pop().expect("one worker has one shard");
         let waker = worker.clone();
@@ -133,8 +141,9 @@ impl Exporter {
         let health = Health::new();
         let state = ServerState {
             about: watch::channel("AS 64500 <from> a test".to_owned()).1,
-            reader,
+            reader: reader.clone(),
             metrics: Arc::clone(&metrics),
+            history: Some(history),
             health: health.clone(),
             reload,
         };
@@ -144,7 +153,7 @@ impl Exporter {
             drop(stopped.await);
         }));
         let shutdown = Some(shutdown);
-        Exporter { addr, metrics, health, worker, shutdown, server, _idle: idle }
+        Exporter { addr, metrics, health, reader, worker, shutdown, server, _idle: idle }
     }
 
     fn count(&self, flows: &[(u32, u32, u64, &str)]) {

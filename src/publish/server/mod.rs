@@ -1,11 +1,15 @@
-//! The HTTP server: `/metrics` for scrapes, health checks, reloads, and a status page for people.
+//! The HTTP server: `/metrics` for scrapes, health checks, reloads, a status page for people, and the
+//! API from which pages are made.
 //!
 //! [`bind`] and [`serve`] are separate steps, so that a bad address fails at startup and clients
 //! can connect from the first moment. `routes.rs` decides how each request is answered; `scrape.rs`
-//! renders the page while it is sent. `connections.rs`, `scrapes.rs` and `stall.rs` keep slow or
+//! renders the page while it is sent; `api` answers in JSON. `connections.rs`, `scrapes.rs` and `stall.rs` keep slow or
 //! numerous clients within the limits of [`ServerConfig`].
 
+mod answer;
+mod api;
 mod connections;
+mod event_body;
 mod home;
 mod listen;
 mod negotiate;
@@ -34,6 +38,7 @@ use crate::{
 };
 
 use self::{
+    api::Api,
     connections::{CloseReason, Connections, Slot},
     scrapes::{Bounds, Scrapes},
     stall::StallLimit,
@@ -68,6 +73,7 @@ pub async fn serve(
     let mut shutdown = pin!(shutdown);
     let (stop, stopping) = watch::channel(false);
     let mut tasks = JoinSet::new();
+    let api = Api::new(&state, &config, stopping.clone());
     let connections = Connections::new(config.max_connections, config.max_connections_per_peer);
     let scrapes = Scrapes::new(Bounds {
         scrapes: config.max_scrapes,
@@ -91,6 +97,7 @@ pub async fn serve(
                     peer,
                     slot,
                     scrapes: Arc::clone(&scrapes),
+                    api: api.clone(),
                     config: Arc::clone(&config),
                     state: Arc::clone(&state),
                 };
@@ -147,6 +154,7 @@ struct Client {
     peer: SocketAddr,
     slot: Slot,
     scrapes: Arc<Scrapes>,
+    api: Api,
     config: Arc<ServerConfig>,
     state: Arc<ServerState>,
 }
@@ -162,8 +170,9 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "can't set TCP_NODELAY");
     }
-    let Client { peer, slot, scrapes, config, state } = client;
-    let service = service_fn(|request| routes::respond(&config, &state, &slot, &scrapes, request));
+    let Client { peer, slot, scrapes, api, config, state } = client;
+    let service =
+        service_fn(|request| routes::respond(&config, &state, &slot, &scrapes, &api, request));
     let closer = slot.closer();
     let stream = TokioIo::new(StallLimit::new(stream, config.stall_timeout, closer.clone()));
     let result = {

@@ -2,14 +2,12 @@
 
 use std::{convert::Infallible, sync::Arc, time::Instant};
 
-use bytes::Bytes;
-use http_body_util::{Either, Full};
 use hyper::{
-    Method, Request, Response, StatusCode,
+    Method, Request, StatusCode,
     body::{Body, Incoming},
     header::{
-        ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
-        HeaderValue, RETRY_AFTER, VARY,
+        ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue,
+        RETRY_AFTER, VARY,
     },
 };
 
@@ -21,14 +19,14 @@ use crate::{
 };
 
 use super::{
+    answer::{self, Answer, full, plain, with_header},
+    api::{self, Api},
     connections::{CloseReason, Slot},
     home, negotiate,
     scrape::ScrapeBody,
     scrapes::Scrapes,
     state::{ServerConfig, ServerState},
 };
-
-type Answer = Response<Either<Full<Bytes>, ScrapeBody>>;
 
 /// The `path` label of paths that are not served: clients could make up any number of them.
 pub(super) const OTHER: &str = "other";
@@ -39,14 +37,13 @@ const PATHS: [&str; 4] = ["/metrics", "/-/healthy", "/-/ready", "/"];
 /// Reloads the configuration; served only if the program can do that.
 const RELOAD: &str = "/-/reload";
 
-const TEXT: &str = "text/plain; charset=utf-8";
-
 /// Answers a request, and counts it.
 pub(super) async fn respond(
     config: &ServerConfig,
     state: &ServerState,
     slot: &Slot,
     scrapes: &Arc<Scrapes>,
+    api: &Api,
     request: Request<Incoming>,
 ) -> Result<Answer, Infallible> {
     let arrived = Instant::now();
@@ -61,14 +58,18 @@ pub(super) async fn respond(
         RELOAD => ([Method::POST, Method::PUT], "POST, PUT"),
         _ => ([Method::GET, Method::HEAD], "GET, HEAD"),
     };
+    let is_api = parts.uri.path().starts_with(api::ROOT);
+    let refuse = |status, text: String| {
+        if is_api { api::error(status, &text) } else { plain(status, format!("{text}\n")) }
+    };
     let mut answer = if path == OTHER {
-        plain(StatusCode::NOT_FOUND, "Not found. See / for what is served.\n")
+        let where_to_look = if is_api { "docs/api.md" } else { "/" };
+        refuse(StatusCode::NOT_FOUND, format!("Not found. See {where_to_look} for what is served."))
     } else if !methods.contains(&parts.method) {
-        let advice = format!("Use {}.\n", allowed.replace(", ", " or "));
-        let answer = plain(StatusCode::METHOD_NOT_ALLOWED, advice);
-        with_header(answer, ALLOW, allowed)
+        let advice = format!("Use {}.", allowed.replace(", ", " or "));
+        with_header(refuse(StatusCode::METHOD_NOT_ALLOWED, advice), ALLOW, allowed)
     } else if has_body {
-        plain(StatusCode::PAYLOAD_TOO_LARGE, "Send the request without a body.\n")
+        refuse(StatusCode::PAYLOAD_TOO_LARGE, "Send the request without a body.".to_owned())
     } else {
         match path {
             RELOAD => reload(state.reload.as_ref()).await,
@@ -98,6 +99,10 @@ pub(super) async fn respond(
                     gzip,
                     ScrapeBody::new(page, gzip, arrived, metrics, scrape, answering),
                 )
+            }
+            path if is_api => {
+                let query = parts.uri.query().unwrap_or_default();
+                api.respond(path, query, parts.method == Method::GET, slot).await
             }
             "/-/healthy" => healthy(state),
             "/-/ready" => ready(state),
@@ -129,7 +134,7 @@ pub(super) fn announce(state: &ServerState) {
 
 /// The paths that are served.
 fn paths(state: &ServerState) -> impl Iterator<Item = &'static str> {
-    PATHS.into_iter().chain(state.reload.as_ref().map(|_| RELOAD))
+    PATHS.into_iter().chain(api::PATHS).chain(state.reload.as_ref().map(|_| RELOAD))
 }
 
 /// Counts a request by its path (one that is served, or [`OTHER`]) and the status of its answer.
@@ -139,7 +144,7 @@ pub(super) fn count(metrics: &Metrics, path: &str, code: &str) {
 
 /// The answer to a scrape.
 fn scraped(format: Format, gzip: bool, body: ScrapeBody) -> Answer {
-    let mut answer = Response::new(Either::Right(body));
+    let mut answer = answer::page(body);
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
@@ -204,19 +209,4 @@ fn told<'c>(components: impl Iterator<Item = &'c (String, State)>) -> String {
         text.extend([name, ": ", state.word(), ": ", &reason, "\n"]);
     }
     text
-}
-
-fn plain(status: StatusCode, text: impl Into<Bytes>) -> Answer {
-    full(status, TEXT, text)
-}
-
-fn full(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Either::Left(Full::new(body.into())));
-    *answer.status_mut() = status;
-    with_header(answer, CONTENT_TYPE, content_type)
-}
-
-fn with_header(mut answer: Answer, name: HeaderName, value: &'static str) -> Answer {
-    answer.headers_mut().insert(name, HeaderValue::from_static(value));
-    answer
 }

@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use crate::{health::Health, ledger::Reader, metrics::Metrics, reload::ReloadHandle};
+use crate::{
+    health::Health, history::History, ledger::Reader, metrics::Metrics, reload::ReloadHandle,
+};
 
 /// The server's limits.
 #[derive(Debug, Clone)]
@@ -48,6 +50,13 @@ pub struct ServerConfig {
     pub max_age: Duration,
     /// How long a scrape waits for such a snapshot before it gets the newest existing one.
     pub snapshot_wait: Duration,
+    /// Questions about traffic that are answered at once; others wait. Each takes a thread, and memory in
+    /// proportion to the number of series.
+    pub max_queries: usize,
+    /// Streams of events; one more is refused.
+    pub max_event_streams: usize,
+    /// The time between two events of a stream.
+    pub event_interval: Duration,
     /// How long connections may stay open once shutdown has begun.
     pub shutdown_deadline: Duration,
     /// Whether `OpenMetrics` pages have the time when each series began (`_created`).
@@ -68,6 +77,9 @@ impl Default for ServerConfig {
             stall_timeout: Duration::from_secs(30),
             max_age: Duration::from_secs(1),
             snapshot_wait: Duration::from_secs(2),
+            max_queries: 2,
+            max_event_streams: 16,
+            event_interval: Duration::from_secs(5),
             shutdown_deadline: Duration::from_secs(5),
             created: false,
         }
@@ -83,6 +95,8 @@ pub struct ServerState {
     pub reader: Reader,
     /// The program's own metrics, those of the server among them.
     pub metrics: Arc<Metrics>,
+    /// What was counted within the last hour, if that is kept.
+    pub history: Option<History>,
     /// The state of each component.
     pub health: Health,
     /// Reloads the configuration for `POST /-/reload`; without it, that path is not served.

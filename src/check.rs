@@ -3,6 +3,7 @@
 mod collector;
 mod flows;
 mod found;
+mod schemas;
 mod scrape;
 mod state;
 mod topic;
@@ -28,6 +29,7 @@ use crate::{
 
 use flows::Flows;
 use found::Found;
+use schemas::Asked;
 
 /// Tries everything, writes what it finds for people, and returns whether all of it works. Counts,
 /// sends and keeps nothing.
@@ -71,7 +73,8 @@ async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result
     let (tables, _) = tables.map_err(|error| ConfigError(error.to_string()))?;
     let counting = config.counting(tables);
     let names = names_of(&config)?;
-    let mut flows = Flows::new(schema, counting.clone());
+    let asked = Asked::new(&config, &counting)?;
+    let mut flows = Flows::new(schema, counting.clone(), asked);
     let mut cluster = None;
     match &config.source {
         SourceConfig::Demo(_) | SourceConfig::Collector => {}
@@ -98,6 +101,9 @@ async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result
                 }
             }
         }
+    }
+    if let Some(asked) = flows.asked() {
+        report.say(&asked.found().await)?;
     }
     if let Some(settings) = &config.collector {
         let (found, seen) = collector::look_at(settings.clone(), flows).await?;

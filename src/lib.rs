@@ -50,6 +50,7 @@ pub mod notation;
 pub mod pipeline;
 mod process;
 pub mod publish;
+pub mod registry;
 pub mod reload;
 pub mod schema;
 mod slots;

@@ -233,6 +233,11 @@ metrics! {
         records_skipped: IntCounterVec("flow_exporter_records_skipped_total", ["reason"]);
         /// Records that could not be decoded, by reason.
         decode_errors: IntCounterVec("flow_exporter_decode_errors_total", ["reason"]);
+        /// Requests for a schema to the schema registry, by what came of them: a schema, none that is known
+        /// or that can be used, or failed, after which it is asked again.
+        schema_requests: IntCounterVec("flow_exporter_schema_registry_requests_total", ["result"]);
+        /// Schemas of messages that are not known yet; partitions wait for them.
+        schemas_wanted: IntGauge("flow_exporter_schemas_wanted");
         /// Label values of counted flow records truncated to 1,024 bytes, by label; values with the
         /// same beginning are counted as one.
         label_values_truncated: IntCounterVec("flow_exporter_label_values_truncated_total", ["label"]);

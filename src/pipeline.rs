@@ -24,7 +24,7 @@ use crate::{
     flow::{
         AvroSource, Decoder, Format, Formats, Malformed, Plan, Rates, Record, Slot,
         datagram::{Activity, Datagram, Datagrams, Settings},
-        datagram_of, quoted,
+        datagram_of, framed_id, quoted,
     },
     schema::{Class, Dimension, Field, Filter, Schema},
     traffic::{Counts, Ignored, Interfaces, Rule, Sampling},
@@ -165,20 +165,18 @@ impl Pipeline {
     /// then; the message must not be given to [`Pipeline::message`] before.
     #[inline]
     pub fn awaits(&mut self, payload: &[u8]) -> bool {
-        matches!(self.counting.avro, AvroSource::Registry(_)) && self.awaits_schema(payload)
+        let has_registry = matches!(self.counting.avro, AvroSource::Registry(_));
+        has_registry && framed_id(payload).is_some() && self.awaits_schema(payload)
     }
 
     #[inline(never)]
     fn awaits_schema(&mut self, payload: &[u8]) -> bool {
         let Pipeline { counting, others, schema, .. } = self;
-        let number = counting.formats.of(payload);
-        let Some(number) =
-            number.filter(|&number| counting.formats.all()[number] == Format::PmacctAvro)
-        else {
-            return false;
-        };
-        let make = || Reader::new(&Format::PmacctAvro, schema, counting.clone());
-        others[number].get_or_insert_with(make).decoder.awaits(payload)
+        let Some(number) = counting.formats.of(payload) else { return false };
+        let format = &counting.formats.all()[number];
+        let make = || Reader::new(format, schema, counting.clone());
+        *format == Format::PmacctAvro
+            && others[number].get_or_insert_with(make).decoder.awaits(payload)
     }
 
     /// Decodes a message and counts what is in it. Calls `malformed` for each record that can't be

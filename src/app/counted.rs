@@ -62,6 +62,11 @@ impl Counted {
         }
     }
 
+    /// How flows are counted now.
+    pub(super) fn counting(&self) -> Counting {
+        self.counting.borrow().clone()
+    }
+
     pub(super) fn rule(&self) -> Rule {
         self.counting.borrow().rule.clone()
     }
@@ -106,7 +111,9 @@ impl Counted {
         ledger: &Reader,
     ) -> Result<(bool, Vec<String>), ChangeError> {
         let before = self.counting.borrow().clone();
-        let counting = config.counting(before.tables.clone());
+        // Schemas of a registry stay known.
+        let avro = before.avro.clone();
+        let counting = Counting { avro, ..config.counting(before.tables.clone()) };
         let rule = (counting.rule != before.rule).then(|| counting.rule.clone());
         let resampled = (counting.sampling != before.sampling)
             .then(|| "sampling rates changed: series continue".to_owned());

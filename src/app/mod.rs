@@ -26,10 +26,11 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     clock::UnixMs,
-    config::{Config, ConfigError, SourceConfig},
+    config::{AvroConfig, Config, ConfigError, SourceConfig},
     demo::Demo,
     diagnosis::Diagnosis,
     files::{self, Exposed},
+    flow::AvroSource,
     health::{Component, Health, State},
     history::History,
     journal,
@@ -39,10 +40,12 @@ use crate::{
     listen_addr::ListenAddr,
     metrics::Metrics,
     names::{self, Announcement, Refresher},
+    pipeline::Counting,
     publish::{
         pusher,
         server::{self, Listener, ServerConfig, ServerState},
     },
+    registry::{self, Registry},
     reload::{ReloadHandle, ReloadRequests},
     schema::{Schema, View},
     source::kafka::Stored,
@@ -62,13 +65,14 @@ use sink::{CountingSink, Published};
 use source::Sources;
 
 /// The entries of the state directory.
-const STATE_ENTRIES: [&str; 6] = [
+const STATE_ENTRIES: [&str; 7] = [
     journal::DIRECTORY,
     pusher::ENDPOINTS,
     pusher::QUARANTINE,
     names::TABLE,
     names::ORIGIN,
     collected::EXPORTERS,
+    registry::SCHEMAS,
 ];
 
 /// What reloading needs.
@@ -113,6 +117,7 @@ pub async fn run(
     let counted = Counted::new(counting, watch.as_ref(), &config, demo.as_ref());
     let identity = identity(&config.source, counted.rule());
     let state_dir = state_dir(&config, &identity)?;
+    let registry = registry(&config, &counted.counting(), state_dir.as_deref())?;
     let store = store(&config, &identity, &schema, state_dir.as_deref()).map_err(refuse_state)?;
     // The demo's topic is another one at each start, without any message.
     let stored = store.as_ref().filter(|_| demo.is_none()).map(stored).unwrap_or_default();
@@ -153,14 +158,11 @@ pub async fn run(
     let (ledger, history) = heard(ledger, &config, &counted, &health)?;
     let (end, ended) = watch::channel(false);
     let names_handle = refresher.handle();
-    let refresh = refresh(
-        refresher,
-        Arc::clone(&metrics),
-        names,
-        health.register("AS names"),
-        until_end(ended.clone()),
-    );
+    let refresh =
+        refresh(refresher, Arc::clone(&metrics), names, &health, until_end(ended.clone()));
     let watch = watch.map(|watch| self::watch(watch, &health, until_end(ended.clone())));
+    let registry =
+        registry.map(|each| ask(each, Arc::clone(&metrics), &health, until_end(ended.clone())));
     let endpoints = endpoints.start(log, reader.clone())?;
     let serve = listener.map(|listener| {
         let state = ServerState {
@@ -197,7 +199,7 @@ pub async fn run(
         state_dir,
         metrics: Arc::clone(&metrics),
     };
-    let running = Running { source, ledger, reloader, end, serve, refresh, watch, demo };
+    let running = Running { source, ledger, reloader, end, serve, refresh, watch, registry, demo };
     running.until(stop, source_ended, &health).await?;
     if is_finite {
         totals::tell(&metrics);
@@ -283,9 +285,10 @@ fn refresh(
     refresher: Refresher,
     metrics: Arc<Metrics>,
     names: Names,
-    component: Component,
+    health: &Health,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> JoinHandle<()> {
+    let component = health.register("AS names");
     component.set(State::Ready);
     threads::task(component.lifeline("refresh"), async move {
         let announce = move |announcement| match announcement {
@@ -307,6 +310,36 @@ fn watch(
     component.set(State::Ready);
     threads::task(component.lifeline("watch"), async move {
         watch.run(shutdown).await;
+        component.finish();
+    })
+}
+
+/// The schema registry of messages of Avro, if there is one.
+fn registry(
+    config: &Config,
+    counting: &Counting,
+    state_dir: Option<&Path>,
+) -> Result<Option<Registry>, ConfigError> {
+    let (AvroConfig::Registry(registry), AvroSource::Registry(schemas)) =
+        (&config.avro.value, &counting.avro)
+    else {
+        return Ok(None);
+    };
+    let registry = Registry::new(registry, schemas.clone(), state_dir);
+    registry.map(Some).map_err(|error| config.avro.origin.error(error))
+}
+
+/// Starts to ask a schema registry.
+fn ask(
+    registry: Registry,
+    metrics: Arc<Metrics>,
+    health: &Health,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
+    let component = health.register("schema registry");
+    component.set(State::Ready);
+    threads::task(component.lifeline("ask"), async move {
+        registry.run(metrics, &component, shutdown).await;
         component.finish();
     })
 }

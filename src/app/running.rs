@@ -31,6 +31,7 @@ pub(super) struct Running {
     pub(super) serve: Option<JoinHandle<io::Result<()>>>,
     pub(super) refresh: JoinHandle<()>,
     pub(super) watch: Option<JoinHandle<()>>,
+    pub(super) registry: Option<JoinHandle<()>>,
     pub(super) demo: Option<Demo>,
 }
 
@@ -76,7 +77,8 @@ impl Running {
     /// pushers when the ledger has published its last snapshot. A failure does not keep the others
     /// from ending.
     async fn drain(self) -> anyhow::Result<()> {
-        let Running { mut source, ledger, reloader, end, serve, refresh, watch, demo } = self;
+        let Running { mut source, ledger, reloader, end, serve, refresh, watch, registry, demo } =
+            self;
         // From now on, reloads are refused.
         let Reloader { endpoints, requests, .. } = reloader;
         drop(requests);
@@ -98,6 +100,10 @@ impl Running {
             Some(watch) => watch.await.context("waiting for the watch of address tables"),
             None => Ok(()),
         };
+        let asked = match registry {
+            Some(registry) => registry.await.context("waiting for the schema registry"),
+            None => Ok(()),
+        };
         if let Some(demo) = demo {
             demo.stop();
         }
@@ -105,7 +111,8 @@ impl Running {
         pushed?;
         served?.context("serving HTTP")?;
         refreshed?;
-        watched
+        watched?;
+        asked
     }
 }
 

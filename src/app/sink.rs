@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::{
     clock::UnixMs,
     diagnosis::ExporterTally,
-    flow::{Malformed, datagram::Datagram},
+    flow::{AvroSource, Malformed, datagram::Datagram},
     ledger::{Reader, Shard},
     log_limit::LogLimit,
     pipeline::{Counting, Pipeline},
@@ -74,6 +74,10 @@ impl CountingSink {
 }
 
 impl Sink for CountingSink {
+    fn must_wait(&mut self, payload: &[u8]) -> bool {
+        self.pipeline.awaits(payload)
+    }
+
     fn message(&mut self, Message { origin, time, sender, payload }: Message<'_>) {
         let counts = self.shard.counts(time);
         if let Some(sender) = sender {
@@ -127,6 +131,9 @@ impl Sink for CountingSink {
     }
 
     fn wake_with(&mut self, waker: Arc<dyn Fn() + Send + Sync>) {
+        if let AvroSource::Registry(schemas) = &self.counting.borrow().avro {
+            schemas.wake_with(Arc::clone(&waker));
+        }
         self.shard.wake_with(waker);
     }
 }

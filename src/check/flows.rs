@@ -16,7 +16,7 @@ use crate::{
     traffic::{Counts, Rule},
 };
 
-use super::{found::Found, views::ViewTally};
+use super::{found::Found, schemas::Asked, views::ViewTally};
 
 /// How much of a file is read, in bytes.
 const FILE_BYTES: u64 = 1 << 20;
@@ -39,13 +39,15 @@ pub(super) struct Flows {
     /// Messages by the number of their format.
     by_format: Vec<u64>,
     datagrams: u64,
+    /// The schema registry, if there is one.
+    asked: Option<Asked>,
     /// What was not read of the input, if it is a capture.
     unread: Option<Unread>,
 }
 
 impl Flows {
-    /// Without messages.
-    pub(super) fn new(schema: Schema, counting: Counting) -> Self {
+    /// Without messages. `asked` finds out the schemas that they need.
+    pub(super) fn new(schema: Schema, counting: Counting, asked: Option<Asked>) -> Self {
         let schema = Arc::new(schema);
         Flows {
             by_format: vec![0; counting.formats.all().len()],
@@ -58,6 +60,7 @@ impl Flows {
             views: ViewTally::new(schema),
             is_left: false,
             datagrams: 0,
+            asked,
             unread: None,
         }
     }
@@ -67,8 +70,21 @@ impl Flows {
         if let Some(number) = self.formats.of(payload) {
             self.by_format[number] += 1;
         }
+        if let Some(asked) = &mut self.asked
+            && self.pipeline.awaits(payload)
+        {
+            asked.ask();
+            if self.pipeline.awaits(payload) {
+                return;
+            }
+        }
         self.pipeline.message(payload, &mut self.counts, |reason, _| malformed(reason.label()));
         self.add();
+    }
+
+    /// What the schema registry said, if there is one.
+    pub(super) fn asked(&mut self) -> Option<Asked> {
+        self.asked.take()
     }
 
     /// How many records of each kind there were, in one line.

@@ -74,8 +74,8 @@ fn look_into(
     for (partition, malformed) in newest.iter().filter(|(_, malformed)| !malformed.is_empty()) {
         let reasons: Vec<&str> = malformed.iter().copied().collect();
         findings.push(format!(
-            "the newest message of partition {partition} has records that can't be decoded ({}): have \
-             pmacct write JSON (kafka_output: json)",
+            "the newest message of partition {partition} has records that can't be decoded ({}): see \
+             docs/formats.md, or have pmacct write JSON (kafka_output: json)",
             reasons.join(", ")
         ));
     }

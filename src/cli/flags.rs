@@ -244,6 +244,52 @@ pub struct SchemaFlags {
     /// JSON are then records of this schema.
     #[arg(long, env = "FLOW_EXPORTER_AVRO_SCHEMA", value_name = "FILE", hide_short_help = true)]
     pub avro_schema: Option<PathBuf>,
+    /// The schema registry of Avro messages, such as `http://registry:8081`.
+    ///
+    /// For messages that begin with the id of their schema (pmacct's `kafka_avro_schema_registry`). While
+    /// it is away, partitions wait at messages whose schema is not known yet.
+    #[arg(long, env = "FLOW_EXPORTER_SCHEMA_REGISTRY", value_name = "URL", hide_short_help = true)]
+    pub schema_registry: Option<String>,
+    /// User name for basic authentication at the schema registry.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_SCHEMA_REGISTRY_USERNAME",
+        value_name = "NAME",
+        hide_short_help = true,
+        requires = "schema_registry"
+    )]
+    pub schema_registry_username: Option<String>,
+    /// File with the password for basic authentication there.
+    ///
+    /// The environment variable `FLOW_EXPORTER_SCHEMA_REGISTRY_PASSWORD` holds the password itself.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_SCHEMA_REGISTRY_PASSWORD_FILE",
+        value_name = "FILE",
+        hide_short_help = true,
+        requires = "schema_registry"
+    )]
+    pub schema_registry_password_file: Option<PathBuf>,
+    /// File with a bearer token for the schema registry.
+    ///
+    /// The environment variable `FLOW_EXPORTER_SCHEMA_REGISTRY_BEARER_TOKEN` holds the token itself.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_SCHEMA_REGISTRY_BEARER_TOKEN_FILE",
+        value_name = "FILE",
+        hide_short_help = true,
+        requires = "schema_registry"
+    )]
+    pub schema_registry_bearer_token_file: Option<PathBuf>,
+    /// Certificate authorities to trust there, in PEM [default: the system's].
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_SCHEMA_REGISTRY_CA_FILE",
+        value_name = "FILE",
+        hide_short_help = true,
+        requires = "schema_registry"
+    )]
+    pub schema_registry_ca_file: Option<PathBuf>,
 }
 
 /// Flags that counting and the demo share.

@@ -21,8 +21,12 @@ use super::{
 /// The prefix of our environment variables.
 const PREFIX: &str = "FLOW_EXPORTER_";
 /// Variables that hold secrets, for which there are no flags.
-const SECRETS: [&str; 2] =
-    ["FLOW_EXPORTER_REMOTE_WRITE_PASSWORD", "FLOW_EXPORTER_REMOTE_WRITE_BEARER_TOKEN"];
+const SECRETS: [&str; 4] = [
+    "FLOW_EXPORTER_REMOTE_WRITE_PASSWORD",
+    "FLOW_EXPORTER_REMOTE_WRITE_BEARER_TOKEN",
+    "FLOW_EXPORTER_SCHEMA_REGISTRY_PASSWORD",
+    "FLOW_EXPORTER_SCHEMA_REGISTRY_BEARER_TOKEN",
+];
 
 /// Why a command line is not followed.
 #[derive(Debug)]

@@ -8,12 +8,16 @@ use std::{
 
 use crate::{
     cli::{SchemaFlags, Sources},
-    flow::{AvroFraming, AvroSchema, AvroSource},
+    flow::{AvroFraming, AvroSchema, AvroSource, Schemas},
+    publish::pusher::{Auth, SecretSource},
+    registry::RegistryConfig,
     text_file,
 };
 
 use super::{
+    credentials::Credentials,
     error::ConfigError,
+    http,
     setting::{Origin, Setting},
     source::SourceConfig,
     yaml::Field,
@@ -31,6 +35,8 @@ pub enum AvroConfig {
         /// What it says.
         schema: Arc<AvroSchema>,
     },
+    /// A registry with the schemas of messages that have their ids.
+    Registry(Box<RegistryConfig>),
 }
 
 impl AvroConfig {
@@ -39,35 +45,46 @@ impl AvroConfig {
         match self {
             AvroConfig::None => None,
             AvroConfig::File { .. } => Some(AvroFraming::Bare),
+            AvroConfig::Registry(_) => Some(AvroFraming::Registry),
         }
     }
 
-    /// What decoders need to know.
+    /// What decoders need to know. Of a registry, no schema is known yet.
     pub fn lower(&self) -> AvroSource {
         match self {
             AvroConfig::None => AvroSource::None,
             AvroConfig::File { schema, .. } => AvroSource::File(Arc::clone(schema)),
+            AvroConfig::Registry(_) => AvroSource::Registry(Schemas::default()),
         }
     }
 }
 
 const SCHEMA: &str = "--avro-schema";
+const REGISTRY: &str = "--schema-registry";
 
 /// What the flags ask for, or else the file of `--config`.
 pub(super) fn avro(
-    flags: SchemaFlags,
+    flags: &SchemaFlags,
     of_file: Option<Setting<AvroConfig>>,
     source: &SourceConfig,
     sources: &Sources,
 ) -> Result<Setting<AvroConfig>, ConfigError> {
-    let of_flags = flags
-        .avro_schema
-        .map(|path| {
+    let of_flags = match (&flags.avro_schema, &flags.schema_registry) {
+        (None, None) => None,
+        (Some(path), None) => {
             let origin = Origin::of_flag(SCHEMA, sources);
-            let value = file(&path).map_err(|problem| origin.error(problem))?;
-            Ok(Setting { value, origin })
-        })
-        .transpose()?;
+            let value = file(path).map_err(|problem| origin.error(problem))?;
+            Some(Setting { value, origin })
+        }
+        (None, Some(url)) => {
+            let origin = Origin::of_flag(REGISTRY, sources);
+            let registry = RegistryConfig::new(url).map_err(|problem| origin.error(problem))?;
+            Some(Setting { value: of_flags(registry, flags)?, origin })
+        }
+        (Some(_), Some(_)) => {
+            return Err(ConfigError(format!("{SCHEMA} and {REGISTRY}: {ONE_OF_THEM}")));
+        }
+    };
     let given = match (of_flags, of_file) {
         (Some(flag), Some(file)) => {
             let what = format!("the schema is given in {} as well: give it once", file.origin);
@@ -82,6 +99,25 @@ pub(super) fn avro(
         return Err(given.origin.error("Avro is read from Kafka: give --brokers and --topic"));
     }
     Ok(given)
+}
+
+/// Whether a message begins with an id can't be told by its bytes.
+const ONE_OF_THEM: &str =
+    "messages are either written with a registry or without: give one of them";
+
+/// A registry with what the flags say of it.
+fn of_flags(mut registry: RegistryConfig, flags: &SchemaFlags) -> Result<AvroConfig, ConfigError> {
+    let credentials = Credentials {
+        username: flags.schema_registry_username.as_deref(),
+        password_file: flags.schema_registry_password_file.as_deref(),
+        token_file: flags.schema_registry_bearer_token_file.as_deref(),
+        flags: REGISTRY,
+        variables: "FLOW_EXPORTER_SCHEMA_REGISTRY",
+        server: "the schema registry",
+    };
+    registry.auth = credentials.auth()?;
+    registry.tls.ca = flags.schema_registry_ca_file.clone().map(SecretSource::File);
+    Ok(AvroConfig::Registry(Box::new(registry)))
 }
 
 /// The schema in a file.
@@ -113,6 +149,30 @@ pub(super) fn of_file(
             let value = file(&directory.join(field.text()?)).map_err(|what| field.error(what))?;
             Ok(Setting { value, origin: field.origin() })
         })?;
-        schema.ok_or_else(|| field.error("give schema_file"))
+        let registry = section.get("schema_registry", |field| {
+            let value = AvroConfig::Registry(Box::new(registry(field, directory)?));
+            Ok(Setting { value, origin: field.origin() })
+        })?;
+        match (schema, registry) {
+            (Some(_), Some(_)) => Err(field.error(ONE_OF_THEM)),
+            (one, other) => {
+                one.or(other).ok_or_else(|| field.error("give schema_file or schema_registry"))
+            }
+        }
+    })
+}
+
+/// The section of a registry.
+fn registry(field: &Field<'_>, directory: &Path) -> Result<RegistryConfig, ConfigError> {
+    field.section(|section| {
+        let url = section.get("url", |field| field.parse(RegistryConfig::new))?;
+        let mut registry = url.ok_or_else(|| field.error("the url is missing"))?;
+        registry.auth = http::auth(section, directory)?;
+        if matches!(registry.auth, Auth::SigV4(_)) {
+            return Err(field.error("sigv4 is no way to authenticate at a schema registry"));
+        }
+        registry.tls = http::tls(section, directory)?;
+        registry.proxy = http::proxy(section)?;
+        Ok(registry)
     })
 }

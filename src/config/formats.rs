@@ -47,9 +47,10 @@ pub(super) fn formats(
     let framing = avro.value.framing();
     let is_avro = chosen.value == Format::PmacctAvro.name();
     if is_avro && framing.is_none() {
-        return Err(chosen
-            .origin
-            .error(format_args!("{} needs a schema: give --avro-schema", chosen.value)));
+        return Err(chosen.origin.error(format_args!(
+            "{} needs a schema: give --avro-schema or --schema-registry",
+            chosen.value
+        )));
     }
     if framing.is_some() && !is_avro && chosen.value != AUTO {
         return Err(avro.origin.error(format_args!(

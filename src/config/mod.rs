@@ -9,12 +9,14 @@ mod avro;
 mod changes;
 mod collector;
 mod contradiction;
+mod credentials;
 mod direction;
 mod endpoint;
 mod error;
 mod exporters;
 mod file;
 mod formats;
+mod http;
 mod labels;
 mod pairs;
 mod push;
@@ -136,7 +138,7 @@ impl Config {
             let collector = collector::collector(collect, of_file, sources)?;
             Ok((source::source(source, collector.is_some(), sources)?, collector))
         };
-        Config::new(sources, workers, direction, schemas, common, NamesSource::Auto)
+        Config::new(sources, workers, direction, &schemas, common, NamesSource::Auto)
     }
 
     /// What the flags for the demo ask for.
@@ -161,7 +163,7 @@ impl Config {
         };
         let schemas = SchemaFlags::default();
         let names = NamesSource::Embedded;
-        let mut config = Config::new(sources, None, direction, schemas, common, names)?;
+        let mut config = Config::new(sources, None, direction, &schemas, common, names)?;
         if collect {
             config.exporters.value.name(demo::router_names());
         }
@@ -175,7 +177,7 @@ impl Config {
         ) -> Result<(SourceConfig, Option<CollectorSettings>), ConfigError>,
         workers: Option<usize>,
         direction: DirectionFlags,
-        schemas: SchemaFlags,
+        schemas: &SchemaFlags,
         flags: CommonFlags,
         default_names: NamesSource,
     ) -> Result<Self, ConfigError> {

@@ -1,21 +1,17 @@
 //! The settings of push: the endpoint of the flags and those of the file of `--config`.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use crate::{
     cli::{EndpointFlags, PushFlags, Sources, WriteOrder, WriteProtocol},
     journal::JournalConfig,
     publish::pusher::{
-        Auth, Order, ProtocolChoice, ProxyConfig, PusherConfig, Secret, SecretSource, TlsConfig,
+        Order, ProtocolChoice, ProxyConfig, PusherConfig, Secret, SecretSource, TlsConfig,
     },
-    text_file,
 };
 
 use super::{
+    credentials::Credentials,
     endpoint::{self, Endpoint},
     error::ConfigError,
     file::{self, File, OfFile},
@@ -174,8 +170,16 @@ fn of_flags(
         ));
     }
     let headers = pairs(&flags.remote_write_header, "--remote-write-header")?;
+    let credentials = Credentials {
+        username: flags.remote_write_username.as_deref(),
+        password_file: flags.remote_write_password_file.as_deref(),
+        token_file: flags.remote_write_bearer_token_file.as_deref(),
+        flags: "--remote-write",
+        variables: "FLOW_EXPORTER_REMOTE_WRITE",
+        server: "remote write",
+    };
     let config = PusherConfig {
-        auth: auth(&flags)?,
+        auth: credentials.auth()?,
         timeout: flags.remote_write_timeout,
         headers: headers.into_iter().map(|(name, value)| (name, Secret::new(value))).collect(),
         tls: TlsConfig {
@@ -220,70 +224,10 @@ impl From<WriteOrder> for Order {
     }
 }
 
-fn auth(flags: &EndpointFlags) -> Result<Auth, ConfigError> {
-    let password = secret(
-        flags.remote_write_password_file.as_deref(),
-        "--remote-write-password-file",
-        "FLOW_EXPORTER_REMOTE_WRITE_PASSWORD",
-    )?;
-    let token = secret(
-        flags.remote_write_bearer_token_file.as_deref(),
-        "--remote-write-bearer-token-file",
-        "FLOW_EXPORTER_REMOTE_WRITE_BEARER_TOKEN",
-    )?;
-    let wrong = |line: &str| Err(ConfigError(line.to_owned()));
-    match (flags.remote_write_username.as_deref(), password, token) {
-        (None, None, None) => Ok(Auth::None),
-        (Some(username), Some(password), None) => {
-            Ok(Auth::Basic { username: SecretSource::value(username), password })
-        }
-        (None, None, Some(token)) => Ok(Auth::bearer(token)),
-        (Some(_), None, None) => {
-            wrong("--remote-write-username without a password: give --remote-write-password-file")
-        }
-        (None, Some(_), None) => {
-            wrong("a password for remote write without a user: give --remote-write-username")
-        }
-        (_, _, Some(_)) => wrong(
-            "--remote-write-bearer-token-file and --remote-write-username: give one way to \
-             authenticate",
-        ),
-    }
-}
-
 fn pairs(texts: &[String], flag: &'static str) -> Result<Vec<(String, String)>, ConfigError> {
     texts
         .iter()
         .filter(|text| !text.is_empty())
         .map(|text| pair(text, || flag.to_owned()))
         .collect()
-}
-
-/// A secret from a file, which is read again when it changes, or from the environment.
-fn secret(
-    file: Option<&Path>,
-    flag: &str,
-    variable: &str,
-) -> Result<Option<SecretSource>, ConfigError> {
-    if let Some(file) = file {
-        // Tried here, where the flag's name is known.
-        return match text_file::read_regular(file) {
-            Ok(text) if text.trim().is_empty() => {
-                Err(ConfigError(format!("{flag} {}: the file is empty", file.display())))
-            }
-            Ok(_) => Ok(Some(SecretSource::File(file.to_owned()))),
-            Err(error) => Err(ConfigError(format!("{flag} {}: {error}", file.display()))),
-        };
-    }
-    match std::env::var(variable) {
-        Ok(text) => {
-            // Set to nothing counts as unset.
-            let secret = text.trim_end_matches(['\r', '\n']);
-            Ok((!secret.is_empty()).then(|| SecretSource::value(secret)))
-        }
-        Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(std::env::VarError::NotUnicode(_)) => {
-            Err(ConfigError(format!("{variable}: is not UTF-8")))
-        }
-    }
 }

@@ -115,7 +115,7 @@ impl Foreign {
             Foreign::Binary => {
                 "give --avro-schema if they are pmacct's Avro, or set kafka_output: json"
             }
-            Foreign::Registry => "have the records written as plain JSON (kafka_output: json)",
+            Foreign::Registry => "give --schema-registry, where their schemas are",
             Foreign::Connect => "set value.converter.schemas.enable=false in the connector",
             Foreign::Quoted => {
                 "have them written as they are: Kafka Connect does with value.converter=\

@@ -35,6 +35,12 @@ impl Bound {
 
 /// Takes the messages of some partitions. Lives on one of the source's threads.
 pub trait Sink: Send + 'static {
+    /// Whether a message can't be taken yet. It is to be held back then with all behind it, and tried
+    /// again when the sink wakes its thread. Asked for each message of a source that can wait.
+    fn must_wait(&mut self, _payload: &[u8]) -> bool {
+        false
+    }
+
     /// Takes one message.
     fn message(&mut self, message: Message<'_>);
 
@@ -63,7 +69,8 @@ pub trait Sink: Send + 'static {
     /// twice: what is not published yet is lost in a crash.
     fn ask_for_snapshot(&mut self) {}
 
-    /// Gives the sink the means to wake its thread when a hand-over is due.
+    /// Gives the sink the means to wake its thread when a hand-over is due, or a message can be taken for
+    /// which it had to wait.
     fn wake_with(&mut self, waker: Arc<dyn Fn() + Send + Sync>);
 }
 

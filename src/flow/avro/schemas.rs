@@ -60,9 +60,9 @@ impl Schemas {
         None
     }
 
-    /// An id of which something is to be found out.
-    pub fn wanted(&self) -> Option<u32> {
-        self.state().wanted.first().copied()
+    /// The ids of which something is to be found out.
+    pub fn wanted(&self) -> Vec<u32> {
+        self.state().wanted.iter().copied().collect()
     }
 
     /// Takes up what is known of an id, and calls those who wait.

@@ -9,25 +9,25 @@ use super::config::BackoffBounds;
 
 /// Waits that double. It only says how long: others do the waiting.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     bounds: BackoffBounds,
     next: Duration,
 }
 
 impl Backoff {
-    pub(super) fn new(bounds: BackoffBounds) -> Self {
+    pub(crate) fn new(bounds: BackoffBounds) -> Self {
         Backoff { bounds, next: bounds.min }
     }
 
     /// The endpoint has accepted a request: the next wait is the shortest one.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = self.bounds.min;
     }
 
     /// The wait after a failure: twice the one before, within bounds, shortened by up to 10 % so
     /// that a fleet does not come back all at once; or, if longer, what the endpoint asked for,
     /// lengthened by up to 10 %.
-    pub(super) fn after_failure(&mut self, retry_after: Option<Duration>) -> Duration {
+    pub(crate) fn after_failure(&mut self, retry_after: Option<Duration>) -> Duration {
         let jitter = random_fraction() / 10.0;
         let wait = self.next.mul_f64(1.0 - jitter);
         self.next = (self.next * 2).min(self.bounds.max);

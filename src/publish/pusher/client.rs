@@ -75,7 +75,7 @@ impl Files {
 
 /// Sends requests to one server. The underlying client is rebuilt when a file with a certificate or
 /// a key changes.
-pub(super) struct HttpClient {
+pub(crate) struct HttpClient {
     /// The prefix of the settings' names, for errors.
     place: &'static str,
     tls: TlsConfig,
@@ -97,7 +97,7 @@ struct Built {
 impl HttpClient {
     /// A client for the server of `url`. `place` is the prefix of the settings' names in errors.
     /// `mask` learns what is sent in confidence.
-    pub(super) fn new(
+    pub(crate) fn new(
         place: &'static str,
         tls: &TlsConfig,
         proxy: &ProxyConfig,
@@ -151,7 +151,7 @@ impl HttpClient {
 
     /// Sends a request and returns the head of the answer. Redirects are not followed: the content
     /// of the request is for this server alone.
-    pub(super) async fn execute(&self, mut request: Request) -> reqwest::Result<Response> {
+    pub(crate) async fn execute(&self, mut request: Request) -> reqwest::Result<Response> {
         learn_request(&self.mask, &request);
         if let Some(renamed) = &self.renamed {
             renamed.apply(&mut request);
@@ -161,12 +161,12 @@ impl HttpClient {
 
     /// The beginning of a message of the server (or of a proxy) for people: on one line, with
     /// secrets masked.
-    pub(super) fn excerpt(&self, text: &[u8]) -> String {
+    pub(crate) fn excerpt(&self, text: &[u8]) -> String {
         one_line(&self.mask.apply(text, MESSAGE_LIMIT_BYTES))
     }
 
     /// An error with its causes, for people.
-    pub(super) fn describe(&self, error: reqwest::Error) -> String {
+    pub(crate) fn describe(&self, error: reqwest::Error) -> String {
         self.excerpt(describe(error).as_bytes())
     }
 

@@ -45,8 +45,10 @@ use crate::{
 
 use super::remote_write::{Encoder, ExternalLabels, Families};
 
-use backoff::Backoff;
+pub(crate) use auth::Authenticator;
+pub(crate) use backoff::Backoff;
 use canary::Canary;
+pub(crate) use client::HttpClient;
 pub use config::{
     Auth, AwsEnvironment, BackoffBounds, CompressionChoice, OAuth2Config, Order, ProtocolChoice,
     ProxyConfig, PusherConfig, PusherConfigError, Secret, SecretSource, SigV4Config, TlsConfig,

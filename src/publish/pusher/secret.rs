@@ -72,7 +72,7 @@ pub(super) struct SecretError {
 /// link, and a rewrite within the resolution of the clock changes only the content. While a file
 /// can't be read, for example on an unreachable network file system, its last content stays in use.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(crate) struct Watched {
     /// The name of the setting.
     setting: String,
     source: SecretSource,

@@ -46,7 +46,7 @@ struct Assigned {
     /// Whether an error came in place of a message: nothing more is read until the control thread
     /// restarts the partition.
     halted: bool,
-    /// The timestamp of the next message, if it is past the bound.
+    /// The timestamp of the next message, if it is past the bound, or can't be taken yet.
     held: Option<UnixMs>,
     /// The newest timestamp that was given to the sink.
     newest: Option<UnixMs>,
@@ -170,6 +170,11 @@ impl<S: Sink> Worker<S> {
                     }
                     // Looked at for each message, since a few can fill what one of them may pass.
                     if sink.hand_over_is_due() {
+                        return ControlFlow::Break(());
+                    }
+                    if sink.must_wait(payload) {
+                        // No tick passes it.
+                        *held = Some(usable(time, now).unwrap_or(now));
                         return ControlFlow::Break(());
                     }
                     let time = match bound.map(|bound| (bound, usable(time, now))) {

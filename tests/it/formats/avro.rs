@@ -276,10 +276,10 @@ fn a_message_behind_an_id_waits_for_its_schema_and_markers_are_told_by_theirs() 
     assert!(!take(json.as_bytes()).0, "JSON waits for nothing");
     for _ in 0..2 {
         assert!(take(&data).0);
-        assert_eq!(schemas.wanted(), Some(100_001));
+        assert_eq!(schemas.wanted(), [100_001]);
     }
     schemas.learn(100_001, KnownSchema::Schema(schema(PMACCT_SCHEMA)));
-    assert_eq!(schemas.wanted(), None);
+    assert_eq!(schemas.wanted(), [0; 0]);
     assert_eq!(take(&data).1, 2);
     let init = r#"{"type": "record", "name": "acct_init", "fields": [
         {"name": "event_type", "type": "string"}, {"name": "writer_id", "type": "string"}]}"#;

@@ -23,6 +23,7 @@ mod positions;
 mod readers;
 mod reload;
 mod rights;
+mod schemas;
 mod secrets;
 mod state;
 mod tables;

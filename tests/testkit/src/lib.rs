@@ -4,7 +4,7 @@
 //! |---|---|
 //! | the stages, in this process | [`receiver`], [`log`], [`accounting`], [`fake_ledger`], [`definitions`], [`counting`], [`snapshots`], [`faults`] |
 //! | the program, as a child | [`exporter`], [`child`], [`page`], [`http`], [`usage`] |
-//! | Kafka and flows | [`cluster`] (librdkafka's mock), [`produce`], [`series`], [`netflow`], [`sflow`], [`packet`], [`capture`] |
+//! | Kafka and flows | [`cluster`] (librdkafka's mock), [`registry`], [`produce`], [`series`], [`netflow`], [`sflow`], [`packet`], [`capture`] |
 //! | real servers (`scripts/e2e`) | [`servers`], [`query`] |
 //!
 //! Helpers panic on errors: a step that fails is a test that fails.
@@ -35,6 +35,7 @@ pub mod page;
 pub mod produce;
 pub mod query;
 pub mod receiver;
+pub mod registry;
 pub mod series;
 pub mod servers;
 pub mod sflow;

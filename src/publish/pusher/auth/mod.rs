@@ -30,7 +30,7 @@ use oauth2::OAuth2;
 
 /// The credentials of one endpoint, as configured by [`Auth`].
 #[derive(Debug)]
-pub(super) enum Authenticator {
+pub(crate) enum Authenticator {
     None,
     Plain(Box<Plain>),
     OAuth2(Box<OAuth2>),
@@ -39,7 +39,7 @@ pub(super) enum Authenticator {
 
 /// A header that needs no request to obtain.
 #[derive(Debug)]
-pub(super) enum Plain {
+pub(crate) enum Plain {
     Basic { username: Watched, password: Watched },
     Authorization { scheme: String, credentials: Watched },
 }
@@ -47,7 +47,7 @@ pub(super) enum Plain {
 impl Authenticator {
     /// Reads files; does not use the network. `proxy` is the endpoint's, through which AWS's STS is
     /// asked, too; `timeout` applies to a request for a token; `mask` learns the secrets in it.
-    pub(super) fn new(
+    pub(crate) fn new(
         auth: &Auth,
         proxy: &ProxyConfig,
         timeout: Duration,
@@ -72,7 +72,7 @@ impl Authenticator {
     }
 
     /// Adds the credentials to a complete request.
-    pub(super) async fn sign(&self, request: &mut Request) -> Result<(), SendError> {
+    pub(crate) async fn sign(&self, request: &mut Request) -> Result<(), SendError> {
         let authorization = match self {
             Authenticator::None => return Ok(()),
             Authenticator::SigV4(sigv4) => {
@@ -90,7 +90,7 @@ impl Authenticator {
 
     /// Called with the status of each answer. Returns whether it refuses the credentials and there
     /// may be others now, because a token can be renewed or a file has changed.
-    pub(super) fn renew(&self, answer: StatusCode) -> bool {
+    pub(crate) fn renew(&self, answer: StatusCode) -> bool {
         let is_refused = match self {
             // AWS answers this when a session has expired.
             Authenticator::SigV4(_) => {

@@ -31,7 +31,7 @@ const ANSWER_LIMIT_BYTES: usize = 64 << 10;
 const EXPIRY_MARGIN: Duration = Duration::from_secs(10);
 
 /// Requests tokens, and keeps each until shortly before it expires.
-pub(in super::super) struct OAuth2 {
+pub(crate) struct OAuth2 {
     http: HttpClient,
     token_url: Url,
     client_id: String,

@@ -32,7 +32,7 @@ const SERVICE: &str = "aps";
 
 /// Signs requests.
 #[derive(Debug)]
-pub(in super::super) struct SigV4 {
+pub(crate) struct SigV4 {
     region: String,
     provider: Provider,
 }

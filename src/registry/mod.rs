@@ -1,0 +1,247 @@
+//! The schema registry: finds out the schemas that messages of Avro name by their id.
+//!
+//! Workers look in [`Schemas`], which has no I/O, and hold back a partition whose next message has a
+//! schema of which nothing is known. A [`Registry`] asks for it, until the registry says something: so
+//! nothing is lost while it is away. What the registry itself has no use for (an id that it does not
+//! know) is told to the workers as well, who count such messages as not decodable; others follow.
+
+mod cache;
+mod client;
+mod config;
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::Notify, time};
+
+use crate::{
+    flow::{KnownSchema, Malformed, Schemas},
+    health::{Component, State},
+    metrics::Metrics,
+    publish::pusher::{Backoff, BackoffBounds, PusherConfigError},
+};
+
+pub use cache::SCHEMAS;
+pub use config::RegistryConfig;
+
+use cache::Cache;
+use client::{Answer, Client, Trouble};
+
+/// Waits after failures.
+const BACKOFF: BackoffBounds = BackoffBounds {
+    min: Duration::from_secs(1),
+    max: Duration::from_secs(30),
+    retry_after_max: Duration::from_secs(30),
+};
+/// A registry that follows another one may learn of a schema after its messages are there: that it does
+/// not know an id counts only if it says so twice, this much apart.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
+/// With more ids than this that the registry does not know, once is enough: somebody makes them up.
+const DOUBTED: usize = 16;
+/// How long an id that the registry does not know is not asked for again.
+const UNKNOWN_FOR: Duration = Duration::from_secs(60);
+/// How many such ids are remembered.
+const MOST_UNKNOWN: usize = 1024;
+
+/// Asks a registry for the schemas that are wanted.
+#[derive(Debug)]
+pub struct Registry {
+    name: String,
+    client: Client,
+    schemas: Schemas,
+    cache: Option<Cache>,
+    wanted: Arc<Notify>,
+    /// Ids that the registry does not know, with when they are to be asked for again.
+    unknown: BTreeMap<u32, Instant>,
+    backoff: Backoff,
+}
+
+/// When to ask again.
+enum Next {
+    /// After this time, and not before.
+    After(Duration),
+    /// After this time, or once something is wanted.
+    WhenWanted(Duration),
+}
+
+impl Registry {
+    /// A registry whose schemas workers find in `schemas`. Takes up what is kept in the state
+    /// directory. Does not use the network.
+    ///
+    /// # Errors
+    /// If files with secrets or certificates can't be used.
+    pub fn new(
+        config: &RegistryConfig,
+        schemas: Schemas,
+        state_dir: Option<&Path>,
+    ) -> Result<Self, PusherConfigError> {
+        let client = Client::new(config)?;
+        let name = config.name().to_owned();
+        let cache = state_dir.map(|folder| Cache::open(folder, &name));
+        for (id, schema) in cache.iter().flat_map(Cache::schemas) {
+            schemas.learn(id, KnownSchema::Schema(schema));
+        }
+        let wanted = Arc::new(Notify::new());
+        let notify = Arc::clone(&wanted);
+        schemas.ask_with(Arc::new(move || notify.notify_one()));
+        let (unknown, backoff) = (BTreeMap::new(), Backoff::new(BACKOFF));
+        Ok(Registry { name, client, schemas, cache, wanted, unknown, backoff })
+    }
+
+    /// The registry's URL, for people.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Asks once for all that is wanted. Says what is wrong with those schemas that can't be used.
+    ///
+    /// # Errors
+    /// If the registry does not say what one of them is: why, and what to do.
+    pub async fn ask_once(&mut self) -> Result<Vec<String>, String> {
+        let mut refused = Vec::new();
+        for id in self.schemas.wanted() {
+            let known = match self.client.ask(id).await.map_err(|trouble| trouble.what)? {
+                Answer::Schema(schema, _) => KnownSchema::Schema(schema),
+                Answer::Refused(reason, why) => {
+                    refused.push(format!("messages with schema {id} can't be decoded: {why}"));
+                    KnownSchema::Refused(reason)
+                }
+            };
+            self.schemas.learn(id, known);
+        }
+        Ok(refused)
+    }
+
+    /// Finds out whether the registry answers as one.
+    ///
+    /// # Errors
+    /// If it does not: why, and what to do.
+    pub async fn probe(&self) -> Result<(), String> {
+        // No schema has this id, which a registry says.
+        self.client.ask(0).await.map(drop).map_err(|trouble| trouble.what)
+    }
+
+    /// Asks for what is wanted, until `shutdown` completes.
+    pub async fn run(
+        mut self,
+        metrics: Arc<Metrics>,
+        component: &Component,
+        shutdown: impl Future<Output = ()>,
+    ) {
+        tokio::pin!(shutdown);
+        loop {
+            let (wait, is_idle) = match self.round(&metrics, component).await {
+                Next::After(wait) => (wait, false),
+                Next::WhenWanted(wait) => (wait, true),
+            };
+            tokio::select! {
+                () = &mut shutdown => return,
+                () = time::sleep(wait) => {}
+                () = self.wanted.notified(), if is_idle => {}
+            }
+        }
+    }
+
+    /// Asks for all that is wanted.
+    async fn round(&mut self, metrics: &Metrics, component: &Component) -> Next {
+        self.forget();
+        let mut trouble = None;
+        let mut is_doubted = false;
+        for id in self.schemas.wanted() {
+            metrics.schemas_wanted.set(self.schemas.wanted().len() as i64);
+            let counted = |result| metrics.schema_requests.with_label_values(&[result]).inc();
+            match self.client.ask(id).await {
+                Ok(Answer::Schema(schema, text)) => {
+                    counted("schema");
+                    tracing::info!(
+                        id,
+                        registry = self.name,
+                        "messages with this schema are decoded"
+                    );
+                    self.keep(id, text).await;
+                    self.schemas.learn(id, KnownSchema::Schema(schema));
+                    self.unknown.remove(&id);
+                }
+                Ok(Answer::Refused(reason, why)) => {
+                    counted(reason.label());
+                    if reason == Malformed::UnknownSchema && self.doubts(id) {
+                        is_doubted = true;
+                        continue;
+                    }
+                    tracing::warn!(
+                        id,
+                        registry = self.name,
+                        reason = reason.label(),
+                        "messages with this schema can't be decoded and are not counted: {why}"
+                    );
+                    self.schemas.learn(id, KnownSchema::Refused(reason));
+                }
+                Err(Trouble { what, is_answer }) => {
+                    counted("failed");
+                    trouble = Some((id, what));
+                    if !is_answer {
+                        break;
+                    }
+                }
+            }
+        }
+        metrics.schemas_wanted.set(self.schemas.wanted().len() as i64);
+        let Some((id, what)) = trouble else {
+            self.backoff.reset();
+            component.set(State::Ready);
+            if is_doubted {
+                return Next::After(SECOND_LOOK);
+            }
+            let due = self.unknown.values().min();
+            let wait = due.map(|due| due.saturating_duration_since(Instant::now()));
+            return Next::WhenWanted(wait.unwrap_or(Duration::MAX));
+        };
+        let wait = self.backoff.after_failure(None);
+        let text = format!(
+            "the schema registry {} does not say what the schema {id} is: {what}; partitions wait at its \
+             messages, nothing is lost, and it is asked again",
+            self.name
+        );
+        tracing::error!(next_try = ?wait, "{text}");
+        component.set(State::Failing(text));
+        Next::After(wait)
+    }
+
+    /// Whether that an id is not known is to be heard again. If not, it is not asked for in a while.
+    fn doubts(&mut self, id: u32) -> bool {
+        let now = Instant::now();
+        let is_first = !self.unknown.contains_key(&id);
+        let doubted = is_first && self.unknown.len() < DOUBTED;
+        if self.unknown.len() < MOST_UNKNOWN {
+            self.unknown.insert(id, if doubted { now } else { now + UNKNOWN_FOR });
+        }
+        doubted
+    }
+
+    /// Has ids that were not known be asked for again, if messages come with them.
+    fn forget(&mut self) {
+        let now = Instant::now();
+        let wanted = self.schemas.wanted();
+        self.unknown.retain(|id, due| {
+            let is_due = *due <= now && !wanted.contains(id);
+            if is_due {
+                self.schemas.forget(*id);
+            }
+            !is_due
+        });
+    }
+
+    /// Keeps a schema for the next start.
+    async fn keep(&mut self, id: u32, text: String) {
+        let Some(mut cache) = self.cache.take() else { return };
+        let kept = tokio::task::spawn_blocking(move || {
+            cache.keep(id, text);
+            cache
+        });
+        self.cache = kept.await.ok();
+    }
+}

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    flow,
+    flow::{self, datagram},
     nearest::nearest,
     pipeline::fields,
-    schema::{Dimension, Field, LabelRequest, LabelsError, Measure, UnknownLabel, View},
+    schema::{Dimension, Field, Filter, LabelRequest, LabelsError, Measure, UnknownLabel, View},
 };
 
 /// Labels that Prometheus itself gives to series.
@@ -59,6 +59,9 @@ pub(super) fn check(label: &str) -> Result<(), String> {
     if RESERVED.contains(&field) || field.starts_with("__") {
         return Err(format!("{label}: Prometheus itself uses the label {field}"));
     }
+    if Dimension::label_names().any(|label| label == field) {
+        return Err(format!("{label}: {}", meant(&[field])));
+    }
     if flow::is_typed(field) {
         return Err(match of_format(field) {
             Some(advice) => format!("{label}: {advice}"),
@@ -66,6 +69,24 @@ pub(super) fn check(label: &str) -> Result<(), String> {
         });
     }
     Ok(())
+}
+
+/// Refuses fields by name that no exporter has: names that are not those of information elements.
+pub(super) fn check_elements(view: &View) -> Result<(), String> {
+    let filtered = view.filters().iter().map(Filter::dimension);
+    let names = view.dimensions().iter().chain(filtered).filter_map(Dimension::field_name);
+    let Some(name) = names.into_iter().find(|name| !datagram::is_element(name)) else {
+        return Ok(());
+    };
+    Err(match nearest(name, datagram::element_names()) {
+        Some(known) => format!(
+            "field.{name}: IANA has no information element of this name: did you mean field.{known}?"
+        ),
+        None => format!(
+            "field.{name}: IANA has no information element of this name: see \
+             https://www.iana.org/assignments/ipfix, or give its number, such as field.136"
+        ),
+    })
 }
 
 /// The error, with the label that may have been meant.
@@ -202,6 +223,7 @@ mod tests {
     fn fields_with_a_label_of_their_own_lead_to_it() {
         for (label, expected) in [
             ("field.port_src", "field.port_src: did you mean source_port?"),
+            ("field.protocol", "field.protocol: did you mean protocol?"),
             ("field.bytes", "field.bytes: bytes is a measure: list bytes in measures"),
             ("field.sampling_rate", "field.sampling_rate: no label shows this field"),
             ("field.job", "field.job: Prometheus itself uses the label job"),

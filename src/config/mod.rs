@@ -218,7 +218,8 @@ impl Config {
         let no_exporters = || Setting::of_flag(Exporters::default(), "--config", sources);
         let exporters = exporters.unwrap_or_else(no_exporters);
         let rule = direction::rule(&asn, &local_networks, &networks, &exporters);
-        let views = views::views(views, view, &rule, sources)?;
+        let only_collects = matches!(source, SourceConfig::Collector);
+        let views = views::views(views, view, &rule, only_collects, sources)?;
         let avro = avro::avro(schemas, avro, &source, sources)?;
         let formats = formats::formats(format, formats.unwrap_or_default(), &avro)?;
         if !series_ttl.is_zero() && series_ttl < push.interval.value {

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::{Sources, ViewFlags},
-    schema::{Class, Dimension, Filter, FilterError, Measure, View},
+    schema::{Class, Dimension, Filter, FilterError, LabelRequest, Measure, View},
     traffic::Rule,
 };
 
@@ -51,11 +51,12 @@ pub(super) struct ViewSettings {
 pub(super) type FileViews = Setting<Vec<ViewSettings>>;
 
 /// The views of the file and of the flags, which say more of the original's. By the rule, flows are
-/// classified.
+/// classified. Where flows are only collected from exporters, fields by name are information elements.
 pub(super) fn views(
     of_file: Option<FileViews>,
     flags: ViewFlags,
     rule: &Rule,
+    only_collects: bool,
     sources: &Sources,
 ) -> Result<Setting<Vec<View>>, ConfigError> {
     let ViewFlags { labels, measures, classes, max_series } = flags;
@@ -107,6 +108,9 @@ pub(super) fn views(
         let origin = settings.origin.clone();
         let view = settings.build()?;
         contradiction::check(&view, rule).map_err(|error| origin.error(error))?;
+        if only_collects {
+            labels::check_elements(&view).map_err(|error| origin.error(error))?;
+        }
         Ok(view)
     };
     let views = views.into_iter().map(build).collect::<Result<_, _>>()?;
@@ -295,9 +299,9 @@ impl ViewSettings {
         let labels: Vec<_> = view.labels().iter().map(|label| label.name.clone()).collect();
         if let Some(keep) = self.keep {
             // As `labels` spells it, or as the label is called.
-            let called = |label: &String| {
-                let label = label.strip_prefix("field.").unwrap_or(label);
-                label.split('/').next().unwrap_or_default().to_owned()
+            let called = |label: &String| match Dimension::of_label(label) {
+                Ok(LabelRequest::Dimension(dimension)) => dimension.label().to_owned(),
+                _ => label.clone(),
             };
             let keep: Vec<_> = keep.iter().map(called).collect();
             for label in &keep {

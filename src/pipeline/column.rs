@@ -150,6 +150,10 @@ impl Column {
             }
             Dimension::Site => Column::Text(Text::Site(EndAddress::new(local, plan))),
             Dimension::Named(name) => Text::field(Field::Named(name.clone()), plan),
+            Dimension::Numbered(_) => {
+                let name = dimension.field_name().unwrap_or_default();
+                Text::field(Field::Named(name.into()), plan)
+            }
         }
     }
 }

@@ -94,6 +94,8 @@ pub enum Dimension {
     Site,
     /// Any other field, by the format's own name.
     Named(Arc<str>),
+    /// A field whose name is a number, which can't be a label's: the label, with [`NUMBERED`] before it.
+    Numbered(Arc<str>),
 }
 
 /// Which of a flow's ASes.
@@ -219,8 +221,7 @@ pub enum UnknownLabel {
     Lengths(String),
     /// A name after `field.` that can't be a label's name.
     #[error(
-        "{0}: name a field of the records after field., in letters, digits and underscores, without a \
-         digit first"
+        "{0}: name a field of the records after field., in letters, digits and underscores, or by number"
     )]
     Field(String),
 }
@@ -288,6 +289,11 @@ const PREFIXES: [(u8, u8, End, &str); 3] = [
 
 /// The number of [`Dimension::Named`].
 const NAMED: u8 = 47;
+/// The number of [`Dimension::Numbered`].
+const OF_NUMBER: u8 = 56;
+
+/// What stands before a number in a label's name.
+const NUMBERED: &str = "field_";
 
 impl Dimension {
     /// The source's AS, with its name. Labels: `source_as`, `source_as_name`.
@@ -313,6 +319,7 @@ impl Dimension {
                 | Dimension::Country(_)
                 | Dimension::Site
                 | Dimension::Named(_)
+                | Dimension::Numbered(_)
         )
     }
 
@@ -351,7 +358,7 @@ impl Dimension {
                 let found = PREFIXES.iter().find(|(_, _, of, _)| of == end);
                 found.map_or("", |(.., name)| name)
             }
-            Dimension::Named(name) => name,
+            Dimension::Named(label) | Dimension::Numbered(label) => label,
             simple => {
                 let found = SIMPLE.iter().find(|(_, dimension, _)| dimension == simple);
                 found.map_or("", |(.., name)| name)
@@ -403,15 +410,8 @@ impl Dimension {
             return Ok(LabelRequest::Dimension(dimension.clone()));
         }
         if let Some(field) = name.strip_prefix(FIELD) {
-            let is_label = !field.starts_with(|first: char| first.is_ascii_digit())
-                && !field.is_empty()
-                && field.len() <= MAX_FIELD_BYTES
-                && field.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-            return if is_label {
-                Ok(LabelRequest::Dimension(Dimension::Named(field.into())))
-            } else {
-                Err(UnknownLabel::Field(name.to_owned()))
-            };
+            let of_field = Dimension::of_field(field).map(LabelRequest::Dimension);
+            return of_field.ok_or_else(|| UnknownLabel::Field(name.to_owned()));
         }
         let (label, lengths) = match name.split_once('/') {
             Some((label, lengths)) => (label, Some(lengths)),
@@ -436,6 +436,30 @@ impl Dimension {
         }
     }
 
+    /// The dimension that shows a field by name: of letters, digits and underscores, or else of digits
+    /// and underscores. `None` if the name is another one.
+    fn of_field(name: &str) -> Option<Self> {
+        let is_made_of = |allowed: fn(&u8) -> bool| name.bytes().all(|byte| allowed(&byte));
+        if name.is_empty() || name.len() > MAX_FIELD_BYTES {
+            return None;
+        }
+        if !name.starts_with(|first: char| first.is_ascii_digit()) {
+            let is_label = is_made_of(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+            return is_label.then(|| Dimension::Named(name.into()));
+        }
+        let is_numbers = is_made_of(|byte| byte.is_ascii_digit() || *byte == b'_');
+        is_numbers.then(|| Dimension::Numbered(format!("{NUMBERED}{name}").into()))
+    }
+
+    /// The name of the field that it shows, if it is one by name.
+    pub fn field_name(&self) -> Option<&str> {
+        match self {
+            Dimension::Named(name) => Some(name),
+            Dimension::Numbered(label) => label.strip_prefix(NUMBERED),
+            _ => None,
+        }
+    }
+
     /// The names of all labels there are, except for those of fields by name.
     pub fn label_names() -> impl Iterator<Item = &'static str> {
         AsOf::ALL
@@ -456,8 +480,9 @@ impl Dimension {
                 out.extend(prefix(end).map(|(_, code, ..)| flag | code));
                 out.extend_from_slice(&[*v4, *v6]);
             }
-            Dimension::Named(name) => {
-                out.push(flag | NAMED);
+            Dimension::Named(name) | Dimension::Numbered(name) => {
+                let is_named = matches!(self, Dimension::Named(_));
+                out.push(flag | if is_named { NAMED } else { OF_NUMBER });
                 write_text(name, out);
             }
             simple => {
@@ -472,6 +497,9 @@ impl Dimension {
     pub(super) fn read(code: u8, bytes: &mut &[u8]) -> Option<Self> {
         if code == NAMED {
             return Some(Dimension::Named(read_text(bytes)?.into()));
+        }
+        if code == OF_NUMBER {
+            return Some(Dimension::Numbered(read_text(bytes)?.into()));
         }
         if let Some((_, dimension, _)) = SIMPLE.iter().find(|(of, ..)| *of == code) {
             return Some(dimension.clone());

@@ -130,8 +130,10 @@ impl Filter {
             Dimension::Prefix(_, Some(PrefixLengths { v4, v6 })) => {
                 format!("{label}/{v4},{v6}={accepted}")
             }
-            Dimension::Named(_) => format!("field.{label}={accepted}"),
-            _ => format!("{label}={accepted}"),
+            dimension => match dimension.field_name() {
+                Some(name) => format!("field.{name}={accepted}"),
+                None => format!("{label}={accepted}"),
+            },
         }
     }
 }

@@ -13,6 +13,7 @@ use flow_exporter::{
 use testkit::netflow::Message;
 
 mod captures;
+mod elements;
 mod fields;
 mod firewalls;
 mod names;

@@ -134,6 +134,9 @@ fn every_label_shows_what_the_record_has() {
         assert_eq!(found.get(name).map_or("", String::as_str), value, "{name}");
     }
     assert_eq!(labels(&["field.mpls_vpn_rd"], WIDE), one("mpls_vpn_rd", "0:64512:1"));
+    // A number alone can't be a label's name.
+    let numbered = WIDE.replace("mpls_vpn_rd", "136");
+    assert_eq!(labels(&["field.136"], &numbered), one("field_136", "0:64512:1"));
 }
 
 fn one(name: &str, value: &str) -> BTreeMap<String, String> {

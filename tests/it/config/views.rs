@@ -2,7 +2,7 @@
 
 use flow_exporter::schema::{Class, Measure, View};
 
-use super::{count, count_with};
+use super::{Files, count, count_with};
 
 #[test]
 fn views_of_the_file_and_of_the_flags_are_what_is_counted() {
@@ -173,5 +173,43 @@ fn filters_that_no_flow_passes_are_refused_with_the_reason() {
         ),
     ] {
         assert_eq!(error(view, flags), "", "{view}");
+    }
+}
+
+/// Exporters have information elements; what a topic has, nobody knows.
+#[test]
+fn fields_by_name_are_information_elements_where_flows_are_only_collected() {
+    let collected = |labels: &str| count(&["--collect=:1", "--labels", labels]);
+    for labels in ["field.flowEndReason", "field.136", "field.9_12235,field.40001"] {
+        collected(labels).unwrap();
+    }
+    let error = |labels: &str| collected(labels).unwrap_err().to_string();
+    assert_eq!(
+        error("field.flowEndReasn"),
+        "--labels: field.flowEndReasn: IANA has no information element of this name: did you mean \
+         field.flowEndReason?"
+    );
+    assert!(error("field.zone").contains("give its number, such as field.136"));
+    assert!(error("field.65536").contains("IANA has no information element"));
+    let of_topic = ["--brokers=b", "--topic=t", "--labels=field.zone"];
+    count(&of_topic).unwrap();
+    count(&[&of_topic[..], &["--collect=:1"]].concat()).unwrap();
+
+    let filter = Files::new("views: {a: {where: {field.flowEndReasn: 3}}}");
+    let error = count(&["--collect=:1", &filter.flag()]).unwrap_err().to_string();
+    assert!(error.contains("line 1") && error.contains("did you mean"), "{error}");
+    let error = count(&["--collect=:1", "--labels=field.hostname"]).unwrap_err().to_string();
+    assert_eq!(error, "--labels: field.hostname: did you mean hostname?");
+}
+
+#[test]
+fn labels_by_number_are_kept_as_they_are_listed_or_called() {
+    for keep in ["field.136", "field_136"] {
+        let text = format!("views: {{a: {{labels: [field.136, hostname], keep: [{keep}]}}}}");
+        let config = count_with(&text, &[]).unwrap();
+        let view = &config.views.value[0];
+        let kept = view.dimensions().iter().zip(view.keeps()).filter(|(_, is_kept)| **is_kept);
+        let kept: Vec<_> = kept.map(|(dimension, _)| dimension.label()).collect();
+        assert_eq!(kept, ["field_136"]);
     }
 }

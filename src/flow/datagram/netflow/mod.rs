@@ -15,13 +15,16 @@ mod message;
 mod options;
 mod program;
 mod rates;
+mod registry;
 mod size;
 mod snapshot;
 mod stream;
 mod template;
 mod v5;
 mod waiting;
+mod written;
 
+pub use registry::{element_names, is_element};
 pub use snapshot::SnapshotError;
 
 pub(super) use decoder::{NetFlow, Shared};

@@ -6,12 +6,12 @@ use ipnet::IpNet;
 
 use crate::{
     flow::{
-        datagram::{names::push_text, rows::Rows},
+        datagram::rows::Rows,
         plan::{Plan, Slot},
         reason::Malformed,
         row::Value,
     },
-    schema::{EGRESS, Field, FieldType, INGRESS, MAX_VALUE_BYTES},
+    schema::{EGRESS, Field, FieldType, INGRESS},
 };
 
 use super::{
@@ -20,7 +20,9 @@ use super::{
     frame::Frame,
     layout::{Layout, Place, Places, application_of, number_of},
     rates::SamplerKind,
+    registry,
     template::{Template, VARIABLE},
+    written::Type,
 };
 
 /// What is done with each record of a template's sets.
@@ -78,8 +80,8 @@ enum Operation {
     Direction,
     /// An application's engine and number.
     Application,
-    /// A text.
-    Text,
+    /// A value of this type, as text.
+    Written(Type),
     Ipv4,
     Ipv6,
     /// The length of the network that is in the slot as an address, if it is of IPv4.
@@ -89,9 +91,6 @@ enum Operation {
     /// The slot has nothing.
     Nothing,
 }
-
-/// The most bytes that are read of a text: more than a label has, so that it is counted that it is cut.
-const MAX_TEXT_BYTES: usize = MAX_VALUE_BYTES + 4;
 
 /// Where a field comes from.
 type Source = (Element, Operation);
@@ -169,9 +168,10 @@ fn sources(field: &Field) -> &'static [Source] {
         }
         Field::InputVrf => &[(ie::INGRESS_VRF_ID, Number)],
         Field::OutputVrf => &[(ie::EGRESS_VRF_ID, Number)],
-        Field::Application => {
-            &[(ie::APPLICATION_NAME, Operation::Text), (ie::APPLICATION_ID, Operation::Application)]
-        }
+        Field::Application => &[
+            (ie::APPLICATION_NAME, Operation::Written(Type::Text)),
+            (ie::APPLICATION_ID, Operation::Application),
+        ],
         Field::Vlan => &[(ie::VLAN_ID, Number), (ie::DOT1Q_VLAN_ID, Number)],
         Field::FlowDirection => &[(ie::FLOW_DIRECTION, Operation::Direction)],
         _ => &[],
@@ -286,6 +286,11 @@ impl Fields {
                 is_fallback: place > 0,
                 ..Step::new(slot, field, Number, *counter)
             }));
+            if let Field::Named(name) = field
+                && let Some((place, ty)) = self.named(name, way)
+            {
+                steps.push(Step::new(slot, field, Operation::Written(ty), place));
+            }
             let field = if way == Way::Forward { field } else { opposite(field) };
             for (element, operation) in sources(field) {
                 let place = match field {
@@ -312,6 +317,20 @@ impl Fields {
             }
         }
         steps.into()
+    }
+
+    /// Where the element is that a name stands for, and what its values are. In the other direction,
+    /// what belongs to an end is that of the other one, and what was measured has elements of its own.
+    fn named(&self, name: &str, way: Way) -> Option<(Place, Type)> {
+        let (element, ty) = registry::element(name)?;
+        let reverse = (way == Way::Reverse && element.enterprise == 0)
+            .then(|| self.place(Element::reverse(element.number)));
+        let other = match way {
+            Way::Forward => None,
+            Way::Reverse | Way::Response => registry::opposite(element),
+        };
+        let place = reverse.flatten().or_else(|| self.place(other.unwrap_or(element)))?;
+        Some((place, ty))
     }
 
     /// Adds the steps for the network of an end.
@@ -346,7 +365,7 @@ impl Operation {
         match self {
             Ipv4 => length == 4,
             Ipv6 => length == 16,
-            Operation::Text | Operation::Application => true,
+            Operation::Written(_) | Operation::Application => true,
             // A number of any length may have one of its own.
             _ => length == VARIABLE || length <= 8,
         }
@@ -456,7 +475,7 @@ impl Step {
                 None => Value::Absent,
             },
             Operation::Application => application_of(bytes).map_or(Value::Absent, Value::Number),
-            Operation::Text => return self.text(bytes, rows),
+            Operation::Written(ty) => return self.written(ty, bytes, rows),
             Ipv4Network | Ipv6Network => return self.cut(bytes, rows),
             Operation::Nothing => Value::Absent,
         };
@@ -465,15 +484,13 @@ impl Step {
         }
     }
 
-    /// Sets the text that a field is.
-    fn text(&self, bytes: &[u8], rows: &mut Rows) {
+    /// Sets a value as text.
+    fn written(&self, ty: Type, bytes: &[u8], rows: &mut Rows) {
         if self.is_fallback && !rows.is_empty(self.slot) {
             return;
         }
-        rows.text(Some(self.slot), |text| {
-            push_text(bytes, MAX_TEXT_BYTES, text);
-            Ok(())
-        });
+        let has_own_length = self.place.length == VARIABLE;
+        rows.text(Some(self.slot), |text| ty.write(bytes, has_own_length, text));
     }
 
     /// Makes a network of the address in the slot.

@@ -42,6 +42,8 @@ pub(super) fn page(body: ScrapeBody) -> Answer {
 pub(super) fn events(body: EventBody) -> Answer {
     let answer = Response::new(Either::Right(Either::Right(body)));
     let answer = with_header(answer, CONTENT_TYPE, "text/event-stream");
+    // nginx would keep them back until its buffer is full.
+    let answer = with_header(answer, HeaderName::from_static("x-accel-buffering"), "no");
     with_header(answer, CACHE_CONTROL, "no-store")
 }
 

@@ -6,6 +6,7 @@
 
 mod classifier;
 mod column;
+mod directions;
 mod ends;
 mod exporter;
 mod interface;
@@ -27,11 +28,12 @@ use crate::{
         datagram_of, framed_id, quoted,
     },
     schema::{Class, Dimension, Field, Filter, Schema},
-    traffic::{Counts, Ignored, Interfaces, Rule, Sampling},
+    traffic::{Counts, Directions, Ignored, Interfaces, Rule, Sampling},
 };
 
 use classifier::Classifier;
 use column::{Column, Given};
+use directions::DirectionFilter;
 use known::Lookups;
 use resolver::Resolver;
 use sampling::Sampler;
@@ -48,6 +50,8 @@ pub struct Counting {
     pub avro: AvroSource,
     /// Which way they go.
     pub rule: Rule,
+    /// Which of them count, by the direction in which exporters saw them.
+    pub directions: Directions,
     /// By what they are multiplied.
     pub sampling: Sampling,
     /// What is known of addresses.
@@ -307,6 +311,7 @@ pub fn fields(dimension: &Dimension) -> Vec<Field> {
 #[derive(Debug)]
 pub struct FlowCounter {
     plan: Plan,
+    directions: Option<DirectionFilter>,
     classifier: Classifier,
     sampler: Option<Sampler>,
     lookups: Lookups,
@@ -319,10 +324,12 @@ pub struct FlowCounter {
 impl FlowCounter {
     /// A counter for tables of this schema.
     pub fn new(schema: &Schema, counting: impl Into<Counting>) -> Self {
-        let Counting { rule, sampling, tables, table_says_as, interfaces, .. } = counting.into();
+        let Counting { rule, directions, sampling, tables, table_says_as, interfaces, .. } =
+            counting.into();
         let mut plan = Plan::new([]);
         let (source_as, destination_as) =
             (plan.add(Field::SourceAs), plan.add(Field::DestinationAs));
+        let directions = DirectionFilter::new(&directions, &mut plan);
         let classifier = Classifier::new(&rule, &mut plan);
         let sampler = Sampler::new(&sampling, &mut plan);
         let tables = if shows_country(schema) { tables.with_countries() } else { tables };
@@ -336,6 +343,7 @@ impl FlowCounter {
         let views = views.collect();
         FlowCounter {
             plan,
+            directions,
             classifier,
             sampler,
             lookups,
@@ -354,6 +362,11 @@ impl FlowCounter {
     /// Counts one flow.
     #[inline]
     pub fn flow(&self, values: &impl Values, counts: &mut Counts) {
+        if let Some(directions) = &self.directions
+            && !directions.passes(values)
+        {
+            return self.other_direction(values, counts);
+        }
         // Fields of AS numbers have 32 bits.
         let number = |slot| values.number(slot).unwrap_or_default() as u32;
         let mut facts = Facts {
@@ -368,9 +381,7 @@ impl FlowCounter {
         }
         let class = self.classifier.classify(facts, values);
         counts.classes[class as usize] += 1;
-        let factor = self.sampler.as_ref().map_or(1, |sampler| sampler.factor(values, counts));
-        let bytes = values.number(Slot::BYTES).unwrap_or_default();
-        let bytes = u128::from(bytes) * u128::from(factor);
+        let (factor, bytes) = self.size(values, counts);
         let mut fate = Fate::Ignored(Ignored::OtherAs);
         for (place, view) in self.views.iter().enumerate() {
             let of_view = view.count(class, facts, factor, values, counts);
@@ -387,6 +398,23 @@ impl FlowCounter {
                     counts.evidence.keep_flow(|| self.classifier.foreign_flow(facts, values));
                 }
             }
+        }
+    }
+    /// By what a flow is multiplied, and its bytes, multiplied.
+    #[inline]
+    fn size(&self, values: &impl Values, counts: &mut Counts) -> (u64, u128) {
+        let factor = self.sampler.as_ref().map_or(1, |sampler| sampler.factor(values, counts));
+        let bytes = values.number(Slot::BYTES).unwrap_or_default();
+        (factor, u128::from(bytes) * u128::from(factor))
+    }
+
+    /// Notes a flow that no view counts, since it was seen in the other direction.
+    fn other_direction(&self, values: &impl Values, counts: &mut Counts) {
+        let (_, bytes) = self.size(values, counts);
+        let reason = Ignored::OtherDirection.index();
+        counts.ignored[reason].add(bytes);
+        for of_view in &mut counts.ignored_by_view {
+            of_view[reason].add(bytes);
         }
     }
 }

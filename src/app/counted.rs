@@ -89,10 +89,11 @@ impl Counted {
 
     /// Whether another configuration counts flows in another way. It has the same tables of addresses.
     pub(super) fn differs(&self, config: &Config) -> bool {
-        let Counting { rule, sampling, tables, exporters, interfaces, .. } =
+        let Counting { rule, directions, sampling, tables, exporters, interfaces, .. } =
             &*self.counting.borrow();
         let new = config.counting(tables.clone());
         *rule != new.rule
+            || *directions != new.directions
             || *sampling != new.sampling
             || *exporters != new.exporters
             || *interfaces != new.interfaces
@@ -117,6 +118,8 @@ impl Counted {
         let rule = (counting.rule != before.rule).then(|| counting.rule.clone());
         let resampled = (counting.sampling != before.sampling)
             .then(|| "sampling rates changed: series continue".to_owned());
+        let redirected = (counting.directions != before.directions)
+            .then(|| "directions that count changed: series continue".to_owned());
         let renamed = (counting.interfaces != before.interfaces).then(|| {
             "names of interfaces changed: series with other names begin from zero".to_owned()
         });
@@ -130,7 +133,8 @@ impl Counted {
             self.about.send_replace(about(rule, &self.origin));
             format!("flows are classified by {rule}: all series end, and others begin from zero")
         });
-        Ok((rule.is_none(), reclassified.into_iter().chain(resampled).chain(renamed).collect()))
+        let lines = [reclassified, redirected, resampled, renamed].into_iter().flatten();
+        Ok((rule.is_none(), lines.collect()))
     }
 }
 

@@ -217,6 +217,7 @@ impl Flows {
             findings.extend(known.map(|asn| format!("AS {asn} is {}", names.get(asn))));
         }
         if self.tally.flows() > 0 {
+            findings.extend(self.tally.other_direction().filter(|_| works));
             findings.extend(self.views.lines());
         }
         let is_said = |text: &str| verdict.as_ref().is_some_and(|verdict| verdict.contains(text));

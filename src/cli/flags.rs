@@ -15,6 +15,7 @@ use crate::{
         input::Input,
         kafka::{PartitionChoice, StartOffset},
     },
+    traffic::CountDirection,
     units,
 };
 
@@ -133,6 +134,19 @@ pub struct DirectionFlags {
         value_name = "HOW"
     )]
     pub pmacct_sampling: SamplingChoice,
+    /// Count flows that devices saw come in, go out, or both [default: both].
+    ///
+    /// For devices that export a flow where it comes in and again where it goes out, so that it counts
+    /// twice: ingress or egress counts one of them. Flows whose direction is unknown count in any case.
+    /// Takes the place of `count_direction` in the file of --config, which has a direction for single
+    /// exporters as well.
+    #[arg(
+        long,
+        env = "FLOW_EXPORTER_COUNT_DIRECTION",
+        hide_short_help = true,
+        value_name = "ingress|egress|both"
+    )]
+    pub count_direction: Option<CountDirection>,
     /// The format of the messages: auto, pmacct, goflow2-protobuf and others.
     ///
     /// auto recognises the format of each message. docs/formats.md lists all formats; the file of

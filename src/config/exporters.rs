@@ -8,7 +8,7 @@ use crate::{
     flow::datagram::ExporterSettings,
     notation,
     schema::MAX_VALUE_BYTES,
-    traffic::{ByExporter, ExporterKey, Interface, Interfaces, RangeSet},
+    traffic::{ByExporter, CountDirection, ExporterKey, Interface, Interfaces, RangeSet},
 };
 
 use super::{
@@ -29,6 +29,8 @@ pub struct Exporters {
     pub external_interfaces: ByExporter<RangeSet<u32>>,
     /// By what bytes and packets are multiplied.
     pub sampling_rates: ByExporter<NonZero<u32>>,
+    /// Which flows count, by the direction in which they were seen.
+    pub directions: ByExporter<CountDirection>,
     /// Names and descriptions of interfaces.
     pub interfaces: Interfaces,
     /// What is known of those that send datagrams.
@@ -66,15 +68,17 @@ pub(super) fn of_file(field: &Field<'_>) -> Result<Setting<Exporters>, ConfigErr
         let is_known = |key: &ExporterKey| {
             exporters.external_interfaces.has(key)
                 || exporters.sampling_rates.has(key)
+                || exporters.directions.has(key)
                 || exporters.interfaces.has(key)
                 || exporters.collected.iter().any(|(of, _)| ExporterKey::Network(*of) == *key)
         };
         if is_known(&key) {
             return Err(field.error(format!("{key} is given twice: give it once")));
         }
-        let Exporter { external, rate, interfaces: names, collected } = field.section(exporter)?;
-        let says_nothing = external.is_none() && rate.is_none() && names.is_empty();
-        if says_nothing && collected == ExporterSettings::default() {
+        let Exporter { external, rate, direction, interfaces: names, collected } =
+            field.section(exporter)?;
+        let says_nothing = external.is_none() && rate.is_none() && direction.is_none();
+        if says_nothing && names.is_empty() && collected == ExporterSettings::default() {
             return Err(field.error("give hostname, sampling_rate, external_interfaces or others"));
         }
         match key {
@@ -82,8 +86,8 @@ pub(super) fn of_file(field: &Field<'_>) -> Result<Setting<Exporters>, ConfigErr
             ExporterKey::Network(network) => exporters.collected.push((network, collected)),
             ExporterKey::Hostname(_) => {
                 return Err(field.error(
-                    "only sampling_rate, interfaces and external_interfaces go by a host name: give an \
-                     address or a prefix",
+                    "only sampling_rate, direction, interfaces and external_interfaces go by a host name: \
+                     give an address or a prefix",
                 ));
             }
         }
@@ -102,6 +106,9 @@ pub(super) fn of_file(field: &Field<'_>) -> Result<Setting<Exporters>, ConfigErr
                 return Err(field.error(format!("more than {MOST_NAMED} interfaces are named")));
             }
             exporters.interfaces.insert(key.clone(), names);
+        }
+        if let Some(direction) = direction {
+            exporters.directions.insert(key.clone(), direction);
         }
         if let Some(rate) = rate {
             exporters.sampling_rates.insert(key, rate);
@@ -126,6 +133,7 @@ fn check_address(name: &str) -> Result<(), String> {
 struct Exporter {
     external: Option<RangeSet<u32>>,
     rate: Option<NonZero<u32>>,
+    direction: Option<CountDirection>,
     interfaces: BTreeMap<u32, Interface>,
     collected: ExporterSettings,
 }
@@ -159,8 +167,9 @@ fn exporter(section: &Section<'_>) -> Result<Exporter, ConfigError> {
             .unwrap_or_default(),
     };
     let rate = rate("sampling_rate")?;
+    let direction = section.get("direction", |field| field.parse(str::parse))?;
     let interfaces = section.get("interfaces", named_interfaces)?.unwrap_or_default();
-    Ok(Exporter { external: external.map(RangeSet::new), rate, interfaces, collected })
+    Ok(Exporter { external: external.map(RangeSet::new), rate, direction, interfaces, collected })
 }
 
 /// Names of interfaces by SNMP index, or sections with a name, a description or both.

@@ -10,7 +10,9 @@ use crate::{
         relabel::{RelabelRule, RelabelText},
         remote_write::StartTimestamps,
     },
-    text_file, units,
+    text_file,
+    traffic::CountDirection,
+    units,
 };
 
 use super::{
@@ -47,6 +49,8 @@ pub(super) struct OfFile {
     pub(super) views: Option<FileViews>,
     /// What is known of exporters, if it says something.
     pub(super) exporters: Option<Setting<Exporters>>,
+    /// Which flows count by direction, if it says so.
+    pub(super) count_direction: Option<Setting<CountDirection>>,
     /// The operator's formats of messages.
     pub(super) formats: Option<Vec<FieldMap>>,
     /// Where the schemas of messages of Avro come from, if it says so.
@@ -73,24 +77,27 @@ pub(super) fn read(file: &Path, interval: Duration) -> Result<File, ConfigError>
         }
         let views = top.get("views", views::of_file)?;
         let exporters = top.get("exporters", exporters::of_file)?;
+        let count_direction = top.get("count_direction", |field| {
+            Ok(Setting { value: field.parse(str::parse)?, origin: field.origin() })
+        })?;
         let formats = top.get("formats", formats::of_file)?;
         let avro = top.get("avro", |field| avro::of_file(field, directory))?;
         let collector = top.get("collector", collector::of_file)?;
-        let counts = views.is_some() || exporters.is_some();
+        let counts = views.is_some() || exporters.is_some() || count_direction.is_some();
         let reads = formats.is_some() || avro.is_some() || collector.is_some();
         let is_empty = endpoints.is_none() && !counts && !reads;
         let file = File {
             endpoints: endpoints.unwrap_or_default(),
             external_labels,
-            others: OfFile { views, exporters, formats, avro, collector },
+            others: OfFile { views, exporters, count_direction, formats, avro, collector },
         };
         Ok((!is_empty).then_some(file))
     })?;
     // After the keys, so that a misspelt one is named.
     read.ok_or_else(|| {
         top.error(
-            "give remote_write, views, exporters, formats, avro or collector in it, or leave --config \
-             out",
+            "give remote_write, views, exporters, count_direction, formats, avro or collector in it, or \
+             leave --config out",
         )
     })
 }

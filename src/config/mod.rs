@@ -42,7 +42,7 @@ use crate::{
     pipeline::Counting,
     schema::View,
     tables::{AddressSources, NetworksFile, TableSources},
-    traffic::{AddressSet, RangeSet, Rule, Sampling},
+    traffic::{AddressSet, CountDirection, Directions, RangeSet, Rule, Sampling},
 };
 
 pub use avro::AvroConfig;
@@ -78,6 +78,8 @@ pub struct Config {
     pub as_table: Setting<Option<TableSources>>,
     /// What is known of single exporters.
     pub exporters: Setting<Exporters>,
+    /// Which flows count, by the direction in which exporters saw them, if nothing is given for these.
+    pub count_direction: Setting<CountDirection>,
     /// The formats of messages that are read.
     pub formats: Setting<Formats>,
     /// Where the schemas of messages of Avro come from.
@@ -124,6 +126,8 @@ pub enum HealthConfig {
     Ask(Vec<String>),
 }
 
+const COUNT_DIRECTION: &str = "--count-direction";
+
 /// The word for no address.
 const NONE: &str = "none";
 
@@ -151,6 +155,7 @@ impl Config {
             networks: None,
             as_table: Vec::new(),
             pmacct_sampling: SamplingChoice::AsWritten,
+            count_direction: None,
             format: formats::AUTO.to_owned(),
         };
         common.state_dir.get_or_insert_with(|| NONE.into());
@@ -204,10 +209,13 @@ impl Config {
         let multiplies = Setting::of_flag(multiplies, "--pmacct-sampling", sources);
         let format = Setting::of_flag(direction.format.clone(), "--format", sources);
         let networks = Setting::of_flag(direction.networks.clone(), "--networks", sources);
+        let count_direction = direction
+            .count_direction
+            .map(|given| Setting::of_flag(given, COUNT_DIRECTION, sources));
         let as_table = direction::as_table(&direction.as_table, sources)?;
         let (asn, local_networks) = direction::direction(direction, sources)?;
         let listen = listen(addr, sources)?;
-        let (push, OfFile { views, exporters, formats, avro, collector }) =
+        let (push, OfFile { views, exporters, count_direction: of_file, formats, avro, collector }) =
             PushConfig::new(push, sources)?;
         let (source, collector) = source(collector, sources)?;
         let timestamps = match (&source, timestamps) {
@@ -215,6 +223,9 @@ impl Config {
             (SourceConfig::Input { .. }, _) | (_, TimestampChoice::Arrival) => Timestamps::Arrival,
             (_, TimestampChoice::Event) => Timestamps::Event { max_lateness },
         };
+        let count_direction = count_direction
+            .or(of_file)
+            .unwrap_or_else(|| Setting::of_flag(CountDirection::Both, COUNT_DIRECTION, sources));
         let no_exporters = || Setting::of_flag(Exporters::default(), "--config", sources);
         let exporters = exporters.unwrap_or_else(no_exporters);
         let rule = direction::rule(&asn, &local_networks, &networks, &exporters);
@@ -247,6 +258,7 @@ impl Config {
             networks,
             as_table,
             exporters,
+            count_direction,
             formats,
             avro,
             multiplies,
@@ -277,6 +289,10 @@ impl Config {
 
     /// How flows are counted, whatever the view, with these tables of addresses.
     pub fn counting(&self, tables: Tables) -> Counting {
+        let directions = Directions {
+            default: self.count_direction.value,
+            exporters: self.exporters.value.directions.clone(),
+        };
         let overrides = self.exporters.value.sampling_rates.clone();
         let sampling = Sampling { multiplies: self.multiplies.value, overrides };
         let table_says_as =
@@ -288,6 +304,7 @@ impl Config {
             formats,
             avro: self.avro.value.lower(),
             rule: self.rule(),
+            directions,
             sampling,
             tables,
             table_says_as,
@@ -308,6 +325,7 @@ impl Config {
             networks,
             as_table,
             exporters: _,
+            count_direction: _,
             formats,
             avro,
             multiplies: _,

@@ -161,6 +161,11 @@ impl Tally {
             return Some(format!("0 of {records} records count: the messages are {name}; {cure}"));
         }
         Some(match self.main_reason() {
+            Some(Ignored::OtherDirection) => format!(
+                "0 of {records} records count: {}; have exporters export the other one, or change \
+                 --count-direction, or count_direction or direction in --config",
+                self.other_direction().unwrap_or_default()
+            ),
             Some(Ignored::OtherAs) => self.of_other_ases(),
             Some(Ignored::OtherClass) => self.of_other_classes(),
             Some(Ignored::Filtered) => self.of_filtered(),
@@ -173,6 +178,17 @@ impl Tally {
             }
             None if self.malformed() >= self.skipped() => self.of_malformed(),
             None => self.of_skipped(),
+        })
+    }
+
+    /// How many flows were seen in the direction that does not count; `None` if none was.
+    pub fn other_direction(&self) -> Option<String> {
+        let other = self.ignored[Ignored::OtherDirection.index()];
+        (other > 0).then(|| {
+            format!(
+                "{other} of {} flows were seen in the direction that does not count",
+                self.flows()
+            )
         })
     }
 

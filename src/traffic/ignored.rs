@@ -3,6 +3,8 @@
 /// Why no series counts a valid flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ignored {
+    /// Its exporter saw it in the direction that does not count.
+    OtherDirection,
     /// Neither of its ends is local, and no view counts transit.
     OtherAs,
     /// One of its ends is local, and it is of a class that no view counts.
@@ -16,12 +18,18 @@ pub enum Ignored {
 
 impl Ignored {
     /// All reasons, in the order of [`Ignored::index`].
-    pub const ALL: [Ignored; 4] =
-        [Ignored::OtherAs, Ignored::OtherClass, Ignored::Filtered, Ignored::Overflow];
+    pub const ALL: [Ignored; 5] = [
+        Ignored::OtherDirection,
+        Ignored::OtherAs,
+        Ignored::OtherClass,
+        Ignored::Filtered,
+        Ignored::Overflow,
+    ];
 
     /// The reason as a label value.
     pub const fn label(self) -> &'static str {
         match self {
+            Ignored::OtherDirection => "other_direction",
             Ignored::OtherAs => "other_as",
             Ignored::OtherClass => "other_class",
             Ignored::Filtered => "filtered",

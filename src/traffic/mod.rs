@@ -6,6 +6,7 @@
 mod as_source;
 mod by_exporter;
 mod counts;
+mod directions;
 mod encoding;
 mod evidence;
 mod ignored;
@@ -20,6 +21,7 @@ pub use as_source::AsSource;
 pub use by_exporter::{ByExporter, ExporterKey};
 pub(crate) use counts::hash_key;
 pub use counts::{Counts, RecordTotals, SeriesCounts};
+pub use directions::{CountDirection, Directions};
 pub use encoding::{EncodedCounts, Encoding};
 pub use evidence::{EXCERPT_BYTES, Evidence, ForeignFlow, InterfaceUse};
 pub use ignored::Ignored;

@@ -3,9 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use flow_exporter::{
-    pipeline::Pipeline,
+    pipeline::{Counting, Pipeline},
     schema::{Class, Dimension, KeyHead, Measure, Schema, View},
-    traffic::{AddressSet, ByExporter, Counts, Ignored, RangeSet, Rule},
+    traffic::{
+        AddressSet, ByExporter, CountDirection, Counts, Directions, Ignored, RangeSet,
+        RecordTotals, Rule,
+    },
 };
 
 /// A rule for these local networks and no AS.
@@ -15,10 +18,10 @@ fn of_networks(networks: &[&str]) -> Rule {
 }
 
 /// What a worker counts of these messages, in a view of these classes.
-fn counts(rule: &Rule, classes: &[Class], messages: &[&str]) -> Counts {
+fn counts(counting: impl Into<Counting>, classes: &[Class], messages: &[&str]) -> Counts {
     let view = View::new("all", &[Dimension::Hostname], classes, &[Measure::Bytes]);
     let schema = Arc::new(Schema::new(vec![view]));
-    let mut pipeline = Pipeline::new(&schema, rule);
+    let mut pipeline = Pipeline::new(&schema, counting);
     let mut counts = Counts::new(schema);
     for message in messages {
         pipeline.message(message.as_bytes(), &mut counts, |reason, text| {
@@ -138,4 +141,52 @@ fn interfaces_decide_for_the_exporters_that_have_external_ones() {
     assert_eq!(class(router, "", ""), Class::Transmit);
     let foreign = r#", "label": "edge 2", "peer_ip_src": "198.51.100.1""#;
     assert_eq!(class(foreign, &input(7), &output(1)), Class::Transmit);
+}
+
+#[test]
+fn flows_that_an_exporter_saw_in_the_other_direction_are_ignored_in_each_view_and_unknown_ones_count()
+ {
+    let seen = |exporter: &str, direction: &str, bytes| {
+        format!(
+            r#"{{"as_src": 1, "as_dst": 64512, "bytes": {bytes}, "peer_ip_src": "{exporter}"{direction}}}"#
+        )
+    };
+    let messages = |exporter: &str| {
+        let directions = ["ingress", "egress"]
+            .map(|direction| format!(r#", "sampling_direction": "{direction}""#));
+        let [ingress, egress] = directions;
+        [seen(exporter, &ingress, 1), seen(exporter, &egress, 20), seen(exporter, "", 300)]
+    };
+    let own = [
+        ("203.0.113.0/24", CountDirection::Egress),
+        ("203.0.113.7", CountDirection::Both),
+        ("203.0.113.8", CountDirection::Ingress),
+    ];
+    let mut exporters = ByExporter::default();
+    for (exporter, direction) in own {
+        exporters.insert(exporter.into(), direction);
+    }
+    for (default, exporter, counted) in [
+        (CountDirection::Both, "198.51.100.1", 321),
+        (CountDirection::Ingress, "198.51.100.1", 301),
+        (CountDirection::Egress, "198.51.100.1", 320),
+        (CountDirection::Ingress, "203.0.113.1", 320),
+        (CountDirection::Ingress, "203.0.113.7", 321),
+        (CountDirection::Both, "203.0.113.8", 301),
+    ] {
+        let directions = Directions { default, exporters: exporters.clone() };
+        let counting = Counting { directions, ..Counting::from(&Rule::of_as(64512)) };
+        let messages = messages(exporter);
+        let counts = counts(counting, &Class::ALL, &messages.each_ref().map(String::as_str));
+        assert_eq!(counts.counted.bytes, counted, "{default:?}: {exporter}");
+        let of_series: u64 =
+            counts.series().flat_map(|(_, row)| row.iter().collect::<Vec<_>>()).sum();
+        assert_eq!(u128::from(of_series), counted);
+        let bytes = 321 - counted;
+        let ignored = RecordTotals { flows: u64::from(bytes > 0), bytes };
+        for found in [counts.ignored, counts.ignored_by_view[0]] {
+            assert_eq!(found[Ignored::OtherDirection.index()], ignored);
+            assert_eq!(found.iter().map(|each| each.flows).sum::<u64>(), ignored.flows);
+        }
+    }
 }

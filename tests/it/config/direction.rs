@@ -1,6 +1,9 @@
 //! Which ends of flows are local, and what is known of exporters.
 
-use flow_exporter::address::Tables;
+use flow_exporter::{
+    address::Tables,
+    traffic::{CountDirection, Directions},
+};
 
 use super::{count, count_with};
 
@@ -88,4 +91,26 @@ fn exporters_have_interfaces_with_names_and_descriptions_by_any_key() {
     let text = format!("exporters: {{a: {{interfaces: {{{}}}}}}}", many.join(", "));
     let error = count_with(&text, &[]).unwrap_err().to_string();
     assert!(error.contains("more than 16384 interfaces are named"), "{error}");
+}
+
+#[test]
+fn the_direction_that_counts_is_that_of_the_flag_or_else_of_the_file_and_exporters_have_their_own()
+{
+    let directions = |text: &str, arguments: &[&str]| {
+        count_with(text, arguments).unwrap().counting(Tables::default()).directions
+    };
+    let text = "count_direction: egress\nexporters: {edge1: {direction: both}}\n";
+    let Directions { default, exporters } = directions(text, &[]);
+    assert_eq!(default, CountDirection::Egress);
+    assert_eq!(exporters.get(Some("edge1"), None), Some(&CountDirection::Both));
+    let of_flag = directions(text, &["--count-direction=ingress"]);
+    assert_eq!(of_flag, Directions { default: CountDirection::Ingress, exporters });
+    assert_eq!(directions("views: {flow: {}}\n", &[]), Directions::default());
+    for (text, expected) in [
+        ("count_direction: in", "line 1: count_direction: give ingress, egress or both"),
+        ("exporters: {a: {direction: 0}}", "exporters.a.direction: give ingress, egress or both"),
+    ] {
+        let error = count_with(text, &[]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }

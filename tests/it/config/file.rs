@@ -272,8 +272,8 @@ fn what_is_wrong_in_the_file_is_said_with_its_line_and_its_path() {
         ("view: {a: {}}".to_owned(), "line 1: view: there is no such key: did you mean views?"),
         (
             String::new(),
-            "line 1: the file: give remote_write, views, exporters, formats, avro or collector in \
-             it",
+            "line 1: the file: give remote_write, views, exporters, count_direction, formats, avro or \
+             collector in it",
         ),
         (
             "remote_write: []\nscrape_configs: []".to_owned(),

@@ -75,7 +75,7 @@ fn exporters_change_by_a_reload_and_only_another_rule_ends_series() {
     let mut produce = || {
         let record = format!(
             r#"{{"as_src": {ASN}, "as_dst": 1, "label": "edge1", "peer_ip_src": "192.0.2.1",
-            "iface_in": 3, "iface_out": 4, "bytes": 100}}"#
+            "sampling_direction": "ingress", "iface_in": 3, "iface_out": 4, "bytes": 100}}"#
         );
         producer.send(0, &record);
         producer.flush();
@@ -94,6 +94,13 @@ fn exporters_change_by_a_reload_and_only_another_rule_ends_series() {
     assert_eq!(answer, "Reloaded.\nsampling rates changed: series continue\n");
     produce();
     wait_for([0, 3000]);
+
+    configure("{sampling_rate: 20, direction: egress}");
+    let answer = exporter.reload().unwrap();
+    assert_eq!(answer, "Reloaded.\ndirections that count changed: series continue\n");
+    produce();
+    exporter.wait_for_sum("flow_exporter_flow_bytes_ignored_total", 2000, LIMIT);
+    assert_eq!(both_ways(&exporter.page()), [0, 3000]);
 
     configure("{sampling_rate: 20, external_interfaces: 3}");
     let answer = exporter.reload().unwrap();

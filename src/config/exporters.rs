@@ -1,6 +1,11 @@
 //! What is known of single exporters: the `exporters` section of the file.
 
-use std::{collections::BTreeMap, net::Ipv6Addr, num::NonZero, ops::RangeInclusive};
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::{IpAddr, Ipv6Addr},
+    num::NonZero,
+    ops::RangeInclusive,
+};
 
 use ipnet::IpNet;
 
@@ -33,6 +38,8 @@ pub struct Exporters {
     pub directions: ByExporter<CountDirection>,
     /// Names and descriptions of interfaces.
     pub interfaces: Interfaces,
+    /// Those that have an address of their own here.
+    pub addresses: HashSet<IpAddr>,
     /// What is known of those that send datagrams.
     pub collected: Vec<(IpNet, ExporterSettings)>,
 }
@@ -80,6 +87,11 @@ pub(super) fn of_file(field: &Field<'_>) -> Result<Setting<Exporters>, ConfigErr
         let says_nothing = external.is_none() && rate.is_none() && direction.is_none();
         if says_nothing && names.is_empty() && collected == ExporterSettings::default() {
             return Err(field.error("give hostname, sampling_rate, external_interfaces or others"));
+        }
+        if let ExporterKey::Network(network) = key
+            && network.prefix_len() == network.max_prefix_len()
+        {
+            exporters.addresses.insert(network.addr());
         }
         match key {
             _ if collected == ExporterSettings::default() => {}

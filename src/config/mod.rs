@@ -298,7 +298,9 @@ impl Config {
         let table_says_as =
             self.as_table.value.as_ref().is_some_and(|TableSources(sources)| !sources.is_empty());
         let formats = self.formats.value.clone();
-        let exporters = Settings::new(self.exporters.value.collected.iter().cloned());
+        let kept = self.exporters.value.addresses.clone();
+        let exporters = self.exporters.value.collected.iter().cloned();
+        let exporters = Settings::new(exporters).keeping(kept);
         let interfaces = Arc::new(self.exporters.value.interfaces.clone());
         Counting {
             formats,

@@ -42,10 +42,12 @@ pub struct Datagrams {
 impl Datagrams {
     /// A decoder that knows no exporter yet.
     pub fn new(plan: &Plan, settings: Settings) -> Self {
+        let mut exporters = Recent::new(MAX_EXPORTERS);
+        exporters.keep(settings.kept.clone());
         Datagrams {
             settings,
             rows: Rows::new(plan),
-            exporters: Recent::new(MAX_EXPORTERS),
+            exporters,
             netflow: netflow::Shared::new(plan),
             size: Size::default(),
             revision: 0,
@@ -65,6 +67,7 @@ impl Datagrams {
         for (address, exporter) in self.exporters.iter_mut() {
             exporter.known = Known::new(address, &settings);
         }
+        self.exporters.keep(settings.kept.clone());
         self.settings = settings;
     }
 

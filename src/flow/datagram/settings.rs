@@ -1,6 +1,6 @@
 //! What the operator says of exporters.
 
-use std::{net::IpAddr, num::NonZero};
+use std::{collections::HashSet, net::IpAddr, num::NonZero};
 
 use ipnet::IpNet;
 
@@ -9,6 +9,8 @@ use ipnet::IpNet;
 pub struct Settings {
     /// The longest prefixes first.
     exporters: Vec<(IpNet, ExporterSettings)>,
+    /// Exporters that are remembered rather than any others.
+    pub(super) kept: HashSet<IpAddr>,
     /// Whether the sender of a datagram of sFlow is the exporter, and not the agent that it names.
     pub sflow_exporter_is_sender: bool,
 }
@@ -40,7 +42,13 @@ impl Settings {
     pub fn new(exporters: impl IntoIterator<Item = (IpNet, ExporterSettings)>) -> Self {
         let mut exporters: Vec<_> = exporters.into_iter().collect();
         exporters.sort_by_key(|(prefix, _)| u8::MAX - prefix.prefix_len());
-        Settings { exporters, sflow_exporter_is_sender: false }
+        Settings { exporters, ..Settings::default() }
+    }
+
+    /// The same with exporters that are remembered rather than any others.
+    #[must_use]
+    pub fn keeping(self, kept: HashSet<IpAddr>) -> Self {
+        Settings { kept, ..self }
     }
 
     /// The settings of the exporter with this address.

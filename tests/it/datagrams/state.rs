@@ -1,9 +1,15 @@
 //! What is known of exporters: names, what outlives a process, and how much there may be.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use flow_exporter::{
-    flow::datagram::{Named, SnapshotError},
+    flow::{
+        Plan,
+        datagram::{Named, Settings, SnapshotError},
+    },
     schema::Field,
 };
 use testkit::{
@@ -181,6 +187,38 @@ fn spoofed_senders_have_the_quietest_forgotten_and_not_one_that_sends() {
     });
     assert_eq!(datagrams, 100_101, "what the forgotten did still counts");
     assert!(exporters <= 4096, "{exporters}");
+}
+
+#[test]
+fn exporters_that_are_configured_are_not_forgotten_for_spoofed_senders() {
+    let template = Template::new(256, [(1, 4), (7, 2)]);
+    let setup = Message::v9().template(&template);
+    let records = [[600, 1].map(Value::Number)];
+    let data = Message::v9().sequence(1).data(&template, &records).bytes();
+    let kept = || HashSet::from(["10.0.0.0".parse().unwrap()]);
+    let known_after_a_flood = |settings: Settings| {
+        let mut decoding = Decoding::with(Plan::new([]), settings);
+        for number in 0..10_000 {
+            decoding.from(&sender(number), &setup.clone().bytes());
+        }
+        decoding.from(&sender(0), &data);
+        decoding.take().len()
+    };
+    assert_eq!(known_after_a_flood(Settings::default()), 0, "it was forgotten");
+    assert_eq!(known_after_a_flood(Settings::default().keeping(kept())), 1);
+
+    // So it is by a reload.
+    let mut decoding = Decoding::new();
+    decoding.datagrams.set_settings(Settings::default().keeping(kept()));
+    for number in 0..10_000 {
+        decoding.from(&sender(number), &setup.clone().bytes());
+    }
+    decoding.from(&sender(0), &data);
+    assert_eq!(decoding.take().len(), 1);
+
+    // If all of them are configured, the quietest are forgotten.
+    let kept = (0..10_000).map(|number| Ipv4Addr::from(0x0a00_0000 + number).into());
+    assert_eq!(known_after_a_flood(Settings::default().keeping(kept.collect())), 0);
 }
 
 #[test]

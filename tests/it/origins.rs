@@ -104,6 +104,43 @@ fn an_as_that_the_record_lacks_is_that_of_the_network_or_else_of_the_table() {
 }
 
 #[test]
+fn an_as_that_comes_with_a_default_route_is_that_of_the_table_if_it_knows_the_address() {
+    let tables = Tables { table: Some(table()), ..Tables::default() };
+    let by_table = Counting { tables, table_says_as: true, ..Counting::from(&Rule::of_as(64512)) };
+    let message = |address: &str, asn: u32, masks: &str| {
+        between(address, address, &format!(r#", "as_src": {asn}, "as_dst": {asn}{masks}"#))
+    };
+    let said = |source: &str, destination: &str| (source.to_owned(), destination.to_owned());
+    let known = "198.51.100.1";
+    for (address, asn, masks, expected) in [
+        (known, 3356, r#", "mask_src": 0, "mask_dst": 24"#, said("15169", "3356")),
+        (known, 3356, r#", "mask_src": 8, "mask_dst": 0"#, said("3356", "15169")),
+        // Nothing is said of the route.
+        (known, 3356, "", said("3356", "3356")),
+        ("203.0.113.1", 3356, r#", "mask_src": 0, "mask_dst": 0"#, said("3356", "3356")),
+        // The world does not see private ones.
+        (known, 64513, r#", "mask_src": 0, "mask_dst": 0"#, said("64513", "64513")),
+    ] {
+        assert_eq!(ases(&by_table, &message(address, asn, masks)), expected, "{address}: {masks}");
+    }
+    let both = message(known, 3356, r#", "mask_src": 0, "mask_dst": 24"#);
+    let (.., counts) = counted(&by_table, &["source_as"], &both);
+    assert_eq!(AsSource::ALL.map(|found| counts.as_found[found.index()]), [1, 0, 1, 0, 0]);
+    let unknown = message("203.0.113.1", 3356, r#", "mask_src": 0, "mask_dst": 24"#);
+    let (.., counts) = counted(&by_table, &["source_as"], &unknown);
+    assert_eq!(AsSource::ALL.map(|found| counts.as_found[found.index()]), [2, 0, 0, 0, 0]);
+
+    let without = Counting { table_says_as: false, ..by_table.clone() };
+    assert_eq!(ases(&without, &both), said("3356", "3356"));
+    let networks = Tables {
+        networks: Some(networks("prefix,as\n198.51.100.0/24,64513")),
+        ..Tables::default()
+    };
+    let by_list = Counting { tables: networks, ..Counting::from(&Rule::of_as(64512)) };
+    assert_eq!(ases(&by_list, &both), said("3356", "3356"));
+}
+
+#[test]
 fn flows_are_classified_by_the_as_of_their_addresses() {
     let tables = Tables { table: Some(table()), ..Tables::default() };
     let counting = Counting { tables, table_says_as: true, ..Counting::from(&Rule::of_as(64512)) };

@@ -2,11 +2,17 @@
 //! series. Two baselines run over the same payloads, so that results can be compared as ratios: a
 //! scan for one byte (the least that reading a payload costs) and a full parse into a tree.
 
-use std::hint::black_box;
+use std::{
+    hint::black_box,
+    sync::{Arc, LazyLock},
+};
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use apache_avro::{types::Value, writer::datum::GenericDatumWriter};
+use criterion::{
+    BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
+};
 use flow_exporter::{
-    flow::{Decoder, Plan, Record},
+    flow::{AvroSchema, AvroSource, Decoder, Plan, Record},
     pipeline::Pipeline,
     schema::{Class, Field, Measure, Schema, View},
     traffic::{Counts, Rule},
@@ -50,6 +56,42 @@ fn payloads() -> Vec<String> {
         .collect()
 }
 
+/// The schema that pmacct writes for these records.
+const AVRO_SCHEMA: &str = r#"{"type": "record", "name": "acct_data", "fields": [
+    {"name": "label", "type": "string"},
+    {"name": "as_src", "type": "long"},
+    {"name": "as_dst", "type": "long"},
+    {"name": "peer_ip_src", "type": "string"},
+    {"name": "ip_src", "type": "string"},
+    {"name": "ip_dst", "type": "string"},
+    {"name": "port_src", "type": "long"},
+    {"name": "port_dst", "type": "long"},
+    {"name": "tcp_flags", "type": "string"},
+    {"name": "ip_proto", "type": "string"},
+    {"name": "stamp_inserted", "type": ["null", "string"]},
+    {"name": "stamp_updated", "type": ["null", "string"]},
+    {"name": "packets", "type": ["null", "long"]},
+    {"name": "bytes", "type": ["null", "long"]}]}"#;
+
+/// The same record as Avro.
+fn avro(record: &str) -> Vec<u8> {
+    static SCHEMA: LazyLock<apache_avro::Schema> =
+        LazyLock::new(|| apache_avro::Schema::parse_str(AVRO_SCHEMA).expect("a schema"));
+    let record: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(record).expect("payloads are JSON");
+    let fields =
+        record.into_iter().filter(|(name, _)| name != "event_type").map(|(name, value)| {
+            let plain = match value {
+                serde_json::Value::String(text) => Value::String(text),
+                number => Value::Long(number.as_i64().expect("a number")),
+            };
+            let is_optional = name.starts_with("stamp_") || matches!(&*name, "packets" | "bytes");
+            (name, if is_optional { Value::Union(1, Box::new(plain)) } else { plain })
+        });
+    let writer = GenericDatumWriter::builder(&SCHEMA).build().expect("a schema");
+    writer.write_value_to_vec(Value::Record(fields.collect())).expect("a value of the schema")
+}
+
 /// Lists of views whose rates are compared with the first one's.
 fn views() -> [(&'static str, Vec<View>); 3] {
     let view = |name: &str, labels: &[&str], measures: &[Measure]| {
@@ -74,6 +116,28 @@ fn views() -> [(&'static str, Vec<View>); 3] {
             ],
         ),
     ]
+}
+
+fn decode_avro(group: &mut BenchmarkGroup<'_, WallTime>, payloads: &[String], plan: &Plan) {
+    let avro: Vec<Vec<u8>> = payloads.iter().map(|record| avro(record)).collect();
+    let together: Vec<Vec<u8>> = avro.chunks(50).map(<[Vec<u8>]>::concat).collect();
+    let schema = AvroSchema::parse(AVRO_SCHEMA).expect("a schema");
+    let mut decoder = Decoder::avro(&AvroSource::File(Arc::new(schema)), plan);
+    for (name, messages) in
+        [("decode Avro", &avro), ("decode Avro, 50 records to a message", &together)]
+    {
+        group.bench_function(name, |bench| {
+            bench.iter(|| {
+                let mut flows = 0;
+                for message in messages {
+                    decoder.decode(message, &mut |record| {
+                        flows += u32::from(matches!(black_box(record), Record::Flow(_)));
+                    });
+                }
+                assert_eq!(flows, RECORDS);
+            });
+        });
+    }
 }
 
 fn decode(criterion: &mut Criterion) {
@@ -127,7 +191,9 @@ fn decode(criterion: &mut Criterion) {
         });
     });
 
-    let schema = std::sync::Arc::new(Schema::original());
+    decode_avro(&mut group, &payloads, &plan);
+
+    let schema = Arc::new(Schema::original());
     let mut pipeline = Pipeline::new(&schema, &Rule::of_as(ASN));
     let mut counts = Counts::new(schema);
     // Every series exists before the first record is timed.
@@ -153,7 +219,7 @@ fn decode(criterion: &mut Criterion) {
 
     // Views, each run after a first one that makes all series.
     for (name, views) in views() {
-        let schema = std::sync::Arc::new(Schema::new(views));
+        let schema = Arc::new(Schema::new(views));
         let mut pipeline = Pipeline::new(&schema, &Rule::of_as(ASN));
         let mut counts = Counts::new(schema);
         let mut count = || {

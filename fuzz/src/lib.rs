@@ -29,6 +29,6 @@ mod schema;
 
 pub use captures::capture;
 pub use exchange::{akvorado, netflow, sflow};
-pub use messages::{goflow2, json, pmacct};
+pub use messages::{avro, goflow2, json, pmacct};
 pub use packets::packet;
 pub use snapshots::restore;

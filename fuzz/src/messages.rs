@@ -1,6 +1,9 @@
 //! Messages of Kafka.
 
-use std::{fmt, sync::LazyLock};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use serde::{
     Deserializer as _,
@@ -8,7 +11,9 @@ use serde::{
 };
 
 use crate::{
-    flow::{Decoder, FieldMap, Format, Formats, Pairs, Place, Plan, Rates, Unit},
+    flow::{
+        AvroSchema, AvroSource, Decoder, FieldMap, Format, Formats, Pairs, Place, Plan, Rates, Unit,
+    },
     memory,
     rows::Records,
     schema::Field,
@@ -39,6 +44,24 @@ pub fn json(input: &[u8]) {
 pub fn goflow2(input: &[u8]) {
     let records = decode(&Format::Goflow2Protobuf, &Plan::new(Field::TYPED), input);
     assert_eq!(records.all(), 1, "a message is a record");
+}
+
+/// The schema of messages of pmacct's Avro, and a message: 2 bytes with the length of the former, and the
+/// rest.
+pub fn avro(input: &[u8]) {
+    let Some((length, rest)) = input.split_first_chunk() else { return };
+    let Some((schema, message)) = rest.split_at_checked(u16::from_be_bytes(*length).into()) else {
+        return;
+    };
+    let Ok(schema) = AvroSchema::parse(&String::from_utf8_lossy(schema)) else { return };
+    let named = ["a", "b"].map(|name| Field::Named(name.into()));
+    let plan = Plan::new(Field::TYPED.into_iter().chain(named));
+    let source = AvroSource::File(Arc::new(schema));
+    let records = decode_with(&mut Decoder::avro(&source, &plan), &plan, message);
+    // Without any field that is used, the message is read over in the same way.
+    let plan = Plan::new([]);
+    let unused = decode_with(&mut Decoder::avro(&source, &plan), &plan, message);
+    assert_eq!(records.all(), unused.all(), "what is used decides nothing about the rest");
 }
 
 /// A format with everything that a map can say.
@@ -133,7 +156,11 @@ fn decode(format: &Format, plan: &Plan, message: &[u8]) -> Records {
         let format = formats.of(message).map(|number| &formats.all()[number]);
         assert_eq!(format, Some(&Format::Pmacct), "both ways to tell say the same");
     }
-    let mut decoder = Decoder::new(format, plan);
+    decode_with(&mut Decoder::new(format, plan), plan, message)
+}
+
+/// What a decoder makes of a message.
+fn decode_with(decoder: &mut Decoder, plan: &Plan, message: &[u8]) -> Records {
     let mut decode = || {
         let mut records = Records::default();
         decoder.decode(message, &mut |record| records.add(plan, &record));

@@ -134,7 +134,11 @@ impl Registry {
     ) {
         tokio::pin!(shutdown);
         loop {
-            let (wait, is_idle) = match self.round(&metrics, component).await {
+            let next = tokio::select! {
+                () = &mut shutdown => return,
+                next = self.round(&metrics, component) => next,
+            };
+            let (wait, is_idle) = match next {
                 Next::After(wait) => (wait, false),
                 Next::WhenWanted(wait) => (wait, true),
             };

@@ -28,6 +28,9 @@ mod netflow;
 #[path = "../../../tests/testkit/src/packet.rs"]
 mod packet;
 #[allow(dead_code)]
+#[path = "../../../tests/testkit/src/registry.rs"]
+mod registry;
+#[allow(dead_code)]
 #[path = "../../../tests/testkit/src/sflow.rs"]
 mod sflow;
 
@@ -49,6 +52,7 @@ fn main() -> io::Result<()> {
         JSON.iter().flat_map(|text| (0..8).map(move |which| [&[which], text.as_bytes()].concat()));
     write(&directory, "json", json)?;
     write(&directory, "goflow2", [goflow2(false), goflow2(true)])?;
+    write(&directory, "avro", avro())?;
     write(&directory, "akvorado", [akvorado()])
 }
 
@@ -63,6 +67,27 @@ fn write(
         fs::write(directory.join(format!("seed-{place:02}")), seed)?;
     }
     Ok(())
+}
+
+/// Schemas with messages: pmacct's, and all types.
+fn avro() -> [Vec<u8>; 2] {
+    let all = r#"{"type": "record", "name": "n.all", "fields": [
+        {"name": "a", "type": {"type": "enum", "name": "e", "symbols": ["A", "B"]}},
+        {"name": "b", "type": {"type": "fixed", "name": "f", "size": 2}},
+        {"name": "label", "type": {"type": "map", "values": "string"}},
+        {"name": "tcp_flags", "type": {"type": "array", "items": "string"}},
+        {"name": "c", "type": {"type": "record", "name": "r", "fields": [
+            {"name": "r", "type": ["null", "r", "e"]}, {"name": "d", "type": "double"}]}},
+        {"name": "ip_src", "type": "bytes"}, {"name": "f", "type": "float"},
+        {"name": "t", "type": "boolean"}, {"name": "bytes", "type": ["null", "int"]}]}"#;
+    let mut datum = vec![2, b'x', b'y', 2, 2, b'k', 2, b'v', 0, 3, 8, 6];
+    datum.extend(b"SYN\0\0");
+    datum.extend([0; 8]);
+    datum.extend([8, 192, 0, 2, 1, 0, 0, 0x80, 0x3f, 1, 2, 20]);
+    let flow = registry::datum("edge1", 64512, 15169, 1500);
+    [(registry::FLOWS, flow.repeat(2)), (all, datum)].map(|(schema, message)| {
+        [&(schema.len() as u16).to_be_bytes()[..], schema.as_bytes(), &message].concat()
+    })
 }
 
 /// A step of an exchange.

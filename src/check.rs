@@ -12,6 +12,7 @@ mod views;
 use std::{
     io::{self, Write},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -32,22 +33,30 @@ use found::Found;
 use schemas::Asked;
 
 /// Tries everything, writes what it finds for people, and returns whether all of it works. Counts,
-/// sends and keeps nothing.
+/// sends and keeps nothing. Datagrams are listened to for `listen_for` at most.
 ///
 /// # Errors
 /// [`ConfigError`] for what is wrong in flags and files; others if the result can't be written.
-pub async fn run(config: CheckConfig, out: &mut impl Write) -> anyhow::Result<bool> {
+pub async fn run(
+    config: CheckConfig,
+    listen_for: Duration,
+    out: &mut impl Write,
+) -> anyhow::Result<bool> {
     let mut report =
         Report { out: &mut Unread(out), failed: Vec::new(), unknown: Vec::new(), hints: 0 };
-    try_all(config, &mut report).await?;
+    try_all(config, listen_for, &mut report).await?;
     Ok(report.finish()?)
 }
 
-async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result<()> {
+async fn try_all(
+    config: CheckConfig,
+    listen_for: Duration,
+    report: &mut Report<'_>,
+) -> anyhow::Result<()> {
     if matches!(&config, CheckConfig::Endpoints(endpoints) if endpoints.is_empty()) {
         return Err(ConfigError(
-            "nothing to check is given: give --brokers and --topic, --input, or an endpoint for \
-             remote write"
+            "nothing to check is given: give --collect, --brokers and --topic, --input, or an endpoint \
+             for remote write"
                 .to_owned(),
         )
         .into());
@@ -62,9 +71,6 @@ async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result
             .map_err(|error| endpoint.error(&error))?;
         let title = format!("push to {}", endpoint.config.name);
         report.say(&Found { title, works: Some(probed.works), findings: probed.findings })?;
-    }
-    if config.endpoints().is_empty() {
-        report.line("push: no endpoint is configured")?;
     }
     let CheckConfig::All(config) = config else {
         return Ok(report.line("source: none is given")?);
@@ -106,14 +112,15 @@ async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result
         report.say(&asked.found().await)?;
     }
     if let Some(settings) = &config.collector {
-        let (found, seen) = collector::look_at(settings.clone(), flows).await?;
+        let (found, hints, seen) = collector::look_at(settings.clone(), listen_for, flows).await?;
         report.say(&found)?;
+        report.hint(&hints)?;
         flows = seen;
     }
     if let Some(formats) = flows.formats() {
         report.line(&formats)?;
     }
-    let (found, hints) = flows.judge(&names);
+    let (found, hints) = flows.judge(&names, nothing(&config));
     report.say(&found)?;
     report.hint(&hints)?;
     match &config.listen.value {
@@ -129,7 +136,20 @@ async fn try_all(config: CheckConfig, report: &mut Report<'_>) -> anyhow::Result
             report.say(&state::look_at(&place, identity, cluster.as_deref()))?;
         }
     }
+    if config.push.endpoints.is_empty() {
+        report.line("push: no endpoint is given, so Prometheus has to scrape")?;
+    }
     Ok(())
+}
+
+/// What it means that there was no record.
+fn nothing(config: &Config) -> &'static str {
+    match (&config.source, &config.collector) {
+        (SourceConfig::Input { .. }, _) => "there is no record in the input",
+        (SourceConfig::Collector, _) => "no flow came",
+        (_, None) => "there is no message yet",
+        (_, Some(_)) => "there is no message yet, and no flow came",
+    }
 }
 
 /// The names of ASes, as far as they are here: where they are fetched, the program starts with the

@@ -9,10 +9,10 @@ mod sources;
 mod values;
 
 pub use flags::{
-    Cli, Command, CommonFlags, CountFlags, DemoFlags, DirectionFlags, EndpointFlags, HealthFlags,
-    LogFlags, LogFormat, NameFlags, PushFlags, SamplingChoice, SchemaFlags, SourceFlags,
-    StateAction, StateFlag, StateFlags, TimeFlags, TimestampChoice, ViewFlags, WriteOrder,
-    WriteProtocol,
+    CheckFlags, Cli, Command, CommonFlags, CountFlags, DemoFlags, DirectionFlags, EndpointFlags,
+    HealthFlags, LogFlags, LogFormat, NameFlags, PushFlags, SamplingChoice, SchemaFlags,
+    SourceFlags, StateAction, StateFlag, StateFlags, TimeFlags, TimestampChoice, ViewFlags,
+    WriteOrder, WriteProtocol,
 };
 pub use read::{Refusal, unknown_variables};
 pub use sources::{Given, Sources};

@@ -11,11 +11,11 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// How much of an answer is shown; the health page has a line for each component.
 const WORDS_LIMIT_BYTES: usize = 16 << 10;
 
-/// Asks the health page at the first of `urls` that can be connected to.
+/// Asks the health page at the first of `urls` that can be connected to, and returns that one.
 ///
 /// # Errors
 /// Unless it answers with success.
-pub async fn ask(urls: &[String]) -> anyhow::Result<()> {
+pub async fn ask(urls: &[String]) -> anyhow::Result<&str> {
     let client =
         Client::builder().timeout(LIMIT).no_proxy().redirect(redirect::Policy::none()).build()?;
     let mut urls = urls.iter().peekable();
@@ -28,7 +28,7 @@ pub async fn ask(urls: &[String]) -> anyhow::Result<()> {
         if !status.is_success() {
             bail!("{url} answers {status}: {}", words(&mut answer).await);
         }
-        return Ok(());
+        return Ok(url);
     }
     bail!("there is no URL to ask")
 }

@@ -28,6 +28,9 @@ pub enum ListenAddrError {
     /// There is no colon followed by a port.
     #[error("`{0}` has no port: write host:port, or :port for all addresses, such as :9590")]
     NoPort(String),
+    /// It is a URL.
+    #[error("`{0}` is a URL: leave {1}:// out, and write host:port, or :port for all addresses")]
+    Url(String, String),
     /// What follows the last colon is not a port.
     #[error("`{0}` is not a port: use a number from 0 (any free port) to 65535")]
     BadPort(String),
@@ -40,6 +43,9 @@ impl FromStr for ListenAddr {
     type Err = ListenAddrError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some((scheme, _)) = text.split_once("://") {
+            return Err(ListenAddrError::Url(text.to_owned(), scheme.to_owned()));
+        }
         let (host, port) = text.rsplit_once(':').ok_or_else(|| match notation::digits(text) {
             Some(port) => ListenAddrError::OnlyPort(port),
             None => ListenAddrError::NoPort(text.to_owned()),
@@ -234,7 +240,7 @@ mod tests {
             ),
             (
                 "http://host:1",
-                "`http://host` is not a host: write an IPv6 address in brackets, such as [::1]:9590",
+                "`http://host:1` is a URL: leave http:// out, and write host:port, or :port for all addresses",
             ),
         ] {
             assert_eq!(

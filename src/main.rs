@@ -18,7 +18,7 @@ use anyhow::Context as _;
 use flow_exporter::{
     app::{self, Reload},
     check,
-    cli::{self, Cli, Command, LogFlags, LogFormat, Refusal, StateAction},
+    cli::{self, CheckFlags, Cli, Command, LogFlags, LogFormat, Refusal, StateAction},
     config::{CheckConfig, Config, ConfigError, HealthConfig},
     demo::{Demo, DemoConfig, Traffic},
     health::Health,
@@ -89,7 +89,7 @@ fn run(log: &Log, metrics: Arc<Metrics>) -> ExitCode {
             return match HealthConfig::new(flags) {
                 Ok(HealthConfig::Ask(urls)) => {
                     match runtime.block_on(flow_exporter::health_check::ask(&urls)) {
-                        Ok(()) => ExitCode::SUCCESS,
+                        Ok(url) => print(log, &format!("{url} answers: healthy\n")),
                         Err(error) => fail(log, &format!("{error:#}")),
                     }
                 }
@@ -100,10 +100,15 @@ fn run(log: &Log, metrics: Arc<Metrics>) -> ExitCode {
                 Err(error) => refuse(log, &error.to_string()),
             };
         }
-        Some(Command::Check(flags)) => start_logging(log, &flags.common.log)
-            .and_then(|()| CheckConfig::new(*flags))
-            .map_err(Into::into)
-            .and_then(|config| runtime.block_on(check::run(config, &mut io::stdout()))),
+        Some(Command::Check(flags)) => {
+            let CheckFlags { count, listen_for } = *flags;
+            start_logging(log, &count.common.log)
+                .and_then(|()| CheckConfig::new(count))
+                .map_err(Into::into)
+                .and_then(|config| {
+                    runtime.block_on(check::run(config, listen_for, &mut io::stdout()))
+                })
+        }
         Some(Command::Demo(flags)) => start_logging(log, &flags.common.log)
             .map_err(Into::into)
             .and_then(|()| match flags.brokers {

@@ -144,6 +144,7 @@ impl Pipeline {
     pub fn datagram(&mut self, datagram: &Datagram<'_>, counts: &mut Counts) {
         counts.messages += 1;
         counts.messages_of_others += 1;
+        counts.datagrams += 1;
         counts.payload_bytes += datagram.payload.len() as u64;
         self.flows_of(datagram, counts);
     }

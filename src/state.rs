@@ -30,7 +30,7 @@ pub fn run(action: &StateAction, out: &mut dyn Write) -> anyhow::Result<()> {
     match action {
         StateAction::Show { dir, records } => {
             let mut out = Out { out, error: None };
-            journal::show(&journal(dir)?, *records, &mut out)?;
+            journal::show(&journal(dir)?, *records, ledger::described, &mut out)?;
             out.finish()
         }
         StateAction::Verify(dir) => {

@@ -454,7 +454,13 @@ fn store(
     if let Some(directory) = state_dir.filter(|_| can_read_again) {
         return Store::open(&directory.join(journal::DIRECTORY), identity, caps, now).map(Some);
     }
-    tracing::info!("counts are kept only in memory and start from zero after a restart");
+    if state_dir.is_some() {
+        tracing::info!(
+            "counts are no part of the state: an input is read from its beginning at each start"
+        );
+    } else {
+        tracing::info!("counts are kept only in memory and start from zero after a restart");
+    }
     let is_pushed = !config.push.endpoints.is_empty() || config.push.file.is_some();
     Ok(is_pushed.then(|| Store::in_memory(identity, schema, now, caps.max_bytes)))
 }

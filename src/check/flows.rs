@@ -21,9 +21,6 @@ use super::{found::Found, schemas::Asked, views::ViewTally};
 /// How much of a file is read, in bytes.
 const FILE_BYTES: u64 = 1 << 20;
 
-/// Of how many exporters something is said, and how much of what is wrong with them.
-const MOST_EXPORTERS: usize = 20;
-
 /// Messages, decoded and counted as the program does, without publishing the counts.
 pub(super) struct Flows {
     rule: Rule,
@@ -41,6 +38,7 @@ pub(super) struct Flows {
     datagrams: u64,
     /// The schema registry, if there is one.
     asked: Option<Asked>,
+    exporters: ExporterTally,
     /// What was not read of the input, if it is a capture.
     unread: Option<Unread>,
 }
@@ -61,6 +59,7 @@ impl Flows {
             is_left: false,
             datagrams: 0,
             asked,
+            exporters: ExporterTally::default(),
             unread: None,
         }
     }
@@ -139,16 +138,11 @@ impl Flows {
         self.tally.flows() > 0
     }
 
-    /// Who sent datagrams, and what is wrong with them.
-    pub(super) fn exporters(&mut self) -> Vec<String> {
-        let mut exporters = ExporterTally::default();
+    /// What exporters did up to now.
+    pub(super) fn exporters(&mut self) -> &ExporterTally {
+        let exporters = &mut self.exporters;
         self.pipeline.take_activity(|exporter, did| exporters.add(exporter, &did));
-        let (losses, hints) = (exporters.losses(), exporters.hints());
-        let hints = hints.into_iter().map(|hint| format!("hint: {hint}"));
-        let mut said = exporters.lines();
-        said.truncate(MOST_EXPORTERS);
-        said.extend(losses.into_iter().chain(hints).take(MOST_EXPORTERS));
-        said
+        exporters
     }
 
     /// Adds what was counted of a message.
@@ -186,7 +180,9 @@ impl Flows {
 
     /// Whether flows of the monitored networks were among them, what each view would count, and what
     /// they lack; with hints at what works and could be better.
-    pub(super) fn judge(&mut self, names: &AsNames) -> (Found, Vec<String>) {
+    ///
+    /// `nothing` says what it means if there was no record.
+    pub(super) fn judge(&mut self, names: &AsNames, nothing: &str) -> (Found, Vec<String>) {
         let called = |asn| match names.get(asn) {
             "" => format!("AS {asn}"),
             name => format!("AS {asn} ({name})"),
@@ -204,7 +200,7 @@ impl Flows {
             let why = if self.is_left {
                 "the input can be read only once, and is left to the program"
             } else {
-                "there is no message yet"
+                nothing
             };
             let findings = vec![format!("{why}, so whether any flow would be counted is unknown")];
             return (Found { title, works: None, findings }, hints);

@@ -52,10 +52,10 @@ pub enum Command {
     /// Try endpoints, topic, address and state; changes nothing.
     ///
     /// Takes flags and files as counting does, tries each endpoint without sending a sample, looks
-    /// at the topic and whether its newest flows would be counted, at the address for scrapes and at
-    /// the state directory. Exits with 0 (all works), 1 (something does not) or 2 (wrong
+    /// at the topic and whether its newest flows would be counted, listens for what routers send, and
+    /// looks at the address for scrapes and at the state directory. Exits with 0 (all works), 1 (something does not) or 2 (wrong
     /// configuration).
-    Check(Box<CountFlags>),
+    Check(Box<CheckFlags>),
     /// Inspect or repair a state directory.
     ///
     /// Repairing needs a flow-exporter that is not running.
@@ -79,11 +79,26 @@ pub struct CountFlags {
     pub common: CommonFlags,
 }
 
+/// Flags for trying what counting would use.
+#[derive(Debug, Args)]
+#[allow(missing_docs)]
+pub struct CheckFlags {
+    #[command(flatten)]
+    pub count: CountFlags,
+    /// How long --collect listens at most.
+    ///
+    /// It ends after ten seconds if nothing came, or nothing is missing of what came. Templates and
+    /// sampling rates come about once a minute.
+    #[arg(long, default_value = "70s", value_name = "DURATION", help_heading = "Check",
+        value_parser = values::duration)]
+    pub listen_for: Duration,
+}
+
 /// Which ends of flows are ours.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Counting")]
 pub struct DirectionFlags {
-    /// The AS to monitor, or several: 64500, AS64500, 1.10, 65010-65019.
+    /// The AS to monitor, or several: 64500, 1.10, 65010-65019.
     ///
     /// Flows from it count as transmitted, flows to it as received. Several are separated by commas,
     /// or the flag is given several times. With 0, flows that lack an AS number at one end count as
@@ -97,27 +112,21 @@ pub struct DirectionFlags {
     /// For those without an AS of their own, such as 192.0.2.0/24. Several are separated by commas, or
     /// the flag is given several times. The default of --asn does not count then. Records must have
     /// addresses or networks of both ends.
-    #[arg(long, env = "FLOW_EXPORTER_LOCAL_NETWORK", value_name = "PREFIX,…", hide_short_help = true,
+    #[arg(long, env = "FLOW_EXPORTER_LOCAL_NETWORK", value_name = "PREFIX,…",
         value_delimiter = ',', value_parser = notation::network)]
     pub local_network: Vec<IpNet>,
     /// A list of our networks (CSV: prefix, as, name, site).
     ///
     /// Addresses in them are ours, as with --local-network. The AS of a network takes the place of one
     /// that a record lacks, and the label site shows its site. Read again when it changes.
-    #[arg(long, env = "FLOW_EXPORTER_NETWORKS", value_name = "FILE", hide_short_help = true)]
+    #[arg(long, env = "FLOW_EXPORTER_NETWORKS", value_name = "FILE")]
     pub networks: Option<PathBuf>,
     /// Find an AS that records lack by address: embedded, none, or a file.
     ///
     /// A MaxMind database (mmdb) or CSV with AS, countries or both; several are separated by commas, the
     /// first that knows an address counts. Read again when they change. Countries that records lack are
     /// looked up as well; by default they are embedded ones, and no AS is looked up, as in the original.
-    #[arg(
-        long,
-        env = "FLOW_EXPORTER_AS_TABLE",
-        value_name = "SOURCE,…",
-        hide_short_help = true,
-        value_delimiter = ','
-    )]
+    #[arg(long, env = "FLOW_EXPORTER_AS_TABLE", value_name = "SOURCE,…", value_delimiter = ',')]
     pub as_table: Vec<String>,
     /// Whether bytes and packets are multiplied by pmacct's `sampling_rate`.
     ///
@@ -521,6 +530,7 @@ pub struct PushFlags {
         env = "FLOW_EXPORTER_REMOTE_WRITE_INTERVAL",
         default_value = "15s",
         value_name = "DURATION",
+        hide_short_help = true,
         value_parser = values::interval
     )]
     pub remote_write_interval: Duration,

@@ -80,7 +80,7 @@ impl Cli {
     fn set_sources(&mut self, sources: Sources) {
         match &mut self.command {
             None => self.count.common.sources = sources,
-            Some(Command::Check(flags)) => flags.common.sources = sources,
+            Some(Command::Check(flags)) => flags.count.common.sources = sources,
             Some(Command::Demo(flags)) => flags.common.sources = sources,
             Some(Command::Health(flags)) => flags.sources = sources,
             Some(Command::State(_)) => {}
@@ -331,8 +331,8 @@ mod tests {
     fn flags_know_how_they_were_given() {
         let cli = read(&["check", "--asn=1", "--topic=a"]).expect("flags");
         let Some(Command::Check(flags)) = cli.command else { panic!("check") };
-        assert_eq!(flags.common.sources.of("--asn"), Some(&Given::Typed));
-        assert_eq!(flags.common.sources.of("--addr"), None);
+        assert_eq!(flags.count.common.sources.of("--asn"), Some(&Given::Typed));
+        assert_eq!(flags.count.common.sources.of("--addr"), None);
     }
 
     #[test]

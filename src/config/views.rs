@@ -81,13 +81,11 @@ pub(super) fn views(
                 view.origin = given(LABELS);
             }
             if let Some(measures) = measures {
-                let measures: Result<_, _> =
-                    items(&measures).iter().map(|name| measure(name)).collect();
+                let measures = once(&items(&measures), measure);
                 view.measures = Some(measures.map_err(|error| given(MEASURES).error(error))?);
             }
             if let Some(classes) = classes {
-                let classes: Result<_, _> =
-                    items(&classes).iter().map(|name| class(name)).collect();
+                let classes = once(&items(&classes), class);
                 view.classes = Some(classes.map_err(|error| given(CLASSES).error(error))?);
                 view.origin = given(CLASSES);
             }
@@ -173,7 +171,8 @@ fn view(name: &str, section: &Section<'_>) -> Result<ViewSettings, ConfigError> 
     let classes = section.get("classes", |field| each(field, class))?;
     let filters = section.get("where", |field| {
         let filter = |(label, field): (String, Field<'_>)| {
-            let values = list(&field)?;
+            let values = once(&list(&field)?, |value| Ok(value.to_owned()))
+                .map_err(|error| field.error(error))?;
             labels::check(&label)
                 .and_then(|()| {
                     let values = values.iter().map(String::as_str);
@@ -186,7 +185,9 @@ fn view(name: &str, section: &Section<'_>) -> Result<ViewSettings, ConfigError> 
         };
         field.pairs()?.into_iter().map(filter).collect::<Result<Vec<_>, _>>()
     })?;
-    let keep = section.get("keep", list)?;
+    let keep = section.get("keep", |field| {
+        once(&list(field)?, |label| Ok(label.to_owned())).map_err(|error| field.error(error))
+    })?;
     let max_series = section.get("max_series", |field| {
         field.parse(|text| match text.parse() {
             Ok(number @ 1..=LARGEST_MAX_SERIES) => Ok(number),
@@ -246,7 +247,7 @@ fn items(text: &str) -> Vec<String> {
     joined(&items)
 }
 
-fn each<T>(
+fn each<T: PartialEq>(
     field: &Field<'_>,
     parse: impl Fn(&str) -> Result<T, String>,
 ) -> Result<Vec<T>, ConfigError> {
@@ -254,11 +255,23 @@ fn each<T>(
     if items.is_empty() {
         return Err(field.error("list at least one"));
     }
-    items
-        .iter()
-        .map(|item| parse(item))
-        .collect::<Result<_, _>>()
-        .map_err(|error| field.error(error))
+    once(&items, parse).map_err(|error| field.error(error))
+}
+
+/// Parses all items, of which each may be there once.
+fn once<T: PartialEq>(
+    items: &[String],
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
+    let mut parsed = Vec::new();
+    for item in items {
+        let value = parse(item)?;
+        if parsed.contains(&value) {
+            return Err(format!("{item} is listed twice: list it once"));
+        }
+        parsed.push(value);
+    }
+    Ok(parsed)
 }
 
 /// The measure of this name.

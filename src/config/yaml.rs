@@ -55,8 +55,10 @@ pub(super) fn parse(text: &str) -> Result<Node, (usize, String)> {
     let mut anchors: HashMap<usize, Node> = HashMap::new();
     let mut aliased = 0;
     for event in Parser::new_from_str(text) {
-        let (event, span) =
-            event.map_err(|error| (error.marker().line(), error.info().to_owned()))?;
+        let (event, span) = event.map_err(|error| {
+            let column = error.marker().col() + 1;
+            (error.marker().line(), format!("column {column}: {}", in_words(error.info())))
+        })?;
         let line = span.start.line();
         let (node, anchor) = match event {
             Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
@@ -112,6 +114,56 @@ pub(super) fn parse(text: &str) -> Result<Node, (usize, String)> {
         }
     }
     Ok(document.unwrap_or(Node { line: 1, value: Value::Null }))
+}
+
+/// What is wrong, in the words of somebody who writes YAML and does not parse it. The parser finds a
+/// mistake where the text stops making sense, which may be behind it.
+fn in_words(info: &str) -> String {
+    let known = [
+        (
+            "mapping values are not allowed",
+            "a colon stands where no key can be: is the line above without its colon, or is this one \
+             indented too far? A text with a colon and a space in it needs quotes",
+        ),
+        ("simple key", "a key has no colon: write a key as `key: value`"),
+        (
+            "did not find expected key",
+            "this line is indented otherwise than the keys of its section: indent all of them alike",
+        ),
+        (
+            "did not find expected '-'",
+            "this line is no item of the list above: begin it with a dash, or indent it as the key before \
+             the list",
+        ),
+        (
+            "block sequence entries are not allowed",
+            "a dash stands where no list can begin: put it on a line of its own below the key",
+        ),
+        ("tab", "a tab is here: indent with spaces, in YAML no tab may indent"),
+        ("invalid indentation in quoted", "a quote is opened above and not closed"),
+        ("invalid indentation in flow", "a bracket or brace is opened above and not closed"),
+        ("invalid indentation", "this line is indented too little for what it is a part of"),
+        ("wrongly indented", "this line is indented too little for the text that it is a part of"),
+        ("unexpected end of stream", "a quote is opened and not closed"),
+        ("document indicator", "a quote is opened and not closed"),
+        ("trailing content after", "something follows behind the closing quote"),
+        ("flow sequence", "a list in brackets lacks a comma, or its closing bracket"),
+        ("flow mapping", "a section in braces lacks a comma, or its closing brace"),
+        ("misplaced bracket", "a bracket or brace is closed that is not open"),
+        (
+            "unknown anchor",
+            "an alias (`*`) has no anchor (`&`) before it: quote a text that begins so",
+        ),
+        (
+            "unknown escape character",
+            "in double quotes, a backslash begins an escape: use single quotes, or write it twice",
+        ),
+        ("unexpected character", "a text that begins with this character needs quotes"),
+    ];
+    match known.into_iter().find(|(part, _)| info.contains(part)) {
+        Some((_, words)) => words.to_owned(),
+        None => format!("this is no YAML: {info}"),
+    }
 }
 
 impl Open {
@@ -301,8 +353,9 @@ impl<'a> Field<'a> {
                     None => "correct or remove it;".to_owned(),
                 };
                 let pages = match self.path.split(['.', '[']).next() {
-                    Some("") => "docs/views.md and docs/endpoints.md list",
-                    Some("views" | "exporters") => "docs/views.md lists",
+                    Some("") => "docs/views.md, docs/collector.md and docs/endpoints.md list",
+                    Some("views") => "docs/views.md lists",
+                    Some("collector" | "exporters") => "docs/collector.md lists",
                     Some("formats") => "docs/formats.md lists",
                     _ => "docs/endpoints.md lists",
                 };

@@ -65,7 +65,7 @@ impl Cure {
 fn of_bgp(writer: Writer) -> Cure {
     perhaps(match writer {
         Writer::Pmacct => "pmacct has it from BGP (bgp_daemon)",
-        Writer::Other => "exporters have it from BGP",
+        Writer::Other | Writer::Exporters => "exporters have it from BGP",
     })
 }
 
@@ -82,7 +82,7 @@ fn of_interface(has_index: bool, dimension: &Dimension, writer: Writer) -> Cure 
             "pmacct writes no names: give interfaces of exporters in --config, by its peer_ip_src or \
              label"
         }
-        Writer::Other => {
+        Writer::Other | Writer::Exporters => {
             "the exporters have not said any: have them export their interface table (Cisco: option \
              interface-table), or give interfaces of exporters in --config"
         }
@@ -95,7 +95,7 @@ fn of_classification(dimension: &Dimension, writer: Writer) -> Cure {
     needed(match (writer, is_application) {
         (Writer::Pmacct, false) => "pmacct does not write routing tables".to_owned(),
         (Writer::Pmacct, true) => writer.needs(&fields(dimension)),
-        (Writer::Other, _) => {
+        (Writer::Other | Writer::Exporters, _) => {
             let (cisco, table) = if is_application {
                 ("match application name", "application-table")
             } else {
@@ -135,7 +135,9 @@ fn of_as(of: AsOf, dimension: &Dimension, has_field: bool, writer: Writer, setup
         (Writer::Pmacct, true) => format!(
             "pmacct knows no AS without BGP or a networks_file: give it one, or {by_address}"
         ),
-        (Writer::Other, true) => format!("exporters know no AS without BGP; {by_address}"),
+        (Writer::Other | Writer::Exporters, true) => {
+            format!("exporters know no AS without BGP; {by_address}")
+        }
         (_, false) => format!("{}; or {by_address}", writer.needs(&fields(dimension))),
     })
 }

@@ -59,6 +59,19 @@ impl ExporterTally {
         self.exporters.iter().map(line).collect()
     }
 
+    /// Those whose data has come without its template.
+    pub fn awaiting_templates(&self) -> impl Iterator<Item = IpAddr> {
+        let all = self.exporters.iter();
+        all.filter(|(_, did)| !did.awaited.is_empty()).map(|(exporter, _)| *exporter)
+    }
+
+    /// Those whose sampling rate is not known.
+    pub fn without_rate(&self) -> impl Iterator<Item = IpAddr> {
+        let all = self.exporters.iter();
+        all.filter(|(_, did)| did.unknown_rate_flows > 0 && did.rate.is_none())
+            .map(|(exporter, _)| *exporter)
+    }
+
     /// For what flows are lost or not counted, in one line each.
     pub fn losses(&self) -> Vec<String> {
         self.advice(Gravity::Loss)
@@ -132,7 +145,16 @@ fn advice_for(did: &Activity) -> Vec<(Gravity, String)> {
                 .to_owned(),
         ));
     }
-    if did.unknown_rate_flows > 0 {
+    if did.unknown_rate_flows > 0 && did.rate.is_some() {
+        advice.push((
+            Gravity::Hint,
+            format!(
+                "has sent {} flows whose sampling rate was not known, as before it came: they are \
+                 counted as they are",
+                did.unknown_rate_flows
+            ),
+        ));
+    } else if did.unknown_rate_flows > 0 {
         advice.push((
             Gravity::Hint,
             "does not say its sampling rate: its flows are counted as they are. If it samples, have it \

@@ -32,6 +32,8 @@ pub struct LabelTally {
     messages: u64,
     /// Those of these that pmacct did not write.
     messages_of_others: u64,
+    /// Those of these that exporters have sent themselves.
+    datagrams: u64,
 }
 
 /// How often a value was asked for.
@@ -102,6 +104,7 @@ impl LabelTally {
             packets: Asked::default(),
             messages: 0,
             messages_of_others: 0,
+            datagrams: 0,
         }
     }
 
@@ -123,9 +126,11 @@ impl LabelTally {
         }
         self.messages += counts.messages;
         self.messages_of_others += counts.messages_of_others;
+        self.datagrams += counts.datagrams;
         while self.forgets && self.messages >= 2 * REMEMBERED {
             self.messages /= 2;
             self.messages_of_others /= 2;
+            self.datagrams /= 2;
         }
         let of_views = |asks: &dyn Fn(&View) -> bool| {
             let views = views.iter().zip(&counts.flows_by_view);
@@ -222,7 +227,13 @@ impl LabelTally {
 
     /// Who writes most of the records.
     pub(super) fn writer(&self) -> Writer {
-        if self.messages_of_others * 2 > self.messages { Writer::Other } else { Writer::Pmacct }
+        if self.datagrams * 2 > self.messages {
+            Writer::Exporters
+        } else if self.messages_of_others * 2 > self.messages {
+            Writer::Other
+        } else {
+            Writer::Pmacct
+        }
     }
 
     /// What flows are counted by; `None` before the first table.

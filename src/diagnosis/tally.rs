@@ -240,7 +240,7 @@ impl Tally {
         } else if sampled.half_numbered * 2 > sampled.flows && !rule.ases.is_empty() {
             say(if !is_by_as {
                 "most have AS 0 at the other end: are all of your networks named?"
-            } else if setup.table_says_as || writer == Writer::Other {
+            } else if setup.table_says_as || writer != Writer::Pmacct {
                 "most have AS 0 at the other end: name your networks with --local-network or \
                  --networks"
             } else {
@@ -269,7 +269,7 @@ impl Tally {
         if as_found[AsSource::NoAddress.index()] > as_found[AsSource::Unknown.index()] {
             return format!("to find it by address, {by_address}");
         }
-        if !setup.finds_as() && writer == Writer::Other {
+        if !setup.finds_as() && writer != Writer::Pmacct {
             return format!(
                 "exporters without BGP have no AS numbers; give --as-table embedded to find them by \
                  address, for which {by_address}"

@@ -263,8 +263,14 @@ fn state_at(directory: &Directory, number: u64, offset: u64) -> Result<State, Er
     Ok(state)
 }
 
-/// Writes what a journal holds for people to read; with `records`, each delta too.
-pub fn show(dir: &Path, records: bool, out: &mut dyn Write) -> Result<(), Error> {
+/// Writes what a journal holds for people to read; with `records`, each delta too. `described` says in
+/// words what its counts are of.
+pub fn show(
+    dir: &Path,
+    records: bool,
+    described: impl Fn(&str) -> String,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
     let write = || io_error("can't write what was read in", dir);
     let mut deltas = Vec::new();
     let report =
@@ -276,7 +282,7 @@ pub fn show(dir: &Path, records: bool, out: &mut dyn Write) -> Result<(), Error>
             deltas.clear();
             Ok(())
         })?;
-    summarize(dir, &report, out).map_err(write())
+    summarize(dir, &report, &described, out).map_err(write())
 }
 
 fn describe(out: &mut dyn Write, number: u64, offset: u64, delta: &Delta) -> io::Result<()> {
@@ -293,7 +299,12 @@ fn describe(out: &mut dyn Write, number: u64, offset: u64, delta: &Delta) -> io:
     )
 }
 
-fn summarize(dir: &Path, report: &Report, out: &mut dyn Write) -> io::Result<()> {
+fn summarize(
+    dir: &Path,
+    report: &Report,
+    described: &dyn Fn(&str) -> String,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let bytes: u64 = report.segments.iter().map(|segment| segment.bytes).sum();
     writeln!(out, "{}: {} segments, {bytes} bytes", dir.display(), report.segments.len())?;
     for segment in &report.segments {
@@ -331,7 +342,7 @@ fn summarize(dir: &Path, report: &Report, out: &mut dyn Write) -> io::Result<()>
             state.width(),
         )?;
         let identity = String::from_utf8_lossy(&state.identity);
-        writeln!(out, "counts: {}", identity.escape_debug())?;
+        writeln!(out, "counts: {}", described(&identity).escape_debug())?;
         for ((topic, partition), next_offset) in &state.positions {
             writeln!(
                 out,

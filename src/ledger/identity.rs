@@ -10,6 +10,19 @@ use crate::{
 /// What stands for the topic in a journal of datagrams alone. A topic can't be called so.
 pub const COLLECTOR: &str = "(collector)";
 
+/// The topic in words.
+pub(super) fn in_words(topic: &str) -> String {
+    match topic {
+        COLLECTOR => "what --collect received".to_owned(),
+        topic => format!("topic {topic}"),
+    }
+}
+
+/// What a journal's counts are of, in words, as it holds it.
+pub fn described(text: &str) -> String {
+    text.replace(&format!("topic {COLLECTOR}"), &in_words(COLLECTOR))
+}
+
 /// What a journal's counts are of. The origin, which is the topic together with its cluster, must be
 /// the same in all runs with a journal, since the journal's positions are offsets in it. The cluster
 /// is known only once its brokers answer, so it is not part of this. The rule may change: then all

@@ -35,7 +35,7 @@ pub use admission::{OTHER_SERIES, Tally};
 pub use cluster::forget_cluster;
 pub use error::{ChangeError, StoreError};
 pub use gate::Waker;
-pub use identity::{COLLECTOR, Identity};
+pub use identity::{COLLECTOR, Identity, described};
 pub use observer::Observer;
 pub use reader::{Names, Reader};
 pub use restore::check;

@@ -422,9 +422,9 @@ fn held<'s>(state: &'s State, asked: &Identity) -> Result<identity::Recorded<'s>
         held => Err(StoreError::Origin {
             held: held.map_or_else(
                 || String::from_utf8_lossy(&state.identity).into_owned(),
-                |held| format!("topic {}", held.topic),
+                |held| identity::in_words(held.topic),
             ),
-            asked: format!("topic {}", asked.topic),
+            asked: identity::in_words(&asked.topic),
         }),
     }
 }

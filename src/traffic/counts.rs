@@ -60,6 +60,8 @@ pub struct Counts {
     pub messages: u64,
     /// Those of these that pmacct did not write.
     pub messages_of_others: u64,
+    /// Those of these that exporters have sent themselves.
+    pub datagrams: u64,
     /// The size of their payloads in bytes.
     pub payload_bytes: u64,
     /// Messages of these that came after the tick to which they belong.
@@ -123,6 +125,7 @@ impl Counts {
             texts: Texts::default(),
             messages: 0,
             messages_of_others: 0,
+            datagrams: 0,
             payload_bytes: 0,
             late_messages: 0,
             classes: Default::default(),
@@ -234,6 +237,7 @@ impl Counts {
         self.messages = 0;
         self.exporters.clear();
         self.messages_of_others = 0;
+        self.datagrams = 0;
         self.payload_bytes = 0;
         self.late_messages = 0;
         self.classes = Default::default();

@@ -322,7 +322,7 @@ fn what_as_zero_means_is_said_whether_or_not_anything_is_counted() {
 fn what_can_not_be_judged_is_said_to_be_unknown_and_nothing_to_check_is_an_error() {
     let files = Files::new([("empty.json", "")]);
     for (input, why) in [
-        ("@empty.json", "there is no message yet"),
+        ("@empty.json", "there is no record in the input"),
         ("/dev/null", "the input can be read only once, and is left to the program"),
     ] {
         let (text, code) = files.check(&format!("--input={input} --asn=64512"));
@@ -331,7 +331,7 @@ fn what_can_not_be_judged_is_said_to_be_unknown_and_nothing_to_check_is_an_error
         assert!(text.ends_with(result) && code == Some(0), "{code:?}: {text}");
     }
     let (text, code) = files.check("");
-    assert!(text.contains("nothing to check is given: give --brokers"), "{text}");
+    assert!(text.contains("nothing to check is given: give --collect"), "{text}");
     assert_eq!((text.lines().count(), code), (1, Some(2)), "{text}");
 }
 

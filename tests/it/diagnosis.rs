@@ -419,12 +419,12 @@ fn names_that_nobody_says_are_missing_with_what_would_say_them() {
         ),
         (
             "input_vrf",
-            "the records need input_vrf (Cisco: match routing vrf input in the flow record, and option \
+            "the exporters have to send ingressVRFID (Cisco: match routing vrf input in the flow record, and option \
              vrf-table for the names)",
         ),
         (
             "application",
-            "the records need application (Cisco: match application name in the flow record, and \
+            "the exporters have to send applicationId (Cisco: match application name in the flow record, and \
              option application-table for the names)",
         ),
     ] {

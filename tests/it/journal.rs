@@ -477,7 +477,7 @@ fn a_broken_cursor_refuses_and_repair_puts_one_at_the_beginning_of_the_log_in_it
 fn show_tells_what_there_is() {
     let (dir, _) = history(&[vec![(0, 7), (1, 2)], vec![(0, 8)]]);
     let mut shown = Vec::new();
-    show(dir.path(), true, &mut shown).expect("readable");
+    show(dir.path(), true, str::to_owned, &mut shown).expect("readable");
     let shown = String::from_utf8(shown).expect("text");
     for part in [
         ": delta 2 of 1970-01-01T00:00:02Z (tick), 1 series changed, 0 started, 0 ended, 3 positions",
@@ -490,9 +490,12 @@ fn show_tells_what_there_is() {
         assert!(shown.contains(part), "{part:?} is not in:\n{shown}");
     }
     let mut summary = Vec::new();
-    show(dir.path(), false, &mut summary).expect("readable");
+    show(dir.path(), false, str::to_owned, &mut summary).expect("readable");
     assert!(summary.len() < shown.len());
-    assert!(matches!(show(&dir.path().join("none"), false, &mut summary), Err(Error::Io { .. })));
+    assert!(matches!(
+        show(&dir.path().join("none"), false, str::to_owned, &mut summary),
+        Err(Error::Io { .. })
+    ));
 }
 
 #[test]

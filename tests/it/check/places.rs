@@ -220,7 +220,7 @@ async fn check_looks_at_the_topic_and_what_is_newest_in_it() {
         text.contains("state in flow-exporter-state/flows: works\n  it can be created"),
         "{text}"
     );
-    assert!(text.contains("push: no endpoint is configured"), "{text}");
+    assert!(text.contains("\npush: no endpoint is given"), "{text}");
     assert!(text.ends_with("\nresult: nothing is wrong\n"), "{text}");
     assert_eq!(code, Some(0), "{text}");
 

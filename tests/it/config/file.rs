@@ -304,6 +304,36 @@ fn what_is_wrong_in_the_file_is_said_with_its_line_and_its_path() {
 }
 
 #[test]
+fn what_is_no_yaml_is_said_in_plain_words_with_its_line_and_column() {
+    for (config, expected) in [
+        ("views:\n\tflow: {}".to_owned(), "line 2: column 2: a tab is here: indent with spaces"),
+        (
+            "collector\n  listen: a".to_owned(),
+            "line 2: column 9: a colon stands where no key can be: is the line above without its colon",
+        ),
+        (
+            "views:\n  flow: {}\n other: {}".to_owned(),
+            "line 3: column 2: this line is indented otherwise than the keys of its section",
+        ),
+        (
+            "remote_write:\n  - url: a\n  name: b".to_owned(),
+            "line 3: column 3: this line is no item of the list above",
+        ),
+        (section("name: \"a\nremote_timeout: 1s"), "a quote is opened above and not closed"),
+        (section("headers: {a: b\n"), "a section in braces lacks a comma, or its closing brace"),
+        (section("name: @a"), "a text that begins with this character needs quotes"),
+        ("collector: {lst: a}".to_owned(), "docs/collector.md lists all keys"),
+        (
+            "exporters: {192.0.2.1: {colour: a}}".to_owned(),
+            "exporters.192.0.2.1.colour: there is no such key: correct or remove it; docs/collector.md",
+        ),
+    ] {
+        let error = error_of(&config);
+        assert!(error.contains(expected), "{config}\n{error}");
+    }
+}
+
+#[test]
 fn the_keys_that_the_documents_list_are_those_that_there_are() {
     let page = include_str!("../../../docs/endpoints.md");
     // The tables' rows begin with keys in backquotes; a star stands for several keys.

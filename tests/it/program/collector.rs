@@ -379,6 +379,7 @@ fn check_says_who_sends_and_what_is_missing() {
         .arg("check")
         .args(arguments(collector))
         .args(["--addr=none", "--remote-write-url=http://127.0.0.1:9/", "--state-dir=none"])
+        .arg("--listen-for=2s")
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -396,15 +397,69 @@ fn check_says_who_sends_and_what_is_missing() {
     let output = check.wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     for expected in [
-        format!("collect at {collector}: works"),
+        format!("collect at {collector}: DOES NOT WORK"),
         format!("{}: ", router.address()),
         format!("exporter {} does not say its sampling rate", router.address()),
         format!("exporter {} has not sent the template of its data", stranger.address()),
         "template 300, domain 5".to_owned(),
+        "listen for longer".to_owned(),
     ] {
         assert!(text.contains(&expected), "no {expected:?} in {text}");
     }
-    assert_eq!(output.status.code(), Some(1), "the endpoint does not work: {text}");
+    assert_eq!(output.status.code(), Some(1), "{text}");
+}
+
+#[test]
+fn check_waits_for_templates_and_sampling_rates_until_they_come() {
+    let (collector, directory) = (address(), tempfile::tempdir().unwrap());
+    let said = directory.path().join("said");
+    let mut check = Command::new(program())
+        .arg("check")
+        .args(arguments(collector))
+        .args(["--addr=127.0.0.1:0", "--state-dir=none", "--listen-for=1h"])
+        .stdout(Stdio::piped())
+        .stderr(std::fs::File::create(&said).unwrap())
+        .spawn()
+        .unwrap();
+    let mut routers = [Router::new(collector), Router::new(collector)];
+    let [silent, other] = [0, 1].map(|place| routers[place].address());
+    let flows = Template::new(256, [(16, 4), (17, 4), (1, 4)]);
+    let options = Template::options(257, [(1, 4)], [(34, 4)]);
+    // Sends one flow, after what is said of it.
+    let send = |router: &mut Router, with: &dyn Fn(Message) -> Message| {
+        router.sequence += 1;
+        let message = with(Message::v9().sequence(router.sequence));
+        let flow = [64512, 15169, 1000].map(Value::Number);
+        router.send_bytes(&message.data(&flows, [flow]).bytes());
+    };
+    let mut waits_for = |words: &str| {
+        wait_for(words, LIMIT, || {
+            let [silent, other] = &mut routers;
+            send(silent, &|message| message);
+            send(other, &|message| message.template(&flows));
+            let said = std::fs::read_to_string(&said).unwrap();
+            if said.contains(words) { Ok(()) } else { Err(said) }
+        });
+    };
+    waits_for(&format!("waiting for the templates of {silent}"));
+    waits_for(&format!("the sampling rates of {other}"));
+    assert!(check.try_wait().unwrap().is_none(), "it still listens");
+    let rate = [0, 100].map(Value::Number);
+    wait_for("end of check", LIMIT, || {
+        for router in &mut routers {
+            send(router, &|message| {
+                message.template(&flows).template(&options).data(&options, [&rate])
+            });
+        }
+        check.try_wait().unwrap().ok_or_else(|| "it listens".to_owned())
+    });
+    let output = check.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains(&format!("collect at {collector}: works")), "{text}");
+    assert!(text.contains("sampling rate 100"), "{text}");
+    // Some flows came before their rate.
+    assert!(text.contains("hint: exporter"), "{text}");
+    assert_eq!(output.status.code(), Some(0), "{text}");
 }
 
 #[test]

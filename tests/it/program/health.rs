@@ -36,6 +36,8 @@ fn health_asks_where_the_exporter_is_told_to_listen() {
         health(&["--url", &format!("http://{addr}/-/healthy")], Some("none")),
     ] {
         assert!(output.status.success(), "{output:?}");
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(said, format!("http://{addr}/-/healthy answers: healthy\n"));
     }
     wait_for("the link", START_LIMIT, || {
         let log = exporter.log();

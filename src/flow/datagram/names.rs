@@ -1,6 +1,6 @@
 //! Names that exporters have for their numbers, as they say them in options and counters.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// Of what a name is, by its number at the exporter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -152,7 +152,8 @@ impl Rows {
         }
     }
 
-    /// Puts names in the place of numbers.
+    /// Puts names in the place of numbers. Apart, so that rows without names stay cheap.
+    #[inline(never)]
     fn name(&mut self, names: &Names) {
         for (slot, named) in &self.named {
             let Value::Number(number) = self.buffer.value(*slot) else { continue };

@@ -84,7 +84,7 @@ fn decode_record<S: FnMut(Record<'_>)>(
         output.activity.longest_flow = output.activity.longest_flow.max(duration);
     }
     output.rows.begin();
-    run(&program.forward, record, output.rows);
+    program.forward.run(record, output.rows);
     if let Some(frame) = program.frame {
         let Ok(packet) = frame.packet(record) else {
             (output.sink)(Record::Skipped(Skipped::NotIp));
@@ -106,7 +106,7 @@ fn decode_record<S: FnMut(Record<'_>)>(
     output.flow(rate);
     if bytes > 0 {
         output.rows.begin();
-        run(&reverse.steps, record, output.rows);
+        reverse.steps.run(record, output.rows);
         output.flow(rate);
     }
 }

@@ -29,7 +29,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Program {
     /// What is done for the flow that the record is of.
-    pub(super) forward: Box<[Step]>,
+    pub(super) forward: Steps,
     /// How the flow in the other direction comes of it.
     pub(super) reverse: Option<Reverse>,
     /// Where a firewall's event is, if only records of one event are flows.
@@ -50,10 +50,18 @@ pub(super) struct Reverse {
     /// Where its bytes are.
     pub(super) bytes: Place,
     /// What is done for it.
-    pub(super) steps: Box<[Step]>,
+    pub(super) steps: Steps,
     /// Where the bytes of the first direction are, and what is done for it then: if there are bytes in
     /// any of the directions, they are what counts.
     pub(super) initiator: Option<(Place, Box<[Step]>)>,
+}
+
+/// What is done for a flow, in this order.
+#[derive(Debug)]
+pub(super) struct Steps {
+    common: Box<[Step]>,
+    /// What few plans want. Apart, so that the others stay cheap.
+    rare: Box<[Step]>,
 }
 
 /// Writes a slot of a row.
@@ -66,6 +74,8 @@ pub(super) struct Step {
     is_fallback: bool,
     /// The largest valid number.
     max: u64,
+    /// What is written as text.
+    written: Type,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,8 +90,8 @@ enum Operation {
     Direction,
     /// An application's engine and number.
     Application,
-    /// A value of this type, as text.
-    Written(Type),
+    /// A value of the step's type, as text.
+    Written,
     Ipv4,
     Ipv6,
     /// The length of the network that is in the slot as an address, if it is of IPv4.
@@ -169,7 +179,7 @@ fn sources(field: &Field) -> &'static [Source] {
         Field::InputVrf => &[(ie::INGRESS_VRF_ID, Number)],
         Field::OutputVrf => &[(ie::EGRESS_VRF_ID, Number)],
         Field::Application => &[
-            (ie::APPLICATION_NAME, Operation::Written(Type::Text)),
+            (ie::APPLICATION_NAME, Operation::Written),
             (ie::APPLICATION_ID, Operation::Application),
         ],
         Field::Vlan => &[(ie::VLAN_ID, Number), (ie::DOT1Q_VLAN_ID, Number)],
@@ -274,7 +284,7 @@ impl Fields {
     }
 
     /// The steps for all fields of a plan.
-    fn steps(&self, plan: &Plan, way: Way) -> Box<[Step]> {
+    fn steps(&self, plan: &Plan, way: Way) -> Steps {
         let mut steps = Vec::new();
         for (slot, field) in plan.fields() {
             let counters = match field {
@@ -289,7 +299,8 @@ impl Fields {
             if let Field::Named(name) = field
                 && let Some((place, ty)) = self.named(name, way)
             {
-                steps.push(Step::new(slot, field, Operation::Written(ty), place));
+                let step = Step::new(slot, field, Operation::Written, place);
+                steps.push(Step { written: ty, ..step });
             }
             let field = if way == Way::Forward { field } else { opposite(field) };
             for (element, operation) in sources(field) {
@@ -316,7 +327,8 @@ impl Fields {
                 self.network(slot, field, elements, (address, length), &mut steps);
             }
         }
-        steps.into()
+        let (rare, common): (Vec<_>, Vec<_>) = steps.into_iter().partition(Step::is_rare);
+        Steps { common: common.into(), rare: rare.into() }
     }
 
     /// Where the element is that a name stands for, and what its values are. In the other direction,
@@ -365,7 +377,7 @@ impl Operation {
         match self {
             Ipv4 => length == 4,
             Ipv6 => length == 16,
-            Operation::Written(_) | Operation::Application => true,
+            Operation::Written | Operation::Application => true,
             // A number of any length may have one of its own.
             _ => length == VARIABLE || length <= 8,
         }
@@ -443,7 +455,7 @@ impl Step {
             FieldType::Text => u64::MAX,
             _ => u8::MAX.into(),
         };
-        Step { place, slot, operation, is_fallback: false, max }
+        Step { place, slot, operation, is_fallback: false, max, written: Type::Text }
     }
 
     #[inline]
@@ -474,23 +486,30 @@ impl Step {
                 Some(octets) => Value::Address(Ipv6Addr::from(*octets).into()),
                 None => Value::Absent,
             },
-            Operation::Application => application_of(bytes).map_or(Value::Absent, Value::Number),
-            Operation::Written(ty) => return self.written(ty, bytes, rows),
             Ipv4Network | Ipv6Network => return self.cut(bytes, rows),
-            Operation::Nothing => Value::Absent,
+            Operation::Nothing | Operation::Application | Operation::Written => Value::Absent,
         };
         if !self.is_fallback || rows.is_empty(self.slot) {
             rows.set(self.slot, value);
         }
     }
 
-    /// Sets a value as text.
-    fn written(&self, ty: Type, bytes: &[u8], rows: &mut Rows) {
+    /// Whether it is one of the operations of [`Step::run_rare`].
+    fn is_rare(&self) -> bool {
+        matches!(self.operation, Operation::Application | Operation::Written)
+    }
+
+    fn run_rare(&self, record: &impl Places, rows: &mut Rows) {
+        let bytes = record.bytes(self.place);
         if self.is_fallback && !rows.is_empty(self.slot) {
             return;
         }
-        let has_own_length = self.place.length == VARIABLE;
-        rows.text(Some(self.slot), |text| ty.write(bytes, has_own_length, text));
+        if self.operation == Operation::Application {
+            rows.set(self.slot, application_of(bytes).map_or(Value::Absent, Value::Number));
+        } else {
+            let has_own_length = self.place.length == VARIABLE;
+            rows.text(Some(self.slot), |text| self.written.write(bytes, has_own_length, text));
+        }
     }
 
     /// Makes a network of the address in the slot.
@@ -506,7 +525,25 @@ impl Step {
     }
 }
 
-/// Does all steps.
+impl Steps {
+    /// Does all steps.
+    #[inline]
+    pub(super) fn run(&self, record: &impl Places, rows: &mut Rows) {
+        run(&self.common, record, rows);
+        if !self.rare.is_empty() {
+            self.run_rare(record, rows);
+        }
+    }
+
+    #[inline(never)]
+    fn run_rare(&self, record: &impl Places, rows: &mut Rows) {
+        for step in &self.rare {
+            step.run_rare(record, rows);
+        }
+    }
+}
+
+/// Does common steps.
 #[inline]
 pub(super) fn run(steps: &[Step], record: &impl Places, rows: &mut Rows) {
     for step in steps {

@@ -35,7 +35,10 @@ impl Names {
     pub(super) fn learn(&mut self, named: Named, name: &[u8]) {
         let mut text = String::new();
         push_text(name, MAX_BYTES, &mut text);
-        let name = text;
+        // What is replaced may take more bytes. A name that was cut is not cut again when it is restored.
+        let longest = text.len().min(MAX_BYTES);
+        let end = (0..=longest).rev().find(|&end| text.is_char_boundary(end)).unwrap_or_default();
+        let name = text[..end].trim_end();
         let known = self.known.get(&named);
         let is_full = known.is_none() && self.known.len() >= MAX_NAMES;
         if name.is_empty() || is_full || known.is_some_and(|known| **known == *name) {

@@ -108,6 +108,23 @@ fn names_are_bounded_and_without_what_no_label_should_have() {
     assert_eq!(shown(b" \0"), "");
 }
 
+/// What is replaced takes more bytes than it had: a name is cut once, and not again by a restart.
+#[test]
+fn hostile_names_are_the_same_after_a_restart() {
+    let options = Template::options(512, [(10, 4)], [(82, VARIABLE)]);
+    let spaces = [&[b'x'; 250][..], b"     \xff\xff"].concat();
+    for name in [vec![0xff; 60_000], vec![0x1b; 255], spaces, vec![b' '; 300]] {
+        let mut before = Decoding::new();
+        let record = [Value::Number(3), Value::LongBytes(name)];
+        before.send(Message::ipfix().template(&options).data(&options, [record]));
+        let shown = called(&mut before);
+        assert!(shown[0].len() <= 255, "{} bytes", shown[0].len());
+        let mut after = Decoding::new();
+        after.datagrams.restore(&before.datagrams.definitions()).unwrap();
+        assert_eq!(called(&mut after), shown);
+    }
+}
+
 #[test]
 fn an_exporter_has_a_bounded_number_of_names_and_may_change_those_that_it_has() {
     let options = Template::options(512, [(10, 4)], [(82, 8)]);

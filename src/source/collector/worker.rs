@@ -233,6 +233,9 @@ impl<S: Sink> Worker<S> {
         let watermark = if self.config.by_arrival {
             // Samples wait for the other source alone.
             UnixMs::MAX
+        } else if bound.tick.is_none() {
+            // The first sample is to have what comes next: it is the one after this time.
+            passed
         } else {
             passed + bound.lateness
         };

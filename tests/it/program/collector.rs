@@ -199,6 +199,26 @@ fn ticks_are_taken_as_they_are_due_whether_datagrams_come_or_not() {
     assert!(exporter.stop().success());
 }
 
+/// The kernel says when a datagram came, and none comes after one that came later. Samples need not
+/// wait for any.
+#[test]
+fn no_datagram_is_late() {
+    let collector = address();
+    let mut arguments = arguments(collector);
+    arguments.push("--remote-write-interval=1s".to_owned());
+    arguments.push("--max-lateness=4s".to_owned());
+    let exporter = Exporter::start(&arguments);
+    let mut router = Router::new(collector);
+    wait_for("the first sample", LIMIT, || {
+        router.send(1);
+        let page = exporter.page();
+        assert_eq!(page.sum("flow_exporter_late_messages_total"), 0);
+        let is_there = page.sum("flow_exporter_last_tick_timestamp_seconds") > 0;
+        if is_there && page.sum(BYTES) > 0 { Ok(()) } else { Err("none".to_owned()) }
+    });
+    assert!(exporter.stop().success());
+}
+
 /// systemd keeps the socket open while the program is not there.
 #[test]
 fn a_socket_that_a_supervisor_passes_loses_nothing_between_two_processes() {

@@ -3,14 +3,26 @@
 //! What the numbers count differs by protocol: datagrams, or the records in them. Here a datagram has
 //! the number of the first thing that it brings, and a span, which is how many things it brings.
 
+mod pace;
+
 use crate::clock::UnixMs;
+
+use pace::Pace;
 
 /// How many datagrams behind the newest one are awaited. What is missing counts as such only when it
 /// is further behind: so what arrives late was never missing.
 const WINDOW: u32 = 64;
 
-/// A larger step forward is a new beginning.
+/// A larger step forward is a loss only if the exporter can have sent that much meanwhile: otherwise its
+/// numbers jumped.
 const LARGEST_STEP: u32 = 1 << 16;
+
+/// An exporter may send so many times as fast as it did of late.
+const FASTER: i64 = 4;
+
+/// Numbers per millisecond that no stream exceeds: what an exporter can have sent whose uptime shows that
+/// it went on, if its rate has risen or is not known.
+const FASTEST_PER_MS: i64 = 2_000;
 
 /// So many steps in a row show that an exporter counts in another unit than its protocol says, or
 /// that it has restarted somewhere behind.
@@ -36,6 +48,8 @@ pub(super) struct Numbered {
     pub uptime: Option<u32>,
     /// When the exporter sent it by its own clock, where the protocol says it.
     pub sent: Option<UnixMs>,
+    /// When it arrived by our clock, if that is known.
+    pub received: Option<UnixMs>,
 }
 
 /// What is found, since it was last taken.
@@ -69,6 +83,10 @@ pub(super) struct Place {
     pub awaited: u32,
     /// Whether the exporter counts in another unit than its protocol says.
     pub is_mistaken: bool,
+    /// When the newest datagram arrived, if that is known.
+    pub received: Option<UnixMs>,
+    /// How fast numbers grew at most of late, per second; 0 if that is not known.
+    pub fastest: u32,
 }
 
 /// The numbers of a stream.
@@ -92,6 +110,7 @@ pub(super) struct Sequence {
     /// Datagrams in a row that come from before the window.
     stale: u8,
     newest: Newest,
+    pace: Pace,
     found: Found,
 }
 
@@ -120,12 +139,13 @@ struct Identity {
 impl Sequence {
     /// Continues where an earlier process was.
     pub(super) fn resume(place: Place) -> Self {
-        let Place { next, uptime, awaited, is_mistaken } = place;
+        let Place { next, uptime, awaited, is_mistaken, received, fastest } = place;
         Sequence {
             next: Some(next),
             is_resumed: true,
-            last: Numbered { uptime, ..Numbered::default() },
+            last: Numbered { uptime, received, ..Numbered::default() },
             is_mistaken,
+            pace: Pace::resume(fastest),
             found: Found { missing: awaited.into(), ..Found::default() },
             ..Sequence::default()
         }
@@ -140,6 +160,8 @@ impl Sequence {
             uptime: self.last.uptime,
             awaited: self.gaps.iter().fold(found, |sum, gap| sum.saturating_add(gap.len)),
             is_mistaken: self.is_mistaken,
+            received: self.last.received,
+            fastest: self.pace.fastest(),
         })
     }
 
@@ -190,13 +212,67 @@ impl Sequence {
         if ahead > 0 && self.has_restarted(datagram) {
             return self.restart(datagram);
         }
+        if ahead > LARGEST_STEP && !self.can_have_sent(ahead, datagram) {
+            return self.jump(datagram);
+        }
         if self.is_resumed {
             self.found.missing_while_down += u64::from(ahead);
-        } else if ahead > LARGEST_STEP {
-            self.found.jumps += 1;
         } else if ahead > 0 && !self.is_open {
             self.gaps.push(Gap { from: next, len: ahead });
         }
+        let span = datagram.span.unwrap_or(0);
+        if let Some(received) = datagram.received {
+            self.pace.add(ahead.saturating_add(span), received);
+        }
+        self.continue_behind(datagram);
+    }
+
+    /// Whether an exporter that has sent `missing` numbers between the last datagram and this one is
+    /// plausible, by the time between them. An exporter that began anew, at any number, passes by
+    /// chance only: in as many of 4,294,967,296 cases as it can have sent numbers.
+    fn can_have_sent(&self, missing: u32, datagram: Numbered) -> bool {
+        let up = self.up_between(datagram);
+        if self.was_down_between(datagram) {
+            return false;
+        }
+        let between = self.time_between(datagram).into_iter().chain(up).max().unwrap_or(0);
+        let by_pace = between.saturating_mul(i64::from(self.pace.fastest())) / 1000 * FASTER;
+        // Numbers can begin anew without the exporter, and what they fall to looks like a wrap.
+        let is_wrap = datagram.number < missing;
+        let by_uptime = up.filter(|_| !is_wrap).map_or(0, |up| up.saturating_mul(FASTEST_PER_MS));
+        i64::from(missing) - i64::from(LARGEST_STEP) <= by_pace.max(by_uptime)
+    }
+
+    /// The milliseconds from the last datagram to this one, by our clock, if they are known.
+    fn time_between(&self, datagram: Numbered) -> Option<i64> {
+        let (now, before) = datagram.received.zip(self.last.received)?;
+        Some((now - before).get().max(0))
+    }
+
+    /// The milliseconds from the last datagram to this one by the exporter's uptime, if it says one.
+    fn up_between(&self, datagram: Numbered) -> Option<i64> {
+        let (now, before) = datagram.uptime.zip(self.last.uptime)?;
+        Some(i64::from(now.saturating_sub(before)))
+    }
+
+    /// Whether more time has passed since the last datagram than the exporter was up meanwhile, so that
+    /// it was started again, although its uptime is larger than it was.
+    fn was_down_between(&self, datagram: Numbered) -> bool {
+        let (Some(passed), Some(up)) = (self.time_between(datagram), self.up_between(datagram))
+        else {
+            return false;
+        };
+        // Clocks differ by less than one part in 64.
+        passed - up > LONGEST_DELAY + passed / 64
+    }
+
+    /// Goes on from numbers that don't continue those before.
+    fn jump(&mut self, datagram: Numbered) {
+        if self.was_down_between(datagram) {
+            return self.restart(datagram);
+        }
+        self.found.jumps += 1;
+        self.claim_all();
         self.continue_behind(datagram);
     }
 
@@ -220,12 +296,11 @@ impl Sequence {
             return self.restart(datagram);
         }
         self.stale += 1;
-        if self.stale < CONVINCING_STEPS {
+        // What was sent before an earlier process ended comes no more.
+        if self.stale < CONVINCING_STEPS && !self.is_resumed {
             self.found.late += 1;
         } else {
-            self.found.jumps += 1;
-            self.claim_all();
-            self.continue_behind(datagram);
+            self.jump(datagram);
         }
     }
 

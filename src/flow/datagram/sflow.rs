@@ -12,6 +12,7 @@ use std::{
 };
 
 use crate::{
+    clock::UnixMs,
     flow::{reason::Skipped, record::Record},
     schema::{EGRESS, INGRESS},
 };
@@ -152,7 +153,7 @@ impl Agents {
         if stream.is_duplicate(header.number, datagram) {
             return Err(Refused::Duplicate);
         }
-        stream.follow(numbered(header.number, header.uptime));
+        stream.follow(numbered(header.number, header.uptime, context.received));
         context.activity.note(stream.take(), activity::Numbered::Datagrams);
         for _ in 0..header.samples {
             let (Some(format), Some(length)) = (input.u32(), input.u32()) else {
@@ -197,7 +198,7 @@ impl Agents {
         };
         let key = SourceKey { stream: header.stream, source: sample.source };
         let source = self.sources.get_or_insert_with(key, Source::default, |_, _| {});
-        source.follow(sample, header.uptime, context.activity);
+        source.follow(sample, header.uptime, context.received, context.activity);
         let records = Records::read(&mut input, sample.records, context.activity);
         let Some(packet) = records.packet else {
             sink(Record::Skipped(Skipped::NotIp));
@@ -245,8 +246,9 @@ fn address(input: &mut Input<'_>) -> Result<IpAddr, Refused> {
     octets.ok_or(Refused::Truncated)
 }
 
-fn numbered(number: u32, uptime: u32) -> Numbered {
-    Numbered { number, span: Some(1), uptime: Some(uptime), ..Numbered::default() }
+fn numbered(number: u32, uptime: u32, received: UnixMs) -> Numbered {
+    let (uptime, received) = (Some(uptime), Some(received));
+    Numbered { number, span: Some(1), uptime, received, ..Numbered::default() }
 }
 
 impl SampleHeader {
@@ -313,8 +315,14 @@ fn interface(format: u32, value: u32) -> u32 {
 
 impl Source {
     /// Takes the next sample.
-    fn follow(&mut self, sample: SampleHeader, uptime: u32, activity: &mut Activity) {
-        self.sequence.follow(numbered(sample.number, uptime));
+    fn follow(
+        &mut self,
+        sample: SampleHeader,
+        uptime: u32,
+        received: UnixMs,
+        activity: &mut Activity,
+    ) {
+        self.sequence.follow(numbered(sample.number, uptime, received));
         let found = self.sequence.take();
         activity.missing_flows += found.missing;
         if let Some(last) = self.sample {

@@ -206,3 +206,46 @@ fn processes_that_share_a_domain_are_told_apart_by_their_ports() {
         (0, 0, 0, 3 * 199)
     );
 }
+
+/// 20,000 flows a second in IPFIX, which says no uptime: from this millisecond on, each with a datagram
+/// of 20 flows, half a second long.
+fn fast(decoding: &mut Decoding, millisecond: u32, first: u32) {
+    for place in 0..500 {
+        let message = Message::ipfix().sequence(first.wrapping_add(place * 20));
+        let time = 1_700_000_000_000 + i64::from(millisecond + place);
+        decoding.at(time, "203.0.113.1:2055", &data(message.template(&template()), 20));
+    }
+}
+
+#[test]
+fn a_long_outage_is_missing_to_the_last_flow_whether_this_process_ran_or_not() {
+    const OUTAGE_MS: u32 = 600_000;
+    let sent = OUTAGE_MS * 20;
+    let mut decoding = Decoding::new();
+    fast(&mut decoding, 0, 0);
+    let places = decoding.datagrams.places();
+    fast(&mut decoding, 500 + OUTAGE_MS, 10_000 + sent);
+    let activity = decoding.activity();
+    assert_eq!((activity.missing_flows, activity.jumps), (sent.into(), 0));
+
+    let mut restarted = Decoding::new();
+    restarted.datagrams.restore(&places).unwrap();
+    fast(&mut restarted, 500 + OUTAGE_MS, 10_000 + sent);
+    let activity = restarted.activity();
+    assert_eq!((activity.flows_missed_before, activity.jumps), (sent.into(), 0));
+}
+
+#[test]
+fn numbers_that_began_anew_while_this_process_was_down_are_a_jump() {
+    for first in [3_000_000_000, 1_000_000] {
+        let mut decoding = Decoding::new();
+        fast(&mut decoding, 0, first);
+        let places = decoding.datagrams.places();
+        let mut restarted = Decoding::new();
+        restarted.datagrams.restore(&places).unwrap();
+        fast(&mut restarted, 600_000, 0);
+        let activity = restarted.activity();
+        assert_eq!((activity.flows_missed_before, activity.jumps), (0, 1), "{first}");
+        assert_eq!((activity.missing_flows, activity.late), (0, 0), "{first}");
+    }
+}

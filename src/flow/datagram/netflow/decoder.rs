@@ -154,6 +154,7 @@ impl NetFlow {
             mistaken_span,
             uptime: header.uptime,
             sent: Some(header.time),
+            received: Some(context.received),
         });
         let is_mistaken = sequence.place().is_some_and(|place| place.is_mistaken);
         context.activity.note(sequence.take(), numbered(header.stream.version, is_mistaken));

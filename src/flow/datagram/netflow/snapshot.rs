@@ -6,10 +6,13 @@ use std::net::IpAddr;
 
 use prost::Message;
 
-use crate::flow::datagram::{
-    names::Named,
-    sequence,
-    stream_key::{StreamKey, Version},
+use crate::{
+    clock::UnixMs,
+    flow::datagram::{
+        names::Named,
+        sequence,
+        stream_key::{StreamKey, Version},
+    },
 };
 
 use super::{
@@ -110,6 +113,12 @@ pub(super) struct Place {
     awaited: u32,
     #[prost(bool, tag = "5")]
     is_mistaken: bool,
+    /// When the newest datagram arrived, in milliseconds since the epoch.
+    #[prost(int64, optional, tag = "6")]
+    received: Option<i64>,
+    /// Numbers per second.
+    #[prost(uint32, tag = "7")]
+    fastest: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -261,13 +270,16 @@ impl Template {
 
 impl Place {
     pub(super) fn new((port, place): (u16, sequence::Place)) -> Self {
-        let sequence::Place { next, uptime, awaited, is_mistaken } = place;
-        Place { port: port.into(), next, uptime, awaited, is_mistaken }
+        let sequence::Place { next, uptime, awaited, is_mistaken, received, fastest } = place;
+        let received = received.map(UnixMs::get);
+        Place { port: port.into(), next, uptime, awaited, is_mistaken, received, fastest }
     }
 
     pub(super) fn read(&self) -> (u16, sequence::Place) {
-        let Place { port, next, uptime, awaited, is_mistaken } = *self;
-        (port as u16, sequence::Place { next, uptime, awaited, is_mistaken })
+        let Place { port, next, uptime, awaited, is_mistaken, received, fastest } = *self;
+        let received = received.map(UnixMs::new);
+        let place = sequence::Place { next, uptime, awaited, is_mistaken, received, fastest };
+        (port as u16, place)
     }
 }
 

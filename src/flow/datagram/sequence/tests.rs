@@ -101,6 +101,72 @@ fn a_step_too_large_to_be_a_loss_is_a_jump() {
     assert_eq!(found(largest.map(one)), all);
 }
 
+/// A stream of IPFIX, which says no uptime: each millisecond a datagram of 1,000 numbers.
+fn fast(numbers: std::ops::Range<u32>, offset: u32) -> impl Iterator<Item = Numbered> {
+    numbers.map(move |millisecond| Numbered {
+        number: (millisecond * 1000).wrapping_add(offset),
+        span: Some(1000),
+        received: Some(UnixMs::new(1_700_000_000_000 + i64::from(millisecond))),
+        ..Numbered::default()
+    })
+}
+
+#[test]
+fn a_loss_of_any_size_counts_if_there_was_time_to_send_as_much() {
+    for silence in [70, 500, 600_000] {
+        let silence_end = 3_000 + silence;
+        let datagrams = fast(0..3_000, 0).chain(fast(silence_end..silence_end + 200, 0));
+        let missing = u64::from(silence) * 1000;
+        assert_eq!(found(datagrams), Found { missing, ..Found::default() }, "{silence} ms");
+    }
+    // Nobody sends as much in a second.
+    let datagrams = fast(0..3_000, 0).chain(fast(4_000..4_200, 30_000_000));
+    assert_eq!(found(datagrams), Found { jumps: 1, ..Found::default() });
+}
+
+#[test]
+fn what_was_sent_while_this_process_was_down_is_told_from_numbers_that_begin_anew() {
+    let mut before = Sequence::default();
+    fast(0..3_000, 0).for_each(|datagram| before.follow(datagram));
+    let place = before.place().expect("a place");
+    let after = |offset: u32| {
+        let mut after = Sequence::resume(place);
+        // Ten minutes later.
+        fast(603_000..603_200, offset).for_each(|datagram| after.follow(datagram));
+        after.take()
+    };
+    assert_eq!(after(0), Found { missing_while_down: 600_000_000, ..Found::default() });
+    let jumped = Found { jumps: 1, ..Found::default() };
+    // Behind where it was: it began from zero.
+    assert_eq!(after(0_u32.wrapping_sub(603_000_000)), jumped);
+}
+
+#[test]
+fn an_exporter_that_was_up_all_the_time_may_have_become_faster() {
+    let up = |number, second: i64, uptime_second: u32| Numbered {
+        uptime: Some(uptime_second * 1000),
+        received: Some(UnixMs::new(1_700_000_000_000 + second * 1000)),
+        ..one(number)
+    };
+    let calm = |last: Numbered| {
+        found((0..20).map(|second| up(second, second.into(), second)).chain([last]))
+    };
+    let later = 620;
+    let awaited = u64::from(WINDOW) - 1;
+    let loss = Found { missing: 6_000_000 - 20 - awaited, ..Found::default() };
+    assert_eq!(calm(up(6_000_000, later.into(), later)), loss);
+    // It was started again meanwhile, and has been up for longer than before.
+    let restart = Found { restarts: 1, ..Found::default() };
+    assert_eq!(calm(up(6_000_000, later.into(), 300)), restart);
+}
+
+#[test]
+fn numbers_that_begin_anew_without_the_exporter_are_a_jump_where_they_seem_to_wrap() {
+    let up = |number, uptime| Numbered { uptime: Some(uptime), ..one(number) };
+    let reset = [up(3_500_000_000, 1_000), up(0, 601_000), up(1, 601_001)];
+    assert_eq!(found(reset), Found { jumps: 1, ..Found::default() });
+}
+
 /// A datagram whose exporter may count in either unit.
 fn either(number: u32, span: u32, mistaken_span: u32) -> Numbered {
     let (span, mistaken_span) = (Some(span), Some(mistaken_span));
@@ -154,7 +220,7 @@ fn what_was_sent_while_this_process_was_down_is_missing() {
     before.follow(up(1, 1_000));
     before.follow(up(4, 2_000));
     let place = before.place().expect("a place");
-    assert_eq!(place, Place { next: 5, uptime: Some(2_000), awaited: 2, is_mistaken: false });
+    assert_eq!(place, Place { next: 5, uptime: Some(2_000), awaited: 2, ..Place::default() });
 
     let mut after = Sequence::resume(place);
     after.follow(up(900_005, 80_000));
@@ -224,14 +290,16 @@ proptest! {
     ) {
         let place = place.map(|(next, awaited, is_mistaken)| Place {
             next,
-            uptime: None,
             awaited,
             is_mistaken,
+            ..Place::default()
         });
         let mut sequence = place.map(Sequence::resume).unwrap_or_default();
         for (number, span, mistaken_span, uptime) in datagrams {
             sequence.is_duplicate(number, &number.to_be_bytes());
-            sequence.follow(Numbered { number, span, mistaken_span, uptime, sent: None });
+            let received = uptime.map(|uptime| UnixMs::new(uptime.into()));
+            let datagram = Numbered { number, span, mistaken_span, uptime, received, sent: None };
+            sequence.follow(datagram);
             prop_assert!(sequence.gaps.len() <= MOST_GAPS + usize::from(CONVINCING_STEPS));
             prop_assert!(sequence.newest.datagrams.len() <= WINDOW as usize);
         }

@@ -287,3 +287,30 @@ fn data_that_waits_is_forgotten_from_the_oldest_when_there_is_too_much() {
     let bytes = |at: usize| flows[at].get(&Field::Bytes).parse::<usize>().unwrap();
     assert_eq!((bytes(0), bytes(kept - 1)), (count as usize - kept, count as usize - 1));
 }
+
+/// Two bytes of a file become a hundred in memory.
+#[test]
+fn a_snapshot_of_more_than_exporters_can_have_said_is_refused() {
+    const MANY: usize = (1 << 18) + 1;
+    let mut before = Decoding::new();
+    before.send(Message::v9().template(&Template::new(256, [(1, 4)])));
+    let definitions = before.datagrams.definitions();
+    let message = |field: u8, content: &[u8]| {
+        let mut message = vec![field << 3 | 2];
+        let mut length = content.len();
+        while length >= 0x80 {
+            message.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        message.push(length as u8);
+        [&message[..], content].concat()
+    };
+    let exporters = message(2, &[]).repeat(MANY);
+    let streams = message(2, &exporters);
+    let names = message(2, &message(4, &[]).repeat(MANY));
+    let templates = message(2, &message(2, &message(3, &[]).repeat(MANY)));
+    for many in [exporters, streams, names, templates, message(3, &[]).repeat(MANY)] {
+        let refused = Decoding::new().datagrams.restore(&[&definitions[..], &many].concat());
+        assert_eq!(refused, Err(SnapshotError::TooManyParts));
+    }
+}

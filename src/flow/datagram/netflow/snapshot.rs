@@ -8,10 +8,13 @@ use prost::Message;
 
 use crate::{
     clock::UnixMs,
-    flow::datagram::{
-        names::Named,
-        sequence,
-        stream_key::{StreamKey, Version},
+    flow::{
+        datagram::{
+            names::Named,
+            sequence,
+            stream_key::{StreamKey, Version},
+        },
+        protobuf::{Fields, Wire, WireError},
     },
 };
 
@@ -25,12 +28,19 @@ use super::{
 /// was written before is to be ignored.
 const VERSION: u32 = 1;
 
+/// No more messages, strings and lists are in a snapshot: somewhat more than [`Size::OF_ALL`] allows. Each
+/// takes two bytes there, and a hundred and more once it is decoded.
+const MAX_PARTS: usize = 1 << 18;
+
 /// Bytes that are no snapshot, or one of an unknown version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {
     /// They are not what a snapshot consists of.
     #[error("what was known of exporters is damaged")]
     Damaged,
+    /// No exporters can have said so much.
+    #[error("what was known of exporters is damaged: it has more than {MAX_PARTS} parts")]
+    TooManyParts,
     /// Another version of the program has written them.
     #[error(
         "what was known of exporters was written in version {0} of its format, which this program can't read"
@@ -164,6 +174,10 @@ impl Snapshot {
     }
 
     pub(in crate::flow::datagram) fn from_bytes(bytes: &[u8]) -> Result<Self, SnapshotError> {
+        let parts = parts(Fields(bytes), 0).map_err(|_| SnapshotError::Damaged)?;
+        if parts > MAX_PARTS {
+            return Err(SnapshotError::TooManyParts);
+        }
         let snapshot = Snapshot::decode(bytes).map_err(|_| SnapshotError::Damaged)?;
         match snapshot.version {
             VERSION => Ok(snapshot),
@@ -172,6 +186,22 @@ impl Snapshot {
             version => Err(SnapshotError::Version(version)),
         }
     }
+}
+
+/// How many messages, strings and lists there are in a snapshot, an exporter of it, or a stream of that,
+/// by how deep it is.
+fn parts(mut fields: Fields<'_>, depth: usize) -> Result<usize, WireError> {
+    /// The field with exporters, and that with their streams.
+    const NESTED: u32 = 2;
+    let mut parts = 0;
+    while let Some((number, field)) = fields.next()? {
+        let Wire::Bytes(part) = field else { continue };
+        parts += 1;
+        if number == NESTED && depth < 2 {
+            parts += self::parts(Fields(part), depth + 1)?;
+        }
+    }
+    Ok(parts)
 }
 
 impl Exporter {

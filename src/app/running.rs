@@ -9,7 +9,7 @@ use tokio::{
     time,
 };
 
-use crate::{demo::Demo, health::Health};
+use crate::{demo::Demo, health::Health, ledger::LostAtEnd};
 
 use super::{reload::Reloader, source};
 
@@ -18,13 +18,13 @@ use super::{reload::Reloader, source};
 const STOP_LIMIT: Duration = Duration::from_secs(28);
 
 /// How long it may take if a component has died, for which others may wait in vain. What they hold
-/// is counted again after the restart.
+/// of Kafka is counted again after the restart.
 const STOP_LIMIT_AFTER_DEATH: Duration = Duration::from_secs(10);
 
 /// The running stages, in the order in which they end.
 pub(super) struct Running {
     pub(super) source: source::Running,
-    pub(super) ledger: thread::JoinHandle<()>,
+    pub(super) ledger: thread::JoinHandle<Result<(), LostAtEnd>>,
     /// Has the endpoints.
     pub(super) reloader: Reloader,
     pub(super) end: watch::Sender<bool>,
@@ -64,6 +64,9 @@ impl Running {
         let limit = if death.is_some() { STOP_LIMIT_AFTER_DEATH } else { STOP_LIMIT };
         let drained = time::timeout(limit, self.drain()).await;
         if let Some(who) = death {
+            if let Ok(Err(error)) = drained {
+                tracing::error!("{error:#}");
+            }
             anyhow::bail!("{who} has died; the log above says why");
         }
         drained.unwrap_or_else(|_| {
@@ -85,8 +88,12 @@ impl Running {
         let counted = wait(move || {
             source.stop();
             let counted = source.join();
-            ledger.join().map_err(|_| anyhow::anyhow!("the ledger panicked; see the log above"))?;
-            counted
+            let panicked = |_| anyhow::anyhow!("the ledger panicked; see the log above");
+            match (counted, ledger.join().map_err(panicked)?) {
+                (counted, Ok(())) => counted,
+                (Ok(()), Err(lost)) => Err(lost.into()),
+                (Err(error), Err(lost)) => Err(error.context(lost)),
+            }
         })
         .await;
         let pushed = endpoints.ended().await.context("waiting for the last push");

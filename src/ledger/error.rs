@@ -1,4 +1,4 @@
-//! Why the ledger can't start from a journal.
+//! Why the ledger can't start from a journal, or end with one that has everything.
 
 use crate::journal;
 
@@ -53,6 +53,26 @@ pub enum ChangeError {
     /// The last snapshot is taken, or about to be.
     #[error("the program is stopping")]
     Stopping,
+}
+
+/// What came in datagrams and is lost with the process, since the journal does not have it: exporters
+/// send nothing twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the disk refused the last counts: {flows} flows with {bytes} bytes, as exporters reported them, \
+     have come since the journal was last written, and are lost. The log says what the disk's error is"
+)]
+pub struct LostAtEnd {
+    /// Flows.
+    pub flows: u64,
+    /// Their bytes, as they were reported.
+    pub bytes: u64,
+}
+
+impl LostAtEnd {
+    pub(super) fn is_something(self) -> bool {
+        self.flows > 0
+    }
 }
 
 impl StoreError {

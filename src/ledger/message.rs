@@ -15,7 +15,10 @@ use crate::{
     traffic::{Counts, Rule},
 };
 
-use super::{bucketing::TickBound, error::ChangeError};
+use super::{
+    bucketing::TickBound,
+    error::{ChangeError, LostAtEnd},
+};
 
 /// What the ledger is told.
 pub(super) enum Request {
@@ -65,6 +68,19 @@ pub(super) struct HandOver {
     /// Which datagrams come next, if the worker says so.
     pub(super) places: Option<Vec<u8>>,
     pub(super) receipt: Receipt,
+}
+
+impl HandOver {
+    /// Adds what this has, if it came in datagrams, which nobody gives again.
+    pub(super) fn add_to(&self, unkept: &mut LostAtEnd) {
+        if self.places.is_none() {
+            return;
+        }
+        for (_, did) in self.buckets.iter().flat_map(|bucket| &bucket.counts.exporters) {
+            unkept.flows += did.flows;
+            unkept.bytes = unkept.bytes.saturating_add(did.bytes);
+        }
+    }
 }
 
 /// Tells a worker that its table is merged, at the latest when it is dropped, and gives it a table

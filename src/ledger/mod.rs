@@ -33,7 +33,7 @@ mod thread;
 
 pub use admission::{OTHER_SERIES, Tally};
 pub use cluster::forget_cluster;
-pub use error::{ChangeError, StoreError};
+pub use error::{ChangeError, LostAtEnd, StoreError};
 pub use gate::Waker;
 pub use identity::{COLLECTOR, Identity, described};
 pub use observer::Observer;

@@ -22,7 +22,7 @@ use crate::{
 use super::{
     bucketing::TickBound,
     early::EarlyCounts,
-    error::{ChangeError, StoreError},
+    error::{ChangeError, LostAtEnd, StoreError},
     gate::EpochGate,
     message::{Bucket, Change, HandOver, Receipt, Request},
     migration::Migration,
@@ -123,6 +123,8 @@ pub struct Ledger {
     receipts: Vec<Receipt>,
     /// The disk refused the newest snapshot.
     is_refused: bool,
+    /// What came in datagrams and the journal does not have.
+    unkept: LostAtEnd,
     metrics: Arc<Metrics>,
     last_snapshot: Option<Instant>,
     /// Whether the clock was set when it was last looked at.
@@ -213,6 +215,7 @@ impl Ledger {
             missing: 0,
             receipts: Vec::new(),
             is_refused: false,
+            unkept: LostAtEnd::default(),
             metrics,
             last_snapshot: None,
             clock_is_set: true,
@@ -249,7 +252,10 @@ impl Ledger {
     }
 
     /// Takes snapshots until all workers have left, then a last one with all that they counted.
-    pub fn run(mut self) {
+    ///
+    /// # Errors
+    /// The journal does not have it, and nobody can give it again.
+    pub fn run(mut self) -> Result<(), LostAtEnd> {
         self.component.set(self.normal_state());
         self.look_at_clock();
         if self.ending.is_some() {
@@ -317,7 +323,9 @@ impl Ledger {
         }
         self.take_last_snapshot();
         self.observer.ended(Instant::now());
+        let accounted = self.account_for_end();
         self.component.finish();
+        accounted
     }
 
     /// How long there is nothing to do unless a request comes.
@@ -361,6 +369,10 @@ impl Ledger {
 
     /// Takes the last snapshot, after which nothing is counted.
     fn take_last_snapshot(&mut self) {
+        if self.ending.is_some() {
+            // The disk may take it now.
+            self.retire(Instant::now());
+        }
         let now = UnixMs::now();
         // What was counted since the last tick makes one more, at an odd time: otherwise it would
         // have to wait for the next start. While a backlog is worked off it does wait, since it is
@@ -374,6 +386,26 @@ impl Ledger {
         let time = if is_tick { Some(now) } else { self.in_between(now) };
         let kind = time.filter(|_| is_tick).map_or(Kind::Between, Kind::Tick);
         self.publish(time, kind, Instant::now());
+    }
+
+    /// Says what the journal does not have after the last snapshot.
+    fn account_for_end(&mut self) -> Result<(), LostAtEnd> {
+        if !self.store.as_ref().is_some_and(Store::is_durable) {
+            return Ok(());
+        }
+        for handed in &self.held {
+            handed.add_to(&mut self.unkept);
+        }
+        if self.unkept.is_something() {
+            return Err(self.unkept);
+        }
+        if self.is_refused {
+            tracing::warn!(
+                "the last counts are not published, and nothing is lost: the next start reads their \
+                 messages again"
+            );
+        }
+        Ok(())
     }
 
     /// The time of a snapshot that is not a tick: before the next tick.
@@ -516,8 +548,6 @@ impl Ledger {
                 break;
             }
             if self.attached == 0 {
-                // What is held back is counted again after the restart.
-                self.held.clear();
                 return;
             }
             let deadline = Instant::now() + RETRY;
@@ -595,7 +625,9 @@ impl Ledger {
         }
     }
 
-    fn merge(&mut self, HandOver { buckets, positions, places, receipt, .. }: HandOver) {
+    fn merge(&mut self, handed: HandOver) {
+        handed.add_to(&mut self.unkept);
+        let HandOver { buckets, positions, places, receipt, .. } = handed;
         self.table.advance(&positions);
         if let Some(places) = places {
             self.places = places;
@@ -643,6 +675,7 @@ impl Ledger {
                     self.metrics.journal_written.inc_by(kept.bytes);
                     self.metrics.journal_bytes.set(store.bytes() as i64);
                     self.is_refused = false;
+                    self.unkept = LostAtEnd::default();
                 }
                 Err(error) => {
                     self.is_refused = true;
@@ -664,7 +697,7 @@ impl Ledger {
                              resumes once the disk accepts writes. Make room, or check the disk"
                         ),
                     };
-                    if LOG_DISK.permit().is_some() {
+                    if LOG_DISK.permit().is_some() || self.attached == 0 {
                         tracing::error!("{text}");
                     }
                     self.component.set(State::Failing(text));

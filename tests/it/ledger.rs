@@ -25,7 +25,10 @@ use flow_exporter::{
     flow::{Decoded, Flow},
     health::Health,
     journal::{Journal, JournalConfig, Log, Reader as JournalReader, Start, Step},
-    ledger::{Identity, Ledger, LedgerConfig, Names, Reader, Shard, Snapshot, Store, Timestamps},
+    ledger::{
+        Identity, Ledger, LedgerConfig, LostAtEnd, Names, Reader, Shard, Snapshot, Store,
+        Timestamps,
+    },
     metrics::Metrics,
     source::Position,
     traffic::Rule,
@@ -61,7 +64,7 @@ struct Bench {
     names: Names,
     metrics: Arc<Metrics>,
     health: Health,
-    ledger: JoinHandle<()>,
+    ledger: JoinHandle<Result<(), LostAtEnd>>,
 }
 
 impl Bench {
@@ -141,7 +144,7 @@ impl Bench {
 
     fn end(self) -> Arc<Metrics> {
         drop(self.shards);
-        self.ledger.join().expect("the ledger ends with its workers");
+        self.ledger.join().expect("the ledger ends with its workers").unwrap();
         self.metrics
     }
 }
@@ -237,7 +240,7 @@ async fn a_request_during_a_snapshot_gets_the_next_one() {
     bench.shards[0].hand_over(vec![]);
     assert_eq!(fresh.await.map(|snapshot| snapshot.sequence), Some(2));
     drop(bench.shards);
-    bench.ledger.join().expect("the ledger ends with its workers");
+    bench.ledger.join().expect("the ledger ends with its workers").unwrap();
 }
 
 #[test]

@@ -691,6 +691,6 @@ async fn what_the_ledger_counted_last_arrives() {
     let values = receiver.next().await.samples();
     assert_eq!(values.iter().map(|sample| sample.2).collect::<Vec<_>>(), [0.0, 42.0]);
     task.await.expect("ends with the ledger");
-    ledger.join().expect("ends with its shards");
+    ledger.join().expect("ends with its shards").unwrap();
     assert_eq!(Samples::of(&metrics), samples(2, 2, []));
 }

@@ -330,7 +330,7 @@ async fn check_looks_at_the_address_for_scrapes_and_at_the_state() {
     assert!(text.contains("a running flow-exporter uses it"), "{text}");
     assert_eq!(code, Some(0), "{text}");
     drop(shards);
-    ledger.run();
+    ledger.run().unwrap();
     let (text, code) = check("--asn=7", free, &state).await;
     assert!(
         text.contains("it holds the counts of 0 series, from which counting continues"),
@@ -353,7 +353,7 @@ async fn check_looks_at_the_address_for_scrapes_and_at_the_state() {
     let (ledger, ..) =
         Ledger::new(&config, AsNames::none().into(), 0, Arc::default(), Some(of_other), component)
             .unwrap();
-    ledger.run();
+    ledger.run().unwrap();
     let (text, code) = check("--asn=7", free, &elsewhere).await;
     assert!(text.contains("the state directory holds the counts of topic other"), "{text}");
     assert_eq!(code, Some(1), "{text}");

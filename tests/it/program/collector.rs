@@ -219,6 +219,36 @@ fn no_datagram_is_late() {
     assert!(exporter.stop().success());
 }
 
+/// Nobody sends datagrams again, and the process is the last to know of them.
+#[test]
+fn a_stop_that_loses_datagrams_fails_and_says_how_many_flows_are_lost() {
+    let (collector, directory) = (address(), tempfile::tempdir().unwrap());
+    let (state, aside) = (directory.path().join("state"), directory.path().join("aside"));
+    let mut arguments = arguments(collector);
+    arguments.push(format!("--state-dir={}", state.display()));
+    let exporter = Exporter::start(&arguments);
+    let mut router = Router::new(collector);
+    router.send(100);
+    exporter.wait_for_sum(BYTES, 100, LIMIT);
+    std::fs::rename(&state, &aside).unwrap();
+    router.send(20);
+    router.send(3);
+    exporter.wait_for_sum(MESSAGES, 3, LIMIT);
+    exporter.signal("TERM");
+    let (status, log) = exporter.end(LIMIT);
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("2 flows with 23 bytes"), "{log}");
+    assert!(log.contains("was removed or moved away"), "{log}");
+
+    // What is back can be written.
+    std::fs::rename(&aside, &state).unwrap();
+    let exporter = Exporter::start(&arguments);
+    assert_eq!(exporter.page().sum(BYTES), 100);
+    router.send(1);
+    exporter.wait_for_sum(BYTES, 101, LIMIT);
+    assert!(exporter.stop().success());
+}
+
 /// systemd keeps the socket open while the program is not there.
 #[test]
 fn a_socket_that_a_supervisor_passes_loses_nothing_between_two_processes() {

@@ -98,12 +98,12 @@ pub struct CheckFlags {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Counting")]
 pub struct DirectionFlags {
-    /// The AS to monitor, or several: 64500, 1.10, 65010-65019.
+    /// The AS to monitor, or several: 64500, 65010-65019.
     ///
-    /// Flows from it count as transmitted, flows to it as received. Several are separated by commas,
-    /// or the flag is given several times. With 0, flows that lack an AS number at one end count as
-    /// its own, which is inaccurate. Where flows have no AS, interfaces may decide instead: see
-    /// `exporters` in the file of --config.
+    /// AS64500 and 1.10 are numbers as well. Flows from it count as transmitted, flows to it as
+    /// received. Several are separated by commas, or the flag is given several times. With 0, flows
+    /// that lack an AS number at one end count as its own, which is inaccurate. Where flows have no AS,
+    /// interfaces may decide instead: see `exporters` in the file of --config.
     #[arg(long, env = "FLOW_EXPORTER_ASN", default_value = "0", value_name = "ASN,…",
         value_delimiter = ',', value_parser = values::as_range)]
     pub asn: Vec<RangeInclusive<u32>>,

@@ -77,6 +77,7 @@ impl Exporters {
             return;
         }
         let mut losses = self.tally.losses();
+        losses.extend(self.tally.doubts());
         self.tally.clear();
         self.since = now;
         if losses.is_empty() {

@@ -260,6 +260,9 @@ metrics! {
         exporter_flows: IntCounterVec("flow_exporter_collector_flows_total", ["exporter"]);
         /// Bytes of these flows as the exporter reported them, not multiplied by its sampling rate.
         exporter_bytes: WideCounterVec("flow_exporter_collector_flow_bytes_total", ["exporter"]);
+        /// Bytes of those of these flows that the exporter saw come in (ingress) or go out (egress), by
+        /// direction, as it reported them.
+        exporter_direction_bytes: WideCounterVec("flow_exporter_collector_direction_bytes_total", ["exporter", "direction"]);
         /// Of these flows, those whose sampling rate is unknown; they are counted as they are.
         exporter_unknown_rate: IntCounterVec("flow_exporter_collector_unknown_sampling_rate_flows_total", ["exporter"]);
         /// Datagrams of an exporter that are missing according to its sequence numbers (NetFlow v9,
@@ -580,7 +583,13 @@ impl Metrics {
         ] {
             counter.with_label_values(&label).inc_by(count);
         }
-        self.exporter_bytes.with_label_values(&label).inc_by(u128::from(did.bytes).into());
+        self.exporter_bytes.with_label_values(&label).inc_by(did.bytes.into());
+        for (direction, bytes) in ["ingress", "egress"].into_iter().zip(did.direction_bytes) {
+            if bytes > 0 {
+                let counter = &self.exporter_direction_bytes;
+                counter.with_label_values(&[&name, direction]).inc_by(bytes.into());
+            }
+        }
         let (undecoded, sequence) = (&self.exporter_undecoded, &self.exporter_sequence);
         let (datagrams, flows) = (&self.exporter_missing_datagrams, &self.exporter_missing_flows);
         for (counter, reason, count) in [

@@ -91,8 +91,7 @@ pub struct Pipeline {
     schema: Schema,
 }
 
-/// Decodes and counts datagrams. Their flows are always multiplied by their rate, so their plan is
-/// another one.
+/// Decodes and counts datagrams, with a plan of their own.
 #[derive(Debug)]
 struct OfDatagrams {
     decoder: Datagrams,
@@ -118,7 +117,7 @@ impl Pipeline {
         let datagrams = self.datagrams.take();
         *self = Pipeline::new(schema, counting);
         self.datagrams = datagrams.map(|mut datagrams| {
-            datagrams.counter = FlowCounter::new(schema, self.counting.multiplied());
+            datagrams.counter = FlowCounter::of_exporters(schema, &self.counting);
             datagrams.decoder.set_plan(&datagrams.counter.plan);
             datagrams.decoder.set_settings(self.counting.exporters.clone());
             datagrams
@@ -129,7 +128,7 @@ impl Pipeline {
     fn of_datagrams(&mut self) -> &mut OfDatagrams {
         let Pipeline { counting, datagrams, schema, .. } = self;
         datagrams.get_or_insert_with(|| {
-            let counter = FlowCounter::new(schema, counting.multiplied());
+            let counter = FlowCounter::of_exporters(schema, counting);
             let decoder = Datagrams::new(&counter.plan, counting.exporters.clone());
             Box::new(OfDatagrams { decoder, counter })
         })
@@ -160,9 +159,13 @@ impl Pipeline {
     }
 
     /// Takes what exporters did since this was last called, as [`Datagrams::take_activity`] does.
-    pub fn take_activity(&mut self, each: impl FnMut(Option<IpAddr>, Activity)) {
+    pub fn take_activity(&mut self, mut each: impl FnMut(Option<IpAddr>, Activity)) {
+        let directions = &self.counting.directions;
         if let Some(datagrams) = &mut self.datagrams {
-            datagrams.decoder.take_activity(each);
+            datagrams.decoder.take_activity(|exporter, mut activity| {
+                activity.direction_is_given = directions.are_given(exporter);
+                each(exporter, activity);
+            });
         }
     }
 
@@ -353,6 +356,14 @@ impl FlowCounter {
             destination_as,
             views,
         }
+    }
+
+    /// A counter for flows from exporters themselves, whose rate always multiplies them. It wants their
+    /// direction in any case: traffic that is exported twice is found by it.
+    fn of_exporters(schema: &Schema, counting: &Counting) -> Self {
+        let mut counter = FlowCounter::new(schema, counting.multiplied());
+        counter.plan.add(Field::FlowDirection);
+        counter
     }
 
     /// The fields that it uses.

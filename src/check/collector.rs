@@ -159,7 +159,8 @@ fn judge(heard: &Heard, flows: &mut Flows) -> (bool, Vec<String>, Vec<String>) {
                 .to_owned(),
         );
     }
-    let hints = exporters.hints().into_iter().take(MOST_EXPORTERS).collect();
+    let hints = exporters.doubts().into_iter().chain(exporters.hints());
+    let hints = hints.take(MOST_EXPORTERS).collect();
     (works && exporters.awaiting_templates().next().is_none(), findings, hints)
 }
 

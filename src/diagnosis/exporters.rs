@@ -10,6 +10,9 @@ const MISSING_SHARE: u64 = 100;
 /// A flow that was reported after this is of a long active timeout.
 const LONG_FLOW: Duration = Duration::from_secs(120);
 
+/// A share of bytes in each direction that can't be chance, in percent.
+const BOTH_DIRECTIONS_PERCENT: u128 = 5;
+
 /// No more exporters than this are kept in mind; they come from anybody.
 const MOST: usize = 4096;
 
@@ -26,6 +29,8 @@ pub struct ExporterTally {
 enum Gravity {
     /// Flows are lost, or not counted.
     Loss,
+    /// Flows may be counted twice.
+    Doubt,
     /// It may be as it should.
     Hint,
 }
@@ -75,6 +80,11 @@ impl ExporterTally {
     /// For what flows are lost or not counted, in one line each.
     pub fn losses(&self) -> Vec<String> {
         self.advice(Gravity::Loss)
+    }
+
+    /// For what flows may be counted twice, in one line each.
+    pub fn doubts(&self) -> Vec<String> {
+        self.advice(Gravity::Doubt)
     }
 
     /// What may be as it should, in one line each.
@@ -143,6 +153,19 @@ fn advice_for(did: &Activity) -> Vec<(Gravity, String)> {
              them is unknown: give each a source ID of its own; softflowd does so with IPFIX, have it \
              send version 9"
                 .to_owned(),
+        ));
+    }
+    let [ingress, egress] = did.direction_bytes;
+    let of_both = ingress + egress;
+    if !did.direction_is_given && ingress.min(egress) * 100 > of_both * BOTH_DIRECTIONS_PERCENT {
+        advice.push((
+            Gravity::Doubt,
+            format!(
+                "exports flows where they come in ({} % of the bytes) and where they go out: what it exports \
+                 in both places counts twice. Give --count-direction ingress, or its direction in \
+                 exporters of --config; both if each flow comes once",
+                ingress * 100 / of_both
+            ),
         ));
     }
     if did.unknown_rate_flows > 0 && did.rate.is_some() {

@@ -1,6 +1,6 @@
 //! Which flows count, by the direction in which the device saw them.
 
-use std::str::FromStr;
+use std::{net::IpAddr, str::FromStr};
 
 use super::by_exporter::ByExporter;
 
@@ -39,6 +39,11 @@ pub struct Directions {
 }
 
 impl Directions {
+    /// Whether it is said of an exporter which of its flows count.
+    pub fn are_given(&self, exporter: Option<IpAddr>) -> bool {
+        self.default != CountDirection::Both || self.exporters.get(None, exporter).is_some()
+    }
+
     /// Whether all flows count, whatever their direction is.
     pub fn are_all_both(&self) -> bool {
         let mut exporters = self.exporters.iter().map(|(_, direction)| *direction);

@@ -3,6 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use flow_exporter::{
+    clock::UnixMs,
+    diagnosis::ExporterTally,
+    flow::datagram::{Activity, Datagram},
+    metrics::Metrics,
     pipeline::{Counting, Pipeline},
     schema::{Class, Dimension, KeyHead, Measure, Schema, View},
     traffic::{
@@ -10,6 +14,7 @@ use flow_exporter::{
         RecordTotals, Rule,
     },
 };
+use testkit::netflow::{Message, Template, Value};
 
 /// A rule for these local networks and no AS.
 fn of_networks(networks: &[&str]) -> Rule {
@@ -189,4 +194,73 @@ fn flows_that_an_exporter_saw_in_the_other_direction_are_ignored_in_each_view_an
             assert_eq!(found.iter().map(|each| each.flows).sum::<u64>(), ignored.flows);
         }
     }
+}
+
+/// What an exporter did that reported flows with these bytes and directions.
+fn activity(counting: &Counting, flows: &[(u64, u64)]) -> Activity {
+    let template = Template::new(256, [(1, 4), (61, 1)]);
+    let records: Vec<_> =
+        flows.iter().map(|&(bytes, direction)| [bytes, direction].map(Value::Number)).collect();
+    let payload = Message::ipfix().template(&template).data(&template, &records).bytes();
+    let view = View::new("all", &[], &Class::ALL, &[Measure::Bytes]);
+    let schema = Arc::new(Schema::new(vec![view]));
+    let mut pipeline = Pipeline::new(&schema, counting.clone());
+    let sender = "203.0.113.1:2055".parse().expect("an address");
+    let datagram = Datagram::new(&payload, sender, UnixMs::EPOCH);
+    pipeline.datagram(&datagram, &mut Counts::new(schema));
+    let mut found = Vec::new();
+    pipeline.take_activity(|_, activity| found.push(activity));
+    let [activity] = found.try_into().expect("one exporter");
+    activity
+}
+
+#[test]
+fn exporters_that_report_both_directions_are_told_what_to_do_unless_a_direction_is_given() {
+    let exporter = "203.0.113.1".parse().expect("an address");
+    let doubts = |counting: &Counting, flows: &[(u64, u64)]| {
+        let mut tally = ExporterTally::default();
+        tally.add(Some(exporter), &activity(counting, flows));
+        tally.doubts()
+    };
+    let all = Counting::default();
+    let both = [(40, 0), (60, 1), (1000, 255)];
+    let [text] = doubts(&all, &both).try_into().expect("one");
+    assert!(
+        text.starts_with("exporter 203.0.113.1 exports flows where they come in (40 %"),
+        "{text}"
+    );
+    assert_eq!(doubts(&all, &[(95, 0), (5, 1)]), [""; 0]);
+    assert_eq!(doubts(&all, &[(94, 0), (6, 1)]).len(), 1);
+    assert_eq!(doubts(&all, &[(6, 0), (94, 1)]).len(), 1);
+    assert_eq!(doubts(&all, &[(100, 0), (100, 255)]), [""; 0]);
+    let default = Directions { default: CountDirection::Ingress, ..Directions::default() };
+    let mut own = Directions::default();
+    own.exporters.insert("203.0.113.0/24".into(), CountDirection::Both);
+    for directions in [default, own] {
+        assert_eq!(doubts(&Counting { directions, ..Counting::default() }, &both), [""; 0]);
+    }
+}
+
+#[test]
+fn bytes_by_direction_are_shown_for_each_exporter_as_they_are_reported() {
+    let schema = Arc::new(Schema::new(vec![View::new("all", &[], &Class::ALL, &[Measure::Bytes])]));
+    let (mut counts, metrics) = (Counts::new(schema), Metrics::new());
+    let exporter = "203.0.113.1".parse().expect("an address");
+    let flows = [(40, 0), (60, 1), (7, 1), (1000, 255)];
+    counts.exporters.push((Some(exporter), activity(&Counting::default(), &flows)));
+    metrics.add_counts(&counts);
+    let name = "flow_exporter_collector_direction_bytes_total";
+    let counted = metrics.counted();
+    let family = counted.iter().find(|family| family.name == name).expect("the metric");
+    let shown = family.samples.iter().map(|sample| {
+        let of = |name| {
+            sample.labels.iter().find(|(label, _)| label == name).expect("a label").1.as_str()
+        };
+        assert_eq!(of("exporter"), "203.0.113.1");
+        (of("direction"), sample.value)
+    });
+    assert_eq!(
+        shown.collect::<BTreeMap<_, _>>().into_iter().collect::<Vec<_>>(),
+        [("egress", 67.0), ("ingress", 40.0)]
+    );
 }

@@ -59,7 +59,12 @@ pub struct Activity {
     /// Flows that were handed over.
     pub flows: u64,
     /// Their bytes, as they were reported.
-    pub bytes: u64,
+    pub bytes: u128,
+    /// Bytes of those of these flows that it saw come in and go out, as they were reported: ingress,
+    /// egress.
+    pub direction_bytes: [u128; 2],
+    /// Whether the operator has said which of these count.
+    pub direction_is_given: bool,
     /// Of these flows, those whose sampling rate is unknown.
     pub unknown_rate_flows: u64,
     /// Datagrams that are missing, by the protocols that number these (v9, sFlow).
@@ -144,7 +149,11 @@ impl Activity {
         self.refused_templates += other.refused_templates;
         self.options_records += other.options_records;
         self.flows += other.flows;
-        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.bytes += other.bytes;
+        for (sum, bytes) in self.direction_bytes.iter_mut().zip(other.direction_bytes) {
+            *sum += bytes;
+        }
+        self.direction_is_given = other.direction_is_given;
         self.unknown_rate_flows += other.unknown_rate_flows;
         self.missing_datagrams += other.missing_datagrams;
         self.missing_flows += other.missing_flows;

@@ -183,7 +183,14 @@ impl Rows {
             Ok(None) => {
                 let row = self.buffer.row("");
                 activity.flows += 1;
-                activity.bytes = activity.bytes.saturating_add(row.bytes());
+                let bytes = u128::from(row.bytes());
+                activity.bytes += bytes;
+                let direction = self.slots.flow_direction.and_then(|slot| row.number(slot));
+                if let Some(sum) =
+                    direction.and_then(|each| activity.direction_bytes.get_mut(each as usize))
+                {
+                    *sum += bytes;
+                }
                 activity.unknown_rate_flows += u64::from(rate.is_none());
                 activity.rate = rate;
                 Record::Flow(row)

@@ -54,8 +54,8 @@ impl Fixed {
     ) {
         match (old, new) {
             (Some(old), Some(new)) => {
-                // The demo's is no setting of the collector's.
-                let CollectorSettings { listen, allow, receive_buffer, demo: _ } = old;
+                // How sFlow is counted can change. The demo's is no setting of the collector's.
+                let CollectorSettings { listen, allow, receive_buffer, sflow: _, demo: _ } = old;
                 self.compare(listen, &new.listen);
                 self.compare(allow, &new.allow);
                 self.compare(receive_buffer, &new.receive_buffer);

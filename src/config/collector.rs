@@ -38,8 +38,19 @@ pub struct CollectorSettings {
     pub allow: Setting<Option<AddressSet>>,
     /// The size of each socket's receive buffer, in bytes.
     pub receive_buffer: Setting<usize>,
+    /// How sFlow is counted.
+    pub sflow: SflowSettings,
     /// What the demo's exporters send to it, if they do.
     pub demo: Option<Traffic>,
+}
+
+/// How sFlow is counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SflowSettings {
+    /// Whether the sender of a datagram is the exporter, and not the agent that it names.
+    pub exporter_is_sender: bool,
+    /// Whether the bytes of frames count, and not those of the IP packets in them.
+    pub counts_frames: bool,
 }
 
 impl CollectorSettings {
@@ -51,6 +62,7 @@ impl CollectorSettings {
             listen: Setting { value: vec![any], origin: origin() },
             allow: Setting { value: None, origin: origin() },
             receive_buffer: Setting { value: RECEIVE_BUFFER_BYTES, origin: origin() },
+            sflow: SflowSettings::default(),
             demo: Some(traffic),
         }
     }
@@ -72,6 +84,7 @@ pub(super) struct FileCollector {
     listen: Option<Setting<Vec<ListenAddr>>>,
     allow: Option<Setting<AddressSet>>,
     receive_buffer: Option<Setting<usize>>,
+    sflow: SflowSettings,
     origin: Origin,
 }
 
@@ -92,7 +105,30 @@ pub(super) fn of_file(field: &Field<'_>) -> Result<FileCollector, ConfigError> {
                 let value = field.parse(receive_buffer)?;
                 Ok(Setting { value, origin: field.origin() })
             })?,
+            sflow: SflowSettings {
+                exporter_is_sender: section
+                    .get("sflow_exporter", |field| {
+                        field.parse(|text| match text {
+                            "agent" => Ok(false),
+                            "sender" => Ok(true),
+                            _ => Err("give agent, which datagrams name, or sender"),
+                        })
+                    })?
+                    .unwrap_or_default(),
+                counts_frames: sflow_counts_frames(section)?.unwrap_or_default(),
+            },
             origin: field.origin(),
+        })
+    })
+}
+
+/// Whether the bytes of frames count, if it is said.
+pub(super) fn sflow_counts_frames(section: &Section<'_>) -> Result<Option<bool>, ConfigError> {
+    section.get("sflow_bytes", |field| {
+        field.parse(|text| match text {
+            "ip" => Ok(false),
+            "frame" => Ok(true),
+            _ => Err("give ip, for the bytes of IP packets as NetFlow has them, or frame"),
         })
     })
 }
@@ -145,14 +181,14 @@ pub(super) fn collector(
     sources: &Sources,
 ) -> Result<Option<CollectorSettings>, ConfigError> {
     let given = (!flag.is_empty()).then(|| Setting::of_flag(flag, COLLECT, sources));
-    let (listen, allow, receive_buffer) = match (given, of_file) {
+    let (listen, allow, receive_buffer, sflow) = match (given, of_file) {
         (None, None) => return Ok(None),
-        (Some(given), None) => (given, None, None),
-        (given, Some(FileCollector { listen, allow, receive_buffer, origin })) => {
+        (Some(given), None) => (given, None, None, SflowSettings::default()),
+        (given, Some(FileCollector { listen, allow, receive_buffer, sflow, origin })) => {
             let listen = given.or(listen).ok_or_else(|| {
                 origin.error("the address to listen on is missing: give listen, or --collect")
             })?;
-            (listen, allow, receive_buffer)
+            (listen, allow, receive_buffer, sflow)
         }
     };
     let addresses = &listen.value;
@@ -176,6 +212,7 @@ pub(super) fn collector(
             .map_or_else(|| Setting { value: None, origin: default() }, |allow| allow.map(Some)),
         receive_buffer: receive_buffer
             .unwrap_or_else(|| Setting { value: RECEIVE_BUFFER_BYTES, origin: default() }),
+        sflow,
         demo: None,
     }))
 }

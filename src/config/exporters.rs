@@ -17,6 +17,7 @@ use crate::{
 };
 
 use super::{
+    collector,
     error::ConfigError,
     setting::Setting,
     yaml::{Field, Section},
@@ -177,6 +178,7 @@ fn exporter(section: &Section<'_>) -> Result<Exporter, ConfigError> {
                 })
             })?
             .unwrap_or_default(),
+        sflow_counts_frames: collector::sflow_counts_frames(section)?,
     };
     let rate = rate("sampling_rate")?;
     let direction = section.get("direction", |field| field.parse(str::parse))?;

@@ -300,7 +300,10 @@ impl Config {
         let formats = self.formats.value.clone();
         let kept = self.exporters.value.addresses.clone();
         let exporters = self.exporters.value.collected.iter().cloned();
-        let exporters = Settings::new(exporters).keeping(kept);
+        let sflow = self.collector.as_ref().map(|collector| collector.sflow).unwrap_or_default();
+        let mut exporters = Settings::new(exporters).keeping(kept);
+        exporters.sflow_exporter_is_sender = sflow.exporter_is_sender;
+        exporters.sflow_counts_frames = sflow.counts_frames;
         let interfaces = Arc::new(self.exporters.value.interfaces.clone());
         Counting {
             formats,

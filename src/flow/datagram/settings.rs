@@ -13,6 +13,8 @@ pub struct Settings {
     pub(super) kept: HashSet<IpAddr>,
     /// Whether the sender of a datagram of sFlow is the exporter, and not the agent that it names.
     pub sflow_exporter_is_sender: bool,
+    /// Whether sFlow counts the bytes of frames, where nothing is said of the exporter.
+    pub sflow_counts_frames: bool,
 }
 
 /// What the operator says of one exporter. The default says nothing.
@@ -26,6 +28,8 @@ pub struct ExporterSettings {
     pub default_sampling_rate: Option<NonZero<u32>>,
     /// Whether it sends sampling rates with the lowest byte first, as `MikroTik` RouterOS 6 does.
     pub swapped_sampling_rate: bool,
+    /// Whether its sFlow counts the bytes of frames, and not those of the IP packets in them.
+    pub sflow_counts_frames: Option<bool>,
 }
 
 impl ExporterSettings {
@@ -54,6 +58,8 @@ impl Settings {
     /// The settings of the exporter with this address.
     pub(super) fn of(&self, address: IpAddr) -> ExporterSettings {
         let found = self.exporters.iter().find(|(prefix, _)| prefix.contains(&address));
-        found.map(|(_, settings)| settings.clone()).unwrap_or_default()
+        let mut settings = found.map(|(_, settings)| settings.clone()).unwrap_or_default();
+        settings.sflow_counts_frames.get_or_insert(self.sflow_counts_frames);
+        settings
     }
 }

@@ -2,7 +2,7 @@
 //! they know of them.
 //!
 //! A sample counts once, whatever records describe it: with the length of its IP packet, so that
-//! sFlow and NetFlow agree, and with the sampling rate that it states. Counters of interfaces and
+//! sFlow and NetFlow agree, unless that of the frame is asked for, and with the sampling rate that it states. Counters of interfaces and
 //! packets that were discarded are no flows.
 
 use std::{
@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     clock::UnixMs,
-    flow::{reason::Skipped, record::Record},
+    flow::{plan::Slot, reason::Skipped, record::Record},
     schema::{EGRESS, INGRESS},
 };
 
@@ -45,6 +45,7 @@ const EXPANDED_COUNTERS_SAMPLE: u32 = 4;
 const DISCARDED_PACKET: u32 = 5;
 
 const RAW_HEADER: u32 = 1;
+const ETHERNET: u32 = 2;
 const IPV4: u32 = 3;
 const IPV6: u32 = 4;
 const EXTENDED_SWITCH: u32 = 1001;
@@ -211,6 +212,11 @@ impl Agents {
         rows.begin();
         sample.write(rows);
         rows.packet(&packet);
+        if settings.sflow_counts_frames == Some(true)
+            && let Some(length) = records.frame_length.filter(|&length| length > 0)
+        {
+            rows.number(Some(Slot::BYTES), length);
+        }
         let direction = sample.direction();
         if let Some(direction) = direction {
             rows.number(rows.slots.flow_direction, direction);
@@ -345,6 +351,8 @@ impl Source {
 #[derive(Debug, Default)]
 struct Records<'d> {
     packet: Option<Packet>,
+    /// Of the whole frame, in bytes.
+    frame_length: Option<u32>,
     switch: Option<Switch>,
     router: Option<Router>,
     gateway: Option<Gateway<'d>>,
@@ -408,10 +416,16 @@ impl<'d> Records<'d> {
     fn record(&mut self, format: u32, mut input: Input<'d>) -> Option<()> {
         match format {
             RAW_HEADER => {
-                if let Ok(packet) = raw_header(&mut input)? {
+                let (frame_length, packet) = raw_header(&mut input)?;
+                self.frame_length = Some(frame_length);
+                if let Ok(packet) = packet {
                     // Of a header and what the agent says of it, the header knows more.
                     self.packet = Some(packet);
                 }
+            }
+            ETHERNET => {
+                let length = input.u32()?;
+                self.frame_length.get_or_insert(length);
             }
             IPV4 | IPV6 => {
                 let packet = ip_record(&mut input, format)?;
@@ -458,19 +472,21 @@ impl<'d> Records<'d> {
     }
 }
 
-fn raw_header(input: &mut Input<'_>) -> Option<Result<Packet, NoPacket>> {
+/// The length of a frame, and the packet with which it begins.
+fn raw_header(input: &mut Input<'_>) -> Option<(u32, Result<Packet, NoPacket>)> {
     let (protocol, frame_length) = (input.u32()?, input.u32()?);
     let (_stripped, length) = (input.u32()?, input.u32()?);
     // Some agents state more than there is.
     let (bytes, _) = input.take_up_to(length);
-    Some(match protocol {
+    let packet = match protocol {
         1 => packet::ethernet(bytes, frame_length),
         // PPP, and packet over SONET.
         7 | 14 => packet::ppp(bytes, frame_length),
         11 | 12 => packet::ip(bytes, frame_length),
         13 => packet::mpls(bytes, frame_length),
         _ => Err(NoPacket::NotIp),
-    })
+    };
+    Some((frame_length, packet))
 }
 
 /// What an agent says of an IP packet itself.

@@ -3,7 +3,10 @@
 
 use std::num::NonZero;
 
-use flow_exporter::config::{CollectorSettings, SourceConfig};
+use flow_exporter::{
+    address::Tables,
+    config::{CollectorSettings, SourceConfig},
+};
 
 use super::{count, count_with};
 
@@ -34,6 +37,30 @@ fn the_flag_or_the_file_say_where_datagrams_are_collected_beside_a_topic_or_alon
     // The flag takes the place of the file's addresses alone.
     let flag = count_with(text, &["--collect=:1"]).unwrap().collector.unwrap();
     assert_eq!((listen(&flag), flag.receive_buffer.value), (vec![":1".to_owned()], 1 << 20));
+}
+
+#[test]
+fn how_sflow_is_counted_is_said_for_all_and_for_single_exporters_and_may_change() {
+    let plain = count_with("collector: {listen: ':1'}", &[]).unwrap();
+    let text = "collector: {listen: ':1', sflow_exporter: sender, sflow_bytes: frame}";
+    let frames = count_with(text, &[]).unwrap();
+    let sflow = [&plain, &frames].map(|config| {
+        let settings = config.counting(Tables::default()).exporters;
+        (settings.sflow_exporter_is_sender, settings.sflow_counts_frames)
+    });
+    assert_eq!(sflow, [(false, false), (true, true)]);
+    assert!(plain.fixed_changes(&frames).is_empty());
+    let own = count_with("exporters: {192.0.2.1: {sflow_bytes: frame}}", &[]).unwrap();
+    let [(_, own)] = &own.exporters.value.collected[..] else { panic!("one exporter") };
+    assert_eq!(own.sflow_counts_frames, Some(true));
+    for (text, expected) in [
+        ("collector: {listen: ':1', sflow_bytes: l2}", "collector.sflow_bytes: give ip, for"),
+        ("collector: {listen: ':1', sflow_exporter: ip}", "collector.sflow_exporter: give agent"),
+        ("exporters: {192.0.2.1: {sflow_bytes: 1}}", "exporters.192.0.2.1.sflow_bytes: give ip"),
+    ] {
+        let error = count_with(text, &[]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[test]

@@ -338,6 +338,39 @@ fn what_is_no_sample_of_a_flow_is_counted_by_kind() {
 }
 
 #[test]
+fn bytes_are_those_of_the_ip_packet_or_of_the_frame_if_these_are_wanted_and_stated() {
+    let header = packet::ethernet(IPV4, &segment());
+    let packet = IpRecord {
+        length: 1500,
+        protocol: 6,
+        source: Ipv4Addr::new(192, 0, 2, 1).into(),
+        destination: Ipv4Addr::new(198, 51, 100, 2).into(),
+        ports: (443, 50_000),
+        tcp_flags: 0,
+        traffic_class: 0,
+    };
+    let raw = || raw_header(1, 1518, &header[..64]);
+    let bytes = |by_default, own, records: &[(u32, Vec<u8>)]| {
+        let own = ExporterSettings { sflow_counts_frames: own, ..ExporterSettings::default() };
+        let mut settings = Settings::new([("203.0.113.1/32".parse().unwrap(), own)]);
+        settings.sflow_counts_frames = by_default;
+        let mut decoding = Decoding::with(Plan::new([]), settings);
+        let sample = FlowSample::new(records.to_vec()).bytes();
+        decoding.decode(&Sflow::new([sample]).bytes());
+        decoding.take().remove(0).get(&Field::Bytes).to_owned()
+    };
+    assert_eq!(bytes(false, None, &[raw()]), "1500");
+    assert_eq!(bytes(true, None, &[raw()]), "1518");
+    assert_eq!(bytes(true, Some(false), &[raw()]), "1500");
+    assert_eq!(bytes(false, Some(true), &[raw()]), "1518");
+    let of_frames = |records: &[(u32, Vec<u8>)]| bytes(true, None, records);
+    assert_eq!(of_frames(&[ethernet(1522, 0x800), packet.record()]), "1522");
+    assert_eq!(of_frames(&[ethernet(9000, 0x800), raw()]), "1518", "the header knows more");
+    assert_eq!(of_frames(&[packet.record()]), "1500", "nothing is said of the frame");
+    assert_eq!(of_frames(&[raw_header(1, 0, &header[..64])]), "1500");
+}
+
+#[test]
 fn the_exporter_is_the_agent_unless_it_names_none_or_the_sender_is_wanted() {
     let names = [("192.0.2.0/24", "by-agent"), ("203.0.113.0/24", "by-sender")];
     let names = names.map(|(prefix, name)| {

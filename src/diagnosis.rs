@@ -11,7 +11,10 @@ mod setup;
 mod tally;
 mod writer;
 
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use crate::{
     health::{Component, State},
@@ -68,6 +71,8 @@ struct Exporters {
     since: Instant,
     /// Whether it was logged that something is wrong.
     is_logged: bool,
+    /// The default gateway of the container, until it was logged that all comes from there.
+    gateway: Option<IpAddr>,
 }
 
 impl Exporters {
@@ -78,6 +83,10 @@ impl Exporters {
         }
         let mut losses = self.tally.losses();
         losses.extend(self.tally.doubts());
+        if let Some(text) = self.gateway.and_then(|gateway| self.tally.only_gateway(gateway)) {
+            self.gateway = None;
+            tracing::warn!("{text}");
+        }
         self.tally.clear();
         self.since = now;
         if losses.is_empty() {
@@ -116,13 +125,19 @@ impl Diagnosis {
         }
     }
 
-    /// Has this component say what is wrong with exporters of datagrams.
+    /// Has this component say what is wrong with exporters of datagrams. `gateway` is the default gateway
+    /// if the process runs in a container.
     #[must_use]
-    pub fn with_exporters(self, component: Component) -> Self {
+    pub fn with_exporters(self, component: Component, gateway: Option<IpAddr>) -> Self {
         component.set(State::Ready);
         let since = Instant::now();
-        let exporters =
-            Exporters { component, tally: ExporterTally::default(), since, is_logged: false };
+        let exporters = Exporters {
+            component,
+            tally: ExporterTally::default(),
+            since,
+            is_logged: false,
+            gateway,
+        };
         Diagnosis { exporters: Some(exporters), ..self }
     }
 

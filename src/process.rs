@@ -1,9 +1,13 @@
-//! Resource usage of this process from `/proc`, for the `process_…` metrics.
+//! What `/proc` says of this process: its resource usage, for the `process_…` metrics, and its gateway.
 //!
 //! This is our own code because the collector of the prometheus crate counts CPU time in whole
 //! seconds, which makes a rate over a minute wrong by up to two percent of a core.
 
-use std::{fs, io};
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+};
 
 use rustix::{
     param::{clock_ticks_per_second, page_size},
@@ -47,6 +51,28 @@ pub(crate) fn max_fds() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
+/// The default gateway of the container that this process runs in; `None` where it runs in none as far as
+/// Docker and Podman say, or where there is no gateway.
+pub(crate) fn container_gateway() -> Option<IpAddr> {
+    let marks = ["/.dockerenv", "/run/.containerenv"];
+    if !marks.iter().any(|mark| Path::new(mark).exists()) {
+        return None;
+    }
+    parse_gateway(&fs::read_to_string("/proc/net/route").ok()?).map(IpAddr::from)
+}
+
+/// The default gateway by `/proc/net/route`, which has addresses as numbers in the machine's order of
+/// bytes.
+fn parse_gateway(routes: &str) -> Option<Ipv4Addr> {
+    routes.lines().skip(1).find_map(|route| {
+        let mut fields = route.split_whitespace().skip(1);
+        let (destination, gateway) =
+            (fields.next()?, u32::from_str_radix(fields.next()?, 16).ok()?);
+        let is_default = destination == "00000000" && gateway != 0;
+        is_default.then(|| Ipv4Addr::from(gateway.to_ne_bytes()))
+    })
+}
+
 /// What `/proc/self/stat` says (proc(5)).
 fn parse_stat(stat: &str, ticks_per_second: u64, page_bytes: u64) -> Option<Usage> {
     // The second field is the program's name in parentheses, which may hold anything.
@@ -67,6 +93,18 @@ fn parse_stat(stat: &str, ticks_per_second: u64, page_bytes: u64) -> Option<Usag
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_gateway_is_that_of_the_default_route() {
+        let head = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n";
+        let gateway = u32::from_ne_bytes([172, 17, 0, 1]);
+        let local = "eth0 000011AC 00000000 0001 0 0 0 0000FFFF 0 0 0\n";
+        let default = format!("eth0\t00000000\t{gateway:08X}\t0003\t0\t0\t0\t00000000\t0\t0\t0\n");
+        let expected = Some(Ipv4Addr::new(172, 17, 0, 1));
+        assert_eq!(parse_gateway(&format!("{head}{local}{default}")), expected);
+        assert_eq!(parse_gateway(&format!("{head}{local}")), None);
+        assert_eq!(parse_gateway(""), None);
+    }
 
     #[test]
     fn the_fields_of_stat_are_those_of_its_manual() {

@@ -41,6 +41,7 @@ use crate::{
     metrics::Metrics,
     names::{self, Announcement, Refresher},
     pipeline::Counting,
+    process,
     publish::{
         pusher,
         server::{self, Listener, ServerConfig, ServerState},
@@ -229,7 +230,10 @@ fn heard(
 fn diagnosis(config: &Config, counted: &Counted, health: &Health) -> Diagnosis {
     let diagnosis = Diagnosis::new(counted.setup(), health.register("flows"));
     match config.collector {
-        Some(_) => diagnosis.with_exporters(health.register("exporters")),
+        Some(_) => {
+            let gateway = process::container_gateway();
+            diagnosis.with_exporters(health.register("exporters"), gateway)
+        }
         None => diagnosis,
     }
 }

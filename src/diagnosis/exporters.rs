@@ -92,6 +92,20 @@ impl ExporterTally {
         self.advice(Gravity::Hint)
     }
 
+    /// What it means if all datagrams come from the default gateway of the container; `None` if they do
+    /// not.
+    pub fn only_gateway(&self, gateway: IpAddr) -> Option<String> {
+        let is_only = self.exporters.keys().eq([&gateway]);
+        is_only.then(|| {
+            format!(
+                "the only exporter is {gateway}, the default gateway of this container: the container's \
+                 network may have put this address in the place of the exporters'. Give the container the \
+                 host's network (docker run --network host), and have the host forget flows that it knows \
+                 already (conntrack -D -p udp)"
+            )
+        })
+    }
+
     fn advice(&self, of: Gravity) -> Vec<String> {
         let mut advice = Vec::new();
         for (exporter, did) in &self.exporters {

@@ -7,8 +7,11 @@ use std::{
 
 use flow_exporter::{
     clock::UnixMs,
-    diagnosis::{Diagnosis, Gravity, LabelTally, Lack, Setup, Tally},
-    flow::{Foreign, Formats, datagram::Datagram},
+    diagnosis::{Diagnosis, ExporterTally, Gravity, LabelTally, Lack, Setup, Tally},
+    flow::{
+        Foreign, Formats,
+        datagram::{Activity, Datagram},
+    },
     health::{Health, State},
     ledger::Observer as _,
     pipeline::{Counting, Pipeline},
@@ -547,4 +550,21 @@ fn what_the_original_leaves_empty_as_well_is_logged_once_and_no_trouble() {
         log.lines("INFO").into_iter().filter(|line| line.contains("hostname")).collect();
     assert_eq!(hints.len(), 1, "{}", log.text());
     assert!(hints[0].contains("flows have it; pmacct's aggregate needs label"), "{hints:?}");
+}
+
+#[test]
+fn a_container_that_hears_its_gateway_alone_is_told_whose_address_it_may_see() {
+    let [gateway, other] = ["172.17.0.1", "192.0.2.1"].map(|text| text.parse().unwrap());
+    let said = |exporters: &[std::net::IpAddr]| {
+        let mut tally = ExporterTally::default();
+        for exporter in exporters {
+            tally.add(Some(*exporter), &Activity::default());
+        }
+        tally.only_gateway(gateway)
+    };
+    let text = said(&[gateway]).unwrap();
+    assert!(text.contains("172.17.0.1") && text.contains("conntrack -D -p udp"), "{text}");
+    for exporters in [&[][..], &[other], &[gateway, other]] {
+        assert_eq!(said(exporters), None);
+    }
 }

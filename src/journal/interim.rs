@@ -108,41 +108,61 @@ impl InterimFiles {
     }
 }
 
-/// The records of the newest interim that follows this place in the log.
-pub(super) fn read(directory: &Directory, place: Place) -> Result<Option<Vec<u8>>, Error> {
-    let mut newest = None;
-    for name in NAMES {
-        let found = match read_one(directory, name, place) {
-            // An interrupted write, or none yet.
-            Err(error)
-                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) =>
-            {
-                None
-            }
-            found => found.map_err(io_error("can't read", directory.path_of(name)))?,
-        };
-        newest = newest.max(found);
-    }
-    Ok(newest.map(|(_, records)| records))
+/// What the files hold.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The records of the newest interim that follows the log.
+    pub(super) records: Option<Vec<u8>>,
+    /// How many files are not whole. A crash can interrupt a write; it is the only one that is lost then,
+    /// and was never published. Damage later looks the same.
+    pub(super) broken: usize,
 }
 
-/// A file's sequence number and records, if it is whole and of this place. Anything else is an
-/// interrupted write, or void.
-fn read_one(directory: &Directory, name: &str, place: Place) -> io::Result<Option<(u64, Vec<u8>)>> {
+/// Reads the interims that follow this place in the log.
+pub(super) fn read(directory: &Directory, place: Place) -> Result<Found, Error> {
+    let mut newest = None;
+    let mut broken = 0;
+    for name in NAMES {
+        match read_one(directory, name) {
+            Ok((of, sequence, records)) if of == place => {
+                newest = newest.max(Some((sequence, records)));
+            }
+            // The log went on.
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error)
+                if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
+            {
+                broken += 1;
+            }
+            Err(error) => return Err(io_error("can't read", directory.path_of(name))(error)),
+        }
+    }
+    Ok(Found { records: newest.map(|(_, records)| records), broken })
+}
+
+/// A file's place, sequence number and records.
+///
+/// # Errors
+/// [`ErrorKind::InvalidData`] and [`ErrorKind::UnexpectedEof`] where it is not whole.
+fn read_one(directory: &Directory, name: &str) -> io::Result<(Place, u64, Vec<u8>)> {
     let file = directory.read(name)?;
     let mut header = [0; HEADER_BYTES];
     file.read_exact_at(&mut header, 0)?;
     let number = |at: usize| u64::from_le_bytes(array(&header[at..at + 8]));
     let created = UnixMs::new(number(16) as i64);
-    let found = Place { number: number(8), created, offset: number(24) };
+    let place = Place { number: number(8), created, offset: number(24) };
     let (sequence, length) = (number(32), number(40));
-    if header[..8] != MAGIC || found != place || length > MAX_BYTES as u64 {
-        return Ok(None);
+    if header[..8] != MAGIC || length > MAX_BYTES as u64 {
+        return Err(ErrorKind::InvalidData.into());
     }
     let mut records = vec![0; length as usize];
     file.read_exact_at(&mut records, HEADER_BYTES as u64)?;
     let sum = checksum(&header[..HEADER_BYTES - 4], &records);
-    Ok((sum.to_le_bytes() == header[HEADER_BYTES - 4..]).then_some((sequence, records)))
+    if sum.to_le_bytes() != header[HEADER_BYTES - 4..] {
+        return Err(ErrorKind::InvalidData.into());
+    }
+    Ok((place, sequence, records))
 }
 
 fn checksum(header: &[u8], records: &[u8]) -> u32 {

@@ -55,6 +55,8 @@ pub struct Recovered {
     pub state: Option<State>,
     /// Bytes of an interrupted write that were truncated.
     pub torn_bytes: u64,
+    /// How many interims are not whole, because their write was interrupted or they were damaged later.
+    pub broken_interims: usize,
 }
 
 /// What appending a delta has done.
@@ -128,10 +130,14 @@ impl Journal {
         let segments = scan(directory)?;
         let acknowledged = PublishedEnd::read(directory)?;
         let newest = segments.keys().next_back().copied();
+        let mut broken_interims = 0;
         let (state, active, torn_bytes) = match newest {
             Some(number) => {
                 let (mut state, mut active, torn_bytes) = recover(directory, number, acknowledged)?;
-                if append_interim(directory, &active)? {
+                let found = interim::read(directory, Place::end_of(&active))?;
+                broken_interims = found.broken;
+                if let Some(records) = found.records {
+                    append_interim(directory, &active, &records)?;
                     (state, active, _) = recover(directory, number, acknowledged)?;
                 }
                 (Some(state), Some(active), torn_bytes)
@@ -169,7 +175,7 @@ impl Journal {
             records: Records::default(),
             interim: InterimFiles::default(),
         };
-        Ok((journal, Recovered { state, torn_bytes }))
+        Ok((journal, Recovered { state, torn_bytes, broken_interims }))
     }
 
     /// The log, to be shared with readers.
@@ -576,16 +582,17 @@ impl Journal {
     }
 }
 
-/// Appends the interim that follows the log, if there is one. Returns whether there was.
-fn append_interim(directory: &Directory, active: &ActiveSegment) -> Result<bool, Error> {
-    let Some(records) = interim::read(directory, Place::end_of(active))? else {
-        return Ok(false);
-    };
+/// Appends the interim that follows the log.
+fn append_interim(
+    directory: &Directory,
+    active: &ActiveSegment,
+    records: &[u8],
+) -> Result<(), Error> {
     let append = || -> io::Result<()> {
-        active.file.write_all_at(&records, active.end)?;
+        active.file.write_all_at(records, active.end)?;
         active.file.sync_all()
     };
-    append().map(|()| true).map_err(|error| {
+    append().map_err(|error| {
         // The next start tries again.
         drop(active.file.set_len(active.end));
         io_error("can't append the newest counts to", directory.path_of(&active.name))(error)

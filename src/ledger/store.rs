@@ -97,6 +97,16 @@ impl Store {
                  were never published"
             );
         }
+        if recovered.broken_interims > 0 {
+            tracing::warn!(
+                files = recovered.broken_interims,
+                since = ?recovered.state.as_ref().map(|state| (now - state.time).to_duration()),
+                "counts between two samples (interim.0, interim.1 in the journal) are broken: their write \
+                 was interrupted, or they were damaged. Counting continues from the newest that are \
+                 whole, so totals may be lower than they were; what exporters sent since then counts as \
+                 missing, and Kafka's messages are read again"
+            );
+        }
         Ok(Store {
             backend: Backend::Disk(Box::new(journal)),
             begun: now,

@@ -122,6 +122,32 @@ fn a_crash_loses_no_more_than_the_last_second() {
 }
 
 #[test]
+fn a_start_says_that_the_counts_of_the_last_seconds_are_damaged() {
+    let (collector, directory) = (address(), tempfile::tempdir().unwrap());
+    let mut arguments = arguments(collector);
+    arguments.push(format!("--state-dir={}", directory.path().display()));
+    arguments.push("--remote-write-interval=1h".to_owned());
+    let interims =
+        ["interim.0", "interim.1"].map(|name| directory.path().join("journal").join(name));
+    let mut router = Router::new(collector);
+    let exporter = Exporter::start(&arguments);
+    wait_for("both interims", LIMIT, || {
+        router.send(1000);
+        let are_there = interims.iter().all(|interim| interim.exists());
+        if are_there { Ok(()) } else { Err("not yet".to_owned()) }
+    });
+    exporter.kill();
+    for interim in &interims {
+        let mut bytes = std::fs::read(interim).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(interim, bytes).unwrap();
+    }
+    let exporter = Exporter::start(&arguments);
+    exporter.wait_for_log("they were damaged", LIMIT);
+    assert!(exporter.stop().success());
+}
+
+#[test]
 fn senders_that_are_not_allowed_are_counted_and_dropped() {
     let (collector, directory) = (address(), tempfile::tempdir().unwrap());
     let (mut friend, mut stranger) = (Router::new(collector), Router::new(collector));

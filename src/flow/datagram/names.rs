@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 /// Of what a name is, by its number at the exporter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Named {
     /// An interface, by its SNMP index.
     Interface(u64),
@@ -61,9 +61,11 @@ impl Names {
         std::mem::take(&mut self.has_changed)
     }
 
-    /// All names.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Named, &str)> {
-        self.known.iter().map(|(named, name)| (*named, &**name))
+    /// All names, in the same order whenever they are the same.
+    pub(super) fn sorted(&self) -> Vec<(Named, &str)> {
+        let mut all: Vec<_> = self.known.iter().map(|(named, name)| (*named, &**name)).collect();
+        all.sort_unstable();
+        all
     }
 }
 

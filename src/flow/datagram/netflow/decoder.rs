@@ -209,7 +209,7 @@ impl NetFlow {
             to.streams.push(snapshot::Stream::new(key, templates, []));
         }
         to.rates = self.rates.iter().map(snapshot::Rate::new).collect();
-        to.names = names.iter().map(snapshot::Name::new).collect();
+        to.names = names.sorted().into_iter().map(snapshot::Name::new).collect();
     }
 
     /// Adds which numbers come next to a snapshot.

@@ -22,6 +22,7 @@ mod goflow2;
 mod kafka;
 mod labels;
 mod outage;
+mod page;
 mod pmacct;
 mod positions;
 mod receivers;

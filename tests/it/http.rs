@@ -487,11 +487,51 @@ async fn the_page_for_people_says_what_runs() {
         "<strong>3</strong> flow series",
         "no route to &lt;a&gt; &amp; &quot;b&quot;",
         "<span class=\"state failing\">failing</span>",
-        "<a href=\"/metrics\">",
-        "<a href=\"/-/ready\">",
-        "<a href=\"/-/healthy\">",
+        "<a href=\"metrics\">",
+        "<a href=\"-/ready\">",
+        "<a href=\"-/healthy\">",
     ] {
         assert!(page.contains(part), "{part} is not in {page}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_for_people_loads_only_files_of_the_program_and_keeps_them() {
+    let exporter = Exporter::start();
+    let answer = reqwest::get(exporter.url("/")).await.expect("an answer");
+    let policy = answer.headers()["content-security-policy"].to_str().expect("a text").to_owned();
+    assert!(
+        policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"),
+        "{policy}"
+    );
+    assert!(!policy.contains("unsafe"), "{policy}");
+    let page = answer.text().await.expect("a whole page");
+    let files: Vec<_> = page
+        .split_whitespace()
+        .filter_map(|word| word.split_once("=\"assets/")?.1.split('"').next())
+        .collect();
+    let expected = ["text/css", "text/css", "text/javascript", "text/javascript"];
+    assert_eq!(files, ["uplot.css", "page.css", "uplot.js", "page.js"]);
+    for (file, kind) in files.into_iter().zip(expected) {
+        let url = exporter.url(&format!("/assets/{file}"));
+        let client = reqwest::Client::new();
+        let plain = client.get(&url).header("accept-encoding", "identity").send().await;
+        let plain = plain.expect("an answer");
+        assert_eq!(plain.headers()["content-type"], format!("{kind}; charset=utf-8"));
+        assert_eq!(plain.headers()["x-content-type-options"], "nosniff");
+        let etag = plain.headers()["etag"].clone();
+        let text = plain.bytes().await.expect("a whole file");
+        let packed = client.get(&url).header("accept-encoding", "gzip").send().await;
+        let packed = packed.expect("an answer");
+        assert_eq!(packed.bytes().await.expect("a whole file"), text);
+        let known = client.get(&url).header("if-none-match", &etag).send().await;
+        let known = known.expect("an answer");
+        assert_eq!((known.status().as_u16(), &known.headers()["etag"]), (304, &etag));
+        let other = client.get(&url).header("if-none-match", "\"other\"").send().await;
+        assert_eq!(other.expect("an answer").status(), 200);
+    }
+    for missing in ["/assets/", "/assets/other.js", "/assets/../Cargo.toml", "/assets/page.js/"] {
+        assert_eq!(exporter.get(missing).await.0, 404, "{missing}");
     }
 }
 

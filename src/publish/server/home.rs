@@ -1,10 +1,9 @@
-//! The status page at `/`: what is counted, the state of each component, and links.
+//! The page at `/`: traffic, which its scripts show, and the state of each component, which is also there
+//! without scripts.
 
 use super::state::ServerState;
 
-const STYLE: &str = include_str!("home.css");
-
-/// The page, in HTML that loads nothing else.
+/// The page, in HTML that loads nothing but `assets`.
 pub(super) fn render(state: &ServerState) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let about = escaped(&state.about.borrow());
@@ -40,29 +39,37 @@ pub(super) fn render(state: &ServerState) -> String {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>flow-exporter</title>
-<style>
-{STYLE}</style>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="assets/uplot.css">
+<link rel="stylesheet" href="assets/page.css">
+<script src="assets/uplot.js" defer></script>
+<script src="assets/page.js" type="module"></script>
 </head>
 <body>
 <header>
 <h1>flow-exporter <small>{version}</small></h1>
 <p>{about}</p>
+<p id="overall" role="status"></p>
+<p id="connection" role="alert"></p>
 </header>
 <main>
-<section class="figure">
-<strong>{series}</strong> flow series <span>{age}</span>
-</section>
-<section>
-<h2>Components</h2>
+<div id="traffic" hidden></div>
+<noscript><p>Traffic is shown with JavaScript.</p></noscript>
+<section id="health" aria-labelledby="health-title">
+<h2 id="health-title">How it is</h2>
+<div id="details"><strong>{series}</strong> flow series <span>{age}</span></div>
 <table>
-{components}</table>
+<tbody id="components">
+{components}</tbody>
+</table>
 </section>
-<nav>
-<a href="/metrics">Metrics <code>/metrics</code></a>
-<a href="/-/ready">Ready? <code>/-/ready</code></a>
-<a href="/-/healthy">Healthy? <code>/-/healthy</code></a>
-</nav>
 </main>
+<nav>
+<a href="metrics">Metrics</a>
+<a href="-/ready">Ready?</a>
+<a href="-/healthy">Healthy?</a>
+<a href="api/v1/traffic?by=remote_as">JSON</a>
+</nav>
 <footer>Autonomous systems, by number and by address: RouteViews, NRO, <a href="https://db-ip.com">IP Geolocation by DB-IP</a>; countries: NRO</footer>
 </body>
 </html>

@@ -8,6 +8,7 @@
 
 mod answer;
 mod api;
+mod assets;
 mod connections;
 mod event_body;
 mod home;

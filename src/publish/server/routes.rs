@@ -6,8 +6,8 @@ use hyper::{
     Method, Request, StatusCode,
     body::{Body, Incoming},
     header::{
-        ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue,
-        RETRY_AFTER, VARY,
+        ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+        HeaderValue, REFERRER_POLICY, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
     },
 };
 
@@ -21,6 +21,7 @@ use crate::{
 use super::{
     answer::{self, Answer, full, plain, with_header},
     api::{self, Api},
+    assets,
     connections::{CloseReason, Slot},
     home, negotiate,
     scrape::ScrapeBody,
@@ -52,7 +53,11 @@ pub(super) async fn respond(
     let has_body = !body.is_end_stream();
     // It is not read.
     drop(body);
-    let path = paths(state).find(|known| *known == parts.uri.path()).unwrap_or(OTHER);
+    let asset = assets::find(parts.uri.path());
+    let path = match asset {
+        Some(_) => assets::ROOT,
+        None => paths(state).find(|known| *known == parts.uri.path()).unwrap_or(OTHER),
+    };
     // Prometheus accepts both for a reload.
     let (methods, allowed) = match path {
         RELOAD => ([Method::POST, Method::PUT], "POST, PUT"),
@@ -106,13 +111,13 @@ pub(super) async fn respond(
             }
             "/-/healthy" => healthy(state),
             "/-/ready" => ready(state),
-            _ => with_header(
-                full(StatusCode::OK, "text/html; charset=utf-8", home::render(state)),
-                CONTENT_SECURITY_POLICY,
-                "default-src 'none'; style-src 'unsafe-inline'",
-            ),
+            _ => match asset {
+                Some(asset) => asset.answer(&parts.headers),
+                None => home(state),
+            },
         }
     };
+    answer = with_header(answer, X_CONTENT_TYPE_OPTIONS, "nosniff");
     if has_body {
         // The unread body would be taken for the next request.
         answer = with_header(answer, CONNECTION, "close");
@@ -124,7 +129,7 @@ pub(super) async fn respond(
 /// Creates the counters of what is served at startup, so that a rate sees their first increment.
 pub(super) fn announce(state: &ServerState) {
     let metrics = &state.metrics;
-    for path in paths(state) {
+    for path in paths(state).chain([assets::ROOT]) {
         metrics.http_requests.with_label_values(&[path, "200"]);
     }
     for reason in CloseReason::ALL {
@@ -152,6 +157,19 @@ fn scraped(format: Format, gzip: bool, body: ScrapeBody) -> Answer {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     answer
+}
+
+/// The page for people. It loads nothing from elsewhere, and no other site may show it in a frame.
+fn home(state: &ServerState) -> Answer {
+    let page = full(StatusCode::OK, "text/html; charset=utf-8", home::render(state));
+    let page = with_header(page, CACHE_CONTROL, "no-store");
+    let page = with_header(page, REFERRER_POLICY, "no-referrer");
+    with_header(
+        page,
+        CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    )
 }
 
 /// Liveness: 503 once a component has died, since only a restart helps then.

@@ -34,6 +34,14 @@ pub fn post(url: &str) -> Result<String, String> {
     send(CLIENT.post(url), &format!("POST {url}"))
 }
 
+/// The body of the answer to a request with JSON; a status other than 2xx is an error.
+pub fn send_json(method: &str, url: &str, body: &serde_json::Value) -> Result<String, String> {
+    let method: reqwest::Method = method.parse().expect("a method");
+    let what = format!("{method} {url}");
+    let request = CLIENT.request(method, url).header("content-type", "application/json");
+    send(request.body(body.to_string()), &what)
+}
+
 fn send(request: reqwest::RequestBuilder, what: &str) -> Result<String, String> {
     let answer: Result<_, reqwest::Error> = block_on(async {
         let answer = request.send().await?;

@@ -1,6 +1,7 @@
 //! Real servers. Each is a process with its own directory and loopback address, so that all of them
 //! can use their usual ports at the same time.
 
+mod chromium;
 mod goflow2;
 mod kafka;
 mod mimir;
@@ -22,6 +23,7 @@ use std::{
 
 use crate::{query::Exported, series::Totals};
 
+pub use chromium::Chromium;
 pub use goflow2::Goflow2;
 pub use kafka::{Kafka, Security};
 pub use mimir::Mimir;

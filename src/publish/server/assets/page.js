@@ -1,0 +1,129 @@
+// The page of flow-exporter: asks the API (docs/api.md) and shows what it answers, as long as somebody looks.
+
+import * as choices from './choice.js';
+import { showStatus } from './status.js';
+import { Traffic } from './traffic.js';
+
+const connection = document.getElementById('connection');
+const RETRY_MS = 10000;
+
+let views = [];
+let choice = choices.read();
+let stream = null;
+let retry = null;
+/// Counts what was chosen so far: an answer that was asked for before the last choice is not shown.
+let generation = 0;
+
+const traffic = new Traffic(document.getElementById('traffic'), choose);
+
+async function ask(path) {
+  const answer = await fetch(path);
+  const told = await answer.json();
+  if (!answer.ok) throw Object.assign(new Error(told.error), { status: answer.status });
+  return told;
+}
+
+/// Takes up another choice.
+function choose(next, isNewPlace = true) {
+  choice = next;
+  choices.write(choice, isNewPlace);
+  begin();
+}
+
+/// Asks anew for everything.
+async function begin() {
+  end();
+  const current = ++generation;
+  const isCurrent = () => current === generation && !document.hidden;
+  try {
+    views = (await ask('api/v1/views')).views;
+  } catch (error) {
+    if (isCurrent()) later(`This page does not reach the program: ${error.message}.`);
+    return;
+  }
+  if (!isCurrent()) return;
+  traffic.showChoice(views, choice);
+  const view = choices.viewFor(views, choice);
+  const path = view ? `api/v1/events?${choices.query(view, choice, { limit: '0' })}` : 'api/v1/events?traffic=no';
+  listen(path, isCurrent);
+}
+
+function listen(path, isCurrent) {
+  stream = new EventSource(path);
+  stream.addEventListener('open', () => say(''));
+  stream.addEventListener('status', (event) => showStatus(JSON.parse(event.data)));
+  stream.addEventListener('traffic', (event) => {
+    traffic.showTotal(JSON.parse(event.data));
+    refresh(isCurrent);
+  });
+  stream.addEventListener('error', async (event) => {
+    if (event.data) {
+      // Views have changed.
+      later(JSON.parse(event.data).error);
+      return;
+    }
+    if (stream.readyState !== EventSource.CLOSED) {
+      say('The connection is lost. Trying again…');
+      return;
+    }
+    // Of a refusal, the stream does not tell the reason.
+    try {
+      await ask(path.replace('events', 'traffic').replace('?traffic=no', ''));
+      if (isCurrent()) later('The program refuses another stream of events: too many pages are open.');
+    } catch (error) {
+      if (!isCurrent()) return;
+      if (error.status === 404 && !path.endsWith('traffic=no')) {
+        traffic.showNone(error.message);
+        listen('api/v1/events?traffic=no', isCurrent);
+      } else {
+        later(error.message);
+      }
+    }
+  });
+}
+
+/// Asks for the rows of all panels, one after the other: each takes a pass over the hour.
+async function refresh(isCurrent) {
+  for (const panel of traffic.panels) {
+    if (!isCurrent()) return;
+    if (!panel.view) continue;
+    try {
+      const told = await ask(`api/v1/traffic?${panel.query(choice)}`);
+      if (isCurrent()) panel.show(told);
+    } catch (error) {
+      if (isCurrent()) panel.showError(error.message);
+    }
+  }
+}
+
+function end() {
+  stream?.close();
+  stream = null;
+  clearTimeout(retry);
+}
+
+function later(reason) {
+  end();
+  say(`${reason} Trying again in ${RETRY_MS / 1000} s…`);
+  retry = setTimeout(begin, RETRY_MS);
+}
+
+/// Says it only if it is new, since screen readers read it out.
+function say(text) {
+  if (connection.textContent !== text) connection.textContent = text;
+}
+
+addEventListener('popstate', () => {
+  choice = choices.read();
+  begin();
+});
+// A page that nobody sees costs nothing.
+document.addEventListener('visibilitychange', () => {
+  if (document.hidden) {
+    generation += 1;
+    end();
+  } else {
+    begin();
+  }
+});
+begin();

@@ -1,0 +1,105 @@
+// How the program is: its parts, what it reads, what it lost, where it sends. The server writes the parts into the page as well, for
+// those who look without scripts.
+
+import { bytes, count, make, span } from './show.js';
+
+const overall = document.getElementById('overall');
+const parts = document.getElementById('components');
+const details = document.getElementById('details');
+
+export function showStatus(told) {
+  const worst = told.components.find(({ state }) => !['ready', 'finished'].includes(state));
+  const word = worst ? worst.state : 'ready';
+  const text = worst ? `${worst.name}: ${word}` : 'ready';
+  // Screen readers read out what changes here.
+  if (overall.textContent !== text) overall.replaceChildren(state(word, text));
+  parts.replaceChildren(...told.components.map((each) =>
+    make('tr', {}, make('th', { scope: 'row' }, each.name), make('td', {}, state(each.state, each.state)), make('td', {}, each.reason ?? ''))));
+  const opened = [...details.querySelectorAll('details[open]')].map((each) => each.id);
+  details.replaceChildren(facts(told), ...[endpoints(told), exporters(told)].filter((each) => each !== null));
+  for (const id of opened) document.getElementById(id)?.setAttribute('open', '');
+}
+
+const state = (word, text) => make('span', { class: `state ${word}` }, text);
+
+function facts(told) {
+  const { source, flows, history } = told;
+  const facts = [
+    ['Counted until', source.counted_until === null ? 'nothing yet' : `${span(source.behind_seconds ?? 0)} ago`],
+    ['Newest flow', source.newest_flow === null ? 'none yet' : `${span(told.time - source.newest_flow)} ago`],
+  ];
+  if (source.kafka) {
+    facts.push(['Behind in Kafka', `${count(source.kafka.lag_messages ?? 0)} messages in ${count(source.kafka.partitions)} partitions`]);
+    facts.push(['Lost in Kafka', `${count(source.kafka.lost_messages)} messages`, source.kafka.lost_messages > 0]);
+  }
+  if (source.collector) {
+    const lost = source.collector.exporters.reduce(
+      (sum, each) => [sum[0] + total(each.missing_datagrams), sum[1] + total(each.missing_flows)], [0, 0]);
+    const { socket_drops: drops } = source.collector;
+    facts.push(['Lost on the way', `${count(lost[0])} datagrams, ${count(lost[1])} flows`, lost[0] + lost[1] > 0]);
+    facts.push(['Lost in the socket', `${count(drops)} datagrams`, drops > 0]);
+    facts.push(['Refused datagrams', reasons(source.collector.refused_datagrams)]);
+  }
+  facts.push(['Flows counted', count(flows.counted)]);
+  facts.push(['Flows not counted', reasons(flows.ignored)]);
+  facts.push(['Not readable', reasons(flows.malformed), total(flows.malformed) > 0]);
+  for (const view of told.views) {
+    const name = told.views.length > 1 ? `Series of ${view.name}` : 'Series';
+    const other = view.other_bytes > 0 ? `; ${bytes(view.other_bytes)} in others` : '';
+    facts.push([name, `${count(view.series)} of ${count(view.max_series)}${other}`, view.other_bytes > 0]);
+  }
+  if (history) {
+    const reach = history.since === null ? 'nothing yet' : span(told.time - history.since);
+    facts.push(['History', `${reach}, ${bytes(history.bytes)} of ${bytes(history.max_bytes)}`]);
+  }
+  facts.push(['Memory', bytes(told.process.resident_bytes)]);
+  facts.push(['Running for', span(told.time - told.process.started)]);
+  return make('dl', { class: 'facts' }, ...facts.map(([name, value, isBad]) =>
+    make('div', { class: isBad ? 'bad' : false }, make('dt', {}, name), make('dd', {}, value))));
+}
+
+const total = (byReason) => Object.values(byReason ?? {}).reduce((sum, each) => sum + each, 0);
+
+function reasons(byReason) {
+  const some = Object.entries(byReason ?? {}).filter(([, number]) => number > 0);
+  return some.length === 0 ? 'none' : some.map(([reason, number]) => `${count(number)} ${reason.replaceAll('_', ' ')}`).join(', ');
+}
+
+function endpoints(told) {
+  if (told.endpoints.length === 0) return null;
+  const rows = told.endpoints.map((each) => [
+    each.name,
+    make('div', {}, state(each.state, each.state), make('small', {}, each.reason ?? '')),
+    [each.protocol, each.compression].filter(Boolean).join(', ') || '–',
+    each.samples.pending === 0 ? 'nothing'
+      : `${count(each.samples.pending)} samples` + (each.oldest_pending ? `, ${span(told.time - each.oldest_pending)}` : ''),
+    each.confirmed_per_second === null ? '–' : `${count(Math.round(each.confirmed_per_second))}/s`,
+    count(each.samples.dropped),
+  ]);
+  return list('push', 'Push', ['Endpoint', 'State', 'Protocol', 'Waits', 'Confirmed', 'Dropped'], rows);
+}
+
+function exporters(told) {
+  const all = told.source.collector?.exporters ?? [];
+  if (all.length === 0) return null;
+  const rows = [...all].sort((a, b) => (b.flows_per_second ?? 0) - (a.flows_per_second ?? 0)).map((each) => [
+    each.exporter,
+    each.flows_per_second === null ? '–' : `${count(Math.round(each.flows_per_second))}/s`,
+    count(each.flows),
+    each.sampling_rate ? `1 of ${count(each.sampling_rate)}` : 'unknown',
+    `${count(total(each.missing_datagrams))} / ${count(total(each.missing_flows))}`,
+    reasons(each.undecoded),
+  ]);
+  const names = ['Exporter', 'Flows', 'In all', 'Sampled', 'Missing datagrams / flows', 'Not decoded'];
+  return list('exporters', `Exporters (${count(all.length)})`, names, rows);
+}
+
+function list(id, title, names, rows) {
+  return make('details', { id, open: rows.length <= 10 },
+    make('summary', {}, title),
+    make('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': title },
+      make('table', {},
+        make('thead', {}, make('tr', {}, ...names.map((name) => make('th', { scope: 'col' }, name)))),
+        make('tbody', {}, ...rows.map(([first, ...others]) =>
+          make('tr', {}, make('th', { scope: 'row' }, first), ...others.map((each) => make('td', {}, each))))))));
+}

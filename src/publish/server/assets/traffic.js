@@ -1,0 +1,279 @@
+// Who talks to whom: rates, the curve of the last hour, and the heaviest values of each label.
+
+import { labelsOf, query, viewFor, withFilters, withoutFilter } from './choice.js';
+import { CLASSES, labelName, make, percent, rate, span, unitOf, valueName } from './show.js';
+
+const FEW_ROWS = 10;
+const MANY_ROWS = 100;
+const SEARCH_DELAY_MS = 300;
+
+/// Labels whose panels come first, in this order.
+const FIRST = [
+  'remote_as', 'remote_country', 'service_port', 'application', 'protocol', 'input_interface_name', 'output_interface_name',
+  'hostname', 'exporter', 'site',
+];
+
+/// What each panel shows: labels of one view, each label once. Source and destination are shown as pairs of ASes alone where
+/// there is a remote end.
+function panelsOf(views) {
+  const labels = new Set(views.flatMap(labelsOf));
+  const hasRemote = (label) => labels.has(label.replace(/^(source|destination)_/, 'remote_'));
+  const isShown = (label) => !/^(source|destination)_/.test(label) || !hasRemote(label);
+  const shown = [...labels].filter(isShown);
+  shown.sort((a, b) => place(a) - place(b));
+  const panels = shown.map((label) => [label]);
+  const pair = ['source_as', 'destination_as'];
+  if (views.some((view) => pair.every((label) => view.labels.includes(label)))) panels.splice(1, 0, pair);
+  return panels;
+}
+
+const place = (label) => (FIRST.includes(label) ? FIRST.indexOf(label) : FIRST.length);
+
+export class Traffic {
+  /// `choose` is called with what the user chooses.
+  constructor(root, choose) {
+    this.root = root;
+    this.choose = choose;
+    this.panels = [];
+    this.rates = make('div', { class: 'rates' });
+    this.curve = new Curve();
+    this.note = make('p', { class: 'quiet' });
+    this.filters = make('ul', { class: 'filters', 'aria-label': 'Filters' });
+    this.search = make('input', { type: 'search', id: 'search', placeholder: 'AS, name, router…', autocomplete: 'off' });
+    this.search.addEventListener('input', () => {
+      clearTimeout(this.searching);
+      this.searching = setTimeout(() => choose({ ...this.choice, search: this.search.value.trim() }, false), SEARCH_DELAY_MS);
+    });
+    this.measure = make('select', { id: 'measure' });
+    this.measure.addEventListener('change', () => choose({ ...this.choice, measure: this.measure.value }));
+    this.grid = make('div', { class: 'panels' });
+    root.append(
+      make('form', { class: 'choice', role: 'search' },
+        make('label', { for: 'search' }, 'Search'), this.search,
+        make('label', { for: 'measure' }, 'Unit'), this.measure),
+      this.filters,
+      make('section', { 'aria-label': 'Traffic' }, this.rates, this.curve.root, this.note),
+      this.grid,
+    );
+    root.querySelector('form').addEventListener('submit', (event) => event.preventDefault());
+  }
+
+  showChoice(views, choice) {
+    this.choice = choice;
+    this.root.hidden = false;
+    if (document.activeElement !== this.search) this.search.value = choice.search;
+    const measures = [...new Set(views.flatMap((view) => view.measures))];
+    this.measure.replaceChildren(...measures.map((measure) =>
+      make('option', { value: measure, selected: measure === choice.measure }, measure === 'bytes' ? 'bits' : measure)));
+    this.measure.disabled = measures.length < 2;
+    this.filters.replaceChildren(...choice.filters.map(([label, value], at) =>
+      make('li', {}, make('button', {
+        type: 'button',
+        'aria-label': `Remove the filter ${labelName(label)}: ${value}`,
+        onclick: () => this.choose(withoutFilter(this.choice, at)),
+      }, `${labelName(label)}: ${value || 'unknown'} `, make('span', { 'aria-hidden': 'true' }, '×')))));
+    const view = viewFor(views, choice);
+    this.note.textContent = view ? '' : 'No view has all of these labels: remove a filter.';
+    this.views = views;
+    const wanted = panelsOf(views);
+    const isSame = wanted.length === this.panels.length && wanted.every((labels, at) => `${labels}` === `${this.panels[at].labels}`);
+    if (!isSame) {
+      this.panels = wanted.map((labels) => new Panel(labels, this));
+      this.grid.replaceChildren(...this.panels.map((panel) => panel.root));
+    }
+    for (const panel of this.panels) panel.prepare(views, choice);
+  }
+
+  /// Shows why there is nothing.
+  showNone(reason) {
+    this.note.textContent = reason;
+    this.grid.replaceChildren();
+    this.panels = [];
+  }
+
+  showTotal(told) {
+    const units = told.measure === 'bytes' ? ['bytes', 'packets', 'flows'] : [told.measure, 'bytes', 'packets', 'flows'];
+    this.rates.replaceChildren(...told.classes.map((each) => {
+      const of = told.total[each];
+      const [first, ...others] = [...new Set(units)].map(unitOf).filter((unit) => unit in of);
+      return make('div', { class: `rate ${each}`, title: CLASSES[each].title },
+        make('h2', {}, CLASSES[each].name),
+        make('strong', {}, rate(of[first], first)),
+        make('p', { class: 'quiet' }, others.map((unit) => rate(of[unit], unit)).join(' · ')));
+    }));
+    const isEmpty = told.time === null;
+    this.curve.root.hidden = isEmpty;
+    if (isEmpty) {
+      this.note.textContent = 'Nothing is counted yet. What the parts of the program wait for is told below.';
+      return;
+    }
+    const behind = Date.now() / 1000 - told.time;
+    this.note.textContent = `Averages of ${span(told.over_seconds)}.`
+      + (behind > 120 ? ` What is counted now was sent ${span(behind)} ago.` : '');
+    this.curve.show(told);
+  }
+}
+
+/// The curve of an hour, by class.
+class Curve {
+  constructor() {
+    this.root = make('div', { class: 'curve', role: 'img' });
+    const redraw = () => this.told && this.draw(this.told);
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
+    new ResizeObserver(() => this.plot?.setSize(this.size())).observe(this.root);
+  }
+
+  size() {
+    return { width: Math.max(200, this.root.clientWidth), height: 220 };
+  }
+
+  show(told) {
+    const isSame = this.told && this.told.curve.unit === told.curve.unit && `${this.told.classes}` === `${told.classes}`;
+    this.told = told;
+    this.root.setAttribute('aria-label', `Curve of the last hour. Now: ${told.classes.map((each) =>
+      `${CLASSES[each].name} ${rate(told.curve[each].at(-1), told.curve.unit)}`).join(', ')}`);
+    if (this.plot && isSame) this.plot.setData(this.data(told));
+    else this.draw(told);
+  }
+
+  data(told) {
+    return [told.curve.time, ...told.classes.map((each) => told.curve[each])];
+  }
+
+  draw(told) {
+    const style = getComputedStyle(document.documentElement);
+    const colour = (name) => style.getPropertyValue(name).trim();
+    const axis = { stroke: colour('--quiet'), grid: { stroke: colour('--line'), width: 1 }, ticks: { stroke: colour('--line') } };
+    const { unit } = told.curve;
+    this.plot?.destroy();
+    this.plot = new uPlot({
+      ...this.size(),
+      cursor: { y: false },
+      legend: { live: true },
+      // A few points make no long line.
+      scales: { x: { range: (_, first, last) => [Math.min(first, last - 300), last] }, y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
+      axes: [axis, { ...axis, size: 90, values: (_, ticks) => ticks.map((tick) => rate(tick, unit)) }],
+      series: [
+        { value: (_, time) => (time === null ? '–' : new Date(time * 1000).toLocaleTimeString()) },
+        ...told.classes.map((each) => ({
+          label: CLASSES[each].name,
+          stroke: colour(`--${each}`),
+          fill: `${colour(`--${each}`)}22`,
+          width: 2,
+          points: { show: told.curve.time.length < 3 },
+          value: (_, value) => rate(value, unit),
+        })),
+      ],
+    }, this.data(told), this.root);
+  }
+}
+
+/// The heaviest values of a label, or pairs of values.
+class Panel {
+  constructor(labels, traffic) {
+    this.labels = labels;
+    this.traffic = traffic;
+    this.limit = FEW_ROWS;
+    this.title = make('h2', {}, labels.map(labelName).join(' → '));
+    this.note = make('p', { class: 'quiet' });
+    this.body = make('tbody');
+    this.more = make('button', { type: 'button', class: 'more', hidden: true, onclick: () => this.toggle() });
+    this.root = make('section', { 'aria-label': this.title.textContent, 'data-labels': labels.join(',') },
+      this.title, this.note,
+      make('table', {},
+        make('colgroup', {}, ...['name', 'curve', 'rate', 'share'].map((name) => make('col', { class: `col-${name}` }))),
+        make('thead', { class: 'unseen' }, make('tr', {},
+          ...['Name', 'Last hour', 'Rate', 'Share'].map((name) => make('th', { scope: 'col' }, name)))),
+        this.body),
+      this.more);
+  }
+
+  prepare(views, choice) {
+    this.view = viewFor(views, choice, this.labels);
+    this.about = views.length > 1 && this.view ? `View ${this.view.name}` : '';
+    this.note.textContent = this.view ? this.about : 'No view has this label beside those of the filters.';
+    this.root.classList.toggle('empty', !this.view);
+    if (!this.view) {
+      this.body.replaceChildren();
+      this.more.hidden = true;
+    }
+  }
+
+  toggle() {
+    this.limit = this.limit === FEW_ROWS ? MANY_ROWS : FEW_ROWS;
+    this.traffic.choose(this.traffic.choice, false);
+  }
+
+  query(choice) {
+    const more = { by: this.labels.join(','), limit: String(this.limit) };
+    if (choice.search) more.search = choice.search;
+    return query(this.view, choice, more);
+  }
+
+  show(told) {
+    const focused = this.body.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+    const { unit } = told.curve;
+    const rateOf = (row) => told.classes.reduce((sum, each) => sum + (row[each][unit] ?? 0), 0);
+    const rows = told.rows.map((row) => this.row(told, row, rateOf(row)));
+    if (told.rest.rows > 0) {
+      rows.push(make('tr', { class: 'rest' },
+        make('th', { scope: 'row' }, `${told.rest.rows.toLocaleString('en')} more`),
+        make('td', {}, spark(told, told.rest)),
+        make('td', {}, rate(rateOf(told.rest), unit)), make('td', {}, percent(told.rest.share))));
+    }
+    this.body.replaceChildren(...rows);
+    if (focused !== null) {
+      const again = [...this.body.querySelectorAll('button')].find((button) => button.dataset.key === focused);
+      again?.focus({ preventScroll: true });
+    }
+    this.note.textContent = told.rows.length > 0 ? this.about : 'Nothing within the last minute.';
+    this.more.hidden = this.limit === FEW_ROWS && told.rest.rows === 0;
+    this.more.textContent = this.limit === FEW_ROWS ? 'Show more' : 'Show fewer';
+  }
+
+  row(told, row, total) {
+    const filters = this.labels.map((label, at) => [label, row.values[at]]);
+    const names = this.labels.map((label, at) => valueName(label, row.values[at], row.names[at], row.is_other));
+    const text = names.flatMap(({ name, detail }, at) => [
+      at > 0 ? ' → ' : '', make('span', {}, name), detail && name !== detail ? make('small', {}, ` ${detail}`) : '',
+    ]);
+    const said = names.map(({ name, detail }) => `${name} ${detail}`.trim()).join(' to ');
+    const button = make('button', {
+      type: 'button',
+      'data-key': row.values.join('\u0000'),
+      'aria-label': `Filter by ${said}`,
+      onclick: () => this.traffic.choose(withFilters(this.traffic.choice, filters)),
+    }, ...text);
+    const tr = make('tr', {},
+      make('th', { scope: 'row' }, button),
+      make('td', {}, spark(told, row)),
+      make('td', {}, rate(total, told.curve.unit)),
+      make('td', {}, percent(row.share)));
+    tr.style.setProperty('--share', row.share ?? 0);
+    return tr;
+  }
+
+  showError(reason) {
+    this.note.textContent = reason;
+  }
+}
+
+/// A small curve of a row: the sum of all classes.
+function spark(told, row) {
+  const values = told.curve.time.map((_, at) => told.classes.reduce((sum, each) => sum + (row.curve[each]?.[at] ?? 0), 0));
+  const [width, height] = [80, 20];
+  const highest = Math.max(...values, 1);
+  const [first, last] = [told.curve.time[0], told.curve.time.at(-1)];
+  const points = values.map((value, at) => {
+    const x = last > first ? ((told.curve.time[at] - first) / (last - first)) * width : width;
+    return `${x.toFixed(1)},${(height - 1 - (value / highest) * (height - 2)).toFixed(1)}`;
+  });
+  const make = (name, attributes) => {
+    const element = document.createElementNS('http://www.w3.org/2000/svg', name);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    return element;
+  };
+  const svg = make('svg', { viewBox: `0 0 ${width} ${height}`, width, height, 'aria-hidden': 'true', class: 'spark' });
+  svg.append(make('polyline', { points: points.join(' ') }));
+  return svg;
+}

@@ -26,9 +26,15 @@ use super::{
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
 /// While datagrams come closer together than this, so long a pause lets several of them gather: waking
-/// up costs more than decoding one. At 1,000,000 flows/s, a quarter of the kernel's smallest usual receive
-/// buffer fills meanwhile.
-const GATHERING: Duration = Duration::from_millis(1);
+/// up costs more than decoding one. At 1,000,000 flows/s, a quarter of a receive buffer of
+/// [`USUAL_BUFFER_BYTES`] fills meanwhile.
+const SHORTEST_GATHERING: Duration = Duration::from_millis(1);
+
+/// The pause for larger buffers. A longer one saves little more.
+const LONGEST_GATHERING: Duration = Duration::from_millis(4);
+
+/// The receive buffer that Linux grants without being asked to grant more (net.core.rmem_default).
+const USUAL_BUFFER_BYTES: usize = 212_992;
 
 /// The time between two snapshots while flows come: what a crash loses at most.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
@@ -92,6 +98,15 @@ impl Silence {
     }
 }
 
+/// How long datagrams may gather in these sockets.
+fn gathering(sockets: &[Socket]) -> Duration {
+    let smallest = sockets.iter().map(|socket| socket.buffer_bytes().unwrap_or_default()).min();
+    let times = smallest.unwrap_or_default() / USUAL_BUFFER_BYTES;
+    SHORTEST_GATHERING
+        .saturating_mul(u32::try_from(times).unwrap_or(u32::MAX))
+        .clamp(SHORTEST_GATHERING, LONGEST_GATHERING)
+}
+
 /// Takes datagrams from all sockets into one sink.
 pub(super) struct Worker<S> {
     config: CollectorConfig,
@@ -102,6 +117,8 @@ pub(super) struct Worker<S> {
     bell: Arc<Bell>,
     metrics: Arc<Metrics>,
     buffers: Buffers,
+    /// The pause in which datagrams gather.
+    gathering: Duration,
     /// Datagrams that were taken so far, for log lines.
     count: i64,
     /// Whether the sink was given something since a snapshot was last asked for.
@@ -120,6 +137,7 @@ impl<S: Sink> Worker<S> {
         metrics: Arc<Metrics>,
     ) -> Self {
         let names = sockets.iter().map(|socket| socket.address.to_string()).collect();
+        let gathering = gathering(&sockets);
         Worker {
             config,
             sockets,
@@ -128,6 +146,7 @@ impl<S: Sink> Worker<S> {
             bell,
             metrics,
             buffers: Buffers::new(),
+            gathering,
             count: 0,
             has_news: false,
             asked: Instant::now(),
@@ -253,7 +272,7 @@ impl<S: Sink> Worker<S> {
         let limit = until_tick.map_or(LONGEST_SLEEP, |until| until.min(LONGEST_SLEEP));
         let began = Instant::now();
         self.bell.wait(&self.sockets, limit)?;
-        match GATHERING.checked_sub(began.elapsed()) {
+        match self.gathering.checked_sub(began.elapsed()) {
             Some(rest) => self.bell.wait(&[], rest),
             None => Ok(()),
         }

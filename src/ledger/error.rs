@@ -66,7 +66,7 @@ pub struct LostAtEnd {
     /// Flows.
     pub flows: u64,
     /// Their bytes, as they were reported.
-    pub bytes: u64,
+    pub bytes: u128,
 }
 
 impl LostAtEnd {

@@ -33,7 +33,7 @@ const SHORTEST_GATHERING: Duration = Duration::from_millis(1);
 /// The pause for larger buffers. A longer one saves little more.
 const LONGEST_GATHERING: Duration = Duration::from_millis(4);
 
-/// The receive buffer that Linux grants without being asked to grant more (net.core.rmem_default).
+/// The receive buffer that Linux grants without being asked to grant more (`net.core.rmem_default`).
 const USUAL_BUFFER_BYTES: usize = 212_992;
 
 /// The time between two snapshots while flows come: what a crash loses at most.

@@ -36,7 +36,7 @@ pub fn akvorado(input: &[u8]) {
     let plan = Plan::new(Field::TYPED);
     let mut decoder = Datagrams::new(&plan, settings());
     let (found, activity) = decode(&mut decoder, &plan, &datagram);
-    assert_eq!((activity.flows, activity.bytes), (found.flows, found.bytes));
+    assert_eq!((activity.flows, activity.bytes), (found.flows, found.bytes.into()));
 }
 
 /// A decoder, and others that should find the same.
@@ -59,7 +59,17 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     pub(crate) fn new(beginnings: &'static [&'static [u8]]) -> Self {
-        let (wide, narrow) = (Plan::new(Field::TYPED), Plan::new([Field::SourceAs]));
+        let named = [
+            "flowEndReason",
+            "sourceMacAddress",
+            "interfaceName",
+            "observationTimeSeconds",
+            "95",
+            "9_12235",
+        ];
+        let named = named.map(|name| Field::Named(name.into()));
+        let wide = Plan::new(Field::TYPED.into_iter().chain(named));
+        let narrow = Plan::new([Field::SourceAs]);
         Exchange {
             beginnings,
             decoder: Datagrams::new(&wide, settings()),
@@ -149,7 +159,7 @@ impl Exchange {
 
         // Counted as what it was, exactly once.
         assert_eq!(activity.datagrams + activity.refused.iter().sum::<u64>(), 1);
-        assert_eq!((activity.flows, activity.bytes), (found.flows, found.bytes));
+        assert_eq!((activity.flows, activity.bytes), (found.flows, found.bytes.into()));
         assert!(activity.unknown_rate_flows <= activity.flows);
         self.waiting += activity.sets_without_template;
         assert!(activity.replayed_sets <= self.waiting);

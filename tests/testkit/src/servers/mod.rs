@@ -59,7 +59,7 @@ pub const STOP_LIMIT: Duration = Duration::from_secs(30);
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Addresses for each test process.
-const ADDRESSES_PER_PROCESS: u32 = 256;
+const ADDRESSES_PER_PROCESS: u32 = 1024;
 
 /// A file that the scripts have fetched or built, since Debian does not have it.
 fn cached(path: &str) -> PathBuf {

@@ -222,23 +222,25 @@ impl Sequence {
         }
         let span = datagram.span.unwrap_or(0);
         if let Some(received) = datagram.received {
-            self.pace.add(ahead.saturating_add(span), received);
+            // What is missing may be none of its numbers.
+            self.pace.add(span, received);
         }
         self.continue_behind(datagram);
     }
 
     /// Whether an exporter that has sent `missing` numbers between the last datagram and this one is
-    /// plausible, by the time between them. An exporter that began anew, at any number, passes by
-    /// chance only: in as many of 4,294,967,296 cases as it can have sent numbers.
+    /// plausible, by the time between them. An exporter that began anew passes by chance only: if its
+    /// numbers happened to be so far that to begin at 0 looks like a wrap that it can have reached.
     fn can_have_sent(&self, missing: u32, datagram: Numbered) -> bool {
         let up = self.up_between(datagram);
         if self.was_down_between(datagram) {
             return false;
         }
         let between = self.time_between(datagram).into_iter().chain(up).max().unwrap_or(0);
-        let by_pace = between.saturating_mul(i64::from(self.pace.fastest())) / 1000 * FASTER;
         // Numbers can begin anew without the exporter, and what they fall to looks like a wrap.
         let is_wrap = datagram.number < missing;
+        let faster = if is_wrap && up.is_none() { 1 } else { FASTER };
+        let by_pace = between.saturating_mul(i64::from(self.pace.fastest())) / 1000 * faster;
         let by_uptime = up.filter(|_| !is_wrap).map_or(0, |up| up.saturating_mul(FASTEST_PER_MS));
         i64::from(missing) - i64::from(LARGEST_STEP) <= by_pace.max(by_uptime)
     }

@@ -107,7 +107,7 @@ pub(super) async fn respond(
             }
             path if is_api => {
                 let query = parts.uri.query().unwrap_or_default();
-                api.respond(path, query, parts.method == Method::GET, slot).await
+                api.respond(path, query, parts.method == Method::GET, slot, answering).await
             }
             "/-/healthy" => healthy(state),
             "/-/ready" => ready(state),

@@ -22,7 +22,7 @@ pub(super) struct Answers {
     state: Arc<ServerState>,
     config: Arc<ServerConfig>,
     /// Questions about traffic that are being answered.
-    queries: Semaphore,
+    queries: Arc<Semaphore>,
     /// Streams of events.
     streams: Arc<Semaphore>,
     rates: Rates,
@@ -37,7 +37,7 @@ impl Answers {
         stopping: watch::Receiver<bool>,
     ) -> Self {
         Answers {
-            queries: Semaphore::new(config.max_queries),
+            queries: Arc::new(Semaphore::new(config.max_queries)),
             streams: Arc::new(Semaphore::new(config.max_event_streams)),
             rates: Rates::default(),
             state: Arc::clone(state),
@@ -68,18 +68,23 @@ impl Answers {
         Ok(())
     }
 
-    /// Who talks to whom, as of a second ago at most.
+    /// Who talks to whom, as of half of the time between two events ago at most: each snapshot that is taken
+    /// for this is a delta in the journal, and the panels of a page share it.
     pub(super) async fn traffic(&self, asked: Asked) -> Result<Vec<u8>, Refusal> {
         let history = self.history()?.clone();
-        let ServerConfig { max_age, snapshot_wait, .. } = *self.config;
-        if let Some(snapshot) = self.state.reader.fresh(max_age, snapshot_wait).await {
+        let ServerConfig { event_interval, snapshot_wait, .. } = *self.config;
+        if let Some(snapshot) = self.state.reader.fresh(event_interval / 2, snapshot_wait).await {
             history.has_taken(&snapshot, snapshot_wait).await;
         }
-        let turn = tokio::time::timeout(TURN_LIMIT, self.queries.acquire()).await;
+        let turn = Arc::clone(&self.queries).acquire_owned();
         // It is never closed.
-        let Ok(Ok(_turn)) = turn else { return Err(Refusal::Busy) };
+        let Ok(Ok(turn)) = tokio::time::timeout(TURN_LIMIT, turn).await else {
+            return Err(Refusal::Busy);
+        };
         // This reads all that is kept, which may take longer than others should wait.
         let answered = tokio::task::spawn_blocking(move || -> Result<_, Refusal> {
+            // Whoever asked may be gone before the thread is done.
+            let _turn = turn;
             let told: Traffic = history.answer(&asked)?;
             written(&told)
         });

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::{
     answer::{Answer, events as stream, json},
-    connections::Slot,
+    connections::{Answering, Slot},
     event_body::EventBody,
     state::{ServerConfig, ServerState},
 };
@@ -54,13 +54,15 @@ impl Api {
         Api(Arc::new(Answers::new(state, config, stopping)))
     }
 
-    /// Answers a request for one of [`PATHS`]. Without `is_read`, there will be no body (HEAD).
+    /// Answers a request for one of [`PATHS`]. Without `is_read`, there will be no body (HEAD). A stream
+    /// is being answered until it ends.
     pub(super) async fn respond(
         &self,
         path: &str,
         query: &str,
         is_read: bool,
         slot: &Slot,
+        answering: Answering,
     ) -> Answer {
         let told = match path {
             STATUS => no_parameters(query).and_then(|()| self.0.status()),
@@ -69,10 +71,13 @@ impl Api {
                 Ok(asked) => self.0.traffic(asked).await,
                 Err(refusal) => Err(refusal),
             },
-            _ => match self.events(query, is_read, slot) {
-                Ok(answer) => return answer,
-                Err(refusal) => Err(refusal),
-            },
+            _ => {
+                // The end of one would be taken for the end of both.
+                drop(answering);
+                return self
+                    .events(query, is_read, slot)
+                    .unwrap_or_else(|refusal| refusal.answer());
+            }
         };
         match told {
             Ok(told) => json(StatusCode::OK, told),

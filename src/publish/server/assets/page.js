@@ -11,6 +11,8 @@ let views = [];
 let choice = choices.read();
 let stream = null;
 let retry = null;
+/// The choice for which panels are being asked about.
+let refreshing = null;
 /// Counts what was chosen so far: an answer that was asked for before the last choice is not shown.
 let generation = 0;
 
@@ -82,10 +84,14 @@ function listen(path, isCurrent) {
   });
 }
 
-/// Asks for the rows of all panels, one after the other: each takes a pass over the hour.
+/// Asks for the rows of all panels, one after the other: each takes a pass over the hour. Where that takes longer than it is to the next
+/// event, that one only shows the total.
 async function refresh(isCurrent) {
+  const current = generation;
+  if (refreshing === current) return;
+  refreshing = current;
   for (const panel of traffic.panels) {
-    if (!isCurrent()) return;
+    if (!isCurrent()) break;
     if (!panel.view) continue;
     try {
       const told = await ask(`api/v1/traffic?${panel.query(choice)}`);
@@ -94,6 +100,7 @@ async function refresh(isCurrent) {
       if (isCurrent()) panel.showError(error.message);
     }
   }
+  if (refreshing === current) refreshing = null;
 }
 
 function end() {

@@ -281,9 +281,8 @@ impl Formats {
 fn is_avro(framing: AvroFraming, payload: &[u8]) -> bool {
     match framing {
         AvroFraming::Bare => {
-            // White space before JSON would be short lengths and small numbers.
             let text = payload.strip_prefix("\u{feff}".as_bytes()).unwrap_or(payload);
-            !matches!(text.first(), None | Some(b'{' | b'['))
+            !matches!(text.trim_ascii_start().first(), None | Some(b'{' | b'['))
         }
         AvroFraming::Registry => framed_id(payload).is_some(),
     }

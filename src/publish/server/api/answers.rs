@@ -68,12 +68,12 @@ impl Answers {
         Ok(())
     }
 
-    /// Who talks to whom, as of half of the time between two events ago at most: each snapshot that is taken
-    /// for this is a delta in the journal, and the panels of a page share it.
+    /// Who talks to whom, as of two seconds ago at most: each snapshot that is taken for this may be a delta
+    /// in the journal, and the panels of a page share it.
     pub(super) async fn traffic(&self, asked: Asked) -> Result<Vec<u8>, Refusal> {
         let history = self.history()?.clone();
-        let ServerConfig { event_interval, snapshot_wait, .. } = *self.config;
-        if let Some(snapshot) = self.state.reader.fresh(event_interval / 2, snapshot_wait).await {
+        let ServerConfig { max_age, snapshot_wait, .. } = *self.config;
+        if let Some(snapshot) = self.state.reader.fresh(max_age * 2, snapshot_wait).await {
             history.has_taken(&snapshot, snapshot_wait).await;
         }
         let turn = Arc::clone(&self.queries).acquire_owned();

@@ -69,7 +69,8 @@ impl Exchange {
         ];
         let named = named.map(|name| Field::Named(name.into()));
         let wide = Plan::new(Field::TYPED.into_iter().chain(named));
-        let narrow = Plan::new([Field::SourceAs]);
+        // What an exporter did is told by direction where that is read.
+        let narrow = Plan::new([Field::SourceAs, Field::FlowDirection]);
         Exchange {
             beginnings,
             decoder: Datagrams::new(&wide, settings()),

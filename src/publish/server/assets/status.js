@@ -15,9 +15,16 @@ export function showStatus(told) {
   if (overall.textContent !== text) overall.replaceChildren(state(word, text));
   parts.replaceChildren(...told.components.map((each) =>
     make('tr', {}, make('th', { scope: 'row' }, each.name), make('td', {}, state(each.state, each.state)), make('td', {}, each.reason ?? ''))));
-  const opened = [...details.querySelectorAll('details[open]')].map((each) => each.id);
+  const lists = [...details.querySelectorAll('details')].map((each) => [each.id, each.open, each.querySelector('.scroll').scrollLeft]);
+  const focused = details.contains(document.activeElement) ? document.activeElement.closest('details')?.id : undefined;
   details.replaceChildren(facts(told), ...[endpoints(told), exporters(told)].filter((each) => each !== null));
-  for (const id of opened) document.getElementById(id)?.setAttribute('open', '');
+  for (const [id, isOpen, left] of lists) {
+    const list = document.getElementById(id);
+    if (!list) continue;
+    list.open = isOpen;
+    list.querySelector('.scroll').scrollLeft = left;
+    if (id === focused) list.querySelector('summary').focus({ preventScroll: true });
+  }
 }
 
 const state = (word, text) => make('span', { class: `state ${word}` }, text);

@@ -226,8 +226,9 @@ class Panel {
       const again = [...this.body.querySelectorAll('button')].find((button) => button.dataset.key === focused);
       again?.focus({ preventScroll: true });
     }
-    this.note.textContent = told.rows.length > 0 ? this.about : 'Nothing within the last minute.';
-    this.more.hidden = this.limit === FEW_ROWS && told.rest.rows === 0;
+    const nothing = this.traffic.choice.search ? 'Nothing has this in its name.' : 'Nothing within the last minute.';
+    this.note.textContent = told.rows.length > 0 ? this.about : nothing;
+    this.more.hidden = told.rows.length === 0 || (this.limit === FEW_ROWS && told.rest.rows === 0);
     this.more.textContent = this.limit === FEW_ROWS ? 'Show more' : 'Show fewer';
   }
 

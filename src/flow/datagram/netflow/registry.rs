@@ -2,6 +2,8 @@
 //!
 //! `iana.csv` has the first columns of <https://www.iana.org/assignments/ipfix> as of 2026-07-22.
 
+use std::{collections::HashMap, sync::LazyLock};
+
 use super::{element::Element, written::Type};
 
 const TABLE: &str = include_str!("iana.csv");
@@ -9,18 +11,43 @@ const TABLE: &str = include_str!("iana.csv");
 /// How names of what belongs to an end begin, with those of the other end.
 const ENDS: [(&str, &str); 2] = [("source", "destination"), ("ingress", "egress")];
 
-/// All elements that have a name: number, name and type.
-fn all() -> impl Iterator<Item = (u16, &'static str, &'static str)> {
-    TABLE.lines().skip(1).filter_map(|line| {
+/// The elements that have a name.
+struct Registry {
+    /// Their numbers, names and types. Numbers grow.
+    elements: Vec<(u16, &'static str, &'static str)>,
+    /// By name.
+    numbers: HashMap<&'static str, u16>,
+}
+
+/// Read once: each template that comes asks for the elements that views name.
+static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
+    let lines = TABLE.lines().skip(1).filter_map(|line| {
         let (number, rest) = line.split_once(',')?;
         let (name, ty) = rest.split_once(',')?;
         Some((number.parse().ok()?, name, ty))
-    })
+    });
+    let mut elements: Vec<_> = lines.collect();
+    elements.sort_unstable_by_key(|&(number, ..)| number);
+    let numbers = elements.iter().map(|&(number, name, _)| (name, number)).collect();
+    Registry { elements, numbers }
+});
+
+impl Registry {
+    fn number(&self, name: &str) -> Option<u16> {
+        self.numbers.get(name).copied()
+    }
+
+    /// The name and the type of an element.
+    fn of(&self, number: u16) -> Option<(&'static str, &'static str)> {
+        let place = self.elements.binary_search_by_key(&number, |(number, ..)| *number).ok()?;
+        let (_, name, ty) = self.elements[place];
+        Some((name, ty))
+    }
 }
 
 /// The names of all elements.
 pub fn element_names() -> impl Iterator<Item = &'static str> {
-    all().map(|(_, name, _)| name)
+    REGISTRY.elements.iter().map(|&(_, name, _)| name)
 }
 
 /// Whether there is an element that a name stands for; see [`element`].
@@ -39,21 +66,22 @@ pub(super) fn element(name: &str) -> Option<(Element, Type)> {
             return (enterprise != u32::MAX).then_some((element, Type::Unknown));
         }
         _ if is_digits(name) => name.parse().ok()?,
-        _ => all().find(|(_, known, _)| *known == name)?.0,
+        _ => REGISTRY.number(name)?,
     };
-    let ty =
-        all().find(|(known, ..)| *known == number).map_or(Type::Unknown, |(.., ty)| Type::of(ty));
+    let ty = REGISTRY.of(number).map_or(Type::Unknown, |(_, ty)| Type::of(ty));
     Some((Element::iana(number), ty))
 }
 
 /// The element that has the same at the other end of a flow, if there is one.
 pub(super) fn opposite(element: Element) -> Option<Element> {
-    let (_, name, _) = all().find(|(number, ..)| Element::iana(*number) == element)?;
+    if element != Element::iana(element.number) {
+        return None;
+    }
+    let (name, _) = REGISTRY.of(element.number)?;
     let ends = ENDS.into_iter().flat_map(|(one, other)| [(one, other), (other, one)]);
     let mut others = ends.filter_map(|(one, other)| Some((other, name.strip_prefix(one)?)));
     let (other, rest) = others.next()?;
-    let found = all().find(|(_, name, _)| name.strip_prefix(other) == Some(rest))?;
-    Some(Element::iana(found.0))
+    REGISTRY.number(&format!("{other}{rest}")).map(Element::iana)
 }
 
 fn is_digits(text: &str) -> bool {

@@ -1,5 +1,5 @@
-//! The tables of flags and metrics in docs/reference.md, that of labels in docs/views.md, and that of
-//! fields in docs/formats.md agree with the program.
+//! The tables of flags and metrics in docs/reference.md, that of labels in docs/views.md, that of
+//! fields in docs/formats.md, and all command lines in documents agree with the program.
 //!
 //! A binary of its own, since it is built and run in a moment before each commit.
 //!
@@ -18,7 +18,7 @@ use std::{
 
 use clap::CommandFactory;
 use flow_exporter::{
-    cli::Cli,
+    cli::{Cli, Refusal},
     flow::{Format, Formats, aggregate_key, json_keys},
     metrics::Metrics,
     pipeline::fields,
@@ -171,4 +171,64 @@ fn the_shipped_set_up_brings_flows_to_prometheus_in_one_way() {
     assert!(code(read("compose/prometheus/prometheus.yml")).contains("scrape_configs:"));
     assert!(pushes(&code(read("compose/push.yml"))));
     assert!(!code(read("compose/prometheus/prometheus-push.yml")).contains("scrape_configs:"));
+}
+
+/// README.md and what is in docs/: names and texts.
+fn documents() -> Vec<(String, String)> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let pages = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = pages.filter(|path| path.extension().is_some_and(|ending| ending == "md"));
+    let named = |path: PathBuf| {
+        let name = path.strip_prefix(&root).unwrap().display().to_string();
+        (name, fs::read_to_string(path).unwrap())
+    };
+    let mut documents: Vec<_> = pages.chain([root.join("README.md")]).map(named).collect();
+    documents.sort();
+    documents
+}
+
+/// The commands of a line of a document, each as words, if it is indented or between fences.
+fn commands(line: &str) -> impl Iterator<Item = Vec<&str>> {
+    let line = line.split("  #").next().unwrap_or_default();
+    line.split('|').map(|command| command.split_whitespace().collect())
+}
+
+/// Where the program is called. `…` stands for what was said before.
+#[test]
+fn the_program_takes_every_command_line_in_the_documents() {
+    let mut taken = 0;
+    for (name, text) in documents() {
+        let mut is_fenced = false;
+        for line in text.replace("\\\n", " ").lines() {
+            if line.trim_start().starts_with("```") {
+                is_fenced = !is_fenced;
+                continue;
+            }
+            if !is_fenced && !line.starts_with("    ") {
+                continue;
+            }
+            for words in commands(line) {
+                let [program, words @ ..] = &words[..] else { continue };
+                if !matches!(program.rsplit('/').next(), Some("flow-exporter")) {
+                    continue;
+                }
+                let words = words.iter().filter(|word| **word != "…");
+                let words = [*program].into_iter().chain(words.copied());
+                let words = words.map(|word| word.trim_matches(['\'', '"']).into());
+                match Cli::read(words) {
+                    Ok(_) | Err(Refusal::Print(_)) => taken += 1,
+                    Err(Refusal::Wrong(error)) => panic!("{name}: {line}: {error}"),
+                }
+            }
+        }
+    }
+    assert!(taken > 20, "{taken} command lines");
+}
+
+/// It says what the program is for and how to begin; the rest is in docs/.
+#[test]
+fn the_readme_is_short() {
+    let (_, text) = documents().into_iter().find(|(name, _)| name == "README.md").unwrap();
+    let words = text.split_whitespace().count();
+    assert!(words < 900, "{words} words");
 }

@@ -62,4 +62,5 @@ pub mod text_file;
 pub mod threads;
 pub mod traffic;
 pub mod units;
+pub mod version;
 mod watched_file;

@@ -85,6 +85,13 @@ fn run(log: &Log, metrics: Arc<Metrics>) -> ExitCode {
     };
     let done = match cli.command {
         Some(Command::State(flags)) => return state(log, &flags.action),
+        Some(Command::Completions { shell }) => return print(log, &cli::completions(shell)),
+        Some(Command::Man { directory }) => {
+            return match cli::write_man_pages(&directory) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(log, &format!("writing man pages: {error:#}")),
+            };
+        }
         Some(Command::Health(flags)) => {
             return match HealthConfig::new(flags) {
                 Ok(HealthConfig::Ask(urls)) => {

@@ -27,6 +27,7 @@ use crate::{
     process,
     schema::{self, Schema},
     traffic::{AsSource, Counts, Ignored, SamplingRates},
+    version,
 };
 
 pub use wide::{Sum, Wide, WideCounter, WideCounterVec};
@@ -208,8 +209,9 @@ const UNTIMED: [&str; 3] = ["absent", "past", "future"];
 
 metrics! {
     momentary {
-        /// A constant 1, labelled with the version that runs.
-        build_info: IntGaugeVec("flow_exporter_build_info", ["version"]);
+        /// A constant 1, labelled with the version that runs, its commit, and the versions of the libraries
+        /// in it.
+        build_info: IntGaugeVec("flow_exporter_build_info", ["version", "revision", "librdkafka", "openssl"]);
         /// Messages taken from the source.
         messages: IntCounter("flow_exporter_messages_total");
         /// Payload bytes of these messages.
@@ -453,7 +455,13 @@ impl Metrics {
     /// Creates the series of all label values that are known in advance, so that a rate sees their
     /// first increment.
     fn with_known_labels(self) -> Self {
-        self.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let build = [
+            env!("CARGO_PKG_VERSION"),
+            version::REVISION,
+            &version::librdkafka(),
+            version::openssl(),
+        ];
+        self.build_info.with_label_values(&build).set(1);
         for reason in Ignored::ALL {
             self.flows_ignored.with_label_values(&[reason.label()]);
             self.flow_bytes_ignored.with_label_values(&[reason.label()]);

@@ -16,7 +16,7 @@ use crate::{
         kafka::{PartitionChoice, StartOffset},
     },
     traffic::CountDirection,
-    units,
+    units, version,
 };
 
 use super::{
@@ -26,7 +26,8 @@ use super::{
 
 /// Counts network flows by autonomous system, for Prometheus to scrape or pushed by remote write.
 #[derive(Debug, Parser)]
-#[command(name = "flow-exporter", version, args_conflicts_with_subcommands = true)]
+#[command(name = "flow-exporter", version, long_version = version::long())]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "More flags, environment variables and details: --help")]
 #[command(
     after_long_help = "Every flag can be given by its environment variable instead; flags win. \
@@ -65,6 +66,30 @@ pub enum Command {
     /// Asks at the address that its own --addr or `FLOW_EXPORTER_ADDR` names. Exits with 0 (healthy),
     /// 1 (not) or 2 (wrong configuration).
     Health(HealthFlags),
+    /// Print the completions of a shell, to be put where it looks for them.
+    ///
+    /// Packages install them. By hand, for the bash of one user:
+    /// flow-exporter completions bash > ~/.local/share/bash-completion/completions/flow-exporter
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Write the man pages, of this program and of each command, to a directory.
+    ///
+    /// Packages install them.
+    Man {
+        /// The directory, which must exist; pages in it are overwritten.
+        directory: PathBuf,
+    },
+}
+
+/// The shells for which there are completions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 /// Flags for counting flows.

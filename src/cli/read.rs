@@ -46,7 +46,7 @@ impl Cli {
         let arguments: Vec<OsString> =
             arguments.into_iter().map(|argument| go_spelling(argument, &known)).collect();
         if arguments.iter().any(|argument| argument == "-h") {
-            command = without_variables(command);
+            command = short(command);
         }
         let read = command.clone().try_get_matches_from(&arguments).and_then(|matches| {
             let mut cli = Cli::from_arg_matches(&matches)?;
@@ -83,14 +83,19 @@ impl Cli {
             Some(Command::Check(flags)) => flags.count.common.sources = sources,
             Some(Command::Demo(flags)) => flags.common.sources = sources,
             Some(Command::Health(flags)) => flags.sources = sources,
-            Some(Command::State(_)) => {}
+            Some(Command::State(_) | Command::Completions { .. } | Command::Man { .. }) => {}
         }
     }
 }
 
-/// The command as `-h` shows it: without the variables, a flag takes one line.
-fn without_variables(command: clap::Command) -> clap::Command {
-    command.mut_args(|argument| argument.hide_env(true)).mut_subcommands(without_variables)
+/// The command as `-h` shows it: without the variables, a flag takes one line; what only packages call is
+/// left out.
+fn short(command: clap::Command) -> clap::Command {
+    let is_for_packages = matches!(command.get_name(), "completions" | "man");
+    command
+        .mut_args(|argument| argument.hide_env(true))
+        .mut_subcommands(short)
+        .hide(is_for_packages)
 }
 
 /// Warnings about environment variables that look like ours but are not used.

@@ -17,6 +17,7 @@ mod compose;
 mod crash;
 mod databases;
 mod disk;
+mod documents;
 mod drop_in;
 mod goflow2;
 mod kafka;

@@ -31,7 +31,7 @@ pub use nfcapd::{Counts, Nfcapd};
 pub use pmacctd::{Nfacctd, Pmacctd};
 pub use probe::Probe;
 pub use process::Process;
-pub use prometheus::Settings as PrometheusSettings;
+pub use prometheus::{Prometheus, Settings as PrometheusSettings};
 pub use victoria_metrics::VictoriaMetrics;
 
 /// A database that accepts remote write.

@@ -6,6 +6,8 @@ import { CLASSES, labelName, make, percent, rate, span, unitOf, valueName } from
 const FEW_ROWS = 10;
 const MANY_ROWS = 100;
 const SEARCH_DELAY_MS = 300;
+/// What may be between two labels of the curve's times, in seconds.
+const BETWEEN_TIMES = [60, 300, 600, 900, 1800];
 
 /// Labels whose panels come first, in this order.
 const FIRST = [
@@ -141,6 +143,8 @@ class Curve {
   }
 
   draw(told) {
+    // As the reader's language writes it.
+    const clock = (time) => new Date(time * 1000).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(name).trim();
     const axis = { stroke: colour('--quiet'), grid: { stroke: colour('--line'), width: 1 }, ticks: { stroke: colour('--line') } };
@@ -152,7 +156,7 @@ class Curve {
       legend: { live: true },
       // A few points make no long line.
       scales: { x: { range: (_, first, last) => [Math.min(first, last - 300), last] }, y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
-      axes: [axis, { ...axis, size: 90, values: (_, ticks) => ticks.map((tick) => rate(tick, unit)) }],
+      axes: [{ ...axis, incrs: BETWEEN_TIMES, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 90, values: (_, ticks) => ticks.map((tick) => rate(tick, unit)) }],
       series: [
         { value: (_, time) => (time === null ? '–' : new Date(time * 1000).toLocaleTimeString()) },
         ...told.classes.map((each) => ({

@@ -5,7 +5,8 @@ use std::sync::{Arc, mpsc};
 use anyhow::Context as _;
 
 use crate::{
-    config::Config,
+    clock::UnixMs,
+    config::{Config, SourceConfig},
     health::{Health, State},
     history::{self, History},
     ledger::{Ledger, Snapshot},
@@ -22,7 +23,11 @@ pub(super) fn keep(
     if max_bytes == 0 || config.listen.value.is_none() {
         return Ok((ledger, None));
     }
-    let history = History::new(max_bytes);
+    let mut history = History::new(max_bytes);
+    if matches!(config.source, SourceConfig::Collector) {
+        // Routers send nothing twice. Kafka has what was written meanwhile, and its messages their times.
+        history = history.idle_until(UnixMs::now());
+    }
     let (send, snapshots) = mpsc::sync_channel(history::MAX_WAITING);
     let component = health.register("history");
     component.set(State::Ready);

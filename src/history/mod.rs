@@ -84,6 +84,14 @@ impl History {
         History { shared: Arc::new(shared) }
     }
 
+    /// One that begins at this time, if that is later than the first snapshot's: nothing is counted between
+    /// them. So it is where nobody keeps what arrives while the process does not run.
+    #[must_use]
+    pub fn idle_until(self, time: UnixMs) -> Self {
+        *self.ring() = Ring::idle_until(time);
+        self
+    }
+
     /// Takes all published snapshots until there are no more.
     pub fn run(&self, snapshots: &Receiver<Arc<Snapshot>>) {
         while let Ok(snapshot) = snapshots.recv() {

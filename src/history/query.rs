@@ -232,9 +232,14 @@ impl<'a> Query<'a> {
         head.view == self.place
     }
 
-    /// Whether a series that has ended would be one of the view.
-    pub(super) fn was_of_view(&self, series: &Departed) -> bool {
-        series.schema.view(series.head).has_series_of(self.view)
+    /// Whether the series of a view that there was, or still is, are those of the view.
+    pub(super) fn continues(&self, before: &View) -> bool {
+        self.view.continues(before)
+    }
+
+    /// The place of the view among the configured ones.
+    pub(super) fn place(&self) -> usize {
+        usize::from(self.place)
     }
 
     /// What tells the row of a series apart.

@@ -56,6 +56,10 @@ pub(super) struct Ring {
     record_bytes: usize,
     departed_bytes: usize,
     newest_flow: Option<UnixMs>,
+    /// Before this, nothing was counted that is not in the first snapshot.
+    idle_until: Option<UnixMs>,
+    /// From which time on each configured view of the newest snapshot counts.
+    views_since: Vec<UnixMs>,
 }
 
 /// What a series was that has ended.
@@ -98,9 +102,27 @@ pub(super) struct Kept {
     pub(super) time: Option<UnixMs>,
     /// The time from which on all is in the records.
     pub(super) since: Option<UnixMs>,
+    /// From which time on each configured view counts.
+    views_since: Vec<UnixMs>,
 }
 
 impl Kept {
+    /// The records from the time on from which a configured view counts, and that time if it is later than
+    /// that of the others.
+    pub(super) fn of_view(&self, place: usize) -> (Vec<Arc<Record>>, Option<UnixMs>) {
+        let began = self.views_since.get(place).copied().unwrap_or(UnixMs::MIN);
+        let records = self.records.iter().filter(|record| record.to > began);
+        let mut records: Vec<_> = records.map(Arc::clone).collect();
+        if let Some(first) = records.first_mut()
+            && first.from < began
+        {
+            let mut cut = Record::clone(first);
+            cut.from = began;
+            *first = Arc::new(cut);
+        }
+        (records, self.since.max((began > UnixMs::MIN).then_some(began)))
+    }
+
     /// The living series with their numbers.
     pub(super) fn living(&self) -> impl Iterator<Item = (u32, Series<'_>)> {
         self.newest.series().map(|series| (self.numbers[series.slot], series))
@@ -115,6 +137,11 @@ impl Kept {
 }
 
 impl Ring {
+    /// One for which nothing is counted between the first snapshot and this time.
+    pub(super) fn idle_until(time: UnixMs) -> Self {
+        Ring { idle_until: Some(time), ..Ring::default() }
+    }
+
     pub(super) fn since(&self) -> Option<UnixMs> {
         self.records.front().map(|record| record.from).or(self.base_time)
     }
@@ -124,7 +151,8 @@ impl Ring {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.record_bytes + self.departed_bytes + self.numbers.len() * size_of::<u32>()
+        let tails = self.tails.len() * size_of::<(u32, usize, Growth)>();
+        self.record_bytes + self.departed_bytes + self.numbers.len() * size_of::<u32>() + tails
     }
 
     /// Takes the next snapshot.
@@ -133,7 +161,11 @@ impl Ring {
             self.begin(snapshot);
             return;
         };
-        self.follow_series(&before, snapshot);
+        self.follow_views(&before, snapshot);
+        if !self.follow_series(&before, snapshot, max_bytes) {
+            self.begin_again(snapshot);
+            return;
+        }
         if snapshot.grown(&before).next().is_some() {
             self.newest_flow = snapshot.time.or(self.newest_flow);
         }
@@ -151,7 +183,8 @@ impl Ring {
             self.begun = Bits::default();
             self.tails.clear();
             self.merge_old(time);
-            self.forget(time, max_bytes);
+            self.forget_before(time - REACH);
+            self.forget(max_bytes);
         }
     }
 
@@ -161,12 +194,40 @@ impl Ring {
         let number = |slot| snapshot.get(slot).map_or(NONE, |_| taken_numbers.take());
         self.numbers = Arc::new((0..snapshot.slots()).map(number).collect());
         self.base = Some(Arc::clone(snapshot));
-        self.base_time = snapshot.time;
+        self.base_time = snapshot.time.max(self.idle_until);
+        self.views_since = vec![UnixMs::MIN; snapshot.schema().configured().len()];
+    }
+
+    /// Forgets all that happened before a snapshot.
+    fn begin_again(&mut self, snapshot: &Arc<Snapshot>) {
+        let newest_flow = snapshot.time.or(self.newest_flow);
+        *self = Ring { newest: Some(Arc::clone(snapshot)), newest_flow, ..Ring::default() };
+        self.begin(snapshot);
+    }
+
+    /// Notes which views have begun or count something else.
+    fn follow_views(&mut self, before: &Snapshot, snapshot: &Snapshot) {
+        if Arc::ptr_eq(before.schema(), snapshot.schema()) {
+            return;
+        }
+        let now = before.time.max(self.base_time).unwrap_or(UnixMs::MIN);
+        let known = before.schema().configured();
+        let since = snapshot.schema().configured().iter().map(|view| {
+            let place = known.iter().position(|known| view.continues(known));
+            place.and_then(|place| self.views_since.get(place)).copied().unwrap_or(now)
+        });
+        self.views_since = since.collect();
     }
 
     /// Gives numbers to series that have begun, and keeps what is needed of those that have ended: their
-    /// final counts are those in the snapshot before, since series end while all is published.
-    fn follow_series(&mut self, before: &Arc<Snapshot>, snapshot: &Arc<Snapshot>) {
+    /// final counts are those in the snapshot before, since series end while all is published. Whether
+    /// there was room for them, after old records were forgotten.
+    fn follow_series(
+        &mut self,
+        before: &Arc<Snapshot>,
+        snapshot: &Arc<Snapshot>,
+        max_bytes: usize,
+    ) -> bool {
         let until = before.time.max(self.base_time).unwrap_or(UnixMs::MIN);
         for slot in snapshot.replaced(before) {
             if let Some(ended) = before.get(slot) {
@@ -182,6 +243,10 @@ impl Ring {
                     let departed = Departed::of(&ended, before.schema(), until + Millis::new(1));
                     self.departed_bytes += departed.size();
                     Arc::make_mut(&mut self.departed).insert(number, departed);
+                    self.forget(max_bytes);
+                    if self.bytes() > max_bytes {
+                        return false;
+                    }
                 } else {
                     self.taken_numbers.give(number);
                 }
@@ -199,6 +264,7 @@ impl Ring {
         if self.numbers.len() > snapshot.slots() {
             Arc::make_mut(&mut self.numbers).truncate(snapshot.slots());
         }
+        true
     }
 
     /// What a series of the newest snapshot, or of the one before, has grown by since the newest record.
@@ -249,21 +315,21 @@ impl Ring {
         }
     }
 
-    /// Forgets the records that are too old, or for which there is no room, and the ended series of which
-    /// only these spoke.
-    fn forget(&mut self, now: UnixMs, max_bytes: usize) {
-        let mut is_oldest_gone = false;
-        while let Some(oldest) = self.records.front()
-            && (oldest.to <= now - REACH || self.bytes() > max_bytes)
+    /// Forgets the records that are too old.
+    fn forget_before(&mut self, time: UnixMs) {
+        let count = self.records.iter().take_while(|record| record.to <= time).count();
+        self.record_bytes -= self.records.drain(..count).map(|record| record.size()).sum::<usize>();
+        if count > 0 {
+            self.forget_departed();
+        }
+    }
+
+    /// Forgets the oldest records until there is room, and the ended series of which only these spoke.
+    fn forget(&mut self, max_bytes: usize) {
+        while self.bytes() > max_bytes
+            && let Some(oldest) = self.records.pop_front()
         {
             self.record_bytes -= oldest.size();
-            self.records.pop_front();
-            is_oldest_gone = true;
-            if self.bytes() > max_bytes {
-                self.forget_departed();
-            }
-        }
-        if is_oldest_gone {
             self.forget_departed();
         }
     }
@@ -303,6 +369,7 @@ impl Ring {
             records,
             time,
             since: self.since(),
+            views_since: self.views_since.clone(),
         })
     }
 }

@@ -11,13 +11,14 @@ use hashbrown::HashMap;
 use crate::{
     clock::{Millis, UnixMs},
     ledger::Cell,
+    schema::Schema,
 };
 
 use super::{
     answer::{Answer, ClassCurves, ClassSums, Curve, Rest, Row, Sums, rate, unit},
     query::{Known, Query},
     record::{Growth, Record},
-    ring::Kept,
+    ring::{Departed, Kept},
 };
 
 /// In place of a group: the series is not asked for.
@@ -53,8 +54,21 @@ impl Groups {
                 groups.add(query, &mut index, number, &series);
             }
         }
+        // Of a million series that have ended, few have a schema of their own.
+        let mut views: Vec<(&Arc<Schema>, u8, bool)> = Vec::new();
         for (&number, series) in kept.departed.iter() {
-            if query.was_of_view(series) {
+            let Departed { schema, head, .. } = series;
+            let known = views
+                .iter()
+                .find(|(known, view, _)| Arc::ptr_eq(known, schema) && *view == head.view);
+            let is_of_view = if let Some((_, _, is_of_view)) = known {
+                *is_of_view
+            } else {
+                let is_of_view = query.continues(schema.view(*head));
+                views.push((schema, head.view, is_of_view));
+                is_of_view
+            };
+            if is_of_view {
                 groups.add(query, &mut index, number, series);
             }
         }
@@ -150,12 +164,13 @@ impl Points {
 pub(super) fn answer(query: &Query<'_>, kept: &Kept) -> Answer {
     let asked = query.asked;
     let mut members = Groups::new(query, kept);
-    let in_span = kept.records.last().map_or(&[][..], |last| {
+    let (records, since) = kept.of_view(query.place());
+    let in_span = records.last().map_or(&[][..], |last| {
         let begin = last.to - asked.span;
-        let first = kept.records.iter().position(|record| record.to > begin).unwrap_or(0);
-        &kept.records[first..]
+        let first = records.iter().position(|record| record.to > begin).unwrap_or(0);
+        &records[first..]
     });
-    let over = newest(&kept.records, asked.over);
+    let over = newest(&records, asked.over);
     let over_seconds = seconds(over);
     let count = query.count;
     let mut groups = std::mem::take(&mut members.all);
@@ -230,7 +245,7 @@ pub(super) fn answer(query: &Query<'_>, kept: &Kept) -> Answer {
         classes: query.classes.iter().map(|class| class.name()).collect(),
         measure: query.measure.name(),
         time: kept.time.map(UnixMs::seconds),
-        since: kept.since.map(UnixMs::seconds),
+        since: since.map(UnixMs::seconds),
         over_seconds,
         total: sums(&total),
         curve: Curve {

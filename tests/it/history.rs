@@ -299,6 +299,56 @@ fn the_oldest_minutes_go_where_there_is_no_room() {
 }
 
 #[test]
+fn many_series_that_end_at_once_leave_less_room_and_what_is_left_is_exact() {
+    let mut kit = Kit::with(counting::schema(), 200_000);
+    let flows = |count: u32| (0..count).map(|of| flow(100_000 + of, ASN, 1000, "edge1"));
+    for minute in 1..=45 {
+        kit.count(flows(1000));
+        kit.publish(minute * 60);
+    }
+    let before = kit.answer(&Asked::default()).curve.time.len();
+    // Between two minutes.
+    assert_eq!(kit.table.expire(UnixMs::MAX), 1000);
+    kit.publish(45 * 60 + 10);
+    let extent = kit.history.extent();
+    assert!(extent.bytes <= 200_000, "{extent:?}");
+    let answer = kit.answer(&Asked { over: Millis::new(3_600_000), ..by(&["remote_as"]) });
+    let minutes = answer.curve.time.len() - 1;
+    assert!((3..before).contains(&minutes), "{minutes} of {before}");
+    assert_eq!(bytes(&answer.total["receive"]), minutes as u128 * 1_000_000);
+    assert_eq!(answer.since, Some((BEGIN + (45 - minutes as i64) * 60) as f64));
+
+    // There is no room for as many at all: history begins again.
+    kit.count(flows(5000));
+    kit.publish(46 * 60);
+    kit.count(flows(5000));
+    kit.publish(46 * 60 + 5);
+    assert_eq!(kit.table.expire(UnixMs::MAX), 5000);
+    kit.publish(46 * 60 + 10);
+    let extent = kit.history.extent();
+    assert!(extent.bytes <= 200_000, "{extent:?}");
+    let begin = BEGIN + 46 * 60 + 10;
+    assert_eq!(extent.since, Some(UnixMs::new(begin * 1000)));
+    kit.count(flows(3));
+    kit.publish(47 * 60);
+    let answer = kit.answer(&Asked::default());
+    assert_eq!((bytes(&answer.total["receive"]), over_seconds(&answer)), (3000, 50));
+}
+
+#[test]
+fn rates_leave_out_the_time_in_which_nothing_could_be_counted() {
+    let mut kit = Kit::new();
+    kit.history = History::new(MAX_BYTES).idle_until(UnixMs::new((BEGIN + 3000) * 1000));
+    kit.publish(0);
+    kit.count([flow(64501, ASN, 600, "edge1")]);
+    kit.publish(3060);
+    let answer = kit.answer(&Asked::default());
+    assert_eq!((bytes(&answer.total["receive"]), over_seconds(&answer)), (600, 60));
+    assert_eq!(answer.curve.classes["receive"], [80.0]);
+    assert_eq!(answer.since, Some((BEGIN + 3000) as f64));
+}
+
+#[test]
 fn while_somebody_watches_there_are_finer_points_which_become_minutes() {
     let mut kit = Kit::new();
     let asked = Asked { step: Millis::new(5000), ..Asked::default() };

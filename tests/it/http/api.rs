@@ -308,7 +308,7 @@ async fn streams_are_bounded_and_one_that_ends_makes_room() {
     );
     assert_eq!(
         answer.text().await.expect("a text"),
-        r#"{"error":"too many ask at once: ask again in some seconds"}"#
+        r#"{"error":"1 streams of events are open, which is the most: close a page, or ask again later"}"#
     );
     drop(stream);
     exporter.until(|metrics| metrics.http_connections.get(), 0).await;

@@ -1,13 +1,13 @@
 //! The API of the running program: what is counted comes through, and a restart makes no rates.
 
-use std::{path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use serde_json::Value;
 use testkit::{
     cluster::{TOPIC, cluster, producer},
     exporter::{Exporter, count},
     http,
-    produce::{Flows, unnamed},
+    produce::{ASN, Flows, unnamed},
     series::Totals,
 };
 
@@ -80,4 +80,57 @@ fn without_a_history_there_is_a_status_but_no_traffic() {
     }
     let status: Value = serde_json::from_str(&get(&exporter, "/api/v1/status").unwrap()).unwrap();
     assert_eq!(status["history"], Value::Null, "{status}");
+}
+
+/// The bytes that came to us, of a view, and since when it is known.
+fn received(exporter: &Exporter, view: &str) -> (u64, f64) {
+    let path = format!("/api/v1/traffic?view={view}&by=remote_as&over=3600");
+    let answer: Value = serde_json::from_str(&get(exporter, &path).unwrap()).unwrap();
+    let bytes = answer["total"]["receive"]["bytes"].as_u64().unwrap();
+    (bytes, answer["since"].as_f64().unwrap())
+}
+
+#[test]
+fn the_past_of_a_view_that_a_reload_changes_or_adds_begins_with_the_reload() {
+    let cluster = cluster(1);
+    let mut producer = producer(&cluster);
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.yml");
+    let configure = |views: &str| {
+        fs::write(&config, format!("views: {{flow: {{}}, {views}}}")).unwrap();
+    };
+    configure("by_as: {labels: [remote_as], where: {hostname: edge1}}");
+    let mut arguments = arguments(&cluster.bootstrap_servers(), &directory.path().join("state"));
+    arguments.push(format!("--config={}", config.display()));
+    let exporter = Exporter::start(&arguments);
+    let mut all = 0;
+    let mut send = |bytes: [u64; 2]| {
+        for (hostname, bytes) in ["edge1", "edge2"].into_iter().zip(bytes) {
+            let flow = format!(
+                r#"{{"label": "{hostname}", "as_src": 64501, "as_dst": {ASN}, "bytes": {bytes}}}"#
+            );
+            producer.send(0, &flow);
+            all += bytes;
+        }
+        producer.flush();
+        exporter.wait_for_sum("flow_receive_bytes_total", all, LIMIT);
+    };
+    send([100, 30]);
+    assert_eq!(received(&exporter, "by_as").0, 100);
+    let (all, began) = received(&exporter, "flow");
+    assert_eq!(all, 130);
+
+    configure(
+        "by_as: {labels: [remote_as], where: {hostname: edge2}}, added: {labels: [hostname, remote_as]}",
+    );
+    exporter.reload().expect("it is taken up");
+    for view in ["by_as", "added"] {
+        let (bytes, since) = received(&exporter, view);
+        assert_eq!(bytes, 0, "{view}");
+        assert!(since > began, "{view}: {since} {began}");
+    }
+    send([7, 5]);
+    assert_eq!(received(&exporter, "by_as").0, 5);
+    assert_eq!(received(&exporter, "added").0, 12);
+    assert_eq!(received(&exporter, "flow"), (142, began));
 }

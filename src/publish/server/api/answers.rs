@@ -93,7 +93,9 @@ impl Answers {
 
     /// A place for one more stream.
     pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        Arc::clone(&self.streams).try_acquire_owned().map_err(|_| Refusal::Busy)
+        Arc::clone(&self.streams)
+            .try_acquire_owned()
+            .map_err(|_| Refusal::Streams(self.config.max_event_streams))
     }
 
     /// The time between two events of a stream.

@@ -25,6 +25,9 @@ pub(super) enum Refusal {
     /// Too many ask at once.
     #[error("too many ask at once: ask again in some seconds")]
     Busy,
+    /// As many streams are open as there may be.
+    #[error("{0} streams of events are open, which is the most: close a page, or ask again later")]
+    Streams(usize),
     /// A bug.
     #[error("the answer could not be made, because of a bug: please report it")]
     Broken,
@@ -33,7 +36,7 @@ pub(super) enum Refusal {
 impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
-            Refusal::Query(QueryError::NothingYet) | Refusal::Busy => {
+            Refusal::Query(QueryError::NothingYet) | Refusal::Busy | Refusal::Streams(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Refusal::Parameter(_) | Refusal::Query(_) => StatusCode::BAD_REQUEST,

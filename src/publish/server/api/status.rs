@@ -167,8 +167,8 @@ impl<'f> Told<'f> {
     }
 
     /// The values of samples by another label; those that are 0 are left out.
-    fn by(&self, name: &str, by: &str, with: Option<(&'f str, &'f str)>) -> BTreeMap<String, u128> {
-        let samples = self.samples(name, with).filter(|sample| sample.value > 0.0);
+    fn by(&self, name: &str, by: &str) -> BTreeMap<String, u128> {
+        let samples = self.samples(name, None).filter(|sample| sample.value > 0.0);
         samples
             .filter_map(|sample| Some((label_of(sample, by)?.to_owned(), whole(sample.value))))
             .collect()
@@ -181,6 +181,38 @@ impl<'f> Told<'f> {
 
     fn has(&self, name: &str) -> bool {
         self.samples(name, None).next().is_some()
+    }
+
+    /// The samples of a metric by the exporter they are of: there may be a thousand.
+    fn by_exporter(&self, name: &str) -> ByExporter<'f> {
+        let mut all = HashMap::<_, Vec<_>>::new();
+        for sample in self.samples(name, None) {
+            if let Some(exporter) = label_of(sample, "exporter") {
+                all.entry(exporter).or_default().push(sample);
+            }
+        }
+        ByExporter(all)
+    }
+}
+
+struct ByExporter<'f>(HashMap<&'f str, Vec<&'f Sample>>);
+
+impl ByExporter<'_> {
+    fn samples(&self, exporter: &str) -> impl Iterator<Item = &Sample> {
+        self.0.get(exporter).into_iter().flatten().copied()
+    }
+
+    /// The only value.
+    fn of(&self, exporter: &str) -> Option<f64> {
+        self.samples(exporter).map(|sample| sample.value).next()
+    }
+
+    /// The values by another label; those that are 0 are left out.
+    fn by(&self, exporter: &str, label: &str) -> BTreeMap<String, u128> {
+        let samples = self.samples(exporter).filter(|sample| sample.value > 0.0);
+        samples
+            .filter_map(|sample| Some((label_of(sample, label)?.to_owned(), whole(sample.value))))
+            .collect()
     }
 }
 
@@ -235,8 +267,8 @@ pub(super) fn of(state: &ServerState, rates: &Rates) -> Status {
         flows: Flows {
             counted: told.sum("flow_exporter_flows_total"),
             bytes: told.sum("flow_exporter_flow_bytes_total"),
-            ignored: told.by("flow_exporter_flows_ignored_total", "reason", None),
-            malformed: told.by("flow_exporter_decode_errors_total", "reason", None),
+            ignored: told.by("flow_exporter_flows_ignored_total", "reason"),
+            malformed: told.by("flow_exporter_decode_errors_total", "reason"),
         },
         views: views(&told),
         history: extent.map(|extent| Kept {
@@ -276,7 +308,7 @@ fn kafka(told: &Told<'_>) -> Option<Kafka> {
         lost_messages: told.sum("flow_exporter_kafka_messages_lost_total"),
         abandoned_messages: told.sum("flow_exporter_kafka_messages_abandoned_total"),
         uncommitted_messages: told.sum("flow_exporter_kafka_uncommitted_messages"),
-        brokers: told.by("flow_exporter_kafka_brokers", "state", None),
+        brokers: told.by("flow_exporter_kafka_brokers", "state"),
     })
 }
 
@@ -285,35 +317,35 @@ const FLOWS: &str = "flow_exporter_collector_flows_total";
 const CONFIRMED: &str = "flow_exporter_remote_write_samples_confirmed_total";
 
 fn collector(told: &Told<'_>, rate: &impl Fn(&'static str, &str) -> Option<f64>) -> Collector {
+    let datagrams = told.by_exporter(DATAGRAMS);
+    let flows = told.by_exporter(FLOWS);
+    let sampling_rates = told.by_exporter("flow_exporter_sampling_rate");
+    let unknown_rates =
+        told.by_exporter("flow_exporter_collector_unknown_sampling_rate_flows_total");
+    let missing_datagrams = told.by_exporter("flow_exporter_collector_missing_datagrams_total");
+    let missing_flows = told.by_exporter("flow_exporter_collector_missing_flows_total");
+    let undecoded = told.by_exporter("flow_exporter_collector_undecoded_total");
+    let clock_skews = told.by_exporter("flow_exporter_collector_clock_skew_seconds");
     let exporter = |name: &&str| {
         let name = *name;
-        let count = |metric| told.of(metric, "exporter", name).map_or(0, whole);
-        let by = |metric, label| told.by(metric, label, Some(("exporter", name)));
+        let count = |samples: &ByExporter<'_>| samples.of(name).map_or(0, whole);
         Exporter {
-            datagrams: count(DATAGRAMS),
-            flows: count(FLOWS),
+            datagrams: count(&datagrams),
+            flows: count(&flows),
             datagrams_per_second: rate(DATAGRAMS, name),
             flows_per_second: rate(FLOWS, name),
-            sampling_rate: told.of("flow_exporter_sampling_rate", "exporter", name).map(whole),
-            unknown_rate_flows: count("flow_exporter_collector_unknown_sampling_rate_flows_total"),
-            missing_datagrams: by("flow_exporter_collector_missing_datagrams_total", "cause"),
-            missing_flows: by("flow_exporter_collector_missing_flows_total", "cause"),
-            undecoded: by("flow_exporter_collector_undecoded_total", "reason"),
-            clock_skew_seconds: told.of(
-                "flow_exporter_collector_clock_skew_seconds",
-                "exporter",
-                name,
-            ),
+            sampling_rate: sampling_rates.of(name).map(whole),
+            unknown_rate_flows: count(&unknown_rates),
+            missing_datagrams: missing_datagrams.by(name, "cause"),
+            missing_flows: missing_flows.by(name, "cause"),
+            undecoded: undecoded.by(name, "reason"),
+            clock_skew_seconds: clock_skews.of(name),
             name: name.to_owned(),
         }
     };
     Collector {
         socket_drops: told.sum("flow_exporter_collector_socket_drops_total"),
-        refused_datagrams: told.by(
-            "flow_exporter_collector_datagrams_refused_total",
-            "reason",
-            None,
-        ),
+        refused_datagrams: told.by("flow_exporter_collector_datagrams_refused_total", "reason"),
         exporters: told.values(DATAGRAMS, "exporter").iter().map(exporter).collect(),
     }
 }

@@ -34,10 +34,12 @@ export const withoutFilter = (choice, at) => ({ ...choice, filters: choice.filte
 /// The labels that `by` and filters of a view take.
 export const labelsOf = (view) => [...view.derived_labels, ...view.labels];
 
-/// The first of these views that has all labels that are filtered by, and the others asked for.
+/// The first of these views that has all labels that are filtered by, and the others asked for; rather one that counts the
+/// chosen measure.
 export function viewFor(views, choice, labels = []) {
   const wanted = [...labels, ...choice.filters.map(([label]) => label)];
-  return views.find((view) => wanted.every((label) => labelsOf(view).includes(label)));
+  const fitting = views.filter((view) => wanted.every((label) => labelsOf(view).includes(label)));
+  return fitting.find((view) => view.measures.includes(choice.measure)) ?? fitting[0];
 }
 
 /// What is asked of the API.

@@ -123,9 +123,14 @@ async fn try_all(
     let (found, hints) = flows.judge(&names, nothing(&config));
     report.say(&found)?;
     report.hint(&hints)?;
-    match &config.listen.value {
-        None => report.line("scrape: --addr is none")?,
-        Some(listen) => report.say(&scrape::look_at(listen).await)?,
+    if config.listen.value.is_empty() {
+        report.line("scrape: --addr is none")?;
+    }
+    for listen in &config.listen.value {
+        report.say(&scrape::look_at(listen).await)?;
+    }
+    if let Some(path) = &config.web_file.value {
+        report.say(&scrape::look_at_web(path)?)?;
     }
     let identity = Identity { topic: topic_of(&config.source).into(), rule: counting.rule };
     match state_dir::choose(&config.state_dir.value, &identity) {

@@ -63,4 +63,4 @@ pub mod threads;
 pub mod traffic;
 pub mod units;
 pub mod version;
-mod watched_file;
+pub mod watched_file;

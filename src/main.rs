@@ -96,7 +96,7 @@ fn run(log: &Log, metrics: Arc<Metrics>) -> ExitCode {
             return match HealthConfig::new(flags) {
                 Ok(HealthConfig::Ask(urls)) => {
                     match runtime.block_on(flow_exporter::health_check::ask(&urls)) {
-                        Ok(url) => print(log, &format!("{url} answers: healthy\n")),
+                        Ok(said) => print(log, &format!("{said}\n")),
                         Err(error) => fail(log, &format!("{error:#}")),
                     }
                 }

@@ -356,6 +356,10 @@ metrics! {
         config_reload_successful: IntGauge("flow_exporter_config_last_reload_successful");
         /// Time of the last successful load of the configuration, in seconds since the epoch.
         config_reload_time: Gauge("flow_exporter_config_last_reload_success_timestamp_seconds");
+        /// Whether the web configuration file could be used when it was last read; 1 without one.
+        web_config_successful: IntGauge("flow_exporter_web_config_last_reload_successful");
+        /// Time when a web configuration came into force, in seconds since the epoch; 0 without one.
+        web_config_time: Gauge("flow_exporter_web_config_last_reload_success_timestamp_seconds");
         /// Log lines that could not be written, because their reader is stuck or gone, or their disk is
         /// full.
         log_lines_dropped: IntCounter("flow_exporter_log_lines_dropped_total");
@@ -372,6 +376,11 @@ metrics! {
         /// HTTP connections closed early by the server, by reason: too many connections or a slow
         /// client.
         http_closed: IntCounterVec("flow_exporter_http_connections_closed_total", ["reason"]);
+        /// Connections that ended before they were encrypted, by reason.
+        tls_failures: IntCounterVec("flow_exporter_http_tls_handshake_failures_total", ["reason"]);
+        /// HTTP requests refused for their credentials, by reason: missing, wrong, or busy with verifying
+        /// others.
+        http_unauthorized: IntCounterVec("flow_exporter_http_unauthorized_total", ["reason"]);
         /// Time from the arrival of a scrape to the last byte of its answer.
         scrape_seconds: Histogram("flow_exporter_scrape_duration_seconds", SECONDS);
         /// Samples due to be sent, including those queued before startup and excluding suppressed idle

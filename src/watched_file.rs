@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, Metadata},
     io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     time::SystemTime,
 };
 
@@ -37,4 +37,20 @@ pub(crate) fn read(path: &Path, limit: u64) -> io::Result<(Vec<u8>, Stamp)> {
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes)?;
     Ok((bytes, stamp))
+}
+
+/// Files, with the states that they were in when they were read.
+#[derive(Debug, Default)]
+pub struct Noted(Vec<(PathBuf, Option<Stamp>)>);
+
+impl Noted {
+    /// Notes a file that is about to be read.
+    pub fn note(&mut self, path: &Path) {
+        self.0.push((path.to_owned(), Stamp::of(path).ok()));
+    }
+
+    /// Whether any of them is in another state now.
+    pub fn have_changed(&self) -> bool {
+        self.0.iter().any(|(path, stamp)| Stamp::of(path).ok() != *stamp)
+    }
 }

@@ -20,7 +20,7 @@ pub(super) fn keep(
     health: &Health,
 ) -> anyhow::Result<(Ledger, Option<History>)> {
     let max_bytes = usize::try_from(config.history_max_bytes.value).unwrap_or(usize::MAX);
-    if max_bytes == 0 || config.listen.value.is_none() {
+    if max_bytes == 0 || config.listen.value.is_empty() {
         return Ok((ledger, None));
     }
     let mut history = History::new(max_bytes);

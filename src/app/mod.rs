@@ -26,7 +26,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     clock::UnixMs,
-    config::{AvroConfig, Config, ConfigError, SourceConfig},
+    config::{AvroConfig, Config, ConfigError, SourceConfig, web_file},
     demo::Demo,
     diagnosis::Diagnosis,
     files::{self, Exposed},
@@ -37,14 +37,13 @@ use crate::{
     ledger::{
         COLLECTOR, Identity, Ledger, LedgerConfig, Names, SeriesTable, Shard, Store, StoreError,
     },
-    listen_addr::ListenAddr,
     metrics::Metrics,
     names::{self, Announcement, Refresher},
     pipeline::Counting,
     process,
     publish::{
         pusher,
-        server::{self, Listener, ServerConfig, ServerState},
+        server::{self, Listener, ServerConfig, ServerState, Web},
     },
     registry::{self, Registry},
     reload::{ReloadHandle, ReloadRequests},
@@ -136,11 +135,8 @@ pub async fn run(
 
     // Bind.
     let sources = Sources::new(&config, demo.as_ref(), &metrics)?;
-    let listener = config.listen.value.as_ref().map(bind).transpose()?;
-    if let Some(listener) = &listener {
-        let of_what = if is_demo(&config) { ": all traffic is generated" } else { "" };
-        tracing::info!(address = %listener.local_addr(), "look at {}{of_what}", listener.link());
-    }
+    let web = web(&config, &metrics, &health)?;
+    let listener = bind(&config, &web)?;
 
     // Run. Nothing on disk is changed before everything is bound.
     if let Some(log) = &log {
@@ -173,6 +169,7 @@ pub async fn run(
             history,
             health: health.clone(),
             reload: Some(reload.handle),
+            web: web.clone(),
         };
         let config = ServerConfig { created: config.created.value, ..ServerConfig::default() };
         serve(listener, config, state, health.register("server"), until_end(ended))
@@ -195,6 +192,7 @@ pub async fn run(
         requests: reload.requests,
         endpoints,
         ledger: reader,
+        web,
         counted,
         names: names_handle,
         state_dir,
@@ -256,13 +254,32 @@ fn sinks(
     sinks
 }
 
-/// Binds the address for scrapes.
-fn bind(address: &ListenAddr) -> anyhow::Result<Listener> {
-    server::bind(address).map_err(|error| {
+/// Binds the addresses for scrapes, if there are any, and tells people where to look.
+fn bind(config: &Config, web: &Web) -> anyhow::Result<Option<Listener>> {
+    if config.listen.value.is_empty() {
+        return Ok(None);
+    }
+    let listener = server::bind(&config.listen.value).map_err(|error| {
         // Another process may release it, and an interface may come up.
         let may_pass = matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable);
         refuse(&"--addr", &error, may_pass)
-    })
+    })?;
+    let scheme = if web.newest().tls.is_some() { "https" } else { "http" };
+    let of_what = if is_demo(config) { ": all traffic is generated" } else { "" };
+    let link = listener.link(scheme);
+    tracing::info!(address = %listener.local_addr(), "look at {link}{of_what}");
+    Ok(Some(listener))
+}
+
+/// What is asked of clients.
+fn web(config: &Config, metrics: &Arc<Metrics>, health: &Health) -> Result<Web, ConfigError> {
+    let Some(path) = &config.web_file.value else {
+        metrics.web_config_successful.set(1);
+        return Ok(Web::open());
+    };
+    let component = health.register("web configuration");
+    Web::new(web_file(path), Arc::clone(metrics), component)
+        .map_err(|error| ConfigError(error.to_string()))
 }
 
 /// Starts the server.

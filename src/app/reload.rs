@@ -13,6 +13,7 @@ use crate::{
     ledger::Reader,
     metrics::Metrics,
     names::{self, NamesConfig, NamesHandle},
+    publish::server::Web,
     reload::{ReloadError, ReloadRequests, Reloaded},
     schema::{Schema, View},
 };
@@ -34,6 +35,7 @@ pub(super) struct Reloader {
     pub(super) endpoints: Endpoints,
     /// Changes what is counted.
     pub(super) ledger: Reader,
+    pub(super) web: Web,
     pub(super) counted: Counted,
     pub(super) names: NamesHandle,
     pub(super) state_dir: Option<PathBuf>,
@@ -106,6 +108,8 @@ impl Reloader {
             }
         })?;
         // These files are read again by themselves as well, whatever becomes of the rest.
+        let web_read = self.web.read_again().await;
+        web_read.map_err(|error| ReloadError::Invalid(error.to_string()))?;
         let files_read = self.counted.read_files().await;
         let files_read = files_read.map_err(|error| ReloadError::Invalid(error.to_string()))?;
         let mut done = Vec::new();

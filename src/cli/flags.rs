@@ -352,15 +352,29 @@ pub struct CommonFlags {
     pub names: NameFlags,
     /// Address to serve scrapes at, or none.
     ///
-    /// Without a host: all addresses, IPv6 and IPv4.
+    /// Without a host: all addresses, IPv6 and IPv4. Several are separated by commas, or the flag is given
+    /// several times. --web.listen-address is another name for it, that of other exporters.
     #[arg(
         long,
+        alias = "web.listen-address",
         env = "FLOW_EXPORTER_ADDR",
         default_value = ":9590",
         value_name = "[HOST]:PORT|none",
+        value_delimiter = ',',
         help_heading = "Scrape"
     )]
-    pub addr: String,
+    pub addr: Vec<String>,
+    /// TLS, passwords and headers of the HTTP server, in a file.
+    ///
+    /// The web configuration file of Prometheus and its exporters; docs/security.md lists its keys. Read
+    /// again when it changes.
+    #[arg(
+        long = "web.config.file",
+        env = "FLOW_EXPORTER_WEB_CONFIG_FILE",
+        value_name = "FILE",
+        help_heading = "Scrape"
+    )]
+    pub web_config_file: Option<PathBuf>,
     /// Expose the start time of each flow series in OpenMetrics.
     ///
     /// Adds a `_created` line to each series.
@@ -893,14 +907,17 @@ pub struct StateFlag {
 pub struct HealthFlags {
     /// The address for scrapes, as it is given to the running process.
     ///
-    /// With none, there is no server to ask; the process counts as healthy while it runs.
+    /// Of several, the first is asked, by HTTPS if the server speaks that. With none, there is no server to
+    /// ask; the process counts as healthy while it runs.
     #[arg(
         long,
+        alias = "web.listen-address",
         env = "FLOW_EXPORTER_ADDR",
         default_value = ":9590",
-        value_name = "[HOST]:PORT|none"
+        value_name = "[HOST]:PORT|none",
+        value_delimiter = ','
     )]
-    pub addr: String,
+    pub addr: Vec<String>,
     /// The URL to ask, if it does not follow from the address for scrapes.
     #[arg(long, env = "FLOW_EXPORTER_HEALTH_URL", hide_env_values = true)]
     pub url: Option<String>,

@@ -274,7 +274,7 @@ mod tests {
             assert_eq!(cli.count.source.topic.as_deref(), Some("pmacct.acct"));
             assert_eq!(cli.count.direction.asn, [15169..=15169]);
             assert_eq!(cli.count.source.partitions, PartitionChoice::All);
-            assert_eq!(cli.count.common.addr, ":9590");
+            assert_eq!(cli.count.common.addr, [":9590"]);
         }
     }
 

@@ -64,9 +64,10 @@ pub(super) struct OfFile {
 pub(super) fn read(file: &Path, interval: Duration) -> Result<File, ConfigError> {
     let text = text_file::read(file)
         .map_err(|error| ConfigError(format!("--config {}: {error}", file.display())))?;
-    let document = yaml::parse(&text).map_err(|(line, what)| yaml::located(file, line, what))?;
+    let source = yaml::Source { flag: yaml::FLAG, path: file };
+    let document = yaml::parse(&text).map_err(|(line, what)| source.error_at(line, what))?;
     let directory = file.parent().unwrap_or(Path::new(""));
-    let top = Field::document(file, &document);
+    let top = Field::document(source, &document);
     let read = top.section(|top| {
         let external_labels = top.get("global", |field| field.section(external_labels))?.flatten();
         let endpoints = top.get("remote_write", |field| {

@@ -24,6 +24,7 @@ mod setting;
 mod source;
 mod state;
 mod views;
+mod web;
 mod yaml;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -37,7 +38,7 @@ use crate::{
     demo::{self, DemoConfig, Traffic},
     flow::{Formats, datagram::Settings},
     ledger::Timestamps,
-    listen_addr::ListenAddr,
+    listen_addr::{ListenAddr, ListenAddrError},
     names::NamesSource,
     pipeline::Counting,
     schema::View,
@@ -55,6 +56,7 @@ pub use push::PushConfig;
 pub use setting::{Origin, Setting};
 pub use source::{KafkaSetting, KafkaSettings, SourceConfig};
 pub use state::{StateDir, default_state_parent};
+pub use web::web_file;
 
 use collector::FileCollector;
 use file::OfFile;
@@ -98,8 +100,10 @@ pub struct Config {
     pub names_refresh: Setting<Duration>,
     /// The directory for what is kept across restarts.
     pub state_dir: Setting<StateDir>,
-    /// Where scrapes are answered, if anywhere.
-    pub listen: Setting<Option<ListenAddr>>,
+    /// Where scrapes are answered; empty for nowhere.
+    pub listen: Setting<Vec<ListenAddr>>,
+    /// The file that says what is asked of clients; it is read while the program runs.
+    pub web_file: Setting<Option<PathBuf>>,
     /// Whether `OpenMetrics` pages say when series began.
     pub created: Setting<bool>,
     /// How much memory the last hour may take, for those who look at it; 0 for none.
@@ -191,6 +195,7 @@ impl Config {
             view,
             names,
             addr,
+            web_config_file,
             openmetrics_created,
             history_max_bytes,
             push,
@@ -240,7 +245,7 @@ impl Config {
                     .to_owned(),
             ));
         }
-        if listen.value.is_none() && push.endpoints.is_empty() {
+        if listen.value.is_empty() && push.endpoints.is_empty() {
             return Err(ConfigError(
                 "--addr none without an endpoint: the counts would have no output; give --addr, \
                  --remote-write-url, or remote_write in the file of --config"
@@ -269,6 +274,7 @@ impl Config {
             names_refresh: Setting::of_flag(names.as_names_refresh, "--as-names-refresh", sources),
             state_dir: Setting::of_flag(state_dir, "--state-dir", sources),
             listen,
+            web_file: Setting::of_flag(web_config_file, yaml::WEB_FLAG, sources),
             created: Setting::of_flag(openmetrics_created, "--openmetrics-created", sources),
             history_max_bytes: Setting::of_flag(history_max_bytes, "--history-max-bytes", sources),
             push,
@@ -341,6 +347,7 @@ impl Config {
             names_refresh: _,
             state_dir,
             listen,
+            web_file,
             created,
             history_max_bytes,
             push: PushConfig { file: _, interval, endpoints: _, queue_max_bytes, queue_max_age },
@@ -357,6 +364,7 @@ impl Config {
         fixed.compare(series_ttl, &new.series_ttl);
         fixed.compare(state_dir, &new.state_dir);
         fixed.compare(listen, &new.listen);
+        fixed.compare(web_file, &new.web_file);
         fixed.compare(created, &new.created);
         fixed.compare(history_max_bytes, &new.history_max_bytes);
         fixed.compare(interval, &new.push.interval);
@@ -397,7 +405,8 @@ impl HealthConfig {
         if let Some(url) = flags.url {
             return Ok(HealthConfig::Ask(vec![url]));
         }
-        let Some(addr) = listen(flags.addr, &flags.sources)?.value else {
+        let addresses = listen(flags.addr, &flags.sources)?.value;
+        let Some(addr) = addresses.first() else {
             return Ok(HealthConfig::NoServer);
         };
         let urls: Vec<String> =
@@ -412,10 +421,29 @@ impl HealthConfig {
     }
 }
 
-/// Where to listen for scrapes, if at all.
-fn listen(addr: String, sources: &Sources) -> Result<Setting<Option<ListenAddr>>, ConfigError> {
-    Setting::of_flag(addr, "--addr", sources).try_map(|addr| match addr.as_str() {
-        NONE => Ok(None),
-        addr => addr.parse().map(Some),
+/// There are no more addresses to listen on than this.
+const MOST_ADDRESSES: usize = 64;
+
+/// Where to listen for scrapes; empty for nowhere.
+fn listen(addr: Vec<String>, sources: &Sources) -> Result<Setting<Vec<ListenAddr>>, ConfigError> {
+    Setting::of_flag(addr, "--addr", sources).try_map(|texts| {
+        if texts == [NONE] {
+            return Ok(Vec::new());
+        }
+        if texts.len() > MOST_ADDRESSES {
+            return Err(format!("there are more than {MOST_ADDRESSES} addresses"));
+        }
+        let mut addresses: Vec<ListenAddr> = Vec::new();
+        for text in texts {
+            if text == NONE {
+                return Err(format!("{NONE} and an address: give one of them"));
+            }
+            let address = text.parse().map_err(|error: ListenAddrError| error.to_string())?;
+            if addresses.contains(&address) {
+                return Err(format!("{text} is there twice: give it once"));
+            }
+            addresses.push(address);
+        }
+        Ok(addresses)
     })
 }

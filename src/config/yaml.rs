@@ -14,8 +14,10 @@ use crate::nearest::nearest;
 
 use super::{error::ConfigError, setting::Origin};
 
-/// The flag that names the file.
-const FLAG: &str = "--config";
+/// The flag that names the configuration file.
+pub(super) const FLAG: &str = "--config";
+/// The flag that names the web configuration file.
+pub(super) const WEB_FLAG: &str = "--web.config.file";
 
 /// The deepest nesting of sections and lists.
 const DEPTH_LIMIT: usize = 32;
@@ -204,10 +206,25 @@ impl Node {
     }
 }
 
+/// A file, and the flag that names it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source<'a> {
+    /// Spelled with its dashes.
+    pub(super) flag: &'static str,
+    pub(super) path: &'a Path,
+}
+
+impl Source<'_> {
+    /// An error at a line of the file.
+    pub(super) fn error_at(self, line: usize, what: impl Display) -> ConfigError {
+        ConfigError(format!("{} {}, line {line}: {what}", self.flag, self.path.display()))
+    }
+}
+
 /// A value with its place in the file.
 #[derive(Debug, Clone)]
 pub(super) struct Field<'a> {
-    file: &'a Path,
+    file: Source<'a>,
     /// Such as `remote_write[0].url`; empty for the whole document.
     path: String,
     line: usize,
@@ -216,7 +233,7 @@ pub(super) struct Field<'a> {
 
 impl<'a> Field<'a> {
     /// The whole document.
-    pub(super) fn document(file: &'a Path, node: &'a Node) -> Self {
+    pub(super) fn document(file: Source<'a>, node: &'a Node) -> Self {
         Field { file, path: String::new(), line: node.line, node }
     }
 
@@ -228,14 +245,14 @@ impl<'a> Field<'a> {
     /// An error about this value. Never repeat a value that may be a secret.
     pub(super) fn error(&self, what: impl Display) -> ConfigError {
         let path = if self.path.is_empty() { "the file" } else { &self.path };
-        located(self.file, self.line, format_args!("{path}: {what}"))
+        self.file.error_at(self.line, format_args!("{path}: {what}"))
     }
 
     /// Where this value was given.
     pub(super) fn origin(&self) -> Origin {
         Origin::File {
-            flag: FLAG,
-            path: self.file.into(),
+            flag: self.file.flag,
+            path: self.file.path.into(),
             line: self.line,
             key: if self.path.is_empty() { "the file" } else { &self.path }.to_owned(),
         }
@@ -341,27 +358,8 @@ impl<'a> Field<'a> {
         let (left, asked) = (RefCell::new(self.pairs()?), RefCell::default());
         let section = Section { field: self.clone(), left, asked };
         let value = read(&section)?;
-        match section.left.take().first() {
-            None => Ok(value),
-            Some((key, field)) if key == "<<" => {
-                Err(field.error("merging is not supported: write the keys out"))
-            }
-            Some((key, field)) => {
-                let asked = section.asked.take();
-                let advice = match nearest(key, asked.iter().map(String::as_str)) {
-                    Some(known) => format!("did you mean {known}?"),
-                    None => "correct or remove it;".to_owned(),
-                };
-                let pages = match self.path.split(['.', '[']).next() {
-                    Some("") => "docs/views.md, docs/collector.md and docs/endpoints.md list",
-                    Some("views") => "docs/views.md lists",
-                    Some("collector" | "exporters") => "docs/collector.md lists",
-                    Some("formats") => "docs/formats.md lists",
-                    _ => "docs/endpoints.md lists",
-                };
-                Err(field.error(format!("there is no such key: {advice} {pages} all keys")))
-            }
-        }
+        section.end()?;
+        Ok(value)
     }
 }
 
@@ -407,15 +405,33 @@ impl<'a> Section<'a> {
         Ok(self.get(key, Field::flag)?.unwrap_or(false))
     }
 
+    /// Refuses keys that nobody has taken by now.
+    pub(super) fn end(&self) -> Result<(), ConfigError> {
+        let left = self.left.borrow();
+        let Some((key, field)) = left.first() else { return Ok(()) };
+        if key == "<<" {
+            return Err(field.error("merging is not supported: write the keys out"));
+        }
+        let asked = self.asked.borrow();
+        let advice = match nearest(key, asked.iter().map(String::as_str)) {
+            Some(known) => format!("did you mean {known}?"),
+            None => "correct or remove it;".to_owned(),
+        };
+        let pages = match self.field.path.split(['.', '[']).next() {
+            _ if self.field.file.flag == WEB_FLAG => "docs/security.md lists",
+            Some("") => "docs/views.md, docs/collector.md and docs/endpoints.md list",
+            Some("views") => "docs/views.md lists",
+            Some("collector" | "exporters") => "docs/collector.md lists",
+            Some("formats") => "docs/formats.md lists",
+            _ => "docs/endpoints.md lists",
+        };
+        Err(field.error(format!("there is no such key: {advice} {pages} all keys")))
+    }
+
     /// Refuses a known key, and says what to do instead.
     pub(super) fn refuse(&self, key: &str, advice: &str) -> Result<(), ConfigError> {
         self.take(key).map_or(Ok(()), |field| Err(field.error(advice)))
     }
-}
-
-/// An error at a line of the file.
-pub(super) fn located(file: &Path, line: usize, what: impl Display) -> ConfigError {
-    ConfigError(format!("{FLAG} {}, line {line}: {what}", file.display()))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod file;
 mod formats;
 mod push;
 mod views;
+mod web;
 
 use std::{ffi::OsString, fs, path::PathBuf, time::Duration};
 

@@ -3,6 +3,7 @@
 mod api;
 mod limits;
 mod reload;
+mod web;
 
 use std::{
     borrow::Cow,
@@ -21,7 +22,7 @@ use flow_exporter::{
     ledger::{Ledger, LedgerConfig, Reader, Timestamps},
     listen_addr::ListenAddr,
     metrics::Metrics,
-    publish::server::{Listener, ServerConfig, ServerState, bind, serve},
+    publish::server::{Listener, ServerConfig, ServerState, Web, bind, serve},
     reload::ReloadHandle,
     traffic::Rule,
 };
@@ -72,7 +73,16 @@ impl Exporter {
     }
 
     fn build(listener: Listener, config: ServerConfig, publishes: bool) -> Self {
-        Self::build_with(listener, config, publishes, None)
+        Self::build_with(listener, config, publishes, None, |_, _| Web::open())
+    }
+
+    /// With what is asked of clients.
+    fn build_guarded(
+        listener: Listener,
+        config: ServerConfig,
+        web: impl FnOnce(Arc<Metrics>, &Health) -> Web,
+    ) -> Self {
+        Self::build_with(listener, config, true, None, web)
     }
 
     fn build_with(
@@ -80,6 +90,7 @@ impl Exporter {
         config: ServerConfig,
         publishes: bool,
         reload: Option<ReloadHandle>,
+        web: impl FnOnce(Arc<Metrics>, &Health) -> Web,
     ) -> Self {
         let metrics = Arc::new(Metrics::new());
         let (ledger, mut shards, reader, _) = Ledger::new(
@@ -146,6 +157,7 @@ impl Exporter {
             history: Some(history),
             health: health.clone(),
             reload,
+            web: web(Arc::clone(&metrics), &health),
         };
         let addr = listener.local_addr();
         let (shutdown, stopped) = oneshot::channel();
@@ -223,7 +235,7 @@ fn config() -> ServerConfig {
 }
 
 fn listener(addr: &str) -> Listener {
-    bind(&addr.parse::<ListenAddr>().expect("an address")).expect("a free port")
+    bind(&[addr.parse::<ListenAddr>().expect("an address")]).expect("a free port")
 }
 
 /// Everything that arrives until the connection ends, however it ends.
@@ -567,7 +579,7 @@ async fn a_host_name_stands_for_all_its_addresses() {
 fn an_address_that_is_taken_or_unknown_says_so() {
     let holder = listener("127.0.0.1:0");
     let taken = holder.local_addr();
-    let error = bind(&taken.to_string().parse().expect("an address")).expect_err("it is taken");
+    let error = bind(&[taken.to_string().parse().expect("an address")]).expect_err("it is taken");
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     assert!(
         error.to_string().starts_with(&format!("can't listen on {taken}: "))
@@ -578,9 +590,10 @@ fn an_address_that_is_taken_or_unknown_says_so() {
     );
     drop(holder);
     // An address for documentation (RFC 5737).
-    let error = bind(&"192.0.2.1:0".parse().expect("an address")).expect_err("it is not ours");
+    let error = bind(&["192.0.2.1:0".parse().expect("an address")]).expect_err("it is not ours");
     assert!(error.to_string().ends_with(": choose an address of this machine, or `:port` for all"));
-    let error = bind(&"no-such-host.invalid:1".parse().expect("an address")).expect_err("unknown");
+    let error =
+        bind(&["no-such-host.invalid:1".parse().expect("an address")]).expect_err("unknown");
     assert!(error.to_string().starts_with("can't resolve the host of no-such-host.invalid:1: "));
 }
 

@@ -29,16 +29,19 @@ pub(super) enum CloseReason {
     Scrapes,
     /// Scrapes held too many snapshots, and the readers of this one were the slowest.
     Snapshots,
+    /// Something else is asked of clients now, and the answer took on.
+    WebConfig,
 }
 
 impl CloseReason {
-    pub(super) const ALL: [CloseReason; 6] = [
+    pub(super) const ALL: [CloseReason; 7] = [
         CloseReason::Crowded,
         CloseReason::HeadTimeout,
         CloseReason::Stalled,
         CloseReason::Slow,
         CloseReason::Scrapes,
         CloseReason::Snapshots,
+        CloseReason::WebConfig,
     ];
 
     /// The label value.
@@ -50,6 +53,7 @@ impl CloseReason {
             CloseReason::Slow => "slow",
             CloseReason::Scrapes => "scrapes",
             CloseReason::Snapshots => "snapshots",
+            CloseReason::WebConfig => "web_config",
         }
     }
 }

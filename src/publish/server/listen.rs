@@ -26,13 +26,13 @@ impl Listener {
         self.addrs[0]
     }
 
-    /// The URL of the status page, for users on this machine.
-    pub fn link(&self) -> String {
+    /// The URL of the status page, for users on this machine; `scheme` is http or https.
+    pub fn link(&self, scheme: &str) -> String {
         let address = self.local_addr();
         if address.ip().is_unspecified() {
-            format!("http://localhost:{}/", address.port())
+            format!("{scheme}://localhost:{}/", address.port())
         } else {
-            format!("http://{address}/")
+            format!("{scheme}://{address}/")
         }
     }
 
@@ -42,13 +42,16 @@ impl Listener {
     }
 }
 
-/// Listens on `addr`.
+/// Listens on all of `addresses`, of which there is at least one.
 ///
 /// # Errors
 /// As those of [`ListenAddr::bind`].
-pub fn bind(addr: &ListenAddr) -> io::Result<Listener> {
+pub fn bind(addresses: &[ListenAddr]) -> io::Result<Listener> {
     let port = |socket: &TcpListener| Ok(socket.local_addr()?.port());
-    let sockets = addr.bind(listen, port)?;
+    let mut sockets = Vec::new();
+    for addr in addresses {
+        sockets.extend(addr.bind(listen, port)?);
+    }
     let addrs = sockets.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
     Ok(Listener { sockets, addrs })
 }
@@ -74,9 +77,9 @@ mod tests {
         for (text, host) in
             [("127.0.0.2:0", "127.0.0.2"), ("0.0.0.0:0", "localhost"), (":0", "localhost")]
         {
-            let listener = bind(&text.parse().expect("an address")).expect("a free port");
+            let listener = bind(&[text.parse().expect("an address")]).expect("a free port");
             let port = listener.local_addr().port();
-            assert_eq!(listener.link(), format!("http://{host}:{port}/"));
+            assert_eq!(listener.link("https"), format!("https://{host}:{port}/"));
         }
     }
 }

@@ -3,9 +3,10 @@
 //!
 //! [`bind`] and [`serve`] are separate steps, so that a bad address fails at startup and clients
 //! can connect from the first moment. `routes.rs` decides how each request is answered; `scrape.rs`
-//! renders the page while it is sent; `api` answers in JSON. `connections.rs`, `scrapes.rs` and `stall.rs` keep slow or
+//! renders the page while it is sent; `api` answers in JSON; `web` has what is asked of clients before that. `connections.rs`, `scrapes.rs` and `stall.rs` keep slow or
 //! numerous clients within the limits of [`ServerConfig`].
 
+mod access;
 mod answer;
 mod api;
 mod assets;
@@ -19,6 +20,7 @@ mod scrape;
 mod scrapes;
 mod stall;
 mod state;
+mod web;
 
 use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, task::Poll, time::Duration};
 
@@ -26,6 +28,7 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::IntGauge;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::{JoinError, JoinSet, yield_now},
@@ -46,6 +49,11 @@ use self::{
 };
 pub use listen::{Listener, bind};
 pub use state::{ServerConfig, ServerState};
+use web::HandshakeFailure;
+pub use web::{
+    CIPHERS, CURVES, ClientAuth, RateLimit, ReadWeb, Tls, TlsError, TlsKey, TlsOptions,
+    TlsVersionLimit, UserError, Users, Web, WebConfig, WebFileError,
+};
 
 /// How long the server pauses when the system has no resources for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -110,6 +118,7 @@ pub async fn serve(
         }
     }
     drop(listeners);
+    state.web.end();
     stop.send_replace(true);
     let drained = timeout(config.shutdown_deadline, async {
         while let Some(ended) = tasks.join_next().await {
@@ -171,11 +180,42 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "can't set TCP_NODELAY");
     }
+    let closer = client.slot.closer();
+    let stream = StallLimit::new(stream, client.config.stall_timeout, closer.clone());
+    let stopped = async { drop(stopping.wait_for(|stop| *stop).await) };
+    let (web, changed) = client.state.web.connected().await;
+    let served = async {
+        match &web.tls {
+            None => serve_http(stream, &client, stopped, changed).await,
+            Some(tls) => {
+                let shaken = tokio::select! {
+                    shaken = tls.accept(stream, client.config.handshake_timeout) => shaken,
+                    _ = closer.ended() => return,
+                };
+                match shaken {
+                    Ok(stream) => serve_http(stream, &client, stopped, changed).await,
+                    Err(failure) => log_handshake(&client, &failure),
+                }
+            }
+        }
+    };
+    served.await;
+    if let Some(reason) = closer.reason() {
+        log_closed(&client.state.metrics, reason, client.peer);
+    }
+}
+
+/// Serves HTTP on a connection to its end. Once the server has `stopped`, or what is asked of clients has
+/// `changed`, without further requests.
+async fn serve_http(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    client: &Client,
+    stopped: impl Future<Output = ()>,
+    changed: impl Future<Output = ()>,
+) {
     let Client { peer, slot, scrapes, api, config, state } = client;
-    let service =
-        service_fn(|request| routes::respond(&config, &state, &slot, &scrapes, &api, request));
     let closer = slot.closer();
-    let stream = TokioIo::new(StallLimit::new(stream, config.stall_timeout, closer.clone()));
+    let service = service_fn(|request| routes::respond(config, state, slot, scrapes, api, request));
     let result = {
         let mut connection = pin!(
             http1::Builder::new()
@@ -186,17 +226,22 @@ async fn connection(
                 .half_close(true)
                 .header_read_timeout(config.head_timeout)
                 .max_buf_size(config.max_head_bytes)
-                .serve_connection(stream, service)
+                .serve_connection(TokioIo::new(stream), service)
         );
-        let stop = async { drop(stopping.wait_for(|stop| *stop).await) };
         let served = async {
-            tokio::select! {
-                result = connection.as_mut() => result,
-                () = stop => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
+            let is_stopped = tokio::select! {
+                result = connection.as_mut() => return result,
+                () = stopped => true,
+                () = changed => false,
+            };
+            connection.as_mut().graceful_shutdown();
+            if is_stopped {
+                return connection.await;
             }
+            timeout(config.leave_timeout, connection).await.unwrap_or_else(|_| {
+                closer.end(CloseReason::WebConfig);
+                Ok(())
+            })
         };
         tokio::select! {
             result = served => result,
@@ -214,8 +259,18 @@ async fn connection(
             routes::count(&state.metrics, routes::OTHER, "400");
         }
     }
-    if let Some(reason) = closer.reason() {
-        log_closed(&state.metrics, reason, peer);
+}
+
+/// Counts a connection that could not be encrypted, and logs it at a limited rate.
+fn log_handshake(client: &Client, failure: &HandshakeFailure) {
+    static FAILED: LogLimit = LogLimit::new(CLOSE_LOG_INTERVAL);
+    let (peer, reason) = (client.peer, failure.label());
+    client.state.metrics.tls_failures.with_label_values(&[reason]).inc();
+    // Checks of ports leave at once.
+    if *failure == HandshakeFailure::Closed {
+        tracing::debug!(%peer, "a client left before the handshake of TLS was done");
+    } else if let Some(held_back) = FAILED.permit() {
+        tracing::warn!(%peer, reason, held_back, "a handshake of TLS failed: {failure}");
     }
 }
 
@@ -229,6 +284,9 @@ fn log_closed(metrics: &Metrics, reason: CloseReason, peer: SocketAddr) {
         // No answer was lost: the connection was idle or never used.
         CloseReason::HeadTimeout => {
             return tracing::debug!(%peer, reason = label, "no request came");
+        }
+        CloseReason::WebConfig => {
+            return tracing::debug!(%peer, reason = label, "the web configuration has changed");
         }
         CloseReason::Crowded => (
             &CROWDED,

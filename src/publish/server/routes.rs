@@ -19,6 +19,7 @@ use crate::{
 };
 
 use super::{
+    access::{self, Access},
     answer::{self, Answer, full, plain, with_header},
     api::{self, Api},
     assets,
@@ -27,13 +28,17 @@ use super::{
     scrape::ScrapeBody,
     scrapes::Scrapes,
     state::{ServerConfig, ServerState},
+    web::{HandshakeFailure, Unauthorized},
 };
 
 /// The `path` label of paths that are not served: clients could make up any number of them.
 pub(super) const OTHER: &str = "other";
 
 /// The paths that are always served.
-const PATHS: [&str; 4] = ["/metrics", "/-/healthy", "/-/ready", "/"];
+const PATHS: [&str; 4] = ["/metrics", HEALTHY, "/-/ready", "/"];
+
+/// Tells supervisors whether the program is well.
+const HEALTHY: &str = "/-/healthy";
 
 /// Reloads the configuration; served only if the program can do that.
 const RELOAD: &str = "/-/reload";
@@ -64,10 +69,16 @@ pub(super) async fn respond(
         _ => ([Method::GET, Method::HEAD], "GET, HEAD"),
     };
     let is_api = parts.uri.path().starts_with(api::ROOT);
+    let web = state.web.current().await;
+    let access = access::admit(&web, &parts.headers, path == HEALTHY, &state.metrics).await;
     let refuse = |status, text: String| {
         if is_api { api::error(status, &text) } else { plain(status, format!("{text}\n")) }
     };
-    let mut answer = if path == OTHER {
+    let mut answer = if let Err(denied) = access {
+        let mut answer = refuse(denied.status(), denied.words().to_owned());
+        denied.advise(&mut answer);
+        answer
+    } else if path == OTHER {
         let where_to_look = if is_api { "docs/api.md" } else { "/" };
         refuse(StatusCode::NOT_FOUND, format!("Not found. See {where_to_look} for what is served."))
     } else if !methods.contains(&parts.method) {
@@ -109,7 +120,7 @@ pub(super) async fn respond(
                 let query = parts.uri.query().unwrap_or_default();
                 api.respond(path, query, parts.method == Method::GET, slot, answering).await
             }
-            "/-/healthy" => healthy(state),
+            HEALTHY => healthy(state, access == Ok(Access::Full)),
             "/-/ready" => ready(state),
             _ => match asset {
                 Some(asset) => asset.answer(&parts.headers),
@@ -118,6 +129,10 @@ pub(super) async fn respond(
         }
     };
     answer = with_header(answer, X_CONTENT_TYPE_OPTIONS, "nosniff");
+    // As in Prometheus, what an answer has of itself stays.
+    for (name, value) in &web.headers {
+        answer.headers_mut().entry(name).or_insert_with(|| value.clone());
+    }
     if has_body {
         // The unread body would be taken for the next request.
         answer = with_header(answer, CONNECTION, "close");
@@ -134,6 +149,12 @@ pub(super) fn announce(state: &ServerState) {
     }
     for reason in CloseReason::ALL {
         metrics.http_closed.with_label_values(&[reason.label()]);
+    }
+    for reason in Unauthorized::ALL {
+        metrics.http_unauthorized.with_label_values(&[reason.label()]);
+    }
+    for reason in HandshakeFailure::LABELS {
+        metrics.tls_failures.with_label_values(&[reason]);
     }
 }
 
@@ -172,12 +193,15 @@ fn home(state: &ServerState) -> Answer {
     )
 }
 
-/// Liveness: 503 once a component has died, since only a restart helps then.
-fn healthy(state: &ServerState) -> Answer {
+/// Liveness: 503 once a component has died, since only a restart helps then. `says_why` for those who have
+/// logged in.
+fn healthy(state: &ServerState, says_why: bool) -> Answer {
     let components = state.health.components();
     let died = told(components.iter().filter(|(_, state)| *state == State::Died));
     if died.is_empty() {
         plain(StatusCode::OK, "Healthy.\n")
+    } else if !says_why {
+        plain(StatusCode::SERVICE_UNAVAILABLE, "Not healthy. Log in to see why.\n")
     } else {
         plain(StatusCode::SERVICE_UNAVAILABLE, died)
     }

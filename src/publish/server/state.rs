@@ -8,6 +8,8 @@ use crate::{
     health::Health, history::History, ledger::Reader, metrics::Metrics, reload::ReloadHandle,
 };
 
+use super::web::Web;
+
 /// The server's limits.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
@@ -43,6 +45,11 @@ pub struct ServerConfig {
     /// How long a client may take to send the head of a request, and how long an idle connection is
     /// kept.
     pub head_timeout: Duration,
+    /// How long a client may take for the handshake of TLS.
+    pub handshake_timeout: Duration,
+    /// How long an answer may go on that was begun before the web configuration changed, and a stream of
+    /// events.
+    pub leave_timeout: Duration,
     /// How long a client may take to read what was written (about one step of the page) before its
     /// connection is closed.
     pub stall_timeout: Duration,
@@ -74,6 +81,8 @@ impl Default for ServerConfig {
             scrape_grace: Duration::from_secs(10),
             max_head_bytes: 16 * 1024,
             head_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(10),
+            leave_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
             max_age: Duration::from_secs(1),
             snapshot_wait: Duration::from_secs(2),
@@ -101,4 +110,6 @@ pub struct ServerState {
     pub health: Health,
     /// Reloads the configuration for `POST /-/reload`; without it, that path is not served.
     pub reload: Option<ReloadHandle>,
+    /// What is asked of clients.
+    pub web: Web,
 }

@@ -12,9 +12,9 @@ use tokio::{
 
 use super::{
     Front, config, error, status,
-    tls::{Authority, acceptor, tls_server, trusting},
+    tls::{acceptor, tls_server, trusting},
 };
-use testkit::receiver::Receiver;
+use testkit::{certificates::Authority, receiver::Receiver};
 
 /// An HTTP proxy that forwards everything to the receiver. It records the first line of each
 /// request, and the user.

@@ -7,18 +7,10 @@ use flow_exporter::publish::pusher::{
     TlsConfig, TlsVersion,
 };
 use openssl::{
-    asn1::Asn1Time,
-    bn::BigNum,
-    ec::{EcGroup, EcKey},
-    hash::MessageDigest,
     nid::Nid,
-    pkey::{PKey, Private},
+    pkey::PKey,
     rsa::Rsa,
     ssl::{NameType, Ssl, SslAcceptor, SslMethod, SslVerifyMode, SslVersion},
-    x509::{
-        X509, X509NameBuilder,
-        extension::{BasicConstraints, SubjectAlternativeName},
-    },
 };
 use tokio::{io::copy_bidirectional, net::TcpStream};
 
@@ -28,67 +20,11 @@ use super::{
     proxies::{http_proxy, through},
     send, send_until, status, with_auth,
 };
-use testkit::{log::Log, receiver::Receiver};
-
-/// A certificate authority.
-pub(crate) struct Authority {
-    certificate: X509,
-    key: PKey<Private>,
-}
-
-fn elliptic_key() -> PKey<Private> {
-    let curve = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
-    PKey::from_ec_key(EcKey::generate(&curve).unwrap()).unwrap()
-}
-
-impl Authority {
-    pub(crate) fn new() -> Self {
-        let key = elliptic_key();
-        let certificate = certificate("authority", &key, None);
-        Authority { certificate, key }
-    }
-
-    fn pem(&self) -> Vec<u8> {
-        self.certificate.to_pem().unwrap()
-    }
-}
-
-/// A certificate of this name, for this name or IP address; an authority's own if none signs it.
-fn certificate(name: &str, key: &PKey<Private>, by: Option<&Authority>) -> X509 {
-    let mut subject = X509NameBuilder::new().unwrap();
-    subject.append_entry_by_nid(Nid::COMMONNAME, name).unwrap();
-    let subject = subject.build();
-    let mut builder = X509::builder().unwrap();
-    builder.set_version(2).unwrap();
-    let mut serial = BigNum::new().unwrap();
-    serial.rand(64, openssl::bn::MsbOption::MAYBE_ZERO, false).unwrap();
-    builder.set_serial_number(&serial.to_asn1_integer().unwrap()).unwrap();
-    builder.set_subject_name(&subject).unwrap();
-    builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
-    builder.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
-    builder.set_pubkey(key).unwrap();
-    match by {
-        None => {
-            builder.set_issuer_name(&subject).unwrap();
-            let is_authority = BasicConstraints::new().critical().ca().build().unwrap();
-            builder.append_extension(is_authority).unwrap();
-            builder.sign(key, MessageDigest::sha256()).unwrap();
-        }
-        Some(authority) => {
-            builder.set_issuer_name(authority.certificate.subject_name()).unwrap();
-            let mut names = SubjectAlternativeName::new();
-            if name.parse::<std::net::IpAddr>().is_ok() {
-                names.ip(name)
-            } else {
-                names.dns(name)
-            };
-            let names = names.build(&builder.x509v3_context(None, None)).unwrap();
-            builder.append_extension(names).unwrap();
-            builder.sign(&authority.key, MessageDigest::sha256()).unwrap();
-        }
-    }
-    builder.build()
-}
+use testkit::{
+    certificates::{Authority, certificate, elliptic_key},
+    log::Log,
+    receiver::Receiver,
+};
 
 /// A TLS server in front of a receiver. It records the name that the client asked for and the one
 /// in the client's certificate.

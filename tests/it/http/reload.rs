@@ -7,14 +7,17 @@ use std::{
     time::Duration,
 };
 
-use flow_exporter::reload::{ReloadError, ReloadHandle, ReloadRequests, channel};
+use flow_exporter::{
+    publish::server::Web,
+    reload::{ReloadError, ReloadHandle, ReloadRequests, channel},
+};
 use reqwest::Method;
 
 use super::{Exporter, config, listener};
 
 /// A server with this handle for reloads.
 fn exporter(handle: ReloadHandle) -> Exporter {
-    Exporter::build_with(listener("127.0.0.1:0"), config(), false, Some(handle))
+    Exporter::build_with(listener("127.0.0.1:0"), config(), false, Some(handle), |_, _| Web::open())
 }
 
 async fn ask(exporter: &Exporter, method: Method) -> (u16, String) {

@@ -2,7 +2,7 @@
 //!
 //! | for | modules |
 //! |---|---|
-//! | the stages, in this process | [`receiver`], [`log`], [`accounting`], [`fake_ledger`], [`definitions`], [`counting`], [`snapshots`], [`faults`] |
+//! | the stages, in this process | [`receiver`], [`log`], [`accounting`], [`fake_ledger`], [`definitions`], [`counting`], [`snapshots`], [`faults`], [`certificates`] |
 //! | the program, as a child | [`exporter`], [`child`], [`page`], [`http`], [`usage`] |
 //! | Kafka and flows | [`cluster`] (librdkafka's mock), [`registry`], [`produce`], [`series`], [`netflow`], [`sflow`], [`packet`], [`capture`] |
 //! | real servers (`scripts/e2e`) | [`servers`], [`query`] |
@@ -20,6 +20,7 @@
 
 pub mod accounting;
 pub mod capture;
+pub mod certificates;
 pub mod child;
 pub mod cluster;
 pub mod counting;

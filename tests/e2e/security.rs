@@ -1,13 +1,15 @@
-//! Kafka with SASL and TLS.
+//! Kafka with SASL and TLS, and scrapes with TLS and passwords.
 
-use std::{fs, time::Duration};
+use std::{fs, process::Command, time::Duration};
 
 use tempfile::TempDir;
 
 use testkit::{
-    exporter::{Exporter, count},
+    certificates::Authority,
+    exporter::{Exporter, count, program},
+    http,
     produce::{Flows, Producer, unnamed},
-    servers::{Kafka, Security, wait_for},
+    servers::{Kafka, Process, PrometheusSettings, Security, unused_address, wait_for},
 };
 
 const TOPIC: &str = "pmacct.acct";
@@ -121,4 +123,77 @@ fn brokers_behind_sasl_and_tls_are_reached_and_secrets_stay_secret() {
     refused(start(sasl_brokers, &plain, Some(password)), "not-the-password");
     let tls = ["security.protocol=ssl".to_owned()];
     refused(start(tls_brokers, &tls, None), plain_password);
+}
+
+/// As docs/security.md has it.
+#[test]
+fn prometheus_scrapes_over_tls_with_a_password_and_a_certificate() {
+    let directory = TempDir::with_prefix("web-").expect("a directory");
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let address = unused_address();
+    let (cert, key) = authority.issue(&address.to_string());
+    let (client_cert, client_key) = clients.issue("prometheus.test");
+    let (other_cert, other_key) = clients.issue("other.test");
+    let hash = bcrypt::hash("wonderland", 10).expect("a hash");
+    let web = format!(
+        "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n  \
+         client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.pem\n  \
+         client_allowed_sans: [prometheus.test]\nbasic_auth_users:\n  prometheus: {hash}\n"
+    );
+    let job = |name: &str, certificate: &str, password: &str| {
+        format!(
+            "- job_name: {name}\n  scheme: https\n  tls_config: {{ca_file: ca.pem, cert_file: {certificate}.pem, \
+             key_file: {certificate}.key}}\n  basic_auth: {{username: prometheus, password: {password}}}\n  \
+             static_configs: [{{targets: ['{address}:9590']}}]\n"
+        )
+    };
+    let prometheus = format!(
+        "global: {{scrape_interval: 1s}}\nscrape_configs:\n{}{}{}",
+        job("right", "client", "wonderland"),
+        job("password", "client", "wrong"),
+        job("name", "other", "wonderland"),
+    );
+    for (name, text) in [
+        ("server.pem", cert),
+        ("server.key", key),
+        ("client.pem", client_cert),
+        ("client.key", client_key),
+        ("other.pem", other_cert),
+        ("other.key", other_key),
+        ("ca.pem", String::from_utf8(authority.pem()).expect("PEM")),
+        ("clients.pem", String::from_utf8(clients.pem()).expect("PEM")),
+        ("web.yml", web),
+        ("prometheus.yml", prometheus),
+        ("flows.json", String::new()),
+    ] {
+        fs::write(directory.path().join(name), text).expect("written");
+    }
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let mut command = Command::new(program());
+    command
+        .args(["--asn=64500", "--as-names=none", &format!("--input={}", path("flows.json"))])
+        .arg(format!("--web.listen-address={address}:9590"))
+        .arg(format!("--web.config.file={}", path("web.yml")));
+    let _exporter = Process::start("flow-exporter", &mut command, directory.path().join("log"));
+    let prometheus =
+        PrometheusSettings::debian().start_as_is(&directory.path().join("prometheus.yml"));
+    let targets: serde_json::Value = wait_for("scrapes", LIMIT, || {
+        let targets = http::get(&format!("{}/api/v1/targets", prometheus.url()))?;
+        let count = |health: &str| targets.matches(&format!(r#""health":"{health}""#)).count();
+        if (count("up"), count("down")) == (1, 2) {
+            Ok(serde_json::from_str(&targets).expect("JSON"))
+        } else {
+            Err(targets)
+        }
+    });
+    let targets = targets["data"]["activeTargets"].as_array().expect("targets");
+    for (job, health, error) in [
+        ("right", "up", ""),
+        ("password", "down", "server returned HTTP status 401 Unauthorized"),
+        ("name", "down", "tls: handshake failure"),
+    ] {
+        let target = targets.iter().find(|target| target["scrapePool"] == job).expect("a target");
+        assert_eq!(target["health"], health, "{target}");
+        assert!(target["lastError"].as_str().expect("text").contains(error), "{target}");
+    }
 }

@@ -15,6 +15,7 @@ mod captures;
 mod collector;
 mod compose;
 mod crash;
+mod dashboards;
 mod databases;
 mod disk;
 mod documents;

@@ -6,6 +6,7 @@
 //! | the program, as a child | [`exporter`], [`child`], [`page`], [`http`], [`usage`] |
 //! | Kafka and flows | [`cluster`] (librdkafka's mock), [`registry`], [`produce`], [`series`], [`netflow`], [`sflow`], [`packet`], [`capture`] |
 //! | real servers (`scripts/e2e`) | [`servers`], [`query`] |
+//! | what is shipped for Prometheus and Grafana | [`monitoring`] |
 //!
 //! Helpers panic on errors: a step that fails is a test that fails.
 
@@ -30,6 +31,7 @@ pub mod fake_ledger;
 pub mod faults;
 pub mod http;
 pub mod log;
+pub mod monitoring;
 pub mod netflow;
 pub mod packet;
 pub mod page;

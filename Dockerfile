@@ -10,18 +10,27 @@ COPY . .
 # Cache mounts keep the compiled dependencies, instead of a layer: no extra tool, no stub sources, and after a change of
 # Cargo.lock only the changed crates are compiled. The drawback: they are in the builder, not in the image's layers. A cache
 # outlives checkouts, and cargo detects changes by time, so our own sources are touched: none must be older than what another
-# checkout left there. The debug sections (line tables, for backtraces) are compressed.
+# checkout left there. The repository is no part of the context, so the commit is given: --build-arg REVISION=$(git rev-parse HEAD).
+ARG REVISION=
 RUN --mount=type=cache,id=flow-exporter-registry,target=/usr/local/cargo/registry \
     --mount=type=cache,id=flow-exporter-target-${TARGETPLATFORM},target=/build/target,sharing=locked \
     find . -path ./target -prune -o -type f -exec touch {} + \
-    && cargo build --release --locked --bin flow-exporter \
+    && BUILD_REVISION=$REVISION cargo build --release --locked --bin flow-exporter \
     && mkdir -p /image/state \
-    && objcopy --compress-debug-sections=zlib target/release/flow-exporter /image/flow-exporter
+    && id=$(readelf --notes target/release/flow-exporter | sed -n 's/^ *Build ID: //p') \
+    && symbols=/symbols/usr/lib/debug/.build-id/$(printf %.2s "$id") \
+    && mkdir -p "$symbols" \
+    && objcopy --only-keep-debug --compress-debug-sections=zlib target/release/flow-exporter "$symbols/${id#??}.debug" \
+    && objcopy --strip-all target/release/flow-exporter /image/flow-exporter
+
+# The debug symbols of the image's program: docker build --target symbols --output type=local,dest=symbols .
+FROM scratch AS symbols
+COPY --from=build /symbols /
 
 # glibc, libgcc and CA certificates, and no shell. OpenSSL, zstd and librdkafka are linked into the binary.
 FROM gcr.io/distroless/cc-debian12:nonroot
 LABEL org.opencontainers.image.title="flow-exporter" \
-      org.opencontainers.image.description="Counts network flows from Kafka by autonomous system, for Prometheus: scraped or pushed" \
+      org.opencontainers.image.description="Counts network flows by autonomous system, for Prometheus: scraped or pushed" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=build /image/flow-exporter /usr/local/bin/flow-exporter
 COPY LICENSE NOTICE /usr/share/doc/flow-exporter/
@@ -33,6 +42,8 @@ ENV FLOW_EXPORTER_STATE_DIR=/var/lib/flow-exporter \
     SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 VOLUME /var/lib/flow-exporter
 EXPOSE 9590
+# With --collect=:2055. Routers are told apart by address, which a published port may hide: see docs/routers.md.
+EXPOSE 2055/udp
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s \
     CMD ["/usr/local/bin/flow-exporter", "health"]
 ENTRYPOINT ["/usr/local/bin/flow-exporter"]

@@ -10,6 +10,7 @@ goflow2_version=2.2.6
 # Versions of Go modules. Prometheus 3.16 is 0.316 as a module; the newest Mimir has no version.
 prometheus_version=0.316.0
 victoria_metrics_version=1.150.0
+actionlint_version=1.7.12
 mimir_version=1.3.1-0.20260423142704-aced80d74930
 
 as_root() {
@@ -104,6 +105,11 @@ build_go() {
 # goflow2, two minutes of one core.
 build_goflow2() {
     build_go goflow2 "$goflow2_version" github.com/netsampler/goflow2/v2 cmd/goflow2
+}
+
+# actionlint, half a minute of one core.
+build_actionlint() {
+    build_go actionlint "$actionlint_version" github.com/rhysd/actionlint cmd/actionlint
 }
 
 # Since 1.21, Go fetches the release that a module asks for by itself; Debian 12 has an older one.

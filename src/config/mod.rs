@@ -35,14 +35,14 @@ use crate::{
         CommonFlags, CountFlags, DemoFlags, DirectionFlags, HealthFlags, SamplingChoice,
         SchemaFlags, SourceFlags, Sources, TimeFlags, TimestampChoice,
     },
-    demo::{self, DemoConfig, Traffic},
+    demo::{self, COUNTRIES, DemoConfig, Traffic},
     flow::{Formats, datagram::Settings},
     ledger::Timestamps,
     listen_addr::{ListenAddr, ListenAddrError},
     names::NamesSource,
     pipeline::Counting,
     schema::View,
-    tables::{AddressSources, NetworksFile, TableSources},
+    tables::{AddressSources, NetworksFile, TableSource, TableSources},
     traffic::{AddressSet, CountDirection, Directions, RangeSet, Rule, Sampling},
 };
 
@@ -173,6 +173,8 @@ impl Config {
         let schemas = SchemaFlags::default();
         let names = NamesSource::Embedded;
         let mut config = Config::new(sources, None, direction, &schemas, common, names)?;
+        let countries = TableSource::BuiltIn("the demo's countries", COUNTRIES);
+        config.as_table.value = Some(TableSources(vec![countries]));
         if collect {
             config.exporters.value.name(demo::router_names());
         }

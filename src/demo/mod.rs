@@ -29,6 +29,10 @@ use model::Model;
 pub use routers::Traffic;
 use routers::{PERIOD, Routers, SEED, pace};
 
+/// Where the addresses of the demo's networks are said to be: a table of addresses in CSV. They are from ranges for
+/// documentation, which no real table has in a country; these countries are those of the networks' operators.
+pub const COUNTRIES: &str = include_str!("countries.csv");
+
 /// Partitions of the demo's topic.
 const PARTITIONS: i32 = 4;
 /// The traffic that is produced at once, so that there is something to see.

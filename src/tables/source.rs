@@ -37,6 +37,8 @@ pub trait Source: fmt::Debug + Clone + Send + 'static {
 pub enum TableSource {
     /// The ranges embedded in the program.
     Embedded,
+    /// Another table in the program, in a format that [`Layer::parse`] reads: its name, its content.
+    BuiltIn(&'static str, &'static str),
     /// A local file, in any format that [`Layer::parse`] reads.
     File(PathBuf),
     /// Nothing.
@@ -60,6 +62,7 @@ impl fmt::Display for TableSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TableSource::Embedded => f.write_str("embedded"),
+            TableSource::BuiltIn(name, _) => f.write_str(name),
             TableSource::File(path) => path.display().fmt(f),
             TableSource::None => f.write_str("none"),
         }
@@ -80,7 +83,7 @@ impl Source for TableSources {
     fn files(&self) -> impl Iterator<Item = &Path> {
         self.0.iter().filter_map(|source| match source {
             TableSource::File(path) => Some(path.as_path()),
-            TableSource::Embedded | TableSource::None => None,
+            TableSource::Embedded | TableSource::BuiltIn(..) | TableSource::None => None,
         })
     }
 
@@ -89,6 +92,11 @@ impl Source for TableSources {
         for source in &self.0 {
             match source {
                 TableSource::Embedded => layers.push(Layer::embedded()),
+                TableSource::BuiltIn(name, content) => {
+                    let parsed = Layer::parse(content.as_bytes());
+                    let refused = |source| TablesError::Table { path: name.into(), source };
+                    layers.push(parsed.map_err(refused)?);
+                }
                 TableSource::File(path) => layers.push(layer(path)?),
                 TableSource::None => {}
             }

@@ -46,12 +46,13 @@ pub(crate) fn arguments(files: &[&str], name: &str, kafka: &str, prometheus: &st
             arguments.push("--remote-write-interval=1s".to_owned());
         }
     }
-    let mounted = repository().join("compose/flow-exporter/").display().to_string();
+    let mounted = |path: &str| repository().join(path).display().to_string();
     for argument in &mut arguments {
         *argument = argument
             .replace("kafka:9092", kafka)
             .replace("http://prometheus:9090", prometheus)
-            .replace("/etc/flow-exporter/", &mounted)
+            .replace("/etc/flow-exporter/", &mounted("compose/flow-exporter/"))
+            .replace("/etc/flow-exporter-demo/", &mounted("src/demo/"))
             .replace("${FLOW_ASN:-64500}", &ASN.to_string());
         assert!(!argument.contains("${"), "{argument}");
     }

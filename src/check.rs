@@ -81,7 +81,9 @@ async fn try_all(
     let names = names_of(&config)?;
     let asked = Asked::new(&config, &counting)?;
     let mut flows = Flows::new(schema, counting.clone(), asked);
-    let mut cluster = None;
+    // Before anything takes time.
+    let web = config.web_file.value.as_deref().map(scrape::look_at_web).transpose()?;
+    let (mut cluster, mut is_read) = (None, true);
     match &config.source {
         SourceConfig::Demo(_) | SourceConfig::Collector => {}
         SourceConfig::Input { input: Setting { value: input, origin }, .. } => {
@@ -102,6 +104,7 @@ async fn try_all(
                 Err(LookError::Config(error)) => return Err(kafka.error(&error).into()),
                 found => {
                     let (found, of_cluster) = found?;
+                    is_read = found.works == Some(true);
                     report.say(&found)?;
                     cluster = of_cluster;
                 }
@@ -120,7 +123,7 @@ async fn try_all(
     if let Some(formats) = flows.formats() {
         report.line(&formats)?;
     }
-    let (found, hints) = flows.judge(&names, nothing(&config));
+    let (found, hints) = flows.judge(&names, nothing(&config, is_read));
     report.say(&found)?;
     report.hint(&hints)?;
     if config.listen.value.is_empty() {
@@ -129,8 +132,8 @@ async fn try_all(
     for listen in &config.listen.value {
         report.say(&scrape::look_at(listen).await)?;
     }
-    if let Some(path) = &config.web_file.value {
-        report.say(&scrape::look_at_web(path)?)?;
+    if let Some(web) = &web {
+        report.say(web)?;
     }
     let identity = Identity { topic: topic_of(&config.source).into(), rule: counting.rule };
     match state_dir::choose(&config.state_dir.value, &identity) {
@@ -147,12 +150,13 @@ async fn try_all(
     Ok(())
 }
 
-/// What it means that there was no record.
-fn nothing(config: &Config) -> &'static str {
+/// What it means that there was no record; whether the topic, if there is one, `is_read`.
+fn nothing(config: &Config, is_read: bool) -> &'static str {
     match (&config.source, &config.collector) {
+        (SourceConfig::Kafka(_), None) if !is_read => "no message could be read",
         (SourceConfig::Input { .. }, _) => "there is no record in the input",
         (SourceConfig::Collector, _) => "no flow came",
-        (_, None) => "there is no message yet",
+        (_, None) => "there is no message yet (does the collector write to this topic?)",
         (_, Some(_)) => "there is no message yet, and no flow came",
     }
 }

@@ -12,6 +12,9 @@ use super::{flows::Flows, found::Found};
 /// Collectors write every few minutes at least, while there is traffic.
 const OLD_SECONDS: i64 = 3600;
 
+/// Clocks may differ by less than this.
+const AHEAD_SECONDS: i64 = 10;
+
 /// The topic works unless the newest message of a partition has records that can't be decoded.
 /// Its newest messages go to `flows`. Returns the id of its cluster too, if brokers name it.
 pub(super) fn look_at(
@@ -52,9 +55,7 @@ fn look_into(
     let mut findings =
         vec![format!("{} answers: {count} partitions with {messages} messages", config.brokers)];
     if let Some(newest_time) = newest_time {
-        let age = UnixMs::now().get() / 1000 - newest_time.get() / 1000;
-        let doubt = if age >= OLD_SECONDS { ": does anything write to it?" } else { "" };
-        findings.push(format!("the newest message is {age} s old{doubt}"));
+        findings.push(age(UnixMs::now().get() / 1000 - newest_time.get() / 1000));
     }
     let unread = partitions.iter().filter(|(_, looked)| !looked.is_read).map(|(&number, _)| number);
     let (partial, unread): (Vec<_>, Vec<_>) =
@@ -74,13 +75,30 @@ fn look_into(
     for (partition, malformed) in newest.iter().filter(|(_, malformed)| !malformed.is_empty()) {
         let reasons: Vec<&str> = malformed.iter().copied().collect();
         findings.push(format!(
-            "the newest message of partition {partition} has records that can't be decoded ({}): see \
-             docs/formats.md, or have pmacct write JSON (kafka_output: json)",
+            "the newest message of partition {partition} has records that can't be decoded ({}): \
+             docs/formats.md lists the formats that are read",
             reasons.join(", ")
         ));
     }
     let well = unread.is_empty() && newest.values().all(BTreeSet::is_empty);
     Ok((well, findings, cluster))
+}
+
+/// How old the newest message is, and what that means. `seconds` are below 0 if it is of the future.
+fn age(seconds: i64) -> String {
+    if seconds <= -AHEAD_SECONDS {
+        return format!(
+            "the time of the newest message is {} s ahead of this machine's: set the clocks of the collector, \
+             the brokers and this machine (NTP)",
+            -seconds
+        );
+    }
+    let doubt = if seconds >= OLD_SECONDS {
+        ": does the collector still write to it, and are the clocks set (NTP)?"
+    } else {
+        ""
+    };
+    format!("the newest message is {} s old{doubt}", seconds.max(0))
 }
 
 fn list(partitions: &[i32]) -> String {

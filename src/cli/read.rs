@@ -173,6 +173,17 @@ fn missing_action(command: &clap::Command) -> String {
 
 /// The error for a word after flags, which clap always takes for a command.
 fn misplaced(error: &Error, command: &clap::Command) -> Option<String> {
+    let spaced = |word: &str| {
+        format!(
+            "unexpected argument '{word}': a list is one argument, separated by commas without spaces"
+        )
+    };
+    if error.kind() == ErrorKind::UnknownArgument
+        && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
+        && !word.starts_with('-')
+    {
+        return Some(spaced(word));
+    }
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
         return None;
     };
@@ -181,9 +192,7 @@ fn misplaced(error: &Error, command: &clap::Command) -> Option<String> {
     }
     Some(match command.find_subcommand(word) {
         Some(_) => format!("the command {word} comes first: flow-exporter {word} --FLAG=…"),
-        None => format!(
-            "unexpected argument '{word}': a list is one argument, separated by commas without spaces"
-        ),
+        None => spaced(word),
     })
 }
 

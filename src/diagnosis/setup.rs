@@ -12,16 +12,19 @@ pub struct Setup {
     pub(super) table_says_as: bool,
     /// Whether a country is.
     pub(super) table_says_country: bool,
+    /// The format that all messages are taken for, if one is given.
+    pub(super) only_format: Option<String>,
 }
 
 impl From<&Counting> for Setup {
     fn from(counting: &Counting) -> Self {
-        let Counting { rule, tables, table_says_as, .. } = counting;
+        let Counting { rule, tables, table_says_as, formats, .. } = counting;
         Setup {
             rule: rule.clone(),
             has_list: tables.networks.is_some(),
             table_says_as: *table_says_as,
             table_says_country: *table_says_as || tables.has_embedded_countries,
+            only_format: formats.only().map(ToString::to_string),
         }
     }
 }

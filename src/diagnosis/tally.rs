@@ -342,11 +342,14 @@ impl Tally {
         let (records, malformed) = (self.records(), self.malformed());
         let found = Malformed::ALL.iter().filter(|reason| self.malformed[reason.index()] > 0);
         let reasons: Vec<_> = found.map(|reason| reason.label()).collect();
-        format!(
-            "0 of {records} records count: {malformed} can't be decoded ({}); have pmacct write \
-             JSON (kafka_output: json)",
-            reasons.join(", ")
-        )
+        let advice = match &self.setup.only_format {
+            Some(format) => format!(
+                "all messages are taken for {format}: leave --format out, and the format of each is found"
+            ),
+            None => "have pmacct write JSON (kafka_output: json)".to_owned(),
+        };
+        let reasons = reasons.join(", ");
+        format!("0 of {records} records count: {malformed} can't be decoded ({reasons}); {advice}")
     }
 
     fn of_skipped(&self) -> String {

@@ -207,6 +207,11 @@ impl Formats {
         self.pinned.is_some()
     }
 
+    /// The format that all messages are read as, if there is one.
+    pub fn only(&self) -> Option<&Format> {
+        self.pinned.map(|number| &self.all[number])
+    }
+
     /// All of them, by number.
     pub fn all(&self) -> &[Format] {
         &self.all

@@ -1,5 +1,6 @@
 //! What `check` says about flows: which classes there are, what each view counts, and what is missing.
 
+mod mistakes;
 pub(crate) mod places;
 
 use std::{fs, process::Command, time::Duration};

@@ -340,6 +340,10 @@ impl PusherConfig {
 
     /// Checks what can be checked without files and environment, and returns the URL.
     pub(super) fn check(&self) -> Result<Url, PusherConfigError> {
+        if !self.url.contains("://") {
+            let what = "it begins with neither http:// nor https://";
+            return Err(PusherConfigError::Url(what.to_owned()));
+        }
         let url =
             Url::parse(&self.url).map_err(|error| PusherConfigError::Url(error.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") {

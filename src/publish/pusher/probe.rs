@@ -97,8 +97,9 @@ async fn takes_anything(sender: &Sender) -> Option<String> {
     match recognize::judge(sender.send(body, Content::V1).await) {
         Recognized::TakesAnything(Refusal { status, message }) => Some(format!(
             "no receiver of remote write answers at this URL: bytes that are not remote \
-             write are answered {status} ({message}) just like a request. Check the URL's path, such \
-             as /api/v1/write; if you know that there is a receiver, set trust_2xx in --config"
+             write are answered {status}{} just like a request. Check the URL's path, such \
+             as /api/v1/write; if you know that there is a receiver, set trust_2xx in --config",
+            said(&message)
         )),
         Recognized::Receiver | Recognized::Unknown(_) => None,
     }
@@ -107,7 +108,7 @@ async fn takes_anything(sender: &Sender) -> Option<String> {
 /// What the answer to a request without series means.
 fn verdict(reply: &Reply) -> (bool, String) {
     let Reply { status, message, .. } = reply;
-    let said = if message.is_empty() { String::new() } else { format!(" ({message})") };
+    let said = said(message);
     match *status {
         status if status.is_success() && reply.is_page => (
             false,
@@ -152,14 +153,56 @@ fn verdict(reply: &Reply) -> (bool, String) {
     }
 }
 
+/// The words of an answer, to follow its status.
+fn said(message: &str) -> String {
+    if message.is_empty() { String::new() } else { format!(" ({message})") }
+}
+
+/// What the errors of libraries mean, and what to do. They are told by their words: nothing else of them
+/// comes through reqwest.
+const MEANINGS: [(&str, &str); 8] = [
+    (
+        "self-signed certificate",
+        "its certificate is signed by itself or by an authority that is not trusted: give that with \
+         --remote-write-ca-file, or ca_file in tls_config",
+    ),
+    (
+        "unable to get local issuer certificate",
+        "its certificate is of an authority that is not trusted: give that with --remote-write-ca-file, or \
+         ca_file in tls_config",
+    ),
+    ("certificate has expired", "its certificate has expired: renew it there, or set this clock"),
+    (
+        "ostname mismatch",
+        "its certificate is for another name: correct the host of the URL, or give server_name in tls_config",
+    ),
+    (
+        "IP address mismatch",
+        "its certificate is not for this address: give the name that it is for, or server_name in \
+         tls_config",
+    ),
+    (
+        "wrong version number",
+        "it does not speak TLS there: correct the port, or write http:// in the URL",
+    ),
+    ("dns error", "its name is not known: correct the host of the URL, or name resolution here"),
+    ("Connection refused", "nobody listens there: correct host and port, or start it"),
+];
+
 fn no_answer(error: &SendError) -> String {
     let what = &error.what;
-    match error.kind {
-        SendErrorKind::Connect => {
+    let meaning = MEANINGS.iter().find(|(words, _)| what.contains(words));
+    match (error.kind, meaning) {
+        (SendErrorKind::Connect, Some((words, meaning))) => {
+            format!("it can't be reached: {meaning} ({words})")
+        }
+        (SendErrorKind::Connect, None) => {
             format!("it can't be reached: {what}; check host, port, proxy and certificates")
         }
-        SendErrorKind::Timeout => format!("it does not answer in time: {what}"),
-        SendErrorKind::Network => format!("the connection breaks: {what}"),
-        SendErrorKind::Auth => format!("there is nothing to authenticate with: {what}"),
+        (SendErrorKind::Timeout, _) => format!("it does not answer in time: {what}"),
+        (SendErrorKind::Network, _) => {
+            format!("the connection breaks: {what}; if it expects TLS, write https:// in the URL")
+        }
+        (SendErrorKind::Auth, _) => format!("there is nothing to authenticate with: {what}"),
     }
 }

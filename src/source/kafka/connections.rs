@@ -35,6 +35,8 @@ impl Connections {
     /// A broker that refused us for a reason often just hangs up at the next attempt: the reason is
     /// kept.
     pub(super) fn failed(&self, text: &str) {
+        // It is one of the brokers, and comes with its address.
+        let text = text.strip_prefix("GroupCoordinator: ").unwrap_or(text);
         let broker = text.split_once(": ").map_or(text, |(broker, _)| address(broker)).to_owned();
         let mut state = self.lock();
         let is_kept = match state.failures.get(&broker) {
@@ -42,8 +44,7 @@ impl Connections {
             None => state.failures.len() < MAX_FAILURES,
         };
         if is_kept {
-            let text = no_answer(text).unwrap_or_else(|| format!("{text}{}", hint(text)));
-            state.failures.insert(broker, text);
+            state.failures.insert(broker, in_words(text));
         }
     }
 
@@ -87,6 +88,18 @@ impl Connections {
         }
     }
 
+    /// The address of a broker that is none of `bootstrap` (separated by commas) and can't be connected to:
+    /// those have named it.
+    pub(super) fn unreachable_other(&self, bootstrap: &str) -> Option<String> {
+        let given: Vec<&str> =
+            bootstrap.split(',').map(|broker| host_port(broker.trim())).collect();
+        let state = self.lock();
+        let others = state.failures.iter().filter(|(broker, reason)| {
+            was_not_connected(reason) && !given.contains(&host_port(broker))
+        });
+        others.map(|(broker, _)| host_port(broker).to_owned()).next()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -96,6 +109,11 @@ impl Connections {
 /// known.
 fn address(name: &str) -> &str {
     name.rsplit_once('/').map_or(name, |(address, _)| address)
+}
+
+/// The address without the protocol that librdkafka puts before it.
+fn host_port(address: &str) -> &str {
+    address.rsplit_once("://").map_or(address, |(_, address)| address)
 }
 
 /// Whether a failure tells only that a connection ended.
@@ -119,8 +137,18 @@ fn was_not_connected(text: &str) -> bool {
 /// A connection that lasted for less than this has hardly been used.
 const SHORT: Duration = Duration::from_secs(2);
 
-/// What a failure may mean, if librdkafka does not say so itself: a broker hangs up without a reason
-/// on clients that don't use the protocol it expects.
+/// A failure, with what it may mean and what to do, as far as librdkafka does not say so itself.
+fn in_words(text: &str) -> String {
+    if let Some(text) = no_answer(text).or_else(|| other_protocol(text)) {
+        return text;
+    }
+    let hint = hint(text);
+    let text = text.rsplit_once(" (after ").map_or(text, |(text, _)| text);
+    format!("{text}{hint}")
+}
+
+/// What a failure may mean: a broker hangs up without a reason on clients that don't use the protocol it
+/// expects.
 fn hint(text: &str) -> &'static str {
     let is_short = |text: &str| {
         let (_, rest) = text.rsplit_once("(after ")?;
@@ -130,11 +158,38 @@ fn hint(text: &str) -> &'static str {
                 && ms.parse().is_ok_and(|ms| Duration::from_millis(ms) < SHORT);
         Some(has_hardly_begun)
     };
-    if hung_up(text) && is_short(text) == Some(true) && !text.contains("security.protocol") {
-        "; does this port expect TLS or SASL (security.protocol)?"
+    if text.contains("Failed to resolve") {
+        "; correct the name, or the name resolution of this machine"
+    } else if text.contains("Connection refused") {
+        "; is the port right, and does the broker run?"
+    } else if text.contains("PLAINTEXT broker listener") {
+        " Leave security.protocol out, or give the port for TLS"
+    } else if hung_up(text) && is_short(text) == Some(true) && !text.contains("security.protocol") {
+        "; does this port expect TLS or SASL (security.protocol), or is it another program's, such as \
+         ZooKeeper's?"
     } else {
         ""
     }
+}
+
+/// What begins an answer of another protocol. librdkafka takes its first four bytes for a length, and
+/// advises to allow for such long answers.
+const OTHER_PROTOCOLS: [(&[u8], &str); 3] = [
+    (
+        b"HTTP",
+        "a program that speaks HTTP answers there: give the port of a Kafka broker, mostly 9092",
+    ),
+    (&[0x15, 3], "this port expects TLS: give --kafka-config security.protocol=ssl, or sasl_ssl"),
+    (b"SSH-", "an SSH server answers there: give the port of a Kafka broker, mostly 9092"),
+];
+
+/// What it means that an answer is of another protocol, if it is of a known one.
+fn other_protocol(text: &str) -> Option<String> {
+    let (broker, reason) = text.split_once(": ")?;
+    let (_, after) = reason.split_once("Invalid response size ")?;
+    let bytes = after.split(' ').next()?.parse::<i32>().ok()?.to_be_bytes();
+    let (_, meaning) = OTHER_PROTOCOLS.iter().find(|(begin, _)| bytes.starts_with(begin))?;
+    Some(format!("{broker}: {meaning}"))
 }
 
 /// What it means that a broker does not answer the first request, in which a client asks for the
@@ -223,6 +278,46 @@ mod tests {
         let reason = connections.reason().expect("a failure");
         assert!(reason.starts_with("a:9092/1: the broker accepts connections"), "{reason}");
         assert!(reason.contains("within 10004 ms") && !reason.contains("0.10"), "{reason}");
+    }
+
+    #[test]
+    fn an_answer_of_another_protocol_is_called_so() {
+        for (bytes, expected) in [
+            (*b"HTTP", Some("a program that speaks HTTP")),
+            ([0x15, 3, 3, 0], Some("this port expects TLS")),
+            ([0x15, 3, 1, 0], Some("this port expects TLS")),
+            (*b"SSH-", Some("an SSH server")),
+            ([0x7f, 0, 0, 0], None),
+        ] {
+            let size = i32::from_be_bytes(bytes);
+            let connections = Connections::default();
+            connections.failed(&format!(
+                "a:1/bootstrap: Receive failed: Invalid response size {size} (0..100000000): increase \
+                 receive.message.max.bytes (after 1ms in state APIVERSION_QUERY)"
+            ));
+            let reason = connections.reason().expect("a failure");
+            match expected {
+                Some(expected) => {
+                    assert!(reason.starts_with(&format!("a:1/bootstrap: {expected}")), "{reason}");
+                }
+                None => assert!(reason.contains("Invalid response size"), "{reason}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_broker_that_others_name_and_nobody_reaches_is_found() {
+        let connections = Connections::default();
+        connections.failed("ssl://a:9092/bootstrap: Connect to ipv4#1.2.3.4:9092 failed: refused");
+        assert_eq!(connections.unreachable_other("a:9092, c:9092"), None);
+        for of_other in [
+            "GroupCoordinator: b:9092: Connect to ipv4#1.2.3.5:9092 failed: refused",
+            "ssl://b:9092/2: Failed to resolve 'b:9092'",
+        ] {
+            let connections = Connections::default();
+            connections.failed(of_other);
+            assert_eq!(connections.unreachable_other("a:9092, c:9092").as_deref(), Some("b:9092"));
+        }
     }
 
     #[test]

@@ -11,9 +11,10 @@ use rdkafka::{
     config::FromClientConfigAndContext as _,
     consumer::{BaseConsumer, Consumer as _, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
+    metadata::MetadataTopic,
 };
 
-use crate::{clock::UnixMs, mask::Mask};
+use crate::{clock::UnixMs, mask::Mask, nearest::nearest};
 
 use super::{
     InvalidKafkaConfig, KafkaConfig, PartitionChoice,
@@ -31,6 +32,8 @@ const RANGES_LIMIT: Duration = Duration::from_secs(10);
 const MESSAGES: i64 = 1000;
 /// Messages that are read from one partition at most.
 const MESSAGES_OF_ONE: i64 = 100;
+/// Topics that are named if the one that is asked for is not there.
+const NAMED_TOPICS: usize = 10;
 /// How long to wait for the newest messages.
 const READ_LIMIT: Duration = Duration::from_secs(10);
 /// How long to wait for each error that librdkafka has about connections and rights.
@@ -72,6 +75,26 @@ pub enum LookError {
         /// librdkafka's message.
         reason: String,
     },
+    /// One answers and names another one, at which nobody can be reached.
+    #[error(
+        "{brokers} answers, and names a broker at {address}, which can't be reached from here: have the \
+         broker advertise an address that can (advertised.listeners), or correct name resolution and \
+         firewalls"
+    )]
+    Advertised {
+        /// As the operator gave them.
+        brokers: String,
+        /// Of the other one.
+        address: String,
+    },
+    /// They answer, and have no such topic.
+    #[error("the brokers answer, and have no topic {topic}: {advice}")]
+    NoTopic {
+        /// The topic.
+        topic: String,
+        /// What to do.
+        advice: String,
+    },
     /// They answer, but with an error about the topic.
     #[error("the brokers answer, but not for topic {topic}: {reason}; check its name")]
     Topic {
@@ -84,7 +107,9 @@ pub enum LookError {
     #[error("{0}")]
     Denied(String),
     /// A partition that is asked for does not exist.
-    #[error("topic {topic} has no partition {partition}: it has {partitions}")]
+    #[error(
+        "topic {topic} has no partition {partition}: it has {partitions}, numbered from 0; correct --partitions"
+    )]
     Partition {
         /// The topic.
         topic: String,
@@ -166,6 +191,9 @@ pub fn look(
     }
     let is_unread = looked.values().all(|looked| !looked.is_read);
     if let Some(reason) = consumer.context().0.reason().filter(|_| is_unread) {
+        if let Some(address) = consumer.context().0.unreachable_other(&config.brokers) {
+            return Err(LookError::Advertised { brokers: config.brokers.clone(), address });
+        }
         return Err(LookError::Brokers { brokers: config.brokers.clone(), reason });
     }
     let unknown = Looked { oldest: 0, next: 0, is_read: false };
@@ -197,6 +225,13 @@ fn describe(
     let described = described.ok_or_else(|| no_topic("it is not there".to_owned()))?;
     if let Some(error) = described.error() {
         let code = RDKafkaErrorCode::from(error);
+        if matches!(
+            code,
+            RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition
+        ) {
+            let (topic, advice) = (topic.to_owned(), others_than(topic, consumer));
+            return Err(LookError::NoTopic { topic, advice });
+        }
         return Err(Right::missing(code).map_or_else(
             || no_topic(code.to_string()),
             |right| LookError::Denied(denied(config, right)),
@@ -244,6 +279,30 @@ fn describe(
     }
     let silent = all.into_iter().filter(|partition| !looked.contains_key(partition)).collect();
     Ok((looked, silent))
+}
+
+/// What to do about a topic that is not there, with the names of those that are.
+fn others_than(topic: &str, consumer: &BaseConsumer<LookContext>) -> String {
+    let Ok(metadata) = consumer.fetch_metadata(None, ANSWER_LIMIT) else {
+        return "check its name".to_owned();
+    };
+    let names = metadata.topics().iter().map(MetadataTopic::name);
+    // Kafka's own.
+    let mut names: Vec<&str> =
+        names.filter(|name| !name.starts_with("__") && *name != topic).collect();
+    names.sort_unstable();
+    if let Some(meant) = nearest(topic, names.iter().copied()) {
+        return format!("did you mean {meant}?");
+    }
+    let more = names.len().saturating_sub(NAMED_TOPICS);
+    names.truncate(NAMED_TOPICS);
+    match (names.is_empty(), more) {
+        (true, _) => {
+            "nor any other that we may see; has the collector written to it yet?".to_owned()
+        }
+        (false, 0) => format!("those are {}", names.join(", ")),
+        (false, more) => format!("those are {} and {more} more", names.join(", ")),
+    }
 }
 
 /// The offsets of partitions with one leader, as far as it answers for them.
@@ -309,10 +368,20 @@ fn failed(
         }
     }
     let brokers = config.brokers.clone();
+    if let Some(address) = consumer.context().0.unreachable_other(&brokers) {
+        return LookError::Advertised { brokers, address };
+    }
     match consumer.context().0.reason() {
         Some(reason) => LookError::Brokers { brokers, reason },
-        None if code == Some(RDKafkaErrorCode::OperationTimedOut) => {
-            LookError::Brokers { brokers, reason: error.to_string() }
+        None if code.is_some_and(concerns_connections)
+            || code == Some(RDKafkaErrorCode::OperationTimedOut) =>
+        {
+            let seconds = ANSWER_LIMIT.as_secs();
+            let reason = format!(
+                "no answer came within {seconds} s; does the broker hang, or is something other than \
+                 Kafka listening there?"
+            );
+            LookError::Brokers { brokers, reason }
         }
         None => LookError::Topic { topic: config.topic.clone(), reason: error.to_string() },
     }

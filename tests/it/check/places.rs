@@ -239,7 +239,7 @@ async fn check_looks_at_the_topic_and_what_is_newest_in_it() {
     assert!(text.contains("no partition 7: it has 3"), "{text}");
     assert_eq!(code, Some(1));
     let (text, code) = check("flowz", "").await;
-    assert!(text.contains("not for topic flowz"), "{text}");
+    assert!(text.contains("have no topic flowz: did you mean flows?"), "{text}");
     assert_eq!(code, Some(1));
 
     let (output, _) =

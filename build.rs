@@ -11,7 +11,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     for file in files {
         println!("cargo::rerun-if-changed={file}");
     }
-    if env::var("CARGO_CFG_TARGET_OS")? == "linux" && env::var("CARGO_CFG_TARGET_ENV")? == "gnu" {
+    // As in src/main.rs. With musl on 32 bits, C calls a function of another name, for its times of 64 bits.
+    let libc = env::var("CARGO_CFG_TARGET_ENV")?;
+    let is_64_bit = env::var("CARGO_CFG_TARGET_POINTER_WIDTH")? == "64";
+    if env::var("CARGO_CFG_TARGET_OS")? == "linux" && (libc == "gnu" || libc == "musl" && is_64_bit)
+    {
         for function in ["cnd_init", "cnd_timedwait"] {
             println!("cargo::rustc-link-arg-bins=-Wl,--wrap={function}");
         }

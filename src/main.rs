@@ -3,7 +3,10 @@
 
 mod exit;
 mod signals;
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_env = "gnu", all(target_env = "musl", target_pointer_width = "64"))
+))]
 mod waits;
 
 use std::{

@@ -7,7 +7,7 @@
 //! which only librdkafka uses. They create condition variables that follow the monotonic clock, and
 //! translate the end of a wait.
 //!
-//! This is sound because a `cnd_t` is a `pthread_cond_t`, both in glibc and in librdkafka's own
+//! This is sound because a `cnd_t` is a `pthread_cond_t`, in glibc, in musl and in librdkafka's own
 //! replacement for C11 threads, and because librdkafka keeps waiting if a wait ends early
 //! (`cnd_timedwait_ms` measures the rest by the monotonic clock).
 #![allow(unsafe_code)]
@@ -16,7 +16,7 @@ use std::{ffi::c_int, mem::MaybeUninit, time::Duration};
 
 use libc::{
     CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, clockid_t, pthread_cond_init, pthread_cond_t,
-    pthread_condattr_init, pthread_condattr_setclock, pthread_mutex_t, time_t, timespec,
+    pthread_condattr_init, pthread_condattr_setclock, pthread_mutex_t, timespec,
 };
 
 /// How long one wait may take: if the clock is set between librdkafka's reading of it and ours, the
@@ -55,11 +55,15 @@ unsafe extern "C" fn __wrap_cnd_timedwait(
     mutex: *mut pthread_mutex_t,
     until: *const timespec,
 ) -> c_int {
-    // SAFETY: the caller guarantees what the wrapped function requires; `until` is valid.
+    // SAFETY: the caller guarantees what the wrapped function requires; `until` is valid, or null in musl,
+    // whose `cnd_wait` is this function without an end.
     unsafe {
+        if until.is_null() {
+            return __real_cnd_timedwait(condition, mutex, until);
+        }
         let left = since_start(&*until).saturating_sub(since_start(&now(CLOCK_REALTIME)));
         let end = since_start(&now(CLOCK_MONOTONIC)) + left.min(LONGEST_WAIT);
-        let end = timespec { tv_sec: end.as_secs() as time_t, tv_nsec: end.subsec_nanos().into() };
+        let end = timespec { tv_sec: end.as_secs() as _, tv_nsec: end.subsec_nanos().into() };
         __real_cnd_timedwait(condition, mutex, &raw const end)
     }
 }

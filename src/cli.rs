@@ -7,6 +7,7 @@ mod flags;
 mod pages;
 mod read;
 mod sources;
+mod top;
 mod values;
 
 pub use flags::{

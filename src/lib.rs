@@ -60,6 +60,7 @@ pub mod state_dir;
 pub mod tables;
 pub mod text_file;
 pub mod threads;
+pub mod top;
 pub mod traffic;
 pub mod units;
 pub mod version;

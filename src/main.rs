@@ -27,7 +27,7 @@ use flow_exporter::{
     health::Health,
     log::{self, Log},
     metrics::Metrics,
-    reload,
+    reload, top,
 };
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
@@ -79,8 +79,9 @@ fn run(log: &Log, metrics: Arc<Metrics>) -> ExitCode {
             return refuse(log, &format!("{line}; see flow-exporter --help"));
         }
     };
-    let counts = matches!(cli.command, None | Some(Command::Demo(_)));
-    let signals = if counts {
+    // The other commands end at once.
+    let ends_in_order = matches!(cli.command, None | Some(Command::Demo(_) | Command::Top(_)));
+    let signals = if ends_in_order {
         Some(signals)
     } else {
         signals::end_by(signals, runtime.handle());
@@ -88,6 +89,10 @@ fn run(log: &Log, metrics: Arc<Metrics>) -> ExitCode {
     };
     let done = match cli.command {
         Some(Command::State(flags)) => return state(log, &flags.action),
+        Some(Command::Top(flags)) => signals.context("the signals are taken").and_then(|signals| {
+            let stop = signals.handle(runtime.handle(), log.clone(), None);
+            runtime.block_on(top::run(flags.into(), stop)).map(|()| true)
+        }),
         Some(Command::Completions { shell }) => return print(log, &cli::completions(shell)),
         Some(Command::Man { directory }) => {
             return match cli::write_man_pages(&directory) {

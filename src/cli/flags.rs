@@ -21,6 +21,7 @@ use crate::{
 
 use super::{
     sources::Sources,
+    top::TopFlags,
     values::{self, LogLevel},
 };
 
@@ -66,6 +67,11 @@ pub enum Command {
     /// Asks at the address that its own --addr or `FLOW_EXPORTER_ADDR` names. Exits with 0 (healthy),
     /// 1 (not) or 2 (wrong configuration).
     Health(HealthFlags),
+    /// Show the traffic of a running flow-exporter in the terminal.
+    ///
+    /// Asks its API for what the page at / shows: rates, the heaviest values of each label, and how the
+    /// program is. Where there is no terminal, or with --once, prints that once as plain text.
+    Top(TopFlags),
     /// Print the completions of a shell, to be put where it looks for them.
     ///
     /// Packages install them. By hand, for the bash of one user:

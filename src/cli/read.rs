@@ -83,7 +83,12 @@ impl Cli {
             Some(Command::Check(flags)) => flags.count.common.sources = sources,
             Some(Command::Demo(flags)) => flags.common.sources = sources,
             Some(Command::Health(flags)) => flags.sources = sources,
-            Some(Command::State(_) | Command::Completions { .. } | Command::Man { .. }) => {}
+            Some(
+                Command::State(_)
+                | Command::Top(_)
+                | Command::Completions { .. }
+                | Command::Man { .. },
+            ) => {}
         }
     }
 }

@@ -36,5 +36,6 @@ mod sinks;
 mod supervision;
 mod tables;
 mod text;
+mod top;
 mod traffic;
 mod views;

@@ -30,4 +30,5 @@ mod secrets;
 mod state;
 mod tables;
 mod time;
+mod top;
 mod views;

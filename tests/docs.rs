@@ -198,13 +198,15 @@ fn commands(line: &str) -> impl Iterator<Item = Vec<&str>> {
 fn the_program_takes_every_command_line_in_the_documents() {
     let mut taken = 0;
     for (name, text) in documents() {
-        let mut is_fenced = false;
+        let mut fence = None;
         for line in text.replace("\\\n", " ").lines() {
-            if line.trim_start().starts_with("```") {
-                is_fenced = !is_fenced;
+            if let Some(language) = line.trim_start().strip_prefix("```") {
+                fence = fence.is_none().then_some(language);
                 continue;
             }
-            if !is_fenced && !line.starts_with("    ") {
+            // What is said, rather than typed.
+            let is_text = fence == Some("text");
+            if is_text || fence.is_none() && !line.starts_with("    ") {
                 continue;
             }
             for words in commands(line) {

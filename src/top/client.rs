@@ -9,9 +9,8 @@ use serde::de::DeserializeOwned;
 use crate::text_file;
 
 use super::{
-    TopConfig,
-    screen::Question,
-    told::{Status, Traffic, Views},
+    config::TopConfig,
+    told::{Answers, Question, Views},
     words::clean,
 };
 
@@ -21,15 +20,6 @@ const LIMIT: Duration = Duration::from_secs(20);
 const ANSWER_BYTES: usize = 8 << 20;
 /// How much is shown of an answer that refuses, in characters.
 const WORDS: usize = 300;
-
-/// What a process tells at one moment.
-#[derive(Debug)]
-pub struct Answers {
-    /// What was asked for, if it was traffic.
-    pub traffic: Option<Traffic>,
-    /// How the process is.
-    pub status: Status,
-}
 
 /// Asks one process.
 pub(super) struct Client {

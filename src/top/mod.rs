@@ -5,6 +5,7 @@
 //! file has the terminal and the time.
 
 mod client;
+mod config;
 mod draw;
 mod keyboard;
 mod screen;
@@ -15,9 +16,7 @@ use std::{
     env,
     future::{Future, pending},
     io::{self, IsTerminal as _, Write},
-    path::PathBuf,
     pin::Pin,
-    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -28,27 +27,13 @@ use ratatui::{
 };
 use tokio::time::{Instant, sleep_until};
 
-use client::{Answers, Client};
+use client::Client;
 use keyboard::Keyboard;
 
+pub use config::TopConfig;
 pub use draw::{Colours, draw, head, table};
-pub use screen::{Question, Screen, Tab, Wish};
-pub use told::{Status, Traffic, Views};
-
-/// What is looked at, and how.
-#[derive(Debug, Clone)]
-pub struct TopConfig {
-    /// Where the process serves.
-    pub url: reqwest::Url,
-    /// Who asks: a name and the file with the password.
-    pub credentials: Option<(String, PathBuf)>,
-    /// A file with certificates of authorities to trust, beside the system's.
-    pub ca_file: Option<PathBuf>,
-    /// The time between two questions.
-    pub delay: Duration,
-    /// Whether to print it once, as plain text.
-    pub is_once: bool,
-}
+pub use screen::{Screen, Tab, Wish};
+pub use told::{Answers, Question, Status, Traffic, Views};
 
 /// The width of plain text, in columns; that of lists, in which there are sentences, is larger.
 const PLAIN_WIDTH: u16 = 100;
@@ -134,7 +119,7 @@ async fn plain(client: &Client, screen: &mut Screen) -> anyhow::Result<String> {
         }
         if tab == 0 {
             out += &lines(PLAIN_WIDTH, draw::HEAD_ROWS, |area, buffer| {
-                head(screen, &Colours::NONE, area, buffer)
+                head(screen, &Colours::NONE, area, buffer);
             });
         }
         let rows = screen.rows().min(PLAIN_ROWS);

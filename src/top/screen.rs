@@ -5,8 +5,7 @@ use std::time::Duration;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::{
-    client::Answers,
-    told::{Status, Traffic, View, Views},
+    told::{Answers, Question, Status, Traffic, View, Views},
     words::{class_name, label_name, unit_name, value_name},
 };
 
@@ -40,10 +39,6 @@ const PAGE: usize = 10;
 /// The most letters of a search, and filters: as many as the API takes.
 const SEARCH_LETTERS: usize = 100;
 const FILTERS: usize = 16;
-
-/// What is asked of `/api/v1/traffic`: parameters and values.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question(pub Vec<(&'static str, String)>);
 
 /// A table.
 #[derive(Debug, Clone, PartialEq, Eq)]

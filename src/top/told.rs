@@ -1,9 +1,22 @@
-//! What the API tells (docs/api.md), as far as it is shown. All texts are as they came: what draws them
+//! What the API is asked and tells (docs/api.md), as far as it is shown. All texts are as they came: what draws them
 //! cleans them.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+
+/// What is asked of `/api/v1/traffic`: parameters and values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question(pub Vec<(&'static str, String)>);
+
+/// What a process tells at one moment.
+#[derive(Debug)]
+pub struct Answers {
+    /// What was asked for, if it was traffic.
+    pub traffic: Option<Traffic>,
+    /// How the process is.
+    pub status: Status,
+}
 
 /// Which views there are.
 #[derive(Debug, Clone, Deserialize)]

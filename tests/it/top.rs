@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use flow_exporter::top::{Colours, Question, Screen, Views, Wish, draw};
 use ratatui::{
-    buffer::Buffer,
+    buffer::{Buffer, Cell},
     crossterm::event::{KeyCode, KeyEvent, KeyModifiers},
     layout::Rect,
 };
@@ -39,8 +39,7 @@ fn drawn(screen: &Screen, width: u16, height: u16) -> Vec<String> {
     let mut buffer = Buffer::empty(area);
     draw(screen, &Colours::NONE, area, &mut buffer);
     let rows = buffer.content().chunks(width.into());
-    rows.map(|row| row.iter().map(|cell| cell.symbol()).collect::<String>().trim_end().to_owned())
-        .collect()
+    rows.map(|row| row.iter().map(Cell::symbol).collect::<String>().trim_end().to_owned()).collect()
 }
 
 fn press(screen: &mut Screen, keys: &str) -> Wish {

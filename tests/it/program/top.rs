@@ -112,10 +112,10 @@ impl Terminal {
         let end = Instant::now() + LIMIT;
         while !String::from_utf8_lossy(&self.all).contains(words) {
             let left = end.saturating_duration_since(Instant::now());
-            match self.shown.recv_timeout(left) {
-                Ok(more) => self.all.extend(more),
-                Err(_) => panic!("{words} in {}", String::from_utf8_lossy(&self.all)),
-            }
+            let more = self.shown.recv_timeout(left).unwrap_or_else(|error| {
+                panic!("{error}: {words} in {}", String::from_utf8_lossy(&self.all))
+            });
+            self.all.extend(more);
         }
         self.all.clear();
     }

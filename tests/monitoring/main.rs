@@ -248,12 +248,39 @@ fn text(value: &Value) -> &str {
 #[test]
 fn the_compose_file_loads_the_dashboards() {
     let compose = shipped("docker-compose.yml");
-    assert!(compose.contains("./compose/grafana/dashboards:/var/lib/grafana/dashboards:ro"));
+    let folder = "/var/lib/grafana/dashboards";
+    assert!(compose.contains(&format!("./compose/grafana/dashboards:{folder}:ro")));
     let provider = shipped("compose/grafana/provisioning/dashboards/flow-exporter.yml");
-    assert!(provider.contains("path: /var/lib/grafana/dashboards"));
-    let home = "/var/lib/grafana/dashboards/";
-    assert!(compose.contains(&format!("HOME_DASHBOARD_PATH: {home}traffic.json")));
+    assert!(provider.contains(&format!("path: {folder}")));
+    assert!(compose.contains(&format!("HOME_DASHBOARD_PATH: {folder}/traffic.json")));
     assert!(repository().join("compose/grafana/dashboards/traffic.json").exists());
-    assert!(compose.contains("./compose/flow-exporter:/etc/flow-exporter:ro"));
-    assert!(compose.contains("--config=/etc/flow-exporter/views.yml"));
+}
+
+/// What flow-exporter counts there is what the dashboards show, and what its arguments name is mounted.
+#[test]
+fn the_compose_files_count_what_the_dashboards_show() {
+    let mounts = shipped("docker-compose.yml");
+    let mounts: Vec<_> = mounts
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- ./")?.strip_suffix(":ro")?.split_once(':'))
+        .collect();
+    for file in ["docker-compose.yml", "compose/collect.yml"] {
+        let text = shipped(file);
+        assert!(text.contains("- --config=/etc/flow-exporter/views.yml"), "{file}");
+        let arguments = text.lines().filter_map(|line| line.trim().strip_prefix("- --"));
+        let values =
+            arguments.filter_map(|argument| argument.split_once('=')).map(|(_, value)| value);
+        for path in values
+            .flat_map(|value| value.split(','))
+            .filter(|value| value.starts_with("/etc/flow-exporter"))
+        {
+            let below = |folder: &str| {
+                path.strip_prefix(folder).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            let mounted = mounts.iter().find_map(|(from, to)| Some((from, below(to)?)));
+            let (from, rest) = mounted.unwrap_or_else(|| panic!("{file}: {path} is not mounted"));
+            let here = repository().join(format!("{from}{rest}"));
+            assert!(here.exists(), "{file}: {path} is {}, which is not there", here.display());
+        }
+    }
 }

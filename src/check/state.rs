@@ -12,6 +12,9 @@ use crate::{
 
 use super::found::Found;
 
+/// With less than this on the disk, a process soon has no room for what it counts.
+const LEAST_FREE_BYTES: u64 = 4 << 20;
+
 /// Looks at the directory without changing anything in it. With an `identity`, counts of it would be
 /// kept there; brokers say that they are of this `cluster`.
 pub(super) fn look_at(
@@ -58,6 +61,19 @@ fn may_write(directory: &Path) -> Result<String, String> {
             place.display()
         )
     })?;
+    // Not every file system says how much there is.
+    if let Ok(disk) = rustix::fs::statvfs(place)
+        && disk.f_blocks > 0
+        && let free = disk.f_bavail.saturating_mul(disk.f_frsize)
+        && free < LEAST_FREE_BYTES
+    {
+        return Err(format!(
+            "the disk of {} has {} kB left, and nothing is published that can't be written: make room, or \
+             give another --state-dir",
+            place.display(),
+            free / 1000
+        ));
+    }
     let finding = if directory.exists() { "it can be written to" } else { "it can be created" };
     Ok(finding.to_owned())
 }

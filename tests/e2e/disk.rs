@@ -11,7 +11,7 @@ use std::{
 use tempfile::TempDir;
 
 use testkit::{
-    exporter::{Exporter, count, push},
+    exporter::{Exporter, count, program, push},
     produce::{Flows, Producer, unnamed},
     query,
     series::compare,
@@ -49,6 +49,15 @@ fn on_a_full_disk_it_counts_without_publishing_and_loses_nothing() {
             ready => Err(format!("{ready:?}")),
         }
     });
+    let output = Command::new(program())
+        .arg("check")
+        .args(&arguments)
+        .arg(format!("--addr={}:9590", unused_address()))
+        .output()
+        .expect("flow-exporter runs");
+    let said = String::from_utf8(output.stdout).expect("text");
+    assert!(said.contains(" kB left, and nothing is published that can't be written"), "{said}");
+    assert_eq!(output.status.code(), Some(1), "{said}");
     let published = exporter.page().totals();
     let unpublished = |exporter: &Exporter| {
         compare(&published, &exporter.page().totals()).expect("nothing changes on the page");

@@ -15,6 +15,17 @@ use testkit::{
 const TOPIC: &str = "pmacct.acct";
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// What `check` writes with these arguments, and its exit code.
+fn check(arguments: &[String]) -> (String, Option<i32>) {
+    let output = Command::new(program())
+        .arg("check")
+        .args(arguments)
+        .args([format!("--addr={}:9590", unused_address()), "--state-dir=none".to_owned()])
+        .output()
+        .expect("flow-exporter runs");
+    (String::from_utf8(output.stdout).expect("text"), output.status.code())
+}
+
 /// The reason stays visible although librdkafka keeps reporting that all brokers are down.
 #[test]
 fn the_reason_why_a_secured_broker_refuses_us_is_shown() {
@@ -43,7 +54,10 @@ fn the_reason_why_a_secured_broker_refuses_us_is_shown() {
         ),
         (tls_brokers, settings(&["security.protocol=ssl"]), "certificate verify failed"),
     ] {
-        let exporter = Exporter::start(&[count(brokers, TOPIC), settings].concat());
+        let arguments = [count(brokers, TOPIC), settings].concat();
+        let (said, code) = check(&arguments);
+        assert!(said.contains(reason) && code == Some(1), "{code:?}: {said}");
+        let exporter = Exporter::start(&arguments);
         exporter.wait_until_it_says(reason, LIMIT);
         let down = |exporter: &Exporter| {
             let page = exporter.page();

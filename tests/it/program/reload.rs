@@ -20,6 +20,7 @@ use testkit::{
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SUCCESSFUL: &str = "flow_exporter_config_last_reload_successful";
+const WEB_SUCCESSFUL: &str = "flow_exporter_web_config_last_reload_successful";
 
 /// A configuration file, in a directory for other files of a test.
 struct Files(TempDir);
@@ -292,4 +293,40 @@ fn a_hangup_ends_no_process_that_is_yet_to_read_its_configuration() {
 /// Opens a pipe once it has a reader.
 fn open_for_writing(pipe: &Path) -> fs::File {
     fs::OpenOptions::new().write(true).open(pipe).unwrap()
+}
+
+#[test]
+fn a_reload_reads_the_web_configuration_and_is_refused_if_that_cannot_be_used() {
+    let files = Files::new();
+    fs::write(files.path("flows.json"), "").unwrap();
+    let headers = |value: &str| {
+        let text = format!("http_server_config: {{headers: {{X-Frame-Options: {value}}}}}\n");
+        fs::write(files.path("web.yml"), text).unwrap();
+    };
+    headers("deny");
+    let arguments = [
+        format!("--input={}", files.path("flows.json").display()),
+        format!("--web.config.file={}", files.path("web.yml").display()),
+        "--asn=64512".to_owned(),
+        "--as-names=none".to_owned(),
+    ];
+    let exporter = Exporter::start(&arguments);
+    assert_eq!(exporter.reload(), Ok("Reloaded.\nnothing has changed\n".to_owned()));
+    headers("allow");
+    let expected = "line 1: http_server_config.headers.X-Frame-Options: give deny or sameorigin";
+    for _ in 0..2 {
+        let refused = exporter.reload().unwrap_err();
+        assert!(refused.contains(" 400 ") && refused.contains(expected), "{refused}");
+    }
+    let page = exporter.page();
+    assert_eq!((page.sum(SUCCESSFUL), page.sum(WEB_SUCCESSFUL)), (0, 0));
+    let ready = http::get(&exporter.page_url().replace("/metrics", "/-/ready")).unwrap();
+    assert!(ready.contains("web configuration: degraded: ") && ready.contains(expected), "{ready}");
+    headers("sameorigin");
+    exporter.reload().unwrap();
+    let page = exporter.page();
+    assert_eq!((page.sum(SUCCESSFUL), page.sum(WEB_SUCCESSFUL)), (1, 1));
+    let log = exporter.log();
+    assert_eq!(log.matches("what was read before stays in force").count(), 1, "{log}");
+    assert!(exporter.stop().success());
 }

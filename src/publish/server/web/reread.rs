@@ -136,7 +136,7 @@ impl Web {
         }
     }
 
-    /// Reads the file, whether it has changed or not.
+    /// Reads the file if it has changed, or could not be used.
     ///
     /// # Errors
     /// If it can't be used: what was in force stays so.
@@ -158,11 +158,12 @@ impl Web {
 }
 
 impl File {
-    /// Reads the file again if it has changed since, or in any case. Each look sees what was written
-    /// before it was asked for; those who ask meanwhile share one.
-    async fn look(&self, newest: &watch::Sender<Arc<WebConfig>>, always: bool) {
+    /// Reads the file again if it has changed since, or if it could not be used and is `retried`. Each look
+    /// sees what was written before it was asked for; those who ask meanwhile share one.
+    async fn look(&self, newest: &watch::Sender<Arc<WebConfig>>, retried: bool) {
         let asked = Instant::now();
         let mut looking = self.looking.lock().await;
+        let always = retried && looking.error.is_some();
         if !always && looking.began.is_some_and(|began| began > asked) {
             return;
         }

@@ -207,9 +207,13 @@ impl Directory {
     }
 
     /// By what a file is known again; `None` where nothing has the name.
+    #[allow(clippy::useless_conversion, reason = "the nanoseconds are u32 on 32 bits")]
     pub(in crate::journal) fn stamp(&self, name: &str) -> Option<Stamp> {
         let found = self.look_up(name).ok()??;
-        Some(Stamp { length: found.st_size, modified: (found.st_mtime, found.st_mtime_nsec) })
+        Some(Stamp {
+            length: found.st_size,
+            modified: (found.st_mtime, found.st_mtime_nsec.into()),
+        })
     }
 
     /// Removes what an interrupted process had not finished.

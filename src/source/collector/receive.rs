@@ -4,6 +4,7 @@ use std::{
     io::{self, IoSliceMut},
     net::{IpAddr, SocketAddr, UdpSocket},
     os::fd::AsRawFd as _,
+    time::Duration,
 };
 
 use nix::{
@@ -98,7 +99,7 @@ fn control(message: &RecvMsg<'_, '_, SockaddrStorage>) -> (Option<UnixMs>, Optio
     for control in message.cmsgs().into_iter().flatten() {
         match control {
             ControlMessageOwned::ScmTimestampns(at) => {
-                time = Some(UnixMs::new(at.tv_sec() * 1000 + at.tv_nsec() / 1_000_000));
+                time = Some(UnixMs::new(Duration::from(at).as_millis() as i64));
             }
             ControlMessageOwned::RxqOvfl(count) => dropped = Some(count),
             _ => {}

@@ -282,12 +282,20 @@ impl Formats {
     }
 }
 
-/// Whether a message is Avro. JSON's first byte would be a negative length or number.
+/// Whether a message is Avro. JSON's first byte would be a negative length or number; or white space, which
+/// is also the length of a text that may begin with a brace. But then JSON's last byte would be the end of a
+/// negative number.
 fn is_avro(framing: AvroFraming, payload: &[u8]) -> bool {
     match framing {
         AvroFraming::Bare => {
             let text = payload.strip_prefix("\u{feff}".as_bytes()).unwrap_or(payload);
-            !matches!(text.trim_ascii_start().first(), None | Some(b'{' | b'['))
+            match text {
+                [] | [b'{' | b'[', ..] => false,
+                [b' ' | b'\t' | b'\r' | b'\n', ..] => {
+                    !matches!(text.trim_ascii(), [] | [b'{', .., b'}'] | [b'[', .., b']'])
+                }
+                _ => true,
+            }
         }
         AvroFraming::Registry => framed_id(payload).is_some(),
     }

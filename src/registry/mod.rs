@@ -58,6 +58,8 @@ pub struct Registry {
     /// Ids that the registry does not know, with when they are to be asked for again.
     unknown: BTreeMap<u32, Instant>,
     backoff: Backoff,
+    /// The id that got no answer last.
+    silent: u32,
 }
 
 /// When to ask again.
@@ -89,7 +91,7 @@ impl Registry {
         let notify = Arc::clone(&wanted);
         schemas.ask_with(Arc::new(move || notify.notify_one()));
         let (unknown, backoff) = (BTreeMap::new(), Backoff::new(BACKOFF));
-        Ok(Registry { name, client, schemas, cache, wanted, unknown, backoff })
+        Ok(Registry { name, client, schemas, cache, wanted, unknown, backoff, silent: 0 })
     }
 
     /// The registry's URL, for people.
@@ -155,7 +157,11 @@ impl Registry {
         self.forget();
         let mut trouble = None;
         let mut is_doubted = false;
-        for id in self.schemas.wanted() {
+        // One that is never answered does not keep those behind it waiting.
+        let mut wanted = self.schemas.wanted();
+        let behind = wanted.partition_point(|id| *id <= self.silent);
+        wanted.rotate_left(behind);
+        for id in wanted {
             metrics.schemas_wanted.set(self.schemas.wanted().len() as i64);
             let counted = |result| metrics.schema_requests.with_label_values(&[result]).inc();
             match self.client.ask(id).await {
@@ -188,6 +194,7 @@ impl Registry {
                     counted("failed");
                     trouble = Some((id, what));
                     if !is_answer {
+                        self.silent = id;
                         break;
                     }
                 }

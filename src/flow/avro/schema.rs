@@ -119,7 +119,12 @@ impl Parser {
             Value::Array(branches) => {
                 let branches: Result<Box<[_]>, _> =
                     branches.iter().map(|each| self.parse(each, namespace, depth + 1)).collect();
-                self.add(Type::Union(branches?))
+                let branches = branches?;
+                let is_union = |id: &TypeId| matches!(self.types[id.0 as usize], Type::Union(_));
+                if branches.iter().any(is_union) {
+                    return Err(SchemaError::Incomplete("a union is directly within a union"));
+                }
+                self.add(Type::Union(branches))
             }
             Value::Object(object) => match object.get("type") {
                 Some(Value::String(name)) => self.complex(name, object, namespace, depth),

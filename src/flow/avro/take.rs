@@ -42,10 +42,6 @@ impl Reader<'_> {
         match schema.of(id) {
             Type::Union(branches) => {
                 let branch = *self.choice(branches)?;
-                // Unions hold no unions.
-                if matches!(schema.of(branch), Type::Union(_)) {
-                    return Err(DataError);
-                }
                 self.take_value(schema, branch, target, values)
             }
             Type::Null => Ok(()),

@@ -246,6 +246,9 @@ fn json_and_avro_of_one_topic_are_told_apart_by_message() {
     for text in PMACCT.iter().filter(|text| !text.starts_with("what")) {
         assert_eq!(name(text.as_bytes()), "pmacct", "{text}");
     }
+    // White space may be the length of a text, which begins with a brace; and be in front of JSON.
+    assert_eq!(name(b"\n{edge\x02\x04"), "pmacct-avro");
+    assert_eq!(name(b"\n{\"as_src\": 1}\n"), "pmacct");
     let messages: [&[u8]; 3] = [json.as_bytes(), &avro, br#"{"IN_BYTES": 3, "SRC_AS": 64512}"#];
     let (counts, malformed) = count(counting_avro(PMACCT_SCHEMA), &messages);
     assert_eq!((counts.counted.flows, malformed), (3, vec![]));
@@ -323,6 +326,7 @@ fn schemas_that_can_not_be_used_are_refused() {
         (r#""string""#.to_owned(), SchemaError::NoRecord),
         (r#"["null"]"#.to_owned(), SchemaError::NoRecord),
         ("{}".to_owned(), incomplete("a type says no \"type\"")),
+        (record(r#"["null", ["int"]]"#), incomplete("a union is directly within a union")),
         (record("7"), incomplete("a type is neither a name, an object nor an array")),
         (record(r#"{"type": "array"}"#), incomplete("an array says no \"items\"")),
         (

@@ -80,6 +80,22 @@ fn a_partition_waits_at_a_message_until_the_registry_says_its_schema_and_a_resta
 }
 
 #[test]
+fn an_id_without_an_answer_keeps_no_other_waiting() {
+    let cluster = cluster(2);
+    let registry = SchemaRegistry::start(&[(7, FLOWS)]);
+    registry.keep_silent_about(5);
+    let mut producer = producer(&cluster);
+    producer.send(0, &avro(5, 1));
+    producer.flush();
+    let exporter = start(&cluster, &registry, &["--workers=1"]);
+    exporter.wait_until_it_says("does not say what the schema 5 is", LIMIT);
+    producer.send(1, &avro(7, 10));
+    producer.flush();
+    exporter.wait_for_sum(RECEIVED, 10, LIMIT);
+    exporter.wait_until_it_says("does not say what the schema 5 is", LIMIT);
+}
+
+#[test]
 fn a_partition_that_waits_holds_back_the_samples_of_its_time() {
     let cluster = cluster(1);
     let registry = SchemaRegistry::away();

@@ -35,6 +35,8 @@ enum Mode {
 struct State {
     schemas: BTreeMap<u32, String>,
     mode: Mode,
+    /// Closes the connections on which this is asked for.
+    silent: Option<u32>,
     /// Ids that were asked for, each with the `Authorization` of the request.
     requests: Vec<(u32, Option<String>)>,
 }
@@ -45,7 +47,8 @@ impl SchemaRegistry {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (schemas, requests) = (BTreeMap::new(), Vec::new());
-        let state = Arc::new(Mutex::new(State { schemas, mode: Mode::Away, requests }));
+        let state =
+            Arc::new(Mutex::new(State { schemas, mode: Mode::Away, silent: None, requests }));
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -80,6 +83,11 @@ impl SchemaRegistry {
     /// Adds an answer for an id.
     pub fn register_as(&self, id: u32, answer: String) {
         self.state.lock().unwrap().schemas.insert(id, answer);
+    }
+
+    /// Has it never answer to this id.
+    pub fn keep_silent_about(&self, id: u32) {
+        self.state.lock().unwrap().silent = Some(id);
     }
 
     /// Has it answer this to everything.
@@ -150,6 +158,7 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) {
     state.requests.extend(id.map(|id| (id, authorization)));
     let (status, body) = match (&state.mode, id.and_then(|id| state.schemas.get(&id))) {
         (Mode::Away, _) => return,
+        _ if id.is_some() && id == state.silent => return,
         (Mode::Failing(status, body), _) => (*status, body.clone()),
         (Mode::Up, Some(answer)) => (200, answer.clone()),
         (Mode::Up, None) => {

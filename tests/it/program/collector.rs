@@ -12,7 +12,6 @@ use testkit::{
     exporter::{Exporter, program},
     http,
     netflow::{Message, Template, V5, V5Flow, Value},
-    page::Page,
     servers::{unused_address, wait_for},
 };
 
@@ -324,53 +323,6 @@ fn an_address_that_is_taken_ends_the_start_with_what_to_do() {
     assert_eq!(output.status.code(), Some(1), "{log}");
     assert!(log.contains("--collect: can't listen on"), "{log}");
     assert!(log.contains("stop the process that listens there"), "{log}");
-}
-
-/// What was sent, and what the page says of it.
-fn account(page: &Page, metric: &str, cause: &str) -> u64 {
-    page.sum_with(&format!("flow_exporter_collector_{metric}"), "cause", cause)
-}
-
-/// The journal has which flow comes next, so a restart knows what it missed.
-#[test]
-fn what_was_sent_is_what_was_counted_and_what_is_missing_whenever_the_process_is_killed() {
-    let (collector, directory) = (address(), tempfile::tempdir().unwrap());
-    let mut arguments = arguments(collector);
-    arguments.push(format!("--state-dir={}", directory.path().display()));
-    arguments.push("--remote-write-interval=1h".to_owned());
-    let mut router = Router::new(collector);
-    let mut exporter = Exporter::start(&arguments);
-    let mut missed = 0;
-    for crash in 1..=3 {
-        for _ in 0..500 {
-            router.send(1);
-        }
-        // Some is published, and the rest is lost with the process.
-        exporter.wait_for_more(BYTES, 0, LIMIT);
-        for _ in 0..crash * 10 {
-            router.send(1);
-        }
-        exporter.kill();
-        for _ in 0..7 {
-            // Nobody is there.
-            router.send(1);
-        }
-        exporter = Exporter::start(&arguments);
-        router.send(1);
-        wait_for("an account of all flows", LIMIT, || {
-            let page = exporter.page();
-            let now = account(&page, "missing_flows_total", "downtime");
-            let counted = page.sum(BYTES);
-            let sent = u64::from(router.sequence);
-            if now >= 7 && counted + missed + now == sent {
-                missed += now;
-                return Ok(());
-            }
-            Err(format!("{counted} counted, {missed} + {now} missing of {sent}"))
-        });
-        assert_eq!(account(&exporter.page(), "missing_flows_total", "lost"), 0);
-    }
-    assert!(exporter.stop().success());
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod identity;
 mod input;
 mod kafka;
 mod log;
+mod losses;
 mod pages;
 mod pipes;
 mod positions;

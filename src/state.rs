@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use crate::{
     cli::{StateAction, StateFlag},
     clock::UnixMs,
-    journal::{self, Repaired, SetAside},
+    journal::{self, Interim, Repaired, SetAside},
     ledger, state_dir,
 };
 
@@ -46,6 +46,9 @@ pub fn run(action: &StateAction, out: &mut dyn Write) -> anyhow::Result<()> {
                 bail!("{broken}");
             }
             checked?;
+            for (name, interim) in &report.interims {
+                tell_interim(name, interim, &mut out)?;
+            }
             writeln!(out, "sound")?;
             out.finish()
         }
@@ -71,6 +74,23 @@ pub fn run(action: &StateAction, out: &mut dyn Write) -> anyhow::Result<()> {
             }
             out.finish()
         }
+    }
+}
+
+fn tell_interim(name: &str, interim: &Interim, out: &mut dyn Write) -> io::Result<()> {
+    match interim {
+        Interim::Follows { bytes, sequence } => writeln!(
+            out,
+            "{name}: {bytes} bytes of counts behind the log, up to delta {sequence}, which the next start \
+             takes up"
+        ),
+        Interim::Void => writeln!(out, "{name}: void, the log has what it counted"),
+        // As after any crash in the middle of a write.
+        Interim::Broken => writeln!(
+            out,
+            "{name}: not whole, its write was interrupted or it was damaged; the next start removes it and \
+             continues from what is whole"
+        ),
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     error::{Broken, Error, io_error},
     fs::{Directory, LOCK},
     header::{self, Header},
+    interim::{self, Interim, Place},
     position::LogPosition,
     published_end::{self, PUBLISHED_END, PublishedEnd},
     retention_cursor,
@@ -67,6 +68,8 @@ pub struct Report {
     pub state: Option<State>,
     /// Where published deltas are missing.
     pub missing: Option<Broken>,
+    /// The interims, by the names of their files.
+    pub interims: Vec<(&'static str, Interim)>,
 }
 
 impl Report {
@@ -123,6 +126,7 @@ fn examine(
         broken_cursors: Vec::new(),
         state: None,
         missing: None,
+        interims: Vec::new(),
     };
     for (name, cursor) in retention_cursor::read_all(directory)? {
         match cursor {
@@ -140,6 +144,11 @@ fn examine(
         report.state = state;
     }
     let newest = report.segments.last();
+    let place = newest.and_then(|newest| {
+        let offset = newest.bytes - newest.torn_bytes;
+        Some(Place { number: newest.number, created: newest.created?, offset })
+    });
+    report.interims = interim::list(directory, place)?;
     let (name, end) = newest.map_or((PUBLISHED_END.to_owned(), 0), |newest| {
         (header::file_name(newest.number), newest.bytes)
     });

@@ -118,34 +118,84 @@ pub(super) struct Found {
     pub(super) broken: usize,
 }
 
-/// Reads the interims that follow this place in the log.
+/// What one file holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Interim {
+    /// So many bytes of records, which follow the log, up to this delta: a start takes them up.
+    Follows { bytes: usize, sequence: u64 },
+    /// What the log has already.
+    Void,
+    /// It is not whole: its write was interrupted, or it was damaged later.
+    Broken,
+}
+
+/// Says what the files hold, by their names, where the log ends at `place`. Changes nothing.
+pub(super) fn list(
+    directory: &Directory,
+    place: Option<Place>,
+) -> Result<Vec<(&'static str, Interim)>, Error> {
+    let mut all = Vec::new();
+    for name in NAMES {
+        all.extend(read_file(directory, name)?.map(|read| {
+            let interim = match read {
+                Read::Whole((of, sequence, records)) if Some(of) == place => {
+                    Interim::Follows { bytes: records.len(), sequence }
+                }
+                Read::Whole(_) => Interim::Void,
+                Read::Broken => Interim::Broken,
+            };
+            (name, interim)
+        }));
+    }
+    Ok(all)
+}
+
+/// Reads the interims that follow this place in the log. What is not whole is removed: nothing would
+/// ever be made of it.
 pub(super) fn read(directory: &Directory, place: Place) -> Result<Found, Error> {
     let mut newest = None;
     let mut broken = 0;
     for name in NAMES {
-        match read_one(directory, name) {
-            Ok((of, sequence, records)) if of == place => {
+        match read_file(directory, name)? {
+            Some(Read::Whole((of, sequence, records))) if of == place => {
                 newest = newest.max(Some((sequence, records)));
             }
-            // The log went on.
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error)
-                if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
-            {
+            // None, or the log went on.
+            None | Some(Read::Whole(_)) => {}
+            Some(Read::Broken) => {
                 broken += 1;
+                directory.remove(name)?;
             }
-            Err(error) => return Err(io_error("can't read", directory.path_of(name))(error)),
         }
     }
     Ok(Found { records: newest.map(|(_, records)| records), broken })
 }
 
 /// A file's place, sequence number and records.
+type File = (Place, u64, Vec<u8>);
+
+enum Read {
+    Whole(File),
+    Broken,
+}
+
+/// A file, if it is there.
+fn read_file(directory: &Directory, name: &str) -> Result<Option<Read>, Error> {
+    match read_one(directory, name) {
+        Ok(file) => Ok(Some(Read::Whole(file))),
+        Err(error) => match error.kind() {
+            ErrorKind::NotFound => Ok(None),
+            ErrorKind::InvalidData | ErrorKind::UnexpectedEof => Ok(Some(Read::Broken)),
+            _ => Err(io_error("can't read", directory.path_of(name))(error)),
+        },
+    }
+}
+
+/// What a file holds.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidData`] and [`ErrorKind::UnexpectedEof`] where it is not whole.
-fn read_one(directory: &Directory, name: &str) -> io::Result<(Place, u64, Vec<u8>)> {
+fn read_one(directory: &Directory, name: &str) -> io::Result<File> {
     let file = directory.read(name)?;
     let mut header = [0; HEADER_BYTES];
     file.read_exact_at(&mut header, 0)?;

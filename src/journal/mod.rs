@@ -59,6 +59,7 @@ pub use error::{Broken, Damage, Displacement, Error};
 pub use external_change::ExternalChange;
 pub use frame::{FORMAT_VERSION, RECORD_LIMIT_BYTES};
 pub use inspect::{Report, SegmentReport, is_held, show, verify};
+pub use interim::Interim;
 pub use log::{Log, Reader};
 pub use memory::{MEMORY_LIMIT_BYTES, MemoryJournal};
 pub use position::{LogPosition, Totals};

@@ -136,14 +136,30 @@ fn a_start_says_that_the_counts_of_the_last_seconds_are_damaged() {
         if are_there { Ok(()) } else { Err("not yet".to_owned()) }
     });
     exporter.kill();
+    let verified = || {
+        let output = Command::new(program())
+            .args(["state", "verify", "--state-dir"])
+            .arg(directory.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = verified();
+    assert!(said.contains("which the next start takes up") && said.ends_with("sound\n"), "{said}");
     for interim in &interims {
         let mut bytes = std::fs::read(interim).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(interim, bytes).unwrap();
     }
+    let said = verified();
+    assert_eq!(said.matches("not whole").count(), 2, "{said}");
     let exporter = Exporter::start(&arguments);
     exporter.wait_for_log("they were damaged", LIMIT);
-    assert!(exporter.stop().success());
+    // It is said once.
+    exporter.kill();
+    let said = verified();
+    assert!(!said.contains("not whole"), "{said}");
 }
 
 #[test]

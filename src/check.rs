@@ -165,9 +165,10 @@ fn nothing(config: &Config, is_read: bool) -> &'static str {
 /// embedded ones.
 fn names_of(config: &Config) -> Result<Arc<AsNames>, ConfigError> {
     match config.names.value.clone() {
-        NamesSource::Auto | NamesSource::Url(_) | NamesSource::Embedded => {
-            Ok(Arc::new(AsNames::embedded()))
-        }
+        NamesSource::Auto
+        | NamesSource::Url(_)
+        | NamesSource::Embedded
+        | NamesSource::EmbeddedAnd(..) => Ok(Arc::new(AsNames::embedded())),
         source @ (NamesSource::File(_) | NamesSource::None) => {
             let refresh = config.names_refresh.value;
             let loaded = names::load_initial(NamesConfig { source, refresh, cache_dir: None });

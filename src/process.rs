@@ -52,24 +52,30 @@ pub(crate) fn max_fds() -> Option<u64> {
 }
 
 /// The default gateway of the container that this process runs in; `None` where it runs in none as far as
-/// Docker and Podman say, or where there is no gateway.
+/// Docker and Podman say, where it shares the host's network, or where there is no gateway.
 pub(crate) fn container_gateway() -> Option<IpAddr> {
     let marks = ["/.dockerenv", "/run/.containerenv"];
     if !marks.iter().any(|mark| Path::new(mark).exists()) {
         return None;
     }
-    parse_gateway(&fs::read_to_string("/proc/net/route").ok()?).map(IpAddr::from)
+    let routes = fs::read_to_string("/proc/net/route").ok()?;
+    let (interface, gateway) = parse_gateway(&routes)?;
+    // A container's own interface is one end of a link, whose other end is in the host.
+    let index = |of: &str| fs::read_to_string(format!("/sys/class/net/{interface}/{of}")).ok();
+    let is_link = index("ifindex") != index("iflink") || index("ifindex").is_none();
+    is_link.then_some(gateway.into())
 }
 
-/// The default gateway by `/proc/net/route`, which has addresses as numbers in the machine's order of
-/// bytes.
-fn parse_gateway(routes: &str) -> Option<Ipv4Addr> {
+/// The default gateway and the interface to it, by `/proc/net/route`, which has addresses as numbers in the
+/// machine's order of bytes.
+fn parse_gateway(routes: &str) -> Option<(&str, Ipv4Addr)> {
     routes.lines().skip(1).find_map(|route| {
-        let mut fields = route.split_whitespace().skip(1);
+        let mut fields = route.split_whitespace();
+        let interface = fields.next()?;
         let (destination, gateway) =
             (fields.next()?, u32::from_str_radix(fields.next()?, 16).ok()?);
         let is_default = destination == "00000000" && gateway != 0;
-        is_default.then(|| Ipv4Addr::from(gateway.to_ne_bytes()))
+        is_default.then(|| (interface, Ipv4Addr::from(gateway.to_ne_bytes())))
     })
 }
 
@@ -100,7 +106,7 @@ mod tests {
         let gateway = u32::from_ne_bytes([172, 17, 0, 1]);
         let local = "eth0 000011AC 00000000 0001 0 0 0 0000FFFF 0 0 0\n";
         let default = format!("eth0\t00000000\t{gateway:08X}\t0003\t0\t0\t0\t00000000\t0\t0\t0\n");
-        let expected = Some(Ipv4Addr::new(172, 17, 0, 1));
+        let expected = Some(("eth0", Ipv4Addr::new(172, 17, 0, 1)));
         assert_eq!(parse_gateway(&format!("{head}{local}{default}")), expected);
         assert_eq!(parse_gateway(&format!("{head}{local}")), None);
         assert_eq!(parse_gateway(""), None);

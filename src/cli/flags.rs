@@ -150,7 +150,7 @@ pub struct DirectionFlags {
     ///
     /// Addresses in them are ours, as with --local-network. The AS of a network takes the place of one
     /// that a record lacks, and the label site shows its site. Read again when it changes.
-    #[arg(long, env = "FLOW_EXPORTER_NETWORKS", value_name = "FILE")]
+    #[arg(long, env = "FLOW_EXPORTER_NETWORKS", value_name = "FILE", hide_short_help = true)]
     pub networks: Option<PathBuf>,
     /// Find an AS that records lack by address: embedded, none, or a file.
     ///

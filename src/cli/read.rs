@@ -94,12 +94,13 @@ impl Cli {
 }
 
 /// The command as `-h` shows it: without the variables, a flag takes one line; what only packages call is
-/// left out.
+/// left out, and `help`, which says the same.
 fn short(command: clap::Command) -> clap::Command {
     let is_for_packages = matches!(command.get_name(), "completions" | "man");
     command
         .mut_args(|argument| argument.hide_env(true))
         .mut_subcommands(short)
+        .disable_help_subcommand(true)
         .hide(is_for_packages)
 }
 

@@ -171,7 +171,8 @@ impl Config {
             None => Ok((SourceConfig::Demo(DemoConfig { traffic, topic, brokers: None }), None)),
         };
         let schemas = SchemaFlags::default();
-        let names = NamesSource::Embedded;
+        // Else what one sees first has no name.
+        let names = NamesSource::EmbeddedAnd(asn, "Demo Network");
         let mut config = Config::new(sources, None, direction, &schemas, common, names)?;
         let countries = TableSource::BuiltIn("the demo's countries", COUNTRIES);
         config.as_table.value = Some(TableSources(vec![countries]));

@@ -143,6 +143,13 @@ fn load(config: &NamesConfig) -> Result<(AsNames, Refresh), NamesError> {
     match &config.source {
         NamesSource::None => Ok((AsNames::none(), Refresh::Never)),
         NamesSource::Embedded => Ok((AsNames::embedded(), Refresh::Never)),
+        NamesSource::EmbeddedAnd(asn, name) => {
+            let mut names = AsNames::embedded();
+            if names.get(*asn).is_empty() {
+                names = AsNames::of([(*asn, *name)]).over(&names);
+            }
+            Ok((names, Refresh::Never))
+        }
         NamesSource::File(path) => {
             let (names, file) = NamesFile::open(path.clone())?;
             Ok((names, Refresh::File(file)))

@@ -15,6 +15,8 @@ pub enum NamesSource {
     Url(Url),
     /// The table embedded in the program; never uses the network.
     Embedded,
+    /// The same, in which this AS has this name if it has none.
+    EmbeddedAnd(u32, &'static str),
     /// No names: all are empty.
     None,
 }
@@ -62,7 +64,7 @@ impl fmt::Display for NamesSource {
             NamesSource::Auto => f.write_str("auto"),
             NamesSource::File(path) => path.display().fmt(f),
             NamesSource::Url(url) => f.write_str(&printable(url)),
-            NamesSource::Embedded => f.write_str("embedded"),
+            NamesSource::Embedded | NamesSource::EmbeddedAnd(..) => f.write_str("embedded"),
             NamesSource::None => f.write_str("none"),
         }
     }

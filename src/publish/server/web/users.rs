@@ -252,9 +252,9 @@ mod tests {
             ("secret", UserError::NoHash),
             ("", UserError::NoHash),
             ("$apr1$bY4m6dQl$Gz1JrYVnHqcvr0GkE6QfF/", UserError::NoHash),
-            ("$2y$16$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG", UserError::NoHash),
-            ("$2y$16$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7z", UserError::Cost(16)),
-            ("$2y$03$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7z", UserError::Cost(3)),
+            ("$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7z", UserError::NoHash),
+            ("$2y$16$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG", UserError::Cost(16)),
+            ("$2y$03$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG", UserError::Cost(3)),
         ] {
             assert_eq!(cost(hash), Err(expected), "{hash}");
         }

@@ -47,11 +47,19 @@ const PLAIN_ROWS: usize = 10;
 /// If the process can't be asked even once, or the terminal not be used.
 pub async fn run(config: TopConfig, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let client = Client::new(&config)?;
+    tokio::select! {
+        () = stop => Ok(()),
+        shown = show(&config, &client) => shown,
+    }
+}
+
+/// The same, until the user ends it.
+async fn show(config: &TopConfig, client: &Client) -> anyhow::Result<()> {
     // The first answer decides whether there is anything to show.
     let views = client.views().await?;
     let mut screen = Screen::new(&views, config.delay);
     if config.is_once || !io::stdout().is_terminal() || !io::stdin().is_terminal() {
-        let text = plain(&client, &mut screen).await?;
+        let text = plain(client, &mut screen).await?;
         return io::stdout().write_all(text.as_bytes()).context("standard output");
     }
     let mut terminal = Terminal::open()?;
@@ -61,8 +69,7 @@ pub async fn run(config: TopConfig, stop: impl Future<Output = ()>) -> anyhow::R
     } else {
         Colours::SIXTEEN
     };
-    tokio::pin!(stop);
-    let mut asking = Some(ask(&client, &screen));
+    let mut asking = Some(ask(client, &screen));
     let mut due = Instant::now() + screen.delay();
     loop {
         terminal.0.draw(|frame| draw(&screen, &colours, frame.area(), frame.buffer_mut()))?;
@@ -74,7 +81,6 @@ pub async fn run(config: TopConfig, stop: impl Future<Output = ()>) -> anyhow::R
             }
         };
         let wish = tokio::select! {
-            () = &mut stop => Wish::Quit,
             event = keyboard.next() => match event? {
                 Some(key) => screen.press(key),
                 // It has another size.
@@ -90,7 +96,7 @@ pub async fn run(config: TopConfig, stop: impl Future<Output = ()>) -> anyhow::R
         match wish {
             Wish::Quit => return Ok(()),
             Wish::Ask => {
-                asking = Some(ask(&client, &screen));
+                asking = Some(ask(client, &screen));
                 due = Instant::now() + screen.delay();
             }
             Wish::Nothing => {}

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{Read as _, Write as _},
+    net::TcpListener,
     process::{Child, Command, Output, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
@@ -56,7 +57,7 @@ fn without_a_terminal_it_prints_everything_once() {
 
 #[test]
 fn what_can_not_be_asked_is_said_in_a_line_that_says_what_to_do() {
-    let listener = std::net::TcpListener::bind((unused_address(), 0)).expect("an address");
+    let listener = TcpListener::bind((unused_address(), 0)).expect("an address");
     let closed = listener.local_addr().expect("it has one");
     drop(listener);
     let output = once(&format!("http://{closed}"));
@@ -67,6 +68,21 @@ fn what_can_not_be_asked_is_said_in_a_line_that_says_what_to_do() {
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stderr).expect("UTF-8");
     assert!(said.contains("--password-file") && said.lines().count() == 1, "{said}");
+}
+
+#[test]
+fn a_signal_ends_it_while_it_waits_for_an_answer() {
+    let listener = TcpListener::bind((unused_address(), 0)).expect("an address");
+    let url = format!("http://{}", listener.local_addr().expect("it has one"));
+    let mut top = Command::new(program())
+        .args(["top", "--once", "--url", &url])
+        .spawn()
+        .expect("the program starts");
+    // It has asked, and gets no answer.
+    let _asked = listener.accept().expect("a connection");
+    kill(Pid::from_raw(top.id().cast_signed()), Signal::SIGTERM).expect("it runs");
+    // No answer for 20 s would end it, too, but with an error.
+    assert!(top.wait().expect("it ends").success());
 }
 
 /// A terminal of 80 columns, in which `top` runs.

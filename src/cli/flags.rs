@@ -84,7 +84,7 @@ pub enum Command {
     ///
     /// Packages install them.
     Man {
-        /// The directory, which must exist; pages in it are overwritten.
+        /// The directory, which is made if it is not there; pages in it are overwritten.
         directory: PathBuf,
     },
 }

@@ -74,6 +74,7 @@ pub fn completions(shell: Shell) -> String {
 /// Writes a page for the program, and one for each command: `flow-exporter.1`, `flow-exporter-check.1`,
 /// `flow-exporter-state-show.1` and so on. The directory must exist.
 pub fn write_man_pages(directory: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
     write_pages(command, directory)

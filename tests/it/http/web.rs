@@ -119,7 +119,12 @@ async fn with_a_certificate_the_server_speaks_https_alone() {
     server.until_failed("refused", 1).await;
     let answer = server.exporter.exchange(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-    assert!(answer.ends_with("\r\n\r\nflow-exporter speaks HTTPS here: https://\n"), "{answer}");
+    assert!(
+        answer.ends_with(
+            "\r\n\r\nflow-exporter speaks HTTPS here: write https:// in place of http://\n"
+        ),
+        "{answer}"
+    );
     server.until_failed("plain_http", 1).await;
     let answer = server.exporter.exchange(b"SSH-2.0-OpenSSH_10.0\r\n").await;
     assert!(!answer.contains("HTTP"), "{answer}");

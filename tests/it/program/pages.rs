@@ -116,9 +116,11 @@ fn completions_know_every_flag_and_command() {
 #[test]
 fn man_pages_that_cannot_be_written_are_an_error_with_the_path() {
     let directory = tempfile::tempdir().unwrap();
-    let missing = directory.path().join("missing");
-    let output = Command::new(program()).arg("man").arg(&missing).output().unwrap();
+    // A file is there in the place of a directory.
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    let output = Command::new(program()).arg("man").arg(file.join("man")).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains(missing.to_str().unwrap()) && said.lines().count() == 1, "{said}");
+    assert!(said.contains(file.to_str().unwrap()) && said.lines().count() == 1, "{said}");
 }

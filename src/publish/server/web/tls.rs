@@ -43,7 +43,8 @@ const ALPN: &[u8] = b"\x08http/1.1";
 /// What is told to a client that speaks plain HTTP.
 const PLAIN_HTTP: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
-    Content-Length: 41\r\nConnection: close\r\n\r\nflow-exporter speaks HTTPS here: https://\n";
+    Content-Length: 68\r\nConnection: close\r\n\r\n\
+    flow-exporter speaks HTTPS here: write https:// in place of http://\n";
 
 /// How long such a client may take to read that, and how much of what it sends is read meanwhile: if it
 /// were not, the answer would be lost with the connection.

@@ -156,7 +156,7 @@ class Curve {
       legend: { live: true },
       // A few points make no long line.
       scales: { x: { range: (_, first, last) => [Math.min(first, last - 300), last] }, y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
-      axes: [{ ...axis, incrs: BETWEEN_TIMES, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 90, values: (_, ticks) => ticks.map((tick) => rate(tick, unit)) }],
+      axes: [{ ...axis, space: 80, incrs: BETWEEN_TIMES, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 90, values: (_, ticks) => ticks.map((tick) => rate(tick, unit)) }],
       series: [
         { value: (_, time) => (time === null ? '–' : new Date(time * 1000).toLocaleTimeString()) },
         ...told.classes.map((each) => ({

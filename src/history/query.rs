@@ -232,11 +232,6 @@ impl<'a> Query<'a> {
         head.view == self.place
     }
 
-    /// Whether the series of a view that there was, or still is, are those of the view.
-    pub(super) fn continues(&self, before: &View) -> bool {
-        self.view.continues(before)
-    }
-
     /// The place of the view among the configured ones.
     pub(super) fn place(&self) -> usize {
         usize::from(self.place)

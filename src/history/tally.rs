@@ -64,7 +64,7 @@ impl Groups {
             let is_of_view = if let Some((_, _, is_of_view)) = known {
                 *is_of_view
             } else {
-                let is_of_view = query.continues(schema.view(*head));
+                let is_of_view = query.view.continues(schema.view(*head));
                 views.push((schema, head.view, is_of_view));
                 is_of_view
             };

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{
     screen::{Screen, Tab},
     told::{Row, Status, Traffic},
-    words::{clean, label_name, mebibytes, percent, rate, span, sparkline, unit_of, value_name},
+    words::{clean, label_name, mebibytes, percent, rate, span, sparkline, value_name},
 };
 
 /// Lines above the table: what is asked, how it is, and rates.
@@ -219,21 +219,13 @@ fn rates_line(
     let classes = screen.class_names();
     let parts = Layout::horizontal(vec![Constraint::Fill(1); classes.len().max(1)]).split(area);
     for ((class, name), part) in classes.iter().zip(parts.iter()) {
-        let unit = unit_of(&traffic_measure(traffic));
-        let value = traffic.total.get(*class).and_then(|sums| sums.get(&unit)).copied();
-        let said = format!("{name} {}  ", value.map_or("–".to_owned(), |value| rate(value, &unit)));
+        let unit = &traffic.curve.unit;
+        let value = traffic.total.get(*class).and_then(|sums| sums.get(unit)).copied();
+        let said = format!("{name} {}  ", value.map_or("–".to_owned(), |value| rate(value, unit)));
         let room = usize::from(part.width).saturating_sub(said.chars().count() + 1);
         let curve = sparkline(&numbers(traffic.curve.points.get(*class)), room.min(60));
         let line = vec![Span::from(said).bold(), Span::styled(curve, colours.of_class(class))];
         Line::from(line).render(*part, buffer);
-    }
-}
-
-/// The measure that curves and rates are of.
-fn traffic_measure(traffic: &Traffic) -> String {
-    match traffic.curve.unit.strip_suffix("_per_second") {
-        Some("bits") | None => "bytes".to_owned(),
-        Some(measure) => measure.to_owned(),
     }
 }
 
@@ -333,14 +325,14 @@ fn traffic_rows(screen: &Screen, by: &[String], colours: &Colours, width: u16) -
     widths.push(Constraint::Length(6));
 
     let Some(traffic) = screen.traffic() else { return (heading, widths, Vec::new()) };
-    let unit = unit_of(&traffic_measure(traffic));
+    let unit = &traffic.curve.unit;
     let cells = |name: String, curve: String, of: &dyn Fn(&str) -> Option<f64>, share| {
         let mut cells = vec![Cell::from(name)];
         if is_wide {
             cells.push(Cell::from(Span::styled(curve, style(colours.receive))));
         }
         for (class, _) in classes {
-            cells.push(right(of(class).map_or("–".to_owned(), |value| rate(value, &unit))));
+            cells.push(right(of(class).map_or("–".to_owned(), |value| rate(value, unit))));
         }
         cells.push(right(percent(share)));
         TableRow::new(cells)
@@ -349,13 +341,13 @@ fn traffic_rows(screen: &Screen, by: &[String], colours: &Colours, width: u16) -
         .rows
         .iter()
         .map(|row| {
-            let of = |class: &str| row.classes.get(class)?.get(&unit)?.as_f64();
+            let of = |class: &str| row.classes.get(class)?.get(unit)?.as_f64();
             let curve = sparkline(&curve_of(row), usize::from(CURVE_WIDTH));
             cells(row_name(by, row), curve, &of, row.share)
         })
         .collect();
     if traffic.rest.rows > 0 && !rows.is_empty() {
-        let of = |class: &str| traffic.rest.classes.get(class)?.get(&unit)?.as_f64();
+        let of = |class: &str| traffic.rest.classes.get(class)?.get(unit)?.as_f64();
         let name = format!("{} more", traffic.rest.rows);
         rows.push(cells(name, String::new(), &of, traffic.rest.share).style(style(colours.quiet)));
     }

@@ -43,11 +43,6 @@ pub(super) fn rate(value: f64, unit: &str) -> String {
     }
 }
 
-/// The unit of a measure's rates in the API.
-pub(super) fn unit_of(measure: &str) -> String {
-    if measure == "bytes" { "bits_per_second".to_owned() } else { format!("{measure}_per_second") }
-}
-
 /// What a measure's rates are called.
 pub(super) fn unit_name(measure: &str) -> &str {
     if measure == "bytes" { "bits" } else { measure }

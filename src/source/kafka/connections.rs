@@ -88,7 +88,7 @@ impl Connections {
         }
     }
 
-    /// The address of a broker that is none of `bootstrap` (separated by commas) and can't be connected to:
+    /// The address of a broker that is not one of `bootstrap` (separated by commas) and can't be connected to:
     /// those have named it.
     pub(super) fn unreachable_other(&self, bootstrap: &str) -> Option<String> {
         let given: Vec<&str> =

@@ -112,7 +112,7 @@ impl Router {
         assert!(!waited.timed_out(), "{:?} sends", self.protocol);
     }
 
-    /// Ends it. Only with one more datagram, whoever listens can know of those before.
+    /// Ends it. Only with one more datagram, a listener can know of those before.
     fn stop(&mut self) -> u64 {
         self.shared.is_over.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap();

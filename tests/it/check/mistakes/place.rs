@@ -185,7 +185,7 @@ fn others() -> [SocketAddr; 4] {
             drop(stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"));
         }
     });
-    // A request of Kafka's is none of ZooKeeper's, which hangs up.
+    // Kafka's request is not one of ZooKeeper's, which hangs up.
     let zookeeper = serve(|mut stream| drop(stream.read(&mut [0; 4])));
     let held = Mutex::new(Vec::new());
     let silent = serve(move |stream| held.lock().unwrap().push(stream));

@@ -20,7 +20,8 @@ use nix::{
 };
 use testkit::{
     exporter::{Exporter, program},
-    servers::unused_address,
+    http,
+    servers::{unused_address, wait_for},
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -32,8 +33,13 @@ fn demo() -> (Exporter, String) {
         address,
         &["demo", "--collect", "--as-names=embedded", "--log-format=json", &addr],
     );
-    exporter.wait_for_more("flow_receive_bytes_total", 0, LIMIT);
-    (exporter, format!("http://{address}:9590"))
+    let url = format!("http://{address}:9590");
+    // What the first snapshot has is no traffic of the last hour yet.
+    wait_for("rates", LIMIT, || {
+        let answer = http::get(&format!("{url}/api/v1/traffic?by=remote_as"))?;
+        if answer.contains("Google LLC") { Ok(()) } else { Err(answer) }
+    });
+    (exporter, url)
 }
 
 fn once(url: &str) -> Output {

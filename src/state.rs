@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use crate::{
     cli::{StateAction, StateFlag},
     clock::UnixMs,
-    journal::{self, Interim, Repaired, SetAside},
+    journal::{self, Beside, Repaired, SetAside},
     ledger, state_dir,
 };
 
@@ -47,7 +47,10 @@ pub fn run(action: &StateAction, out: &mut dyn Write) -> anyhow::Result<()> {
             }
             checked?;
             for (name, interim) in &report.interims {
-                tell_interim(name, interim, &mut out)?;
+                tell_beside(name, "counts behind the log", interim, &mut out)?;
+            }
+            for (name, waiting) in &report.waiting {
+                tell_beside(name, "flows that wait for their template", waiting, &mut out)?;
             }
             writeln!(out, "sound")?;
             out.finish()
@@ -77,16 +80,15 @@ pub fn run(action: &StateAction, out: &mut dyn Write) -> anyhow::Result<()> {
     }
 }
 
-fn tell_interim(name: &str, interim: &Interim, out: &mut dyn Write) -> io::Result<()> {
-    match interim {
-        Interim::Follows { bytes, sequence } => writeln!(
+fn tell_beside(name: &str, what: &str, held: &Beside, out: &mut dyn Write) -> io::Result<()> {
+    match held {
+        Beside::TakenUp { bytes, sequence } => writeln!(
             out,
-            "{name}: {bytes} bytes of counts behind the log, up to delta {sequence}, which the next start \
-             takes up"
+            "{name}: {bytes} bytes of {what}, up to delta {sequence}, which the next start takes up"
         ),
-        Interim::Void => writeln!(out, "{name}: void, the log has what it counted"),
+        Beside::Void => writeln!(out, "{name}: void, the next start does not need it"),
         // As after any crash in the middle of a write.
-        Interim::Broken => writeln!(
+        Beside::Broken => writeln!(
             out,
             "{name}: not whole, its write was interrupted or it was damaged; the next start removes it and \
              continues from what is whole"

@@ -14,12 +14,14 @@ use super::{
     error::{Broken, Error, io_error},
     fs::{Directory, LOCK},
     header::{self, Header},
-    interim::{self, Interim, Place},
+    interim,
+    pair::{Beside, Place},
     position::LogPosition,
     published_end::{self, PUBLISHED_END, PublishedEnd},
     retention_cursor,
     segment::{SegmentReader, read_header},
     state::State,
+    waiting,
 };
 
 /// What one segment holds.
@@ -69,7 +71,9 @@ pub struct Report {
     /// Where published deltas are missing.
     pub missing: Option<Broken>,
     /// The interims, by the names of their files.
-    pub interims: Vec<(&'static str, Interim)>,
+    pub interims: Vec<(&'static str, Beside)>,
+    /// What was taken and not counted yet, by the names of its files.
+    pub waiting: Vec<(&'static str, Beside)>,
 }
 
 impl Report {
@@ -127,6 +131,7 @@ fn examine(
         state: None,
         missing: None,
         interims: Vec::new(),
+        waiting: Vec::new(),
     };
     for (name, cursor) in retention_cursor::read_all(directory)? {
         match cursor {
@@ -149,6 +154,12 @@ fn examine(
         Some(Place { number: newest.number, created: newest.created?, offset })
     });
     report.interims = interim::list(directory, place)?;
+    let follows = report.interims.iter().filter_map(|(_, interim)| match interim {
+        Beside::TakenUp { sequence, .. } => Some(*sequence),
+        Beside::Void | Beside::Broken => None,
+    });
+    let last = report.state.as_ref().map_or(0, |state| state.sequence);
+    report.waiting = waiting::list(directory, follows.max().unwrap_or(last))?;
     let (name, end) = newest.map_or((PUBLISHED_END.to_owned(), 0), |newest| {
         (header::file_name(newest.number), newest.bytes)
     });

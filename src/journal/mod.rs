@@ -21,6 +21,8 @@
 //! - A delta is one record, or several if it is too large for one, and only one delta is unsynced
 //!   at any time. A crash can therefore leave at most one broken delta, the last one.
 //! - Between two deltas, an interim (`interim.rs`) has what changed since the last one.
+//! - What the caller has taken and not counted yet is beside the log (`waiting.rs`), and durable before
+//!   the delta whose positions are past it.
 //! - A delta beyond the sequence number at which the next segment begins is void: its sync failed,
 //!   and the next segment has its counts.
 
@@ -41,6 +43,7 @@ mod interim;
 mod live;
 mod log;
 mod memory;
+mod pair;
 mod position;
 mod published_end;
 mod reading;
@@ -50,6 +53,7 @@ mod repair;
 mod retention_cursor;
 mod segment;
 mod state;
+mod waiting;
 mod writer;
 
 pub use ack_position::{ACK_POSITION_LIMIT_BYTES, AckPosition};
@@ -59,13 +63,14 @@ pub use error::{Broken, Damage, Displacement, Error};
 pub use external_change::ExternalChange;
 pub use frame::{FORMAT_VERSION, RECORD_LIMIT_BYTES};
 pub use inspect::{Report, SegmentReport, is_held, show, verify};
-pub use interim::Interim;
 pub use log::{Log, Reader};
 pub use memory::{MEMORY_LIMIT_BYTES, MemoryJournal};
+pub use pair::Beside;
 pub use position::{LogPosition, Totals};
 pub use reading::{Cause, Lost, Placement, Start, Step, Usage};
 pub use repair::{Repaired, SetAside, repair, repair_with};
 pub use state::{CheckpointHead, CheckpointSource, Series, State};
+pub use waiting::WAITING_LIMIT_BYTES;
 pub use writer::{Appended, Journal, Recovered};
 
 /// The journal's directory within the state directory.

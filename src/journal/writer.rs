@@ -25,8 +25,9 @@ use super::{
     frame::FORMAT_VERSION,
     fs::{Directory, DirectoryLock, unfinished},
     header::{self, Header},
-    interim::{self, InterimFiles, Place},
+    interim::{self, InterimFiles},
     live::LiveSet,
+    pair::Place,
     position::Totals,
     published_end::{self, PUBLISHED_END, PublishedEnd},
     reading::{Cause, Lost},
@@ -34,6 +35,7 @@ use super::{
     recover::{recover, scan},
     retention_cursor::RETENTION_CURSORS,
     state::{CheckpointSource, State},
+    waiting::{self, WaitingFiles},
 };
 
 /// A segment may grow to this many times the size of its checkpoint, so that checkpoints take a small
@@ -57,6 +59,10 @@ pub struct Recovered {
     pub torn_bytes: u64,
     /// How many interims are not whole, because their write was interrupted or they were damaged later.
     pub broken_interims: usize,
+    /// What had been taken and not counted yet; see [`Journal::keep_waiting`].
+    pub waiting: Vec<u8>,
+    /// Whether that can't be read.
+    pub waiting_is_broken: bool,
 }
 
 /// What appending a delta has done.
@@ -92,6 +98,7 @@ pub struct Journal {
     /// The records of the delta being written; the buffer is reused.
     records: Records,
     interim: InterimFiles,
+    waiting: WaitingFiles,
 }
 
 impl fmt::Debug for Journal {
@@ -147,6 +154,8 @@ impl Journal {
                 None => (None, None, 0),
             },
         };
+        // Without a state, nothing was taken.
+        let found = waiting::read(directory, state.as_ref().map_or(0, |state| state.sequence))?;
         let live = state.as_ref().map(State::live_set).unwrap_or_default();
         let width = state.as_ref().map_or(0, State::width);
         let place = state.as_ref().map_or(DurableEnd::default(), |state| DurableEnd {
@@ -174,8 +183,16 @@ impl Journal {
             undeleted: Vec::new(),
             records: Records::default(),
             interim: InterimFiles::default(),
+            waiting: found.files,
         };
-        Ok((journal, Recovered { state, torn_bytes, broken_interims }))
+        let recovered = Recovered {
+            state,
+            torn_bytes,
+            broken_interims,
+            waiting: found.waiting,
+            waiting_is_broken: found.is_broken,
+        };
+        Ok((journal, recovered))
     }
 
     /// The log, to be shared with readers.
@@ -194,6 +211,19 @@ impl Journal {
         if let Some(active) = &mut self.active {
             active.closed = true;
         }
+    }
+
+    /// Makes durable what the caller has taken and not counted yet, at most [`WAITING_LIMIT_BYTES`]: that
+    /// of the delta with this number, which is to be [appended](Journal::append) or
+    /// [kept](Journal::keep_interim) next. Returns the bytes that were written.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and [`Error::Displaced`]: what was kept before stays.
+    ///
+    /// [`WAITING_LIMIT_BYTES`]: super::WAITING_LIMIT_BYTES
+    pub fn keep_waiting(&mut self, sequence: u64, waiting: &[u8]) -> Result<u64, Error> {
+        self.directory_lock.check()?;
+        self.waiting.write(self.log.directory(), sequence, waiting)
     }
 
     /// Appends a delta and syncs it: once this has returned `Ok`, the delta is durable.
@@ -242,6 +272,7 @@ impl Journal {
             self.delete_read();
         }
         let (checkpoint_bytes, live) = written?;
+        self.waiting.confirm();
         self.live = live;
         self.width = delta.width;
         let active = self.active.as_ref().expect("just appended to");
@@ -306,6 +337,7 @@ impl Journal {
         let directory = self.log.directory();
         let bytes = self.interim.write(directory, place, delta.sequence, records)?;
         self.directory_lock.check()?;
+        self.waiting.confirm();
         Ok(Some(bytes))
     }
 

@@ -248,6 +248,53 @@ fn whichever_call_fails_the_newest_interim_that_was_kept_is_found_by_a_start() {
     }
 }
 
+/// What waits after the delta with this number: each second one has something else.
+fn waiting(sequence: u64) -> Vec<u8> {
+    let of = sequence.saturating_sub(1) / 2 * 2 + 1;
+    if sequence == 0 { Vec::new() } else { vec![of as u8; 10 * of as usize] }
+}
+
+#[test]
+fn whichever_call_fails_what_waits_is_that_of_the_newest_delta() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for crashes in [false, true] {
+        each_fault(&format!("waiting, {crashes}"), &directory.path().join(""), |run| {
+            let dir = run.directory.join("journal");
+            let files = run.faults.files();
+            for _ in 0..3 {
+                let (mut journal, recovered) =
+                    retried(run, || Journal::open_with(&files, &dir, SMALL));
+                let mut model = recovered.state.as_ref().map(Model::from).unwrap_or_default();
+                assert_eq!(recovered.waiting, waiting(model.sequence));
+                // A failure ends the process.
+                for _ in 0..4 {
+                    let sequence = model.sequence + 1;
+                    let kept = if waiting(sequence) == waiting(model.sequence) {
+                        Ok(0)
+                    } else {
+                        journal.keep_waiting(sequence, &waiting(sequence))
+                    };
+                    let changes = changes(sequence);
+                    let appended = kept.and_then(|_| model.append(&mut journal, &changes));
+                    if let Err(error) = appended {
+                        check(run, &error);
+                        break;
+                    }
+                }
+                drop(journal);
+                if crashes {
+                    run.faults.crash();
+                }
+            }
+            let (_, recovered) =
+                Journal::open_with(&Faults::none().files(), &dir, SMALL).expect("opens");
+            let mut model = Model::from(&recovered.state.expect("published"));
+            assert_eq!(recovered.waiting, waiting(model.sequence));
+            assert_kept(&dir, &mut model);
+        });
+    }
+}
+
 #[test]
 fn whichever_call_fails_a_repair_can_be_run_again() {
     let directory = tempfile::tempdir().expect("a directory");

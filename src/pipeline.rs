@@ -24,7 +24,7 @@ use crate::{
     address::Tables,
     flow::{
         AvroSource, Decoder, Format, Formats, Malformed, Plan, Rates, Record, Slot,
-        datagram::{Activity, Datagram, Datagrams, Settings},
+        datagram::{Activity, Datagram, Datagrams, Settings, SnapshotError},
         datagram_of, framed_id, quoted,
     },
     schema::{Class, Dimension, Field, Filter, Schema},
@@ -88,6 +88,8 @@ pub struct Pipeline {
     others: Vec<Option<Reader>>,
     /// What datagrams need, from the first one on.
     datagrams: Option<Box<OfDatagrams>>,
+    /// How much data may wait for templates, in bytes, if somebody says so.
+    waiting_bytes: Option<usize>,
     schema: Schema,
 }
 
@@ -107,6 +109,7 @@ impl Pipeline {
             others: counting.formats.all().iter().map(|_| None).collect(),
             counting,
             datagrams: None,
+            waiting_bytes: None,
             schema: schema.clone(),
         }
     }
@@ -114,8 +117,8 @@ impl Pipeline {
     /// Counts for tables of another schema from now on, and in this way. What exporters said stays
     /// known.
     pub fn change(&mut self, schema: &Schema, counting: impl Into<Counting>) {
-        let datagrams = self.datagrams.take();
-        *self = Pipeline::new(schema, counting);
+        let (datagrams, waiting_bytes) = (self.datagrams.take(), self.waiting_bytes);
+        *self = Pipeline { waiting_bytes, ..Pipeline::new(schema, counting) };
         self.datagrams = datagrams.map(|mut datagrams| {
             datagrams.counter = FlowCounter::of_exporters(schema, &self.counting);
             datagrams.decoder.set_plan(&datagrams.counter.plan);
@@ -124,14 +127,27 @@ impl Pipeline {
         });
     }
 
+    /// Has no more data than this wait for templates, in bytes. Called before anything is decoded.
+    pub fn set_waiting_bytes(&mut self, most: usize) {
+        self.waiting_bytes = Some(most);
+    }
+
     /// What datagrams need.
     fn of_datagrams(&mut self) -> &mut OfDatagrams {
-        let Pipeline { counting, datagrams, schema, .. } = self;
+        let Pipeline { counting, datagrams, schema, waiting_bytes, .. } = self;
         datagrams.get_or_insert_with(|| {
             let counter = FlowCounter::of_exporters(schema, counting);
-            let decoder = Datagrams::new(&counter.plan, counting.exporters.clone());
+            let mut decoder = Datagrams::new(&counter.plan, counting.exporters.clone());
+            if let Some(most) = *waiting_bytes {
+                decoder.set_waiting_bytes(most);
+            }
             Box::new(OfDatagrams { decoder, counter })
         })
+    }
+
+    /// Whether anything is remembered of exporters.
+    pub fn has_exporters(&self) -> bool {
+        self.datagrams.is_some()
     }
 
     /// What is remembered of exporters.
@@ -151,11 +167,32 @@ impl Pipeline {
     fn flows_of(&mut self, datagram: &Datagram<'_>, counts: &mut Counts) {
         let OfDatagrams { decoder, counter } = self.of_datagrams();
         counter.lookups.refresh();
-        decoder.decode(datagram, &mut |record| match record {
-            Record::Flow(row) => counter.flow(&row, counts),
-            Record::Skipped(reason) => counts.skipped[reason.index()] += 1,
-            Record::Malformed(reason, _) => counts.malformed[reason.index()] += 1,
-        });
+        decoder.decode(datagram, &mut |record| counter.record(record, counts));
+    }
+
+    /// Counts the flows that have waited for what is known by now, as [`Datagrams::replay`] does.
+    pub fn replay(&mut self, counts: &mut Counts) {
+        if let Some(OfDatagrams { decoder, counter }) = self.datagrams.as_deref_mut() {
+            counter.lookups.refresh();
+            decoder.replay(&mut |record| counter.record(record, counts));
+        }
+    }
+
+    /// Whether exporters have said something new; see [`Datagrams::take_news`].
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        self.datagrams.as_ref().is_some_and(|datagrams| datagrams.decoder.has_news())
+    }
+
+    /// Adds what another pipeline's exporters said, and counts the flows that have waited for it, as
+    /// [`Datagrams::take_up`] does.
+    ///
+    /// # Errors
+    /// It is no snapshot. Nothing has changed then.
+    pub fn take_up(&mut self, snapshot: &[u8], counts: &mut Counts) -> Result<(), SnapshotError> {
+        let OfDatagrams { decoder, counter } = self.of_datagrams();
+        counter.lookups.refresh();
+        decoder.take_up(snapshot, &mut |record| counter.record(record, counts))
     }
 
     /// Takes what exporters did since this was last called, as [`Datagrams::take_activity`] does.
@@ -364,6 +401,15 @@ impl FlowCounter {
         let mut counter = FlowCounter::new(schema, counting.multiplied());
         counter.plan.add(Field::FlowDirection);
         counter
+    }
+
+    /// Counts what a datagram has.
+    fn record(&self, record: Record<'_>, counts: &mut Counts) {
+        match record {
+            Record::Flow(row) => self.flow(&row, counts),
+            Record::Skipped(reason) => counts.skipped[reason.index()] += 1,
+            Record::Malformed(reason, _) => counts.malformed[reason.index()] += 1,
+        }
     }
 
     /// The fields that it uses.

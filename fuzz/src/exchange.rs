@@ -53,6 +53,8 @@ pub(crate) struct Exchange {
     successor: Option<Datagrams>,
     /// Sets that wait, and those that have come to nothing.
     waiting: u64,
+    /// What a snapshot has of those that wait.
+    waiting_sets: Vec<u8>,
     time: i64,
     read_bytes: usize,
 }
@@ -80,6 +82,7 @@ impl Exchange {
             is_swapped: false,
             successor: None,
             waiting: 0,
+            waiting_sets: Vec::new(),
             time: 1_700_000_000_000,
             read_bytes: 0,
         }
@@ -120,7 +123,13 @@ impl Exchange {
     /// A process ends, and another one knows what it knew.
     fn restart(&mut self) {
         same_when_restored(&self.decoder);
-        let snapshots = [self.decoder.definitions(), self.decoder.places()];
+        if let Some(waiting) = self.decoder.take_waiting() {
+            self.waiting_sets = waiting;
+        }
+        let mut snapshots = vec![self.decoder.definitions(), self.decoder.places()];
+        if !self.waiting_sets.is_empty() {
+            snapshots.push(self.waiting_sets.clone());
+        }
         let mut successor = restored(&snapshots);
         successor.set_plan(self.plans().0);
         self.successor = Some(successor);
@@ -174,9 +183,9 @@ impl Exchange {
             assert_eq!(same_activity, activity);
         }
 
-        // What a snapshot does not have is data that waits, and which datagrams came last.
+        // What a snapshot does not have is which datagrams came last.
         let is_duplicate = activity.datagrams == 0;
-        successor.take_if(|_| activity.replayed_sets > 0 || is_duplicate);
+        successor.take_if(|_| is_duplicate);
         if let Some(successor) = successor {
             let (same, _) = decode(successor, plan, &datagram);
             assert_eq!(same, found, "a successor decodes the same");

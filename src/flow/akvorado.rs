@@ -40,11 +40,13 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     v6.or_else(|_| <[u8; 4]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
-/// The datagram in a message; `None` if it has none. The message does not have the sender's port.
+/// The datagram in a message; `None` if it has none. The message does not have the sender's port, and
+/// those of an exporter are in any partition.
 pub(crate) fn datagram(message: &[u8]) -> Option<Datagram<'_>> {
     let RawFlow { received, payload, source } = RawFlow::read(message).ok()?;
     let received = i64::try_from(received).unwrap_or_default().saturating_mul(1000);
-    Some(Datagram::new(payload?, SocketAddr::new(source?, 0), UnixMs::new(received)))
+    let sender = SocketAddr::new(source?, 0);
+    Some(Datagram::new(payload?, sender, UnixMs::new(received)).in_any_order())
 }
 
 /// Whether a message has a datagram of a protocol that is known.

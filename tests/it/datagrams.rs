@@ -80,7 +80,17 @@ impl Decoding {
     /// The same, at a time in milliseconds.
     fn at(&mut self, time: i64, sender: &str, payload: &[u8]) {
         let sender: SocketAddr = sender.parse().unwrap();
-        let datagram = Datagram::new(payload, sender, UnixMs::new(time));
+        self.take_in(Datagram::new(payload, sender, UnixMs::new(time)));
+    }
+
+    /// Decodes a datagram of the exporter 203.0.113.1, of which others may come in any order.
+    fn decode_in_any_order(&mut self, payload: &[u8]) {
+        let sender = "203.0.113.1:0".parse().unwrap();
+        let datagram = Datagram::new(payload, sender, UnixMs::new(1_700_000_000_000));
+        self.take_in(datagram.in_any_order());
+    }
+
+    fn take_in(&mut self, datagram: Datagram<'_>) {
         let Decoding { plan, datagrams, flows, skipped, malformed, .. } = self;
         datagrams.decode(&datagram, &mut |record| match record {
             Record::Flow(row) => flows.push(Flow::of(plan, &row)),

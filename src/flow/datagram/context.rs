@@ -11,6 +11,8 @@ pub(super) struct Context<'c> {
     pub(super) port: u16,
     /// When the datagram arrived.
     pub(super) received: UnixMs,
+    /// Whether the numbers of datagrams say what is missing.
+    pub(super) is_in_order: bool,
     /// What is known of the sender.
     pub(super) known: &'c Known,
     /// What it calls its interfaces and others.

@@ -11,7 +11,10 @@ use super::{
     input::Datagram,
     known::Known,
     names::Named,
-    netflow::{self, ExporterSnapshot, Message, SflowSnapshot, Size, Snapshot, SnapshotError},
+    netflow::{
+        self, ExporterSnapshot, Message, SflowSnapshot, Size, Snapshot, SnapshotError,
+        WaitingSnapshot,
+    },
     recent::Recent,
     rows::Rows,
     settings::Settings,
@@ -34,6 +37,8 @@ pub struct Datagrams {
     size: Size,
     /// See [`Datagrams::revision`].
     revision: u64,
+    /// Whether an exporter has said something new since [`Datagrams::take_news`].
+    has_news: bool,
     agents: Agents,
     /// What senders did that are not known as exporters, or no longer.
     others: Activity,
@@ -51,9 +56,15 @@ impl Datagrams {
             netflow: netflow::Shared::new(plan),
             size: Size::default(),
             revision: 0,
+            has_news: false,
             agents: Agents::new(),
             others: Activity::default(),
         }
+    }
+
+    /// Keeps no more data than this for templates that have not come yet, in bytes.
+    pub fn set_waiting_bytes(&mut self, most: usize) {
+        self.netflow.waiting.set_most_bytes(most);
     }
 
     /// Has the records that follow decoded for another plan. What exporters said stays known.
@@ -95,8 +106,8 @@ impl Datagrams {
         let Exporter { known, names, netflow, activity, .. } = exporter;
         rows.set_exporter(known.address, &known.hostname);
         let port = datagram.sender.port();
-        let mut context =
-            Context { port, received: datagram.received, known, names, rows, activity };
+        let Datagram { received, is_in_order, .. } = *datagram;
+        let mut context = Context { port, received, is_in_order, known, names, rows, activity };
         let decoded = match protocol {
             Protocol::NetFlow(message) => netflow.decode(&message, shared, &mut context, sink),
             Protocol::Sflow => agents.decode(datagram.payload, &mut context, sink),
@@ -106,6 +117,8 @@ impl Datagrams {
             Err(reason) => context.activity.refuse(reason),
         }
         let change = exporter.take_change();
+        exporter.has_news |= change.is_some();
+        self.has_news |= change.is_some();
         self.resize(forgotten, change);
     }
 
@@ -140,10 +153,85 @@ impl Datagrams {
 
     /// What exporters said in templates and options, for [`Datagrams::restore`] of a later process.
     pub fn definitions(&self) -> Vec<u8> {
-        let save = |exporter: &Exporter, snapshot: &mut _| {
-            exporter.netflow.save_definitions(&exporter.names, snapshot);
-        };
-        self.snapshot(save, Vec::new())
+        self.snapshot(Exporter::save_definitions, Vec::new())
+    }
+
+    /// Whether [`Datagrams::take_news`] has anything.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        self.has_news
+    }
+
+    /// What exporters have said in templates and options, of those that have said something new in
+    /// datagrams since this was last called: each with its address, for [`Datagrams::take_up`] of
+    /// other decoders.
+    pub fn take_news(&mut self) -> Vec<(IpAddr, Vec<u8>)> {
+        self.has_news = false;
+        let mut news = Vec::new();
+        for (address, exporter) in self.exporters.iter_mut() {
+            if !std::mem::take(&mut exporter.has_news) {
+                continue;
+            }
+            let mut snapshot = ExporterSnapshot::new(address);
+            exporter.save_definitions(&mut snapshot);
+            if !snapshot.says_nothing() {
+                news.push((address, Snapshot::new(vec![snapshot], Vec::new()).to_bytes()));
+            }
+        }
+        news
+    }
+
+    /// Adds what another decoder was told, and decodes the data that has waited for it. What an exporter
+    /// has told this one since it last told its own news stays.
+    ///
+    /// # Errors
+    /// It is no snapshot. Nothing has changed then.
+    pub fn take_up(
+        &mut self,
+        snapshot: &[u8],
+        sink: &mut impl FnMut(Record<'_>),
+    ) -> Result<(), SnapshotError> {
+        let snapshot = Snapshot::from_bytes(snapshot)?;
+        for said in snapshot.exporters.iter().take(MAX_EXPORTERS) {
+            if let Some(address) = said.address() {
+                self.learn(address, said);
+            }
+        }
+        self.replay(sink);
+        Ok(())
+    }
+
+    /// Decodes the data that has waited for templates which are known by now, because they were not
+    /// learned from datagrams.
+    pub fn replay(&mut self, sink: &mut impl FnMut(Record<'_>)) {
+        let Datagrams { rows, exporters, netflow: shared, size, .. } = self;
+        if shared.waiting.is_empty() {
+            return;
+        }
+        for (_, exporter) in exporters.iter_mut() {
+            let Exporter { known, names, netflow, activity, last_received, .. } = &mut *exporter;
+            rows.set_exporter(known.address, &known.hostname);
+            let received = *last_received;
+            let mut context =
+                Context { port: 0, received, is_in_order: false, known, names, rows, activity };
+            netflow.replay_known(shared, &mut context, sink);
+            if let Some((before, now)) = exporter.take_change() {
+                exporter.has_news = true;
+                self.has_news = true;
+                self.revision += 1;
+                *size -= before;
+                *size += now;
+            }
+        }
+    }
+
+    /// The data that waits for templates, for [`Datagrams::restore`] of a later process; `None` if it
+    /// is the same as when this was last called, or as was restored.
+    pub fn take_waiting(&mut self) -> Option<Vec<u8>> {
+        let waiting = self.netflow.waiting.take_change()?;
+        Some(
+            Snapshot::of_waiting(waiting.map(|(of, set)| WaitingSnapshot::new(of, set))).to_bytes(),
+        )
     }
 
     /// Which datagram comes next from each exporter, for [`Datagrams::restore`] of a later process.
@@ -169,22 +257,42 @@ impl Datagrams {
         Snapshot::new(exporters.collect(), agents).to_bytes()
     }
 
-    /// Adds what [`Datagrams::definitions`] or [`Datagrams::places`] of an earlier process has, as
-    /// far as there is room.
+    /// Adds what [`Datagrams::definitions`], [`Datagrams::places`] or [`Datagrams::take_waiting`] of an
+    /// earlier process has, as far as there is room. Data whose template is known by now is decoded
+    /// by [`Datagrams::replay`].
+    ///
+    /// # Errors
+    /// It is no snapshot. Nothing has changed then.
     pub fn restore(&mut self, snapshot: &[u8]) -> Result<(), SnapshotError> {
         let snapshot = Snapshot::from_bytes(snapshot)?;
         for said in snapshot.exporters.iter().take(MAX_EXPORTERS) {
-            let Some(address) = said.address() else { continue };
+            if let Some(address) = said.address() {
+                self.learn(address, said);
+            }
+        }
+        for (awaited, set) in snapshot.waiting.into_iter().filter_map(WaitingSnapshot::read) {
             let Datagrams { settings, exporters, others, .. } = self;
-            let (exporter, forgotten) = known_exporter(address, settings, exporters, others);
-            exporter.netflow.restore(&mut exporter.names, said);
+            let (exporter, forgotten) =
+                known_exporter(awaited.exporter, settings, exporters, others);
+            exporter.last_received = exporter.last_received.max(set.received);
+            exporter.netflow.restore_waiting(awaited, set, &mut self.netflow);
             let change = exporter.take_change();
             self.resize(forgotten, change);
         }
+        self.netflow.waiting.settle();
         for (agent, sub_agent, place) in snapshot.agents.iter().filter_map(SflowSnapshot::read) {
             self.agents.resume(StreamKey { agent, sub_agent }, place);
         }
         Ok(())
+    }
+
+    /// Adds what is in a snapshot of an exporter.
+    fn learn(&mut self, address: IpAddr, said: &ExporterSnapshot) {
+        let Datagrams { settings, exporters, others, .. } = self;
+        let (exporter, forgotten) = known_exporter(address, settings, exporters, others);
+        exporter.netflow.restore(&mut exporter.names, said, exporter.has_news);
+        let change = exporter.take_change();
+        self.resize(forgotten, change);
     }
 
     /// Takes what exporters did since this was last called. `None` are all senders that are not

@@ -8,7 +8,7 @@ use super::{
     activity::Activity,
     known::Known,
     names::Names,
-    netflow::{NetFlow, Size},
+    netflow::{ExporterSnapshot, NetFlow, Size},
     settings::Settings,
 };
 
@@ -23,6 +23,8 @@ pub(super) struct Exporter {
     pub(super) activity: Activity,
     /// When its last datagram arrived.
     pub(super) last_received: UnixMs,
+    /// Whether it has said something new since [`Datagrams::take_news`](super::Datagrams::take_news).
+    pub(super) has_news: bool,
 }
 
 impl Exporter {
@@ -34,7 +36,13 @@ impl Exporter {
             netflow: NetFlow::default(),
             activity: Activity::default(),
             last_received: UnixMs::MIN,
+            has_news: false,
         }
+    }
+
+    /// Adds what it said in templates and options to a snapshot.
+    pub(super) fn save_definitions(&self, to: &mut ExporterSnapshot) {
+        self.netflow.save_definitions(&self.names, to);
     }
 
     /// If anything has changed but sequence numbers: what is known takes, before and now.

@@ -150,12 +150,15 @@ impl Agents {
     ) -> Result<(), Refused> {
         let mut input = Input(datagram);
         let header = Header::read(&mut input)?;
-        let stream = self.streams.get_or_insert_with(header.stream, Sequence::default, |_, _| {});
-        if stream.is_duplicate(header.number, datagram) {
-            return Err(Refused::Duplicate);
+        if context.is_in_order {
+            let stream =
+                self.streams.get_or_insert_with(header.stream, Sequence::default, |_, _| {});
+            if stream.is_duplicate(header.number, datagram) {
+                return Err(Refused::Duplicate);
+            }
+            stream.follow(numbered(header.number, header.uptime, context.received));
+            context.activity.note(stream.take(), activity::Numbered::Datagrams);
         }
-        stream.follow(numbered(header.number, header.uptime, context.received));
-        context.activity.note(stream.take(), activity::Numbered::Datagrams);
         for _ in 0..header.samples {
             let (Some(format), Some(length)) = (input.u32(), input.u32()) else {
                 context.activity.truncated_parts += 1;
@@ -197,9 +200,11 @@ impl Agents {
             context.activity.truncated_parts += 1;
             return;
         };
-        let key = SourceKey { stream: header.stream, source: sample.source };
-        let source = self.sources.get_or_insert_with(key, Source::default, |_, _| {});
-        source.follow(sample, header.uptime, context.received, context.activity);
+        if context.is_in_order {
+            let key = SourceKey { stream: header.stream, source: sample.source };
+            let source = self.sources.get_or_insert_with(key, Source::default, |_, _| {});
+            source.follow(sample, header.uptime, context.received, context.activity);
+        }
         let records = Records::read(&mut input, sample.records, context.activity);
         let Some(packet) = records.packet else {
             sink(Record::Skipped(Skipped::NotIp));

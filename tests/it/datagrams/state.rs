@@ -7,8 +7,8 @@ use std::{
 
 use flow_exporter::{
     flow::{
-        Plan,
-        datagram::{Named, Settings, SnapshotError},
+        Plan, Record,
+        datagram::{Activity, Named, Settings, SnapshotError},
     },
     schema::Field,
 };
@@ -17,7 +17,7 @@ use testkit::{
     sflow::Sflow,
 };
 
-use super::Decoding;
+use super::{Decoding, Flow};
 
 fn exporter() -> IpAddr {
     Ipv4Addr::new(203, 0, 113, 1).into()
@@ -313,4 +313,112 @@ fn a_snapshot_of_more_than_exporters_can_have_said_is_refused() {
         let refused = Decoding::new().datagrams.restore(&[&definitions[..], &many].concat());
         assert_eq!(refused, Err(SnapshotError::TooManyParts));
     }
+}
+
+fn flow_of(bytes: u64) -> (Template, Message) {
+    let template = Template::new(256, [(1, 4)]);
+    let message = Message::v9().data(&template, [[Value::Number(bytes)]]);
+    (template, message)
+}
+
+fn bytes(decoding: &mut Decoding) -> Vec<String> {
+    decoding.take().iter().map(|flow| flow.get(&Field::Bytes).to_owned()).collect()
+}
+
+#[test]
+fn data_that_waits_for_its_template_outlives_a_process() {
+    let (template, message) = flow_of(5);
+    let mut before = Decoding::new();
+    assert_eq!(before.datagrams.take_waiting(), None, "nothing waits");
+    before.send(message);
+    let waiting = before.datagrams.take_waiting().expect("data waits");
+    assert_eq!(before.datagrams.take_waiting(), None, "the same data waits");
+
+    let mut after = Decoding::new();
+    after.datagrams.restore(&waiting).unwrap();
+    assert_eq!(after.datagrams.take_waiting(), None, "that is known");
+    after.send(Message::v9().template(&template));
+    assert_eq!(bytes(&mut after), ["5"]);
+    let waiting = after.datagrams.take_waiting().expect("no data waits any more");
+    let mut last = Decoding::new();
+    last.datagrams.restore(&waiting).unwrap();
+    last.send(Message::v9().template(&template));
+    assert_eq!(bytes(&mut last), [""; 0]);
+}
+
+#[test]
+fn data_that_waited_counts_by_what_an_earlier_process_knew_later() {
+    let (template, message) = flow_of(5);
+    let options = Template::options(300, [(1, 4)], [(34, 4)]);
+    let mut before = Decoding::new();
+    before.send(message);
+    before.send(Message::v9().data(&options, [[1, 100].map(Value::Number)]));
+    let waiting = before.datagrams.take_waiting().expect("data waits");
+    before.send(Message::v9().template(&template).template(&options));
+
+    let mut after = Decoding::new();
+    after.datagrams.restore(&before.datagrams.definitions()).unwrap();
+    after.datagrams.restore(&waiting).unwrap();
+    let (plan, mut rates) = (after.plan.clone(), Vec::new());
+    after.datagrams.replay(&mut |record| match record {
+        Record::Flow(row) => {
+            rates.push(Flow::of(&plan, &row).get(&Field::SamplingRate).to_owned());
+        }
+        _ => panic!("a flow waited"),
+    });
+    assert_eq!(rates, ["100"], "options that waited come first");
+    assert_eq!(after.activity().replayed_sets, 2);
+}
+
+#[test]
+fn what_exporters_say_to_one_decoder_another_takes_up() {
+    let (template, message) = flow_of(5);
+    let names = Template::options(514, [(2, 4)], [(82, 16)]);
+    let (mut one, mut other) = (Decoding::new(), Decoding::new());
+    other.send(message);
+    assert!(other.datagrams.has_news() && other.datagrams.take_news().is_empty());
+    one.send(Message::v9().template(&template));
+    say_names(&mut one, Message::v9(), &names, &[(7, "Te0/0/7")]);
+    let news = one.datagrams.take_news();
+    assert_eq!(news.iter().map(|(exporter, _)| *exporter).collect::<Vec<_>>(), [exporter()]);
+    assert!(!one.datagrams.has_news() && one.datagrams.take_news().is_empty());
+    let take_up = |decoding: &mut Decoding| {
+        let Decoding { plan, datagrams, flows, .. } = decoding;
+        for (_, snapshot) in &news {
+            let taken_up = datagrams.take_up(snapshot, &mut |record| match record {
+                Record::Flow(row) => flows.push(Flow::of(plan, &row)),
+                _ => panic!("a flow waited"),
+            });
+            taken_up.unwrap();
+        }
+    };
+    take_up(&mut other);
+    assert_eq!(bytes(&mut other), ["5"]);
+    assert_eq!(other.datagrams.name(exporter(), Named::Interface(7)), Some("Te0/0/7"));
+    assert!(!other.datagrams.has_news(), "nobody is told what others were told");
+
+    // What it is told itself after that is newer.
+    say_names(&mut other, Message::v9(), &names, &[(7, "Hu0/1")]);
+    let wider = Template::new(256, [(1, 8)]);
+    other.send(Message::v9().template(&wider));
+    take_up(&mut other);
+    assert_eq!(other.datagrams.name(exporter(), Named::Interface(7)), Some("Hu0/1"));
+    other.send(Message::v9().data(&wider, [[Value::Number(9)]]));
+    assert_eq!(bytes(&mut other), ["9"]);
+}
+
+#[test]
+fn numbers_say_nothing_of_datagrams_that_come_in_any_order() {
+    let sflow = |number| Sflow { sequence: number, ..Sflow::new([]) }.bytes();
+    let v9 = |number| Message::v9().template(&flow_of(0).0).sequence(number).bytes();
+    let mut decoding = Decoding::new();
+    for payload in
+        [900, 3, 500, 3, 40_000].into_iter().flat_map(|number| [sflow(number), v9(number)])
+    {
+        decoding.decode_in_any_order(&payload);
+    }
+    assert_eq!(decoding.take(), []);
+    let found = decoding.activity();
+    let expected = Activity { datagrams: 10, clock_skew: found.clock_skew, ..Activity::default() };
+    assert_eq!(found, expected);
 }

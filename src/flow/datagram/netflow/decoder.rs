@@ -23,10 +23,10 @@ use super::{
     definitions::{self, Defined, Variant},
     flows::{self, Facts, Output},
     layout::{Layout, Mismatch, Span},
-    message::{Definition, Definitions, Header, Message, Set, Sets},
+    message::{Definition, Definitions, Message, Set, Sets},
     options::Options,
     program::{self, Program},
-    rates::{Rates, Said, rate},
+    rates::{Rate, Rates, Said, rate},
     size::Size,
     snapshot,
     stream::Stream,
@@ -47,7 +47,7 @@ pub(in crate::flow::datagram) struct Shared {
     /// The number of the plan: programs for another one are compiled again.
     plan_number: u64,
     v5: (Layout, Program),
-    waiting: Waiting,
+    pub(in crate::flow::datagram) waiting: Waiting,
     spans: Vec<Span>,
 }
 
@@ -118,17 +118,20 @@ impl NetFlow {
             },
             |_, _| {},
         );
-        let mut retired = None;
-        let sequence = stream.sequence(context.port, header.sequence, |old| retired = Some(old));
-        if sequence.is_duplicate(header.sequence, datagram) {
-            return Err(Refused::Duplicate);
-        }
-        if let Some(mut retired) = retired {
-            context.activity.note(retired.take(), numbered(header.stream.version, false));
+        if context.is_in_order {
+            let mut retired = None;
+            let sequence =
+                stream.sequence(context.port, header.sequence, |old| retired = Some(old));
+            if sequence.is_duplicate(header.sequence, datagram) {
+                return Err(Refused::Duplicate);
+            }
+            if let Some(mut retired) = retired {
+                context.activity.note(retired.take(), numbered(header.stream.version, false));
+            }
         }
         context.activity.clock_skew = Some(header.time - context.received);
         let mut reading = Reading {
-            header,
+            key: header.stream,
             stream,
             rates: &mut self.rates,
             reports_updates: &mut self.reports_updates,
@@ -139,11 +142,14 @@ impl NetFlow {
             records: Some(0),
         };
         if header.stream.version == Version::NetFlow5 {
-            reading.v5(content, sink);
+            reading.v5(rate(header.sampling_rate.into()), content, sink);
         } else {
             reading.sets(content, sink);
         }
         let records = reading.records;
+        if !context.is_in_order {
+            return Ok(());
+        }
         let by_datagram = header.stream.version == Version::NetFlow9;
         let (span, mistaken_span) =
             if by_datagram { (Some(1), records) } else { (records, Some(1)) };
@@ -159,6 +165,46 @@ impl NetFlow {
         let is_mistaken = sequence.place().is_some_and(|place| place.is_mistaken);
         context.activity.note(sequence.take(), numbered(header.stream.version, is_mistaken));
         Ok(())
+    }
+
+    /// Decodes the data that has waited for templates which are known by now.
+    pub(in crate::flow::datagram) fn replay_known(
+        &mut self,
+        shared: &mut Shared,
+        context: &mut Context<'_>,
+        sink: &mut impl FnMut(Record<'_>),
+    ) {
+        for (key, stream) in self.streams.iter_mut() {
+            let known = stream.awaited_and_known();
+            let mut reading = Reading {
+                key,
+                stream,
+                rates: &mut self.rates,
+                reports_updates: &mut self.reports_updates,
+                has_changed: &mut self.has_changed,
+                is_full: self.size.exceeds(&Size::OF_EXPORTER),
+                shared: &mut *shared,
+                context: &mut *context,
+                records: None,
+            };
+            for template in known {
+                reading.replay_awaited(template, sink);
+            }
+        }
+    }
+
+    /// Has data wait that waited before.
+    pub(in crate::flow::datagram) fn restore_waiting(
+        &mut self,
+        awaited: waiting::Awaited,
+        set: WaitingSet,
+        shared: &mut Shared,
+    ) {
+        let stream = self.streams.get_or_insert_with(awaited.stream, Stream::default, |_, _| {});
+        self.has_changed = true;
+        if stream.wait_for(awaited.template, set.received) {
+            shared.waiting.keep(awaited, set);
+        }
     }
 
     /// The templates that are awaited.
@@ -220,21 +266,27 @@ impl NetFlow {
         }
     }
 
-    /// Adds what is in a snapshot, as far as it makes sense and there is room.
+    /// Adds what is in a snapshot, as far as it makes sense and there is room. What is known otherwise
+    /// stays, if `known_stays`.
     pub(in crate::flow::datagram) fn restore(
         &mut self,
         names: &mut Names,
         from: &snapshot::Exporter,
+        known_stays: bool,
     ) {
         let NetFlow { streams, rates, reports_updates, .. } = self;
         let mut room = Size::OF_EXPORTER;
         for said in from.streams.iter().take(MAX_STREAMS) {
             let Some(key) = said.key() else { continue };
             let stream = streams.get_or_insert_with(key, Stream::default, |_, _| {});
+            let known: Vec<_> = stream.definitions.iter().map(|(id, ..)| id).collect();
             for (id, template, ports) in said.templates.iter().filter_map(snapshot::Template::read)
             {
                 let Some(fields) = room.fields.checked_sub(template.fields.len()) else { break };
                 room.fields = fields;
+                if known_stays && known.binary_search(&id).is_ok() {
+                    continue;
+                }
                 *reports_updates |= program::reports_updates(&template);
                 for port in ports.take(definitions::MAX_PORTS) {
                     stream.definitions.define(id, port, template.clone(), false);
@@ -246,10 +298,15 @@ impl NetFlow {
         }
         for said in from.rates.iter().take(room.rates) {
             let (scope, domain, rate) = said.read();
+            if known_stays && rates.has(domain, scope) {
+                continue;
+            }
             rates.learn(domain, scope, rate, false);
         }
         for said in &from.names {
-            if let Some(named) = said.named() {
+            if let Some(named) = said.named()
+                && !(known_stays && names.get(named).is_some())
+            {
                 names.learn(named, said.text.as_bytes());
             }
         }
@@ -268,7 +325,7 @@ fn numbered(version: Version, is_mistaken: bool) -> activity::Numbered {
 
 /// A datagram that is being read.
 struct Reading<'r, 'c> {
-    header: Header,
+    key: StreamKey,
     stream: &'r mut Stream,
     rates: &'r mut Rates,
     reports_updates: &'r mut bool,
@@ -282,13 +339,12 @@ struct Reading<'r, 'c> {
 }
 
 impl Reading<'_, '_> {
-    fn v5(&mut self, records: &[u8], sink: &mut impl FnMut(Record<'_>)) {
+    fn v5(&mut self, said: Option<Rate>, records: &[u8], sink: &mut impl FnMut(Record<'_>)) {
         let settings = &self.context.known.settings;
-        let said = rate(self.header.sampling_rate.into());
         let facts = Facts {
             settings,
             rates: self.rates,
-            domain: self.header.stream.domain,
+            domain: self.key.domain,
             rate: said.or(settings.default_sampling_rate),
             reports_updates: false,
         };
@@ -299,7 +355,7 @@ impl Reading<'_, '_> {
     }
 
     fn sets(&mut self, sets: &[u8], sink: &mut impl FnMut(Record<'_>)) {
-        let version = self.header.stream.version;
+        let version = self.key.version;
         let mut sets = Sets::new(sets, version);
         for set in &mut sets {
             match set {
@@ -353,14 +409,15 @@ impl Reading<'_, '_> {
                     continue;
                 }
             }
-            if self.stream.has_come(id) {
-                self.replay(id, sink);
-            }
+            self.replay_awaited(id, sink);
         }
     }
 
-    /// Decodes the data that has waited for a template.
-    fn replay(&mut self, template: u16, sink: &mut impl FnMut(Record<'_>)) {
+    /// Decodes the data that has waited for a template, if any has.
+    fn replay_awaited(&mut self, template: u16, sink: &mut impl FnMut(Record<'_>)) {
+        if !self.stream.has_come(template) {
+            return;
+        }
         for set in self.shared.waiting.take(self.awaited(template), self.context.received) {
             self.context.activity.replayed_sets += 1;
             // Its records are not of this datagram.
@@ -369,8 +426,7 @@ impl Reading<'_, '_> {
     }
 
     fn awaited(&self, template: u16) -> waiting::Awaited {
-        let (exporter, stream) = (self.context.known.address, self.header.stream);
-        waiting::Awaited { exporter, stream, template }
+        waiting::Awaited { exporter: self.context.known.address, stream: self.key, template }
     }
 
     /// Decodes the records of a set, if its template is known. Returns how many it has, if they can
@@ -386,7 +442,7 @@ impl Reading<'_, '_> {
             self.keep(template, content);
             return None;
         };
-        let domain = self.header.stream.domain;
+        let domain = self.key.domain;
         let Context { known, names, rows, activity, .. } = &mut *self.context;
         let spans = &mut self.shared.spans;
         let records = if variant.template.is_options {
@@ -427,9 +483,10 @@ impl Reading<'_, '_> {
         let awaited = self.awaited(template);
         let Context { received, port, activity, .. } = &mut *self.context;
         activity.sets_without_template += 1;
-        self.stream.wait_for(template, *received);
-        let set = WaitingSet { port: *port, received: *received, content: content.into() };
-        self.shared.waiting.keep(awaited, set);
+        if self.stream.wait_for(template, *received) {
+            let set = WaitingSet { port: *port, received: *received, content: content.into() };
+            self.shared.waiting.keep(awaited, set);
+        }
     }
 }
 

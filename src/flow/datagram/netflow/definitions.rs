@@ -110,6 +110,11 @@ impl Definitions {
         place(variants, port).and_then(|place| variants.get_mut(place))
     }
 
+    /// Whether a template is one of options, by its newest definition; `None` if there is none.
+    pub(super) fn is_options(&self, id: u16) -> Option<bool> {
+        self.by_number.get(&id)?.last().map(|variant| variant.template.is_options)
+    }
+
     /// What they take.
     pub(super) fn size(&self) -> Size {
         self.size

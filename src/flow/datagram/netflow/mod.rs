@@ -30,4 +30,7 @@ pub use snapshot::SnapshotError;
 pub(super) use decoder::{NetFlow, Shared};
 pub(super) use message::Message;
 pub(super) use size::Size;
-pub(super) use snapshot::{Exporter as ExporterSnapshot, SflowStream as SflowSnapshot, Snapshot};
+pub(super) use snapshot::{
+    Exporter as ExporterSnapshot, SflowStream as SflowSnapshot, Snapshot,
+    WaitingSet as WaitingSnapshot,
+};

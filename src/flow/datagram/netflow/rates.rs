@@ -57,6 +57,11 @@ impl Rates {
         }
     }
 
+    /// Whether one is known for this scope in this domain.
+    pub(super) fn has(&self, domain: u32, scope: Scope) -> bool {
+        self.0.contains_key(&(scope, domain))
+    }
+
     /// The rate of a sampler: in its domain, or else in the only domain that has one with this
     /// number.
     pub(super) fn of_sampler(&self, domain: u32, sampler: Sampler) -> Option<Rate> {

@@ -22,6 +22,7 @@ use super::{
     element::Element,
     rates::{Sampler, SamplerKind, Scope},
     template,
+    waiting::{self, Awaited},
 };
 
 /// The only version there is. Numbers of fields are never used again, so it changes only if all that
@@ -57,6 +58,29 @@ pub(in crate::flow::datagram) struct Snapshot {
     pub(in crate::flow::datagram) exporters: Vec<Exporter>,
     #[prost(message, repeated, tag = "3")]
     pub(in crate::flow::datagram) agents: Vec<SflowStream>,
+    #[prost(message, repeated, tag = "4")]
+    pub(in crate::flow::datagram) waiting: Vec<WaitingSet>,
+}
+
+/// Data whose template has not come yet.
+#[derive(Clone, PartialEq, Message)]
+pub(in crate::flow::datagram) struct WaitingSet {
+    #[prost(bytes = "vec", tag = "1")]
+    address: Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    version: u32,
+    #[prost(uint32, tag = "3")]
+    domain: u32,
+    #[prost(uint32, tag = "4")]
+    template: u32,
+    #[prost(uint32, tag = "5")]
+    port: u32,
+    /// In milliseconds since the epoch.
+    #[prost(int64, tag = "6")]
+    received: i64,
+    /// What is behind the set's header.
+    #[prost(bytes = "vec", tag = "7")]
+    content: Vec<u8>,
 }
 
 /// A stream of an sFlow agent.
@@ -166,7 +190,11 @@ impl Snapshot {
         exporters: Vec<Exporter>,
         agents: Vec<SflowStream>,
     ) -> Self {
-        Snapshot { version: VERSION, exporters, agents }
+        Snapshot { version: VERSION, exporters, agents, ..Snapshot::default() }
+    }
+
+    pub(in crate::flow::datagram) fn of_waiting(sets: impl Iterator<Item = WaitingSet>) -> Self {
+        Snapshot { version: VERSION, waiting: sets.collect(), ..Snapshot::default() }
     }
 
     pub(in crate::flow::datagram) fn to_bytes(&self) -> Vec<u8> {
@@ -263,9 +291,37 @@ impl Stream {
     }
 
     pub(super) fn key(&self) -> Option<StreamKey> {
-        let versions = [Version::NetFlow5, Version::NetFlow9, Version::Ipfix];
-        let version = versions.into_iter().find(|each| *each as u32 == self.version)?;
-        Some(StreamKey { version, domain: self.domain })
+        stream_key(self.version, self.domain)
+    }
+}
+
+fn stream_key(version: u32, domain: u32) -> Option<StreamKey> {
+    let versions = [Version::NetFlow5, Version::NetFlow9, Version::Ipfix];
+    let version = versions.into_iter().find(|each| *each as u32 == version)?;
+    Some(StreamKey { version, domain })
+}
+
+impl WaitingSet {
+    pub(in crate::flow::datagram) fn new(of: &Awaited, set: &waiting::WaitingSet) -> Self {
+        WaitingSet {
+            address: octets(of.exporter),
+            version: of.stream.version as u32,
+            domain: of.stream.domain,
+            template: of.template.into(),
+            port: set.port.into(),
+            received: set.received.get(),
+            content: set.content.to_vec(),
+        }
+    }
+
+    /// For what it waits, and what it is; `None` if that makes no sense.
+    pub(in crate::flow::datagram) fn read(self) -> Option<(Awaited, waiting::WaitingSet)> {
+        let exporter = address(&self.address)?;
+        let stream = stream_key(self.version, self.domain)?;
+        let template = u16::try_from(self.template).ok()?;
+        let (port, received) = (self.port as u16, UnixMs::new(self.received));
+        let set = waiting::WaitingSet { port, received, content: self.content.into() };
+        Some((Awaited { exporter, stream, template }, set))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     flow::datagram::stream_key::StreamKey,
 };
 
-/// How much data waits, in bytes.
+/// How much data waits unless somebody says otherwise, in bytes.
 const MAX_BYTES: usize = 8 << 20;
 
 /// How long data waits: some exporters send templates every ten minutes.
@@ -24,25 +24,25 @@ const MAX_STALE: usize = 4096;
 
 /// For what a set waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Awaited {
-    pub(super) exporter: IpAddr,
+pub(in crate::flow::datagram) struct Awaited {
+    pub(in crate::flow::datagram) exporter: IpAddr,
     pub(super) stream: StreamKey,
     pub(super) template: u16,
 }
 
 /// A set whose template has not come yet.
 #[derive(Debug)]
-pub(super) struct WaitingSet {
+pub(in crate::flow::datagram) struct WaitingSet {
     /// From which port it was sent.
-    pub(super) port: u16,
-    pub(super) received: UnixMs,
+    pub(in crate::flow::datagram) port: u16,
+    pub(in crate::flow::datagram) received: UnixMs,
     /// What is behind the set's header.
-    pub(super) content: Box<[u8]>,
+    pub(in crate::flow::datagram) content: Box<[u8]>,
 }
 
 /// Data whose template has not come yet.
-#[derive(Debug, Default)]
-pub(super) struct Waiting {
+#[derive(Debug)]
+pub(in crate::flow::datagram) struct Waiting {
     /// The oldest first.
     sets: HashMap<Awaited, VecDeque<(u64, WaitingSet)>>,
     /// The numbers of all sets, the oldest first; also of some that were taken.
@@ -51,6 +51,8 @@ pub(super) struct Waiting {
     number: u64,
     len: usize,
     bytes: usize,
+    most_bytes: usize,
+    has_changed: bool,
 }
 
 impl WaitingSet {
@@ -59,10 +61,53 @@ impl WaitingSet {
     }
 }
 
+impl Default for Waiting {
+    fn default() -> Self {
+        Waiting {
+            sets: HashMap::new(),
+            order: VecDeque::new(),
+            number: 0,
+            len: 0,
+            bytes: 0,
+            most_bytes: MAX_BYTES,
+            has_changed: false,
+        }
+    }
+}
+
 impl Waiting {
+    pub(in crate::flow::datagram) fn set_most_bytes(&mut self, most: usize) {
+        self.most_bytes = most;
+    }
+
+    /// What waits, the oldest first, if it has changed since this was last called.
+    pub(in crate::flow::datagram) fn take_change(
+        &mut self,
+    ) -> Option<impl Iterator<Item = (&Awaited, &WaitingSet)>> {
+        if !std::mem::take(&mut self.has_changed) {
+            return None;
+        }
+        let sets = self.sets.iter();
+        let mut all: Vec<_> = sets
+            .flat_map(|(of, sets)| sets.iter().map(move |(number, set)| (number, of, set)))
+            .collect();
+        all.sort_unstable_by_key(|(number, ..)| **number);
+        Some(all.into_iter().map(|(_, of, set)| (of, set)))
+    }
+
+    pub(in crate::flow::datagram) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Takes what waits now to be no change.
+    pub(in crate::flow::datagram) fn settle(&mut self) {
+        self.has_changed = false;
+    }
+
     /// Keeps a set. The oldest ones make room.
     pub(super) fn keep(&mut self, awaited: Awaited, set: WaitingSet) {
         let now = set.received;
+        self.has_changed = true;
         self.number += 1;
         self.len += 1;
         self.bytes += set.bytes();
@@ -73,7 +118,7 @@ impl Waiting {
                 && let Some((first, set)) = sets.get().front()
                 && *first == number
             {
-                if self.bytes <= MAX_BYTES && now - set.received <= LONGEST_WAIT {
+                if self.bytes <= self.most_bytes && now - set.received <= LONGEST_WAIT {
                     break;
                 }
                 self.len -= 1;
@@ -94,6 +139,7 @@ impl Waiting {
         now: UnixMs,
     ) -> impl Iterator<Item = WaitingSet> + use<> {
         let taken = self.sets.remove(&awaited).unwrap_or_default();
+        self.has_changed |= !taken.is_empty();
         self.len -= taken.len();
         self.bytes -= taken.iter().map(|(_, set)| set.bytes()).sum::<usize>();
         if self.order.len() > 2 * self.len + MAX_STALE {

@@ -9,10 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{files::Files, flow::datagram::Datagrams};
+use crate::{files::Files, flow::datagram::Datagrams, pipeline::Pipeline};
 
-/// The file, in the state directory.
+/// The collector's file, in the state directory.
 pub(super) const EXPORTERS: &str = "exporters";
+
+/// That of exporters whose datagrams are messages of a topic.
+pub(super) const TOPIC_EXPORTERS: &str = "exporters-of-topic";
 
 /// The most that is read of it.
 const MAX_BYTES: u64 = 8 << 20;
@@ -31,18 +34,18 @@ pub(super) struct Collected {
 }
 
 impl Collected {
-    /// Gives the decoder what an earlier process kept in this state directory, and which datagrams come
-    /// next according to the journal.
+    /// Gives a pipeline what an earlier process kept in this file, and what the journal has: which
+    /// datagrams come next, or which data waits.
     pub(super) fn restore(
-        state_dir: Option<PathBuf>,
-        places: &[u8],
-        exporters: &mut Datagrams,
+        file: Option<PathBuf>,
+        in_journal: &[u8],
+        pipeline: &mut Pipeline,
     ) -> Self {
-        let file = state_dir.map(|directory| directory.join(EXPORTERS));
         if let Some(file) = &file {
             match Files::default().read_up_to(file, MAX_BYTES) {
                 Ok(definitions) => {
-                    tell(exporters.restore(&definitions), &file.display().to_string());
+                    let restored = pipeline.exporters().restore(&definitions);
+                    tell_of(restored, &file.display().to_string());
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => tracing::warn!(
@@ -51,10 +54,11 @@ impl Collected {
                 ),
             }
         }
-        if !places.is_empty() {
-            tell(exporters.restore(places), "the journal");
+        if !in_journal.is_empty() {
+            tell_of(pipeline.exporters().restore(in_journal), "the journal");
         }
-        Collected { file, revision: exporters.revision(), written: Instant::now() }
+        let revision = if pipeline.has_exporters() { pipeline.exporters().revision() } else { 0 };
+        Collected { file, revision, written: Instant::now() }
     }
 
     /// Writes what exporters said, if it has changed; unless `is_last`, no sooner than ten seconds after
@@ -76,7 +80,8 @@ impl Collected {
     }
 }
 
-fn tell<E: std::fmt::Display>(restored: Result<(), E>, from: &str) {
+/// Says what became of what was to be restored.
+pub(super) fn tell_of<E: std::fmt::Display>(restored: Result<(), E>, from: &str) {
     if let Err(error) = restored {
         tracing::warn!("what is known of exporters can't be read from {from}: {error}");
     }

@@ -9,6 +9,7 @@ mod reload;
 mod running;
 mod sink;
 mod source;
+mod topic_exporters;
 mod totals;
 
 use std::{
@@ -65,13 +66,14 @@ use sink::{CountingSink, Published};
 use source::Sources;
 
 /// The entries of the state directory.
-const STATE_ENTRIES: [&str; 7] = [
+const STATE_ENTRIES: [&str; 8] = [
     journal::DIRECTORY,
     pusher::ENDPOINTS,
     pusher::QUARANTINE,
     names::TABLE,
     names::ORIGIN,
     collected::EXPORTERS,
+    collected::TOPIC_EXPORTERS,
     registry::SCHEMAS,
 ];
 
@@ -121,7 +123,7 @@ pub async fn run(
     let store = store(&config, &identity, &schema, state_dir.as_deref()).map_err(refuse_state)?;
     // The demo's topic is another one at each start, without any message.
     let stored = store.as_ref().filter(|_| demo.is_none()).map(stored).unwrap_or_default();
-    let places = store.as_ref().map(|store| store.places().to_owned()).unwrap_or_default();
+    let kept = store.as_ref().map(kept).unwrap_or_default();
     let (as_names, mut refresher) = names::load_initial(names_config(&config, state_dir.clone()))
         .map_err(|error| ConfigError(error.to_string()))?;
     let log = store.as_ref().map(Store::log);
@@ -178,7 +180,7 @@ pub async fn run(
     let ledger = threads::thread(ledger_lifeline, || ledger.run())
         .context("starting the ledger's thread")?;
     let (source_end, source_ended) = tokio::sync::oneshot::channel();
-    let sinks = sinks(&config, &counted, shards, state_dir.clone(), &places);
+    let sinks = sinks(&config, &counted, shards, state_dir.as_deref(), &kept);
     let source = sources.start(sinks, stored, published, &health, move || {
         if source_end.send(()).is_err() {
             tracing::debug!("the source has ended while the program was ending already");
@@ -236,20 +238,40 @@ fn diagnosis(config: &Config, counted: &Counted, health: &Health) -> Diagnosis {
     }
 }
 
-/// What workers do with messages. The last one is the collector's if there is one, and takes up what is
-/// known of exporters: from the state directory, and from the journal, which datagrams come next.
+/// What the journal has of exporters.
+#[derive(Debug, Default)]
+struct Kept {
+    /// Which datagrams come next.
+    places: Vec<u8>,
+    /// The data that waits for templates.
+    waiting: Vec<u8>,
+}
+
+fn kept(store: &Store) -> Kept {
+    Kept { places: store.places().to_owned(), waiting: store.waiting().to_owned() }
+}
+
+/// What workers do with messages. The last one is the collector's if there is one. What an earlier
+/// process knew of exporters is in the state directory and in the journal.
 fn sinks(
     config: &Config,
     counted: &Counted,
     shards: Vec<Shard>,
-    state_dir: Option<PathBuf>,
-    places: &[u8],
+    state_dir: Option<&Path>,
+    kept: &Kept,
 ) -> Vec<CountingSink> {
     let mut sinks = counted.sinks(shards);
-    if config.collector.is_some()
-        && let Some(sink) = sinks.last_mut()
-    {
-        sink.remember(state_dir, places);
+    let of_collector = usize::from(config.collector.is_some());
+    let workers = sinks.len() - of_collector;
+    let (of_topic, of_collector) = sinks.split_at_mut(workers);
+    for sink in of_collector {
+        sink.collect(state_dir, &kept.places);
+    }
+    if matches!(config.source, SourceConfig::Kafka(_)) {
+        let told = Arc::default();
+        for sink in of_topic {
+            sink.share(&told, workers, state_dir, &kept.waiting);
+        }
     }
     sinks
 }

@@ -1,7 +1,7 @@
 //! What a worker does with each message: passes it through the pipeline into its shard of the
 //! ledger.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
@@ -16,7 +16,10 @@ use crate::{
     source::{Bound, Message, Origin, Position, Publication, Sink},
 };
 
-use super::collected::Collected;
+use super::{
+    collected::{Collected, EXPORTERS, TOPIC_EXPORTERS},
+    topic_exporters::{Told, TopicExporters},
+};
 
 /// How much of a record that can't be decoded is logged, in characters.
 const QUOTE_CHARACTERS: usize = 300;
@@ -35,10 +38,17 @@ pub(super) struct CountingSink {
     /// What the pipeline is for.
     schema: Arc<Schema>,
     pipeline: Pipeline,
-    /// What is kept of exporters, if this is the collector's.
-    collected: Option<Collected>,
-    /// What the exporters of an input did, to be said at its end.
-    exporters: ExporterTally,
+    exporters: Exporters,
+}
+
+/// What is remembered of exporters that send datagrams, beside what the pipeline needs.
+#[derive(Debug)]
+enum Exporters {
+    /// Of an input: what they did, to be said at its end.
+    Input(Box<ExporterTally>),
+    /// The collector's.
+    Collector(Collected),
+    Topic(TopicExporters),
 }
 
 impl CountingSink {
@@ -50,26 +60,41 @@ impl CountingSink {
             counting,
             schema,
             pipeline,
-            collected: None,
-            exporters: ExporterTally::default(),
+            exporters: Exporters::Input(Box::default()),
         }
     }
 
     /// Counts what exporters did since this was last called.
     fn count_activity(&mut self) {
-        let CountingSink { shard, pipeline, collected, exporters, .. } = self;
+        let CountingSink { shard, pipeline, exporters, .. } = self;
         let counts = shard.counts(None);
         pipeline.take_activity(|exporter, did| {
-            if collected.is_none() {
-                exporters.add(exporter, &did);
+            if let Exporters::Input(tally) = exporters {
+                tally.add(exporter, &did);
             }
             counts.exporters.push((exporter, did));
         });
     }
 
-    /// Takes up what is known of exporters from an earlier process, and keeps it for a later one.
-    pub(super) fn remember(&mut self, state_dir: Option<PathBuf>, places: &[u8]) {
-        self.collected = Some(Collected::restore(state_dir, places, self.pipeline.exporters()));
+    /// Takes up what the collector of an earlier process knew of exporters, and keeps it for a later one.
+    pub(super) fn collect(&mut self, state_dir: Option<&Path>, places: &[u8]) {
+        let file = state_dir.map(|directory| directory.join(EXPORTERS));
+        self.exporters = Exporters::Collector(Collected::restore(file, places, &mut self.pipeline));
+    }
+
+    /// Shares what exporters say in a topic with its other workers, of which there are so many, and with
+    /// an earlier and a later process. `waiting` is what waited when that ended.
+    pub(super) fn share(
+        &mut self,
+        told: &Arc<Told>,
+        workers: usize,
+        state_dir: Option<&Path>,
+        waiting: &[u8],
+    ) {
+        let file = state_dir.map(|directory| directory.join(TOPIC_EXPORTERS));
+        let number = (self.shard.number(), workers);
+        let exporters = TopicExporters::new(told, number, (file, waiting), &mut self.pipeline);
+        self.exporters = Exporters::Topic(exporters);
     }
 }
 
@@ -85,11 +110,18 @@ impl Sink for CountingSink {
             self.pipeline.datagram(&Datagram::new(payload, sender, received), counts);
             return;
         }
-        self.pipeline.message(payload, counts, |reason, record| {
+        let CountingSink { pipeline, exporters, .. } = self;
+        if let Exporters::Topic(exporters) = exporters {
+            exporters.take_up(pipeline, counts);
+        }
+        pipeline.message(payload, counts, |reason, record| {
             if let Some(held_back) = LOG_MALFORMED.permit() {
                 log_malformed(origin, reason, record, held_back);
             }
         });
+        if let Exporters::Topic(exporters) = exporters {
+            exporters.tell(pipeline, counts, false);
+        }
     }
 
     fn bound(&self) -> Option<Bound> {
@@ -105,12 +137,16 @@ impl Sink for CountingSink {
     }
 
     fn hand_over(&mut self, positions: Vec<Position>) {
-        self.count_activity();
-        if let Some(collected) = &mut self.collected {
-            let exporters = self.pipeline.exporters();
-            self.shard.set_places(exporters.places());
-            collected.keep(exporters, false);
+        let CountingSink { shard, pipeline, exporters, .. } = self;
+        match exporters {
+            Exporters::Input(_) => {}
+            Exporters::Collector(collected) => {
+                shard.set_places(pipeline.exporters().places());
+                collected.keep(pipeline.exporters(), false);
+            }
+            Exporters::Topic(exporters) => exporters.hand_over(pipeline, shard),
         }
+        self.count_activity();
         self.shard.hand_over(positions);
         if !Arc::ptr_eq(self.shard.schema(), &self.schema) {
             self.schema = Arc::clone(self.shard.schema());
@@ -120,8 +156,8 @@ impl Sink for CountingSink {
 
     fn end_of_input(&mut self) {
         self.count_activity();
-        let losses = self.exporters.losses();
-        for line in self.exporters.lines().iter().chain(&losses).take(MOST_LINES) {
+        let Exporters::Input(tally) = &self.exporters else { return };
+        for line in tally.lines().iter().chain(&tally.losses()).take(MOST_LINES) {
             tracing::info!("{line}");
         }
     }
@@ -140,8 +176,10 @@ impl Sink for CountingSink {
 
 impl Drop for CountingSink {
     fn drop(&mut self) {
-        if let Some(collected) = &mut self.collected {
-            collected.keep(self.pipeline.exporters(), true);
+        match &mut self.exporters {
+            Exporters::Input(_) => {}
+            Exporters::Collector(collected) => collected.keep(self.pipeline.exporters(), true),
+            Exporters::Topic(exporters) => exporters.keep(&mut self.pipeline, true),
         }
     }
 }

@@ -67,6 +67,8 @@ pub(super) struct HandOver {
     pub(super) positions: Vec<Position>,
     /// Which datagrams come next, if the worker says so.
     pub(super) places: Option<Vec<u8>>,
+    /// What the worker has taken and not counted yet, if that has changed, with the worker's number.
+    pub(super) waiting: Option<(usize, Vec<u8>)>,
     pub(super) receipt: Receipt,
 }
 

@@ -30,6 +30,7 @@ mod space_saving;
 mod store;
 mod table_texts;
 mod thread;
+mod waiting;
 
 pub use admission::{OTHER_SERIES, Tally};
 pub use cluster::forget_cluster;

@@ -54,6 +54,7 @@ pub struct Shard {
     schema: Arc<Schema>,
     /// To be handed over next.
     places: Option<Vec<u8>>,
+    waiting: Option<Vec<u8>>,
 }
 
 impl fmt::Debug for Shard {
@@ -87,6 +88,7 @@ impl Shard {
             receipts_out,
             schema,
             places: None,
+            waiting: None,
         }
     }
 
@@ -171,6 +173,12 @@ impl Shard {
         self.places = Some(places);
     }
 
+    /// Has the next hand-over say what was taken and is not counted yet, though positions are past it: the
+    /// journal has that beside the counts, in the place of what this worker said before.
+    pub fn set_waiting(&mut self, waiting: Vec<u8>) {
+        self.waiting = Some(waiting);
+    }
+
     /// Asks for a snapshot soon.
     pub fn ask_for_snapshot(&self) {
         drop(self.requests.send(Request::Freshen(Instant::now())));
@@ -205,6 +213,7 @@ impl Shard {
             buckets,
             positions,
             places: self.places.take(),
+            waiting: self.waiting.take().map(|waiting| (self.number, waiting)),
             receipt,
         })));
     }

@@ -42,6 +42,8 @@ pub struct Store {
     held: Option<Vec<u8>>,
     /// What was recovered and is yet to be loaded.
     recovered: Option<State>,
+    /// See [`Store::waiting`].
+    waiting: Vec<u8>,
     /// The state after the newest durable delta.
     durable: Option<Arc<Snapshot>>,
     /// What was counted ahead, as it is in the newest durable delta.
@@ -107,6 +109,12 @@ impl Store {
                  missing, and Kafka's messages are read again"
             );
         }
+        if recovered.waiting_is_broken {
+            tracing::warn!(
+                "waiting.0 or waiting.1 in the journal is broken: flows whose template had not come \
+                 when the program ended are not counted, if there were any"
+            );
+        }
         Ok(Store {
             backend: Backend::Disk(Box::new(journal)),
             begun: now,
@@ -114,6 +122,7 @@ impl Store {
             identity: identity.clone(),
             cluster,
             recovered: recovered.state,
+            waiting: recovered.waiting,
             durable: None,
             early_counts: Vec::new(),
             extra_measures: 0,
@@ -148,6 +157,7 @@ impl Store {
             cluster: None,
             held: None,
             recovered: None,
+            waiting: Vec::new(),
             durable: None,
             early_counts: Vec::new(),
             extra_measures: 0,
@@ -179,6 +189,11 @@ impl Store {
         let recorded = self.recovered.as_ref();
         let split = recorded.and_then(|state| early::split_places(&state.early_counts));
         split.map(|(places, _)| places).unwrap_or_default()
+    }
+
+    /// What workers had taken and not counted yet when they handed over what was recovered.
+    pub fn waiting(&self) -> &[u8] {
+        &self.waiting
     }
 
     /// The id of the cluster whose positions were recovered, if it was recorded.
@@ -278,6 +293,22 @@ impl Store {
     /// The state after the newest durable delta.
     pub(super) fn durable(&self) -> Option<&Arc<Snapshot>> {
         self.durable.as_ref()
+    }
+
+    /// Makes durable what workers have taken and not counted yet, for the snapshot that is to be appended
+    /// next. Returns the bytes that were written.
+    ///
+    /// # Errors
+    /// As those of [`Store::append`].
+    pub(super) fn keep_waiting(
+        &mut self,
+        snapshot: &Snapshot,
+        waiting: &[u8],
+    ) -> Result<u64, journal::Error> {
+        match &mut self.backend {
+            Backend::Disk(journal) => journal.keep_waiting(snapshot.sequence, waiting),
+            Backend::Memory(_) => Ok(0),
+        }
     }
 
     /// Makes a snapshot durable, which is one of `series table`: all that has changed there since the last one

@@ -34,6 +34,7 @@ use super::{
     shard::Shard,
     snapshot::Snapshot,
     store::{Kind, Store},
+    waiting::Waiting,
 };
 
 /// How long a snapshot waits for the workers. They answer between two batches, so only a thread that
@@ -98,6 +99,7 @@ pub struct Ledger {
     early: EarlyCounts,
     /// Which datagrams come next, as the collector's worker says.
     places: Vec<u8>,
+    waiting: Waiting,
     /// What workers are to count by. Their tables are merged if they are of this schema.
     schema: Arc<Schema>,
     /// Series can't continue: those in these slots, and all of retired views. They end once everything
@@ -156,6 +158,7 @@ impl Ledger {
     ) -> Result<(Ledger, Vec<Shard>, Reader, Names), StoreError> {
         let (send, requests) = mpsc::channel();
         let places = store.as_ref().map(|store| store.places().to_owned()).unwrap_or_default();
+        let waiting = Waiting::new(store.as_ref().map_or(&[], Store::waiting), workers);
         let restored = match &mut store {
             Some(store) => store.load(&config.schema, &names)?,
             None => None,
@@ -199,6 +202,7 @@ impl Ledger {
             table,
             early,
             places,
+            waiting,
             schema: Arc::clone(&config.schema),
             ending: (has_retired || !ending.is_empty()).then_some(ending),
             held: Vec::new(),
@@ -627,10 +631,13 @@ impl Ledger {
 
     fn merge(&mut self, handed: HandOver) {
         handed.add_to(&mut self.unkept);
-        let HandOver { buckets, positions, places, receipt, .. } = handed;
+        let HandOver { buckets, positions, places, waiting, receipt, .. } = handed;
         self.table.advance(&positions);
         if let Some(places) = places {
             self.places = places;
+        }
+        if let Some((worker, waiting)) = waiting {
+            self.waiting.set(worker, waiting);
         }
         let mut merged = None;
         for Bucket { bound, mut counts } in buckets {
@@ -669,8 +676,15 @@ impl Ledger {
         let mut is_appended = true;
         if let Some(store) = &mut self.store {
             let now = UnixMs::now();
-            match store.append(&snapshot, &self.table, &self.early, &self.places, kind, now) {
+            let waiting = self.waiting.changed();
+            let waited = waiting.map(|waiting| store.keep_waiting(&snapshot, &waiting));
+            let appended = waited.unwrap_or(Ok(0)).and_then(|bytes| {
+                self.metrics.journal_written.inc_by(bytes);
+                store.append(&snapshot, &self.table, &self.early, &self.places, kind, now)
+            });
+            match appended {
                 Ok(kept) => {
+                    self.waiting.settle();
                     is_appended = kept.is_appended;
                     self.metrics.journal_written.inc_by(kept.bytes);
                     self.metrics.journal_bytes.set(store.bytes() as i64);

@@ -1,6 +1,7 @@
 //! The program from outside, without servers: on librdkafka's mock cluster, which is quick and fails
 //! on command, and on files. What only real servers can show is in `tests/e2e`.
 
+mod akvorado;
 mod api;
 mod bounds;
 mod captures;

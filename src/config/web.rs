@@ -125,9 +125,8 @@ fn tls(
         .unwrap_or(TlsVersionLimit::Tls12);
     let max_version = section
         .get("max_version", |field| match one_of(field, &VERSIONS)? {
-            max if max < min_version => {
-                Err(field.error("this is below min_version (TLS12 unless given)"))
-            }
+            max if max < min_version => Err(field
+                .error("this is below min_version, which is TLS12 where the file does not set it")),
             max => Ok(max),
         })?
         .unwrap_or(TlsVersionLimit::Tls13);

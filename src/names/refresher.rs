@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{asn::AsNames, clock, log_limit::LogLimit, metrics::Metrics};
@@ -308,15 +308,14 @@ impl Refresher {
         let attempts = match &mut self.refresh {
             Refresh::Never => return Ok(None),
             Refresh::File(file) => {
-                let attempt = file.reread(&self.in_use).await;
-                vec![attempt.with_context(|| file.path().display().to_string())]
+                vec![(file.path().display().to_string(), file.reread(&self.in_use).await)]
             }
             Refresh::Fetch(fetcher) => {
                 let mut attempts = Vec::new();
                 for url in fetcher.urls() {
                     let attempt = fetcher.refetch(&url, &self.in_use).await;
                     let succeeded = attempt.is_ok();
-                    attempts.push(attempt.with_context(|| printable(&url)));
+                    attempts.push((printable(&url), attempt));
                     if succeeded {
                         break;
                     }
@@ -324,8 +323,9 @@ impl Refresher {
                 attempts
             }
         };
-        let mut errors = Vec::new();
-        for attempt in attempts {
+        // Several addresses most often fail for one reason.
+        let mut errors: Vec<(Vec<String>, String)> = Vec::new();
+        for (source, attempt) in attempts {
             match attempt {
                 Ok(names) => {
                     let outcome =
@@ -335,12 +335,18 @@ impl Refresher {
                 }
                 Err(error) => {
                     Attempt::Failed.count(metrics);
-                    tracing::debug!("no AS names from {error:#}");
-                    errors.push(format!("{error:#}"));
+                    let error = format!("{error:#}");
+                    tracing::debug!("no AS names from {source}: {error}");
+                    match errors.iter_mut().find(|(_, same)| *same == error) {
+                        Some((sources, _)) => sources.push(source),
+                        None => errors.push((vec![source], error)),
+                    }
                 }
             }
         }
-        bail!(errors.join("; "))
+        let errors = errors.into_iter();
+        let errors = errors.map(|(sources, error)| format!("{}: {error}", sources.join(", ")));
+        bail!(errors.collect::<Vec<_>>().join("; "))
     }
 }
 

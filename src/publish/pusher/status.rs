@@ -24,6 +24,8 @@ pub(super) const LOG_PERIOD: Duration = Duration::from_secs(60);
 /// the samples wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Condition {
+    /// Nothing has been sent.
+    New,
     Well,
     Failing,
     /// It refuses everything with this status, so its operator is needed.
@@ -59,7 +61,7 @@ impl PushStatus {
             endpoint,
             metrics,
             component,
-            condition: Condition::Well,
+            condition: Condition::New,
             content: None,
             failure_log: LogLimit::new(LOG_PERIOD),
             refusal_log: LogLimit::new(LOG_PERIOD),
@@ -109,11 +111,14 @@ impl PushStatus {
 
     /// The endpoint has accepted a request.
     pub(super) fn well(&mut self) {
-        if self.condition != Condition::Well {
+        let before = std::mem::replace(&mut self.condition, Condition::Well);
+        if before == Condition::New {
+            // That it works is said once, for whoever has just set it up.
+            tracing::info!(endpoint = self.endpoint, "the endpoint accepts samples");
+        } else if before != Condition::Well {
             tracing::info!(endpoint = self.endpoint, "the endpoint accepts samples again");
             self.metrics.push_held.with_label_values(&[&self.endpoint]).set(0);
             self.component.set(State::Ready);
-            self.condition = Condition::Well;
         }
     }
 

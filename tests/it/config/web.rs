@@ -154,7 +154,7 @@ fn what_is_wrong_is_said_with_its_line_and_what_to_do() {
             ", line 6: tls_server_config.client_allowed_sans: a client may come without a certificate",
         ),
         (&tls("  min_version: TLS14\n"), "TLS14 is not known: did you mean TLS1"),
-        (&tls("  max_version: TLS11\n"), "this is below min_version"),
+        (&tls("  max_version: TLS11\n"), "this is below min_version, which is TLS12 where"),
         (&tls("  cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]\n"), "is not known"),
         (
             &tls("  cipher_suites: [TLS_AES_128_GCM_SHA256]\n"),

@@ -27,7 +27,7 @@ use std::{
     sync::Arc,
 };
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 
 pub use open_file::OpenFile;
 pub use system::{Disk, FileSystem};
@@ -128,13 +128,18 @@ impl Files {
         self.create_dir(path)
     }
 
-    /// Reads a file of at most `limit` bytes.
+    /// Reads a regular file of at most `limit` bytes.
     ///
     /// # Errors
-    /// Also where it has more.
+    /// Also where it has more, or is something else.
     pub fn read_up_to(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.open_to_read(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+        // With this flag, opening a pipe does not wait; it is refused below.
+        let file = self.open(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        if !FileType::from_raw_mode(file.stat()?.st_mode).is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        file.take(limit + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > limit {
             return Err(io::Error::other(format!("it has more than {limit} bytes")));
         }

@@ -9,7 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{files::Files, flow::datagram::Datagrams, pipeline::Pipeline};
+use crate::{
+    files::Files,
+    flow::datagram::{Datagrams, SnapshotError},
+    pipeline::Pipeline,
+};
 
 /// The collector's file, in the state directory.
 pub(super) const EXPORTERS: &str = "exporters";
@@ -38,13 +42,16 @@ impl Collected {
     /// datagrams come next, or which data waits.
     pub(super) fn restore(
         file: Option<PathBuf>,
-        in_journal: &[u8],
+        in_journal: &[&[u8]],
         pipeline: &mut Pipeline,
     ) -> Self {
         if let Some(file) = &file {
             match Files::default().read_up_to(file, MAX_BYTES) {
-                Ok(definitions) => {
-                    let restored = pipeline.exporters().restore(&definitions);
+                Ok(bytes) => {
+                    let restored = match checked(&bytes) {
+                        Some(definitions) => pipeline.exporters().restore(definitions),
+                        None => Err(SnapshotError::Damaged),
+                    };
                     tell_of(restored, &file.display().to_string());
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -54,8 +61,8 @@ impl Collected {
                 ),
             }
         }
-        if !in_journal.is_empty() {
-            tell_of(pipeline.exporters().restore(in_journal), "the journal");
+        for snapshot in in_journal.iter().filter(|snapshot| !snapshot.is_empty()) {
+            tell_of(pipeline.exporters().restore(snapshot), "the journal");
         }
         let revision = if pipeline.has_exporters() { pipeline.exporters().revision() } else { 0 };
         Collected { file, revision, written: Instant::now() }
@@ -71,13 +78,21 @@ impl Collected {
         }
         self.written = Instant::now();
         self.revision = exporters.revision();
-        if let Err(error) = Files::default().replace_unsynced(file, &exporters.definitions()) {
+        let mut bytes = exporters.definitions();
+        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+        if let Err(error) = Files::default().replace_unsynced(file, &bytes) {
             tracing::warn!(
                 "{}: {error}: after a restart, exporters have to send their templates again",
                 file.display()
             );
         }
     }
+}
+
+/// What is in front of its checksum, if that is right.
+fn checked(bytes: &[u8]) -> Option<&[u8]> {
+    let (definitions, checksum) = bytes.split_last_chunk()?;
+    (crc32fast::hash(definitions) == u32::from_le_bytes(*checksum)).then_some(definitions)
 }
 
 /// Says what became of what was to be restored.

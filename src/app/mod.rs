@@ -37,6 +37,7 @@ use crate::{
     journal,
     ledger::{
         COLLECTOR, Identity, Ledger, LedgerConfig, Names, SeriesTable, Shard, Store, StoreError,
+        WaitingIn,
     },
     metrics::Metrics,
     names::{self, Announcement, Refresher},
@@ -243,12 +244,17 @@ fn diagnosis(config: &Config, counted: &Counted, health: &Health) -> Diagnosis {
 struct Kept {
     /// Which datagrams come next.
     places: Vec<u8>,
-    /// The data that waits for templates.
-    waiting: Vec<u8>,
+    /// The data that waits for templates, of the collector and of a topic.
+    collected: Vec<u8>,
+    of_topic: Vec<u8>,
 }
 
 fn kept(store: &Store) -> Kept {
-    Kept { places: store.places().to_owned(), waiting: store.waiting().to_owned() }
+    Kept {
+        places: store.places().to_owned(),
+        collected: store.waiting(WaitingIn::Collector),
+        of_topic: store.waiting(WaitingIn::Topic),
+    }
 }
 
 /// What workers do with messages. The last one is the collector's if there is one. What an earlier
@@ -265,12 +271,12 @@ fn sinks(
     let workers = sinks.len() - of_collector;
     let (of_topic, of_collector) = sinks.split_at_mut(workers);
     for sink in of_collector {
-        sink.collect(state_dir, &kept.places);
+        sink.collect(state_dir, [&kept.places, &kept.collected]);
     }
     if matches!(config.source, SourceConfig::Kafka(_)) {
         let told = Arc::default();
         for sink in of_topic {
-            sink.share(&told, workers, state_dir, &kept.waiting);
+            sink.share(&told, workers, state_dir, &kept.of_topic);
         }
     }
     sinks

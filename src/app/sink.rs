@@ -9,7 +9,7 @@ use crate::{
     clock::UnixMs,
     diagnosis::ExporterTally,
     flow::{AvroSource, Malformed, datagram::Datagram},
-    ledger::{Reader, Shard},
+    ledger::{Reader, Shard, WaitingIn},
     log_limit::LogLimit,
     pipeline::{Counting, Pipeline},
     schema::Schema,
@@ -39,6 +39,8 @@ pub(super) struct CountingSink {
     schema: Arc<Schema>,
     pipeline: Pipeline,
     exporters: Exporters,
+    /// Whether all messages were given to it.
+    has_ended: bool,
 }
 
 /// What is remembered of exporters that send datagrams, beside what the pipeline needs.
@@ -61,6 +63,7 @@ impl CountingSink {
             schema,
             pipeline,
             exporters: Exporters::Input(Box::default()),
+            has_ended: false,
         }
     }
 
@@ -77,9 +80,11 @@ impl CountingSink {
     }
 
     /// Takes up what the collector of an earlier process knew of exporters, and keeps it for a later one.
-    pub(super) fn collect(&mut self, state_dir: Option<&Path>, places: &[u8]) {
+    /// `in_journal` is which datagrams come next, and which data waits for templates.
+    pub(super) fn collect(&mut self, state_dir: Option<&Path>, in_journal: [&[u8]; 2]) {
         let file = state_dir.map(|directory| directory.join(EXPORTERS));
-        self.exporters = Exporters::Collector(Collected::restore(file, places, &mut self.pipeline));
+        let collected = Collected::restore(file, &in_journal, &mut self.pipeline);
+        self.exporters = Exporters::Collector(collected);
     }
 
     /// Shares what exporters say in a topic with its other workers, of which there are so many, and with
@@ -137,12 +142,22 @@ impl Sink for CountingSink {
     }
 
     fn hand_over(&mut self, positions: Vec<Position>) {
-        let CountingSink { shard, pipeline, exporters, .. } = self;
+        let CountingSink { shard, pipeline, exporters, has_ended, .. } = self;
         match exporters {
             Exporters::Input(_) => {}
             Exporters::Collector(collected) => {
-                shard.set_places(pipeline.exporters().places());
-                collected.keep(pipeline.exporters(), false);
+                // Of what waited, something may be known that was said before the end.
+                pipeline.replay(shard.counts(None));
+                let decoder = pipeline.exporters();
+                shard.set_places(decoder.places());
+                // What waits most often comes to be known, so the disk is spared while the program runs:
+                // a crash loses it. But what a later process would be given must not count here as well.
+                if (*has_ended || decoder.has_decoded_recorded())
+                    && let Some(waiting) = decoder.take_waiting()
+                {
+                    shard.set_waiting((WaitingIn::Collector, 0), waiting);
+                }
+                collected.keep(decoder, false);
             }
             Exporters::Topic(exporters) => exporters.hand_over(pipeline, shard),
         }
@@ -155,6 +170,7 @@ impl Sink for CountingSink {
     }
 
     fn end_of_input(&mut self) {
+        self.has_ended = true;
         self.count_activity();
         let Exporters::Input(tally) = &self.exporters else { return };
         for line in tally.lines().iter().chain(&tally.losses()).take(MOST_LINES) {

@@ -15,7 +15,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{ledger::Shard, pipeline::Pipeline, traffic::Counts};
+use crate::{
+    ledger::{Shard, WaitingIn},
+    pipeline::Pipeline,
+    traffic::Counts,
+};
 
 use super::collected::{Collected, tell_of};
 
@@ -128,7 +132,8 @@ impl TopicExporters {
     ) -> Self {
         pipeline.set_waiting_bytes(MAX_WAITING_BYTES / workers);
         let is_first = worker == 0;
-        let collected = Collected::restore(file, if is_first { waiting } else { &[] }, pipeline);
+        let waiting = if is_first { waiting } else { &[] };
+        let collected = Collected::restore(file, &[waiting], pipeline);
         TopicExporters {
             told: Arc::clone(told),
             worker,
@@ -187,7 +192,7 @@ impl TopicExporters {
             return;
         }
         if let Some(waiting) = pipeline.exporters().take_waiting() {
-            shard.set_waiting(waiting);
+            shard.set_waiting((WaitingIn::Topic, self.worker), waiting);
         }
         self.keep(pipeline, false);
     }

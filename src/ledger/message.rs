@@ -18,6 +18,7 @@ use crate::{
 use super::{
     bucketing::TickBound,
     error::{ChangeError, LostAtEnd},
+    waiting::WaitingIn,
 };
 
 /// What the ledger is told.
@@ -67,8 +68,9 @@ pub(super) struct HandOver {
     pub(super) positions: Vec<Position>,
     /// Which datagrams come next, if the worker says so.
     pub(super) places: Option<Vec<u8>>,
-    /// What the worker has taken and not counted yet, if that has changed, with the worker's number.
-    pub(super) waiting: Option<(usize, Vec<u8>)>,
+    /// What the worker has taken and not counted yet, if that has changed, with its kind and its number
+    /// there.
+    pub(super) waiting: Option<((WaitingIn, usize), Vec<u8>)>,
     pub(super) receipt: Receipt,
 }
 

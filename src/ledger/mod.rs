@@ -46,3 +46,4 @@ pub use shard::Shard;
 pub use snapshot::{Cell, Series, Snapshot};
 pub use store::{Examined, Store};
 pub use thread::{Ledger, LedgerConfig};
+pub use waiting::WaitingIn;

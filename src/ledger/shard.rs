@@ -17,6 +17,7 @@ use super::{
     bucketing::{Bucketing, TickBound},
     gate::{EpochGate, Waker},
     message::{Bucket, HandOver, Receipt, Request},
+    waiting::WaitingIn,
 };
 
 /// A table that has grown to this ([`Counts::bytes`]; about 87,000 series) is handed over unasked.
@@ -54,7 +55,7 @@ pub struct Shard {
     schema: Arc<Schema>,
     /// To be handed over next.
     places: Option<Vec<u8>>,
-    waiting: Option<Vec<u8>>,
+    waiting: Option<((WaitingIn, usize), Vec<u8>)>,
 }
 
 impl fmt::Debug for Shard {
@@ -174,9 +175,10 @@ impl Shard {
     }
 
     /// Has the next hand-over say what was taken and is not counted yet, though positions are past it: the
-    /// journal has that beside the counts, in the place of what this worker said before.
-    pub fn set_waiting(&mut self, waiting: Vec<u8>) {
-        self.waiting = Some(waiting);
+    /// journal has that beside the counts, in the place of what the worker with this number among those
+    /// of its kind said before.
+    pub fn set_waiting(&mut self, worker: (WaitingIn, usize), waiting: Vec<u8>) {
+        self.waiting = Some((worker, waiting));
     }
 
     /// Asks for a snapshot soon.
@@ -213,7 +215,7 @@ impl Shard {
             buckets,
             positions,
             places: self.places.take(),
-            waiting: self.waiting.take().map(|waiting| (self.number, waiting)),
+            waiting: self.waiting.take(),
             receipt,
         })));
     }

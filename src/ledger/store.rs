@@ -21,6 +21,7 @@ use super::{
     restore::{Restored, restore},
     series_table::SeriesTable,
     snapshot::{Series, Snapshot},
+    waiting::{self, WaitingIn},
 };
 
 /// After a delta with more changes than this, its memory is given back: such a delta is the first
@@ -191,8 +192,12 @@ impl Store {
         split.map(|(places, _)| places).unwrap_or_default()
     }
 
-    /// What workers had taken and not counted yet when they handed over what was recovered.
-    pub fn waiting(&self) -> &[u8] {
+    /// What workers of a kind had taken and not counted yet when they handed over what was recovered.
+    pub fn waiting(&self, kind: WaitingIn) -> Vec<u8> {
+        waiting::of(&self.waiting, kind)
+    }
+
+    pub(super) fn recorded_waiting(&self) -> &[u8] {
         &self.waiting
     }
 

@@ -158,7 +158,7 @@ impl Ledger {
     ) -> Result<(Ledger, Vec<Shard>, Reader, Names), StoreError> {
         let (send, requests) = mpsc::channel();
         let places = store.as_ref().map(|store| store.places().to_owned()).unwrap_or_default();
-        let waiting = Waiting::new(store.as_ref().map_or(&[], Store::waiting), workers);
+        let waiting = Waiting::new(store.as_ref().map_or(&[], Store::recorded_waiting));
         let restored = match &mut store {
             Some(store) => store.load(&config.schema, &names)?,
             None => None,

@@ -61,8 +61,8 @@ pub trait Sink: Send + 'static {
     /// has merged what was handed over before.
     fn hand_over(&mut self, positions: Vec<Position>);
 
-    /// The input has ended or can't be read further, and all messages of it have been given to this
-    /// sink.
+    /// The input has ended, can't be read further, or is not read any more, and all messages of it have
+    /// been given to this sink. The last hand-over follows.
     fn end_of_input(&mut self) {}
 
     /// Asks for a snapshot soon, of which the hand-over is a part. For sources that can't give anything

@@ -146,6 +146,12 @@ impl Datagrams {
         self.exporters.get_mut(&exporter).and_then(|exporter| exporter.names.get(named))
     }
 
+    /// Whether data was decoded that [`Datagrams::take_waiting`] or [`Datagrams::restore`] had: a later
+    /// process must not be given it again.
+    pub fn has_decoded_recorded(&self) -> bool {
+        self.netflow.waiting.has_taken_recorded()
+    }
+
     /// Changes when anything has changed that [`Datagrams::definitions`] would have.
     pub fn revision(&self) -> u64 {
         self.revision

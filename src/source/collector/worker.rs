@@ -186,6 +186,7 @@ impl<S: Sink> Worker<S> {
                 }
             }
         }
+        self.sink.end_of_input();
         self.sink.hand_over(Vec::new());
         component.finish();
     }

@@ -365,6 +365,76 @@ fn templates_outlive_a_restart() {
 }
 
 #[test]
+fn what_waits_for_its_template_at_a_stop_counts_when_that_comes_and_never_again() {
+    let (collector, directory) = (address(), tempfile::tempdir().unwrap());
+    let mut arguments = arguments(collector);
+    arguments.push(format!("--state-dir={}", directory.path().display()));
+    let router = Router::new(collector);
+    let template = Template::new(256, [(1, 4), (16, 4), (17, 4)]);
+    let data = |sequence, bytes: u64| {
+        let flow = [bytes, 64512, 15169].map(Value::Number);
+        // Its sequence numbers count datagrams, so they need no template.
+        Message::v9().sequence(sequence).data(&template, [flow]).bytes()
+    };
+    let exporter = Exporter::start(&arguments);
+    for (sequence, bytes) in [(0, 1), (1, 10)] {
+        router.send_bytes(&data(sequence, bytes));
+    }
+    exporter.wait_for_sum(MESSAGES, 2, LIMIT);
+    assert!(exporter.stop().success());
+
+    let exporter = Exporter::start(&arguments);
+    router.send_bytes(&data(2, 100));
+    router.send_bytes(&Message::v9().sequence(3).template(&template).bytes());
+    exporter.wait_for_sum(BYTES, 111, LIMIT);
+    let page = exporter.page();
+    assert_eq!(page.sum("flow_exporter_collector_missing_datagrams_total"), 0);
+    exporter.kill();
+
+    let exporter = Exporter::start(&arguments);
+    router.send_bytes(&Message::v9().sequence(4).template(&template).bytes());
+    router.send_bytes(&data(5, 1000));
+    exporter.wait_for_sum(BYTES, 1111, LIMIT);
+    assert!(exporter.stop().success());
+}
+
+#[test]
+fn what_is_known_of_exporters_is_not_taken_from_a_damaged_file_and_a_pipe_does_not_stop_the_start()
+{
+    let (collector, directory) = (address(), tempfile::tempdir().unwrap());
+    let mut arguments = arguments(collector);
+    arguments.push(format!("--state-dir={}", directory.path().display()));
+    let router = Router::new(collector);
+    let template = Template::new(256, [(1, 4), (16, 4), (17, 4)]);
+    let message = |sequence, bytes: u64| {
+        let flow = [bytes, 64512, 15169].map(Value::Number);
+        Message::ipfix().sequence(sequence).template(&template).data(&template, [flow]).bytes()
+    };
+    let exporter = Exporter::start(&arguments);
+    router.send_bytes(&message(0, 100));
+    exporter.wait_for_sum(BYTES, 100, LIMIT);
+    assert!(exporter.stop().success());
+
+    let known = directory.path().join("exporters");
+    let whole = std::fs::read(&known).unwrap();
+    for place in (0..whole.len()).step_by(8) {
+        let mut damaged = whole.clone();
+        damaged[place] ^= 4;
+        std::fs::write(&known, damaged).unwrap();
+        let exporter = Exporter::start(&arguments);
+        exporter.wait_for_log("what was known of exporters is damaged", LIMIT);
+        exporter.kill();
+    }
+    std::fs::remove_file(&known).unwrap();
+    assert!(Command::new("mkfifo").arg(&known).status().unwrap().success());
+    let exporter = Exporter::start(&arguments);
+    exporter.wait_for_log("it is not a regular file", LIMIT);
+    router.send_bytes(&message(1, 10));
+    exporter.wait_for_sum(BYTES, 110, LIMIT);
+    assert!(exporter.stop().success());
+}
+
+#[test]
 fn an_exporter_has_the_name_and_the_rate_that_it_is_given() {
     let (collector, directory) = (address(), tempfile::tempdir().unwrap());
     let mut router = Router::new(collector);

@@ -53,6 +53,10 @@ pub(in crate::flow::datagram) struct Waiting {
     bytes: usize,
     most_bytes: usize,
     has_changed: bool,
+    /// The number of the last set that was there when it was last taken not to be a change.
+    recorded: u64,
+    /// Whether one of those up to there was taken.
+    has_taken_recorded: bool,
 }
 
 impl WaitingSet {
@@ -71,6 +75,8 @@ impl Default for Waiting {
             bytes: 0,
             most_bytes: MAX_BYTES,
             has_changed: false,
+            recorded: 0,
+            has_taken_recorded: false,
         }
     }
 }
@@ -84,9 +90,10 @@ impl Waiting {
     pub(in crate::flow::datagram) fn take_change(
         &mut self,
     ) -> Option<impl Iterator<Item = (&Awaited, &WaitingSet)>> {
-        if !std::mem::take(&mut self.has_changed) {
+        if !self.has_changed {
             return None;
         }
+        self.settle();
         let sets = self.sets.iter();
         let mut all: Vec<_> = sets
             .flat_map(|(of, sets)| sets.iter().map(move |(number, set)| (number, of, set)))
@@ -102,6 +109,13 @@ impl Waiting {
     /// Takes what waits now to be no change.
     pub(in crate::flow::datagram) fn settle(&mut self) {
         self.has_changed = false;
+        self.recorded = self.number;
+        self.has_taken_recorded = false;
+    }
+
+    /// Whether a set was taken that was there when this was last no change.
+    pub(in crate::flow::datagram) fn has_taken_recorded(&self) -> bool {
+        self.has_taken_recorded
     }
 
     /// Keeps a set. The oldest ones make room.
@@ -140,6 +154,7 @@ impl Waiting {
     ) -> impl Iterator<Item = WaitingSet> + use<> {
         let taken = self.sets.remove(&awaited).unwrap_or_default();
         self.has_changed |= !taken.is_empty();
+        self.has_taken_recorded |= taken.iter().any(|(number, _)| *number <= self.recorded);
         self.len -= taken.len();
         self.bytes -= taken.iter().map(|(_, set)| set.bytes()).sum::<usize>();
         if self.order.len() > 2 * self.len + MAX_STALE {

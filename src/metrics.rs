@@ -284,6 +284,10 @@ metrics! {
         /// Samples of sFlow that are no flows, by exporter and kind: of counters, of discarded packets, of
         /// vendors (foreign), or taken and dropped by the agent.
         exporter_samples: IntCounterVec("flow_exporter_collector_sflow_samples_total", ["exporter", "kind"]);
+        /// Templates that data of an exporter waits for, of which no more than 16 are told.
+        exporter_awaited: IntGaugeVec("flow_exporter_collector_templates_awaited", ["exporter"]);
+        /// When the last of an exporter's datagrams that were decoded arrived, in seconds since the epoch.
+        exporter_last: GaugeVec("flow_exporter_collector_last_datagram_timestamp_seconds", ["exporter"]);
         /// How far an exporter's clock is ahead of ours, in seconds.
         exporter_skew: GaugeVec("flow_exporter_collector_clock_skew_seconds", ["exporter"]);
         /// Duration of the longest flow that an exporter reported, in seconds: about its active timeout.
@@ -637,7 +641,13 @@ impl Metrics {
         if let Some(skew) = did.clock_skew.filter(|_| is_shown) {
             self.exporter_skew.with_label_values(&label).set(skew.get() as f64 / 1e3);
         }
+        if let Some(last) = did.last_received {
+            let newest = self.exporter_last.with_label_values(&label);
+            newest.set(newest.get().max(last.seconds()));
+        }
         if is_shown {
+            let awaited = self.exporter_awaited.with_label_values(&label);
+            awaited.set(did.awaited.len().try_into().unwrap_or(i64::MAX));
             let longest = self.exporter_longest_flow.with_label_values(&label);
             longest.set(longest.get().max(did.longest_flow.get() as f64 / 1e3));
         }

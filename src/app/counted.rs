@@ -11,6 +11,7 @@ use crate::{
     diagnosis::Setup,
     ledger::{ChangeError, Reader, Shard},
     pipeline::Counting,
+    publish::server::Hostnames,
     schema::Schema,
     tables::{TablesError, Watch, WatchHandle},
     traffic::Rule,
@@ -79,6 +80,14 @@ impl Counted {
     /// What is counted, and from where, in one line.
     pub(super) fn about(&self) -> watch::Receiver<String> {
         self.about.subscribe()
+    }
+
+    /// The names that exporters are given, also after a reload.
+    pub(super) fn hostnames(&self) -> Hostnames {
+        let counting = self.counting.subscribe();
+        Hostnames::new(move |address| {
+            counting.borrow().exporters.hostname(address).map(str::to_owned)
+        })
     }
 
     /// What a worker does with messages, for each shard.

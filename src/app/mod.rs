@@ -167,6 +167,7 @@ pub async fn run(
     let serve = listener.map(|listener| {
         let state = ServerState {
             about: counted.about(),
+            hostnames: counted.hostnames(),
             reader: reader.clone(),
             metrics: Arc::clone(&metrics),
             history,

@@ -434,8 +434,9 @@ fn exporters(screen: &Screen) -> Rows {
     let exporters = collector.into_iter().flat_map(|collector| &collector.exporters);
     let rows = exporters.map(|of| {
         let missing: u64 = of.missing_datagrams.values().chain(of.missing_flows.values()).sum();
+        let names = [of.hostname.as_deref().map(clean), Some(clean(&of.name))];
         TableRow::new([
-            Cell::from(clean(&of.name)),
+            Cell::from(names.into_iter().flatten().collect::<Vec<_>>().join(" ")),
             right(of.flows_per_second.map_or("–".to_owned(), |each| format!("{each:.0}"))),
             right(of.sampling_rate.map_or("unknown".to_owned(), |rate| rate.to_string())),
             right(missing.to_string()),

@@ -131,6 +131,7 @@ pub(super) struct Collector {
 pub(super) struct Exporter {
     #[serde(rename = "exporter")]
     pub(super) name: String,
+    pub(super) hostname: Option<String>,
     pub(super) flows_per_second: Option<f64>,
     pub(super) sampling_rate: Option<u64>,
     pub(super) missing_datagrams: BTreeMap<String, u64>,

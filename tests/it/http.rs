@@ -22,7 +22,7 @@ use flow_exporter::{
     ledger::{Ledger, LedgerConfig, Reader, Timestamps},
     listen_addr::ListenAddr,
     metrics::Metrics,
-    publish::server::{Listener, ServerConfig, ServerState, Web, bind, serve},
+    publish::server::{Hostnames, Listener, ServerConfig, ServerState, Web, bind, serve},
     reload::ReloadHandle,
     traffic::Rule,
 };
@@ -152,6 +152,7 @@ impl Exporter {
         let health = Health::new();
         let state = ServerState {
             about: watch::channel("AS 64500 <from> a test".to_owned()).1,
+            hostnames: Hostnames::new(|_| None),
             reader: reader.clone(),
             metrics: Arc::clone(&metrics),
             history: Some(history),

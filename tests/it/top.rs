@@ -117,7 +117,8 @@ fn lists_show_parts_endpoints_and_senders_with_all_their_words_on_request() {
     screen.tell_json(None, &status()).expect("a status");
     let row = &drawn(&screen, 80, 24)[7];
     assert!(
-        row.starts_with("192.0.2.1") && row.contains("240       1000          0          1"),
+        row.starts_with("edge1.example.net 192.0.2.1")
+            && row.contains("240       1000          0          1"),
         "{row}"
     );
 }

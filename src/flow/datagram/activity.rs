@@ -2,7 +2,7 @@
 
 use std::num::NonZero;
 
-use crate::clock::Millis;
+use crate::clock::{Millis, UnixMs};
 
 use super::{sequence::Found, sflow_activity::SflowActivity, stream_key::StreamKey};
 
@@ -91,6 +91,8 @@ pub struct Activity {
     pub refused: [u64; Refused::ALL.len()],
     /// The sampling rate of the last flow.
     pub rate: Option<NonZero<u32>>,
+    /// When the last datagram that was used arrived.
+    pub last_received: Option<UnixMs>,
     /// How far the exporter's clock was ahead of ours in the last datagram that has a time.
     pub clock_skew: Option<Millis>,
     /// How long the longest flow was seen when it was reported: about the exporter's active timeout.
@@ -171,6 +173,7 @@ impl Activity {
         self.sflow.add(&other.sflow);
         self.longest_flow = self.longest_flow.max(other.longest_flow);
         self.rate = other.rate.or(self.rate);
+        self.last_received = self.last_received.max(other.last_received);
         self.clock_skew = other.clock_skew.or(self.clock_skew);
     }
 }

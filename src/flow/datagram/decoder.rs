@@ -113,7 +113,11 @@ impl Datagrams {
             Protocol::Sflow => agents.decode(datagram.payload, &mut context, sink),
         };
         match decoded {
-            Ok(()) => context.activity.datagrams += 1,
+            Ok(()) => {
+                context.activity.datagrams += 1;
+                let last = &mut context.activity.last_received;
+                *last = (*last).max(Some(datagram.received));
+            }
             Err(reason) => context.activity.refuse(reason),
         }
         let change = exporter.take_change();

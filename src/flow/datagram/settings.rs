@@ -55,10 +55,19 @@ impl Settings {
         Settings { kept, ..self }
     }
 
+    /// The host name that the operator gives the exporter with this address.
+    pub fn hostname(&self, address: IpAddr) -> Option<&str> {
+        self.said_of(address).and_then(|said| said.hostname.as_deref())
+    }
+
+    fn said_of(&self, address: IpAddr) -> Option<&ExporterSettings> {
+        let mut exporters = self.exporters.iter();
+        exporters.find(|(prefix, _)| prefix.contains(&address)).map(|(_, said)| said)
+    }
+
     /// The settings of the exporter with this address.
     pub(super) fn of(&self, address: IpAddr) -> ExporterSettings {
-        let found = self.exporters.iter().find(|(prefix, _)| prefix.contains(&address));
-        let mut settings = found.map(|(_, settings)| settings.clone()).unwrap_or_default();
+        let mut settings = self.said_of(address).cloned().unwrap_or_default();
         settings.sflow_counts_frames.get_or_insert(self.sflow_counts_frames);
         settings
     }

@@ -48,7 +48,7 @@ use self::{
     stall::StallLimit,
 };
 pub use listen::{Listener, bind};
-pub use state::{ServerConfig, ServerState};
+pub use state::{Hostnames, ServerConfig, ServerState};
 use web::HandshakeFailure;
 pub use web::{
     CIPHERS, CURVES, ClientAuth, RateLimit, ReadWeb, Tls, TlsError, TlsKey, TlsOptions,

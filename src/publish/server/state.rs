@@ -1,6 +1,6 @@
 //! The server's limits, and the state of the program that it serves.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
@@ -95,11 +95,35 @@ impl Default for ServerConfig {
     }
 }
 
+/// Finds the host names that the operator gives exporters.
+#[derive(Clone)]
+pub struct Hostnames(Arc<dyn Fn(IpAddr) -> Option<String> + Send + Sync>);
+
+impl Hostnames {
+    /// As `find` says: the name of the exporter with an address.
+    pub fn new(find: impl Fn(IpAddr) -> Option<String> + Send + Sync + 'static) -> Self {
+        Hostnames(Arc::new(find))
+    }
+
+    /// The name of the exporter with this address, if it is given one.
+    pub(super) fn of(&self, exporter: IpAddr) -> Option<String> {
+        (self.0)(exporter)
+    }
+}
+
+impl fmt::Debug for Hostnames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hostnames")
+    }
+}
+
 /// What the server serves.
 #[derive(Debug, Clone)]
 pub struct ServerState {
     /// What is counted, and from which source, in a line for the page at `/`.
     pub about: watch::Receiver<String>,
+    /// The names of exporters.
+    pub hostnames: Hostnames,
     /// The flow series.
     pub reader: Reader,
     /// The program's own metrics, those of the server among them.

@@ -1,6 +1,9 @@
 //! What the API answers, and what it refuses.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use flow_exporter::{
     health::State,
@@ -121,9 +124,14 @@ async fn what_makes_no_sense_is_refused_with_what_to_do() {
     let (status, answer) = json_of(&exporter, &format!("/api/v1/traffic?view={long}")).await;
     assert_eq!(status, 400);
     assert!(answer["error"].as_str().is_some_and(|error| error.len() < 300), "{answer}");
-    for path in ["/api/v1/status?x=1", "/api/v1/views?x"] {
-        let error = json!({ "error": "there is no parameter x: leave it out" });
-        assert_eq!(json_of(&exporter, path).await, (400, error), "{path}");
+    for (path, error) in [
+        ("/api/v1/views?x", "there is no parameter x: leave it out"),
+        ("/api/v1/status?x=1", "there is no parameter x: docs/api.md lists them"),
+        ("/api/v1/status?exporters=1002", "exporters is a whole number from 0 to 1001"),
+        ("/api/v1/events?exporters=all", "exporters is a whole number from 0 to 1001"),
+        ("/api/v1/traffic?exporters=1", "there is no parameter exporters: docs/api.md lists them"),
+    ] {
+        assert_eq!(json_of(&exporter, path).await, (400, json!({ "error": error })), "{path}");
     }
     let nothing = "/api/v1/events?traffic=no&status=no";
     assert_eq!(json_of(&exporter, nothing).await.0, 400);
@@ -198,6 +206,47 @@ async fn the_status_says_what_components_and_metrics_say() {
     let until = answer["source"]["counted_until"].as_f64().expect("a time");
     assert!((time - behind - until).abs() < 0.01, "{answer}");
     assert!(answer["source"]["newest_flow"].as_f64() <= Some(until), "{answer}");
+}
+
+#[tokio::test]
+async fn a_status_of_few_exporters_has_some_in_trouble_and_those_that_send_most() {
+    let exporter = Exporter::start();
+    exporter.health.register("collector").set(State::Ready);
+    let metrics = &exporter.metrics;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs_f64();
+    // By flows: the two last ones are silent, and two before them wait for templates.
+    for (number, (awaited, age)) in
+        [(0, 1.0), (0, 1.0), (0, 1.0), (1, 1.0), (2, 1.0), (0, 400.0), (0, 400.0)]
+            .iter()
+            .enumerate()
+    {
+        let address = format!("192.0.2.{number}");
+        let label = [address.as_str()];
+        metrics.exporter_datagrams.with_label_values(&label).inc_by(1);
+        metrics.exporter_flows.with_label_values(&label).inc_by(100 - number as u64);
+        metrics.exporter_missing_flows.with_label_values(&[&address, "lost"]).inc_by(3);
+        metrics.exporter_awaited.with_label_values(&label).set(*awaited);
+        metrics.exporter_last.with_label_values(&label).set(now - age);
+    }
+    // They show with the next snapshot.
+    exporter.count(&FLOWS);
+    json_of(&exporter, "/api/v1/traffic").await;
+    for (query, expected) in [
+        ("", &[0, 1, 2, 3, 4, 5, 6][..]),
+        ("?exporters=4", &[3, 4, 0, 1]),
+        ("?exporters=1", &[0]),
+        ("?exporters=0", &[]),
+    ] {
+        let (_, answer) = json_of(&exporter, &format!("/api/v1/status{query}")).await;
+        let collector = &answer["source"]["collector"];
+        let told = collector["exporters"].as_array().expect("a list").iter();
+        let told: Vec<_> = told.map(|each| each["exporter"].as_str().expect("a text")).collect();
+        let expected: Vec<_> = expected.iter().map(|number| format!("192.0.2.{number}")).collect();
+        assert_eq!(told, expected, "{query}");
+        assert_eq!(collector["exporter_count"], 7, "{query}");
+        assert_eq!(collector["troubled_exporter_count"], 4, "{query}");
+        assert_eq!(collector["missing_flows"], 21, "{query}");
+    }
 }
 
 /// Reads events until this many of a kind have come.

@@ -459,6 +459,63 @@ fn an_exporter_has_the_name_and_the_rate_that_it_is_given() {
     assert!(exporter.stop().success());
 }
 
+#[test]
+fn the_status_says_by_name_who_sends_and_which_templates_are_awaited() {
+    let (collector, directory) = (address(), tempfile::tempdir().unwrap());
+    let routers = [Router::new(collector), Router::new(collector)];
+    let [named, nameless] = routers.each_ref().map(Router::address);
+    let file = directory.path().join("flow-exporter.yml");
+    let configure = |name: &str| {
+        std::fs::write(&file, format!("exporters: {{{named}: {{hostname: {name}}}}}\n")).unwrap();
+    };
+    configure("edge1");
+    let mut arguments = arguments(collector);
+    arguments.push(format!("--config={}", file.display()));
+    let exporter = Exporter::start(&arguments);
+    let template = Template::new(256, [(1, 4), (16, 4), (17, 4)]);
+    let message = |sequence| {
+        let values = [Value::from(5_u64), Value::from(64512_u64), Value::from(15169_u64)];
+        Message::ipfix().sequence(sequence).data(&template, [values])
+    };
+    for router in &routers {
+        router.send_bytes(&message(0).bytes());
+    }
+    // By address: hostname, templates that are awaited, and whether the last datagram is of today.
+    let exporters = || {
+        let status = http::get(&exporter.page_url().replace("/metrics", "/api/v1/status")).unwrap();
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let now = status["time"].as_f64().unwrap();
+        let exporters = status["source"]["collector"]["exporters"].as_array().unwrap().clone();
+        let told = exporters.into_iter().map(|each| {
+            assert_eq!(each["dropped_samples"], 0, "{each}");
+            let age = now - each["last_datagram"].as_f64().unwrap();
+            let address = each["exporter"].as_str().unwrap().to_owned();
+            let awaited = each["awaited_templates"].as_u64().unwrap();
+            (address, (each["hostname"].as_str().map(str::to_owned), awaited, age < 86_400.0))
+        });
+        told.collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let wait_for_exporters = |name: &str, awaited: [u64; 2]| {
+        let expected = [
+            (named.to_string(), (Some(name.to_owned()), awaited[0], true)),
+            (nameless.to_string(), (None, awaited[1], true)),
+        ];
+        wait_for("what the status says of exporters", LIMIT, || {
+            // Somebody has to look.
+            exporter.page();
+            let told = exporters();
+            if told == expected.clone().into() { Ok(()) } else { Err(format!("{told:?}")) }
+        });
+    };
+    wait_for_exporters("edge1", [1, 1]);
+    // Flows of a template that comes late count, and a reload gives another name.
+    routers[1].send_bytes(&Message::ipfix().sequence(1).template(&template).bytes());
+    configure("edge2");
+    exporter.reload().unwrap();
+    wait_for_exporters("edge2", [1, 0]);
+    assert!(exporter.stop().success());
+}
+
 /// Kafka's messages say when samples are due.
 #[test]
 fn datagrams_and_a_topic_are_counted_together_also_after_a_restart() {

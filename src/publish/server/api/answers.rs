@@ -8,6 +8,7 @@ use crate::history::{Answer as Traffic, Asked, History, Query};
 
 use super::{
     super::state::{ServerConfig, ServerState},
+    parameters::OfStatus,
     refusal::{Refusal, written},
     status::{self, Rates},
     views,
@@ -47,8 +48,8 @@ impl Answers {
     }
 
     /// How the program is.
-    pub(super) fn status(&self) -> Result<Vec<u8>, Refusal> {
-        written(&status::of(&self.state, &self.rates))
+    pub(super) fn status(&self, asked: OfStatus) -> Result<Vec<u8>, Refusal> {
+        written(&status::of(&self.state, &self.rates, asked))
     }
 
     /// What traffic can be asked about.

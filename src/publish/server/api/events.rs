@@ -62,7 +62,9 @@ impl Stream {
                 }
             }
         }
-        if *status && let Ok(told) = self.answers.status() {
+        if let Some(asked) = *status
+            && let Ok(told) = self.answers.status(asked)
+        {
             put(&mut out, "status", &told);
         }
         if out.is_empty() {

@@ -65,7 +65,7 @@ impl Api {
         answering: Answering,
     ) -> Answer {
         let told = match path {
-            STATUS => no_parameters(query).and_then(|()| self.0.status()),
+            STATUS => Parameters::status(query).and_then(|asked| self.0.status(asked)),
             VIEWS => no_parameters(query).and_then(|()| self.0.views()),
             TRAFFIC => match Parameters::traffic(query) {
                 Ok(asked) => self.0.traffic(asked).await,

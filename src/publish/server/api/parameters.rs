@@ -22,13 +22,40 @@ const SPANS: RangeInclusive<u32> = 5..=3600;
 /// Seconds that curves may reach back.
 const REACH: RangeInclusive<u32> = 60..=3600;
 
+/// The most exporters that a status may be asked for: all that have entries of their own, and `other`.
+const MOST_EXPORTERS: u32 = 1001;
+
+/// What a status is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OfStatus {
+    /// The most exporters it may have.
+    pub(super) exporters: usize,
+}
+
+impl Default for OfStatus {
+    fn default() -> Self {
+        OfStatus { exporters: MOST_EXPORTERS as usize }
+    }
+}
+
+impl OfStatus {
+    /// Sets a parameter. Returns whether there is one of this name.
+    fn set(&mut self, name: &str, value: &str) -> Result<bool, Refusal> {
+        if name != "exporters" {
+            return Ok(false);
+        }
+        self.exporters = number(name, value, 0..=MOST_EXPORTERS)? as usize;
+        Ok(true)
+    }
+}
+
 /// What a request for events asks for.
 #[derive(Debug)]
 pub(super) struct Parameters {
     /// The traffic, if any.
     pub(super) traffic: Option<Asked>,
-    /// Whether the status is wanted.
-    pub(super) status: bool,
+    /// The status, if it is wanted.
+    pub(super) status: Option<OfStatus>,
 }
 
 /// Accepts no parameters.
@@ -49,21 +76,29 @@ impl Parameters {
         Ok(asked)
     }
 
+    /// What `/api/v1/status` is asked for.
+    pub(super) fn status(query: &str) -> Result<OfStatus, Refusal> {
+        let mut asked = OfStatus::default();
+        each(query, |name, value| asked.set(name, value))?;
+        Ok(asked)
+    }
+
     /// What `/api/v1/events` is asked for.
     pub(super) fn events(query: &str) -> Result<Self, Refusal> {
         let (mut asked, mut traffic, mut status) = (Asked::default(), true, true);
+        let mut of_status = OfStatus::default();
         each(query, |name, value| {
             match name {
                 "traffic" => traffic = yes(name, value)?,
                 "status" => status = yes(name, value)?,
-                _ => return set(&mut asked, name, value),
+                _ => return Ok(of_status.set(name, value)? || set(&mut asked, name, value)?),
             }
             Ok(true)
         })?;
         if !traffic && !status {
             return Err(refused("traffic=no and status=no leave nothing: leave one of them out"));
         }
-        Ok(Parameters { traffic: traffic.then_some(asked), status })
+        Ok(Parameters { traffic: traffic.then_some(asked), status: status.then_some(of_status) })
     }
 }
 

@@ -1,6 +1,7 @@
 //! How the program is, from what its components and metrics say.
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -15,7 +16,10 @@ use crate::{
     metrics::{Family, Sample},
 };
 
-use super::super::state::ServerState;
+use super::{
+    super::state::{Hostnames, ServerState},
+    parameters::OfStatus,
+};
 
 /// How the program is.
 #[derive(Debug, Serialize)]
@@ -66,6 +70,10 @@ struct Kafka {
 struct Collector {
     socket_drops: u128,
     refused_datagrams: BTreeMap<String, u128>,
+    exporter_count: usize,
+    troubled_exporter_count: usize,
+    missing_datagrams: u128,
+    missing_flows: u128,
     exporters: Vec<Exporter>,
 }
 
@@ -73,6 +81,8 @@ struct Collector {
 struct Exporter {
     #[serde(rename = "exporter")]
     name: String,
+    hostname: Option<String>,
+    last_datagram: Option<f64>,
     datagrams: u128,
     flows: u128,
     datagrams_per_second: Option<f64>,
@@ -82,7 +92,20 @@ struct Exporter {
     missing_datagrams: BTreeMap<String, u128>,
     missing_flows: BTreeMap<String, u128>,
     undecoded: BTreeMap<String, u128>,
+    awaited_templates: u128,
+    dropped_samples: u128,
     clock_skew_seconds: Option<f64>,
+}
+
+impl Exporter {
+    /// After so many seconds without a datagram, an exporter is silent: templates come more often than that.
+    const SILENT_SECONDS: f64 = 300.0;
+
+    /// Whether it is silent, or its flows are not counted because a template is missing.
+    fn is_in_trouble(&self, now: f64) -> bool {
+        let is_silent = self.last_datagram.is_some_and(|last| now - last > Self::SILENT_SECONDS);
+        is_silent || self.awaited_templates > 0
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -236,7 +259,7 @@ fn time(value: f64) -> Option<f64> {
 const PUSH: &str = "push to ";
 
 /// How the program is, now.
-pub(super) fn of(state: &ServerState, rates: &Rates) -> Status {
+pub(super) fn of(state: &ServerState, rates: &Rates, asked: OfStatus) -> Status {
     let snapshot = state.reader.newest();
     let families = match &snapshot {
         Some(snapshot) => state.metrics.gather_with(snapshot.own()),
@@ -262,7 +285,10 @@ pub(super) fn of(state: &ServerState, rates: &Rates) -> Status {
             message_bytes: told.sum("flow_exporter_message_bytes_total"),
             late_messages: told.sum("flow_exporter_late_messages_total"),
             kafka: kafka(&told),
-            collector: has_collector.then(|| collector(&told, &rate)),
+            collector: has_collector.then(|| {
+                let exporters = exporters(&told, &rate, &state.hostnames);
+                collector(&told, exporters, asked.exporters, now)
+            }),
         },
         flows: Flows {
             counted: told.sum("flow_exporter_flows_total"),
@@ -314,17 +340,40 @@ fn kafka(told: &Told<'_>) -> Option<Kafka> {
 
 const DATAGRAMS: &str = "flow_exporter_collector_datagrams_total";
 const FLOWS: &str = "flow_exporter_collector_flows_total";
+const MISSING_DATAGRAMS: &str = "flow_exporter_collector_missing_datagrams_total";
+const MISSING_FLOWS: &str = "flow_exporter_collector_missing_flows_total";
 const CONFIRMED: &str = "flow_exporter_remote_write_samples_confirmed_total";
 
-fn collector(told: &Told<'_>, rate: &impl Fn(&'static str, &str) -> Option<f64>) -> Collector {
+fn collector(told: &Told<'_>, exporters: Vec<Exporter>, most: usize, now: f64) -> Collector {
+    Collector {
+        socket_drops: told.sum("flow_exporter_collector_socket_drops_total"),
+        refused_datagrams: told.by("flow_exporter_collector_datagrams_refused_total", "reason"),
+        exporter_count: exporters.len(),
+        troubled_exporter_count: exporters.iter().filter(|each| each.is_in_trouble(now)).count(),
+        missing_datagrams: told.sum(MISSING_DATAGRAMS),
+        missing_flows: told.sum(MISSING_FLOWS),
+        exporters: foremost(exporters, most, now),
+    }
+}
+
+/// All that have entries of their own, by address.
+fn exporters(
+    told: &Told<'_>,
+    rate: &impl Fn(&'static str, &str) -> Option<f64>,
+    hostnames: &Hostnames,
+) -> Vec<Exporter> {
     let datagrams = told.by_exporter(DATAGRAMS);
     let flows = told.by_exporter(FLOWS);
     let sampling_rates = told.by_exporter("flow_exporter_sampling_rate");
     let unknown_rates =
         told.by_exporter("flow_exporter_collector_unknown_sampling_rate_flows_total");
-    let missing_datagrams = told.by_exporter("flow_exporter_collector_missing_datagrams_total");
-    let missing_flows = told.by_exporter("flow_exporter_collector_missing_flows_total");
+    let missing_datagrams = told.by_exporter(MISSING_DATAGRAMS);
+    let missing_flows = told.by_exporter(MISSING_FLOWS);
     let undecoded = told.by_exporter("flow_exporter_collector_undecoded_total");
+    let awaited_templates = told.by_exporter("flow_exporter_collector_templates_awaited");
+    let samples = told.by_exporter("flow_exporter_collector_sflow_samples_total");
+    let last_datagrams =
+        told.by_exporter("flow_exporter_collector_last_datagram_timestamp_seconds");
     let clock_skews = told.by_exporter("flow_exporter_collector_clock_skew_seconds");
     let exporter = |name: &&str| {
         let name = *name;
@@ -339,15 +388,36 @@ fn collector(told: &Told<'_>, rate: &impl Fn(&'static str, &str) -> Option<f64>)
             missing_datagrams: missing_datagrams.by(name, "cause"),
             missing_flows: missing_flows.by(name, "cause"),
             undecoded: undecoded.by(name, "reason"),
+            awaited_templates: count(&awaited_templates),
+            dropped_samples: samples.by(name, "kind").remove("dropped").unwrap_or(0),
             clock_skew_seconds: clock_skews.of(name),
+            hostname: name.parse().ok().and_then(|address| hostnames.of(address)),
+            last_datagram: last_datagrams.of(name),
             name: name.to_owned(),
         }
     };
-    Collector {
-        socket_drops: told.sum("flow_exporter_collector_socket_drops_total"),
-        refused_datagrams: told.by("flow_exporter_collector_datagrams_refused_total", "reason"),
-        exporters: told.values(DATAGRAMS, "exporter").iter().map(exporter).collect(),
+    told.values(DATAGRAMS, "exporter").iter().map(exporter).collect()
+}
+
+/// No more than `most` of these: first those in trouble, which take no more than half of the places, then those that
+/// send most.
+fn foremost(mut exporters: Vec<Exporter>, most: usize, now: f64) -> Vec<Exporter> {
+    if exporters.len() <= most {
+        return exporters;
     }
+    exporters.sort_by(|one, other| {
+        let by_rate = other.flows_per_second.partial_cmp(&one.flows_per_second);
+        by_rate.unwrap_or(Ordering::Equal).then(other.flows.cmp(&one.flows))
+    });
+    let mut places = most / 2;
+    // This keeps the order of those that are alike, and looks at each once.
+    exporters.sort_by_cached_key(|each| {
+        let comes_first = places > 0 && each.is_in_trouble(now);
+        places -= usize::from(comes_first);
+        !comes_first
+    });
+    exporters.truncate(most);
+    exporters
 }
 
 fn views(told: &Told<'_>) -> Vec<OfView> {

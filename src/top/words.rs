@@ -134,7 +134,7 @@ pub(super) fn value_name(label: &str, value: &str, name: Option<&str>, is_other:
     }
     if label.ends_with("_as") {
         return match name.map(clean) {
-            _ if value == "0" => "unknown (AS 0)".to_owned(),
+            _ if value == "0" => "no AS (AS 0)".to_owned(),
             Some(name) if !name.is_empty() => format!("{name} AS{value}"),
             _ => format!("AS{value}"),
         };

@@ -81,7 +81,7 @@ fn the_page_shows_what_was_counted_and_filters_by_a_click() {
     browser.go(&url);
     let google = ("Google LLC AS15169", "60 %");
     let nameless = ("AS4200000001", "30 %");
-    let unknown = ("unknown AS 0", "10 %");
+    let unknown = ("no AS AS 0", "10 %");
     wait_for_rows(&browser, "remote_as", &[google, nameless, unknown]);
     // What comes from records is text.
     wait_for_rows(&browser, "hostname", &[("edge1", "60 %"), ("<b>edge2</b>", "40 %")]);

@@ -107,11 +107,12 @@ const SERVICES = {
 
 const regions = new Intl.DisplayNames(['en'], { type: 'region' });
 
-/// A value of a label as people read it: its name, and what it is beside that.
+/// A value of a label as people read it: its name, and what it is beside that. Both may be texts of others. AS 0 is what flows have
+/// for an end whose AS the router does not know, often the own side.
 export function valueName(label, value, name, isOther) {
   if (isOther && value === 'other') return { name: 'other', detail: 'has no series of its own' };
   if (/_as$/.test(label)) {
-    if (value === '0') return { name: 'unknown', detail: 'AS 0' };
+    if (value === '0') return { name: 'no AS', detail: 'AS 0' };
     return name ? { name, detail: `AS${value}` } : { name: `AS${value}`, detail: '' };
   }
   if (value === '') return { name: 'unknown', detail: '' };

@@ -6,10 +6,15 @@ import { Traffic } from './traffic.js';
 
 const connection = document.getElementById('connection');
 const RETRY_MS = 10000;
+/// Parameters of events: those exporters that are shown, and the status alone.
+const MOST_EXPORTERS = 20;
+const WITHOUT_TRAFFIC = 'traffic=no';
 
 let views = [];
 let choice = choices.read();
 let stream = null;
+/// What the stream was asked for.
+let streamed = null;
 let retry = null;
 /// The choice for which panels are being asked about.
 let refreshing = null;
@@ -32,9 +37,9 @@ function choose(next, isNewPlace = true) {
   begin();
 }
 
-/// Asks anew for everything.
+/// Asks anew for everything. A stream that has what is wanted goes on: the server notices late that one has ended, and has room for few.
 async function begin() {
-  end();
+  clearTimeout(retry);
   const current = ++generation;
   const isCurrent = () => current === generation && !document.hidden;
   try {
@@ -46,17 +51,25 @@ async function begin() {
   if (!isCurrent()) return;
   traffic.showChoice(views, choice);
   const view = choices.viewFor(views, choice);
-  const path = view ? `api/v1/events?${choices.query(view, choice, { limit: '0' })}` : 'api/v1/events?traffic=no';
-  listen(path, isCurrent);
+  const path = `api/v1/events?exporters=${MOST_EXPORTERS}&${view ? choices.query(view, choice, { limit: '0' }) : WITHOUT_TRAFFIC}`;
+  if (stream?.readyState === EventSource.OPEN && streamed === path) {
+    refresh();
+    return;
+  }
+  listen(path);
 }
 
-function listen(path, isCurrent) {
-  stream = new EventSource(path);
+function listen(path) {
+  end();
+  const own = new EventSource(path);
+  const isCurrent = () => stream === own && !document.hidden;
+  stream = own;
+  streamed = path;
   stream.addEventListener('open', () => say(''));
   stream.addEventListener('status', (event) => showStatus(JSON.parse(event.data)));
   stream.addEventListener('traffic', (event) => {
     traffic.showTotal(JSON.parse(event.data));
-    refresh(isCurrent);
+    refresh();
   });
   stream.addEventListener('error', async (event) => {
     if (event.data) {
@@ -64,19 +77,19 @@ function listen(path, isCurrent) {
       later(JSON.parse(event.data).error);
       return;
     }
-    if (stream.readyState !== EventSource.CLOSED) {
+    if (own.readyState !== EventSource.CLOSED) {
       say('The connection is lost. Trying again…');
       return;
     }
     // Of a refusal, the stream does not tell the reason.
     try {
-      await ask(path.replace('events', 'traffic').replace('?traffic=no', ''));
+      await ask(path.replace('events', 'traffic').replace(`exporters=${MOST_EXPORTERS}&`, '').replace(WITHOUT_TRAFFIC, ''));
       if (isCurrent()) later('The program refuses another stream of events: too many pages are open.');
     } catch (error) {
       if (!isCurrent()) return;
-      if (error.status === 404 && !path.endsWith('traffic=no')) {
+      if (error.status === 404 && !path.endsWith(WITHOUT_TRAFFIC)) {
         traffic.showNone(error.message);
-        listen('api/v1/events?traffic=no', isCurrent);
+        listen(`api/v1/events?exporters=${MOST_EXPORTERS}&${WITHOUT_TRAFFIC}`);
       } else {
         later(error.message);
       }
@@ -86,8 +99,9 @@ function listen(path, isCurrent) {
 
 /// Asks for the rows of all panels, one after the other: each takes a pass over the hour. Where that takes longer than it is to the next
 /// event, that one only shows the total.
-async function refresh(isCurrent) {
+async function refresh() {
   const current = generation;
+  const isCurrent = () => current === generation && !document.hidden;
   if (refreshing === current) return;
   refreshing = current;
   for (const panel of traffic.panels) {

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use testkit::{
     exporter::{Exporter, KeptOnPanic},
@@ -150,4 +150,233 @@ fn the_page_says_why_nothing_is_counted() {
         let text = text.as_str().unwrap_or_default().to_owned();
         if text.contains("65001") && text.contains("4 other as") { Ok(()) } else { Err(text) }
     });
+}
+
+/// A name that somebody has made to break the page.
+struct Hostile {
+    name: String,
+    /// What the page shows of it.
+    shown: String,
+}
+
+fn hostile_names() -> Vec<Hostile> {
+    let as_it_is = |name: &str| Hostile { name: name.to_owned(), shown: name.to_owned() };
+    let changed =
+        |name: &str, shown: &str| Hostile { name: name.to_owned(), shown: shown.to_owned() };
+    let accents = "\u{301}".repeat(200);
+    vec![
+        as_it_is("<script>window.broken = 1</script>"),
+        as_it_is("\"><img src=x onerror=window.broken=1>"),
+        as_it_is("'-window.broken=1-'</title></textarea><svg onload=window.broken=1>"),
+        as_it_is("__proto__"),
+        as_it_is("constructor"),
+        as_it_is("👩‍👩‍👧‍👦 🏴‍☠️ شركة"),
+        changed("\u{202e}txt.evil\u{2066}\u{7}", "\u{fffd}txt.evil\u{fffd}\u{fffd}"),
+        changed("one\r\nrouter\tof two", "one router of two"),
+        // The program itself keeps 1,024 bytes.
+        changed(&"W".repeat(10_000), &format!("{}…", "W".repeat(100))),
+        changed(&format!("a{accents}"), &format!("a{}", &accents[..6])),
+    ]
+}
+
+/// A program that counts flows whose AS, interfaces and routers have these names, and pushes to endpoints that
+/// have them, where nobody listens.
+fn with_hostile_names(directory: &KeptOnPanic, names: &[Hostile]) -> Exporter {
+    let (mut flows, mut as_names) = (String::new(), String::new());
+    let (mut interfaces, mut endpoints) = (Vec::new(), Vec::new());
+    for (number, Hostile { name, .. }) in names.iter().enumerate() {
+        let asn = 64601 + number;
+        for (label, interface) in [(name.as_str(), 0), ("edge1", number + 1)] {
+            let flow = json!({
+                "event_type": "purge", "label": label, "as_src": asn, "as_dst": ASN, "iface_in": interface,
+                "bytes": 1_000_000, "packets": 1,
+            });
+            writeln!(flows, "{flow}").expect("a string takes all");
+        }
+        // A name of an AS has one line.
+        let line = name.replace(char::is_control, " ");
+        writeln!(as_names, "{asn} {line}").expect("a string takes all");
+        // The configuration takes no others.
+        if !name.contains(char::is_control) && name.len() <= 1024 {
+            interfaces.push(format!("{}: {}", number + 1, json!(name)));
+            let url = format!("http://127.0.0.1:9/{number}");
+            endpoints.push(json!({"name": name, "url": url}).to_string());
+        }
+    }
+    let config = format!(
+        "views: {{flow: {{labels: [source_as, destination_as, hostname, input_interface_name]}}}}\n\
+         exporters: {{edge1: {{interfaces: {{{}}}}}}}\nremote_write: [{}]\n",
+        interfaces.join(", "),
+        endpoints.join(", "),
+    );
+    Exporter::start(&[
+        directory.file("--input", "flows.json", &flows),
+        directory.file("--as-names", "names.txt", &as_names),
+        directory.file("--config", "flow-exporter.yml", &config),
+        format!("--asn={ASN}"),
+    ])
+}
+
+/// Asserts that nothing ran that came as a name, that no name has become an element, that nothing is wider than the
+/// window, and that the browser has nothing to complain about.
+fn assert_unbroken(browser: &Chromium) {
+    assert_eq!(browser.run("return window.broken ?? null"), Value::Null);
+    let made = "return document.querySelectorAll('body script, body img, body svg:not(.spark), body b').length";
+    assert_eq!(browser.run(made), 0);
+    let widths = browser.run("return [document.documentElement.scrollWidth, innerWidth]");
+    assert_eq!(widths[0], widths[1]);
+    let beyond = browser.run(
+        "return [...document.querySelectorAll('body *')]
+             .filter((each) => !each.closest('.scroll, .unseen') && each.getBoundingClientRect().right > innerWidth + 1)
+             .map((each) => each.outerHTML.slice(0, 200))",
+    );
+    assert_eq!(beyond, json!([]));
+    assert_eq!(browser.console(), Vec::<String>::new());
+}
+
+/// The texts of others that an element shows, and their tooltips.
+fn shown_in(browser: &Chromium, selector: &str) -> Vec<(String, String)> {
+    let shown = browser.run(&format!(
+        "return [...document.querySelectorAll('{selector} bdi')].map((each) => [each.textContent, each.title])"
+    ));
+    serde_json::from_value(shown).expect("pairs of texts")
+}
+
+#[test]
+fn hostile_names_are_shown_as_text() {
+    let directory = KeptOnPanic::new("page-");
+    let names = hostile_names();
+    let exporter = with_hostile_names(&directory, &names);
+    let browser = Chromium::open(360, 800);
+    browser.go(&exporter.page_url().replace("/metrics", "/"));
+    let (hosts, interfaces) =
+        (r#"[data-labels="hostname"]"#, r#"[data-labels="input_interface_name"]"#);
+    wait_for("all rows", LIMIT, || {
+        browser.run("document.querySelectorAll('.more').forEach((each) => each.innerText === 'Show more' && each.click())");
+        // All names, and one besides.
+        match rows(&browser, "hostname").len() {
+            rows if rows == names.len() + 1 => Ok(()),
+            rows => Err(rows.to_string()),
+        }
+    });
+    let on_interfaces = |hostile: &Hostile| {
+        shown_in(&browser, interfaces).iter().any(|(text, _)| *text == hostile.shown)
+    };
+    assert!(
+        on_interfaces(&names[0]) && on_interfaces(&names[1]),
+        "{:?}",
+        shown_in(&browser, interfaces)
+    );
+    let shown = shown_in(&browser, &format!("{hosts} tbody th"));
+    for Hostile { name, shown: expected } in &names {
+        let whole = if name == expected { "" } else { &name[..name.len().min(1024)] };
+        let expected = (expected.clone(), whole.to_owned());
+        assert!(shown.contains(&expected), "{expected:?} in {shown:?}");
+    }
+    for selector in ["#components th", "#push tbody th"] {
+        let shown = shown_in(&browser, selector);
+        assert!(
+            shown.iter().any(|(text, _)| text.contains(&names[0].name)),
+            "{selector}: {shown:?}"
+        );
+    }
+    assert_unbroken(&browser);
+    // Each row filters by its whole value, whatever it shows.
+    for Hostile { shown, .. } in names.iter().step_by(3) {
+        browser.run(&format!(
+            "[...document.querySelectorAll('[data-labels=hostname] tbody button')]
+                 .find((each) => each.innerText === {}).click()",
+            json!(shown)
+        ));
+        wait_for("what one router counts", LIMIT, || {
+            let rows = rows(&browser, "hostname");
+            if rows == [(shown.clone(), "100 %".to_owned())] {
+                Ok(())
+            } else {
+                Err(format!("{rows:?}"))
+            }
+        });
+        let filters = shown_in(&browser, ".filters");
+        assert_eq!(filters[1].0, *shown);
+        assert_unbroken(&browser);
+        browser.run("document.querySelector('.filters button').click()");
+        wait_for("all rows again", LIMIT, || {
+            let rows = rows(&browser, "hostname").len();
+            if rows == names.len() + 1 { Ok(()) } else { Err(rows.to_string()) }
+        });
+    }
+    // Trusted types forbid scripts to make elements of texts, so a mistake would run nothing.
+    let forbidden = browser.run(
+        "try { document.body.innerHTML = '<b>x</b>'; return null } catch (error) { return error.name }",
+    );
+    assert_eq!(forbidden, "TypeError");
+}
+
+#[test]
+fn a_hostile_address_of_the_page_and_a_hostile_search_are_text() {
+    let directory = KeptOnPanic::new("page-");
+    let exporter = counting(&directory);
+    let url = exporter.page_url().replace("/metrics", "/");
+    let browser = Chromium::open(360, 800);
+    let names = hostile_names();
+    let encoded = |name: &str| -> String {
+        form_urlencoded::byte_serialize(&name.as_bytes()[..name.len().min(1024)]).collect()
+    };
+    // No view has such labels.
+    let mut query =
+        "filter=__proto__:__proto__&filter=constructor:toString&filter=remote_port:constructor\
+        &filter=remote_country:ZZ&measure=__proto__"
+            .to_owned();
+    for Hostile { name, .. } in &names {
+        let hostile = encoded(name);
+        write!(query, "&filter={hostile}:{hostile}").expect("a string takes all");
+    }
+    let hostile = encoded(&names[1].name);
+    browser.go(&format!("{url}?{query}&search={hostile}#{hostile}"));
+    wait_for("filters", LIMIT, || {
+        let note =
+            browser.run("return document.querySelector('#traffic section .quiet')?.innerText");
+        if note == "No view has all of these labels: remove a filter." {
+            Ok(())
+        } else {
+            Err(note.to_string())
+        }
+    });
+    let filters = shown_in(&browser, ".filters");
+    let expected = names.iter().map(|hostile| &*hostile.shown);
+    for text in
+        expected.chain(["Constructor", "toString", "constructor", "__proto__", "Unknown Region"])
+    {
+        assert!(filters.iter().any(|(shown, _)| shown == text), "{text:?} in {filters:?}");
+    }
+    assert_eq!(browser.run("return document.getElementById('search').value"), names[1].name);
+    assert_unbroken(&browser);
+    // There is nothing of this name.
+    browser.go(&format!("{url}?filter=hostname:{hostile}"));
+    wait_for("no rows", LIMIT, || {
+        let note = browser
+            .run("return document.querySelector('[data-labels=hostname] .quiet')?.innerText");
+        if note == "Nothing within the last minute." { Ok(()) } else { Err(note.to_string()) }
+    });
+    assert_unbroken(&browser);
+    browser.go(&url);
+    for Hostile { name, .. } in &names {
+        browser.run(&format!(
+            "const search = document.getElementById('search'); search.focus(); search.value = {};
+             search.dispatchEvent(new Event('input'))",
+            json!(name)
+        ));
+        wait_for("nothing found", LIMIT, || {
+            let said = browser.run(
+                "return [document.querySelector('[data-labels=hostname] .quiet')?.innerText,
+                     new URLSearchParams(location.search).get('search') === document.getElementById('search').value.trim()]",
+            );
+            if said == json!(["Nothing has this in its name.", true]) {
+                Ok(())
+            } else {
+                Err(said.to_string())
+            }
+        });
+        assert_unbroken(&browser);
+    }
 }

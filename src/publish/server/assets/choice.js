@@ -1,6 +1,9 @@
 // What is looked at: filters, a search and a measure. All of it is in the address of the page, so that a view can be shared, and
 // the browser's "back" leads to the one before.
 
+/// The most characters of a search.
+export const LONGEST_SEARCH = 200;
+
 /// { filters: [[label, value], …], search, measure }
 export function read() {
   const query = new URLSearchParams(location.search);
@@ -9,7 +12,7 @@ export function read() {
     .slice(0, 16)
     .map((text) => [text.slice(0, Math.max(0, text.indexOf(':'))), text.slice(text.indexOf(':') + 1)])
     .filter(([label]) => label !== '');
-  return { filters, search: query.get('search') ?? '', measure: query.get('measure') ?? 'bytes' };
+  return { filters, search: (query.get('search') ?? '').slice(0, LONGEST_SEARCH), measure: query.get('measure') ?? 'bytes' };
 }
 
 export function write(choice, isNewPlace) {

@@ -1,6 +1,7 @@
 // The page of flow-exporter: asks the API (docs/api.md) and shows what it answers, as long as somebody looks.
 
 import * as choices from './choice.js';
+import { clean } from './show.js';
 import { showStatus } from './status.js';
 import { Traffic } from './traffic.js';
 
@@ -25,6 +26,7 @@ const traffic = new Traffic(document.getElementById('traffic'), choose);
 
 async function ask(path) {
   const answer = await fetch(path);
+  if (answer.status === 431) throw Object.assign(new Error('The filters are too long: remove one'), { status: 431 });
   const told = await answer.json();
   if (!answer.ok) throw Object.assign(new Error(told.error), { status: answer.status });
   return told;
@@ -130,7 +132,8 @@ function later(reason) {
 }
 
 /// Says it only if it is new, since screen readers read it out.
-function say(text) {
+function say(words) {
+  const text = clean(words, 500);
   if (connection.textContent !== text) connection.textContent = text;
 }
 

@@ -12,6 +12,29 @@ export function make(name, attributes = {}, ...children) {
   return element;
 }
 
+/// The most characters of a text of others that are shown; a tooltip has all of it.
+const LONGEST = 100;
+
+/// What can't be seen, or would change the order of what is around it.
+const UNSEEN = /[\p{Cc}\p{Bidi_Control}\u200B\u2060-\u206F]/gu;
+
+/// More accents on a letter than a language has, which would cover other lines.
+const STACKED = /(\p{M}{3})\p{M}+/gu;
+
+/// A text of others in one line, with a sign where something can't be seen.
+export function clean(text, longest = LONGEST) {
+  const seen = text.replace(/\s+/gu, ' ').replace(UNSEEN, '\uFFFD').replace(STACKED, '$1');
+  // Two UTF-16 units may be a character, so this is enough of them.
+  const letters = [...seen.slice(0, 2 * longest + 2)];
+  return letters.length > longest ? `${letters.slice(0, longest).join('')}…` : seen;
+}
+
+/// A text of others as an element, in a direction of its own.
+export function foreign(text, longest = LONGEST) {
+  const shown = clean(text, longest);
+  return make('bdi', { title: shown === text ? false : text }, shown);
+}
+
 const PREFIXES = ['', 'k', 'M', 'G', 'T', 'P', 'E'];
 
 /// A number with three digits that count and an SI prefix: "12.3 k".
@@ -95,7 +118,8 @@ const LABELS = {
 /// What a label is called in headings and filters.
 export function labelName(label) {
   const words = label.replaceAll('_', ' ').replace(/\bas\b/, 'AS');
-  return LABELS[label] ?? words[0].toUpperCase() + words.slice(1);
+  // Not what every object has, such as "constructor".
+  return Object.hasOwn(LABELS, label) ? LABELS[label] : words.slice(0, 1).toUpperCase() + words.slice(1);
 }
 
 const SERVICES = {
@@ -117,6 +141,6 @@ export function valueName(label, value, name, isOther) {
   }
   if (value === '') return { name: 'unknown', detail: '' };
   if (/_country$/.test(label) && /^[A-Z]{2}$/.test(value)) return { name: regions.of(value) ?? value, detail: value };
-  if (/_port$/.test(label) && SERVICES[value]) return { name: SERVICES[value], detail: value };
+  if (/_port$/.test(label) && Object.hasOwn(SERVICES, value)) return { name: SERVICES[value], detail: value };
   return { name: value, detail: '' };
 }

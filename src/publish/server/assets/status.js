@@ -1,20 +1,23 @@
 // How the program is: its parts, what it reads, what it lost, where it sends. The server writes the parts into the page as well, for
 // those who look without scripts.
 
-import { bytes, count, make, span } from './show.js';
+import { bytes, clean, count, foreign, make, span } from './show.js';
 
 const overall = document.getElementById('overall');
 const parts = document.getElementById('components');
 const details = document.getElementById('details');
+/// Characters of a reason that are shown.
+const LONGEST_REASON = 2000;
 
 export function showStatus(told) {
   const worst = told.components.find(({ state }) => !['ready', 'finished'].includes(state));
   const word = worst ? worst.state : 'ready';
-  const text = worst ? `${worst.name}: ${word}` : 'ready';
+  const text = worst ? `${clean(worst.name)}: ${word}` : 'ready';
   // Screen readers read out what changes here.
   if (overall.textContent !== text) overall.replaceChildren(state(word, text));
   parts.replaceChildren(...told.components.map((each) =>
-    make('tr', {}, make('th', { scope: 'row' }, each.name), make('td', {}, state(each.state, each.state)), make('td', {}, each.reason ?? ''))));
+    make('tr', {}, make('th', { scope: 'row' }, foreign(each.name)), make('td', {}, state(each.state, each.state)),
+      make('td', {}, foreign(each.reason ?? '', LONGEST_REASON)))));
   const lists = [...details.querySelectorAll('details')].map((each) => [each.id, each.open, each.querySelector('.scroll').scrollLeft]);
   const focused = details.contains(document.activeElement) ? document.activeElement.closest('details')?.id : undefined;
   details.replaceChildren(facts(told), ...[endpoints(told), exporters(told)].filter((each) => each !== null));
@@ -75,8 +78,8 @@ function reasons(byReason) {
 function endpoints(told) {
   if (told.endpoints.length === 0) return null;
   const rows = told.endpoints.map((each) => [
-    each.name,
-    make('div', {}, state(each.state, each.state), make('small', {}, each.reason ?? '')),
+    foreign(each.name),
+    make('div', {}, state(each.state, each.state), make('small', {}, foreign(each.reason ?? '', LONGEST_REASON))),
     [each.protocol, each.compression].filter(Boolean).join(', ') || '–',
     each.samples.pending === 0 ? 'nothing'
       : `${count(each.samples.pending)} samples` + (each.oldest_pending ? `, ${span(told.time - each.oldest_pending)}` : ''),

@@ -1,7 +1,7 @@
 // Who talks to whom: rates, the curve of the last hour, and the heaviest values of each label.
 
-import { labelsOf, query, viewFor, withFilters, withoutFilter } from './choice.js';
-import { CLASSES, labelName, make, percent, rate, span, unitOf, valueName } from './show.js';
+import { LONGEST_SEARCH, labelsOf, query, viewFor, withFilters, withoutFilter } from './choice.js';
+import { CLASSES, clean, foreign, labelName, make, percent, rate, span, unitOf, valueName } from './show.js';
 
 const FEW_ROWS = 10;
 const MANY_ROWS = 100;
@@ -41,7 +41,7 @@ export class Traffic {
     this.curve = new Curve();
     this.note = make('p', { class: 'quiet' });
     this.filters = make('ul', { class: 'filters', 'aria-label': 'Filters' });
-    this.search = make('input', { type: 'search', id: 'search', placeholder: 'AS, name, router…', autocomplete: 'off' });
+    this.search = make('input', { type: 'search', id: 'search', placeholder: 'AS, name, router…', maxlength: LONGEST_SEARCH, autocomplete: 'off' });
     this.search.addEventListener('input', () => {
       clearTimeout(this.searching);
       this.searching = setTimeout(() => choose({ ...this.choice, search: this.search.value.trim() }, false), SEARCH_DELAY_MS);
@@ -68,12 +68,14 @@ export class Traffic {
     this.measure.replaceChildren(...measures.map((measure) =>
       make('option', { value: measure, selected: measure === choice.measure }, measure === 'bytes' ? 'bits' : measure)));
     this.measure.disabled = measures.length < 2;
-    this.filters.replaceChildren(...choice.filters.map(([label, value], at) =>
-      make('li', {}, make('button', {
+    this.filters.replaceChildren(...choice.filters.map(([label, value], at) => {
+      const named = valueName(label, value, null, false);
+      return make('li', {}, make('button', {
         type: 'button',
-        'aria-label': `Remove the filter ${labelName(label)}: ${value}`,
+        'aria-label': `Remove the filter ${clean(labelName(label))}: ${words(named)}`,
         onclick: () => this.choose(withoutFilter(this.choice, at)),
-      }, `${labelName(label)}: ${value || 'unknown'} `, make('span', { 'aria-hidden': 'true' }, '×')))));
+      }, foreign(labelName(label)), ': ', ...shown(named), ' ', make('span', { 'aria-hidden': 'true' }, '×')));
+    }));
     const view = viewFor(views, choice);
     this.note.textContent = view ? '' : 'No view has all of these labels: remove a filter.';
     this.views = views;
@@ -178,8 +180,9 @@ class Panel {
     this.labels = labels;
     this.traffic = traffic;
     this.limit = FEW_ROWS;
-    this.title = make('h2', {}, labels.map(labelName).join(' → '));
-    this.note = make('p', { class: 'quiet' });
+    this.title = make('h2', {}, foreign(labels.map(labelName).join(' → ')));
+    const about = `about-${labels.join('-')}`;
+    this.note = make('p', { class: 'quiet', id: about });
     this.body = make('tbody');
     this.more = make('button', { type: 'button', class: 'more', hidden: true, onclick: () => this.toggle() });
     this.root = make('section', { 'aria-label': this.title.textContent, 'data-labels': labels.join(',') },
@@ -239,10 +242,8 @@ class Panel {
   row(told, row, total) {
     const filters = this.labels.map((label, at) => [label, row.values[at]]);
     const names = this.labels.map((label, at) => valueName(label, row.values[at], row.names[at], row.is_other));
-    const text = names.flatMap(({ name, detail }, at) => [
-      at > 0 ? ' → ' : '', make('span', {}, name), detail && name !== detail ? make('small', {}, ` ${detail}`) : '',
-    ]);
-    const said = names.map(({ name, detail }) => `${name} ${detail}`.trim()).join(' to ');
+    const text = names.flatMap((named, at) => [at > 0 ? ' → ' : '', ...shown(named)]);
+    const said = names.map(words).join(' to ');
     const button = make('button', {
       type: 'button',
       'data-key': row.values.join('\u0000'),
@@ -259,9 +260,15 @@ class Panel {
   }
 
   showError(reason) {
-    this.note.textContent = reason;
+    this.note.textContent = clean(reason, 500);
   }
 }
+
+/// A value as it is named, for the eye.
+const shown = ({ name, detail }) => [foreign(name), detail && name !== detail ? make('small', {}, ` ${clean(detail)}`) : ''];
+
+/// The same for screen readers.
+const words = ({ name, detail }) => `${clean(name)} ${clean(detail)}`.trim();
 
 /// A small curve of a row: the sum of all classes.
 function spark(told, row) {

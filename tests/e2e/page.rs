@@ -85,6 +85,12 @@ fn the_page_shows_what_was_counted_and_filters_by_a_click() {
     wait_for_rows(&browser, "remote_as", &[google, nameless, unknown]);
     // What comes from records is text.
     wait_for_rows(&browser, "hostname", &[("edge1", "60 %"), ("<b>edge2</b>", "40 %")]);
+    // A table says what its rates are, also to who can't see it.
+    let table = "document.querySelector('[data-labels=remote_as] table')";
+    let said = browser.run(&format!(
+        "return [document.getElementById({table}.getAttribute('aria-describedby')).innerText, {table}.rows[0].cells[2].textContent]"
+    ));
+    assert_eq!(said, json!(["Rates: In + Out, view flow", "Rate, In + Out"]));
     // Nine tenths come in; both rates are averages of the same seconds.
     wait_for("rates in and out", LIMIT, || {
         let (Some(received), Some(sent)) = (rate(&browser, "receive"), rate(&browser, "transmit"))

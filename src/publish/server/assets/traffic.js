@@ -184,20 +184,23 @@ class Panel {
     const about = `about-${labels.join('-')}`;
     this.note = make('p', { class: 'quiet', id: about });
     this.body = make('tbody');
+    this.heads = ['Name', 'Last hour', 'Rate', 'Share'].map((name) => make('th', { scope: 'col' }, name));
     this.more = make('button', { type: 'button', class: 'more', hidden: true, onclick: () => this.toggle() });
     this.root = make('section', { 'aria-label': this.title.textContent, 'data-labels': labels.join(',') },
       this.title, this.note,
-      make('table', {},
+      make('table', { 'aria-describedby': about },
         make('colgroup', {}, ...['name', 'curve', 'rate', 'share'].map((name) => make('col', { class: `col-${name}` }))),
-        make('thead', { class: 'unseen' }, make('tr', {},
-          ...['Name', 'Last hour', 'Rate', 'Share'].map((name) => make('th', { scope: 'col' }, name)))),
+        make('thead', { class: 'unseen' }, make('tr', {}, ...this.heads)),
         this.body),
       this.more);
   }
 
   prepare(views, choice) {
     this.view = viewFor(views, choice, this.labels);
-    this.about = views.length > 1 && this.view ? `View ${this.view.name}` : '';
+    // A row is of all classes together, unlike the numbers above.
+    const classes = this.view?.classes.map((each) => CLASSES[each].name).join(' + ');
+    this.about = this.view ? `Rates: ${classes}, view ${this.view.name}` : '';
+    if (this.view) this.heads[2].textContent = `Rate, ${classes}`;
     this.note.textContent = this.view ? this.about : 'No view has this label beside those of the filters.';
     this.root.classList.toggle('empty', !this.view);
     if (!this.view) {

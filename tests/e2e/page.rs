@@ -1,13 +1,16 @@
 //! The page for people in a real browser: it shows what was counted.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{
+    fmt::Write as _,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use serde_json::{Value, json};
 
 use testkit::{
     exporter::{Exporter, KeptOnPanic},
     produce::ASN,
-    servers::{Chromium, wait_for},
+    servers::{Chromium, unused_address, wait_for},
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -385,4 +388,90 @@ fn a_hostile_address_of_the_page_and_a_hostile_search_are_text() {
         });
         assert_unbroken(&browser);
     }
+}
+
+/// The colours of an element and of what is behind it differ by this much (WCAG 2.2, contrast ratio).
+fn contrast(browser: &Chromium, selector: &str) -> f64 {
+    let script = "const light = (colour) => {
+            const parts = colour.match(/[\\d.]+/g).slice(0, 3).map((part) => part / 255)
+                .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+            return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2] + 0.05;
+        };
+        const element = document.querySelector('SELECTOR');
+        const pair = [light(getComputedStyle(element).color), light(getComputedStyle(element.closest('section')).backgroundColor)];
+        return Math.max(...pair) / Math.min(...pair)";
+    browser.run(&script.replace("SELECTOR", selector)).as_f64().expect("a number")
+}
+
+/// What is in the place of the curve, and whether the curve is there.
+fn awaited(browser: &Chromium) -> (String, bool) {
+    let shown = browser.run(
+        "return [document.querySelector('.awaited:not([hidden])')?.innerText ?? '', !document.querySelector('.curve')?.hidden]",
+    );
+    serde_json::from_value(shown).expect("a text and a truth")
+}
+
+#[test]
+fn the_place_of_the_curve_says_when_it_begins() {
+    let directory = KeptOnPanic::new("page-");
+    // The first value is there at the end of a minute.
+    wait_for("the first half of a minute", LIMIT, || {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
+        let second = now.as_secs() % 60;
+        if second < 30 { Ok(()) } else { Err(second.to_string()) }
+    });
+    let exporter = counting(&directory);
+    let browser = Chromium::open(1280, 1000);
+    browser.go(&exporter.page_url().replace("/metrics", "/"));
+    wait_for("the announcement", LIMIT, || match awaited(&browser) {
+        (text, false)
+            if text.starts_with(
+                "The curve has a value for each minute: the first ones come in about ",
+            ) =>
+        {
+            Ok(())
+        }
+        other => Err(format!("{other:?}")),
+    });
+    for scheme in ["light", "dark"] {
+        browser.prefer(scheme);
+        let ratio = contrast(&browser, ".awaited");
+        assert!(ratio >= 4.5, "{scheme}: {ratio}");
+    }
+    wait_for("the curve", 2 * LIMIT, || match awaited(&browser) {
+        (text, true) if text.is_empty() => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    assert_eq!(browser.console(), Vec::<String>::new());
+}
+
+#[test]
+fn the_place_of_the_curve_says_that_nothing_is_counted_and_leads_to_the_status() {
+    let collector = format!("{}:2055", unused_address());
+    let exporter = Exporter::start(&[
+        format!("--collect={collector}"),
+        format!("--asn={ASN}"),
+        "--as-names=none".to_owned(),
+    ]);
+    let browser = Chromium::open(360, 800);
+    browser.go(&exporter.page_url().replace("/metrics", "/"));
+    wait_for("word that nothing is counted", LIMIT, || match awaited(&browser) {
+        (text, false) if text.starts_with("No flows ") && text.contains("How the parts") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    for scheme in ["light", "dark"] {
+        browser.prefer(scheme);
+        for selector in [".awaited", ".awaited a"] {
+            let ratio = contrast(&browser, selector);
+            assert!(ratio >= 4.5, "{scheme}, {selector}: {ratio}");
+        }
+    }
+    browser.run("document.querySelector('.awaited a').click()");
+    wait_for("the status", LIMIT, || {
+        let top = browser.run(
+            "return document.getElementById('health').getBoundingClientRect().top / innerHeight",
+        );
+        if top.as_f64().is_some_and(|top| top < 1.0) { Ok(()) } else { Err(top.to_string()) }
+    });
+    assert_unbroken(&browser);
 }

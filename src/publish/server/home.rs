@@ -55,7 +55,7 @@ pub(super) fn render(state: &ServerState) -> String {
 <main>
 <div id="traffic" hidden></div>
 <noscript><p>Traffic is shown with JavaScript.</p></noscript>
-<section id="health" aria-labelledby="health-title">
+<section id="health" tabindex="-1" aria-labelledby="health-title">
 <h2 id="health-title">How it is</h2>
 <div id="details"><strong>{series}</strong> flow series <span>{age}</span></div>
 <table>

@@ -68,7 +68,10 @@ function listen(path) {
   stream = own;
   streamed = path;
   stream.addEventListener('open', () => say(''));
-  stream.addEventListener('status', (event) => showStatus(JSON.parse(event.data)));
+  stream.addEventListener('status', (event) => {
+    showStatus(JSON.parse(event.data));
+    traffic.showWaiting();
+  });
   stream.addEventListener('traffic', (event) => {
     traffic.showTotal(JSON.parse(event.data));
     refresh();

@@ -8,6 +8,13 @@ const MANY_ROWS = 100;
 const SEARCH_DELAY_MS = 300;
 /// What may be between two labels of the curve's times, in seconds.
 const BETWEEN_TIMES = [60, 300, 600, 900, 1800];
+/// The seconds between two points of the curve, and between two events.
+const STEP = 60;
+const EVENTS = 5;
+/// So soon after the beginning, that nothing was counted says nothing, in seconds.
+const SOON = 10;
+const NOTHING_YET = 'No flows are counted yet.';
+const SEE_STATUS = 'How the parts of the program are';
 
 /// Labels whose panels come first, in this order.
 const FIRST = [
@@ -39,6 +46,7 @@ export class Traffic {
     this.panels = [];
     this.rates = make('div', { class: 'rates' });
     this.curve = new Curve();
+    this.awaited = make('p', { class: 'awaited', hidden: true });
     this.note = make('p', { class: 'quiet' });
     this.filters = make('ul', { class: 'filters', 'aria-label': 'Filters' });
     this.search = make('input', { type: 'search', id: 'search', placeholder: 'AS, name, router…', maxlength: LONGEST_SEARCH, autocomplete: 'off' });
@@ -54,7 +62,7 @@ export class Traffic {
         make('label', { for: 'search' }, 'Search'), this.search,
         make('label', { for: 'measure' }, 'Unit'), this.measure),
       this.filters,
-      make('section', { 'aria-label': 'Traffic' }, this.rates, this.curve.root, this.note),
+      make('section', { 'aria-label': 'Traffic' }, this.rates, this.curve.root, this.awaited, this.note),
       this.grid,
     );
     root.querySelector('form').addEventListener('submit', (event) => event.preventDefault());
@@ -78,6 +86,7 @@ export class Traffic {
     }));
     const view = viewFor(views, choice);
     this.note.textContent = view ? '' : 'No view has all of these labels: remove a filter.';
+    if (!view) this.showNoCurve();
     this.views = views;
     const wanted = panelsOf(views);
     const isSame = wanted.length === this.panels.length && wanted.every((labels, at) => `${labels}` === `${this.panels[at].labels}`);
@@ -90,9 +99,32 @@ export class Traffic {
 
   /// Shows why there is nothing.
   showNone(reason) {
-    this.note.textContent = reason;
+    this.note.textContent = clean(reason, 500);
+    this.showNoCurve();
     this.grid.replaceChildren();
     this.panels = [];
+  }
+
+  showNoCurve() {
+    this.rates.replaceChildren();
+    this.curve.root.hidden = true;
+    this.awaited.hidden = true;
+  }
+
+  /// Shows what is awaited in the place of the curve.
+  showAwaited(text, why) {
+    this.curve.root.hidden = true;
+    this.awaited.hidden = false;
+    if (this.awaited.dataset.text === text) return;
+    this.awaited.dataset.text = text;
+    this.awaited.replaceChildren(text, ...(why ? [' ', make('a', { href: '#health' }, why)] : []));
+  }
+
+  /// The program has said how it is. Before it has published anything, it says nothing else.
+  showWaiting() {
+    if (this.rates.childElementCount === 0 && this.note.textContent === '') {
+      this.showAwaited(NOTHING_YET, SEE_STATUS);
+    }
   }
 
   showTotal(told) {
@@ -105,16 +137,29 @@ export class Traffic {
         make('strong', {}, rate(of[first], first)),
         make('p', { class: 'quiet' }, others.map((unit) => rate(of[unit], unit)).join(' · ')));
     }));
-    const isEmpty = told.time === null;
-    this.curve.root.hidden = isEmpty;
-    if (isEmpty) {
-      this.note.textContent = 'Nothing is counted yet. What the parts of the program wait for is told below.';
+    const known = told.time === null ? 0 : told.time - (told.since ?? told.time);
+    const isNothing = told.curve.time.every((_, at) => told.classes.every((each) => !told.curve[each][at]));
+    if (told.time === null) {
+      this.note.textContent = '';
+      this.showAwaited(NOTHING_YET, SEE_STATUS);
       return;
     }
     const behind = Date.now() / 1000 - told.time;
     this.note.textContent = `Averages of ${span(told.over_seconds)}.`
       + (behind > 120 ? ` What is counted now was sent ${span(behind)} ago.` : '');
-    this.curve.show(told);
+    if (isNothing && known > SOON) {
+      const past = span(Math.min(known, 3600));
+      if (this.choice.filters.length > 0) this.showAwaited(`Within the last ${past}, no flows passed the filters.`);
+      else this.showAwaited(`No flows were counted within the last ${past}.`, SEE_STATUS);
+    } else if (told.curve.time.length < 2) {
+      // A line takes two points; the first one ends with the minute.
+      const seconds = Math.ceil((STEP - (told.time % STEP)) / EVENTS) * EVENTS;
+      this.showAwaited(`The curve has a value for each minute: the first ones come in about ${seconds} s.`);
+    } else {
+      this.awaited.hidden = true;
+      this.curve.root.hidden = false;
+      this.curve.show(told);
+    }
   }
 }
 

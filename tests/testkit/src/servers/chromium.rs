@@ -79,6 +79,16 @@ impl Chromium {
         self.call("execute/sync", &json!({"script": script, "args": []}))
     }
 
+    /// Has pages shown in dark colours, as for those who prefer them, or in light ones.
+    pub fn prefer(&self, scheme: &str) {
+        let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
+        let params = json!({"features": features});
+        self.call(
+            "goog/cdp/execute",
+            &json!({"cmd": "Emulation.setEmulatedMedia", "params": params}),
+        );
+    }
+
     /// Types into what has the focus; `\u{E004}` is the tab key and `\u{E007}` enter.
     pub fn press(&self, keys: &str) {
         let actions: Vec<_> = keys

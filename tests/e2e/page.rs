@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Write as _,
+    net::UdpSocket,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 
 use testkit::{
     exporter::{Exporter, KeptOnPanic},
+    netflow::{Message, Template, V5, V5Flow, Value as Number},
     produce::ASN,
     servers::{Chromium, unused_address, wait_for},
 };
@@ -473,5 +475,61 @@ fn the_place_of_the_curve_says_that_nothing_is_counted_and_leads_to_the_status()
         );
         if top.as_f64().is_some_and(|top| top < 1.0) { Ok(()) } else { Err(top.to_string()) }
     });
+    assert_unbroken(&browser);
+}
+
+#[test]
+fn the_status_shows_exporters_in_trouble_and_those_that_send_most() {
+    let directory = KeptOnPanic::new("page-");
+    let collector = format!("{}:2055", unused_address());
+    let routers: Vec<_> =
+        (0..30).map(|_| UdpSocket::bind((unused_address(), 0)).expect("an address")).collect();
+    let [named, waiting] =
+        [0, 29].map(|number: usize| routers[number].local_addr().expect("an address").ip());
+    let name = &hostile_names()[1].name;
+    let config = format!(
+        "exporters: {{{named}: {{hostname: {}, default_sampling_rate: 1000}}}}\n",
+        json!(name)
+    );
+    let exporter = Exporter::start(&[
+        format!("--collect={collector}"),
+        directory.file("--config", "flow-exporter.yml", &config),
+        format!("--asn={ASN}"),
+        "--as-names=none".to_owned(),
+    ]);
+    for (number, router) in routers.iter().enumerate() {
+        // The first ones have most flows; the last one sends data without its template.
+        let datagram = if number == 29 {
+            let template = Template::new(256, [(1, 4)]);
+            Message::ipfix().data(&template, [[Number::from(5_u64)]]).bytes()
+        } else {
+            V5::new(vec![V5Flow::default(); 30 - number]).bytes()
+        };
+        router.send_to(&datagram, &collector).expect("it is sent");
+    }
+    let browser = Chromium::open(360, 800);
+    browser.go(&exporter.page_url().replace("/metrics", "/"));
+    let list = || {
+        let rows = browser.run(
+            "document.querySelector('#exporters:not([open]) summary')?.click();
+             return [...document.querySelectorAll('#exporters tbody tr')].map((row) => [...row.cells].map((cell) => cell.innerText))",
+        );
+        let rows: Vec<Vec<String>> = serde_json::from_value(rows).expect("rows");
+        rows
+    };
+    let rows = wait_for("the exporters", LIMIT, || {
+        let rows = list();
+        if rows.len() == 20 && rows[0][4].contains("flows wait") {
+            Ok(rows)
+        } else {
+            Err(format!("{rows:?}"))
+        }
+    });
+    assert_eq!((rows[0][0].trim(), &*rows[0][4]), (&*waiting.to_string(), "1: flows wait"));
+    assert_eq!(rows[1][0].trim(), format!("{name} {named}"));
+    assert_eq!((&*rows[1][3], &*rows[1][4]), ("1 of 1,000", "none"));
+    assert!(rows[1][6].ends_with(" s ago"), "{rows:?}");
+    let rest = browser.run("return document.querySelector('#exporters > p').innerText");
+    assert_eq!(rest, "10 more. Silent or waiting for templates: 1 of 30. All in JSON");
     assert_unbroken(&browser);
 }

@@ -43,10 +43,8 @@ function facts(told) {
     facts.push(['Lost in Kafka', `${count(source.kafka.lost_messages)} messages`, source.kafka.lost_messages > 0]);
   }
   if (source.collector) {
-    const lost = source.collector.exporters.reduce(
-      (sum, each) => [sum[0] + total(each.missing_datagrams), sum[1] + total(each.missing_flows)], [0, 0]);
-    const { socket_drops: drops } = source.collector;
-    facts.push(['Lost on the way', `${count(lost[0])} datagrams, ${count(lost[1])} flows`, lost[0] + lost[1] > 0]);
+    const { socket_drops: drops, missing_datagrams: datagrams, missing_flows: flows } = source.collector;
+    facts.push(['Lost on the way', `${count(datagrams)} datagrams, ${count(flows)} flows`, datagrams + flows > 0]);
     facts.push(['Lost in the socket', `${count(drops)} datagrams`, drops > 0]);
     facts.push(['Refused datagrams', reasons(source.collector.refused_datagrams)]);
   }
@@ -89,27 +87,59 @@ function endpoints(told) {
   return list('push', 'Push', ['Endpoint', 'State', 'Protocol', 'Waits', 'Confirmed', 'Dropped'], rows);
 }
 
+/// Those who send flows; of many, those in trouble and those that send most.
 function exporters(told) {
-  const all = told.source.collector?.exporters ?? [];
-  if (all.length === 0) return null;
-  const rows = [...all].sort((a, b) => (b.flows_per_second ?? 0) - (a.flows_per_second ?? 0)).map((each) => [
-    each.exporter,
+  const { exporters: some, exporter_count: all, troubled_exporter_count: troubled } = told.source.collector ?? { exporters: [] };
+  if (some.length === 0) return null;
+  const rows = some.map((each) => [
+    make('div', {}, foreign(each.hostname ?? each.exporter), each.hostname === null ? '' : make('small', {}, ` ${each.exporter}`)),
     each.flows_per_second === null ? '–' : `${count(Math.round(each.flows_per_second))}/s`,
-    count(each.flows),
-    each.sampling_rate ? `1 of ${count(each.sampling_rate)}` : 'unknown',
-    `${count(total(each.missing_datagrams))} / ${count(total(each.missing_flows))}`,
-    reasons(each.undecoded),
+    lost(each),
+    each.sampling_rate === null ? 'unknown' : `1 of ${count(each.sampling_rate)}`,
+    each.awaited_templates === 0 ? 'none' : bad(`${each.awaited_templates}: flows wait`),
+    undecoded(each),
+    lastHeard(told.time, each.last_datagram),
   ]);
-  const names = ['Exporter', 'Flows', 'In all', 'Sampled', 'Missing datagrams / flows', 'Not decoded'];
-  return list('exporters', `Exporters (${count(all.length)})`, names, rows);
+  const names = ['Exporter', 'Flows', 'Missing', 'Sampling', 'Templates awaited', 'Not decoded', 'Last heard'];
+  const rest = all > some.length
+    ? make('p', { class: 'quiet' }, `${count(all - some.length)} more. Silent or waiting for templates: ${count(troubled)} of ${count(all)}. `,
+      make('a', { href: 'api/v1/status' }, 'All in JSON'))
+    : null;
+  return list('exporters', `Exporters (${count(all)})`, names, rows, rest);
 }
 
-function list(id, title, names, rows) {
+const bad = (text) => make('span', { class: 'bad' }, text);
+
+/// What is missing by sequence numbers, and what the exporter's own sFlow agent dropped.
+function lost(exporter) {
+  const numbers = [
+    [total(exporter.missing_datagrams), 'datagrams'], [total(exporter.missing_flows), 'flows'],
+    [exporter.dropped_samples, 'samples dropped by the agent'],
+  ].filter(([number]) => number > 0);
+  return numbers.length === 0 ? 'none' : bad(numbers.map(([number, unit]) => `${count(number)} ${unit}`).join(', '));
+}
+
+/// What could not be decoded and is not decoded since.
+function undecoded(exporter) {
+  const { replayed = 0, no_template: waited = 0, ...others } = exporter.undecoded;
+  const text = reasons({ 'without template': Math.max(0, waited - replayed), ...others });
+  return text === 'none' ? text : bad(text);
+}
+
+/// Templates come each minute or so: who says nothing for five is silent.
+function lastHeard(now, last) {
+  if (last === null) return '–';
+  const text = `${span(now - last)} ago`;
+  return now - last > 300 ? bad(text) : text;
+}
+
+function list(id, title, names, rows, rest = null) {
   return make('details', { id, open: rows.length <= 10 },
     make('summary', {}, title),
     make('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': title },
       make('table', {},
         make('thead', {}, make('tr', {}, ...names.map((name) => make('th', { scope: 'col' }, name)))),
         make('tbody', {}, ...rows.map(([first, ...others]) =>
-          make('tr', {}, make('th', { scope: 'row' }, first), ...others.map((each) => make('td', {}, each))))))));
+          make('tr', {}, make('th', { scope: 'row' }, first), ...others.map((each) => make('td', {}, each))))))),
+    rest);
 }

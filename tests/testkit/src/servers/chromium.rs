@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::http;
+use crate::{http, usage::children};
 
 use super::{Process, START_LIMIT, wait_for};
 
@@ -15,7 +15,7 @@ pub struct Chromium {
     /// The URL of the session.
     session: String,
     // Dropped before the directory, which it writes to.
-    _driver: Process,
+    driver: Process,
     _directory: TempDir,
 }
 
@@ -59,7 +59,19 @@ impl Chromium {
         let answer: Value = serde_json::from_str(&answer.expect("Chromium starts")).expect("JSON");
         let id = answer["value"]["sessionId"].as_str().expect("a session");
         let session = format!("{base}/session/{id}");
-        Chromium { session, _driver: driver, _directory: directory }
+        Chromium { session, driver, _directory: directory }
+    }
+
+    /// The processes of the browser, and that which drives it.
+    pub fn processes(&self) -> Vec<u32> {
+        let mut all = vec![self.driver.id()];
+        let mut at = 0;
+        while at < all.len() {
+            let more = children(all[at]);
+            all.extend(more);
+            at += 1;
+        }
+        all
     }
 
     fn call(&self, path: &str, body: &Value) -> Value {

@@ -100,7 +100,7 @@ pub(super) fn of_file(field: &Field<'_>) -> Result<FileCollector, ConfigError> {
     field.section(|section| {
         Ok(FileCollector {
             listen: listen(section)?,
-            allow: section.get("allow", allow)?,
+            allow: section.take_even_null("allow").as_ref().map(allow).transpose()?,
             receive_buffer: section.get("receive_buffer", |field| {
                 let value = field.parse(receive_buffer)?;
                 Ok(Setting { value, origin: field.origin() })
@@ -160,6 +160,7 @@ fn allow(field: &Field<'_>) -> Result<Setting<AddressSet>, ConfigError> {
 /// One text, or a list of them.
 fn items<'f>(field: &Field<'f>) -> Result<Vec<Field<'f>>, ConfigError> {
     match field.text() {
+        Ok(_) if field.is_null() => Ok(Vec::new()),
         Ok(_) => Ok(vec![field.clone()]),
         Err(_) => field.list(),
     }

@@ -380,10 +380,16 @@ impl<'a> Section<'a> {
 
     /// The value of a key; `None` if it is missing or null.
     pub(super) fn take(&self, key: &str) -> Option<Field<'a>> {
+        self.take_even_null(key).filter(|field| !field.is_null())
+    }
+
+    /// The value of a key; `None` if it is missing. For a key without which more is allowed: there, no
+    /// value is a mistake.
+    pub(super) fn take_even_null(&self, key: &str) -> Option<Field<'a>> {
         self.asked.borrow_mut().push(key.to_owned());
         let mut left = self.left.borrow_mut();
         let place = left.iter().position(|(other, _)| other == key)?;
-        Some(left.remove(place).1).filter(|field| !field.is_null())
+        Some(left.remove(place).1)
     }
 
     /// The value of a key as `read` understands it.

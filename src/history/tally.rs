@@ -115,7 +115,8 @@ fn newest(records: &[Arc<Record>], time: Millis) -> &[Arc<Record>] {
 }
 
 fn seconds(records: &[Arc<Record>]) -> f64 {
-    records.iter().map(|record| record.span().get() as f64 / 1e3).sum()
+    // The sum of no numbers would be -0.
+    records.iter().fold(0.0, |sum, record| sum + record.span().get() as f64 / 1e3)
 }
 
 /// The curves: what was counted of the measure, by point, row and class.

@@ -92,6 +92,7 @@ fn rows(answer: &Answer) -> Vec<(Vec<&str>, u128, u128)> {
 fn sums_and_rates_are_what_was_counted_since_the_first_snapshot() {
     let mut kit = Kit::new();
     assert_eq!(over_seconds(&kit.answer(&Asked::default())), 0);
+    assert!(kit.answer(&Asked::default()).over_seconds.is_sign_positive(), "JSON would have -0.0");
     // As at a restart: what is there at first was counted before.
     kit.count([flow(64501, ASN, 1_000_000_000, "edge1")]);
     kit.history = History::new(MAX_BYTES);

@@ -79,6 +79,7 @@ fn what_is_wrong_with_a_collector_is_said_with_its_line_and_its_cure() {
         ("collector: {listen: 2055}", &[], "has no colon before the port: write :2055"),
         ("collector: {listen: [':1', ':1']}", &[], ":1 is there twice: give it once"),
         ("collector: {listen: ':1', allow: []}", &[], "collector.allow: the list is empty"),
+        ("collector: {listen: ':1', allow: }", &[], "collector.allow: the list is empty"),
         ("collector: {listen: ':1', allow: 192.0.2.1/24}", &[], "did you mean 192.0.2.0/24?"),
         (
             "collector: {listen: ':1', receive_buffer: 1KiB}",

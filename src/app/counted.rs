@@ -132,6 +132,11 @@ impl Counted {
         let renamed = (counting.interfaces != before.interfaces).then(|| {
             "names of interfaces changed: series with other names begin from zero".to_owned()
         });
+        let exporters_changed = (counting.exporters != before.exporters).then(|| {
+            "what the file says of exporters changed: series with other names begin from zero, all \
+             others continue"
+                .to_owned()
+        });
         // Workers look at it when the ledger wants another schema, and not before.
         self.counting.send_replace(counting);
         if let Err(error) = ledger.change(schema, rule.clone()).await {
@@ -142,8 +147,8 @@ impl Counted {
             self.about.send_replace(about(rule, &self.origin));
             format!("flows are classified by {rule}: all series end, and others begin from zero")
         });
-        let lines = [reclassified, redirected, resampled, renamed].into_iter().flatten();
-        Ok((rule.is_none(), lines.collect()))
+        let lines = [reclassified, redirected, resampled, renamed, exporters_changed];
+        Ok((rule.is_none(), lines.into_iter().flatten().collect()))
     }
 }
 

@@ -452,7 +452,8 @@ fn an_exporter_has_the_name_and_the_rate_that_it_is_given() {
     assert_eq!(exporter.page().sum_with(BYTES, "hostname", "edge1"), 70);
     // A reload takes up other ones.
     std::fs::write(&file, text.replace("edge1", "edge2").replace("rate: 10", "rate: 3")).unwrap();
-    exporter.reload().unwrap();
+    let said = exporter.reload().unwrap();
+    assert!(said.contains("what the file says of exporters changed"), "{said}");
     router.send(2);
     exporter.wait_for_sum(BYTES, 76, LIMIT);
     assert_eq!(exporter.page().sum_with(BYTES, "hostname", "edge2"), 6);

@@ -124,6 +124,9 @@ impl Chromium {
 impl Drop for Chromium {
     fn drop(&mut self) {
         // Otherwise the browser outlives its driver.
-        http::send_json("DELETE", &self.session, &Value::Null).ok();
+        let ended = http::send_json("DELETE", &self.session, &json!({}));
+        if let Err(error) = ended {
+            eprintln!("the browser goes on: {error}");
+        }
     }
 }

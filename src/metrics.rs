@@ -3,6 +3,8 @@
 //! The flow counters are not among them: they come from snapshots. What is told of what they count
 //! belongs to the snapshot too, so that both are of one moment ([`Metrics::publish`]).
 
+mod counting;
+mod family;
 mod wide;
 
 use std::{
@@ -16,80 +18,19 @@ use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry,
     core::{Collector, MetricVec, MetricVecBuilder},
-    proto::MetricType,
 };
 
 use crate::{
-    flow::{
-        Malformed, Skipped,
-        datagram::{Activity, Refused},
-    },
+    flow::{Malformed, Skipped},
     process,
-    schema::{self, Schema},
-    traffic::{AsSource, Counts, Ignored, SamplingRates},
+    schema::Schema,
+    traffic::{AsSource, Ignored},
     version,
 };
 
+use family::shown;
+pub use family::{Declared, Family, Kind, Sample};
 pub use wide::{Sum, Wide, WideCounter, WideCounterVec};
-
-/// What kind of metric a [`Family`] is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Only rises; the name ends in `_total`.
-    Counter,
-    /// Rises and falls.
-    Gauge,
-    /// Samples are `_bucket`, `_sum` and `_count`.
-    Histogram,
-}
-
-impl Kind {
-    /// The type as exposition formats call it.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
-        }
-    }
-}
-
-/// The declaration of a metric.
-#[derive(Debug, Clone, Copy)]
-pub struct Declared {
-    /// The name.
-    pub name: &'static str,
-    /// The help text.
-    pub help: &'static str,
-    /// The type.
-    pub kind: Kind,
-    /// The names of the labels.
-    pub labels: &'static [&'static str],
-}
-
-/// One sample line of a family.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sample {
-    /// What follows the family's name: nothing, `_bucket`, `_sum` or `_count`.
-    pub suffix: &'static str,
-    /// Label names and values, not escaped.
-    pub labels: Vec<(String, String)>,
-    /// The value.
-    pub value: f64,
-}
-
-/// A metric with all its current samples.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Family {
-    /// The metric's name; a counter's ends in `_total`.
-    pub name: String,
-    /// The help text, not escaped.
-    pub help: String,
-    /// The type.
-    pub kind: Kind,
-    /// The samples, in a stable order.
-    pub samples: Vec<Sample>,
-}
 
 /// Where metrics are registered.
 #[derive(Default)]
@@ -200,9 +141,6 @@ macro_rules! new_metric {
 }
 
 const SECONDS: [f64; 9] = [0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0];
-
-/// No more exporters of datagrams are shown than this; those beyond are `other`.
-const MOST_EXPORTERS: usize = 1000;
 
 /// Why timestamps are unusable: missing, of another era, or ahead of the clock.
 const UNTIMED: [&str; 3] = ["absent", "past", "future"];
@@ -514,145 +452,6 @@ impl Metrics {
         }
     }
 
-    /// Adds the counts of a worker. What is told of flows is shown once it is [published](Self::publish).
-    pub fn add_counts(&self, counts: &Counts) {
-        self.messages.inc_by(counts.messages);
-        self.message_bytes.inc_by(counts.payload_bytes);
-        self.late_messages.inc_by(counts.late_messages);
-        self.flows.inc_by(counts.counted.flows);
-        self.flow_bytes.inc_by(counts.counted.bytes.into());
-        for reason in Ignored::ALL {
-            let ignored = counts.ignored[reason.index()];
-            self.flows_ignored.with_label_values(&[reason.label()]).inc_by(ignored.flows);
-            self.flow_bytes_ignored
-                .with_label_values(&[reason.label()])
-                .inc_by(ignored.bytes.into());
-        }
-        for (view, by_reason) in counts.schema().configured().iter().zip(&counts.ignored_by_view) {
-            for reason in Ignored::ALL {
-                let (ignored, label) = (by_reason[reason.index()], [view.name(), reason.label()]);
-                self.view_flows_ignored.with_label_values(&label).inc_by(ignored.flows);
-                self.view_flow_bytes_ignored.with_label_values(&label).inc_by(ignored.bytes.into());
-            }
-        }
-        for reason in Skipped::ALL {
-            let skipped = counts.skipped[reason.index()];
-            self.records_skipped.with_label_values(&[reason.label()]).inc_by(skipped);
-        }
-        for reason in Malformed::ALL {
-            let malformed = counts.malformed[reason.index()];
-            self.decode_errors.with_label_values(&[reason.label()]).inc_by(malformed);
-        }
-        for found in AsSource::ALL {
-            let ends = counts.as_found[found.index()];
-            self.as_found.with_label_values(&[found.label()]).inc_by(ends);
-        }
-        self.flows_unknown_rate.inc_by(counts.unknown_rate);
-        for (exporter, did) in &counts.exporters {
-            self.add_activity(*exporter, did);
-        }
-        let mut sampled = self.sampled.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.sampling_rates.each(|exporter, rate| {
-            if sampled.contains(exporter) || sampled.len() < SamplingRates::MOST {
-                sampled.insert(exporter.to_owned());
-                self.sampling_rate.with_label_values(&[exporter]).set(rate.into());
-            }
-        });
-        drop(sampled);
-        for (place, dimension) in counts.schema().dimensions().iter().enumerate() {
-            let label = [dimension.label()];
-            self.label_missing
-                .with_label_values(&label)
-                .inc_by(counts.values_missing[place].values);
-            if dimension.is_text() {
-                let truncated = counts.values_truncated[place];
-                self.label_values_truncated.with_label_values(&label).inc_by(truncated);
-            }
-        }
-        for (view, filtered_out) in counts.schema().configured().iter().zip(&counts.filtered_out) {
-            for (filter, flows) in view.filters().iter().zip(filtered_out) {
-                let label = [filter.dimension().label()];
-                self.label_missing.with_label_values(&label).inc_by(flows.missing.values);
-            }
-        }
-    }
-
-    /// Whether an exporter has series of its own.
-    fn shows(&self, exporter: IpAddr) -> bool {
-        let mut shown = self.exporters.lock().unwrap_or_else(PoisonError::into_inner);
-        shown.contains(&exporter) || shown.len() < MOST_EXPORTERS && shown.insert(exporter)
-    }
-
-    /// Adds what an exporter of datagrams did; `None` is all senders that are not known as such, or no
-    /// longer.
-    fn add_activity(&self, exporter: Option<IpAddr>, did: &Activity) {
-        for reason in Refused::ALL {
-            let refused = did.refused[reason.index()];
-            self.datagrams_refused.with_label_values(&[reason.label()]).inc_by(refused);
-        }
-        let own = exporter.filter(|&exporter| self.shows(exporter));
-        if exporter.is_none() && did.datagrams == 0 {
-            return;
-        }
-        let is_shown = own.is_some();
-        let name = own.map_or_else(|| schema::OTHER.to_owned(), |exporter| exporter.to_string());
-        let label = [name.as_str()];
-        for (counter, count) in [
-            (&self.exporter_datagrams, did.datagrams),
-            (&self.exporter_flows, did.flows),
-            (&self.exporter_unknown_rate, did.unknown_rate_flows),
-        ] {
-            counter.with_label_values(&label).inc_by(count);
-        }
-        self.exporter_bytes.with_label_values(&label).inc_by(did.bytes.into());
-        for (direction, bytes) in ["ingress", "egress"].into_iter().zip(did.direction_bytes) {
-            if bytes > 0 {
-                let counter = &self.exporter_direction_bytes;
-                counter.with_label_values(&[&name, direction]).inc_by(bytes.into());
-            }
-        }
-        let (undecoded, sequence) = (&self.exporter_undecoded, &self.exporter_sequence);
-        let (datagrams, flows) = (&self.exporter_missing_datagrams, &self.exporter_missing_flows);
-        for (counter, reason, count) in [
-            (datagrams, "lost", did.missing_datagrams),
-            (datagrams, "downtime", did.datagrams_missed_before),
-            (flows, "lost", did.missing_flows),
-            (flows, "downtime", did.flows_missed_before),
-            (sequence, "late", did.late),
-            (sequence, "restart", did.restarts),
-            (sequence, "jump", did.jumps),
-            (sequence, "conflict", did.conflicts),
-            (sequence, "unit_change", did.unit_changes),
-            (undecoded, "no_template", did.sets_without_template),
-            (undecoded, "replayed", did.replayed_sets),
-            (undecoded, "template_mismatch", did.mismatches),
-            (undecoded, "template_refused", did.refused_templates),
-            (undecoded, "truncated", did.truncated_parts),
-            (&self.exporter_samples, "counter", did.sflow.counter_samples),
-            (&self.exporter_samples, "discarded", did.sflow.discarded_packets),
-            (&self.exporter_samples, "foreign", did.sflow.foreign_samples),
-            (&self.exporter_samples, "dropped", did.sflow.dropped_samples),
-        ] {
-            // What never happened has no series, but what is missing does: an increase shows only after 0.
-            if count > 0 || matches!(reason, "lost" | "downtime") {
-                counter.with_label_values(&[&name, reason]).inc_by(count);
-            }
-        }
-        if let Some(skew) = did.clock_skew.filter(|_| is_shown) {
-            self.exporter_skew.with_label_values(&label).set(skew.get() as f64 / 1e3);
-        }
-        if let Some(last) = did.last_received {
-            let newest = self.exporter_last.with_label_values(&label);
-            newest.set(newest.get().max(last.seconds()));
-        }
-        if is_shown {
-            let awaited = self.exporter_awaited.with_label_values(&label);
-            awaited.set(did.awaited.len().try_into().unwrap_or(i64::MAX));
-            let longest = self.exporter_longest_flow.with_label_values(&label);
-            longest.set(longest.get().max(did.longest_flow.get() as f64 / 1e3));
-        }
-    }
-
     /// Runs `moves`, which moves samples between push metrics. A concurrent
     /// [`gather`](Self::gather) sees all of it or nothing, so each sample is always counted in
     /// exactly one of them.
@@ -684,7 +483,7 @@ impl Metrics {
 
     /// What is told of flows and series, as it is now; it is shown once it is [published](Self::publish).
     pub fn counted(&self) -> Arc<[Family]> {
-        self.registries.counted.gather().iter().filter_map(family).collect()
+        self.registries.counted.gather().iter().filter_map(shown).collect()
     }
 
     /// Shows from now on what [`Metrics::counted`] said.
@@ -703,7 +502,7 @@ impl Metrics {
         let still = self.push_moves.lock().unwrap_or_else(PoisonError::into_inner);
         let momentary = self.registries.momentary.gather();
         drop(still);
-        let mut families: Vec<_> = momentary.iter().filter_map(family).collect();
+        let mut families: Vec<_> = momentary.iter().filter_map(shown).collect();
         families.extend_from_slice(counted);
         families.extend(self.process());
         families.sort_by(|one, other| one.name.cmp(&other.name));
@@ -764,52 +563,6 @@ fn register<M: Collector + Clone + 'static>(
     let metric = metric.expect("names and labels are valid, as a test shows");
     registry.register(Box::new(metric.clone())).expect("each name is declared once");
     metric
-}
-
-fn family(family: &prometheus::proto::MetricFamily) -> Option<Family> {
-    let kind = match family.get_field_type() {
-        MetricType::COUNTER => Kind::Counter,
-        MetricType::GAUGE => Kind::Gauge,
-        MetricType::HISTOGRAM => Kind::Histogram,
-        _ => return None,
-    };
-    let mut samples = Vec::new();
-    for metric in family.get_metric() {
-        let labels: Vec<_> = metric
-            .get_label()
-            .iter()
-            .map(|label| (label.name().to_owned(), label.value().to_owned()))
-            .collect();
-        match kind {
-            Kind::Counter => {
-                samples.push(Sample {
-                    suffix: "",
-                    labels,
-                    value: metric.get_counter().get_value(),
-                });
-            }
-            Kind::Gauge => {
-                samples.push(Sample { suffix: "", labels, value: metric.get_gauge().get_value() });
-            }
-            Kind::Histogram => {
-                let histogram = metric.get_histogram();
-                let count = histogram.get_sample_count() as f64;
-                let mut bucket = |bound: String, value: f64| {
-                    let mut labels = labels.clone();
-                    labels.push(("le".to_owned(), bound));
-                    samples.push(Sample { suffix: "_bucket", labels, value });
-                };
-                for each in histogram.get_bucket() {
-                    bucket(format!("{:?}", each.upper_bound()), each.cumulative_count() as f64);
-                }
-                bucket("+Inf".to_owned(), count);
-                let sum = histogram.get_sample_sum();
-                samples.push(Sample { suffix: "_sum", labels: labels.clone(), value: sum });
-                samples.push(Sample { suffix: "_count", labels, value: count });
-            }
-        }
-    }
-    Some(Family { name: family.name().to_owned(), help: family.help().to_owned(), kind, samples })
 }
 
 #[cfg(test)]

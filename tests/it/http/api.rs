@@ -366,6 +366,17 @@ async fn streams_are_bounded_and_one_that_ends_makes_room() {
 }
 
 #[tokio::test]
+async fn who_has_gone_makes_room_before_the_next_events_are_due() {
+    let hour = Duration::from_secs(3600);
+    let exporter = Exporter::with(ServerConfig { event_interval: hour, ..config() });
+    exporter.count(&FLOWS);
+    let mut stream = watch(&exporter, "").await;
+    events(&mut stream, "status", 1).await;
+    drop(stream);
+    exporter.until(|metrics| metrics.http_connections.get(), 0).await;
+}
+
+#[tokio::test]
 async fn who_reads_no_events_is_cut_off() {
     let stall_timeout = Duration::from_millis(200);
     let exporter =

@@ -1,6 +1,6 @@
 //! A stream of server-sent events.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
@@ -16,6 +16,12 @@ use super::{
     parameters::Parameters,
     refusal::{Refusal, error_text},
 };
+
+/// Whether a client is still there shows when something is written, so there is a comment this often: who
+/// opens one stream after another, as a page does whose reader clicks quickly, would else use up all
+/// places.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+const COMMENT: &[u8] = b":\n\n";
 
 /// What one client watches.
 pub(super) struct Stream {
@@ -68,8 +74,7 @@ impl Stream {
             put(&mut out, "status", &told);
         }
         if out.is_empty() {
-            // Otherwise, a client that has gone would not be noticed.
-            out.extend_from_slice(b":\n\n");
+            out.extend_from_slice(COMMENT);
         }
         out
     }
@@ -85,6 +90,11 @@ impl Events for Stream {
             }
             let answers = Arc::clone(&self.answers);
             let events = async {
+                let sign = Instant::now() + SIGN_OF_LIFE;
+                if sign < self.due {
+                    sleep_until(sign).await;
+                    return COMMENT.to_vec();
+                }
                 sleep_until(self.due).await;
                 let events = self.events().await;
                 self.due = Instant::now() + answers.event_interval();

@@ -365,8 +365,14 @@ pub struct FlowCounter {
 impl FlowCounter {
     /// A counter for tables of this schema.
     pub fn new(schema: &Schema, counting: impl Into<Counting>) -> Self {
+        Self::showing(schema, counting.into(), false)
+    }
+
+    /// A counter that shows exporters as the original ones, if `shows_originals`. What is configured for
+    /// exporters goes by those that send.
+    fn showing(schema: &Schema, counting: Counting, shows_originals: bool) -> Self {
         let Counting { rule, directions, sampling, tables, table_says_as, interfaces, .. } =
-            counting.into();
+            counting;
         let mut plan = Plan::new([]);
         let (source_as, destination_as) =
             (plan.add(Field::SourceAs), plan.add(Field::DestinationAs));
@@ -377,7 +383,7 @@ impl FlowCounter {
         let lookups = Lookups::new(&tables);
         let resolver = (table_says_as || tables.networks.is_some())
             .then(|| Resolver::new(table_says_as, &mut plan));
-        let given = Given { tables, interfaces };
+        let given = Given { tables, interfaces, shows_originals };
         let views = schema.configured().iter().enumerate();
         let views =
             views.map(|(place, view)| CompiledView::new(schema, place, view, &given, &mut plan));
@@ -398,7 +404,8 @@ impl FlowCounter {
     /// A counter for flows from exporters themselves, whose rate always multiplies them. It wants their
     /// direction in any case: traffic that is exported twice is found by it.
     fn of_exporters(schema: &Schema, counting: &Counting) -> Self {
-        let mut counter = FlowCounter::new(schema, counting.multiplied());
+        let shows_originals = counting.exporters.any_names_exporters();
+        let mut counter = FlowCounter::showing(schema, counting.multiplied(), shows_originals);
         counter.plan.add(Field::FlowDirection);
         counter
     }

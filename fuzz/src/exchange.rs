@@ -70,7 +70,8 @@ impl Exchange {
             "9_12235",
         ];
         let named = named.map(|name| Field::Named(name.into()));
-        let wide = Plan::new(Field::TYPED.into_iter().chain(named));
+        let originals = [Field::OriginalExporter, Field::OriginalHostname];
+        let wide = Plan::new(Field::TYPED.into_iter().chain(originals).chain(named));
         // What an exporter did is told by direction where that is read.
         let narrow = Plan::new([Field::SourceAs, Field::FlowDirection]);
         Exchange {
@@ -193,7 +194,8 @@ impl Exchange {
     }
 }
 
-/// One exporter is known by a name and has a rate, another one swaps the bytes of its rates.
+/// One exporter is known by a name and has a rate, another one swaps the bytes of its rates, a third one
+/// names original exporters.
 pub(crate) fn settings() -> Settings {
     let of = |last| IpAddr::from(Ipv4Addr::new(203, 0, 113, last)).into();
     let named = ExporterSettings {
@@ -202,7 +204,9 @@ pub(crate) fn settings() -> Settings {
         ..ExporterSettings::default()
     };
     let swapped = ExporterSettings { swapped_sampling_rate: true, ..ExporterSettings::default() };
-    Settings::new([(of(1), named), (of(2), swapped)])
+    let mediator =
+        ExporterSettings { netflow_names_exporters: Some(true), ..ExporterSettings::default() };
+    Settings::new([(of(1), named), (of(2), swapped), (of(3), mediator)])
 }
 
 /// What comes out of a datagram, and what the exporters did.

@@ -54,8 +54,16 @@ impl Fixed {
     ) {
         match (old, new) {
             (Some(old), Some(new)) => {
-                // How sFlow is counted can change. The demo's is no setting of the collector's.
-                let CollectorSettings { listen, allow, receive_buffer, sflow: _, demo: _ } = old;
+                // How sFlow is counted and whose flows are can change. The demo's is no setting of the
+                // collector's.
+                let CollectorSettings {
+                    listen,
+                    allow,
+                    receive_buffer,
+                    sflow: _,
+                    netflow_names_exporters: _,
+                    demo: _,
+                } = old;
                 self.compare(listen, &new.listen);
                 self.compare(allow, &new.allow);
                 self.compare(receive_buffer, &new.receive_buffer);

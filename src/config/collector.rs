@@ -40,6 +40,8 @@ pub struct CollectorSettings {
     pub receive_buffer: Setting<usize>,
     /// How sFlow is counted.
     pub sflow: SflowSettings,
+    /// Whether NetFlow v9 and IPFIX name the exporters of flows.
+    pub netflow_names_exporters: bool,
     /// What the demo's exporters send to it, if they do.
     pub demo: Option<Traffic>,
 }
@@ -63,6 +65,7 @@ impl CollectorSettings {
             allow: Setting { value: None, origin: origin() },
             receive_buffer: Setting { value: RECEIVE_BUFFER_BYTES, origin: origin() },
             sflow: SflowSettings::default(),
+            netflow_names_exporters: false,
             demo: Some(traffic),
         }
     }
@@ -85,6 +88,7 @@ pub(super) struct FileCollector {
     allow: Option<Setting<AddressSet>>,
     receive_buffer: Option<Setting<usize>>,
     sflow: SflowSettings,
+    netflow_names_exporters: bool,
     origin: Origin,
 }
 
@@ -117,6 +121,7 @@ pub(super) fn of_file(field: &Field<'_>) -> Result<FileCollector, ConfigError> {
                     .unwrap_or_default(),
                 counts_frames: sflow_counts_frames(section)?.unwrap_or_default(),
             },
+            netflow_names_exporters: netflow_names_exporters(section)?.unwrap_or_default(),
             origin: field.origin(),
         })
     })
@@ -129,6 +134,17 @@ pub(super) fn sflow_counts_frames(section: &Section<'_>) -> Result<Option<bool>,
             "ip" => Ok(false),
             "frame" => Ok(true),
             _ => Err("give ip, for the bytes of IP packets as NetFlow has them, or frame"),
+        })
+    })
+}
+
+/// Whether NetFlow v9 and IPFIX name the exporters of flows, if it is said.
+pub(super) fn netflow_names_exporters(section: &Section<'_>) -> Result<Option<bool>, ConfigError> {
+    section.get("netflow_exporter", |field| {
+        field.parse(|text| match text {
+            "sender" => Ok(false),
+            "record" => Ok(true),
+            _ => Err("give sender, or record for the exporter that records and options name"),
         })
     })
 }
@@ -182,14 +198,22 @@ pub(super) fn collector(
     sources: &Sources,
 ) -> Result<Option<CollectorSettings>, ConfigError> {
     let given = (!flag.is_empty()).then(|| Setting::of_flag(flag, COLLECT, sources));
-    let (listen, allow, receive_buffer, sflow) = match (given, of_file) {
+    let (listen, allow, receive_buffer, sflow, netflow_names_exporters) = match (given, of_file) {
         (None, None) => return Ok(None),
-        (Some(given), None) => (given, None, None, SflowSettings::default()),
-        (given, Some(FileCollector { listen, allow, receive_buffer, sflow, origin })) => {
+        (Some(given), None) => (given, None, None, SflowSettings::default(), false),
+        (given, Some(of_file)) => {
+            let FileCollector {
+                listen,
+                allow,
+                receive_buffer,
+                sflow,
+                netflow_names_exporters,
+                origin,
+            } = of_file;
             let listen = given.or(listen).ok_or_else(|| {
                 origin.error("the address to listen on is missing: give listen, or --collect")
             })?;
-            (listen, allow, receive_buffer, sflow)
+            (listen, allow, receive_buffer, sflow, netflow_names_exporters)
         }
     };
     let addresses = &listen.value;
@@ -214,6 +238,7 @@ pub(super) fn collector(
         receive_buffer: receive_buffer
             .unwrap_or_else(|| Setting { value: RECEIVE_BUFFER_BYTES, origin: default() }),
         sflow,
+        netflow_names_exporters,
         demo: None,
     }))
 }

@@ -179,6 +179,7 @@ fn exporter(section: &Section<'_>) -> Result<Exporter, ConfigError> {
             })?
             .unwrap_or_default(),
         sflow_counts_frames: collector::sflow_counts_frames(section)?,
+        netflow_names_exporters: collector::netflow_names_exporters(section)?,
     };
     let rate = rate("sampling_rate")?;
     let direction = section.get("direction", |field| field.parse(str::parse))?;

@@ -313,6 +313,8 @@ impl Config {
         let mut exporters = Settings::new(exporters).keeping(kept);
         exporters.sflow_exporter_is_sender = sflow.exporter_is_sender;
         exporters.sflow_counts_frames = sflow.counts_frames;
+        exporters.netflow_names_exporters =
+            self.collector.as_ref().is_some_and(|collector| collector.netflow_names_exporters);
         let interfaces = Arc::new(self.exporters.value.interfaces.clone());
         Counting {
             formats,

@@ -114,7 +114,9 @@ fn names(field: &Field) -> Option<(&str, Option<&'static str>)> {
         | Field::InputInterfaceDescription
         | Field::OutputInterfaceDescription
         | Field::InputVrf
-        | Field::OutputVrf => return None,
+        | Field::OutputVrf
+        | Field::OriginalExporter
+        | Field::OriginalHostname => return None,
         Field::Named(name) => (name, None),
     })
 }

@@ -26,6 +26,8 @@ use super::{
 pub(super) struct Given {
     pub(super) tables: Tables,
     pub(super) interfaces: Arc<Interfaces>,
+    /// Whether exporters are shown as the original ones, where records name them.
+    pub(super) shows_originals: bool,
 }
 
 /// Where the value of a dimension comes from, for flows of one class.
@@ -131,7 +133,14 @@ impl Column {
             Dimension::FlowDirection => {
                 Column::Number(Number::FlowDirection(plan.add(Field::FlowDirection)))
             }
-            Dimension::Exporter => Column::Text(Text::Address(plan.add(Field::Exporter))),
+            Dimension::Exporter => {
+                let shown =
+                    if given.shows_originals { Field::OriginalExporter } else { Field::Exporter };
+                Column::Text(Text::Address(plan.add(shown)))
+            }
+            Dimension::Hostname if given.shows_originals => {
+                Text::field(Field::OriginalHostname, plan)
+            }
             Dimension::Hostname => Text::field(Field::Hostname, plan),
             Dimension::Tag => Text::field(Field::Tag, plan),
             Dimension::Communities => Text::field(Field::Communities, plan),

@@ -66,6 +66,11 @@ pub enum Field {
     FlowDirection,
     /// IP address of the device that exported the flow.
     Exporter,
+    /// IP address of the device that observed the flow and exported it first, where datagrams come through
+    /// a proxy or mediator: what they name, or else the device that sent them.
+    OriginalExporter,
+    /// Host name of the same device.
+    OriginalHostname,
     /// Application, as the exporter or the collector classifies the flow: its name, or else its number.
     Application,
     /// A number or text that the collector attached to the flow.
@@ -110,7 +115,8 @@ pub enum FieldType {
 }
 
 impl Field {
-    /// All fields that have a meaning of their own.
+    /// All fields that have a meaning of their own, whatever the format. (Original exporters are those
+    /// of datagrams alone.)
     pub const TYPED: [Field; 37] = [
         Field::SourceAs,
         Field::DestinationAs,
@@ -184,6 +190,8 @@ impl Field {
             Field::Vlan => "vlan",
             Field::FlowDirection => "flow_direction",
             Field::Exporter => "exporter",
+            Field::OriginalExporter => "original_exporter",
+            Field::OriginalHostname => "original_hostname",
             Field::Application => "application",
             Field::Tag => "tag",
             Field::Communities => "communities",
@@ -222,8 +230,10 @@ impl Field {
             | Field::DestinationAddress
             | Field::SourceNetwork
             | Field::DestinationNetwork
-            | Field::Exporter => FieldType::Address,
+            | Field::Exporter
+            | Field::OriginalExporter => FieldType::Address,
             Field::Hostname
+            | Field::OriginalHostname
             | Field::InputInterfaceName
             | Field::OutputInterfaceName
             | Field::InputInterfaceDescription

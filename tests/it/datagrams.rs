@@ -17,6 +17,7 @@ mod elements;
 mod fields;
 mod firewalls;
 mod names;
+mod originals;
 mod others;
 mod packets;
 mod rates;

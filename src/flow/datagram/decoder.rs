@@ -1,6 +1,6 @@
 //! The decoder of all protocols.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use crate::flow::{plan::Plan, record::Record};
 
@@ -29,7 +29,7 @@ const MAX_EXPORTERS: usize = 4096;
 /// worker has one; all datagrams of an exporter must go to the same one.
 #[derive(Debug)]
 pub struct Datagrams {
-    settings: Settings,
+    settings: Arc<Settings>,
     rows: Rows,
     exporters: Recent<IpAddr, Exporter>,
     netflow: netflow::Shared,
@@ -49,9 +49,10 @@ impl Datagrams {
     pub fn new(plan: &Plan, settings: Settings) -> Self {
         let mut exporters = Recent::new(MAX_EXPORTERS);
         exporters.keep(settings.kept.clone());
+        let settings = Arc::new(settings);
         Datagrams {
+            rows: Rows::new(plan, Arc::clone(&settings)),
             settings,
-            rows: Rows::new(plan),
             exporters,
             netflow: netflow::Shared::new(plan),
             size: Size::default(),
@@ -69,7 +70,7 @@ impl Datagrams {
 
     /// Has the records that follow decoded for another plan. What exporters said stays known.
     pub fn set_plan(&mut self, plan: &Plan) {
-        self.rows = Rows::new(plan);
+        self.rows = Rows::new(plan, Arc::clone(&self.settings));
         self.netflow.set_plan(plan);
     }
 
@@ -79,7 +80,8 @@ impl Datagrams {
             exporter.known = Known::new(address, &settings);
         }
         self.exporters.keep(settings.kept.clone());
-        self.settings = settings;
+        self.settings = Arc::new(settings);
+        self.rows.set_settings(Arc::clone(&self.settings));
     }
 
     /// Decodes a datagram and hands each record of a flow to `sink`, in order. Calls it not at all
@@ -104,7 +106,7 @@ impl Datagrams {
         let (exporter, forgotten) = known_exporter(address, settings, exporters, others);
         exporter.last_received = datagram.received;
         let Exporter { known, names, netflow, activity, .. } = exporter;
-        rows.set_exporter(known.address, &known.hostname);
+        rows.set_exporter(known, None);
         let port = datagram.sender.port();
         let Datagram { received, is_in_order, .. } = *datagram;
         let mut context = Context { port, received, is_in_order, known, names, rows, activity };
@@ -220,7 +222,7 @@ impl Datagrams {
         }
         for (_, exporter) in exporters.iter_mut() {
             let Exporter { known, names, netflow, activity, last_received, .. } = &mut *exporter;
-            rows.set_exporter(known.address, &known.hostname);
+            rows.set_exporter(known, None);
             let received = *last_received;
             let mut context =
                 Context { port: 0, received, is_in_order: false, known, names, rows, activity };

@@ -17,8 +17,7 @@ pub(super) struct Known {
 impl Known {
     /// What the settings say of an address.
     pub(super) fn new(address: IpAddr, settings: &Settings) -> Self {
-        let settings = settings.of(address);
-        let hostname = settings.hostname.clone().unwrap_or_else(|| address.to_string().into());
-        Known { address, hostname, settings }
+        let hostname = settings.hostname_or_address(address);
+        Known { address, hostname, settings: settings.of(address) }
     }
 }

@@ -4,6 +4,7 @@ use std::{
     fmt::{self, Write as _},
     net::IpAddr,
     num::NonZero,
+    sync::Arc,
 };
 
 use ipnet::IpNet;
@@ -19,10 +20,16 @@ use crate::{
 
 use super::{
     activity::Activity,
+    known::Known,
     names::{Named, Names},
     packet::Packet,
+    recent::Recent,
+    settings::Settings,
     slots::Slots,
 };
+
+/// How many host names of original exporters are at hand.
+const MAX_HOSTNAMES: usize = 4096;
 
 /// What a number names.
 type Naming = fn(u64) -> Named;
@@ -36,25 +43,53 @@ pub(super) struct Rows {
     pub(super) slots: Slots,
     /// The slots that are filled with numbers, in whose place their names are handed over.
     named: Box<[(Slot, Naming)]>,
+    settings: Arc<Settings>,
+    /// The host names of original exporters, as the settings have them.
+    hostnames: Recent<IpAddr, Box<str>>,
 }
 
 impl Rows {
     /// Rows for the fields of a plan.
-    pub(super) fn new(plan: &Plan) -> Self {
+    pub(super) fn new(plan: &Plan, settings: Arc<Settings>) -> Self {
         let named = plan.fields().filter_map(|(slot, field)| Some((slot, named(field)?)));
-        Rows { buffer: RowBuffer::new(plan), slots: Slots::new(plan), named: named.collect() }
+        Rows {
+            buffer: RowBuffer::new(plan),
+            slots: Slots::new(plan),
+            named: named.collect(),
+            settings,
+            hostnames: Recent::new(MAX_HOSTNAMES),
+        }
     }
 
-    /// Sets which exporter the rows that follow are from.
-    pub(super) fn set_exporter(&mut self, address: IpAddr, hostname: &str) {
+    /// Has other settings apply from the next exporter on.
+    pub(super) fn set_settings(&mut self, settings: Arc<Settings>) {
+        self.settings = settings;
+        self.hostnames = Recent::new(MAX_HOSTNAMES);
+    }
+
+    /// Sets which exporter the rows that follow are from, and of which other one their flows are, if they
+    /// don't name it themselves.
+    pub(super) fn set_exporter(&mut self, known: &Known, original: Option<IpAddr>) {
         self.buffer.clear();
-        if let Some(slot) = self.slots.exporter {
-            self.buffer.set(slot, Value::Address(address));
-        }
+        self.address(self.slots.exporter, known.address);
         if let Some(slot) = self.slots.hostname {
-            self.buffer.set_text(slot, hostname);
+            self.buffer.set_text(slot, &known.hostname);
+        }
+        self.address(self.slots.original_exporter, original.unwrap_or(known.address));
+        if let Some(slot) = self.slots.original_hostname {
+            match original {
+                Some(original) => self.hostname(slot, original),
+                None => self.buffer.set_text(slot, &known.hostname),
+            }
         }
         self.buffer.keep_as_start();
+    }
+
+    /// Sets the host name of an original exporter.
+    pub(super) fn hostname(&mut self, slot: Slot, address: IpAddr) {
+        let Rows { buffer, hostnames, settings, .. } = self;
+        let make = || settings.hostname_or_address(address);
+        buffer.set_text(slot, hostnames.get_or_insert_with(address, make, |_, _| {}));
     }
 
     /// Begins a row of which only the exporter is known.

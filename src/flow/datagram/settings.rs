@@ -15,6 +15,9 @@ pub struct Settings {
     pub sflow_exporter_is_sender: bool,
     /// Whether sFlow counts the bytes of frames, where nothing is said of the exporter.
     pub sflow_counts_frames: bool,
+    /// Whether NetFlow v9 and IPFIX name the original exporters of flows, where nothing is said of the
+    /// sender.
+    pub netflow_names_exporters: bool,
 }
 
 /// What the operator says of one exporter. The default says nothing.
@@ -30,6 +33,8 @@ pub struct ExporterSettings {
     pub swapped_sampling_rate: bool,
     /// Whether its sFlow counts the bytes of frames, and not those of the IP packets in them.
     pub sflow_counts_frames: Option<bool>,
+    /// Whether its NetFlow v9 and IPFIX name the original exporters of flows.
+    pub netflow_names_exporters: Option<bool>,
 }
 
 impl ExporterSettings {
@@ -60,6 +65,11 @@ impl Settings {
         self.said_of(address).and_then(|said| said.hostname.as_deref())
     }
 
+    /// The same, or else the address.
+    pub(super) fn hostname_or_address(&self, address: IpAddr) -> Box<str> {
+        self.hostname(address).map_or_else(|| address.to_string().into(), Into::into)
+    }
+
     fn said_of(&self, address: IpAddr) -> Option<&ExporterSettings> {
         let mut exporters = self.exporters.iter();
         exporters.find(|(prefix, _)| prefix.contains(&address)).map(|(_, said)| said)
@@ -69,6 +79,13 @@ impl Settings {
     pub(super) fn of(&self, address: IpAddr) -> ExporterSettings {
         let mut settings = self.said_of(address).cloned().unwrap_or_default();
         settings.sflow_counts_frames.get_or_insert(self.sflow_counts_frames);
+        settings.netflow_names_exporters.get_or_insert(self.netflow_names_exporters);
         settings
+    }
+
+    /// Whether any sender names the original exporters of flows.
+    pub fn any_names_exporters(&self) -> bool {
+        let by_sender = |(_, of): &(_, ExporterSettings)| of.netflow_names_exporters == Some(true);
+        self.netflow_names_exporters || self.exporters.iter().any(by_sender)
     }
 }

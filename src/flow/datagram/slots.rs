@@ -36,6 +36,8 @@ pub(super) struct Slots {
     pub(super) vlan: Option<Slot>,
     pub(super) flow_direction: Option<Slot>,
     pub(super) exporter: Option<Slot>,
+    pub(super) original_exporter: Option<Slot>,
+    pub(super) original_hostname: Option<Slot>,
     pub(super) sampling_rate: Option<Slot>,
 }
 
@@ -71,6 +73,8 @@ impl Slots {
             vlan: slot(Field::Vlan),
             flow_direction: slot(Field::FlowDirection),
             exporter: slot(Field::Exporter),
+            original_exporter: slot(Field::OriginalExporter),
+            original_hostname: slot(Field::OriginalHostname),
             sampling_rate: slot(Field::SamplingRate),
         }
     }

@@ -64,6 +64,42 @@ fn how_sflow_is_counted_is_said_for_all_and_for_single_exporters_and_may_change(
 }
 
 #[test]
+fn which_exporter_netflow_is_of_is_said_for_all_and_for_single_senders_and_may_change() {
+    let of = |text| count_with(text, &[]).unwrap();
+    let plain = of("collector: {listen: ':1'}");
+    let sender = of("collector: {listen: ':1', netflow_exporter: sender}");
+    let record = of("collector: {listen: ':1', netflow_exporter: record}");
+    let names = [&plain, &sender, &record]
+        .map(|config| config.counting(Tables::default()).exporters.netflow_names_exporters);
+    assert_eq!(names, [false, false, true]);
+    assert!(plain.fixed_changes(&record).is_empty());
+    // Also without a collector: a topic may have datagrams.
+    let own = of(
+        "exporters: {192.0.2.0/24: {netflow_exporter: record}, 192.0.2.1: {netflow_exporter: sender}}",
+    );
+    let own: Vec<_> = own.exporters.value.collected.iter().collect();
+    let own = own.iter().map(|(prefix, of)| (prefix.to_string(), of.netflow_names_exporters));
+    assert_eq!(
+        own.collect::<Vec<_>>(),
+        [("192.0.2.0/24".to_owned(), Some(true)), ("192.0.2.1/32".to_owned(), Some(false))]
+    );
+    for (text, expected) in [
+        (
+            "collector: {listen: ':1', netflow_exporter: agent}",
+            "collector.netflow_exporter: give sender, or record",
+        ),
+        (
+            "exporters: {192.0.2.1: {netflow_exporter: 130}}",
+            "exporters.192.0.2.1.netflow_exporter: give sender, or record",
+        ),
+        ("exporters: {edge1: {netflow_exporter: record}}", "give an address or a prefix"),
+    ] {
+        let error = count_with(text, &[]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_a_collector_is_said_with_its_line_and_its_cure() {
     for (text, flags, expected) in [
         (

@@ -1,6 +1,12 @@
 //! Datagrams in the messages of akvorado's inlet.
 
-use flow_exporter::schema::Dimension;
+use std::net::Ipv4Addr;
+
+use flow_exporter::{
+    flow::datagram::{ExporterSettings, Settings},
+    schema::Dimension,
+};
+use testkit::netflow::{self, Template, Value};
 
 use super::{protobuf::Message, *};
 
@@ -25,13 +31,14 @@ fn datagram(bytes: u32) -> Vec<u8> {
 
 /// As akvorado's inlet writes it.
 pub(super) fn message(bytes: u32) -> Message {
+    message_of(&datagram(bytes))
+}
+
+/// The message with a datagram of 192.0.2.1.
+fn message_of(datagram: &[u8]) -> Message {
     let mut source = [0; 16];
     source[10..].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 1]);
-    Message::default()
-        .number(1, 1_790_000_000)
-        .bytes(2, &datagram(bytes))
-        .bytes(3, &source)
-        .number(5, 1)
+    Message::default().number(1, 1_790_000_000).bytes(2, datagram).bytes(3, &source).number(5, 1)
 }
 
 #[test]
@@ -52,6 +59,33 @@ fn the_exporter_is_who_sent_the_datagram() {
     assert_eq!(counts.messages, 2);
     assert_eq!(counts.series().count(), 1, "one exporter");
     assert_eq!(counts.counted.bytes, 1500);
+}
+
+#[test]
+fn the_exporter_is_whom_the_datagram_names_if_its_sender_is_a_mediator() {
+    let template = Template::new(256, [(1, 4), (16, 4), (17, 4), (130, 4)]);
+    let flows = [1, 2, 1].map(|router| {
+        let numbers = [7, 15169, 64512].map(Value::Number);
+        [&numbers[..], &[Ipv4Addr::new(198, 51, 100, router).into()]].concat()
+    });
+    let datagram = netflow::Message::ipfix().template(&template).data(&template, flows);
+    let series = |names_exporters| {
+        let mediator = ExporterSettings {
+            netflow_names_exporters: Some(names_exporters),
+            ..ExporterSettings::default()
+        };
+        let exporters = Settings::new([("192.0.2.1/32".parse().unwrap(), mediator)]);
+        let view = View::new("test", &[Dimension::Exporter], &[Class::Receive], &[Measure::Bytes]);
+        let schema = Arc::new(Schema::new(vec![view]));
+        let mut pipeline = Pipeline::new(&schema, Counting { exporters, ..counting() });
+        let mut counts = Counts::new(schema);
+        let message = message_of(&datagram.bytes());
+        pipeline.message(&message.0, &mut counts, |_, _| panic!("it can be decoded"));
+        assert_eq!(counts.counted.bytes, 21);
+        counts.series().count()
+    };
+    assert_eq!(series(true), 2);
+    assert_eq!(series(false), 1);
 }
 
 #[test]

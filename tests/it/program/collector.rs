@@ -517,6 +517,64 @@ fn the_status_says_by_name_who_sends_and_which_templates_are_awaited() {
     assert!(exporter.stop().success());
 }
 
+/// What is configured for exporters goes by the sender, beside names of original exporters.
+#[test]
+fn flows_of_a_mediator_are_counted_by_their_original_exporters_if_records_name_them() {
+    let (collector, directory) = (address(), tempfile::tempdir().unwrap());
+    let file = directory.path().join("flow-exporter.yml");
+    let mediator = Router::new(collector);
+    let text = format!(
+        "collector: {{listen: '{collector}', netflow_exporter: record}}\n\
+         exporters:\n  {}: {{hostname: mediator, sampling_rate: 10}}\n  \
+         192.0.2.7: {{hostname: edge7, sampling_rate: 99}}\n",
+        mediator.address()
+    );
+    std::fs::write(&file, &text).unwrap();
+    let arguments = [
+        format!("--config={}", file.display()),
+        "--asn=64512".to_owned(),
+        "--as-names=none".to_owned(),
+        "--labels=exporter,hostname".to_owned(),
+        format!("--state-dir={}", directory.path().display()),
+    ];
+    let named = Template::new(256, [(1, 4), (16, 4), (130, 4)]);
+    let plain = Template::new(257, [(1, 4), (16, 4)]);
+    let options = Template::options(258, [(144, 4)], [(130, 4)]);
+    let exporter_address = |last| Value::from(Ipv4Addr::new(192, 0, 2, last));
+    let numbers = |bytes: u64| [bytes, 64512].map(Value::Number);
+    let flow = |bytes, last| [&numbers(bytes)[..], &[exporter_address(last)]].concat();
+    let message = |sequence| Message::ipfix().domain(5).sequence(sequence);
+    let exporter = Exporter::start(&arguments);
+    let first = message(0).template(&named).template(&plain).template(&options);
+    let first = first.data(&plain, [numbers(1)]).data(&named, [flow(20, 7), flow(300, 8)]);
+    let first = first.data(&options, [[Value::Number(1), exporter_address(9)]]);
+    mediator.send_bytes(&first.bytes());
+    exporter.wait_for_sum(BYTES, 3210, LIMIT);
+    let page = exporter.page();
+    let by = |label: &str, values: [&str; 3]| values.map(|each| page.sum_with(BYTES, label, each));
+    assert_eq!(by("hostname", ["mediator", "edge7", "192.0.2.8"]), [10, 200, 3000]);
+    let sender = mediator.address().to_string();
+    assert_eq!(by("exporter", [&sender, "192.0.2.7", "192.0.2.8"]), [10, 200, 3000]);
+    let rates = "flow_exporter_sampling_rate";
+    assert_eq!(page.sum_with(rates, "exporter", &sender), 10);
+    assert_eq!(page.sum(rates), 10, "no other exporter has one");
+
+    // What options said outlives a restart.
+    assert!(exporter.stop().success());
+    let exporter = Exporter::start(&arguments);
+    mediator.send_bytes(&message(4).data(&plain, [numbers(4000)]).bytes());
+    exporter.wait_for_sum(BYTES, 43_210, LIMIT);
+    assert_eq!(exporter.page().sum_with(BYTES, "hostname", "192.0.2.9"), 40_000);
+
+    // A reload takes the sender again.
+    std::fs::write(&file, text.replace("record", "sender")).unwrap();
+    exporter.reload().unwrap();
+    mediator.send_bytes(&message(5).data(&named, [flow(50_000, 7)]).bytes());
+    exporter.wait_for_sum(BYTES, 543_210, LIMIT);
+    assert_eq!(exporter.page().sum_with(BYTES, "hostname", "mediator"), 500_010);
+    assert!(exporter.stop().success());
+}
+
 /// Kafka's messages say when samples are due.
 #[test]
 fn datagrams_and_a_topic_are_counted_together_also_after_a_restart() {

@@ -20,11 +20,12 @@ use crate::{
 };
 
 use super::{
-    definitions::{self, Defined, Variant},
+    definitions::{self, Defined, Purpose, Variant},
     flows::{self, Facts, Output},
     layout::{Layout, Mismatch, Span},
     message::{Definition, Definitions, Message, Set, Sets},
     options::Options,
+    originals::Originals,
     program::{self, Program},
     rates::{Rate, Rates, Said, rate},
     size::Size,
@@ -71,7 +72,7 @@ impl Shared {
 
 fn compile_v5(plan: &Plan) -> (Layout, Program) {
     let template = v5::template();
-    (Layout::new(&template), Program::new(&template, plan))
+    (Layout::new(&template), Program::new(&template, plan, false))
 }
 
 /// What is known of an exporter.
@@ -79,6 +80,7 @@ fn compile_v5(plan: &Plan) -> (Layout, Program) {
 pub(in crate::flow::datagram) struct NetFlow {
     streams: Recent<StreamKey, Stream>,
     rates: Rates,
+    originals: Originals,
     /// Whether it is a firewall that reports what flows had since its last report.
     reports_updates: bool,
     /// What all that takes.
@@ -92,6 +94,7 @@ impl Default for NetFlow {
         NetFlow {
             streams: Recent::new(MAX_STREAMS),
             rates: Rates::default(),
+            originals: Originals::default(),
             reports_updates: false,
             size: Size::default(),
             has_changed: false,
@@ -134,6 +137,7 @@ impl NetFlow {
             key: header.stream,
             stream,
             rates: &mut self.rates,
+            originals: &mut self.originals,
             reports_updates: &mut self.reports_updates,
             has_changed: &mut self.has_changed,
             is_full: self.size.exceeds(&Size::OF_EXPORTER),
@@ -180,6 +184,7 @@ impl NetFlow {
                 key,
                 stream,
                 rates: &mut self.rates,
+                originals: &mut self.originals,
                 reports_updates: &mut self.reports_updates,
                 has_changed: &mut self.has_changed,
                 is_full: self.size.exceeds(&Size::OF_EXPORTER),
@@ -225,7 +230,12 @@ impl NetFlow {
         if !(std::mem::take(&mut self.has_changed) | names.take_change()) {
             return None;
         }
-        let mut size = Size { rates: self.rates.len(), names: names.len(), ..Size::default() };
+        let mut size = Size {
+            rates: self.rates.len(),
+            names: names.len(),
+            originals: self.originals.len(),
+            ..Size::default()
+        };
         for (_, stream) in self.streams.iter() {
             size += stream.definitions.size();
             size.streams += 1;
@@ -256,6 +266,7 @@ impl NetFlow {
         }
         to.rates = self.rates.iter().map(snapshot::Rate::new).collect();
         to.names = names.sorted().into_iter().map(snapshot::Name::new).collect();
+        to.originals = self.originals.iter().map(snapshot::Original::new).collect();
     }
 
     /// Adds which numbers come next to a snapshot.
@@ -274,7 +285,7 @@ impl NetFlow {
         from: &snapshot::Exporter,
         known_stays: bool,
     ) {
-        let NetFlow { streams, rates, reports_updates, .. } = self;
+        let NetFlow { streams, rates, originals, reports_updates, .. } = self;
         let mut room = Size::OF_EXPORTER;
         for said in from.streams.iter().take(MAX_STREAMS) {
             let Some(key) = said.key() else { continue };
@@ -310,6 +321,11 @@ impl NetFlow {
                 names.learn(named, said.text.as_bytes());
             }
         }
+        for (domain, exporter) in from.originals.iter().filter_map(snapshot::Original::read) {
+            if !(known_stays && originals.has(domain)) {
+                originals.learn(domain, exporter);
+            }
+        }
         self.has_changed = true;
     }
 }
@@ -328,6 +344,7 @@ struct Reading<'r, 'c> {
     key: StreamKey,
     stream: &'r mut Stream,
     rates: &'r mut Rates,
+    originals: &'r mut Originals,
     reports_updates: &'r mut bool,
     has_changed: &'r mut bool,
     /// Whether there is no room for more of anything.
@@ -451,6 +468,7 @@ impl Reading<'_, '_> {
                 settings: &known.settings,
                 is_full: self.is_full,
                 rates: self.rates,
+                originals: self.originals,
                 names,
             };
             let records = learning.all(variant, content, spans);
@@ -468,7 +486,12 @@ impl Reading<'_, '_> {
                 rate: said.or(known.settings.default_sampling_rate),
                 reports_updates: *self.reports_updates,
             };
-            let program = variant.program(self.shared.plan_number, &self.shared.plan);
+            let names_exporters = known.settings.netflow_names_exporters == Some(true);
+            if names_exporters {
+                rows.set_exporter(known, self.originals.of_domain(domain));
+            }
+            let purpose = Purpose { plan: self.shared.plan_number, names_exporters };
+            let program = variant.program(purpose, &self.shared.plan);
             let mut output = Output { names, rows, activity, sink };
             flows::decode(program, content, &facts, spans, &mut output)
         };
@@ -497,11 +520,13 @@ struct Learning<'l> {
     /// Whether there is no room for more.
     is_full: bool,
     rates: &'l mut Rates,
+    originals: &'l mut Originals,
     names: &'l mut Names,
 }
 
 impl Learning<'_> {
-    /// Learns from all records of a set. Returns how many there are, and whether a rate has changed.
+    /// Learns from all records of a set. Returns how many there are, and whether a rate or an original
+    /// exporter has changed.
     fn all(
         &mut self,
         variant: &Variant,
@@ -524,7 +549,12 @@ impl Learning<'_> {
         let said = options.said;
         let interval = said.interval.map(|interval| self.settings.in_order(interval));
         let said = Said { interval, ..said };
-        said.scope()
-            .is_some_and(|scope| self.rates.learn(self.domain, scope, said.rate(), self.is_full))
+        let has_original = options
+            .original(self.domain)
+            .is_some_and(|(domain, exporter)| self.originals.learn(domain, exporter));
+        let has_rate = said
+            .scope()
+            .is_some_and(|scope| self.rates.learn(self.domain, scope, said.rate(), self.is_full));
+        has_original || has_rate
     }
 }

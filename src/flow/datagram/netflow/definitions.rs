@@ -42,8 +42,17 @@ pub(super) struct Variant {
     pub(super) layout: Layout,
     /// The ports that have sent it, the last one last.
     ports: Vec<u16>,
-    /// What is done with its records, for the plan with this number.
-    program: Option<(u64, Program)>,
+    /// What is done with its records, and for what it is compiled.
+    program: Option<(Purpose, Program)>,
+}
+
+/// For what a program is compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Purpose {
+    /// The plan's number.
+    pub(super) plan: u64,
+    /// Whether records name the original exporters of flows.
+    pub(super) names_exporters: bool,
 }
 
 impl Definitions {
@@ -153,10 +162,12 @@ impl Variant {
         self
     }
 
-    /// Its layout, and what is done with its records for a plan, which has a number of its own.
-    pub(super) fn program(&mut self, number: u64, plan: &Plan) -> (&Layout, &Program) {
-        let compiled = self.program.take().filter(|(compiled, _)| *compiled == number);
-        let compiled = compiled.unwrap_or_else(|| (number, Program::new(&self.template, plan)));
+    /// Its layout, and what is done with its records for a plan.
+    pub(super) fn program(&mut self, purpose: Purpose, plan: &Plan) -> (&Layout, &Program) {
+        let compiled = self.program.take().filter(|(compiled, _)| *compiled == purpose);
+        let compiled = compiled.unwrap_or_else(|| {
+            (purpose, Program::new(&self.template, plan, purpose.names_exporters))
+        });
         let (_, program) = self.program.insert(compiled);
         (&self.layout, program)
     }

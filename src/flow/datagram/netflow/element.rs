@@ -84,7 +84,11 @@ elements! {
     APPLICATION_NAME = 96;
     BGP_NEXT_ADJACENT_AS_NUMBER = 128;
     BGP_PREV_ADJACENT_AS_NUMBER = 129;
+    EXPORTER_IPV4_ADDRESS = 130;
+    EXPORTER_IPV6_ADDRESS = 131;
+    EXPORTING_PROCESS_ID = 144;
     TEMPLATE_ID = 145;
+    OBSERVATION_DOMAIN_ID = 149;
     FLOW_START_SECONDS = 150;
     FLOW_END_SECONDS = 151;
     FLOW_START_MILLISECONDS = 152;
@@ -134,5 +138,8 @@ elements! {
 }
 
 /// The scopes of v9's options.
+pub(super) const SCOPE_SYSTEM: Element = Element::scope(1);
 pub(super) const SCOPE_INTERFACE: Element = Element::scope(2);
+pub(super) const SCOPE_LINE_CARD: Element = Element::scope(3);
+pub(super) const SCOPE_CACHE: Element = Element::scope(4);
 pub(super) const SCOPE_TEMPLATE: Element = Element::scope(5);

@@ -13,6 +13,7 @@ mod frame;
 mod layout;
 mod message;
 mod options;
+mod originals;
 mod program;
 mod rates;
 mod registry;

@@ -1,10 +1,13 @@
 //! Records of options: what exporters say of samplers, interfaces and other things, beside flows.
 
+use std::net::IpAddr;
+
 use crate::flow::datagram::names::Named;
 
 use super::{
     element as ie,
     layout::{Layout, Places, application_of, number_of},
+    originals::exporter_of,
     rates::{Said, Sampler, SamplerKind},
     template::Template,
 };
@@ -21,12 +24,26 @@ pub(super) struct Options<'r> {
     vrf_name: &'r [u8],
     application: Option<u64>,
     application_name: &'r [u8],
+    exporter: Exporter,
+}
+
+/// What a record of options says of the exporter.
+#[derive(Debug, Clone, Copy, Default)]
+struct Exporter {
+    v4: Option<IpAddr>,
+    v6: Option<IpAddr>,
+    /// Whether the record is of the whole exporter or a domain of it, and of which one.
+    is_of_all: bool,
+    domain: Option<u64>,
+    /// Whether it is of a part of a device, which has no number that is used.
+    is_of_part: bool,
 }
 
 impl<'r> Options<'r> {
     /// Reads a record of this template.
     pub(super) fn read(template: &Template, record: &'r impl Places) -> Self {
         let mut options = Options::default();
+        let exporter = &mut options.exporter;
         let said = &mut options.said;
         for (field, place) in template.fields.iter().zip(Layout::places(template)) {
             let bytes = record.bytes(place);
@@ -63,12 +80,37 @@ impl<'r> Options<'r> {
                 ie::SAMPLING_SIZE => said.size = number,
                 ie::SAMPLING_POPULATION => said.population = number,
                 ie::SAMPLING_PROBABILITY => said.probability = float_of(bytes),
+                ie::EXPORTER_IPV4_ADDRESS => exporter.v4 = exporter_of(bytes),
+                ie::EXPORTER_IPV6_ADDRESS => exporter.v6 = exporter_of(bytes),
+                ie::SCOPE_SYSTEM | ie::EXPORTING_PROCESS_ID => exporter.is_of_all = true,
+                ie::OBSERVATION_DOMAIN_ID => {
+                    (exporter.is_of_all, exporter.domain) = (true, number);
+                }
+                ie::SCOPE_LINE_CARD | ie::SCOPE_CACHE => exporter.is_of_part = true,
                 _ => {}
             }
         }
         // Interface 0 is no interface: softflowd says so the rate of all that it sees.
         said.is_of_interface = options.interface.is_some_and(|number| number > 0);
         options
+    }
+
+    /// Of which original exporter the flows of a domain are, and which domain that is: the one that the
+    /// record names, or else the datagram's. `None` if it says nothing of exporters, or of a part of one
+    /// alone.
+    pub(super) fn original(&self, domain: u32) -> Option<(u32, IpAddr)> {
+        let Exporter { v4, v6, is_of_all, domain: named, is_of_part } = self.exporter;
+        let is_of_part = is_of_part
+            || self.said.sampler.is_some()
+            || self.said.template.is_some()
+            || self.said.is_of_interface
+            || self.vrf.is_some()
+            || self.application.is_some();
+        if !is_of_all || is_of_part {
+            return None;
+        }
+        let named = named.map_or(Some(domain), |named| u32::try_from(named).ok());
+        named.zip(v4.or(v6))
     }
 
     /// What is named, and its name.

@@ -19,6 +19,7 @@ use super::{
     element::{self as ie, Element},
     frame::Frame,
     layout::{Layout, Place, Places, application_of, number_of},
+    originals::exporter_of,
     rates::SamplerKind,
     registry,
     template::{Template, VARIABLE},
@@ -98,6 +99,10 @@ enum Operation {
     Ipv4Network,
     /// The same for IPv6.
     Ipv6Network,
+    /// An address of an original exporter, unless it is zero.
+    OriginalExporter,
+    /// The host name of the same.
+    OriginalHostname,
     /// The slot has nothing.
     Nothing,
 }
@@ -241,22 +246,27 @@ fn opposite(field: &Field) -> &Field {
 }
 
 /// The fields of a template that records have, with their places.
-struct Fields(Vec<(Element, Place)>);
+struct Fields {
+    all: Vec<(Element, Place)>,
+    /// Whether they name the original exporters of flows.
+    name_exporters: bool,
+}
 
 impl Fields {
     fn of(template: &Template) -> Self {
         let fields = template.fields.iter().zip(Layout::places(template));
         let there = fields.filter(|(field, _)| field.length > 0);
-        Fields(there.map(|(field, place)| (field.element, place)).collect())
+        let all = there.map(|(field, place)| (field.element, place)).collect();
+        Fields { all, name_exporters: false }
     }
 
     fn place(&self, element: Element) -> Option<Place> {
-        self.0.iter().find(|(each, _)| *each == element).map(|(_, place)| *place)
+        self.all.iter().find(|(each, _)| *each == element).map(|(_, place)| *place)
     }
 
     /// Of several equal elements, the last one is of the innermost header.
     fn innermost(&self, element: Element) -> Option<Place> {
-        self.0.iter().rfind(|(each, _)| *each == element).map(|(_, place)| *place)
+        self.all.iter().rfind(|(each, _)| *each == element).map(|(_, place)| *place)
     }
 
     fn first(&self, elements: impl IntoIterator<Item = Element>) -> Option<Place> {
@@ -323,6 +333,7 @@ impl Fields {
                 let is_fallback = steps.last().is_some_and(|step: &Step| step.slot == slot);
                 steps.push(Step { is_fallback, ..Step::new(slot, field, *operation, place) });
             }
+            steps.extend(self.original(slot, field));
             for (elements, address, length) in network_sources(field).into_iter().flatten() {
                 self.network(slot, field, elements, (address, length), &mut steps);
             }
@@ -343,6 +354,23 @@ impl Fields {
         };
         let place = reverse.flatten().or_else(|| self.place(other.unwrap_or(element)))?;
         Some((place, ty))
+    }
+
+    /// The steps for the original exporter of a flow, in the place of the sender. Of addresses of both
+    /// versions, that of IPv4 counts, which is the last.
+    fn original(&self, slot: Slot, field: &Field) -> impl Iterator<Item = Step> {
+        let operation = match field {
+            _ if !self.name_exporters => None,
+            Field::OriginalExporter => Some(Operation::OriginalExporter),
+            Field::OriginalHostname => Some(Operation::OriginalHostname),
+            _ => None,
+        };
+        let places = [(ie::EXPORTER_IPV6_ADDRESS, Ipv6), (ie::EXPORTER_IPV4_ADDRESS, Ipv4)];
+        let places =
+            places.map(|(element, of)| self.place(element).filter(|place| of.takes(place.length)));
+        operation.into_iter().flat_map(move |operation| {
+            places.into_iter().flatten().map(move |place| Step::new(slot, field, operation, place))
+        })
     }
 
     /// Adds the steps for the network of an end.
@@ -377,7 +405,10 @@ impl Operation {
         match self {
             Ipv4 => length == 4,
             Ipv6 => length == 16,
-            Operation::Written | Operation::Application => true,
+            Operation::Written
+            | Operation::Application
+            | Operation::OriginalExporter
+            | Operation::OriginalHostname => true,
             // A number of any length may have one of its own.
             _ => length == VARIABLE || length <= 8,
         }
@@ -389,8 +420,8 @@ fn is_number(place: Place) -> bool {
 }
 
 impl Program {
-    pub(super) fn new(template: &Template, plan: &Plan) -> Self {
-        let fields = Fields::of(template);
+    pub(super) fn new(template: &Template, plan: &Plan, names_exporters: bool) -> Self {
+        let fields = Fields { name_exporters: names_exporters, ..Fields::of(template) };
         let sampler = |kind, element| fields.first([element]).map(|place| (kind, place));
         Program {
             forward: fields.steps(plan, Way::Forward),
@@ -487,7 +518,11 @@ impl Step {
                 None => Value::Absent,
             },
             Ipv4Network | Ipv6Network => return self.cut(bytes, rows),
-            Operation::Nothing | Operation::Application | Operation::Written => Value::Absent,
+            Operation::Nothing
+            | Operation::Application
+            | Operation::Written
+            | Operation::OriginalExporter
+            | Operation::OriginalHostname => Value::Absent,
         };
         if !self.is_fallback || rows.is_empty(self.slot) {
             rows.set(self.slot, value);
@@ -496,7 +531,13 @@ impl Step {
 
     /// Whether it is one of the operations of [`Step::run_rare`].
     fn is_rare(&self) -> bool {
-        matches!(self.operation, Operation::Application | Operation::Written)
+        matches!(
+            self.operation,
+            Operation::Application
+                | Operation::Written
+                | Operation::OriginalExporter
+                | Operation::OriginalHostname
+        )
     }
 
     fn run_rare(&self, record: &impl Places, rows: &mut Rows) {
@@ -504,11 +545,22 @@ impl Step {
         if self.is_fallback && !rows.is_empty(self.slot) {
             return;
         }
-        if self.operation == Operation::Application {
-            rows.set(self.slot, application_of(bytes).map_or(Value::Absent, Value::Number));
-        } else {
-            let has_own_length = self.place.length == VARIABLE;
-            rows.text(Some(self.slot), |text| self.written.write(bytes, has_own_length, text));
+        match self.operation {
+            Operation::Application => {
+                rows.set(self.slot, application_of(bytes).map_or(Value::Absent, Value::Number));
+            }
+            Operation::OriginalExporter | Operation::OriginalHostname => {
+                let Some(exporter) = exporter_of(bytes) else { return };
+                if self.operation == Operation::OriginalExporter {
+                    rows.address(Some(self.slot), exporter);
+                } else {
+                    rows.hostname(self.slot, exporter);
+                }
+            }
+            _ => {
+                let has_own_length = self.place.length == VARIABLE;
+                rows.text(Some(self.slot), |text| self.written.write(bytes, has_own_length, text));
+            }
         }
     }
 

@@ -37,7 +37,7 @@ pub(super) enum Scope {
 pub(super) struct Rates(BTreeMap<(Scope, u32), Rate>);
 
 /// The domain for what concerns the whole exporter (RFC 7011, section 3.1).
-const WHOLE_EXPORTER: u32 = 0;
+pub(super) const WHOLE_EXPORTER: u32 = 0;
 
 impl Rates {
     /// Learns a rate; `None` says that there is none that is known. Learns no further ones if

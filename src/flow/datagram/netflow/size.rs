@@ -4,6 +4,8 @@ use std::ops::{AddAssign, SubAssign};
 
 use crate::flow::datagram::names::MAX_NAMES;
 
+use super::originals::MAX_ORIGINALS;
+
 /// How much is known of one exporter, or of all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::flow::datagram) struct Size {
@@ -17,6 +19,8 @@ pub(in crate::flow::datagram) struct Size {
     pub(super) rates: usize,
     /// Names of interfaces and others.
     pub(super) names: usize,
+    /// Original exporters of observation domains.
+    pub(super) originals: usize,
 }
 
 impl Size {
@@ -27,6 +31,7 @@ impl Size {
         fields: 1_048_576,
         rates: 65_536,
         names: 65_536,
+        originals: 16_384,
     };
 
     /// How much may be known of one: a quarter, so that one alone can't have others forgotten.
@@ -36,6 +41,7 @@ impl Size {
         fields: 262_144,
         rates: 16_384,
         names: MAX_NAMES,
+        originals: MAX_ORIGINALS,
     };
 
     /// Whether any of it is more than in `bound`.
@@ -45,6 +51,7 @@ impl Size {
             || self.fields > bound.fields
             || self.rates > bound.rates
             || self.names > bound.names
+            || self.originals > bound.originals
     }
 }
 
@@ -55,6 +62,7 @@ impl AddAssign for Size {
         self.fields += other.fields;
         self.rates += other.rates;
         self.names += other.names;
+        self.originals += other.originals;
     }
 }
 
@@ -65,5 +73,6 @@ impl SubAssign for Size {
         self.fields -= other.fields;
         self.rates -= other.rates;
         self.names -= other.names;
+        self.originals -= other.originals;
     }
 }

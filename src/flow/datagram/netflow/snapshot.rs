@@ -20,6 +20,7 @@ use crate::{
 
 use super::{
     element::Element,
+    originals::exporter_of,
     rates::{Sampler, SamplerKind, Scope},
     template,
     waiting::{self, Awaited},
@@ -106,6 +107,8 @@ pub(in crate::flow::datagram) struct Exporter {
     pub(super) rates: Vec<Rate>,
     #[prost(message, repeated, tag = "4")]
     pub(super) names: Vec<Name>,
+    #[prost(message, repeated, tag = "5")]
+    pub(super) originals: Vec<Original>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -185,6 +188,15 @@ pub(super) struct Name {
     interface_description: Option<u64>,
 }
 
+/// The original exporter of an observation domain.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Original {
+    #[prost(uint32, tag = "1")]
+    domain: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    address: Vec<u8>,
+}
+
 impl Snapshot {
     pub(in crate::flow::datagram) fn new(
         exporters: Vec<Exporter>,
@@ -239,7 +251,10 @@ impl Exporter {
 
     /// Whether nothing is known but its address.
     pub(in crate::flow::datagram) fn says_nothing(&self) -> bool {
-        self.streams.is_empty() && self.rates.is_empty() && self.names.is_empty()
+        self.streams.is_empty()
+            && self.rates.is_empty()
+            && self.names.is_empty()
+            && self.originals.is_empty()
     }
 
     /// Its address, if it is one.
@@ -408,5 +423,16 @@ impl Name {
         let described = self.interface_description.map(Named::InterfaceDescription);
         let vrf = self.vrf.map(Named::Vrf);
         interface.or(described).or(vrf).or(self.application.map(Named::Application))
+    }
+}
+
+impl Original {
+    pub(super) fn new((domain, exporter): (u32, IpAddr)) -> Self {
+        Original { domain, address: octets(exporter) }
+    }
+
+    /// The domain and its original exporter, if it is one.
+    pub(super) fn read(&self) -> Option<(u32, IpAddr)> {
+        Some((self.domain, exporter_of(&self.address)?))
     }
 }

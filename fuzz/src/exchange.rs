@@ -203,7 +203,7 @@ pub(crate) fn settings() -> Settings {
         default_sampling_rate: 7.try_into().ok(),
         ..ExporterSettings::default()
     };
-    let swapped = ExporterSettings { swapped_sampling_rate: true, ..ExporterSettings::default() };
+    let swapped = ExporterSettings { swapped_sampling_rate: Some(true), ..ExporterSettings::default() };
     let mediator =
         ExporterSettings { netflow_names_exporters: Some(true), ..ExporterSettings::default() };
     Settings::new([(of(1), named), (of(2), swapped), (of(3), mediator)])

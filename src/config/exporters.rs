@@ -95,8 +95,12 @@ pub(super) fn of_file(field: &Field<'_>) -> Result<Setting<Exporters>, ConfigErr
             exporters.addresses.insert(network.addr());
         }
         match key {
-            _ if collected == ExporterSettings::default() => {}
-            ExporterKey::Network(network) => exporters.collected.push((network, collected)),
+            _ if collected == ExporterSettings::default() && rate.is_none() => {}
+            ExporterKey::Network(network) => {
+                let collected = ExporterSettings { sampling_rate: rate, ..collected };
+                exporters.collected.push((network, collected));
+            }
+            ExporterKey::Hostname(_) if collected == ExporterSettings::default() => {}
             ExporterKey::Hostname(_) => {
                 return Err(field.error(
                     "only sampling_rate, direction, interfaces and external_interfaces go by a host name: \
@@ -166,18 +170,16 @@ fn exporter(section: &Section<'_>) -> Result<Exporter, ConfigError> {
     };
     let collected = ExporterSettings {
         hostname: section.get("hostname", |field| field.parse(label_value))?,
-        // The pipeline has those that take the place of the exporter's.
+        // That of a host name is not known to the decoder.
         sampling_rate: None,
         default_sampling_rate: rate("default_sampling_rate")?,
-        swapped_sampling_rate: section
-            .get("sampling_byte_order", |field| {
-                field.parse(|text| match text {
-                    "big" => Ok(false),
-                    "little" => Ok(true),
-                    _ => Err("give big, which is the protocols', or little"),
-                })
-            })?
-            .unwrap_or_default(),
+        swapped_sampling_rate: section.get("sampling_byte_order", |field| {
+            field.parse(|text| match text {
+                "big" => Ok(false),
+                "little" => Ok(true),
+                _ => Err("give big, which is the protocols', or little"),
+            })
+        })?,
         sflow_counts_frames: collector::sflow_counts_frames(section)?,
         netflow_names_exporters: collector::netflow_names_exporters(section)?,
     };

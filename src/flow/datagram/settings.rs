@@ -4,7 +4,8 @@ use std::{collections::HashSet, net::IpAddr, num::NonZero};
 
 use ipnet::IpNet;
 
-/// What the operator says of exporters. The longest prefix with an exporter's address applies.
+/// What the operator says of exporters. Each thing is as the longest prefix has it that has an exporter's
+/// address and says it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// The longest prefixes first.
@@ -30,7 +31,7 @@ pub struct ExporterSettings {
     /// The sampling rate where the exporter doesn't say it.
     pub default_sampling_rate: Option<NonZero<u32>>,
     /// Whether it sends sampling rates with the lowest byte first, as `MikroTik` RouterOS 6 does.
-    pub swapped_sampling_rate: bool,
+    pub swapped_sampling_rate: Option<bool>,
     /// Whether its sFlow counts the bytes of frames, and not those of the IP packets in them.
     pub sflow_counts_frames: Option<bool>,
     /// Whether its NetFlow v9 and IPFIX name the original exporters of flows.
@@ -42,7 +43,27 @@ impl ExporterSettings {
     pub(super) fn in_order(&self, rate: u64) -> u64 {
         let swapped = u32::try_from(rate).map_or(u32::MAX, u32::swap_bytes);
         let is_swapped = rate > u16::MAX.into() && swapped <= u16::MAX.into();
-        if self.swapped_sampling_rate && is_swapped { swapped.into() } else { rate }
+        if self.swapped_sampling_rate == Some(true) && is_swapped { swapped.into() } else { rate }
+    }
+
+    /// Takes what this does not say from `other`.
+    fn complete(&mut self, other: &ExporterSettings) {
+        let ExporterSettings {
+            hostname,
+            sampling_rate,
+            default_sampling_rate,
+            swapped_sampling_rate,
+            sflow_counts_frames,
+            netflow_names_exporters,
+        } = other;
+        if self.hostname.is_none() {
+            self.hostname.clone_from(hostname);
+        }
+        self.sampling_rate = self.sampling_rate.or(*sampling_rate);
+        self.default_sampling_rate = self.default_sampling_rate.or(*default_sampling_rate);
+        self.swapped_sampling_rate = self.swapped_sampling_rate.or(*swapped_sampling_rate);
+        self.sflow_counts_frames = self.sflow_counts_frames.or(*sflow_counts_frames);
+        self.netflow_names_exporters = self.netflow_names_exporters.or(*netflow_names_exporters);
     }
 }
 
@@ -62,7 +83,7 @@ impl Settings {
 
     /// The host name that the operator gives the exporter with this address.
     pub fn hostname(&self, address: IpAddr) -> Option<&str> {
-        self.said_of(address).and_then(|said| said.hostname.as_deref())
+        self.said_of(address).find_map(|said| said.hostname.as_deref())
     }
 
     /// The same, or else the address.
@@ -70,14 +91,18 @@ impl Settings {
         self.hostname(address).map_or_else(|| address.to_string().into(), Into::into)
     }
 
-    fn said_of(&self, address: IpAddr) -> Option<&ExporterSettings> {
-        let mut exporters = self.exporters.iter();
-        exporters.find(|(prefix, _)| prefix.contains(&address)).map(|(_, said)| said)
+    /// What is said of the exporter with this address, by the longest prefix first.
+    fn said_of(&self, address: IpAddr) -> impl Iterator<Item = &ExporterSettings> {
+        let exporters = self.exporters.iter();
+        exporters.filter(move |(prefix, _)| prefix.contains(&address)).map(|(_, said)| said)
     }
 
     /// The settings of the exporter with this address.
     pub(super) fn of(&self, address: IpAddr) -> ExporterSettings {
-        let mut settings = self.said_of(address).cloned().unwrap_or_default();
+        let mut settings = ExporterSettings::default();
+        for said in self.said_of(address) {
+            settings.complete(said);
+        }
         settings.sflow_counts_frames.get_or_insert(self.sflow_counts_frames);
         settings.netflow_names_exporters.get_or_insert(self.netflow_names_exporters);
         settings

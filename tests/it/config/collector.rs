@@ -152,5 +152,5 @@ fn exporters_have_names_and_rates_of_their_own() {
     assert_eq!(prefix.to_string(), "192.0.2.0/24");
     assert_eq!(settings.hostname.as_deref(), Some("edge1"));
     assert_eq!(settings.default_sampling_rate, NonZero::new(7));
-    assert!(settings.swapped_sampling_rate && settings.sampling_rate.is_none());
+    assert_eq!((settings.swapped_sampling_rate, settings.sampling_rate), (Some(true), None));
 }

@@ -228,12 +228,47 @@ fn what_applies_is_what_is_closest_to_the_flow() {
 }
 
 #[test]
+fn what_a_longer_prefix_does_not_say_a_shorter_one_does() {
+    let of = |prefix: &str, said: ExporterSettings| (prefix.parse().unwrap(), said);
+    let none = ExporterSettings::default();
+    let settings = Settings::new([
+        of("203.0.113.1/32", ExporterSettings { hostname: Some("edge1".into()), ..none.clone() }),
+        of(
+            "203.0.113.0/28",
+            ExporterSettings { default_sampling_rate: NonZero::new(1000), ..none.clone() },
+        ),
+        of(
+            "203.0.0.0/16",
+            ExporterSettings {
+                hostname: Some("any".into()),
+                default_sampling_rate: NonZero::new(5),
+                swapped_sampling_rate: Some(true),
+                ..none
+            },
+        ),
+    ]);
+    let mut decoding = Decoding::with(Plan::new(Field::TYPED), settings);
+    for (sender, hostname, rate) in [
+        ("203.0.113.1:9", "edge1", "1000"),
+        ("203.0.113.2:9", "any", "1000"),
+        ("203.0.7.1:9", "any", "5"),
+    ] {
+        decoding.from(sender, &V5::new([V5Flow::default()]).bytes());
+        let [flow] = &decoding.take()[..] else { panic!("one flow") };
+        assert_eq!([flow.get(&Field::Hostname), flow.get(&Field::SamplingRate)], [hostname, rate]);
+    }
+    let swapped = u64::from(100_u32.swap_bytes());
+    assert_eq!(rate(&mut decoding, Message::v9(), &flows(&[(34, 4)]), &[swapped]), "100");
+}
+
+#[test]
 fn a_swapped_rate_is_put_right_where_the_operator_says_so() {
     let swapped = u64::from(100_u32.swap_bytes());
     let template = flows(&[(34, 4)]);
     let mut plain = Decoding::new();
     assert_eq!(rate(&mut plain, Message::v9(), &template, &[swapped]), swapped.to_string());
-    let said = ExporterSettings { swapped_sampling_rate: true, ..ExporterSettings::default() };
+    let said =
+        ExporterSettings { swapped_sampling_rate: Some(true), ..ExporterSettings::default() };
     let settings = Settings::new([("203.0.113.1/32".parse().unwrap(), said)]);
     let mut decoding = Decoding::with(Plan::new(Field::TYPED), settings);
     assert_eq!(rate(&mut decoding, Message::v9(), &template, &[swapped]), "100");

@@ -461,6 +461,24 @@ fn an_exporter_has_the_name_and_the_rate_that_it_is_given() {
 }
 
 #[test]
+fn a_rate_that_the_file_gives_is_not_unknown() {
+    let (collector, directory) = (address(), tempfile::tempdir().unwrap());
+    let mut router = Router::new(collector);
+    let file = directory.path().join("flow-exporter.yml");
+    std::fs::write(&file, format!("exporters: {{{}: {{sampling_rate: 10}}}}\n", router.address()))
+        .unwrap();
+    let mut arguments = arguments(collector);
+    arguments.push(format!("--config={}", file.display()));
+    let exporter = Exporter::start(&arguments);
+    router.send(7);
+    exporter.wait_for_sum(BYTES, 70, LIMIT);
+    let page = exporter.page();
+    assert_eq!(page.sum("flow_exporter_collector_unknown_sampling_rate_flows_total"), 0);
+    assert_eq!(page.sum("flow_exporter_flows_unknown_sampling_rate_total"), 0);
+    assert!(exporter.stop().success());
+}
+
+#[test]
 fn the_status_says_by_name_who_sends_and_which_templates_are_awaited() {
     let (collector, directory) = (address(), tempfile::tempdir().unwrap());
     let routers = [Router::new(collector), Router::new(collector)];

@@ -33,7 +33,7 @@ LABEL org.opencontainers.image.title="flow-exporter" \
       org.opencontainers.image.description="Counts network flows by autonomous system, for Prometheus: scraped or pushed" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=build /image/flow-exporter /usr/local/bin/flow-exporter
-COPY LICENSE NOTICE /usr/share/doc/flow-exporter/
+COPY LICENSE NOTICE packaging/notices/third-party.txt /usr/share/doc/flow-exporter/
 # By number, so that an orchestrator can see that it is not root. A new volume takes the owner from here.
 COPY --from=build --chown=65532:65532 /image/state /var/lib/flow-exporter
 USER 65532:65532

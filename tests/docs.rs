@@ -234,3 +234,42 @@ fn the_readme_is_short() {
     let words = text.split_whitespace().count();
     assert!(words < 900, "{words} words");
 }
+
+fn read(name: &str) -> String {
+    fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)).expect(name)
+}
+
+/// Names and versions in `Cargo.lock`.
+fn locked() -> BTreeSet<(String, String)> {
+    let lock = read("Cargo.lock");
+    let value = |line: &str, key| Some(line.strip_prefix(key)?.trim_matches('"').to_owned());
+    let names = lock.lines().filter_map(|line| value(line, "name = "));
+    // The file's own version is in front.
+    let versions = lock.lines().filter_map(|line| value(line, "version = \""));
+    names.zip(versions).collect()
+}
+
+#[test]
+fn licences_are_there_of_the_packages_that_the_program_is_linked_with() {
+    let told = read("packaging/notices/third-party.txt");
+    let told: BTreeSet<_> = told
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split_once(' '))
+        .filter(|(_, version)| version.starts_with(|first: char| first.is_ascii_digit()))
+        .filter(|(name, version)| !name.is_empty() && version.split('.').count() > 2)
+        .map(|(name, version)| (name.to_owned(), version.to_owned()))
+        .collect();
+    let locked = locked();
+    let stale: Vec<_> = told.difference(&locked).collect();
+    let manifest = read("Cargo.toml");
+    let (_, dependencies) = manifest.split_once("\n[dependencies]\n").expect("dependencies");
+    let own = dependencies.lines().take_while(|line| !line.starts_with('['));
+    let own = own.filter_map(|line| line.split_once(" = ")).map(|(name, _)| name);
+    let own = own.filter(|name| !name.starts_with('#'));
+    let untold: Vec<_> = own.filter(|own| told.iter().all(|(name, _)| name != own)).collect();
+    assert!(told.len() > 100, "{} packages", told.len());
+    assert!(
+        stale.is_empty() && untold.is_empty(),
+        "run scripts/update-notices: it has {stale:?} of other versions, and lacks {untold:?}"
+    );
+}

@@ -5,7 +5,7 @@ use std::{
     io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 /// What distinguishes two states of a file.
@@ -40,7 +40,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> io::Result<(Vec<u8>, Stamp)> {
 }
 
 /// Files, with the states that they were in when they were read.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Noted(Vec<(PathBuf, Option<Stamp>)>);
 
 impl Noted {
@@ -49,8 +49,25 @@ impl Noted {
         self.0.push((path.to_owned(), Stamp::of(path).ok()));
     }
 
-    /// Whether any of them is in another state now.
-    pub fn have_changed(&self) -> bool {
-        self.0.iter().any(|(path, stamp)| Stamp::of(path).ok() != *stamp)
+    /// The same files, in the states that they are in now.
+    #[must_use]
+    pub fn renewed(&self) -> Self {
+        Noted(self.0.iter().map(|(path, _)| (path.clone(), Stamp::of(path).ok())).collect())
     }
+
+    /// Whether nobody has written, renamed or made any of them for this long, by the time that no program can
+    /// set. One that is not there may be about to come.
+    pub fn are_at_rest(&self, span: Duration) -> bool {
+        self.0
+            .iter()
+            .all(|(path, _)| unchanged_for(path).is_some_and(|unchanged| unchanged >= span))
+    }
+}
+
+/// How long ago the file changed; `None` if that is unknown, or ahead of the clock.
+fn unchanged_for(path: &Path) -> Option<Duration> {
+    let metadata = fs::metadata(path).ok()?;
+    let seconds = Duration::from_secs(u64::try_from(metadata.ctime()).ok()?);
+    let nanoseconds = Duration::from_nanos(u64::try_from(metadata.ctime_nsec()).ok()?);
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + seconds + nanoseconds).ok()
 }

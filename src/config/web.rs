@@ -65,7 +65,9 @@ fn read(path: &Path, noted: &mut Noted) -> Result<WebConfig, ConfigError> {
         .map_err(|error| ConfigError(format!("{} {}: {error}", source.flag, path.display())))?;
     let document = yaml::parse(&text).map_err(|(line, what)| source.error_at(line, what))?;
     let directory = path.parent().unwrap_or(Path::new(""));
-    Field::document(source, &document).section(|top| {
+    let document = Field::document(source, &document);
+    refuse_what_is_empty(&document)?;
+    document.section(|top| {
         let tls = top.get("tls_server_config", |field| {
             field.section(|section| tls(field, section, directory, noted))
         })?;
@@ -78,10 +80,30 @@ fn read(path: &Path, noted: &mut Noted) -> Result<WebConfig, ConfigError> {
         Ok(WebConfig {
             tls,
             headers: headers.flatten().unwrap_or_default(),
-            users: top.get("basic_auth_users", users)?.flatten(),
+            users: top.get("basic_auth_users", users)?,
             rate_limit: top.get("rate_limit", |field| field.section(rate_limit))?.flatten(),
         })
     })
+}
+
+/// Refuses a file that asks nothing of clients although it is there to do so. The toolkit serves openly
+/// with it; here a disk that is full, or somebody who is about to write the file, must not open the server.
+fn refuse_what_is_empty(document: &Field<'_>) -> Result<(), ConfigError> {
+    let keys = document.pairs()?;
+    if keys.is_empty() {
+        return Err(document.error(format_args!(
+            "it is empty: say what is asked of clients; to serve openly, leave {} out",
+            yaml::WEB_FLAG
+        )));
+    }
+    for (key, field) in keys {
+        if field.is_null() && matches!(key.as_str(), "tls_server_config" | "basic_auth_users") {
+            return Err(
+                field.error("nothing is below it: say what it should, or leave the key out")
+            );
+        }
+    }
+    Ok(())
 }
 
 /// A text of the file itself, or of a file that it names.
@@ -260,8 +282,8 @@ fn headers(field: &Field<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, ConfigEr
     Ok(headers)
 }
 
-/// The users; `None` if there are none, which the toolkit takes as everybody.
-fn users(field: &Field<'_>) -> Result<Option<Users>, ConfigError> {
+/// The users. None at all is refused, which the toolkit takes as everybody.
+fn users(field: &Field<'_>) -> Result<Users, ConfigError> {
     let mut hashes = BTreeMap::new();
     let mut fields = BTreeMap::new();
     for (name, of_user) in field.pairs()? {
@@ -269,11 +291,11 @@ fn users(field: &Field<'_>) -> Result<Option<Users>, ConfigError> {
         fields.insert(name, of_user);
     }
     if hashes.is_empty() {
-        return Ok(None);
+        return Err(
+            field.error("there is no user: give one, or leave the key out to let everybody in")
+        );
     }
-    Users::new(hashes)
-        .map(Some)
-        .map_err(|(name, error)| fields.get(&name).unwrap_or(field).error(error))
+    Users::new(hashes).map_err(|(name, error)| fields.get(&name).unwrap_or(field).error(error))
 }
 
 /// The bound on requests; `None` for none.

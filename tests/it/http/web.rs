@@ -1,6 +1,9 @@
 //! What the web configuration file asks of clients: TLS, certificates, users, headers.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use flow_exporter::{
     config::web_file,
@@ -78,6 +81,31 @@ impl Guarded {
     async fn until_failed(&self, reason: &str, expected: u64) {
         let failed = |metrics: &Metrics| metrics.tls_failures.with_label_values(&[reason]).get();
         self.exporter.until(failed, expected).await;
+    }
+
+    /// Asks again and again until a change of the files has come into force, or was refused.
+    async fn until_read(&self, is_in_force: bool) {
+        let read = async {
+            while self.exporter.metrics.web_config_successful.get() != i64::from(is_in_force) {
+                // Whatever it is answered.
+                drop(status(fresh(), &self.exporter.url("/-/ready")).await);
+            }
+        };
+        timeout(PATIENCE, read).await.expect("the files are read");
+    }
+
+    /// The same for a change whose effect is that this user logs in.
+    async fn until_let_in(&self, user: &str, password: &str) {
+        let let_in = async { while self.status_for("/metrics", user, password).await != 200 {} };
+        timeout(PATIENCE, let_in).await.expect("the user is let in");
+    }
+
+    /// Why the file can't be used.
+    fn degraded(&self) -> String {
+        match self.exporter.health.components().remove(0).1 {
+            State::Degraded(reason) => reason,
+            state => panic!("{state:?}"),
+        }
     }
 
     fn unauthorized(&self, reason: &str) -> u64 {
@@ -164,9 +192,10 @@ async fn a_new_certificate_is_shown_to_the_next_connection() {
     let (cert, key) = other.issue("127.0.0.1");
     server.write("cert.pem", cert);
     // The key of the certificate before does not fit, so that one is kept.
+    server.until_read(false).await;
     assert_eq!(status(server.trusting(), &url).await.expect("an answer"), 200);
-    assert_eq!(server.exporter.metrics.web_config_successful.get(), 0);
     server.write("key.pem", key);
+    server.until_read(true).await;
     status(server.trusting(), &url).await.expect_err("the authority is another one");
     let authority = Certificate::from_pem(&other.pem()).expect("a certificate");
     let answer = status(fresh().add_root_certificate(authority), &url).await;
@@ -285,29 +314,96 @@ async fn whether_it_is_healthy_is_told_to_everybody_and_why_not_to_users() {
 }
 
 #[tokio::test]
-async fn a_changed_file_applies_to_the_next_request_and_a_broken_one_does_not() {
+async fn a_changed_file_applies_and_a_broken_one_does_not() {
     let server = Guarded::start(&users(&[("alice", "first")]));
     assert_eq!(server.status_for("/metrics", "alice", "first").await, 200);
     server.write("web.yml", users(&[("alice", "second")]));
+    server.until_let_in("alice", "second").await;
     assert_eq!(server.status_for("/metrics", "alice", "first").await, 401);
+    let broken = format!("{}basic_auth_user: {{}}\n", users(&[("alice", "third")]));
+    server.write("web.yml", broken);
+    server.until_read(false).await;
+    assert_eq!(server.status_for("/metrics", "alice", "third").await, 401);
     assert_eq!(server.status_for("/metrics", "alice", "second").await, 200);
-    server.write("web.yml", "basic_auth_users: {}\nbasic_auth_user: {}\n");
-    assert_eq!(server.status_for("/metrics", "alice", "first").await, 401);
-    assert_eq!(server.status_for("/metrics", "alice", "second").await, 200);
-    assert_eq!(server.exporter.metrics.web_config_successful.get(), 0);
-    let state = server.exporter.health.components().remove(0).1;
-    let State::Degraded(reason) = state else { panic!("{state:?}") };
-    assert!(reason.contains("line 2: basic_auth_user: there is no such key"), "{reason}");
+    let reason = server.degraded();
+    assert!(reason.contains("line 3: basic_auth_user: there is no such key"), "{reason}");
     assert!(reason.contains("did you mean basic_auth_users?"), "{reason}");
     fs::remove_file(server.directory.path().join("web.yml")).expect("removed");
     assert_eq!(server.status_for("/metrics", "alice", "second").await, 200);
-    server.write("web.yml", "");
-    assert_eq!(server.exporter.get("/metrics").await.0, 200);
-    assert_eq!(server.exporter.metrics.web_config_successful.get(), 1);
+    server.write("web.yml", format!("{TLS}{}", users(&[("alice", "third")])));
+    server.until_read(true).await;
     assert_eq!(server.exporter.health.components()[0].1, State::Ready);
-    server.write("web.yml", TLS);
-    let answer = status(server.trusting(), &server.https("/metrics")).await;
-    assert_eq!(answer.expect("an answer"), 200);
+    let request = server.trusting().build().expect("a client").get(server.https("/metrics"));
+    let answer = request.basic_auth("alice", Some("third")).send().await;
+    assert_eq!(answer.expect("an answer").status(), 200);
+}
+
+#[tokio::test]
+async fn a_file_that_would_let_more_clients_in_is_refused_until_the_next_start() {
+    let alice = users(&[("alice", "first")]);
+    let verified =
+        "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.pem\n";
+    let named = format!("{verified}  client_allowed_sans: [prometheus.test]\n");
+    let headers = "http_server_config: {headers: {X-Frame-Options: deny}}\n";
+    for (before, after, expected) in [
+        (alice.clone(), String::new(), "the file: it is empty: say what is asked of clients"),
+        (alice.clone(), "# users:\n\n---\n".to_owned(), "the file: it is empty"),
+        (alice.clone(), "null\n".to_owned(), "the file: it is empty"),
+        (alice.clone(), "{}\n".to_owned(), "the file: it is empty"),
+        (alice.clone(), "basic_auth_users:\n".to_owned(), "basic_auth_users: nothing is below it"),
+        (alice.clone(), "basic_auth_users: {}\n".to_owned(), "basic_auth_users: there is no user"),
+        (alice.clone(), headers.to_owned(), "it lacks basic_auth_users, which keeps clients out"),
+        (format!("{TLS}{alice}"), alice.clone(), "it lacks tls_server_config,"),
+        (format!("{TLS}{alice}"), TLS.to_owned(), "it lacks basic_auth_users,"),
+        (
+            format!("{TLS}{verified}"),
+            TLS.to_owned(),
+            "it lacks client_auth_type: RequireAndVerifyClientCert,",
+        ),
+        (format!("{TLS}{named}"), format!("{TLS}{verified}"), "it lacks client_allowed_sans,"),
+    ] {
+        let server = Guarded::start(&before);
+        server.write("web.yml", &after);
+        server.until_read(false).await;
+        let reason = server.degraded();
+        assert!(reason.contains("--web.config.file") && reason.contains(expected), "{reason}");
+        assert!(reason.contains("what was read before stays in force"), "{reason}");
+        if before.starts_with(TLS) {
+            let plain = server.exporter.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            assert!(plain.starts_with("HTTP/1.1 400 "), "{after}: {plain}");
+            let client = server.trusting().build().expect("a client");
+            let answer = client.get(server.https("/metrics")).send().await;
+            assert!(!answer.is_ok_and(|answer| answer.status() == 200), "{after}");
+        } else {
+            assert_eq!(server.exporter.get("/api/v1/status").await.0, 401, "{after}");
+            assert_eq!(server.status_for("/metrics", "alice", "first").await, 200, "{after}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_being_written_is_not_taken() {
+    let both = users(&[("alice", "first"), ("bob", "second")]);
+    let server = Guarded::start(&both);
+    let half = users(&[("alice", "third")]);
+    // A machine that takes a break makes the half of it look like all.
+    timeout(PATIENCE, async {
+        loop {
+            let began = Instant::now();
+            server.write("web.yml", &half);
+            let status = server.status_for("/metrics", "bob", "second").await;
+            if began.elapsed() < Duration::from_millis(900) {
+                assert_eq!(status, 200);
+                break;
+            }
+            server.write("web.yml", &both);
+            server.until_let_in("bob", "second").await;
+        }
+    })
+    .await
+    .expect("a look within a second");
+    server.until_let_in("alice", "third").await;
+    assert_eq!(server.status_for("/metrics", "bob", "second").await, 401);
 }
 
 #[tokio::test]
@@ -319,7 +415,7 @@ async fn a_stream_ends_that_was_begun_by_a_user_who_is_there_no_more() {
     let mut stream = request.send().await.expect("an answer");
     assert_eq!(stream.status(), 200);
     server.write("web.yml", users(&[("bob", "second")]));
-    assert_eq!(server.status_for("/metrics", "bob", "second").await, 200);
+    server.until_let_in("bob", "second").await;
     let ended = async { while let Ok(Some(_)) = stream.chunk().await {} };
     timeout(PATIENCE, ended).await.expect("the stream ends");
     server.exporter.until(|_| server.exporter.closed("web_config"), 1).await;

@@ -55,6 +55,10 @@ const PLAIN_HTTP_LIMIT_BYTES: u64 = 16 << 10;
 #[derive(Debug)]
 pub struct Tls {
     context: SslContext,
+    /// Whether each client has to show a certificate of the authorities.
+    verifies: bool,
+    /// Whether it has to have one of some names.
+    allows_names: bool,
 }
 
 /// What clients have to show: Go's `ClientAuthType`.
@@ -184,7 +188,21 @@ impl Tls {
         let context = build().map_err(|stack| {
             error(TlsKey::Other, format!("OpenSSL refuses this: {}", reason(&stack)))
         })?;
-        Ok(Tls { context })
+        Ok(Tls {
+            context,
+            verifies: options.client_auth == ClientAuth::RequireAndVerify,
+            allows_names: !options.client_allowed_sans.is_empty(),
+        })
+    }
+
+    /// Whether only those come in who have a certificate of the authorities.
+    pub(super) fn verifies(&self) -> bool {
+        self.verifies
+    }
+
+    /// Whether only those come in whose certificate has one of some names.
+    pub(super) fn allows_names(&self) -> bool {
+        self.allows_names
     }
 
     /// Shakes hands with a client.

@@ -77,7 +77,7 @@ impl Client {
         .map_err(late)?
     }
 
-    async fn get(&self, id: u32) -> Result<(StatusCode, Option<Vec<u8>>), Trouble> {
+    async fn get(&self, id: u32) -> Result<(StatusCode, Body), Trouble> {
         let mut request = Request::new(Method::GET, self.config.schema(id));
         let accepted = "application/vnd.schemaregistry.v1+json, application/json";
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accepted));
@@ -91,15 +91,20 @@ impl Client {
 
     /// What an answer says. Only what a registry says itself counts messages as not decodable: another
     /// server, or one in trouble, must not lose any.
-    fn judge(&self, status: StatusCode, body: Option<Vec<u8>>) -> Result<Answer, Trouble> {
+    fn judge(&self, status: StatusCode, body: Body) -> Result<Answer, Trouble> {
         let trouble = |what| Err(Trouble { what, is_answer: true });
-        let Some(body) = body else {
-            let long = format!("its schema is longer than {ANSWER_BYTES} bytes");
-            return if status == StatusCode::OK {
-                Ok(Answer::Refused(Malformed::UnusableSchema, long))
-            } else {
-                trouble(format!("it answers {status} with too many bytes"))
-            };
+        let body = match body {
+            Body::Whole(body) => body,
+            Body::Beginning(body) if status == StatusCode::OK && begins_as_schema(&body) => {
+                let long = format!("its schema is longer than {ANSWER_BYTES} bytes");
+                return Ok(Answer::Refused(Malformed::UnusableSchema, long));
+            }
+            Body::Beginning(_) => {
+                return trouble(format!(
+                    "it answers {status} with more than {ANSWER_BYTES} bytes, so it is no schema registry: \
+                     check the URL"
+                ));
+            }
         };
         let json: Option<Value> = serde_json::from_slice(&body).ok();
         let part = |key: &str| json.as_ref().and_then(|json| json.get(key));
@@ -157,14 +162,27 @@ fn schema(text: &str, kind: Option<&str>) -> Answer {
     }
 }
 
-/// The body of an answer; `None` if it is too long.
-async fn read(mut response: Response) -> reqwest::Result<Option<Vec<u8>>> {
+/// The body of an answer.
+enum Body {
+    Whole(Vec<u8>),
+    /// Of one that is longer than what is read.
+    Beginning(Vec<u8>),
+}
+
+async fn read(mut response: Response) -> reqwest::Result<Body> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > ANSWER_BYTES {
-            return Ok(None);
+            return Ok(Body::Beginning(body));
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Some(body))
+    Ok(Body::Whole(body))
+}
+
+/// Whether this can be the beginning of how a registry tells a schema: an object with that key. A page or a
+/// dump of something else has no such beginning.
+fn begins_as_schema(body: &[u8]) -> bool {
+    const KEY: &[u8] = b"\"schema\"";
+    body.trim_ascii_start().starts_with(b"{") && body.windows(KEY.len()).any(|part| part == KEY)
 }

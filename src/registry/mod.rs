@@ -2,8 +2,9 @@
 //!
 //! Workers look in [`Schemas`], which has no I/O, and hold back a partition whose next message has a
 //! schema of which nothing is known. A [`Registry`] asks for it, until the registry says something: so
-//! nothing is lost while it is away. What the registry itself has no use for (an id that it does not
-//! know) is told to the workers as well, who count such messages as not decodable; others follow.
+//! nothing is lost while it is away. What the registry itself has no schema of use for (an id that it does
+//! not know, a schema of Protobuf) is told to the workers as well, who count such messages as not decodable
+//! for a while; others follow.
 
 mod cache;
 mod client;
@@ -19,7 +20,7 @@ use std::{
 use tokio::{sync::Notify, time};
 
 use crate::{
-    flow::{KnownSchema, Malformed, Schemas},
+    flow::{KnownSchema, Schemas},
     health::{Component, State},
     metrics::Metrics,
     publish::pusher::{Backoff, BackoffBounds, PusherConfigError},
@@ -37,15 +38,16 @@ const BACKOFF: BackoffBounds = BackoffBounds {
     max: Duration::from_secs(30),
     retry_after_max: Duration::from_secs(30),
 };
-/// A registry that follows another one may learn of a schema after its messages are there: that it does
-/// not know an id counts only if it says so twice, this much apart.
+/// A registry that follows another one may learn of a schema after its messages are there, and what is in
+/// front of it may answer in its place: that an id has no schema of use counts only if it is said twice, this
+/// much apart.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
-/// With more ids than this that the registry does not know, once is enough: somebody makes them up.
+/// With more such ids than this, once is enough: somebody makes them up.
 const DOUBTED: usize = 16;
-/// How long an id that the registry does not know is not asked for again.
-const UNKNOWN_FOR: Duration = Duration::from_secs(60);
-/// How many such ids are remembered.
-const MOST_UNKNOWN: usize = 1024;
+/// How long such an id is not asked for again.
+const REFUSED_FOR: Duration = Duration::from_secs(60);
+/// How many such ids are remembered. Beyond them, the one that is due first is asked for again.
+const MOST_REFUSED: usize = 1024;
 
 /// Asks a registry for the schemas that are wanted.
 #[derive(Debug)]
@@ -55,8 +57,8 @@ pub struct Registry {
     schemas: Schemas,
     cache: Option<Cache>,
     wanted: Arc<Notify>,
-    /// Ids that the registry does not know, with when they are to be asked for again.
-    unknown: BTreeMap<u32, Instant>,
+    /// Ids without a schema of use, with when they are to be asked for again.
+    refused: BTreeMap<u32, Instant>,
     backoff: Backoff,
     /// The id that got no answer last.
     silent: u32,
@@ -90,8 +92,8 @@ impl Registry {
         let wanted = Arc::new(Notify::new());
         let notify = Arc::clone(&wanted);
         schemas.ask_with(Arc::new(move || notify.notify_one()));
-        let (unknown, backoff) = (BTreeMap::new(), Backoff::new(BACKOFF));
-        Ok(Registry { name, client, schemas, cache, wanted, unknown, backoff, silent: 0 })
+        let (refused, backoff) = (BTreeMap::new(), Backoff::new(BACKOFF));
+        Ok(Registry { name, client, schemas, cache, wanted, refused, backoff, silent: 0 })
     }
 
     /// The registry's URL, for people.
@@ -174,11 +176,11 @@ impl Registry {
                     );
                     self.keep(id, text).await;
                     self.schemas.learn(id, KnownSchema::Schema(schema));
-                    self.unknown.remove(&id);
+                    self.refused.remove(&id);
                 }
                 Ok(Answer::Refused(reason, why)) => {
                     counted(reason.label());
-                    if reason == Malformed::UnknownSchema && self.doubts(id) {
+                    if self.doubts(id) {
                         is_doubted = true;
                         continue;
                     }
@@ -207,7 +209,7 @@ impl Registry {
             if is_doubted {
                 return Next::After(SECOND_LOOK);
             }
-            let due = self.unknown.values().min();
+            let due = self.refused.values().min();
             let wait = due.map(|due| due.saturating_duration_since(Instant::now()));
             return Next::WhenWanted(wait.unwrap_or(Duration::MAX));
         };
@@ -222,22 +224,28 @@ impl Registry {
         Next::After(wait)
     }
 
-    /// Whether that an id is not known is to be heard again. If not, it is not asked for in a while.
+    /// Whether that an id has no schema of use is to be heard again. If not, it is not asked for in a while.
     fn doubts(&mut self, id: u32) -> bool {
         let now = Instant::now();
-        let is_first = !self.unknown.contains_key(&id);
-        let doubted = is_first && self.unknown.len() < DOUBTED;
-        if self.unknown.len() < MOST_UNKNOWN {
-            self.unknown.insert(id, if doubted { now } else { now + UNKNOWN_FOR });
+        let is_first = !self.refused.contains_key(&id);
+        let doubted = is_first && self.refused.len() < DOUBTED;
+        if is_first
+            && self.refused.len() >= MOST_REFUSED
+            && let Some(first) = self.refused.iter().min_by_key(|(_, due)| **due)
+        {
+            let first = *first.0;
+            self.refused.remove(&first);
+            self.schemas.forget(first);
         }
+        self.refused.insert(id, if doubted { now } else { now + REFUSED_FOR });
         doubted
     }
 
-    /// Has ids that were not known be asked for again, if messages come with them.
+    /// Has ids that had no schema of use be asked for again, if messages come with them.
     fn forget(&mut self) {
         let now = Instant::now();
         let wanted = self.schemas.wanted();
-        self.unknown.retain(|id, due| {
+        self.refused.retain(|id, due| {
             let is_due = *due <= now && !wanted.contains(id);
             if is_due {
                 self.schemas.forget(*id);

@@ -148,9 +148,32 @@ fn what_no_registry_can_help_with_is_counted_by_reason_and_blocks_nothing() {
     exporter.wait_for_log("the registry has no such schema", LIMIT);
     exporter.wait_for_log("its schema can't be used", LIMIT);
     exporter.wait_until_ready(LIMIT);
-    // What is not known is asked for twice, since registries may follow others.
+    // What is no schema of use is asked for twice, since registries may follow others.
     let times = |id| registry.requests().iter().filter(|(asked, _)| *asked == id).count();
-    assert_eq!((times(1), times(8), times(7)), (2, 1, 1));
+    assert_eq!((times(1), times(8), times(7)), (2, 2, 1));
+}
+
+#[test]
+fn an_answer_that_was_another_once_loses_nothing() {
+    let cluster = cluster(1);
+    let registry = SchemaRegistry::start(&[(7, FLOWS), (8, FLOWS), (9, FLOWS), (10, FLOWS)]);
+    let mut producer = producer(&cluster);
+    let exporter = start(&cluster, &registry, &[]);
+    let page = "<html>".repeat(1 << 20);
+    let protobuf = r#"{"schemaType": "PROTOBUF", "schema": "syntax"}"#;
+    let cut = r#"{"schema": "{\"type\": \"rec"}"#;
+    let long = format!(r#"{{"schema": "{}"}}"#, " ".repeat(5 << 20));
+    let mut sum = 0;
+    for (id, once, bytes) in [(7, &*page, 1), (8, protobuf, 10), (9, cut, 100), (10, &*long, 1000)]
+    {
+        registry.say_once(200, once);
+        producer.send(0, &avro(id, bytes));
+        producer.flush();
+        sum += bytes;
+        exporter.wait_for_sum(RECEIVED, sum, LIMIT);
+    }
+    assert_eq!(exporter.page().sum(ERRORS), 0);
+    exporter.wait_until_ready(LIMIT);
 }
 
 #[test]
@@ -212,6 +235,13 @@ async fn only_what_a_registry_itself_says_of_a_schema_counts() {
         (404, "<html>", "not as a schema registry does"),
         (404, r#"{"error_code": 404}"#, "not as a schema registry does"),
         (200, "<html>", "it is no schema registry"),
+        (
+            200,
+            &*"<html>".repeat(1 << 20),
+            "with more than 4194304 bytes, so it is no schema registry",
+        ),
+        (200, &*format!("{{}}{}", " ".repeat(5 << 20)), "it is no schema registry"),
+        (500, &*"x".repeat(5 << 20), "it answers 500 Internal Server Error with more than"),
         (200, r#"{"schema": 7}"#, "it is no schema registry"),
         (301, "", "give the URL that it redirects to"),
         (429, "{}", "it answers 429"),

@@ -34,6 +34,8 @@ enum Mode {
 
 struct State {
     schemas: BTreeMap<u32, String>,
+    /// What the next request is answered with.
+    once: Option<(u16, String)>,
     mode: Mode,
     /// Closes the connections on which this is asked for.
     silent: Option<u32>,
@@ -47,8 +49,8 @@ impl SchemaRegistry {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (schemas, requests) = (BTreeMap::new(), Vec::new());
-        let state =
-            Arc::new(Mutex::new(State { schemas, mode: Mode::Away, silent: None, requests }));
+        let state = State { schemas, once: None, mode: Mode::Away, silent: None, requests };
+        let state = Arc::new(Mutex::new(state));
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -93,6 +95,11 @@ impl SchemaRegistry {
     /// Has it answer this to everything.
     pub fn fail(&self, status: u16, body: &str) {
         self.state.lock().unwrap().mode = Mode::Failing(status, body.to_owned());
+    }
+
+    /// Has it answer this to the next request alone.
+    pub fn say_once(&self, status: u16, body: &str) {
+        self.state.lock().unwrap().once = Some((status, body.to_owned()));
     }
 
     /// Has it close all connections.
@@ -156,15 +163,17 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) {
     });
     let mut state = state.lock().unwrap();
     state.requests.extend(id.map(|id| (id, authorization)));
-    let (status, body) = match (&state.mode, id.and_then(|id| state.schemas.get(&id))) {
-        (Mode::Away, _) => return,
-        _ if id.is_some() && id == state.silent => return,
-        (Mode::Failing(status, body), _) => (*status, body.clone()),
-        (Mode::Up, Some(answer)) => (200, answer.clone()),
+    let once = state.once.take();
+    let as_usual = match (&state.mode, id.and_then(|id| state.schemas.get(&id))) {
+        (Mode::Away, _) => None,
+        _ if id.is_some() && id == state.silent => None,
+        (Mode::Failing(status, body), _) => Some((*status, body.clone())),
+        (Mode::Up, Some(answer)) => Some((200, answer.clone())),
         (Mode::Up, None) => {
-            (404, r#"{"error_code": 40403, "message": "Schema not found"}"#.to_owned())
+            Some((404, r#"{"error_code": 40403, "message": "Schema not found"}"#.to_owned()))
         }
     };
+    let Some((status, body)) = once.or(as_usual) else { return };
     drop(state);
     let head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length:");
     // The client may have disconnected.

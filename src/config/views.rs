@@ -326,6 +326,13 @@ impl ViewSettings {
                     )));
                 }
             }
+            if dimensions.iter().all(|dimension| keep.iter().any(|kept| kept == dimension.label()))
+            {
+                return Err(self.origin.error(
+                    "keep: these are all labels of the view, so a series for further values would have the \
+                     labels of another one: leave one out",
+                ));
+            }
             view = view.keeping(|dimension| keep.iter().any(|label| label == dimension.label()));
         }
         let twice = labels.iter().zip(labels.iter().skip(1)).find(|(one, next)| one == next);

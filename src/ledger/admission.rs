@@ -181,6 +181,12 @@ impl Admission {
         false
     }
 
+    /// Counts these in an `other` series, which has the labels that a series of their own would have.
+    pub(super) fn is_labelled_other(&mut self, head: KeyHead, row: &[u64]) {
+        let view = &mut self.views[usize::from(head.view)];
+        view.tally.other_bytes += view.bytes_of(row);
+    }
+
     /// Whether another `other` series may begin with kept values of its own.
     pub(super) fn admits_other(&self, head: KeyHead) -> bool {
         let view = &self.views[usize::from(head.view)];

@@ -166,6 +166,11 @@ impl SeriesTable {
             let mut key = [0; MAX_KEY_WIDTH];
             key[..counted.len()].copy_from_slice(counted);
             let key = &key[..self.schema.key_width()];
+            if is_labelled_other(&self.schema, key, texts.other) {
+                self.admission.is_labelled_other(head(key), row);
+                self.add_to_other(key, &mut texts, row);
+                continue;
+            }
             if self.add_to_living(key, &texts, row) {
                 continue;
             }
@@ -271,10 +276,17 @@ impl SeriesTable {
         }
     }
 
-    /// Ends the series of views that are not configured.
+    /// Ends the series of views that are not configured, and those that have the labels of an `other`
+    /// series: earlier versions began such, and so did views that kept other labels.
     pub(super) fn end_retired(&mut self) {
         let configured = self.schema.configured().len();
-        self.end_where(|table, slot| usize::from(head(table.keys.row(slot)).view) >= configured);
+        let other = self.texts.find(OTHER);
+        self.end_where(|table, slot| {
+            let key = table.keys.row(slot);
+            let head = head(key);
+            usize::from(head.view) >= configured
+                || !head.is_other && is_labelled_other(&table.schema, key, other)
+        });
     }
 
     /// Takes up other views. All series stay, in the places that `migration` gives their views there.
@@ -573,6 +585,8 @@ struct Translated<'c> {
     counts: &'c Counts,
     /// The series table's numbers of those that it knows.
     ids: Vec<Option<u32>>,
+    /// The worker's number of [`OTHER`], if it has that.
+    other: Option<u32>,
     /// Their hashes, once they are asked for.
     hashes: Vec<Option<u64>>,
 }
@@ -580,7 +594,8 @@ struct Translated<'c> {
 impl<'c> Translated<'c> {
     fn new(counts: &'c Counts, texts: &TableTexts) -> Self {
         let ids = counts.texts().iter().map(|text| texts.find(text)).collect();
-        Translated { counts, ids, hashes: Vec::new() }
+        let other = counts.texts().iter().position(|text| text == OTHER).map(|place| place as u32);
+        Translated { counts, ids, other, hashes: Vec::new() }
     }
 
     /// The hash of a key of the worker's table that is the same for all workers and at any time, also
@@ -604,6 +619,15 @@ impl<'c> Translated<'c> {
 /// The first column of a key.
 fn head(key: &[u32]) -> KeyHead {
     KeyHead::try_from(key[0]).expect("keys are made of heads, by the pipeline or from definitions")
+}
+
+/// Whether a series of this key's own would have the labels of an `other` series, so that one of the two can
+/// be told alone: values come from outside, and may say so. `other` is the number of that text.
+fn is_labelled_other(schema: &Schema, key: &[u32], other: Option<u32>) -> bool {
+    let Some(other) = other else { return false };
+    let view = schema.view(head(key));
+    let mut columns = key[1..].iter().zip(view.dimensions()).zip(view.keeps());
+    columns.all(|((column, dimension), keeps)| *keeps || dimension.is_text() && *column == other)
 }
 
 /// The columns of a key that number texts.

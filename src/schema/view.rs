@@ -67,7 +67,8 @@ impl View {
     /// The name of the original's view: the one that metric names don't mention.
     pub const ORIGINAL: &str = "flow";
 
-    /// A view with all labels of these dimensions, whose `other` series keep the host name.
+    /// A view with all labels of these dimensions, whose `other` series keep the host name, unless that is
+    /// all that they have.
     /// Their order, and that of classes and measures, says nothing.
     pub fn new(
         name: &str,
@@ -86,8 +87,9 @@ impl View {
         measures.dedup();
         let (name, labels, keeps, filters) = (name.into(), Vec::new(), Vec::new(), Vec::new());
         let max_series = usize::MAX;
+        let has_others = dimensions.len() > 1;
         View { name, dimensions, labels, classes, measures, keeps, filters, max_series }
-            .keeping(|dimension| *dimension == Dimension::Hostname)
+            .keeping(|dimension| has_others && *dimension == Dimension::Hostname)
     }
 
     /// Has the `other` series keep the values of the dimensions for which `keeps` is true.

@@ -48,10 +48,12 @@ fn views_of_the_file_and_of_the_flags_are_what_is_counted() {
     }
     let [kept] = views("views: {flow: {keep: [source_as]}}", &[]).unwrap().try_into().unwrap();
     assert_eq!(kept.keeps(), [false, false, true]);
-    let text =
-        "views: {flow: {labels: [source_prefix/24, field.rd], keep: [source_prefix/24, field.rd]}}";
+    let text = "views: {flow: {labels: [source_prefix/24, field.rd, vlan], keep: [source_prefix/24, field.rd]}}";
     let [kept] = views(text, &[]).unwrap().try_into().unwrap();
-    assert_eq!(kept.keeps(), [true, true]);
+    assert_eq!(kept.keeps(), [true, true, false]);
+    // What is kept is never all: series for the rest would have the labels of others.
+    let [alone] = views("views: {flow: {labels: [hostname]}}", &[]).unwrap().try_into().unwrap();
+    assert_eq!(alone.keeps(), [false]);
 }
 
 #[test]
@@ -79,6 +81,10 @@ fn what_is_wrong_with_views_is_said_with_its_line_and_its_cure() {
         ("  a: {measures: [bytes, bytes]}", "line 2: views.a.measures: bytes is listed twice"),
         ("  a: {classes: [transit, receive, transit]}", "transit is listed twice: list it once"),
         ("  a: {where: {protocol: [tcp, tcp]}}", "views.a.where.protocol: tcp is listed twice"),
+        (
+            "  a: {labels: [vlan, hostname], keep: [hostname, vlan]}",
+            "keep: these are all labels of the view, so a series for further values would have",
+        ),
         ("  a: {labels: [vlan], keep: [vlan, vlan]}", "views.a.keep: vlan is listed twice"),
         ("  a: {labels: [source_prefix/33]}", "source_prefix/24,48"),
         ("  a: {labels: [field.job]}", "Prometheus itself uses the label job"),

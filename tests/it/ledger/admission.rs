@@ -32,7 +32,8 @@ type Seen = (bool, u32, u8, u32);
 
 fn flow((is_received, asn, host, bytes): Seen) -> Flow<'static> {
     let (source_as, destination_as) = if is_received { (asn, OURS) } else { (OURS, asn) };
-    let hostname = format!("host{host}").into();
+    // One host is called as what has no series of its own is labelled.
+    let hostname = if host == 2 { OTHER.into() } else { format!("host{host}").into() };
     Flow { source_as, destination_as, bytes: bytes.into(), hostname }
 }
 
@@ -107,18 +108,22 @@ fn series(snapshot: &Snapshot) -> BTreeMap<Key, (i64, Vec<u64>)> {
     all
 }
 
-fn is_other((.., labels): &Key) -> bool {
-    labels.iter().any(|(_, value)| value == OTHER)
+/// The label that the `other` series of a view keep.
+fn kept_label(view: usize) -> Option<&'static str> {
+    match view {
+        0 => Some("hostname"),
+        1 => Some("source_as"),
+        _ => None,
+    }
+}
+
+fn is_other((view, _, labels): &Key) -> bool {
+    labels.iter().any(|(name, value)| value == OTHER && Some(*name) != kept_label(*view))
 }
 
 /// What `other` series keep of a key: sums by that are exact.
 fn kept((view, class, labels): &Key) -> (usize, Class, Option<String>) {
-    let kept = match view {
-        0 => Some("hostname"),
-        1 => Some("source_as"),
-        _ => None,
-    };
-    let value = labels.iter().find(|(name, _)| Some(*name) == kept);
+    let value = labels.iter().find(|(name, _)| Some(*name) == kept_label(*view));
     (*view, *class, value.map(|(_, value)| value.clone()))
 }
 
@@ -348,6 +353,13 @@ impl Model {
             }
         }
         for (key, other, counts) in table {
+            if key == other {
+                self.views[key.0].tally.other_bytes += u128::from(counts[0]);
+                if !self.add(&other, &counts) {
+                    self.begin(other, counts);
+                }
+                continue;
+            }
             if self.add(&key, &counts) {
                 continue;
             }

@@ -17,7 +17,19 @@ pub(super) fn start(schema: &Arc<Schema>, asn: u32, directory: &Path) -> Bench {
 
 /// Counts a flow from AS 1 to the monitored one, and hands over with the position `next_offset`.
 fn count_one(bench: &mut Bench, asn: u32, time_ms: i64, bytes: u64, next_offset: i64) {
-    let flow = Flow { source_as: 1, destination_as: asn, bytes, hostname: "a".into() };
+    count_at(bench, "a", asn, time_ms, bytes, next_offset);
+}
+
+/// The same for a router of this name.
+fn count_at(
+    bench: &mut Bench,
+    hostname: &'static str,
+    asn: u32,
+    time_ms: i64,
+    bytes: u64,
+    next_offset: i64,
+) {
+    let flow = Flow { source_as: 1, destination_as: asn, bytes, hostname: hostname.into() };
     let shard = &mut bench.shards[0];
     shard.counts(Some(UnixMs::new(time_ms))).record(&Rule::of_as(asn), &Decoded::Flow(flow));
     shard.hand_over(vec![Position { partition: 0, next_offset }]);
@@ -209,6 +221,40 @@ fn a_view_that_counts_other_flows_ends_its_series_and_the_rest_of_it_may_change(
         assert_eq!(lines.iter().map(bytes).collect::<Vec<_>>(), [expected, 10 * offset]);
         bench.end();
     }
+}
+
+#[test]
+fn a_series_ends_that_has_the_labels_of_one_for_the_rest_since_its_view_keeps_others() {
+    let view = |kept: Dimension| {
+        let dimensions = [Dimension::SOURCE_AS, Dimension::Hostname];
+        let view = View::new("device", &dimensions, &[Class::Receive], &[Measure::Bytes]);
+        Arc::new(Schema::new(vec![view.keeping(|dimension| *dimension == kept).limited(1)]))
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let mut bench = begin(&view(Dimension::Hostname), OURS, directory.path());
+    count_at(&mut bench, "other", OURS, T, 5, 1);
+    let labels = "flow_device_receive_bytes_total{hostname=\"other\",source_as=\"1\",\
+        source_as_name=\"\"}";
+    assert_eq!(tick(&mut bench, T + INTERVAL_MS), [format!("{labels} 5")]);
+    bench.end();
+
+    // Now the series for the rest are labelled so.
+    let mut bench = start(&view(Dimension::SOURCE_AS), OURS, directory.path());
+    count_at(&mut bench, "a", OURS, T + INTERVAL_MS, 10, 2);
+    count_at(&mut bench, "b", OURS, T + INTERVAL_MS, 100, 3);
+    count_at(&mut bench, "other", OURS, T + INTERVAL_MS, 1_000, 4);
+    let expected = [labels.replace("other", "a") + " 10", labels.to_owned() + " 1100"];
+    assert_eq!(tick(&mut bench, T + 2 * INTERVAL_MS), expected);
+    bench.end();
+
+    // Nothing has changed since.
+    let mut bench = start(&view(Dimension::SOURCE_AS), OURS, directory.path());
+    assert_eq!(lines(&bench), expected);
+    count_at(&mut bench, "other", OURS, T + 2 * INTERVAL_MS, 10_000, 5);
+    let expected = [expected[0].clone(), labels.to_owned() + " 11100"];
+    assert_eq!(tick(&mut bench, T + 3 * INTERVAL_MS), expected);
+    bench.end();
+    assert_eq!(replayed(directory.path()), (vec![5 + 10 + 1_100 + 10_000], 1));
 }
 
 #[test]

@@ -122,6 +122,19 @@ impl fmt::Display for UnixMs {
     }
 }
 
+/// A time as a date for people.
+#[derive(Debug, Clone, Copy)]
+pub struct Date(pub UnixMs);
+
+impl fmt::Display for Date {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0.get()) {
+            Ok(time) => time.fmt(to),
+            Err(_) => write!(to, "{} ms", self.0),
+        }
+    }
+}
+
 impl fmt::Display for Millis {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(to)

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use crate::{
     cli::{StateAction, StateFlag},
     clock::UnixMs,
-    journal::{self, Beside, Repaired, SetAside},
+    journal::{self, Kept, Repaired, SetAside, Waiting},
     ledger, state_dir,
 };
 
@@ -41,17 +41,17 @@ pub fn run(action: &StateAction, out: &mut dyn Write) -> anyhow::Result<()> {
             for broken in report.broken() {
                 writeln!(out, "BROKEN: {broken}")?;
             }
+            for (name, interim) in &report.interims {
+                writeln!(out, "{name}: {interim}")?;
+            }
+            for (name, waiting) in &report.waiting {
+                writeln!(out, "{name}: {}", Waiting(waiting))?;
+            }
             // A broken journal matters more than an output that can't be written.
             if let Some(broken) = report.broken().next() {
                 bail!("{broken}");
             }
             checked?;
-            for (name, interim) in &report.interims {
-                tell_beside(name, "counts behind the log", interim, &mut out)?;
-            }
-            for (name, waiting) in &report.waiting {
-                tell_beside(name, "flows that wait for their template", waiting, &mut out)?;
-            }
             writeln!(out, "sound")?;
             out.finish()
         }
@@ -80,24 +80,8 @@ pub fn run(action: &StateAction, out: &mut dyn Write) -> anyhow::Result<()> {
     }
 }
 
-fn tell_beside(name: &str, what: &str, held: &Beside, out: &mut dyn Write) -> io::Result<()> {
-    match held {
-        Beside::TakenUp { bytes, sequence } => writeln!(
-            out,
-            "{name}: {bytes} bytes of {what}, up to delta {sequence}, which the next start takes up"
-        ),
-        Beside::Void => writeln!(out, "{name}: void, the next start does not need it"),
-        // As after any crash in the middle of a write.
-        Beside::Broken => writeln!(
-            out,
-            "{name}: not whole, its write was interrupted or it was damaged; the next start removes it and \
-             continues from what is whole"
-        ),
-    }
-}
-
 fn tell_repaired(repaired: &Repaired, out: &mut dyn Write) -> io::Result<()> {
-    let Repaired { set_aside, newest, published, rewound } = repaired;
+    let Repaired { set_aside, newest, published, rewound, beside } = repaired;
     for SetAside { broken, to, bytes, deltas, .. } in set_aside {
         writeln!(out, "{broken}")?;
         writeln!(out, "  set aside in {}: {bytes} bytes, {deltas} deltas", to.display())?;
@@ -112,6 +96,12 @@ fn tell_repaired(repaired: &Repaired, out: &mut dyn Write) -> io::Result<()> {
     match newest {
         Some((sequence, _)) => writeln!(out, "counting continues after delta {sequence}")?,
         None => writeln!(out, "no state is left: counting starts from zero")?,
+    }
+    for Kept { name, interim, to } in beside {
+        writeln!(out, "{name}: {interim}")?;
+        if let Some(to) = to {
+            writeln!(out, "  set aside in {}", to.display())?;
+        }
     }
     if let Some(published) = published {
         writeln!(

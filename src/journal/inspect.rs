@@ -2,19 +2,23 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     fs::TryLockError,
     io::{self, Write},
     path::Path,
 };
 
-use crate::{clock::UnixMs, files::Files};
+use crate::{
+    clock::{Date, UnixMs},
+    files::Files,
+};
 
 use super::{
     delta::Delta,
     error::{Broken, Error, io_error},
     fs::{Directory, LOCK},
     header::{self, Header},
-    interim,
+    interim::{self, Held, Interim},
     pair::{Beside, Place},
     position::LogPosition,
     published_end::{self, PUBLISHED_END, PublishedEnd},
@@ -57,6 +61,16 @@ pub struct SegmentReport {
     pub gap: bool,
 }
 
+impl SegmentReport {
+    /// The place up to which it can be read: where a repair would cut it off, and a start what is torn;
+    /// `None` where the header can't be read.
+    pub(super) fn end(&self) -> Option<Place> {
+        let whole = self.bytes - self.torn_bytes;
+        let offset = self.broken.as_ref().map_or(whole, |broken| broken.offset);
+        Some(Place { number: self.number, created: self.created?, offset })
+    }
+}
+
 /// What a journal holds.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -66,12 +80,13 @@ pub struct Report {
     pub cursors: BTreeMap<String, LogPosition>,
     /// Retention cursors that can't be read.
     pub broken_cursors: Vec<Broken>,
-    /// The state after the newest delta that can be read in the newest segment.
+    /// The state after the newest delta that can be read in the newest segment, and after the interim that
+    /// follows it: what a start would find.
     pub state: Option<State>,
     /// Where published deltas are missing.
     pub missing: Option<Broken>,
     /// The interims, by the names of their files.
-    pub interims: Vec<(&'static str, Beside)>,
+    pub interims: Vec<(&'static str, Interim)>,
     /// What was taken and not counted yet, by the names of its files.
     pub waiting: Vec<(&'static str, Beside)>,
 }
@@ -149,26 +164,31 @@ fn examine(
         report.state = state;
     }
     let newest = report.segments.last();
-    let place = newest.and_then(|newest| {
-        let offset = newest.bytes - newest.torn_bytes;
-        Some(Place { number: newest.number, created: newest.created?, offset })
-    });
-    report.interims = interim::list(directory, place)?;
-    let follows = report.interims.iter().filter_map(|(_, interim)| match interim {
-        Beside::TakenUp { sequence, .. } => Some(*sequence),
-        Beside::Void | Beside::Broken => None,
-    });
     let last = report.state.as_ref().map_or(0, |state| state.sequence);
-    report.waiting = waiting::list(directory, follows.max().unwrap_or(last))?;
     let (name, end) = newest.map_or((PUBLISHED_END.to_owned(), 0), |newest| {
         (header::file_name(newest.number), newest.bytes)
     });
     // Where its end is broken, that says it all.
     if newest.is_none_or(|newest| newest.broken.is_none()) {
-        let sequence = report.state.as_ref().map_or(0, |state| state.sequence);
-        report.missing = published_end::missing(directory, acknowledged, sequence, &name, end);
+        report.missing = published_end::missing(directory, acknowledged, last, &name, end);
     }
+    examine_beside(directory, &mut report)?;
     Ok(report)
+}
+
+/// Says what is beside the log that `report` tells.
+fn examine_beside(directory: &Directory, report: &mut Report) -> Result<(), Error> {
+    let place = report.segments.last().and_then(SegmentReport::end);
+    let last = report.state.as_ref().map_or(0, |state| state.sequence);
+    for Held { name, interim, records } in interim::look(directory, place, last)? {
+        if let (Interim::Follows { .. }, Some(place)) = (&interim, place) {
+            report.state = Some(state_at(directory, place.number, place.offset, records)?);
+        }
+        report.interims.push((name, interim));
+    }
+    let last = report.state.as_ref().map_or(0, |state| state.sequence);
+    report.waiting = waiting::list(directory, last)?;
+    Ok(())
 }
 
 pub(super) fn length(directory: &Directory, name: &str) -> Result<u64, Error> {
@@ -261,7 +281,7 @@ pub(super) fn examine_segment(
                     report.broken = Some(broken);
                 }
                 // What a step that failed leaves behind is no state.
-                state = state_at(directory, number, offset)?;
+                state = state_at(directory, number, offset, Vec::new())?;
                 break;
             }
             Err(error) => return Err(error),
@@ -273,12 +293,19 @@ pub(super) fn examine_segment(
     Ok((report, Some(state)))
 }
 
-/// The state at an offset that was read up to before.
-fn state_at(directory: &Directory, number: u64, offset: u64) -> Result<State, Error> {
+/// The state at an offset that was read up to before, with these records behind it.
+fn state_at(
+    directory: &Directory,
+    number: u64,
+    offset: u64,
+    behind: Vec<u8>,
+) -> Result<State, Error> {
     let mut reader = SegmentReader::open(directory, number)?;
     reader.end = offset;
     let mut state = reader.checkpoint()?;
     let mut delta = Delta::default();
+    while reader.step(&mut delta, &mut state)? {}
+    reader.append(behind);
     while reader.step(&mut delta, &mut state)? {}
     Ok(state)
 }
@@ -370,6 +397,12 @@ fn summarize(
             )?;
         }
     }
+    for (name, interim) in &report.interims {
+        writeln!(out, "{name}: {interim}")?;
+    }
+    for (name, waiting) in &report.waiting {
+        writeln!(out, "{name}: {}", Waiting(waiting))?;
+    }
     for (name, cursor) in &report.cursors {
         writeln!(out, "retention cursor: {name} after delta {}", cursor.sequence)?;
     }
@@ -379,14 +412,33 @@ fn summarize(
     Ok(())
 }
 
+/// What waits, for people.
+#[derive(Debug)]
+pub struct Waiting<'b>(pub &'b Beside);
+
+impl fmt::Display for Waiting<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Beside::TakenUp { bytes, sequence } => write!(
+                f,
+                "{bytes} bytes of flows that wait for their template, up to delta {sequence}, which a start \
+                 takes up"
+            ),
+            Beside::Void => f.write_str("void, a start does not need it"),
+            Beside::Broken => f.write_str(interim::NOT_WHOLE),
+        }
+    }
+}
+
 /// A time as a date for people.
 struct Time(UnixMs);
 
-impl std::fmt::Display for Time {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match jiff::Timestamp::from_millisecond(self.0.get()) {
-            Ok(time) => time.fmt(f),
-            Err(_) => write!(f, "{} ms", self.0.get()),
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // As long as the time of the first data is not known.
+        if self.0 == UnixMs::EPOCH {
+            return f.write_str("an unknown time");
         }
+        Date(self.0).fmt(f)
     }
 }

@@ -7,12 +7,15 @@
 //! There are [two files](super::pair), written in turn.
 //!
 //! An interim is a delta's records, as they would stand at the end of the log. A start appends those
-//! that follow the log as it is; any other interim is void, since the log went on.
+//! that follow the log as it is. It needs no other whose delta the log is past; what another has beyond
+//! the log is lost.
+
+use std::fmt;
 
 use super::{
     error::Error,
     fs::Directory,
-    pair::{self, Beside, Content, Kind, Pair, Place, Read},
+    pair::{self, Content, Kind, Pair, Place, Read},
 };
 
 const KIND: Kind = Kind { names: ["interim.0", "interim.1"], magic: *b"FLOWINTR" };
@@ -45,54 +48,120 @@ impl InterimFiles {
     }
 }
 
-/// What the files hold.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    /// The records of the newest interim that follows the log.
-    pub(super) records: Option<Vec<u8>>,
-    /// How many files are not whole. A crash can interrupt a write; it is the only one that is lost then,
-    /// and was never published. Damage later looks the same.
-    pub(super) broken: usize,
+/// What one of the files is to a start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Interim {
+    /// So many bytes of counts, up to this delta, which a start appends to the log.
+    Follows { bytes: usize, sequence: u64 },
+    /// The log, or the other file, has all of it.
+    Superseded,
+    /// So many bytes of counts, up to this delta, which the log does not have. It ends elsewhere than when
+    /// they were written, so they can't be read any more: it was damaged and repaired, or is another one.
+    Lost { bytes: usize, sequence: u64 },
+    /// It is not whole. A crash can interrupt a write; it is the only one that is lost then, and was never
+    /// published. Damage later looks the same.
+    Broken,
 }
 
-/// Says what the files hold, by their names, where the log ends at `place`. Changes nothing.
-pub(super) fn list(
+/// What is said of a file that is not whole, as after any crash in the middle of a write.
+pub(super) const NOT_WHOLE: &str = "not whole, its write was interrupted or it was damaged; a start removes \
+                                    it and continues from what is whole";
+
+impl fmt::Display for Interim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Interim::Follows { bytes, sequence } => write!(
+                f,
+                "{bytes} bytes of counts behind the log, up to delta {sequence}, which a start takes up"
+            ),
+            Interim::Superseded => f.write_str("superseded, what follows it has all of its counts"),
+            Interim::Lost { bytes, sequence } => write!(
+                f,
+                "LOST: {bytes} bytes of counts, up to delta {sequence}, which do not follow the log any more: \
+                 it ends elsewhere than when they were written. A start goes on without them: counters fall, \
+                 and what exporters sent since then counts as missing"
+            ),
+            Interim::Broken => f.write_str(NOT_WHOLE),
+        }
+    }
+}
+
+/// A file that is there.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) name: &'static str,
+    pub(super) interim: Interim,
+    /// The records of the one that follows the log; of others none.
+    pub(super) records: Vec<u8>,
+}
+
+/// Looks at the files, where the log ends at `place` with the delta `sequence`. Changes nothing.
+pub(super) fn look(
     directory: &Directory,
     place: Option<Place>,
-) -> Result<Vec<(&'static str, Beside)>, Error> {
-    let mut all = Vec::new();
+    sequence: u64,
+) -> Result<Vec<Held>, Error> {
+    let mut all: Vec<Held> = Vec::new();
     for name in KIND.names {
-        all.extend(pair::read(directory, KIND.magic, name)?.map(|read| {
-            let held = match read {
-                Read::Whole(Content { place: of, sequence, bytes }) if Some(of) == place => {
-                    Beside::TakenUp { bytes: bytes.len(), sequence }
-                }
-                Read::Whole(_) => Beside::Void,
-                Read::Broken => Beside::Broken,
-            };
-            (name, held)
-        }));
+        let (interim, records) = match pair::read(directory, KIND.magic, name)? {
+            None => continue,
+            Some(Read::Broken) => (Interim::Broken, Vec::new()),
+            Some(Read::Whole(Content { place: of, sequence, bytes })) if Some(of) == place => {
+                (Interim::Follows { bytes: bytes.len(), sequence }, bytes)
+            }
+            Some(Read::Whole(Content { sequence: of, .. })) if of <= sequence => {
+                (Interim::Superseded, Vec::new())
+            }
+            Some(Read::Whole(Content { sequence, bytes, .. })) => {
+                (Interim::Lost { bytes: bytes.len(), sequence }, Vec::new())
+            }
+        };
+        all.push(Held { name, interim, records });
+    }
+    // Each has all of the one before.
+    let newest = |held: &Held| match held.interim {
+        Interim::Follows { sequence, .. } => Some(sequence),
+        _ => None,
+    };
+    let last = all.iter().filter_map(newest).max();
+    for held in all.iter_mut().filter(|held| newest(held).is_some_and(|of| Some(of) < last)) {
+        (held.interim, held.records) = (Interim::Superseded, Vec::new());
     }
     Ok(all)
 }
 
-/// Reads the interims that follow this place in the log. What is not whole is removed: nothing would
-/// ever be made of it.
-pub(super) fn read(directory: &Directory, place: Place) -> Result<Found, Error> {
-    let mut newest = None;
-    let mut broken = 0;
-    for name in KIND.names {
-        match pair::read(directory, KIND.magic, name)? {
-            Some(Read::Whole(Content { place: of, sequence, bytes })) if of == place => {
-                newest = newest.max(Some((sequence, bytes)));
+/// What the files hold for a start.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The records of the newest interim that follows the log.
+    pub(super) records: Option<Vec<u8>>,
+    /// How many files are not whole.
+    pub(super) broken: usize,
+    /// The delta up to which counts are lost.
+    pub(super) lost: Option<u64>,
+}
+
+/// Reads the interims that follow this place in the log. What is not whole or does not follow is removed:
+/// nothing would ever be made of it, and later deltas will have its numbers.
+pub(super) fn read(
+    directory: &Directory,
+    place: Option<Place>,
+    sequence: u64,
+) -> Result<Found, Error> {
+    let mut found = Found::default();
+    for Held { name, interim, records } in look(directory, place, sequence)? {
+        match interim {
+            Interim::Follows { .. } => found.records = Some(records),
+            Interim::Superseded => {}
+            Interim::Lost { sequence, .. } => {
+                found.lost = found.lost.max(Some(sequence));
+                directory.remove(name)?;
             }
-            // None, or the log went on.
-            None | Some(Read::Whole(_)) => {}
-            Some(Read::Broken) => {
-                broken += 1;
+            Interim::Broken => {
+                found.broken += 1;
                 directory.remove(name)?;
             }
         }
     }
-    Ok(Found { records: newest.map(|(_, records)| records), broken })
+    Ok(found)
 }

@@ -17,6 +17,7 @@ use super::{
     fs::{Directory, DirectoryLock, in_directory, unfinished},
     header,
     inspect::{Next, examine_segment, length},
+    interim::{self, Held, Interim},
     position::LogPosition,
     published_end::{PUBLISHED_END, PublishedEnd},
     retention_cursor::{self, RETENTION_CURSORS},
@@ -51,6 +52,19 @@ pub struct Repaired {
     pub published: Option<u64>,
     /// Endpoints whose retention cursors are now at the beginning of the log.
     pub rewound: Vec<String>,
+    /// The interims beside the log as it is now.
+    pub beside: Vec<Kept>,
+}
+
+/// An interim that a repair found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its file.
+    pub name: &'static str,
+    /// What it is to a start.
+    pub interim: Interim,
+    /// The file that it was moved to, since the log does not lead to it any more.
+    pub to: Option<PathBuf>,
 }
 
 /// Keeps each segment up to its first broken record and moves the rest to files beside the segments,
@@ -67,13 +81,20 @@ pub fn repair_with(files: &Files, dir: &Path) -> Result<Repaired, Error> {
     let directory = directory_lock.directory();
     directory.remove_unfinished(&["", RETENTION_CURSORS, ACK_POSITIONS])?;
     let acknowledged = PublishedEnd::read(directory)?;
-    let mut repaired =
-        Repaired { set_aside: Vec::new(), newest: None, published: None, rewound: Vec::new() };
+    let mut repaired = Repaired {
+        set_aside: Vec::new(),
+        newest: None,
+        published: None,
+        rewound: Vec::new(),
+        beside: Vec::new(),
+    };
+    let mut place = None;
     let mut newest = LogPosition::default();
     let mut next = Next::None;
     for number in header::list(directory)?.into_iter().rev() {
         let (report, state) =
             examine_segment(directory, number, next, acknowledged, &mut |_, _, _| Ok(()))?;
+        let end = report.end();
         if let Some(broken) = report.broken {
             repaired.set_aside.push(set_aside(directory, number, broken, state.is_none())?);
         }
@@ -81,6 +102,7 @@ pub fn repair_with(files: &Files, dir: &Path) -> Result<Repaired, Error> {
             if matches!(next, Next::None) {
                 repaired.newest = Some((state.sequence, state.time));
                 newest = state.position();
+                place = end;
             }
             next = Next::of(directory, number)?;
         }
@@ -111,7 +133,23 @@ pub fn repair_with(files: &Files, dir: &Path) -> Result<Repaired, Error> {
         directory.write_whole(PUBLISHED_END, &newest.encode())?;
         repaired.published = Some(acknowledged.sequence);
     }
+    for Held { name, interim, .. } in interim::look(directory, place, newest.sequence)? {
+        let to = match interim {
+            // Else the log could come to end there again, with other counts.
+            Interim::Lost { .. } => Some(move_away(directory, name, &format!("{name}.lost"))?),
+            Interim::Follows { .. } | Interim::Superseded | Interim::Broken => None,
+        };
+        repaired.beside.push(Kept { name, interim, to });
+    }
     Ok(repaired)
+}
+
+/// Renames a file to this name, with a number added if former repairs have left such files.
+fn move_away(directory: &Directory, name: &str, to: &str) -> Result<PathBuf, Error> {
+    let to = free_name(directory, to)?;
+    directory.rename(name, &to).map_err(io_error("can't rename", directory.path_of(name)))?;
+    directory.sync("")?;
+    Ok(directory.path_of(&to))
 }
 
 /// Moves a segment from the broken record on, or `whole`, into a file of its own.
@@ -127,10 +165,7 @@ fn set_aside(
     let bytes = length(directory, &name)?.saturating_sub(from);
     let to = format!("{name}.broken-{from}");
     let to = if whole {
-        let to = free_name(directory, &to)?;
-        directory.rename(&name, &to).map_err(io_error("can't rename", directory.path_of(&name)))?;
-        directory.sync("")?;
-        directory.path_of(&to)
+        move_away(directory, &name, &to)?
     } else {
         let to = copy(directory, &name, from, &to)?;
         let cut_off = || -> io::Result<()> {

@@ -52,6 +52,8 @@ pub(super) struct SegmentReader {
     pub(super) at: u64,
     /// Nothing is read beyond.
     pub(super) end: u64,
+    /// Records that are read as if they stood at this offset, in place of what the file has there.
+    behind: Option<(u64, Vec<u8>)>,
     payload: Vec<u8>,
     decoder: Decoder,
 }
@@ -63,7 +65,16 @@ impl SegmentReader {
         let limit = if header.version == 1 { RECORD_LIMIT_BYTES_1 } else { RECORD_LIMIT_BYTES };
         let decoder = Decoder::new(limit).map_err(io_error("can't decompress", &path))?;
         let at = HEADER_BYTES as u64;
-        Ok(SegmentReader { path, file, header, at, end, payload: Vec::new(), decoder })
+        Ok(SegmentReader {
+            path,
+            file,
+            header,
+            at,
+            end,
+            behind: None,
+            payload: Vec::new(),
+            decoder,
+        })
     }
 
     pub(super) fn broken(&self, offset: u64, damage: Damage) -> Error {
@@ -73,6 +84,24 @@ impl SegmentReader {
     /// Reads up to the end of the file from now on.
     pub(super) fn include_all(&mut self) -> Result<(), Error> {
         self.end = self.file.length().map_err(io_error("can't read", &self.path))?;
+        Ok(())
+    }
+
+    /// Reads these records from now on, as if the file ended with them where it is read up to.
+    pub(super) fn append(&mut self, records: Vec<u8>) {
+        let at = self.at;
+        self.end = at + records.len() as u64;
+        self.behind = Some((at, records));
+    }
+
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        let Some((begin, records)) = self.behind.as_ref().filter(|(begin, _)| offset >= *begin)
+        else {
+            return self.file.read_exact_at(bytes, offset);
+        };
+        let from = (offset - begin) as usize;
+        let records = records.get(from..from + bytes.len());
+        bytes.copy_from_slice(records.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
 
@@ -86,7 +115,7 @@ impl SegmentReader {
         let left = self.end - offset;
         let mut frame = [0; FRAME_BYTES];
         let framed = (FRAME_BYTES as u64).min(left) as usize;
-        match self.file.read_exact_at(&mut frame[..framed], offset) {
+        match self.read_exact_at(&mut frame[..framed], offset) {
             Ok(()) => {}
             // It was truncated by others since its length was read.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -105,8 +134,11 @@ impl SegmentReader {
         if left < FRAME_BYTES as u64 + u64::from(length) {
             return Err(self.broken(offset, Damage::Incomplete));
         }
-        self.payload.resize(length as usize, 0);
-        match self.file.read_exact_at(&mut self.payload, offset + FRAME_BYTES as u64) {
+        let mut payload = std::mem::take(&mut self.payload);
+        payload.resize(length as usize, 0);
+        let was_read = self.read_exact_at(&mut payload, offset + FRAME_BYTES as u64);
+        self.payload = payload;
+        match was_read {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(self.broken(offset, Damage::Incomplete));

@@ -59,6 +59,8 @@ pub struct Recovered {
     pub torn_bytes: u64,
     /// How many interims are not whole, because their write was interrupted or they were damaged later.
     pub broken_interims: usize,
+    /// The delta up to which interims had counts that do not follow the log any more, and are lost.
+    pub lost_interim: Option<u64>,
     /// What had been taken and not counted yet; see [`Journal::keep_waiting`].
     pub waiting: Vec<u8>,
     /// Whether that can't be read.
@@ -137,23 +139,23 @@ impl Journal {
         let segments = scan(directory)?;
         let acknowledged = PublishedEnd::read(directory)?;
         let newest = segments.keys().next_back().copied();
-        let mut broken_interims = 0;
-        let (state, active, torn_bytes) = match newest {
-            Some(number) => {
-                let (mut state, mut active, torn_bytes) = recover(directory, number, acknowledged)?;
-                let found = interim::read(directory, Place::end_of(&active))?;
-                broken_interims = found.broken;
-                if let Some(records) = found.records {
-                    append_interim(directory, &active, &records)?;
-                    (state, active, _) = recover(directory, number, acknowledged)?;
-                }
-                (Some(state), Some(active), torn_bytes)
-            }
-            None => match published_end::missing(directory, acknowledged, 0, PUBLISHED_END, 0) {
-                Some(missing) => return Err(missing.into()),
-                None => (None, None, 0),
-            },
-        };
+        let (mut state, mut active, mut torn_bytes) = (None, None, 0);
+        if let Some(number) = newest {
+            let (found, segment, torn) = recover(directory, number, acknowledged)?;
+            (state, active, torn_bytes) = (Some(found), Some(segment), torn);
+        } else if let Some(missing) =
+            published_end::missing(directory, acknowledged, 0, PUBLISHED_END, 0)
+        {
+            return Err(missing.into());
+        }
+        let place = active.as_ref().map(Place::end_of);
+        let sequence = state.as_ref().map_or(0, |state: &State| state.sequence);
+        let interims = interim::read(directory, place, sequence)?;
+        if let (Some(records), Some(segment)) = (&interims.records, &active) {
+            append_interim(directory, segment, records)?;
+            let (found, segment, _) = recover(directory, segment.header.number, acknowledged)?;
+            (state, active) = (Some(found), Some(segment));
+        }
         // Without a state, nothing was taken.
         let found = waiting::read(directory, state.as_ref().map_or(0, |state| state.sequence))?;
         let live = state.as_ref().map(State::live_set).unwrap_or_default();
@@ -188,7 +190,8 @@ impl Journal {
         let recovered = Recovered {
             state,
             torn_bytes,
-            broken_interims,
+            broken_interims: interims.broken,
+            lost_interim: interims.lost,
             waiting: found.waiting,
             waiting_is_broken: found.is_broken,
         };

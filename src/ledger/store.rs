@@ -110,6 +110,16 @@ impl Store {
                  missing, and Kafka's messages are read again"
             );
         }
+        if let Some(sequence) = recovered.lost_interim {
+            tracing::warn!(
+                up_to = sequence,
+                newest = recovered.state.as_ref().map_or(0, |state| state.sequence),
+                "counts between two samples (interim.0, interim.1 in the journal) are lost: the log ends \
+                 elsewhere than when they were written, since it was damaged, or is another one. Counting \
+                 continues from the log's newest delta, so totals are lower than they were; what exporters \
+                 sent since then counts as missing, and Kafka's messages are read again"
+            );
+        }
         if recovered.waiting_is_broken {
             tracing::warn!(
                 "waiting.0 or waiting.1 in the journal is broken: flows whose template had not come \

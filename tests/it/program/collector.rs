@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket},
+    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -120,6 +121,66 @@ fn a_crash_loses_no_more_than_the_last_second() {
     assert!(exporter.stop().success());
 }
 
+/// What a `state` command says of a directory, and whether it succeeds.
+fn state(action: &str, directory: &Path) -> (bool, String) {
+    let mut command = Command::new(program());
+    let output = command.args(["state", action, "--state-dir"]).arg(directory).output().unwrap();
+    (output.status.success(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn counts_that_the_log_does_not_lead_to_any_more_are_named_by_a_repair_and_a_start() {
+    let (collector, directory) = (address(), tempfile::tempdir().unwrap());
+    let mut arguments = arguments(collector);
+    arguments.push(format!("--state-dir={}", directory.path().display()));
+    arguments.push("--remote-write-interval=1h".to_owned());
+    let journal = directory.path().join("journal");
+    let (interim, lost) = (journal.join("interim.0"), journal.join("interim.0.lost"));
+    let mut router = Router::new(collector);
+    let exporter = Exporter::start(&arguments);
+    router.send(1000);
+    wait_for("an interim in the journal", LIMIT, || {
+        interim.exists().then_some(()).ok_or_else(|| "none".to_owned())
+    });
+    exporter.kill();
+    for action in ["show", "verify"] {
+        let (is_sound, said) = state(action, directory.path());
+        assert!(is_sound && said.contains("interim.0: "), "{action}: {said}");
+        assert!(said.contains(" bytes of counts behind the log, up to delta "), "{action}: {said}");
+    }
+    let (_, said) = state("show", directory.path());
+    assert!(said.contains(", 1 series of 1 counts"), "{said}");
+
+    let log = std::fs::read_dir(&journal).unwrap().map(|entry| entry.unwrap().path());
+    let log = log.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+    let log = log.last().unwrap();
+    let mut bytes = std::fs::read(&log).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&log, bytes).unwrap();
+    let written = std::fs::read(&interim).unwrap();
+    let (is_sound, said) = state("verify", directory.path());
+    assert!(!is_sound && said.contains("BROKEN: ") && said.contains("interim.0: LOST: "), "{said}");
+    let (_, said) = state("repair", directory.path());
+    assert!(said.contains("interim.0: LOST: ") && said.contains("set aside in "), "{said}");
+    assert_eq!((interim.exists(), std::fs::read(&lost).unwrap()), (false, written.clone()));
+    assert_eq!(state("verify", directory.path()), (true, "sound\n".to_owned()));
+
+    // As the repair of an earlier version left it.
+    std::fs::write(&interim, written).unwrap();
+    let (_, said) = state("verify", directory.path());
+    assert!(said.contains("interim.0: LOST: "), "{said}");
+    let exporter = Exporter::start(&arguments);
+    exporter.wait_for_log("in the journal) are lost", LIMIT);
+    router.send(10);
+    exporter.wait_for_sum(BYTES, 10, LIMIT);
+    assert!(exporter.stop().success());
+    // The log went on.
+    let (_, said) = state("verify", directory.path());
+    assert!(!said.contains("LOST"), "{said}");
+    let (_, said) = state("show", directory.path());
+    assert!(said.contains(", 1 series of 1 counts"), "{said}");
+}
+
 #[test]
 fn a_start_says_that_the_counts_of_the_last_seconds_are_damaged() {
     let (collector, directory) = (address(), tempfile::tempdir().unwrap());
@@ -137,16 +198,12 @@ fn a_start_says_that_the_counts_of_the_last_seconds_are_damaged() {
     });
     exporter.kill();
     let verified = || {
-        let output = Command::new(program())
-            .args(["state", "verify", "--state-dir"])
-            .arg(directory.path())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
+        let (is_sound, said) = state("verify", directory.path());
+        assert!(is_sound, "{said}");
+        said
     };
     let said = verified();
-    assert!(said.contains("which the next start takes up") && said.ends_with("sound\n"), "{said}");
+    assert!(said.contains("which a start takes up") && said.ends_with("sound\n"), "{said}");
     for interim in &interims {
         let mut bytes = std::fs::read(interim).unwrap();
         *bytes.last_mut().unwrap() ^= 1;

@@ -51,6 +51,8 @@ pub struct Diagnosis {
     /// What came since a message was last in time.
     late: Tally,
     late_since: Option<Instant>,
+    /// Messages are late because the clock was set back, which the ledger says.
+    clock_is_behind: bool,
     has_counted: bool,
     labels: LabelTally,
     /// Since when flows lack what views ask for.
@@ -115,6 +117,7 @@ impl Diagnosis {
             seen: None,
             late: Tally::new(setup.clone()),
             late_since: None,
+            clock_is_behind: false,
             has_counted: false,
             labels: LabelTally::of_newest(setup),
             lacking_since: None,
@@ -154,6 +157,7 @@ impl Diagnosis {
             return self.uncounted.verdict().map(|verdict| (verdict, is_certain));
         }
         if let Some(is_certain) = lasting(self.late_since, now)
+            && !self.clock_is_behind
             && let Some(verdict) = self.late.lateness()
         {
             return Some((verdict, is_certain));
@@ -245,6 +249,10 @@ impl Observer for Diagnosis {
             self.component.set(State::Degraded(text.clone()));
             self.shown = Some(text);
         }
+    }
+
+    fn clock_looked_at(&mut self, is_behind: bool) {
+        self.clock_is_behind = is_behind;
     }
 
     fn reclassified(&mut self, rule: &Rule) {

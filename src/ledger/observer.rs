@@ -12,6 +12,9 @@ pub trait Observer: Send + 'static {
     /// Called with each snapshot, and each second while nothing happens.
     fn look(&mut self, now: Instant);
 
+    /// Whether samples wait until the clock, which was set back, has passed the newest one.
+    fn clock_looked_at(&mut self, is_behind: bool);
+
     /// Flows are classified by this rule from now on.
     fn reclassified(&mut self, rule: &Rule);
 
@@ -27,6 +30,8 @@ impl Observer for NoObserver {
     fn counted(&mut self, _: &Counts, _: Instant) {}
 
     fn look(&mut self, _: Instant) {}
+
+    fn clock_looked_at(&mut self, _: bool) {}
 
     fn reclassified(&mut self, _: &Rule) {}
 

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::{
     asn::AsNames,
-    clock::{self, Millis, UnixMs},
+    clock::{self, Date, Millis, UnixMs},
     health::{Component, State},
     journal,
     log_limit::LogLimit,
@@ -54,6 +54,10 @@ const LARGE_SNAPSHOT_SERIES: usize = 1 << 16;
 /// Counts whose time is further ahead of the clock than this show that the clock was wrong.
 /// Receivers refuse samples that are further in the future.
 const FUTURE_LIMIT: Millis = Millis::new(10 * 60 * 1000);
+
+/// The newest sample is not further ahead of the clock than this unless somebody has set the clock back:
+/// messages with a time more than 10 s ahead count by arrival.
+const BEHIND_LIMIT: Millis = Millis::new(60 * 1000);
 
 /// What operators are told about a clock that is not set.
 const UNSET_CLOCK: &str = "the system clock is not set: it is before September 2001 or after the year \
@@ -129,8 +133,8 @@ pub struct Ledger {
     unkept: LostAtEnd,
     metrics: Arc<Metrics>,
     last_snapshot: Option<Instant>,
-    /// Whether the clock was set when it was last looked at.
-    clock_is_set: bool,
+    /// What was found when the clock was last looked at.
+    clock: Clock,
     observer: Box<dyn Observer>,
     listener: Box<Listener>,
     /// Time of the newest tick; the next one is later.
@@ -222,7 +226,7 @@ impl Ledger {
             unkept: LostAtEnd::default(),
             metrics,
             last_snapshot: None,
-            clock_is_set: true,
+            clock: Clock::Right,
             observer: Box::new(NoObserver),
             listener: Box::new(|_| {}),
             last_tick: last,
@@ -348,15 +352,25 @@ impl Ledger {
     /// clock has passed it.
     fn look_at_clock(&mut self) {
         let now = UnixMs::now();
-        let is_set = clock::is_set(now);
-        if is_set != self.clock_is_set {
-            self.clock_is_set = is_set;
+        let ahead = self.table.time().map_or(Millis::ZERO, |time| time - now);
+        let clock = if !clock::is_set(now) {
+            Clock::Unset
+        } else if let Some(newest) = self.last_tick
+            && self.schedule.open().is_some()
+            && newest - now > BEHIND_LIMIT
+        {
+            Clock::Behind { newest }
+        } else {
+            Clock::Right
+        };
+        if clock != self.clock {
+            self.clock = clock;
+            self.observer.clock_looked_at(matches!(clock, Clock::Behind { .. }));
             self.component.set(self.normal_state());
         }
-        if !is_set && LOG_UNSET.permit().is_some() {
+        if clock == Clock::Unset && LOG_UNSET.permit().is_some() {
             tracing::error!("{UNSET_CLOCK}");
         }
-        let ahead = self.table.time().map_or(Millis::ZERO, |time| time - now);
         if ahead > FUTURE_LIMIT && !self.table.is_empty() && LOG_CLOCK.permit().is_some() {
             tracing::error!(
                 ahead = ?ahead.to_duration(),
@@ -368,7 +382,15 @@ impl Ledger {
 
     /// The component's state if nothing else is wrong.
     fn normal_state(&self) -> State {
-        if self.clock_is_set { State::Ready } else { State::Degraded(UNSET_CLOCK.to_owned()) }
+        match self.clock {
+            Clock::Right => State::Ready,
+            Clock::Unset => State::Degraded(UNSET_CLOCK.to_owned()),
+            Clock::Behind { newest } => State::Degraded(format!(
+                "the clock was set back: the newest sample is of {}, and further ones wait until then. Nothing \
+                 is lost: set the clock, or if it was wrong before, remove the state directory",
+                Date(newest)
+            )),
+        }
     }
 
     /// Takes the last snapshot, after which nothing is counted.
@@ -775,6 +797,18 @@ impl Ledger {
         }
         self.component.set(State::Degraded(text));
     }
+}
+
+/// What is wrong with the machine's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Clock {
+    Right,
+    /// It shows a time that can't be.
+    Unset,
+    /// The newest sample is ahead of it.
+    Behind {
+        newest: UnixMs,
+    },
 }
 
 /// The configured views, with their places.

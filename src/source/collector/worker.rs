@@ -74,9 +74,14 @@ impl Silence {
     }
 
     /// What the component says of it.
-    fn state(&mut self) -> State {
+    fn state(&mut self, now: Instant) -> State {
         if self.has_taken {
-            *self = Silence { is_first: false, ..Silence::new() };
+            *self = Silence { is_first: false, since: now, ..Silence::new() };
+            return State::Ready;
+        }
+        let silent = now.saturating_duration_since(self.since);
+        // An exporter that may send does so once in its interval.
+        if silent < if self.is_first { SILENT_AT_FIRST } else { SILENT } {
             return State::Ready;
         }
         if let Some(sender) = self.refused {
@@ -84,10 +89,6 @@ impl Silence {
                 "datagrams of {sender} are refused, and none of others come: collector.allow in \
                  --config does not list it"
             ));
-        }
-        let silent = self.since.elapsed();
-        if silent < if self.is_first { SILENT_AT_FIRST } else { SILENT } {
-            return State::Ready;
         }
         let since = if self.is_first { "since the start" } else { "any more" };
         State::Degraded(format!(
@@ -173,7 +174,7 @@ impl<S: Sink> Worker<S> {
                     if is_stopped && (is_empty || until <= Some(Instant::now())) {
                         break;
                     }
-                    component.set(self.silence.state());
+                    component.set(self.silence.state(Instant::now()));
                     if is_empty && let Err(error) = self.wait() {
                         self.tell_trouble(&component, &error);
                     }
@@ -305,5 +306,39 @@ impl<S: Sink> Worker<S> {
         component.set(State::Failing(text));
         // A wait for datagrams might fail at once.
         drop(self.bell.wait(&[], REST));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_senders_are_told_of_once_no_other_has_sent_for_longer_than_an_interval() {
+        let mut silence = Silence::new();
+        let start = silence.since;
+        let mut at = |seconds: u64, sender: Option<bool>| {
+            match sender {
+                Some(true) => silence.has_taken = true,
+                Some(false) => silence.refused = Some(IpAddr::from([192, 0, 2, 1])),
+                None => {}
+            }
+            match silence.state(start + Duration::from_secs(seconds)) {
+                State::Degraded(text) => Some(text),
+                _ => None,
+            }
+        };
+        assert_eq!(at(10, Some(false)), None);
+        assert_eq!(at(59, None), None);
+        let said = at(60, None).expect("nobody may send");
+        assert!(said.starts_with("datagrams of 192.0.2.1 are refused"), "{said}");
+        // From now on, longer intervals are known to be possible.
+        assert_eq!(at(70, Some(true)), None);
+        assert_eq!(at(71, Some(false)), None);
+        assert_eq!(at(369, None), None);
+        assert!(at(370, None).is_some());
+        assert_eq!(at(380, Some(true)), None);
+        let said = at(680, None).expect("nobody sends");
+        assert!(said.starts_with("no datagram has come any more, for 5 minutes"), "{said}");
     }
 }

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use testkit::{
     cluster::{TOPIC, client, cluster, producer},
     exporter::{Exporter, count, program},
+    http,
     produce::{Flows, Producer, unnamed},
     servers::{unused_address, wait_for},
 };
@@ -158,4 +159,32 @@ fn a_clock_that_is_not_set_is_said_and_flows_are_counted_all_the_same() {
         send_and_wait();
         assert!(exporter.stop().success(), "{seconds}");
     }
+}
+
+#[test]
+fn a_clock_that_is_set_back_is_named_as_the_reason_for_samples_that_wait() {
+    let cluster = cluster(1);
+    let mut producer = producer(&cluster);
+    let clock = WallClock::new();
+    let mut arguments = count(&cluster.bootstrap_servers(), TOPIC);
+    arguments.push("--remote-write-interval=1s".to_owned());
+    arguments.push(format!("--remote-write-url=http://{}:1/write", unused_address()));
+    let exporter = clock.start(&arguments);
+    let mut flows = Flows::new(73, 2, 20);
+    producer.send_flows(&mut flows, 100, 1);
+    exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
+    exporter.wait_for_more("flow_exporter_last_tick_timestamp_seconds", 0, LIMIT);
+    let ready = exporter.page_url().replace("/metrics", "/-/ready");
+    let wait_for_answer = |words: &str, expected: bool| {
+        wait_for(words, LIMIT, || match http::get(&ready)? {
+            answer if answer.contains(words) == expected => Ok(answer),
+            answer => Err(answer),
+        })
+    };
+    clock.set_back(Duration::from_secs(3600));
+    let said = wait_for_answer("the clock was set back: the newest sample is of ", true);
+    assert!(!said.contains("--max-lateness"), "{said}");
+    clock.set_off(0);
+    wait_for_answer("the clock was set back", false);
+    assert!(exporter.stop().success());
 }

@@ -218,7 +218,7 @@ impl DiskLog {
     pub(super) fn broken(&self, number: u64, error: Error) -> Result<Broken, Error> {
         match error {
             Error::Broken(broken) => Ok(broken),
-            Error::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
+            Error::Io { error, .. } if error.kind() == ErrorKind::NotFound => {
                 let path = self.directory.path_of(&file_name(number));
                 Ok(Broken { path, offset: 0, damage: Damage::Incomplete })
             }

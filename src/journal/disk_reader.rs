@@ -68,8 +68,8 @@ impl DiskReader {
             };
             let (segment, state) = match load() {
                 Ok(loaded) => loaded,
-                Err(Error::Io { source, .. })
-                    if source.kind() == ErrorKind::NotFound && !log.has(number) =>
+                Err(Error::Io { error, .. })
+                    if error.kind() == ErrorKind::NotFound && !log.has(number) =>
                 {
                     continue;
                 }
@@ -156,8 +156,8 @@ impl DiskReader {
                     return Ok(Step::Lost(Lost::between(from, self.state.totals, cause)));
                 }
                 // It was deleted in the meantime: look again.
-                Err(Error::Io { source, .. })
-                    if source.kind() == ErrorKind::NotFound && !self.log.has(next.number) => {}
+                Err(Error::Io { error, .. })
+                    if error.kind() == ErrorKind::NotFound && !self.log.has(next.number) => {}
                 Err(error) if newest > Some(next.number) => {
                     self.skipped = Some((next.number, self.log.broken(next.number, error)?));
                 }

@@ -9,14 +9,14 @@ use super::frame::FORMAT_VERSION;
 #[non_exhaustive]
 pub enum Error {
     /// The file system refused. What was asked for was not done, and can be tried again.
-    #[error("{doing} {}: {source}", path.display())]
+    #[error("{doing} {}: {error}", path.display())]
     Io {
         /// What failed, such as "can't write".
         doing: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// The operating system's answer.
-        source: io::Error,
+        /// The operating system's answer. Not a source of this one, which says it already.
+        error: io::Error,
     },
     /// Another process is using the directory.
     #[error(
@@ -146,5 +146,5 @@ pub(super) fn io_error(
     path: impl Into<PathBuf>,
 ) -> impl FnOnce(io::Error) -> Error {
     let path = path.into();
-    move |source| Error::Io { doing, path, source }
+    move |error| Error::Io { doing, path, error }
 }

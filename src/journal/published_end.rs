@@ -36,7 +36,7 @@ impl PublishedEnd {
             Ok(cursor) => Ok(Some(cursor)),
             // It was written in part, or by a later version. It is evidence at most.
             Err(Error::Broken(_) | Error::Newer { .. }) => Ok(None),
-            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+            Err(Error::Io { error, .. }) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -39,7 +39,7 @@ pub(super) fn read_all(directory: &Directory) -> Result<Vec<Found>, Error> {
             Ok(cursor) => Ok(cursor),
             Err(Error::Broken(broken)) => Err(broken),
             // It was removed after it was listed.
-            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => continue,
+            Err(Error::Io { error, .. }) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
         cursors.push((name, cursor));

@@ -33,6 +33,9 @@ pub enum SchemaError {
     /// A type has two definitions.
     #[error("the type {0:?} is defined twice")]
     DefinedTwice(String),
+    /// Two fields of a record have one name.
+    #[error("a record has two fields {0:?}: which of them is meant is unknown")]
+    FieldTwice(String),
     /// A part of a type is missing, or of the wrong kind.
     #[error("{0}")]
     Incomplete(&'static str),

@@ -1,6 +1,6 @@
 //! Schemas as the specification of Avro 1.12 writes them, in JSON.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use hashbrown::HashMap;
 use serde_json::{Map, Value};
@@ -185,6 +185,11 @@ impl Parser {
                     let kind = kind.ok_or(SchemaError::Incomplete("a field says no \"type\""))?;
                     Ok((short(name)?, self.parse(kind, &namespace, depth + 1)?))
                 };
+                let mut known = BTreeSet::new();
+                let mut names = fields.iter().filter_map(|field| field.get("name")?.as_str());
+                if let Some(twice) = names.find(|name| !known.insert(*name)) {
+                    return Err(SchemaError::FieldTwice(twice.chars().take(NAME_BYTES).collect()));
+                }
                 let fields: Result<Box<[_]>, _> = fields.iter().map(field).collect();
                 Ok(self.set(id, Type::Record(fields?)))
             }

@@ -322,6 +322,7 @@ fn schemas_that_can_not_be_used_are_refused() {
         (nested(65, "[", "]"), SchemaError::TooDeep),
         (record(r#""net.pmacct.other""#), SchemaError::UnknownType("net.pmacct.other".to_owned())),
         (record(twice), SchemaError::DefinedTwice("f".to_owned())),
+        (record(r#""int"}, {"name": "x", "type": "int""#), SchemaError::FieldTwice("x".to_owned())),
         (record(&symbol), SchemaError::LongName),
         (r#""string""#.to_owned(), SchemaError::NoRecord),
         (r#"["null"]"#.to_owned(), SchemaError::NoRecord),

@@ -221,6 +221,16 @@ fn verify_says_sound_and_the_state_commands_do_not_mind_who_reads_them() {
     exporter.wait_for_totals(&flows.totals(unnamed), LIMIT);
 }
 
+#[test]
+fn what_the_system_answers_is_said_once() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir_all(directory.path().join("journal/0000000001.log")).unwrap();
+    let output = state("verify", directory.path(), Stdio::piped());
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said.matches("Is a directory").count(), 1, "{said}");
+}
+
 /// Counts this topic, which need not exist, with the default state directory in `directory`.
 fn count_in(directory: &Path, topic: &str, more: &[&str]) -> Child {
     let mut arguments = count(&format!("{}:9092", unused_address()), topic);

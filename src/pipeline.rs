@@ -24,7 +24,7 @@ use crate::{
     address::Tables,
     flow::{
         AvroSource, Decoder, Format, Formats, Malformed, Plan, Rates, Record, Slot,
-        datagram::{Activity, Datagram, Datagrams, Settings, SnapshotError},
+        datagram::{Activity, Datagram, Datagrams, Settings, SnapshotError, WaitingBound},
         datagram_of, framed_id, quoted,
     },
     schema::{Class, Dimension, Field, Filter, Schema},
@@ -88,8 +88,8 @@ pub struct Pipeline {
     others: Vec<Option<Reader>>,
     /// What datagrams need, from the first one on.
     datagrams: Option<Box<OfDatagrams>>,
-    /// How much data may wait for templates, in bytes, if somebody says so.
-    waiting_bytes: Option<usize>,
+    /// How much data may wait for templates, if somebody says so.
+    waiting_bound: Option<WaitingBound>,
     schema: Schema,
 }
 
@@ -109,7 +109,7 @@ impl Pipeline {
             others: counting.formats.all().iter().map(|_| None).collect(),
             counting,
             datagrams: None,
-            waiting_bytes: None,
+            waiting_bound: None,
             schema: schema.clone(),
         }
     }
@@ -117,8 +117,8 @@ impl Pipeline {
     /// Counts for tables of another schema from now on, and in this way. What exporters said stays
     /// known.
     pub fn change(&mut self, schema: &Schema, counting: impl Into<Counting>) {
-        let (datagrams, waiting_bytes) = (self.datagrams.take(), self.waiting_bytes);
-        *self = Pipeline { waiting_bytes, ..Pipeline::new(schema, counting) };
+        let (datagrams, waiting_bound) = (self.datagrams.take(), self.waiting_bound.take());
+        *self = Pipeline { waiting_bound, ..Pipeline::new(schema, counting) };
         self.datagrams = datagrams.map(|mut datagrams| {
             datagrams.counter = FlowCounter::of_exporters(schema, &self.counting);
             datagrams.decoder.set_plan(&datagrams.counter.plan);
@@ -127,19 +127,19 @@ impl Pipeline {
         });
     }
 
-    /// Has no more data than this wait for templates, in bytes. Called before anything is decoded.
-    pub fn set_waiting_bytes(&mut self, most: usize) {
-        self.waiting_bytes = Some(most);
+    /// Has no more data wait for templates than this bound allows. Called before anything is decoded.
+    pub fn bound_waiting(&mut self, bound: WaitingBound) {
+        self.waiting_bound = Some(bound);
     }
 
     /// What datagrams need.
     fn of_datagrams(&mut self) -> &mut OfDatagrams {
-        let Pipeline { counting, datagrams, schema, waiting_bytes, .. } = self;
+        let Pipeline { counting, datagrams, schema, waiting_bound, .. } = self;
         datagrams.get_or_insert_with(|| {
             let counter = FlowCounter::of_exporters(schema, counting);
             let mut decoder = Datagrams::new(&counter.plan, counting.exporters.clone());
-            if let Some(most) = *waiting_bytes {
-                decoder.set_waiting_bytes(most);
+            if let Some(bound) = waiting_bound {
+                decoder.bound_waiting(bound.clone());
             }
             Box::new(OfDatagrams { decoder, counter })
         })

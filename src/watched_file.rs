@@ -12,6 +12,8 @@ use std::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     modified: SystemTime,
+    /// When anything of it was changed, in seconds and nanoseconds: nobody sets that time back.
+    changed: (i64, i64),
     bytes: u64,
     /// Another file in its place may be as old and as large.
     file: (u64, u64),
@@ -25,7 +27,8 @@ impl Stamp {
 
     fn from_metadata(metadata: &Metadata) -> io::Result<Stamp> {
         let file = (metadata.dev(), metadata.ino());
-        Ok(Stamp { modified: metadata.modified()?, bytes: metadata.len(), file })
+        let changed = (metadata.ctime(), metadata.ctime_nsec());
+        Ok(Stamp { modified: metadata.modified()?, changed, bytes: metadata.len(), file })
     }
 }
 

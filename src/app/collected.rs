@@ -24,8 +24,9 @@ pub(super) const TOPIC_EXPORTERS: &str = "exporters-of-topic";
 /// The most that is read of it.
 const MAX_BYTES: u64 = 8 << 20;
 
-/// How often it is written at most.
-const WRITE_INTERVAL: Duration = Duration::from_secs(10);
+/// How many bytes are written in a second at most, on average: exporters that begin, and floods of
+/// templates, change much again and again.
+const BYTES_PER_SECOND: u64 = 512 << 10;
 
 /// Keeps what exporters said.
 #[derive(Debug)]
@@ -35,52 +36,55 @@ pub(super) struct Collected {
     /// What the file has.
     revision: u64,
     written: Instant,
+    /// How long nothing more is written after that.
+    pause: Duration,
 }
 
 impl Collected {
-    /// Gives a pipeline what an earlier process kept in this file, and what the journal has: which
-    /// datagrams come next, or which data waits.
-    pub(super) fn restore(
-        file: Option<PathBuf>,
-        in_journal: &[&[u8]],
-        pipeline: &mut Pipeline,
-    ) -> Self {
-        if let Some(file) = &file {
-            match Files::default().read_up_to(file, MAX_BYTES) {
-                Ok(bytes) => {
-                    let restored = match checked(&bytes) {
-                        Some(definitions) => pipeline.exporters().restore(definitions),
-                        None => Err(SnapshotError::Damaged),
-                    };
-                    tell_of(restored, &file.display().to_string());
-                }
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => tracing::warn!(
-                    "{}: {error}: exporters have to send their templates again",
-                    file.display()
-                ),
-            }
-        }
-        for snapshot in in_journal.iter().filter(|snapshot| !snapshot.is_empty()) {
-            tell_of(pipeline.exporters().restore(snapshot), "the journal");
-        }
-        let revision = if pipeline.has_exporters() { pipeline.exporters().revision() } else { 0 };
-        Collected { file, revision, written: Instant::now() }
+    /// Keeps it in this file.
+    pub(super) fn new(file: Option<PathBuf>) -> Self {
+        Collected { file, revision: 0, written: Instant::now(), pause: Duration::ZERO }
     }
 
-    /// Writes what exporters said, if it has changed; unless `is_last`, no sooner than ten seconds after
-    /// the last time. If it fails, the next process has to wait for templates.
-    pub(super) fn keep(&mut self, exporters: &Datagrams, is_last: bool) {
+    /// Gives a pipeline what an earlier process kept.
+    pub(super) fn restore(&self, pipeline: &mut Pipeline) {
         let Some(file) = &self.file else { return };
-        let is_due = is_last || self.written.elapsed() >= WRITE_INTERVAL;
-        if !is_due || exporters.revision() == self.revision {
+        match Files::default().read_up_to(file, MAX_BYTES) {
+            Ok(bytes) => {
+                let restored = match checked(&bytes) {
+                    Some(definitions) => pipeline.exporters().restore(definitions),
+                    None => Err(SnapshotError::Damaged),
+                };
+                tell_of(restored, &file.display().to_string());
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!(
+                "{}: {error}: exporters have to send their templates again",
+                file.display()
+            ),
+        }
+    }
+
+    /// The file has what is known at this revision.
+    pub(super) fn settle(&mut self, revision: u64) {
+        self.revision = revision;
+    }
+
+    /// Writes what exporters said, if it has changed. To be called before positions are handed over that
+    /// are past it: the next process decodes with it what follows. Unless `is_last`, there is a pause
+    /// after much was written. If it fails, the next process has to wait for templates.
+    pub(super) fn keep(&mut self, revision: u64, exporters: &Datagrams, is_last: bool) {
+        let Some(file) = &self.file else { return };
+        let is_due = is_last || self.written.elapsed() >= self.pause;
+        if !is_due || revision == self.revision {
             return;
         }
-        self.written = Instant::now();
-        self.revision = exporters.revision();
         let mut bytes = exporters.definitions();
         bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
-        if let Err(error) = Files::default().replace_unsynced(file, &bytes) {
+        self.pause = Duration::from_secs(bytes.len() as u64 / BYTES_PER_SECOND);
+        self.written = Instant::now();
+        self.revision = revision;
+        if let Err(error) = Files::default().replace(file, &bytes) {
             tracing::warn!(
                 "{}: {error}: after a restart, exporters have to send their templates again",
                 file.display()

@@ -65,6 +65,7 @@ use reload::{Reloader, names_config};
 use running::Running;
 use sink::{CountingSink, Published};
 use source::Sources;
+use topic_exporters::Told;
 
 /// The entries of the state directory.
 const STATE_ENTRIES: [&str; 8] = [
@@ -275,9 +276,10 @@ fn sinks(
         sink.collect(state_dir, [&kept.places, &kept.collected]);
     }
     if matches!(config.source, SourceConfig::Kafka(_)) {
-        let told = Arc::default();
-        for sink in of_topic {
-            sink.share(&told, workers, state_dir, &kept.of_topic);
+        let file = state_dir.map(|directory| directory.join(collected::TOPIC_EXPORTERS));
+        let told = Arc::new(Told::new(file));
+        for (number, sink) in of_topic.iter_mut().enumerate() {
+            sink.share(&told, if number == 0 { &kept.of_topic } else { &[] });
         }
     }
     sinks

@@ -17,7 +17,7 @@ use crate::{
 };
 
 use super::{
-    collected::{Collected, EXPORTERS, TOPIC_EXPORTERS},
+    collected::{Collected, EXPORTERS, tell_of},
     topic_exporters::{Told, TopicExporters},
 };
 
@@ -82,23 +82,20 @@ impl CountingSink {
     /// Takes up what the collector of an earlier process knew of exporters, and keeps it for a later one.
     /// `in_journal` is which datagrams come next, and which data waits for templates.
     pub(super) fn collect(&mut self, state_dir: Option<&Path>, in_journal: [&[u8]; 2]) {
-        let file = state_dir.map(|directory| directory.join(EXPORTERS));
-        let collected = Collected::restore(file, &in_journal, &mut self.pipeline);
+        let mut collected = Collected::new(state_dir.map(|directory| directory.join(EXPORTERS)));
+        collected.restore(&mut self.pipeline);
+        let decoder = self.pipeline.exporters();
+        for snapshot in in_journal.into_iter().filter(|snapshot| !snapshot.is_empty()) {
+            tell_of(decoder.restore(snapshot), "the journal");
+        }
+        collected.settle(decoder.revision());
         self.exporters = Exporters::Collector(collected);
     }
 
-    /// Shares what exporters say in a topic with its other workers, of which there are so many, and with
-    /// an earlier and a later process. `waiting` is what waited when that ended.
-    pub(super) fn share(
-        &mut self,
-        told: &Arc<Told>,
-        workers: usize,
-        state_dir: Option<&Path>,
-        waiting: &[u8],
-    ) {
-        let file = state_dir.map(|directory| directory.join(TOPIC_EXPORTERS));
-        let number = (self.shard.number(), workers);
-        let exporters = TopicExporters::new(told, number, (file, waiting), &mut self.pipeline);
+    /// Shares what exporters say in a topic with its other workers, and with an earlier and a later process.
+    /// `waiting` is what waited when the earlier one ended, if this worker is given it.
+    pub(super) fn share(&mut self, told: &Arc<Told>, waiting: &[u8]) {
+        let exporters = TopicExporters::new(told, self.shard.number(), waiting, &mut self.pipeline);
         self.exporters = Exporters::Topic(exporters);
     }
 }
@@ -157,7 +154,7 @@ impl Sink for CountingSink {
                 {
                     shard.set_waiting((WaitingIn::Collector, 0), waiting);
                 }
-                collected.keep(decoder, false);
+                collected.keep(decoder.revision(), decoder, false);
             }
             Exporters::Topic(exporters) => exporters.hand_over(pipeline, shard),
         }
@@ -194,8 +191,11 @@ impl Drop for CountingSink {
     fn drop(&mut self) {
         match &mut self.exporters {
             Exporters::Input(_) => {}
-            Exporters::Collector(collected) => collected.keep(self.pipeline.exporters(), true),
-            Exporters::Topic(exporters) => exporters.keep(&mut self.pipeline, true),
+            Exporters::Collector(collected) => {
+                let decoder = self.pipeline.exporters();
+                collected.keep(decoder.revision(), decoder, true);
+            }
+            Exporters::Topic(exporters) => exporters.end(&mut self.pipeline),
         }
     }
 }

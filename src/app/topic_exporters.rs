@@ -9,13 +9,14 @@ use std::{
     net::IpAddr,
     path::PathBuf,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use crate::{
+    flow::datagram::WaitingBound,
     ledger::{Shard, WaitingIn},
     pipeline::Pipeline,
     traffic::Counts,
@@ -33,12 +34,16 @@ const MAX_NEWS_BYTES: usize = 8 << 20;
 /// How often a worker tells others at most: exporters that begin say much at once.
 const TELL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What workers were told by exporters, for each other.
-#[derive(Debug, Default)]
+/// What workers were told by exporters, for each other and for a later process.
+#[derive(Debug)]
 pub(super) struct Told {
     /// The number of the newest.
     newest: AtomicU64,
     news: Mutex<News>,
+    /// What a later process is given.
+    collected: Mutex<Collected>,
+    /// For what waits in all workers.
+    bound: WaitingBound,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +65,16 @@ struct Said {
 }
 
 impl Told {
+    /// Nothing yet. A later process is given what there is by a file.
+    pub(super) fn new(file: Option<PathBuf>) -> Self {
+        Told {
+            newest: AtomicU64::default(),
+            news: Mutex::default(),
+            collected: Mutex::new(Collected::new(file)),
+            bound: WaitingBound::new(MAX_WAITING_BYTES),
+        }
+    }
+
     fn newest(&self) -> u64 {
         self.newest.load(Ordering::Acquire)
     }
@@ -94,9 +109,13 @@ impl Told {
         (others.map(|said| Arc::clone(&said.snapshot)).collect(), self.newest())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, News> {
+    fn lock(&self) -> MutexGuard<'_, News> {
         // No change of it can be interrupted by a panic.
-        self.news.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn collected(&self) -> MutexGuard<'_, Collected> {
+        self.collected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -117,30 +136,23 @@ pub(super) struct TopicExporters {
     seen: Option<u64>,
     /// When others were told last.
     told_at: Option<Instant>,
-    /// What a later process is given, if this worker gives it.
-    collected: Option<Collected>,
 }
 
 impl TopicExporters {
-    /// What the worker with this number knows, of so many: what an earlier process kept in a file, and
-    /// the first one has what waited when it ended.
+    /// What the worker with this number knows: what an earlier process kept, and what waited when that
+    /// ended, if this worker is given it.
     pub(super) fn new(
         told: &Arc<Told>,
-        (worker, workers): (usize, usize),
-        (file, waiting): (Option<PathBuf>, &[u8]),
+        worker: usize,
+        waiting: &[u8],
         pipeline: &mut Pipeline,
     ) -> Self {
-        pipeline.set_waiting_bytes(MAX_WAITING_BYTES / workers);
-        let is_first = worker == 0;
-        let waiting = if is_first { waiting } else { &[] };
-        let collected = Collected::restore(file, &[waiting], pipeline);
-        TopicExporters {
-            told: Arc::clone(told),
-            worker,
-            seen: None,
-            told_at: None,
-            collected: is_first.then_some(collected),
+        pipeline.bound_waiting(told.bound.clone());
+        told.collected().restore(pipeline);
+        if !waiting.is_empty() {
+            tell_of(pipeline.exporters().restore(waiting), "the journal");
         }
+        TopicExporters { told: Arc::clone(told), worker, seen: None, told_at: None }
     }
 
     /// Takes up what other workers were told, and counts the flows that have waited for it.
@@ -191,18 +203,22 @@ impl TopicExporters {
         if !pipeline.has_exporters() {
             return;
         }
+        let told = Arc::clone(&self.told);
+        let mut collected = told.collected();
+        // Whoever writes last has what all have told before.
+        self.take_up(pipeline, counts);
+        collected.keep(self.seen.unwrap_or_default(), pipeline.exporters(), false);
+        drop(collected);
         if let Some(waiting) = pipeline.exporters().take_waiting() {
             shard.set_waiting((WaitingIn::Topic, self.worker), waiting);
         }
-        self.keep(pipeline, false);
     }
 
-    /// Keeps what is known for a later process.
-    pub(super) fn keep(&mut self, pipeline: &mut Pipeline, is_last: bool) {
-        if let Some(collected) = &mut self.collected
-            && pipeline.has_exporters()
-        {
-            collected.keep(pipeline.exporters(), is_last);
+    /// Keeps what is known for a later process, whatever was written just now.
+    pub(super) fn end(&mut self, pipeline: &mut Pipeline) {
+        let newest = self.told.newest();
+        if pipeline.has_exporters() && self.seen == Some(newest) {
+            self.told.collected().keep(newest, pipeline.exporters(), true);
         }
     }
 }

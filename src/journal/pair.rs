@@ -131,6 +131,16 @@ impl Pair {
     pub(super) fn turn(&mut self) {
         self.next = 1 - self.next;
     }
+
+    /// Empties the file whose turn it is: nobody is to take its content, should the other one be damaged.
+    pub(super) fn empty_next(&mut self) {
+        if let Some(file) = &self.files[self.next]
+            && file.set_len(0).is_err()
+        {
+            // It is written from its beginning anyway.
+            self.files[self.next] = None;
+        }
+    }
 }
 
 /// What a file beside the log holds.
@@ -172,6 +182,9 @@ pub(super) fn read(
 /// [`ErrorKind::InvalidData`] and [`ErrorKind::UnexpectedEof`] where it is not whole.
 fn read_one(directory: &Directory, magic: [u8; 8], name: &str) -> io::Result<Content> {
     let file = directory.read(name)?;
+    if file.length()? == 0 {
+        return Err(ErrorKind::NotFound.into());
+    }
     let mut header = [0; HEADER_BYTES];
     file.read_exact_at(&mut header, 0)?;
     let number = |at: usize| u64::from_le_bytes(array(&header[at..at + 8]));

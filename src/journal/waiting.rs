@@ -3,7 +3,8 @@
 //!
 //! The log would grow with it at each delta, so it is kept in [two files](super::pair) beside the log.
 //! Each is written before the delta it belongs to, and stays until a later delta with another content
-//! is durable. A start takes the newest one that is not beyond the log.
+//! is durable; then it is emptied, since some of it has been counted. A start takes the newest one that is
+//! not beyond the log.
 
 use crate::clock::UnixMs;
 
@@ -45,6 +46,7 @@ impl WaitingFiles {
     pub(super) fn confirm(&mut self) {
         if std::mem::take(&mut self.is_ahead) {
             self.pair.turn();
+            self.pair.empty_next();
         }
     }
 }

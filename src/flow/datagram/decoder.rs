@@ -13,7 +13,7 @@ use super::{
     names::Named,
     netflow::{
         self, ExporterSnapshot, Message, SflowSnapshot, Size, Snapshot, SnapshotError,
-        WaitingSnapshot,
+        WaitingBound, WaitingSnapshot,
     },
     recent::Recent,
     rows::Rows,
@@ -63,9 +63,10 @@ impl Datagrams {
         }
     }
 
-    /// Keeps no more data than this for templates that have not come yet, in bytes.
-    pub fn set_waiting_bytes(&mut self, most: usize) {
-        self.netflow.waiting.set_most_bytes(most);
+    /// Keeps no more data for templates that have not come yet than this bound allows. Called before
+    /// anything is decoded.
+    pub fn bound_waiting(&mut self, bound: WaitingBound) {
+        self.netflow.waiting.set_bound(bound);
     }
 
     /// Has the records that follow decoded for another plan. What exporters said stays known.
@@ -217,16 +218,22 @@ impl Datagrams {
     /// learned from datagrams.
     pub fn replay(&mut self, sink: &mut impl FnMut(Record<'_>)) {
         let Datagrams { rows, exporters, netflow: shared, size, .. } = self;
-        if shared.waiting.is_empty() {
-            return;
-        }
-        for (_, exporter) in exporters.iter_mut() {
+        let awaited: Vec<_> = shared.waiting.awaited().collect();
+        let known = awaited.into_iter().filter_map(|awaited| {
+            let exporter = exporters.get_mut(&awaited.exporter)?;
+            Some((exporter.netflow.knows(&awaited)?, awaited))
+        });
+        let mut known: Vec<_> = known.collect();
+        // Options first, since flows may need what they say.
+        known.sort_unstable_by_key(|(is_options, _)| !is_options);
+        for (_, awaited) in known {
+            let Some(exporter) = exporters.get_mut(&awaited.exporter) else { continue };
             let Exporter { known, names, netflow, activity, last_received, .. } = &mut *exporter;
             rows.set_exporter(known, None);
             let received = *last_received;
             let mut context =
                 Context { port: 0, received, is_in_order: false, known, names, rows, activity };
-            netflow.replay_known(shared, &mut context, sink);
+            netflow.replay(&awaited, shared, &mut context, sink);
             if let Some((before, now)) = exporter.take_change() {
                 exporter.has_news = true;
                 self.has_news = true;

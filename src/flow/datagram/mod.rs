@@ -34,7 +34,7 @@ pub use activity::{Activity, Awaited, Refused};
 pub use decoder::Datagrams;
 pub use input::Datagram;
 pub use names::Named;
-pub use netflow::{SnapshotError, element_names, is_element};
+pub use netflow::{SnapshotError, WaitingBound, element_names, is_element};
 pub use settings::{ExporterSettings, Settings};
 pub use sflow_activity::SflowActivity;
 pub use stream_key::{StreamKey, Version};

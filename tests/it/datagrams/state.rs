@@ -8,7 +8,7 @@ use std::{
 use flow_exporter::{
     flow::{
         Plan, Record,
-        datagram::{Activity, Named, Settings, SnapshotError},
+        datagram::{Activity, Named, Settings, SnapshotError, WaitingBound},
     },
     schema::Field,
 };
@@ -405,6 +405,56 @@ fn what_exporters_say_to_one_decoder_another_takes_up() {
     assert_eq!(other.datagrams.name(exporter(), Named::Interface(7)), Some("Hu0/1"));
     other.send(Message::v9().data(&wider, [[Value::Number(9)]]));
     assert_eq!(bytes(&mut other), ["9"]);
+}
+
+#[test]
+fn what_waits_does_not_depend_on_others_or_on_how_many_templates_are_awaited() {
+    let (template, message) = flow_of(5);
+    let mut decoding = Decoding::new();
+    decoding.send(message);
+    // Streams beyond the bound, and an exporter whose clock is an hour ahead.
+    for domain in 1..1_200 {
+        decoding.send(Message::v9().domain(domain).template(&template));
+    }
+    let ahead = 1_700_000_000_000 + 3_600_000;
+    decoding.at(ahead, "203.0.113.9:2055", &flow_of(1).1.bytes());
+    decoding.send(Message::v9().template(&template));
+    assert_eq!(bytes(&mut decoding), ["5"]);
+
+    let templates: Vec<_> = (256..376).map(|id| Template::new(id, [(1, 4)])).collect();
+    for template in &templates {
+        decoding.send(Message::v9().data(template, [[Value::Number(1)]]));
+    }
+    for template in &templates {
+        decoding.send(Message::v9().template(template));
+    }
+    assert_eq!(decoding.take().len(), templates.len());
+}
+
+#[test]
+fn decoders_that_share_a_bound_keep_no_more_together() {
+    let bound = WaitingBound::new(64 << 10);
+    let (mut one, mut other) = (Decoding::new(), Decoding::new());
+    for decoding in [&mut one, &mut other] {
+        decoding.datagrams.bound_waiting(bound.clone());
+    }
+    // One may take all of it.
+    let (template, message) = flow_of(5);
+    let message = message.bytes();
+    for _ in 0..300 {
+        one.decode_in_any_order(&message);
+    }
+    one.send(Message::v9().template(&template));
+    assert_eq!(one.take().len(), 300);
+    for _ in 0..1_000 {
+        one.decode_in_any_order(&flow_of(5).1.domain(7).bytes());
+        other.decode_in_any_order(&flow_of(5).1.domain(7).bytes());
+    }
+    for decoding in [&mut one, &mut other] {
+        decoding.send(Message::v9().domain(7).template(&template));
+    }
+    let kept = one.take().len() + other.take().len();
+    assert!((300..400).contains(&kept), "{kept}");
 }
 
 #[test]

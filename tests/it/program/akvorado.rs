@@ -162,3 +162,58 @@ fn a_restart_needs_no_template_that_came_before() {
     routers.producer.flush();
     exporter.wait_for_sum(BYTES, 45, LIMIT);
 }
+
+#[test]
+fn a_sampling_rate_that_was_said_just_before_a_kill_multiplies_what_follows() {
+    let cluster = cluster(PARTITIONS);
+    let mut routers = Routers::new(&cluster);
+    let state = tempfile::tempdir().unwrap();
+    let arguments = arguments(&cluster, state.path());
+    let exporter = Exporter::start(&arguments);
+    let options = Template::options(300, [(1, 4)], [(34, 4)]);
+    let said = netflow::Message::v9().template(&options);
+    routers.send_template(1, 0);
+    routers.send(1, 0, said.data(&options, [[1, 100].map(Value::Number)]));
+    routers.send_flow(1, 0, 5);
+    routers.producer.flush();
+    exporter.wait_for_sum(BYTES, 500, LIMIT);
+    exporter.kill();
+
+    let exporter = Exporter::start(&arguments);
+    for partition in 0..PARTITIONS {
+        routers.send_flow(1, partition, 10);
+    }
+    routers.producer.flush();
+    exporter.wait_for_sum(BYTES, 4_500, LIMIT);
+}
+
+#[test]
+fn what_has_waited_is_not_counted_again_if_the_file_of_what_waits_is_lost() {
+    let cluster = cluster(PARTITIONS);
+    let mut routers = Routers::new(&cluster);
+    let state = tempfile::tempdir().unwrap();
+    let arguments = arguments(&cluster, state.path());
+    let exporter = Exporter::start(&arguments);
+    routers.send_flow(1, 0, 1);
+    routers.send_flow(2, 0, 10);
+    routers.producer.flush();
+    routers.wait_until_read(&exporter, 0);
+    assert_eq!(exporter.page().sum(BYTES), 0);
+    routers.send_template(1, 0);
+    routers.producer.flush();
+    exporter.wait_for_sum(BYTES, 1, LIMIT);
+    assert!(exporter.stop().success());
+
+    for name in ["waiting.0", "waiting.1"] {
+        let file = state.path().join("journal").join(name);
+        if std::fs::metadata(&file).is_ok_and(|metadata| metadata.len() > 0) {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+    let exporter = Exporter::start(&arguments);
+    routers.send_template(1, 0);
+    routers.send_template(2, 0);
+    routers.send_flow(1, 0, 100);
+    routers.producer.flush();
+    exporter.wait_for_sum(BYTES, 101, LIMIT);
+}

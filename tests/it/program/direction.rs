@@ -91,7 +91,7 @@ fn exporters_change_by_a_reload_and_only_another_rule_ends_series() {
     wait_for([0, 1000]);
     configure("{sampling_rate: 20}");
     let answer = exporter.reload().unwrap();
-    assert_eq!(answer, "Reloaded.\nsampling rates changed: series continue\n");
+    assert!(answer.starts_with("Reloaded.\nsampling rates changed: series continue\n"), "{answer}");
     produce();
     wait_for([0, 3000]);
 

@@ -171,31 +171,33 @@ impl NetFlow {
         Ok(())
     }
 
-    /// Decodes the data that has waited for templates which are known by now.
-    pub(in crate::flow::datagram) fn replay_known(
+    /// Whether a template is known that data waits for, and if so, whether it is one of options.
+    pub(in crate::flow::datagram) fn knows(&mut self, awaited: &waiting::Awaited) -> Option<bool> {
+        self.streams.get_mut(&awaited.stream)?.definitions.is_options(awaited.template)
+    }
+
+    /// Decodes the data that has waited for a template.
+    pub(in crate::flow::datagram) fn replay(
         &mut self,
+        awaited: &waiting::Awaited,
         shared: &mut Shared,
         context: &mut Context<'_>,
         sink: &mut impl FnMut(Record<'_>),
     ) {
-        for (key, stream) in self.streams.iter_mut() {
-            let known = stream.awaited_and_known();
-            let mut reading = Reading {
-                key,
-                stream,
-                rates: &mut self.rates,
-                originals: &mut self.originals,
-                reports_updates: &mut self.reports_updates,
-                has_changed: &mut self.has_changed,
-                is_full: self.size.exceeds(&Size::OF_EXPORTER),
-                shared: &mut *shared,
-                context: &mut *context,
-                records: None,
-            };
-            for template in known {
-                reading.replay_awaited(template, sink);
-            }
-        }
+        let Some(stream) = self.streams.get_mut(&awaited.stream) else { return };
+        let mut reading = Reading {
+            key: awaited.stream,
+            stream,
+            rates: &mut self.rates,
+            originals: &mut self.originals,
+            reports_updates: &mut self.reports_updates,
+            has_changed: &mut self.has_changed,
+            is_full: self.size.exceeds(&Size::OF_EXPORTER),
+            shared,
+            context,
+            records: None,
+        };
+        reading.replay(awaited.template, sink);
     }
 
     /// Has data wait that waited before.
@@ -207,9 +209,8 @@ impl NetFlow {
     ) {
         let stream = self.streams.get_or_insert_with(awaited.stream, Stream::default, |_, _| {});
         self.has_changed = true;
-        if stream.wait_for(awaited.template, set.received) {
-            shared.waiting.keep(awaited, set);
-        }
+        stream.wait_for(awaited.template, set.received);
+        shared.waiting.keep(awaited, set);
     }
 
     /// The templates that are awaited.
@@ -426,15 +427,13 @@ impl Reading<'_, '_> {
                     continue;
                 }
             }
-            self.replay_awaited(id, sink);
+            self.replay(id, sink);
         }
     }
 
     /// Decodes the data that has waited for a template, if any has.
-    fn replay_awaited(&mut self, template: u16, sink: &mut impl FnMut(Record<'_>)) {
-        if !self.stream.has_come(template) {
-            return;
-        }
+    fn replay(&mut self, template: u16, sink: &mut impl FnMut(Record<'_>)) {
+        self.stream.has_come(template);
         for set in self.shared.waiting.take(self.awaited(template), self.context.received) {
             self.context.activity.replayed_sets += 1;
             // Its records are not of this datagram.
@@ -506,10 +505,9 @@ impl Reading<'_, '_> {
         let awaited = self.awaited(template);
         let Context { received, port, activity, .. } = &mut *self.context;
         activity.sets_without_template += 1;
-        if self.stream.wait_for(template, *received) {
-            let set = WaitingSet { port: *port, received: *received, content: content.into() };
-            self.shared.waiting.keep(awaited, set);
-        }
+        self.stream.wait_for(template, *received);
+        let set = WaitingSet { port: *port, received: *received, content: content.into() };
+        self.shared.waiting.keep(awaited, set);
     }
 }
 

@@ -27,6 +27,7 @@ mod written;
 
 pub use registry::{element_names, is_element};
 pub use snapshot::SnapshotError;
+pub use waiting::WaitingBound;
 
 pub(super) use decoder::{NetFlow, Shared};
 pub(super) use message::Message;

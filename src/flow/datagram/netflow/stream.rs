@@ -73,29 +73,16 @@ impl Stream {
         self.sequences = sequences.map(|(port, place)| (port, Sequence::resume(place))).collect();
     }
 
-    /// Remembers that data has come without its template. Returns whether there was room for that: if
-    /// not, the data would wait in vain.
-    pub(super) fn wait_for(&mut self, template: u16, now: UnixMs) -> bool {
-        let has_room = self.awaited.len() < MAX_AWAITED || self.awaited.contains_key(&template);
-        if has_room {
+    /// Remembers that data has come without its template, to say so.
+    pub(super) fn wait_for(&mut self, template: u16, now: UnixMs) {
+        if self.awaited.len() < MAX_AWAITED || self.awaited.contains_key(&template) {
             self.awaited.insert(template, now);
         }
-        has_room
     }
 
-    /// A template has come. Returns whether it was awaited.
-    pub(super) fn has_come(&mut self, template: u16) -> bool {
-        self.awaited.remove(&template).is_some()
-    }
-
-    /// The templates that are awaited and known: another decoder, or an earlier process, was told. Those
-    /// of options are first, since flows may need what they say.
-    pub(super) fn awaited_and_known(&self) -> Vec<u16> {
-        let is_options =
-            |template: &u16| Some((self.definitions.is_options(*template)?, *template));
-        let mut known: Vec<_> = self.awaited.keys().filter_map(is_options).collect();
-        known.sort_unstable_by_key(|(is_options, _)| !is_options);
-        known.into_iter().map(|(_, template)| template).collect()
+    /// A template has come, or is known by now.
+    pub(super) fn has_come(&mut self, template: u16) {
+        self.awaited.remove(&template);
     }
 
     /// The templates that are awaited.

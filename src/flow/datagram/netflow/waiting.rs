@@ -3,6 +3,10 @@
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
     net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use crate::{
@@ -21,6 +25,24 @@ const SET_BYTES: usize = 192;
 
 /// Places in the order that may be of sets which are not there any more.
 const MAX_STALE: usize = 4096;
+
+/// How much data may wait, in bytes, in all decoders that have a clone of it together.
+#[derive(Debug, Clone)]
+pub struct WaitingBound {
+    most: usize,
+    taken: Arc<AtomicUsize>,
+}
+
+impl WaitingBound {
+    /// Nothing waits yet.
+    pub fn new(most: usize) -> Self {
+        WaitingBound { most, taken: Arc::default() }
+    }
+
+    fn is_exceeded(&self) -> bool {
+        self.taken.load(Relaxed) > self.most
+    }
+}
 
 /// For what a set waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,8 +72,7 @@ pub(in crate::flow::datagram) struct Waiting {
     /// How many sets there have been.
     number: u64,
     len: usize,
-    bytes: usize,
-    most_bytes: usize,
+    bound: WaitingBound,
     has_changed: bool,
     /// The number of the last set that was there when it was last taken not to be a change.
     recorded: u64,
@@ -72,8 +93,7 @@ impl Default for Waiting {
             order: VecDeque::new(),
             number: 0,
             len: 0,
-            bytes: 0,
-            most_bytes: MAX_BYTES,
+            bound: WaitingBound::new(MAX_BYTES),
             has_changed: false,
             recorded: 0,
             has_taken_recorded: false,
@@ -82,8 +102,14 @@ impl Default for Waiting {
 }
 
 impl Waiting {
-    pub(in crate::flow::datagram) fn set_most_bytes(&mut self, most: usize) {
-        self.most_bytes = most;
+    /// Called before anything waits.
+    pub(in crate::flow::datagram) fn set_bound(&mut self, bound: WaitingBound) {
+        self.bound = bound;
+    }
+
+    /// For what anything waits.
+    pub(in crate::flow::datagram) fn awaited(&self) -> impl Iterator<Item = Awaited> {
+        self.sets.keys().copied()
     }
 
     /// What waits, the oldest first, if it has changed since this was last called.
@@ -102,10 +128,6 @@ impl Waiting {
         Some(all.into_iter().map(|(_, of, set)| (of, set)))
     }
 
-    pub(in crate::flow::datagram) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Takes what waits now to be no change.
     pub(in crate::flow::datagram) fn settle(&mut self) {
         self.has_changed = false;
@@ -118,13 +140,13 @@ impl Waiting {
         self.has_taken_recorded
     }
 
-    /// Keeps a set. The oldest ones make room.
+    /// Keeps a set. The oldest ones make room. Times are those of exporters' datagrams, which one of them
+    /// or a backlog may have far apart, so they are only looked at when a template comes.
     pub(super) fn keep(&mut self, awaited: Awaited, set: WaitingSet) {
-        let now = set.received;
         self.has_changed = true;
         self.number += 1;
         self.len += 1;
-        self.bytes += set.bytes();
+        self.bound.taken.fetch_add(set.bytes(), Relaxed);
         self.order.push_back((self.number, awaited));
         self.sets.entry(awaited).or_default().push_back((self.number, set));
         while let Some(&(number, oldest)) = self.order.front() {
@@ -132,11 +154,11 @@ impl Waiting {
                 && let Some((first, set)) = sets.get().front()
                 && *first == number
             {
-                if self.bytes <= self.most_bytes && now - set.received <= LONGEST_WAIT {
+                if !self.bound.is_exceeded() {
                     break;
                 }
                 self.len -= 1;
-                self.bytes -= set.bytes();
+                self.bound.taken.fetch_sub(set.bytes(), Relaxed);
                 sets.get_mut().pop_front();
                 if sets.get().is_empty() {
                     sets.remove();
@@ -156,7 +178,8 @@ impl Waiting {
         self.has_changed |= !taken.is_empty();
         self.has_taken_recorded |= taken.iter().any(|(number, _)| *number <= self.recorded);
         self.len -= taken.len();
-        self.bytes -= taken.iter().map(|(_, set)| set.bytes()).sum::<usize>();
+        let bytes = taken.iter().map(|(_, set)| set.bytes()).sum::<usize>();
+        self.bound.taken.fetch_sub(bytes, Relaxed);
         if self.order.len() > 2 * self.len + MAX_STALE {
             let sets = &self.sets;
             self.order.retain(|(number, awaited)| {

@@ -175,9 +175,10 @@ fn advice_for(did: &Activity) -> Vec<(Gravity, String)> {
         advice.push((
             Gravity::Doubt,
             format!(
-                "exports flows where they come in ({} % of the bytes) and where they go out: what it exports \
-                 in both places counts twice. Give --count-direction ingress, or its direction in \
-                 exporters of --config; both if each flow comes once",
+                "exports flows where they come in ({} % of the bytes) and where they go out. If each comes \
+                 from both places, it counts twice, and totals are twice the interfaces' own counters: \
+                 give --count-direction ingress then, or its direction in exporters of --config. If each \
+                 comes once, as from softflowd, direction: both there says so",
                 ingress * 100 / of_both
             ),
         ));

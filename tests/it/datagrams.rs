@@ -112,6 +112,18 @@ impl Decoding {
         self.decode(&message.bytes());
     }
 
+    /// Takes up what exporters told another decoder.
+    fn take_up(&mut self, news: &[(IpAddr, Vec<u8>)]) {
+        let Decoding { plan, datagrams, flows, .. } = self;
+        for (_, snapshot) in news {
+            let taken_up = datagrams.take_up(snapshot, &mut |record| match record {
+                Record::Flow(row) => flows.push(Flow::of(plan, &row)),
+                _ => panic!("a flow waited"),
+            });
+            taken_up.unwrap();
+        }
+    }
+
     /// Takes the flows up to now.
     fn take(&mut self) -> Vec<Flow> {
         std::mem::take(&mut self.flows)

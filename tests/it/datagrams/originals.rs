@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use flow_exporter::{
     flow::{
-        Plan, Record,
+        Plan,
         datagram::{ExporterSettings, Settings},
     },
     schema::Field,
@@ -276,24 +276,14 @@ fn the_exporters_of_domains_outlive_a_process_and_go_to_other_decoders() {
     before.send(five().template(&template));
     before.send(Message::ipfix().domain(6).template(&template));
     let news = before.datagrams.take_news();
-    let take_up = |decoding: &mut Decoding| {
-        let Decoding { plan, datagrams, flows, .. } = decoding;
-        for (_, snapshot) in &news {
-            let taken_up = datagrams.take_up(snapshot, &mut |record| match record {
-                Record::Flow(row) => flows.push(Flow::of(plan, &row)),
-                _ => panic!("a flow waited"),
-            });
-            taken_up.unwrap();
-        }
-    };
-    take_up(&mut other);
+    other.take_up(&news);
     let mut found = originals(&mut other);
     found.sort();
     assert_eq!(found, [EDGE7, SENDER], "each domain has its own");
 
     // What it is told itself after that is newer.
     say(&mut other, five(), &[PROCESS], &[V4], &[Value::Number(1), v4(8)]);
-    take_up(&mut other);
+    other.take_up(&news);
     assert_eq!(whose(&mut other, five()), ["192.0.2.8"; 2]);
 }
 

@@ -382,17 +382,7 @@ fn what_exporters_say_to_one_decoder_another_takes_up() {
     let news = one.datagrams.take_news();
     assert_eq!(news.iter().map(|(exporter, _)| *exporter).collect::<Vec<_>>(), [exporter()]);
     assert!(!one.datagrams.has_news() && one.datagrams.take_news().is_empty());
-    let take_up = |decoding: &mut Decoding| {
-        let Decoding { plan, datagrams, flows, .. } = decoding;
-        for (_, snapshot) in &news {
-            let taken_up = datagrams.take_up(snapshot, &mut |record| match record {
-                Record::Flow(row) => flows.push(Flow::of(plan, &row)),
-                _ => panic!("a flow waited"),
-            });
-            taken_up.unwrap();
-        }
-    };
-    take_up(&mut other);
+    other.take_up(&news);
     assert_eq!(bytes(&mut other), ["5"]);
     assert_eq!(other.datagrams.name(exporter(), Named::Interface(7)), Some("Te0/0/7"));
     assert!(!other.datagrams.has_news(), "nobody is told what others were told");
@@ -401,7 +391,7 @@ fn what_exporters_say_to_one_decoder_another_takes_up() {
     say_names(&mut other, Message::v9(), &names, &[(7, "Hu0/1")]);
     let wider = Template::new(256, [(1, 8)]);
     other.send(Message::v9().template(&wider));
-    take_up(&mut other);
+    other.take_up(&news);
     assert_eq!(other.datagrams.name(exporter(), Named::Interface(7)), Some("Hu0/1"));
     other.send(Message::v9().data(&wider, [[Value::Number(9)]]));
     assert_eq!(bytes(&mut other), ["9"]);

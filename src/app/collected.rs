@@ -28,11 +28,22 @@ const MAX_BYTES: u64 = 8 << 20;
 /// templates, change much again and again.
 const BYTES_PER_SECOND: u64 = 512 << 10;
 
+/// What a write waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// The kernel: a crash of the machine may leave an older file, or none. The collector's thread takes
+    /// datagrams meanwhile, which a slow disk would have dropped.
+    Kernel,
+    /// The disk.
+    Disk,
+}
+
 /// Keeps what exporters said.
 #[derive(Debug)]
 pub(super) struct Collected {
     /// `None` where nothing is kept.
     file: Option<PathBuf>,
+    durability: Durability,
     /// What the file has.
     revision: u64,
     written: Instant,
@@ -42,8 +53,8 @@ pub(super) struct Collected {
 
 impl Collected {
     /// Keeps it in this file.
-    pub(super) fn new(file: Option<PathBuf>) -> Self {
-        Collected { file, revision: 0, written: Instant::now(), pause: Duration::ZERO }
+    pub(super) fn new(file: Option<PathBuf>, durability: Durability) -> Self {
+        Collected { file, durability, revision: 0, written: Instant::now(), pause: Duration::ZERO }
     }
 
     /// Gives a pipeline what an earlier process kept.
@@ -84,7 +95,12 @@ impl Collected {
         self.pause = Duration::from_secs(bytes.len() as u64 / BYTES_PER_SECOND);
         self.written = Instant::now();
         self.revision = revision;
-        if let Err(error) = Files::default().replace(file, &bytes) {
+        let files = Files::default();
+        let replaced = match self.durability {
+            Durability::Kernel => files.replace_unsynced(file, &bytes),
+            Durability::Disk => files.replace(file, &bytes),
+        };
+        if let Err(error) = replaced {
             tracing::warn!(
                 "{}: {error}: after a restart, exporters have to send their templates again",
                 file.display()

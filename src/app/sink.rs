@@ -17,7 +17,7 @@ use crate::{
 };
 
 use super::{
-    collected::{Collected, EXPORTERS, tell_of},
+    collected::{Collected, Durability, EXPORTERS, tell_of},
     topic_exporters::{Told, TopicExporters},
 };
 
@@ -82,7 +82,8 @@ impl CountingSink {
     /// Takes up what the collector of an earlier process knew of exporters, and keeps it for a later one.
     /// `in_journal` is which datagrams come next, and which data waits for templates.
     pub(super) fn collect(&mut self, state_dir: Option<&Path>, in_journal: [&[u8]; 2]) {
-        let mut collected = Collected::new(state_dir.map(|directory| directory.join(EXPORTERS)));
+        let file = state_dir.map(|directory| directory.join(EXPORTERS));
+        let mut collected = Collected::new(file, Durability::Kernel);
         collected.restore(&mut self.pipeline);
         let decoder = self.pipeline.exporters();
         for snapshot in in_journal.into_iter().filter(|snapshot| !snapshot.is_empty()) {

@@ -22,7 +22,7 @@ use crate::{
     traffic::Counts,
 };
 
-use super::collected::{Collected, tell_of};
+use super::collected::{Collected, Durability, tell_of};
 
 /// How much data waits for templates, in all workers together, in bytes.
 const MAX_WAITING_BYTES: usize = 8 << 20;
@@ -70,7 +70,7 @@ impl Told {
         Told {
             newest: AtomicU64::default(),
             news: Mutex::default(),
-            collected: Mutex::new(Collected::new(file)),
+            collected: Mutex::new(Collected::new(file, Durability::Disk)),
             bound: WaitingBound::new(MAX_WAITING_BYTES),
         }
     }
@@ -205,7 +205,7 @@ impl TopicExporters {
         }
         let told = Arc::clone(&self.told);
         let mut collected = told.collected();
-        // Whoever writes last has what all have told before.
+        // So the last one to write has what all workers have told before.
         self.take_up(pipeline, counts);
         collected.keep(self.seen.unwrap_or_default(), pipeline.exporters(), false);
         drop(collected);

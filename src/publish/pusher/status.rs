@@ -113,7 +113,7 @@ impl PushStatus {
     pub(super) fn well(&mut self) {
         let before = std::mem::replace(&mut self.condition, Condition::Well);
         if before == Condition::New {
-            // That it works is said once, for whoever has just set it up.
+            // That it works is said once, for the operator who has just set it up.
             tracing::info!(endpoint = self.endpoint, "the endpoint accepts samples");
         } else if before != Condition::Well {
             tracing::info!(endpoint = self.endpoint, "the endpoint accepts samples again");
